@@ -1,0 +1,154 @@
+//! What a copy needs of the world: a source, a destination, a memory of blobs, a clock and a lease.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+use transship_oci::{Descriptor, Digest, Manifest, Repository, Tag, Target};
+
+use crate::{Progress, Result};
+
+/// The bytes of a blob, in order, in chunks of any size. An error ends the stream.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// Where blobs are read from. Split from [`Source`] because a destination needs only this to fill an upload,
+/// and to begin again when an upload breaks.
+#[async_trait]
+pub trait BlobSource: Send + Sync {
+    /// Opens a blob at `offset` bytes (0: from its start). A read that breaks is continued beneath; the stream ends
+    /// early or with an error only when that did not help. The bytes are *not* yet proven: see [`crate::verified`].
+    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream>;
+}
+
+/// One repository, or one layout, that images are read from.
+#[async_trait]
+pub trait Source: BlobSource {
+    /// What it is called in messages: `registry.example/core/app`.
+    fn name(&self) -> String;
+
+    /// Type, digest and size of what `target` names now; [`None`] if it is not there. One HEAD on a registry.
+    async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>>;
+
+    /// The manifest `target` names now, its bytes proven against `target` if that is a digest. `SOURCE_NOT_FOUND` if absent.
+    async fn manifest_get(&self, target: &Target) -> Result<Manifest>;
+
+    /// The manifests whose subject is `subject`, by the API or by the fallback tag, whichever the source has. Each was
+    /// listed, none was read. Empty if there are none.
+    async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
+
+    /// The first `limit` tags after `after` in lexical order or more, if the source can list cheaply; [`None`] if it
+    /// cannot or has more pages than asked for, so that nothing may be concluded from what is missing.
+    async fn tags_after(&self, after: &str, pages: usize) -> Result<Option<Vec<Tag>>>;
+}
+
+/// What became of an attempt to mount.
+pub enum Mount {
+    /// 201: the blob is there now.
+    Mounted,
+    /// 202, or any refusal: carry on uploading, in this session if one was opened.
+    NotMounted(Option<Upload>),
+}
+
+/// An open upload session. Its location is a capability: it is never logged and never leaves the process in the clear.
+pub struct Upload {
+    /// Where the next request of the session goes.
+    pub location: String,
+}
+
+/// One repository that images are written to.
+#[async_trait]
+pub trait Destination: Send + Sync {
+    /// What it is called in messages.
+    fn name(&self) -> String;
+
+    /// The repository, by the name under which blob locations know it.
+    fn repository(&self) -> &Repository;
+
+    /// Type, digest and size of what `target` names now; [`None`] if it is not there.
+    async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>>;
+
+    /// The manifest `target` names now; [`None`] if it is not there.
+    async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>>;
+
+    /// Writes the manifest's bytes under `target` and proves the answer. True if the destination processed a
+    /// `subject` by itself (`OCI-Subject`), so that no fallback tag is needed.
+    async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> Result<bool>;
+
+    /// True if the repository has the blob, in the size the descriptor says.
+    async fn blob_head(&self, blob: &Descriptor) -> Result<bool>;
+
+    /// Asks for the blob to be mounted from another repository of the same registry.
+    async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> Result<Mount>;
+
+    /// Uploads the blob, reading it from `source` as often as it takes. Returns when the destination has acknowledged
+    /// the whole blob under its digest; only then.
+    async fn blob_put(
+        &self,
+        blob: &Descriptor,
+        source: &dyn BlobSource,
+        session: Option<Upload>,
+        progress: &dyn Progress,
+    ) -> Result<()>;
+
+    /// True if the registry is known to list referrers itself; [`None`] if that is not known.
+    fn has_referrers_api(&self) -> Option<bool>;
+}
+
+/// The memory of which repositories of the destination registry hold a blob. It may be wrong or forget: a wrong entry
+/// costs one request and is dropped.
+#[async_trait]
+pub trait BlobLocations: Send + Sync {
+    /// Repositories known to hold each of `digests`, best first; digests nothing is known of are absent.
+    async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>>;
+
+    /// Remembers that `repository` holds `digests`.
+    async fn add(&self, digests: &[Digest], repository: &Repository);
+
+    /// Forgets that `repository` holds `digest`.
+    async fn remove(&self, digest: &Digest, repository: &Repository);
+}
+
+/// A memory that holds nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoLocations;
+
+#[async_trait]
+impl BlobLocations for NoLocations {
+    async fn find(&self, _: &[Digest]) -> HashMap<Digest, Vec<Repository>> {
+        HashMap::new()
+    }
+
+    async fn add(&self, _: &[Digest], _: &Repository) {}
+
+    async fn remove(&self, _: &Digest, _: &Repository) {}
+}
+
+/// The right to write one destination tag, held for the moment of the commit. It only saves work: two workers that
+/// both believe to hold it still converge, because each looks at the source again after it wrote.
+#[async_trait]
+pub trait CommitLease: Send + Sync {
+    /// Takes it, or returns false if another worker holds it.
+    async fn acquire(&self) -> Result<bool>;
+
+    /// Gives it back. A failure is of no consequence: it expires.
+    async fn release(&self);
+}
+
+/// The time of day.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> SystemTime;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}

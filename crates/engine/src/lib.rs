@@ -1,0 +1,14 @@
+//! The use cases: *accept* a delivery, *replicate* a task. Ports: [`TaskQueue`], [`Ledger`], [`Secrets`].
+//!
+//! A message carries the whole task, so the queue alone is enough: send, then record; the worker upserts.
+
+mod error;
+mod ports;
+mod task;
+
+pub use error::{Error, ErrorKind, Result};
+pub use ports::{Begin, Ledger, Outgoing, Secrets, TaskFilter, TaskQueue};
+pub use task::{
+    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Place, Replica, Task, TaskRecord, TaskState,
+    Trigger,
+};

@@ -1,0 +1,24 @@
+//! The words of the field as types: names, digests, descriptors and the manifest graph.
+//!
+//! Everything here is pure. A value that exists is valid: names, digests and sizes are checked when they are
+//! parsed, before any of them can become part of a URL or a path (CVE-2024-3727 is what happens otherwise).
+//! Manifests keep the bytes they were read from; nothing is ever serialised again.
+
+pub mod descriptor;
+pub mod digest;
+mod error;
+pub mod manifest;
+pub mod media_type;
+pub mod name;
+pub mod persistence;
+pub mod reference;
+pub mod referrers;
+
+pub use descriptor::{Descriptor, Platform};
+pub use digest::{Algorithm, Digest, Hasher};
+pub use error::{Error, ErrorKind};
+pub use manifest::{Kind, Manifest};
+pub use media_type::MediaType;
+pub use name::{RegistryHost, Repository, Tag};
+pub use persistence::Persistence;
+pub use reference::{Reference, Target};

@@ -1,0 +1,399 @@
+//! A manifest read from raw bytes: what it is, and what it needs.
+//!
+//! The bytes are kept and passed on untouched; parsing only finds descriptors. Unknown fields, key order and
+//! white space therefore survive. Refused: schema 1, a body that is both image and index (CVE-2021-41190), a
+//! `mediaType` that contradicts its sender, too many descriptors, sizes that are no sizes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::descriptor::null_is_default;
+use crate::error::{Error, ErrorKind, shown};
+use crate::media_type::{self, MediaType};
+use crate::{Descriptor, Digest};
+
+/// The largest manifest that is read. Registries cap at 4 MiB (distribution, zot); the specification asks for at least 4 MB.
+pub const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The most descriptors one manifest may hold.
+pub const MAX_DESCRIPTORS: usize = 20_000;
+
+/// A manifest, its bytes, and the edges found in it.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    bytes: Bytes,
+    digest: Digest,
+    media_type: MediaType,
+    body: Body,
+    subject: Option<Descriptor>,
+    artifact_type: Option<String>,
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per manifest, and images are the common case"
+)]
+enum Body {
+    Image {
+        config: Option<Descriptor>,
+        layers: Vec<Descriptor>,
+    },
+    Index {
+        manifests: Vec<Descriptor>,
+    },
+}
+
+/// What a manifest holds, as users speak of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A container image, or an index of them.
+    Image,
+    /// A Helm chart.
+    Chart,
+    /// Anything else that is stored as a manifest.
+    Artifact,
+}
+
+impl Kind {
+    /// The name used in rules and events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Chart => "chart",
+            Self::Artifact => "artifact",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    schema_version: Option<u32>,
+    #[serde(default)]
+    media_type: Option<String>,
+    #[serde(default)]
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    blobs: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    manifests: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    fs_layers: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    subject: Option<Descriptor>,
+    #[serde(default)]
+    artifact_type: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    annotations: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// Reads `bytes`. `content_type` is what the sender calls them; without it the body's own `mediaType`, or its shape, decides.
+    pub fn parse(bytes: Bytes, content_type: Option<&str>) -> Result<Self, Error> {
+        let digest = Digest::sha256(&bytes);
+        Self::parse_with_digest(bytes, content_type, digest)
+    }
+
+    /// As [`Manifest::parse`], called by `digest`, which must be that of `bytes` (sha512 is possible here).
+    pub fn parse_with_digest(bytes: Bytes, content_type: Option<&str>, digest: Digest) -> Result<Self, Error> {
+        if bytes.len() > MAX_BYTES {
+            return Err(Error::new(
+                ErrorKind::ManifestTooLarge,
+                format!("{} bytes; at most {MAX_BYTES} are read", bytes.len()),
+            ));
+        }
+        let sent = content_type
+            .map(MediaType::new)
+            .filter(|sent| sent.is_manifest() || sent.is_schema1());
+        if sent.as_ref().is_some_and(MediaType::is_schema1) {
+            return Err(schema1());
+        }
+        let raw: Raw = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::new(ErrorKind::ManifestInvalid, error.to_string()))?;
+        if raw.schema_version == Some(1) || (raw.fs_layers.is_some() && raw.layers.is_none() && raw.manifests.is_none())
+        {
+            return Err(schema1());
+        }
+        let own = raw
+            .media_type
+            .as_deref()
+            .filter(|own| !own.is_empty())
+            .map(MediaType::new);
+        if let (Some(sent), Some(own)) = (&sent, &own)
+            && sent != own
+        {
+            return Err(Error::new(
+                ErrorKind::MediaTypeMismatch,
+                format!("sent as {}, calls itself {}", shown(&sent.0), shown(&own.0)),
+            ));
+        }
+        let by_shape = if raw.manifests.is_some() {
+            media_type::OCI_INDEX
+        } else {
+            media_type::OCI_MANIFEST
+        };
+        let media_type = own.or(sent).unwrap_or_else(|| by_shape.into());
+        if media_type.is_schema1() {
+            return Err(schema1());
+        }
+        if raw.manifests.is_some() && (raw.layers.is_some() || raw.config.is_some() || raw.blobs.is_some()) {
+            return Err(Error::new(
+                ErrorKind::ManifestAmbiguous,
+                "it holds both manifests and layers or a config",
+            ));
+        }
+        let body = if media_type.is_index() {
+            Body::Index {
+                manifests: raw
+                    .manifests
+                    .ok_or_else(|| Error::new(ErrorKind::ManifestInvalid, "an index without manifests"))?,
+            }
+        } else if media_type.is_image() {
+            if raw.manifests.is_some() {
+                return Err(Error::new(
+                    ErrorKind::ManifestAmbiguous,
+                    format!("{media_type} holds manifests"),
+                ));
+            }
+            if raw.config.is_none() && media_type.as_str() != media_type::OCI_ARTIFACT {
+                return Err(Error::new(ErrorKind::ManifestInvalid, "an image without a config"));
+            }
+            Body::Image {
+                config: raw.config,
+                layers: raw.layers.or(raw.blobs).unwrap_or_default(),
+            }
+        } else {
+            return Err(Error::new(ErrorKind::ManifestUnsupported, shown(&media_type.0)));
+        };
+        let manifest = Self {
+            bytes,
+            digest,
+            media_type,
+            body,
+            subject: raw.subject,
+            artifact_type: raw.artifact_type,
+            annotations: raw.annotations,
+        };
+        let count = manifest.children().len() + manifest.blobs().count();
+        if count > MAX_DESCRIPTORS {
+            return Err(Error::new(
+                ErrorKind::ManifestInvalid,
+                format!("{count} descriptors; at most {MAX_DESCRIPTORS} are followed"),
+            ));
+        }
+        Ok(manifest)
+    }
+
+    /// The bytes as read. These, and no others, are what is written.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// What it is called by.
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Its type: what is sent as `Content-Type`.
+    pub const fn media_type(&self) -> &MediaType {
+        &self.media_type
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// The manifests an index names, in its order; empty for an image.
+    pub fn children(&self) -> &[Descriptor] {
+        match &self.body {
+            Body::Index { manifests } => manifests,
+            Body::Image { .. } => &[],
+        }
+    }
+
+    /// Config and layers, in order; empty for an index.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        let (config, layers) = match &self.body {
+            Body::Image { config, layers } => (config.as_ref(), layers.as_slice()),
+            Body::Index { .. } => (None, [].as_slice()),
+        };
+        config.into_iter().chain(layers)
+    }
+
+    /// The configuration of an image.
+    pub const fn config(&self) -> Option<&Descriptor> {
+        match &self.body {
+            Body::Image { config, .. } => config.as_ref(),
+            Body::Index { .. } => None,
+        }
+    }
+
+    /// An index or a manifest list.
+    pub const fn is_index(&self) -> bool {
+        matches!(self.body, Body::Index { .. })
+    }
+
+    /// What this manifest is about, if it is a referrer.
+    pub const fn subject(&self) -> Option<&Descriptor> {
+        self.subject.as_ref()
+    }
+
+    /// A descriptor that names this manifest.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(self.media_type.clone(), self.digest.clone(), self.size())
+    }
+
+    /// The descriptor under which this referrer is listed: with its artifact type and all its annotations.
+    /// Source: distribution-spec, Pushing Manifests with Subject.
+    pub fn referrer_descriptor(&self) -> Descriptor {
+        let artifact_type = self
+            .artifact_type
+            .clone()
+            .filter(|kind| !kind.is_empty())
+            .or_else(|| self.config().map(|config| config.media_type.0.clone()));
+        Descriptor {
+            artifact_type,
+            annotations: self.annotations.clone(),
+            ..self.descriptor()
+        }
+    }
+
+    /// What users call it. An index counts as what its artifact type says, else as an image.
+    pub fn kind(&self) -> Kind {
+        if self.artifact_type.as_deref().is_some_and(|kind| !kind.is_empty()) {
+            return Kind::Artifact;
+        }
+        match self.config().map(|config| config.media_type.as_str()) {
+            Some(media_type::OCI_CONFIG | media_type::DOCKER_CONFIG) => Kind::Image,
+            Some(media_type::HELM_CONFIG) => Kind::Chart,
+            None if self.is_index() => Kind::Image,
+            _ => Kind::Artifact,
+        }
+    }
+}
+
+fn schema1() -> Error {
+    Error::new(
+        ErrorKind::Schema1Unsupported,
+        "push the image again with a current client, which writes schema 2",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Manifest, Error> {
+        Manifest::parse(Bytes::copy_from_slice(text.as_bytes()), None)
+    }
+
+    fn blob(kind: &str) -> String {
+        format!(
+            r#"{{"mediaType":"{kind}","digest":"{}","size":3}}"#,
+            Digest::sha256(b"abc")
+        )
+    }
+
+    #[test]
+    fn the_bytes_are_kept_and_the_edges_found() {
+        let text = format!(
+            "{{ \"schemaVersion\":2, \"x-unknown\":[1], \"config\":{}, \"layers\":[{},{}], \"annotations\":null }}\n",
+            blob(media_type::OCI_CONFIG),
+            blob("a/b"),
+            blob("application/vnd.oci.image.layer.nondistributable.v1.tar")
+        );
+        let manifest = parse(&text).unwrap();
+        assert_eq!(manifest.bytes(), text.as_bytes());
+        assert_eq!(manifest.media_type().as_str(), media_type::OCI_MANIFEST);
+        assert_eq!(manifest.blobs().count(), 3);
+        assert!(manifest.blobs().last().unwrap().media_type.is_non_distributable());
+        assert_eq!(manifest.kind(), Kind::Image);
+    }
+
+    #[test]
+    fn kinds_are_told_by_the_config() {
+        let with = |config: &str| {
+            parse(&format!(
+                r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#,
+                blob(config)
+            ))
+            .unwrap()
+            .kind()
+        };
+        assert_eq!(with(media_type::HELM_CONFIG), Kind::Chart);
+        assert_eq!(with(media_type::DOCKER_CONFIG), Kind::Image);
+        assert_eq!(with("application/vnd.oci.empty.v1+json"), Kind::Artifact);
+        assert_eq!(
+            parse(r#"{"schemaVersion":2,"manifests":[]}"#).unwrap().kind(),
+            Kind::Image
+        );
+    }
+
+    #[test]
+    fn what_misleads_is_refused_with_its_code() {
+        let both = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[],"manifests":[]}}"#,
+            blob("a/b")
+        );
+        for (text, code) in [
+            (both.as_str(), "MANIFEST_AMBIGUOUS"),
+            (
+                r#"{"schemaVersion":1,"name":"x","fsLayers":[]}"#,
+                "MANIFEST_SCHEMA1_UNSUPPORTED",
+            ),
+            (r#"{"schemaVersion":2,"fsLayers":[]}"#, "MANIFEST_SCHEMA1_UNSUPPORTED"),
+            (r#"{"schemaVersion":2,"layers":[]}"#, "MANIFEST_INVALID"),
+            (
+                r#"{"schemaVersion":2,"mediaType":"application/x","config":null}"#,
+                "MANIFEST_UNSUPPORTED",
+            ),
+            ("[]", "MANIFEST_INVALID"),
+            ("{", "MANIFEST_INVALID"),
+            ("\u{feff}{}", "MANIFEST_INVALID"),
+            ("<html>", "MANIFEST_INVALID"),
+            (
+                r#"{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"sha256:../..","size":1}}"#,
+                "MANIFEST_INVALID",
+            ),
+            (
+                r#"{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":"sha256:00","size":-1}]}"#,
+                "MANIFEST_INVALID",
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err().code(), code, "{text}");
+        }
+        let index = Bytes::from_static(
+            br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#,
+        );
+        assert_eq!(
+            Manifest::parse(index.clone(), Some(media_type::OCI_MANIFEST))
+                .unwrap_err()
+                .code(),
+            "MEDIA_TYPE_MISMATCH"
+        );
+        assert!(Manifest::parse(index, Some("application/vnd.oci.image.index.v1+json; charset=utf-8")).is_ok());
+        assert_eq!(
+            Manifest::parse(Bytes::from(vec![b' '; MAX_BYTES + 1]), None)
+                .unwrap_err()
+                .code(),
+            "MANIFEST_TOO_LARGE"
+        );
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_not_a_crash() {
+        let text = format!(
+            "{{\"schemaVersion\":2,\"x\":{}{}}}",
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
+        assert_eq!(parse(&text).unwrap_err().code(), "MANIFEST_INVALID");
+    }
+}

@@ -1,0 +1,87 @@
+//! The media types that matter to a copy. Anything else is carried, not understood.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A media type without parameters, as text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct MediaType(pub String);
+
+/// OCI image manifest.
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// OCI image index.
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// OCI artifact manifest (withdrawn from the specification, still stored in places).
+pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// Docker schema 2 image manifest.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker schema 2 manifest list.
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Docker schema 1.
+pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+/// Docker schema 1, signed.
+pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+/// OCI image configuration.
+pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Docker image configuration.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// Helm chart configuration: what tells a chart from an image.
+pub const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
+
+/// What to send as `Accept` for manifests. Without the index types some registries answer with one platform only.
+pub const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, \
+application/vnd.oci.artifact.manifest.v1+json";
+
+impl MediaType {
+    /// The text without parameters: `a/b; charset=utf-8` becomes `a/b`.
+    pub fn new(text: &str) -> Self {
+        Self(text.split(';').next().unwrap_or_default().trim().to_owned())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// An index or a manifest list.
+    pub fn is_index(&self) -> bool {
+        matches!(self.as_str(), OCI_INDEX | DOCKER_LIST)
+    }
+
+    /// A manifest that names blobs: OCI or Docker image, artifact.
+    pub fn is_image(&self) -> bool {
+        matches!(self.as_str(), OCI_MANIFEST | DOCKER_MANIFEST | OCI_ARTIFACT)
+    }
+
+    /// Anything a registry stores under `/manifests/`.
+    pub fn is_manifest(&self) -> bool {
+        self.is_index() || self.is_image()
+    }
+
+    /// Docker schema 1, signed or not.
+    pub fn is_schema1(&self) -> bool {
+        matches!(self.as_str(), DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED)
+    }
+
+    /// A layer that may not be distributed; its bytes stand at the descriptor's `urls`.
+    pub fn is_non_distributable(&self) -> bool {
+        self.0
+            .starts_with("application/vnd.oci.image.layer.nondistributable.v1.")
+            || self.0.starts_with("application/vnd.docker.image.rootfs.foreign.diff.")
+    }
+}
+
+impl From<&str> for MediaType {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for MediaType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}

@@ -1,0 +1,172 @@
+//! `host/repository:tag@digest`: where an image stands.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, shown};
+use crate::{Digest, RegistryHost, Repository, Tag};
+
+/// Where an image stands: registry, repository, and a tag, a digest, or both (the digest then decides).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// The registry.
+    pub host: RegistryHost,
+    /// The repository.
+    pub repository: Repository,
+    /// The tag, if one is named.
+    pub tag: Option<Tag>,
+    /// The digest, if one is named.
+    pub digest: Option<Digest>,
+}
+
+/// What a manifest is asked for by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// A name that may move.
+    Tag(Tag),
+    /// Content, which cannot.
+    Digest(Digest),
+}
+
+impl Target {
+    /// The tag, if it is one.
+    pub const fn tag(&self) -> Option<&Tag> {
+        match self {
+            Self::Tag(tag) => Some(tag),
+            Self::Digest(_) => None,
+        }
+    }
+
+    /// The digest, if it is one.
+    pub const fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Tag(_) => None,
+            Self::Digest(digest) => Some(digest),
+        }
+    }
+
+    /// What stands between repository and target: `:` or `@`.
+    pub const fn separator(&self) -> char {
+        match self {
+            Self::Tag(_) => ':',
+            Self::Digest(_) => '@',
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => tag.fmt(formatter),
+            Self::Digest(digest) => fmt::Display::fmt(digest, formatter),
+        }
+    }
+}
+
+impl Reference {
+    /// What to ask for: the digest if there is one, else the tag, else `latest`.
+    pub fn target(&self) -> Result<Target, Error> {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => Ok(Target::Digest(digest.clone())),
+            (None, Some(tag)) => Ok(Target::Tag(tag.clone())),
+            (None, None) => Ok(Target::Tag("latest".parse()?)),
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.host, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(formatter, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(formatter, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Reference {
+    type Err = Error;
+
+    /// Parses as Docker does: the first component is a host if it holds a `.` or `:` or is `localhost`;
+    /// otherwise the host is `docker.io`, and a single component stands in `library/`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refuse = |why: &str| Error::new(ErrorKind::InvalidReference, format!("{} {why}", shown(text)));
+        if text.contains("://") {
+            return Err(refuse("is a URL: write host/repository:tag"));
+        }
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse::<Digest>()?)),
+            None => (text, None),
+        };
+        let (name, tag) = match name.rfind(':') {
+            Some(at) if !name[at..].contains('/') => (&name[..at], Some(name[at + 1..].parse::<Tag>()?)),
+            _ => (name, None),
+        };
+        let is_host = |first: &str| first.contains(['.', ':']) || first == "localhost" || first.starts_with('[');
+        let (host, repository) = match name.split_once('/') {
+            Some((first, rest)) if is_host(first) => (first, rest.to_owned()),
+            _ => ("docker.io", name.to_owned()),
+        };
+        let host = if host == "index.docker.io" { "docker.io" } else { host };
+        let repository = if host == "docker.io" && !repository.contains('/') {
+            format!("library/{repository}")
+        } else {
+            repository
+        };
+        Ok(Self {
+            host: host.parse()?,
+            repository: repository.parse()?,
+            tag,
+            digest,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_parse_as_docker_parses_them() {
+        for (text, canonical) in [
+            ("nginx", "docker.io/library/nginx"),
+            ("team/app:1", "docker.io/team/app:1"),
+            ("localhost/app:1", "localhost/app:1"),
+            ("localhost:5000/a/b/c:v1", "localhost:5000/a/b/c:v1"),
+            ("127.0.0.1:5000/app", "127.0.0.1:5000/app"),
+            ("[::1]:5000/app:x", "[::1]:5000/app:x"),
+            ("index.docker.io/library/nginx:1", "docker.io/library/nginx:1"),
+        ] {
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.to_string(), canonical);
+            assert_eq!(canonical.parse::<Reference>().unwrap(), reference);
+        }
+        let digest = Digest::sha256(b"x");
+        let both: Reference = format!("r.example/app:v1@{digest}").parse().unwrap();
+        assert_eq!(both.target().unwrap(), Target::Digest(digest));
+    }
+
+    #[test]
+    fn what_is_not_a_reference_is_refused() {
+        for bad in [
+            "",
+            ":",
+            "@",
+            "r.example/",
+            "r.example/a:",
+            "r.example/A",
+            "https://r.example/a",
+            "r.example/a@sha256:00",
+            "r.example/../a",
+            "a b",
+        ] {
+            assert!(bad.parse::<Reference>().is_err(), "{bad}");
+        }
+    }
+}
