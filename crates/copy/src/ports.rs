@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -90,7 +91,7 @@ pub trait Destination: Send + Sync {
         blob: &Descriptor,
         source: &dyn BlobSource,
         session: Option<Upload>,
-        progress: &dyn Progress,
+        progress: &Arc<dyn Progress>,
     ) -> Result<()>;
 
     /// True if the registry is known to list referrers itself; [`None`] if that is not known.

@@ -1,1 +1,36 @@
-//! registry
+//! One registry over HTTP: the verbs of the distribution specification, and what it takes to speak them safely.
+//!
+//! A [`Registry`] is a host: connections, authentication, limits, what was learned of it. A [`RemoteRepository`] is one
+//! repository there; it is a [`transship_copy::Source`] and a [`transship_copy::Destination`]. One request has one owner
+//! of retries ([`Retries`]): requests without a streamed body repeat themselves in `exchange`, an upload is repeated from
+//! its first byte in `blobs`, a broken read continues in `read`. Everything read is bounded; credentials go to the
+//! registry and its validated realm only.
+
+mod auth;
+mod blobs;
+mod challenge;
+mod credentials;
+mod error;
+mod exchange;
+mod limits;
+mod link;
+mod manifests;
+mod network;
+mod profile;
+mod read;
+mod referrers;
+mod registry;
+mod repository;
+mod retry;
+mod tags;
+mod token;
+mod upload;
+
+pub use credentials::{Anonymous, Credentials, Login};
+pub use error::{Error, ErrorKind, Result};
+pub use limits::Limits;
+pub use network::Network;
+pub use profile::{Profile, UploadForm};
+pub use registry::{Options, Registry};
+pub use repository::RemoteRepository;
+pub use retry::Retries;

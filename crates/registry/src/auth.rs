@@ -1,0 +1,186 @@
+//! Who we are, request by request: nothing, Basic, or a Bearer token, as the registry's own challenge asks.
+//!
+//! The first request goes out bare unless something was learned; a 401 teaches, and is replayed once. A login that is
+//! refused is asked for once more, in case the secret was rotated. Credentials go to the registry and its realm only.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use base64::Engine as _;
+use http::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret;
+use tokio::sync::Mutex as AsyncMutex;
+use transship_oci::{RegistryHost, Repository};
+use url::Url;
+
+use crate::challenge;
+use crate::token::Token;
+use crate::{Credentials, Error, ErrorKind, Login, Registry, Result};
+
+/// What a request wants to do, and where: the scope of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Nothing in particular: `GET /v2/`.
+    Base,
+    /// Read one repository.
+    Pull(Repository),
+    /// Read and write one repository.
+    Push(Repository),
+    /// Write one repository, reading blobs of another.
+    Mount(Repository, Repository),
+}
+
+impl Scope {
+    /// The `scope` parameters in order. The one to push comes first: some registries look at no other.
+    pub(crate) fn parameters(&self) -> Vec<String> {
+        match self {
+            Self::Base => vec![],
+            Self::Pull(repository) => vec![format!("repository:{repository}:pull")],
+            Self::Push(repository) => vec![format!("repository:{repository}:pull,push")],
+            Self::Mount(repository, from) => vec![
+                format!("repository:{repository}:pull,push"),
+                format!("repository:{from}:pull"),
+            ],
+        }
+    }
+}
+
+/// What the registry is known to ask for.
+#[derive(Debug, Clone)]
+enum Scheme {
+    Unknown,
+    Basic(HeaderValue),
+    Bearer { realm: Url, service: Option<String> },
+}
+
+type Slot = Arc<AsyncMutex<Option<Token>>>;
+
+pub(crate) struct Auth {
+    scheme: RwLock<Scheme>,
+    tokens: Mutex<HashMap<Vec<String>, Slot>>,
+    credentials: Arc<dyn Credentials>,
+    host: RegistryHost,
+}
+
+impl Auth {
+    pub(crate) fn new(host: RegistryHost, credentials: Arc<dyn Credentials>) -> Self {
+        Self {
+            scheme: RwLock::new(Scheme::Unknown),
+            tokens: Mutex::default(),
+            credentials,
+            host,
+        }
+    }
+
+    pub(crate) async fn login(&self) -> Result<Login> {
+        self.credentials.login(&self.host).await
+    }
+
+    fn scheme(&self) -> Scheme {
+        self.scheme.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn learn(&self, scheme: Scheme) {
+        *self.scheme.write().unwrap_or_else(PoisonError::into_inner) = scheme;
+    }
+
+    fn slot(&self, scope: &Scope) -> Slot {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(tokens.entry(scope.parameters()).or_default())
+    }
+}
+
+impl Registry {
+    /// The `Authorization` to begin with: what was learned, or nothing.
+    pub(crate) async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>> {
+        match self.0.auth.scheme() {
+            Scheme::Unknown => Ok(None),
+            Scheme::Basic(header) => Ok(Some(header)),
+            Scheme::Bearer { realm, service } => self.token(scope, &realm, service.as_deref(), None).await.map(Some),
+        }
+    }
+
+    /// The `Authorization` to replay a request with that was answered 401 although it carried `used`. Fails if there is
+    /// nothing new to say.
+    pub(crate) async fn challenged(
+        &self,
+        headers: &HeaderMap,
+        scope: &Scope,
+        used: Option<&HeaderValue>,
+        operation: &str,
+    ) -> Result<HeaderValue> {
+        let challenges = challenge::parse(headers);
+        let refused = |why: &str| Error::new(ErrorKind::AuthFailed(why.to_owned()), operation);
+        if let Some(bearer) = challenges.iter().find(|challenge| challenge.scheme == "bearer") {
+            let realm = bearer
+                .parameter("realm")
+                .ok_or_else(|| Error::new(ErrorKind::ChallengeInvalid("Bearer without a realm".into()), operation))?;
+            let realm = self
+                .0
+                .base
+                .join(realm)
+                .map_err(|_| Error::new(ErrorKind::ChallengeInvalid("the realm is no URL".into()), operation))?;
+            let service = bearer.parameter("service").map(str::to_owned);
+            let header = self.token(scope, &realm, service.as_deref(), used).await?;
+            self.0.auth.learn(Scheme::Bearer { realm, service });
+            return Ok(header);
+        }
+        if challenges.iter().any(|challenge| challenge.scheme == "basic") {
+            let header = match self.0.auth.login().await? {
+                Login::Basic { username, password } => basic(&username, password.expose_secret())?,
+                Login::Anonymous => return Err(refused("none are configured, and it asks for a login")),
+                Login::IdentityToken(_) => return Err(refused("an identity token cannot answer a Basic challenge")),
+            };
+            if used == Some(&header) {
+                return Err(refused("it does not accept this user and password"));
+            }
+            self.0.auth.learn(Scheme::Basic(header.clone()));
+            return Ok(header);
+        }
+        Err(refused(if challenges.is_empty() {
+            "it answers 401 and does not say what it wants"
+        } else {
+            "it asks for a scheme other than Basic and Bearer"
+        }))
+    }
+
+    /// A token for `scope`: the one at hand unless it expires or is the `refused` one, else a new one. Concurrent
+    /// requests for one scope fetch one token.
+    async fn token(
+        &self,
+        scope: &Scope,
+        realm: &Url,
+        service: Option<&str>,
+        refused: Option<&HeaderValue>,
+    ) -> Result<HeaderValue> {
+        let slot = self.0.auth.slot(scope);
+        let mut token = slot.lock().await;
+        if let Some(held) = token
+            .as_ref()
+            .filter(|held| held.is_fresh() && refused != Some(held.header()))
+        {
+            return Ok(held.header().clone());
+        }
+        let fetched = self.fetch_token(scope, realm, service).await?;
+        let header = fetched.header().clone();
+        *token = Some(fetched);
+        Ok(header)
+    }
+}
+
+/// `Basic base64(user:password)`, marked so that it is never printed.
+pub(crate) fn basic(username: &str, password: &str) -> Result<HeaderValue> {
+    let text = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
+    secret_header(&format!("Basic {text}"))
+}
+
+pub(crate) fn secret_header(text: &str) -> Result<HeaderValue> {
+    let mut header = HeaderValue::from_str(text).map_err(|_| {
+        Error::new(
+            ErrorKind::TokenInvalid("it holds characters no header may hold".into()),
+            "login",
+        )
+    })?;
+    header.set_sensitive(true);
+    Ok(header)
+}

@@ -1,0 +1,42 @@
+//! The port through which a registry learns who we are there.
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use transship_oci::RegistryHost;
+
+use crate::Result;
+
+/// Who we are at a registry. Cannot be printed with its secret.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// Nobody.
+    Anonymous,
+    /// A user with a password or access token.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// A refresh token, exchanged at the realm (`identitytoken` in Docker's configuration).
+    IdentityToken(SecretString),
+}
+
+/// Tells who we are at a registry. Asked when a challenge arrives and again after a refusal, so that a rotated secret is
+/// picked up; an adapter may cache.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// The login for `host`. `CREDENTIALS_UNAVAILABLE` if one is configured and cannot be read.
+    async fn login(&self, host: &RegistryHost) -> Result<Login>;
+}
+
+/// Nobody, everywhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Anonymous;
+
+#[async_trait]
+impl Credentials for Anonymous {
+    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+        Ok(Login::Anonymous)
+    }
+}

@@ -1,0 +1,399 @@
+//! One request and its answer: limits, authentication, redirects, retries, and bounds, in that order.
+//!
+//! This is the owner of retries for every request whose body is in memory. A streamed upload goes through
+//! [`Registry::send_once`] and is repeated by its own owner.
+
+use std::error::Error as StdError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, AUTHORIZATION, LOCATION};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde::Deserialize;
+use url::Url;
+
+use crate::auth::Scope;
+use crate::error::shown;
+use crate::network::Denied;
+use crate::retry::{is_temporary, retry_after};
+use crate::{Error, ErrorKind, Registry, Result};
+
+/// Error bodies are for people: more of them is not read.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// A blob may be behind a storage service behind a load balancer; more hops are a loop.
+const MAX_REDIRECTS: usize = 5;
+
+/// A request.
+pub(crate) struct Call<'a> {
+    pub(crate) operation: String,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) scope: Scope,
+    pub(crate) requests: &'a AtomicU64,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(operation: String, method: Method, url: Url, scope: Scope, requests: &'a AtomicU64) -> Self {
+        Self {
+            operation,
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            scope,
+            requests,
+        }
+    }
+
+    pub(crate) fn accept(mut self, types: &'static str) -> Self {
+        self.headers.insert(ACCEPT, HeaderValue::from_static(types));
+        self
+    }
+}
+
+/// An answer whose body was not read yet.
+pub(crate) struct Answer {
+    pub(crate) response: reqwest::Response,
+    pub(crate) operation: String,
+    pub(crate) patience: Duration,
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// The URL that answered, after redirects.
+    pub(crate) fn url(&self) -> &Url {
+        self.response.url()
+    }
+
+    /// The body, refused beyond `limit` bytes.
+    pub(crate) async fn body(self, limit: usize) -> Result<Bytes> {
+        bounded(self.response, limit, self.patience, &self.operation).await
+    }
+
+    /// Reads the rest of a small answer so that its connection can be used again.
+    pub(crate) async fn drain(self) {
+        let _ = bounded(self.response, MAX_ERROR_BYTES, self.patience, &self.operation).await;
+    }
+
+    /// The error this answer is.
+    pub(crate) async fn into_error(self) -> Error {
+        let status = self.status();
+        let after = retry_after(self.headers(), SystemTime::now());
+        let operation = self.operation.clone();
+        let body = self.body(MAX_ERROR_BYTES).await.unwrap_or_default();
+        let (codes, message) = spoken(&body);
+        let says = |code: &str| codes.iter().any(|said| said == code);
+        let message = if message.is_empty() {
+            status.canonical_reason().unwrap_or("no reason given").to_owned()
+        } else {
+            message
+        };
+        let kind = match status.as_u16() {
+            404 | 400
+                if says("MANIFEST_BLOB_UNKNOWN") || says("BLOB_UNKNOWN") && operation.starts_with("manifest_put") =>
+            {
+                ErrorKind::BlobUnknown(message)
+            }
+            404 => ErrorKind::NotFound,
+            401 => ErrorKind::AuthFailed(message),
+            403 => ErrorKind::AccessDenied(message),
+            429 => ErrorKind::RateLimited(after),
+            400 | 409 | 412
+                if message.to_ascii_lowercase().contains("immutable")
+                    || says("TAG_INVALID") && message.contains("exist") =>
+            {
+                ErrorKind::TagImmutable(message)
+            }
+            code if is_temporary(status) => ErrorKind::Unavailable {
+                status: code,
+                message,
+                retry_after: after,
+            },
+            code => ErrorKind::Refused { status: code, message },
+        };
+        Error::new(kind, operation)
+    }
+}
+
+impl Registry {
+    /// Sends `call` until it is answered by something else than "not now". Statuses are the caller's to judge.
+    pub(crate) async fn send(&self, call: Call<'_>) -> Result<Answer> {
+        let mut waits = self.0.retries.begin();
+        loop {
+            let error = match self
+                .send_once(&call, || reqwest::Body::from(call.body.clone()), self.0.patience)
+                .await
+            {
+                Ok(answer) if is_temporary(answer.status()) => answer.into_error().await,
+                Err(error) if !error.persistence().is_permanent() => error,
+                done => return done,
+            };
+            let after = error.persistence().retry_after();
+            if let ErrorKind::RateLimited(_) = error.kind {
+                self.pause(after.unwrap_or(self.0.retries.first));
+            }
+            let Some(wait) = waits.next(after) else {
+                return Err(error);
+            };
+            tracing::debug!(operation = %call.operation, code = error.code(), ?wait, "trying again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Sends `call` once: waits for its turn, authenticates, replays one 401, follows redirects of reads.
+    pub(crate) async fn send_once(
+        &self,
+        call: &Call<'_>,
+        body: impl FnMut() -> reqwest::Body,
+        patience: Duration,
+    ) -> Result<Answer> {
+        let sent = self.send_authorized(call, body, patience).await;
+        match sent {
+            Ok(answer) if answer.status().is_redirection() && answer.status() != StatusCode::NOT_MODIFIED => {
+                self.follow(call, answer, patience).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn send_authorized(
+        &self,
+        call: &Call<'_>,
+        mut body: impl FnMut() -> reqwest::Body,
+        patience: Duration,
+    ) -> Result<Answer> {
+        let ours = call.url.origin() == self.0.base.origin();
+        let used = if ours {
+            self.authorization(&call.scope).await?
+        } else {
+            None
+        };
+        let answer = self.transmit(call, &call.url, used.as_ref(), body(), patience).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED || !ours {
+            return Ok(answer);
+        }
+        let headers = answer.headers().clone();
+        answer.drain().await;
+        let fresh = self
+            .challenged(&headers, &call.scope, used.as_ref(), &call.operation)
+            .await?;
+        if used.as_ref() == Some(&fresh) {
+            return Err(Error::new(
+                ErrorKind::AuthFailed("a new token is refused as the old one was".into()),
+                &call.operation,
+            ));
+        }
+        self.transmit(call, &call.url, Some(&fresh), body(), patience).await
+    }
+
+    /// One HTTP request, to a URL the guard has looked at.
+    async fn transmit(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+        body: reqwest::Body,
+        patience: Duration,
+    ) -> Result<Answer> {
+        self.0
+            .guard
+            .check(url)
+            .map_err(|denied| Error::new(ErrorKind::EgressDenied(denied.to_string()), &call.operation))?;
+        if let Some(wait) = self.paused() {
+            if wait > self.0.retries.max_wait {
+                return Err(Error::new(ErrorKind::RateLimited(Some(wait)), &call.operation));
+            }
+            tokio::time::sleep(wait).await;
+        }
+        self.0.limiter.request().await;
+        call.requests.fetch_add(1, Ordering::Relaxed);
+        let mut request = self
+            .0
+            .client
+            .request(call.method.clone(), url.clone())
+            .headers(call.headers.clone())
+            .body(body);
+        if let Some(header) = authorization {
+            request = request.header(AUTHORIZATION, header);
+        }
+        match tokio::time::timeout(patience, request.send()).await {
+            Ok(Ok(response)) => Ok(Answer {
+                response,
+                operation: call.operation.clone(),
+                patience: self.0.patience,
+            }),
+            Ok(Err(error)) => Err(transport(error, &call.operation)),
+            Err(_) => Err(Error::new(ErrorKind::Timeout(patience), &call.operation)),
+        }
+    }
+
+    /// Follows redirects of reads; `Authorization` never crosses an origin, and nothing that writes is redirected.
+    async fn follow(&self, call: &Call<'_>, mut answer: Answer, patience: Duration) -> Result<Answer> {
+        let refuse = |why: &str| Error::new(ErrorKind::RedirectRefused(why.to_owned()), &call.operation);
+        if !matches!(call.method, Method::GET | Method::HEAD) {
+            return Err(refuse("it redirects a write; is the endpoint's scheme right?"));
+        }
+        for _ in 0..MAX_REDIRECTS {
+            let from = answer.url().clone();
+            let target = answer
+                .headers()
+                .get(LOCATION)
+                .and_then(|value| value.to_str().ok())
+                .and_then(|text| from.join(text).ok())
+                .ok_or_else(|| refuse("its Location is no URL"))?;
+            if !matches!(target.scheme(), "https" | "http") || (from.scheme() == "https" && target.scheme() != "https")
+            {
+                return Err(refuse("from https to something less"));
+            }
+            answer.drain().await;
+            let authorization = if target.origin() == self.0.base.origin() {
+                self.authorization(&call.scope).await?
+            } else {
+                None
+            };
+            answer = self
+                .transmit(
+                    call,
+                    &target,
+                    authorization.as_ref(),
+                    reqwest::Body::from(Bytes::new()),
+                    patience,
+                )
+                .await?;
+            if !answer.status().is_redirection() {
+                return Ok(answer);
+            }
+        }
+        Err(refuse("more than five times"))
+    }
+
+    pub(crate) async fn ping_base(&self) -> Result<()> {
+        let requests = AtomicU64::new(0);
+        let call = Call::new(
+            format!("ping {}", self.0.host),
+            Method::GET,
+            self.0.base.clone(),
+            Scope::Base,
+            &requests,
+        );
+        let answer = self.send(call).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(()),
+            StatusCode::NOT_FOUND => Err(Error::new(
+                ErrorKind::Invalid("GET /v2/ is 404: this is no registry".into()),
+                format!("ping {}", self.0.host),
+            )),
+            _ => Err(answer.into_error().await),
+        }
+    }
+}
+
+/// The whole body, refused beyond `limit` bytes and when it makes no progress.
+pub(crate) async fn bounded(
+    mut response: reqwest::Response,
+    limit: usize,
+    patience: Duration,
+    operation: &str,
+) -> Result<Bytes> {
+    let mut body = BytesMut::new();
+    loop {
+        match tokio::time::timeout(patience, response.chunk()).await {
+            Ok(Ok(Some(chunk))) if body.len() + chunk.len() > limit => {
+                return Err(Error::new(ErrorKind::TooLarge(limit), operation));
+            }
+            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
+            Ok(Ok(None)) => return Ok(body.freeze()),
+            Ok(Err(error)) => return Err(transport(error, operation)),
+            Err(_) => return Err(Error::new(ErrorKind::Timeout(patience), operation)),
+        }
+    }
+}
+
+/// What a failed exchange means. The URL is left out of the cause: it may hold an upload's capability.
+pub(crate) fn transport(error: reqwest::Error, operation: &str) -> Error {
+    let error = error.without_url();
+    let mut causes = Vec::new();
+    let mut next: Option<&(dyn StdError + 'static)> = Some(&error);
+    while let Some(cause) = next {
+        if let Some(denied) = cause.downcast_ref::<Denied>() {
+            return Error::new(ErrorKind::EgressDenied(denied.to_string()), operation);
+        }
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    let last = shown(causes.last().map_or("", String::as_str));
+    let is_tls = causes.iter().any(|cause| {
+        cause.contains("certificate")
+            || cause.contains("HandshakeFailure")
+            || cause.contains("invalid peer")
+            || cause.contains("corrupt message")
+    });
+    let kind = if is_tls {
+        ErrorKind::Tls(last)
+    } else if error.is_connect() {
+        ErrorKind::ConnectFailed(format!("the registry: {last}"))
+    } else {
+        ErrorKind::Broken(last)
+    };
+    Error::new(kind, operation).with_source(error)
+}
+
+#[derive(Deserialize)]
+struct Spoken {
+    errors: Vec<SpokenError>,
+}
+
+#[derive(Deserialize)]
+struct SpokenError {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    detail: serde_json::Value,
+}
+
+/// Codes and text of an error body in the specification's form; else its beginning.
+fn spoken(body: &[u8]) -> (Vec<String>, String) {
+    let Ok(spoken) = serde_json::from_slice::<Spoken>(body) else {
+        return (Vec::new(), shown(&String::from_utf8_lossy(body)));
+    };
+    let text = spoken
+        .errors
+        .iter()
+        .map(|error| match &error.detail {
+            serde_json::Value::Null => format!("{}: {}", error.code, error.message),
+            detail => format!("{}: {} ({detail})", error.code, error.message),
+        })
+        .collect::<Vec<_>>()
+        .join("; ");
+    (
+        spoken.errors.into_iter().map(|error| error.code).collect(),
+        shown(&text),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies_are_quoted_short_and_without_queries() {
+        let (codes, text) = spoken(br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown","detail":{"digest":"sha256:00"}}]}"#);
+        assert_eq!(codes, ["MANIFEST_BLOB_UNKNOWN"]);
+        assert!(text.contains("sha256:00"));
+        let (_, text) = spoken(b"<a href='https://s3.example/x?X-Amz-Signature=secret'>\x1b[31m");
+        assert!(!text.contains("secret") && !text.contains('\x1b'), "{text}");
+        assert!(spoken(&vec![b'x'; 100_000]).1.len() <= 400);
+    }
+}

@@ -1,0 +1,293 @@
+//! Where we may connect to. Names are resolved, then every address is checked, and the checked address is the one connected to.
+//!
+//! A literal loopback or private address in an endpoint is itself the permission for that host and port; `localhost` counts
+//! as one. A *name* that resolves to a private address needs `network: private`. Link-local addresses (cloud metadata)
+//! and the Lambda Runtime API are refused whatever is configured. Peers check literals only; names are how it is done.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+/// What a registry's names may resolve to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Network {
+    /// Public addresses only.
+    #[default]
+    Public,
+    /// Private ones too.
+    Private,
+}
+
+/// What an address is, for our purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Public,
+    Private,
+    Loopback,
+    Never,
+}
+
+/// Says which hosts a registry's client may connect to.
+#[derive(Debug, Clone)]
+pub(crate) struct Guard {
+    network: Network,
+    /// Host and port of an endpoint that names a loopback or private address literally.
+    literal: Option<(String, u16)>,
+    /// `host:port` of the Lambda Runtime API, which is never a registry.
+    runtime_api: Option<String>,
+    /// Proxies of the environment: connected to in place of the registry, by the operator's own word.
+    proxies: HashSet<String>,
+}
+
+/// Why a connection was refused; found again in the causes of an HTTP error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Denied(pub(crate) String);
+
+impl Guard {
+    pub(crate) fn new(endpoint: &Url, network: Network) -> Self {
+        let literal = endpoint
+            .host()
+            .filter(is_literal)
+            .and_then(|host| Some((host.to_string(), endpoint.port_or_known_default()?)));
+        let proxies = [
+            "HTTPS_PROXY",
+            "https_proxy",
+            "HTTP_PROXY",
+            "http_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .filter_map(|value| {
+            Url::parse(&value)
+                .or_else(|_| Url::parse(&format!("http://{value}")))
+                .ok()
+        })
+        .filter_map(|url| url.host_str().map(str::to_ascii_lowercase))
+        .collect();
+        Self {
+            network,
+            literal,
+            runtime_api: std::env::var("AWS_LAMBDA_RUNTIME_API").ok(),
+            proxies,
+        }
+    }
+
+    /// True if the endpoint is a literal loopback or private address: no proxy stands before it.
+    pub(crate) const fn is_literal(&self) -> bool {
+        self.literal.is_some()
+    }
+
+    /// Refuses a URL whose host is an address we may not connect to. Names pass here and are checked when they resolve.
+    pub(crate) fn check(&self, url: &Url) -> Result<(), Denied> {
+        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
+            return Err(Denied("an address without a host".into()));
+        };
+        let name = host.to_string();
+        let endpoint = self
+            .runtime_api
+            .as_deref()
+            .is_some_and(|api| api == format!("{name}:{port}"));
+        if endpoint {
+            return Err(Denied(format!("{name}:{port} is the Lambda Runtime API")));
+        }
+        let address = match &host {
+            Host::Ipv4(address) => Some(IpAddr::V4(*address)),
+            Host::Ipv6(address) => Some(IpAddr::V6(*address)),
+            Host::Domain(name) if is_localhost(name) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Host::Domain(_) => None,
+        };
+        let Some(address) = address else { return Ok(()) };
+        let permitted = self
+            .literal
+            .as_ref()
+            .is_some_and(|(host, number)| *host == name && *number == port);
+        self.permit(address, permitted)
+            .map_err(|why| Denied(format!("{name}:{port} is {why}")))
+    }
+
+    /// `permitted`: the endpoint itself names this address.
+    fn permit(&self, address: IpAddr, permitted: bool) -> Result<(), &'static str> {
+        match reach(address) {
+            Reach::Public => Ok(()),
+            Reach::Never => Err("an address no registry has (link-local, multicast or unspecified)"),
+            Reach::Private if permitted || self.network == Network::Private => Ok(()),
+            Reach::Loopback if permitted => Ok(()),
+            Reach::Private => Err("a private address: set `network: private` on the registry if that is meant"),
+            Reach::Loopback => Err("a loopback address: name it as the endpoint if that is meant"),
+        }
+    }
+
+    fn resolved(&self, name: &str, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Denied> {
+        if self.proxies.contains(&name.to_ascii_lowercase()) {
+            return Ok(addresses);
+        }
+        let permitted = is_localhost(name) && self.literal.as_ref().is_some_and(|(host, _)| host == name);
+        let mut refused = None;
+        let good: Vec<SocketAddr> = addresses
+            .into_iter()
+            .filter(|address| match self.permit(address.ip(), permitted) {
+                Ok(()) => true,
+                Err(why) => {
+                    refused = Some(format!("{name} resolves to {}, {why}", address.ip()));
+                    false
+                }
+            })
+            .collect();
+        match refused {
+            Some(why) if good.is_empty() => Err(Denied(why)),
+            _ => Ok(good),
+        }
+    }
+}
+
+/// Resolves names by the system, then asks the guard.
+pub(crate) struct GuardedResolver(pub(crate) Arc<Guard>);
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let guard = Arc::clone(&self.0);
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let addresses = guard.resolved(name.as_str(), found)?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
+}
+
+fn is_literal<S: AsRef<str>>(host: &Host<S>) -> bool {
+    match host {
+        Host::Ipv4(address) => reach(IpAddr::V4(*address)) != Reach::Public,
+        Host::Ipv6(address) => reach(IpAddr::V6(*address)) != Reach::Public,
+        Host::Domain(name) => is_localhost(name.as_ref()),
+    }
+}
+
+fn reach(address: IpAddr) -> Reach {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            if v4.is_loopback() {
+                Reach::Loopback
+            } else if a == 0 || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() {
+                Reach::Never
+            } else if v4.is_private() || (a == 100 && b & 0xc0 == 64) || (a == 198 && b & 0xfe == 18) {
+                Reach::Private
+            } else {
+                Reach::Public
+            }
+        }
+        IpAddr::V6(v6) => {
+            if let Some(v4) = v6.to_ipv4_mapped() {
+                return reach(IpAddr::V4(v4));
+            }
+            // The NAT64 prefix 64:ff9b::/96 carries an IPv4 address as well.
+            if let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = v6.segments() {
+                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+                return reach(IpAddr::V4(Ipv4Addr::new(a, b, c, d)));
+            }
+            if v6.is_loopback() {
+                Reach::Loopback
+            } else if v6.is_unspecified()
+                || v6.is_multicast()
+                || v6.is_unicast_link_local()
+                || v6.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+            {
+                Reach::Never
+            } else if v6.is_unique_local() {
+                Reach::Private
+            } else {
+                Reach::Public
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(endpoint: &str, network: Network) -> Guard {
+        Guard {
+            runtime_api: Some("127.0.0.1:9001".into()),
+            proxies: HashSet::new(),
+            ..Guard::new(&Url::parse(endpoint).unwrap(), network)
+        }
+    }
+
+    fn ok(guard: &Guard, url: &str) -> bool {
+        guard.check(&Url::parse(url).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn a_literal_address_is_permission_for_itself_only() {
+        let local = guard("http://127.0.0.1:5000", Network::Public);
+        assert!(ok(&local, "http://127.0.0.1:5000/v2/"));
+        for url in [
+            "http://127.0.0.1:5001/",
+            "http://127.0.0.1:9001/",
+            "http://10.0.0.1/",
+            "http://169.254.169.254/",
+            "http://localhost:5000/",
+            "http://[::1]:5000/",
+        ] {
+            assert!(!ok(&local, url), "{url}");
+        }
+        assert!(ok(&local, "https://storage.example.com/"));
+        assert!(ok(
+            &guard("http://localhost:5000", Network::Public),
+            "http://localhost:5000/v2/"
+        ));
+        assert!(!ok(
+            &guard("http://127.0.0.1:9001", Network::Private),
+            "http://127.0.0.1:9001/"
+        ));
+    }
+
+    #[test]
+    fn whatever_way_an_address_is_written_it_is_the_same_address() {
+        let public = guard("https://r.example.com", Network::Public);
+        for url in [
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://0/",
+            "http://[::ffff:a9fe:a9fe]/",
+            "http://[fd00:ec2::254]/",
+            "http://[64:ff9b::a9fe:a9fe]/",
+            "http://100.64.0.1/",
+        ] {
+            assert!(!ok(&public, url), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_resolves_to_a_private_address_needs_the_word_private() {
+        let address = |text: &str| vec![SocketAddr::new(text.parse().unwrap(), 0)];
+        let public = guard("https://r.example.com", Network::Public);
+        let private = guard("https://r.example.com", Network::Private);
+        assert!(public.resolved("r.example.com", address("10.1.2.3")).is_err());
+        assert!(private.resolved("r.example.com", address("10.1.2.3")).is_ok());
+        for guard in [&public, &private] {
+            assert!(guard.resolved("r.example.com", address("127.0.0.1")).is_err());
+            assert!(guard.resolved("r.example.com", address("169.254.169.254")).is_err());
+            assert!(guard.resolved("r.example.com", address("93.184.216.34")).is_ok());
+        }
+        // Of several answers only the good ones are connected to.
+        let mixed = vec![
+            SocketAddr::new("10.0.0.1".parse().unwrap(), 0),
+            SocketAddr::new("93.184.216.34".parse().unwrap(), 0),
+        ];
+        assert_eq!(public.resolved("r.example.com", mixed).unwrap().len(), 1);
+    }
+}

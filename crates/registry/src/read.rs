@@ -1,0 +1,164 @@
+//! Reading a blob: a stream that goes on after the connection broke.
+//!
+//! The bytes so far stay; a new request asks for the rest by `Range`. The hash runs over all of it elsewhere, so that a
+//! registry which answers a range with other bytes is found out. Only progress renews patience.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
+use http::{HeaderValue, Method, StatusCode};
+use transship_copy::{ByteStream, Error as CopyError, ErrorKind as CopyKind};
+use transship_oci::Descriptor;
+
+use crate::exchange::{Answer, Call, transport};
+use crate::repository::gone;
+use crate::retry::Waits;
+use crate::{Error, ErrorKind, RemoteRepository, Result};
+
+/// A read that got this far since it was last repaired has proven that repairing helps.
+const PROGRESS_BYTES: u64 = 1024 * 1024;
+
+struct Reading {
+    repository: RemoteRepository,
+    blob: Descriptor,
+    answer: Option<Answer>,
+    offset: u64,
+    /// Bytes to drop: a server that ignored our range began anew.
+    skip: u64,
+    waits: Waits,
+    since_repair: u64,
+}
+
+impl RemoteRepository {
+    /// Opens the blob at `offset`.
+    pub(crate) async fn read_blob(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
+        let (answer, skip) = self.get_blob(blob, offset).await?;
+        let waits = self.registry.0.retries.begin();
+        let reading = Reading {
+            repository: self.clone(),
+            blob: blob.clone(),
+            answer: Some(answer),
+            offset,
+            skip,
+            waits,
+            since_repair: 0,
+        };
+        Ok(stream::try_unfold(reading, |mut reading| async move {
+            let chunk = reading.next().await?;
+            Ok(chunk.map(|chunk| (chunk, reading)))
+        })
+        .boxed())
+    }
+
+    /// The answer to GET, and how many of its first bytes are before `offset`.
+    async fn get_blob(&self, blob: &Descriptor, offset: u64) -> Result<(Answer, u64)> {
+        let url = self.url(&format!("blobs/{}", blob.digest))?;
+        let mut call = Call::new(
+            self.blob_operation("blob_get", &blob.digest),
+            Method::GET,
+            url,
+            self.scope(),
+            &self.requests,
+        );
+        // A proxy that compresses would change the bytes.
+        call.headers
+            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if offset > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={offset}-"))
+                .map_err(|_| Error::new(ErrorKind::Invalid("range".into()), &call.operation))?;
+            call.headers.insert(RANGE, range);
+        }
+        let answer = self.registry.send(call).await?;
+        match answer.status() {
+            StatusCode::OK => Ok((answer, offset)),
+            StatusCode::PARTIAL_CONTENT if begins_at(&answer, offset) => Ok((answer, 0)),
+            StatusCode::PARTIAL_CONTENT => Err(Error::new(
+                ErrorKind::Invalid("a range other than the one asked for".into()),
+                answer.operation,
+            )),
+            _ => Err(answer.into_error().await),
+        }
+    }
+}
+
+fn begins_at(answer: &Answer, offset: u64) -> bool {
+    let range = answer
+        .headers()
+        .get(CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok());
+    range.and_then(|range| range.trim().strip_prefix("bytes ")?.split('-').next()?.parse().ok()) == Some(offset)
+}
+
+impl Reading {
+    /// The next bytes; [`None`] at the end, wherever that is: the size is judged by whoever verifies.
+    async fn next(&mut self) -> std::result::Result<Option<Bytes>, CopyError> {
+        loop {
+            let Some(answer) = &mut self.answer else {
+                return Ok(None);
+            };
+            let patience = answer.patience;
+            let read = tokio::time::timeout(patience, answer.response.chunk()).await;
+            let error = match read {
+                Ok(Ok(Some(chunk))) => {
+                    let Some(chunk) = self.take(chunk).await else { continue };
+                    return Ok(Some(chunk));
+                }
+                // A clean end before the declared size is a connection that was cut politely.
+                Ok(Ok(None)) if self.offset < self.blob.size => {
+                    Error::new(ErrorKind::Broken("it ended early".into()), answer.operation.clone())
+                }
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Err(error)) => transport(error, &answer.operation),
+                Err(_) => Error::new(ErrorKind::Timeout(patience), answer.operation.clone()),
+            };
+            self.answer = None;
+            self.repair(error).await?;
+        }
+    }
+
+    async fn take(&mut self, mut chunk: Bytes) -> Option<Bytes> {
+        if self.skip > 0 {
+            let drop = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
+            let _ = chunk.split_to(drop);
+            self.skip -= drop as u64;
+            if chunk.is_empty() {
+                return None;
+            }
+        }
+        self.offset += chunk.len() as u64;
+        self.since_repair += chunk.len() as u64;
+        if let Some(bandwidth) = self.repository.registry.0.limiter.bandwidth() {
+            bandwidth.pass(chunk.len()).await;
+        }
+        Some(chunk)
+    }
+
+    /// Opens the rest of the blob, or gives up with what broke it.
+    async fn repair(&mut self, broken: Error) -> std::result::Result<(), CopyError> {
+        if self.since_repair >= PROGRESS_BYTES {
+            self.waits = self.repository.registry.0.retries.begin();
+            self.since_repair = 0;
+        }
+        let Some(wait) = self.waits.next(None) else {
+            // Not there in full, whatever we try: the verifier would call it a wrong size.
+            let is_short = matches!(&broken.kind, ErrorKind::Broken(why) if why == "it ended early");
+            return Err(if is_short {
+                CopyError::new(CopyKind::BlobSizeMismatch, broken.operation)
+            } else {
+                broken.into()
+            });
+        };
+        tracing::debug!(blob = %self.blob.digest, offset = self.offset, code = broken.code(), "reading on");
+        tokio::time::sleep(wait.min(Duration::from_secs(20))).await;
+        let (answer, skip) = self
+            .repository
+            .get_blob(&self.blob, self.offset)
+            .await
+            .map_err(|error| gone(error, &CopyKind::BlobNotFound))?;
+        self.answer = Some(answer);
+        self.skip = skip;
+        Ok(())
+    }
+}

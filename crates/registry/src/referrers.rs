@@ -1,0 +1,101 @@
+//! Referrers: by the API, or by the fallback tag of a registry that has none.
+//!
+//! Source: distribution-spec, Listing Referrers, Unavailable Referrers API. A registry that has the API answers 200 with an
+//! index, an empty one too; anything else means that it has none, which is remembered. Pages are followed: peers that
+//! read one page lose signatures.
+
+use http::{Method, StatusCode, header::CONTENT_TYPE};
+use transship_oci::manifest::MAX_BYTES;
+use transship_oci::media_type::OCI_INDEX;
+use transship_oci::{Descriptor, Digest, Manifest, MediaType, Tag, Target};
+
+use crate::exchange::Call;
+use crate::{Error, ErrorKind, RemoteRepository, Result, link};
+
+/// More referrers of one manifest than this are not followed.
+const MAX_REFERRERS: usize = 10_000;
+const MAX_PAGES: usize = 100;
+
+impl RemoteRepository {
+    /// What is listed as referring to `subject`, each digest once.
+    pub(crate) async fn list_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let api = &self.registry.0.referrers_api;
+        if api.get() != Some(false) {
+            if let Some(referrers) = self.api_referrers(subject).await? {
+                api.set(true);
+                return Ok(referrers);
+            }
+            api.set(false);
+        }
+        self.fallback_referrers(subject).await
+    }
+
+    /// [`None`] if the registry has no such API.
+    async fn api_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+        let mut url = self.url(&format!("referrers/{subject}"))?;
+        let mut found = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let operation = self.blob_operation("referrers", subject);
+            let call = Call::new(operation, Method::GET, url.clone(), self.scope(), &self.requests).accept(OCI_INDEX);
+            let answer = self.registry.send(call).await?;
+            let is_index = answer
+                .headers()
+                .get(CONTENT_TYPE)
+                .and_then(|value| value.to_str().ok())
+                .is_some_and(|text| MediaType::new(text).as_str() == OCI_INDEX);
+            if answer.status() != StatusCode::OK || !is_index {
+                let status = answer.status();
+                let error = answer.into_error().await;
+                return match status {
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(error),
+                    _ => Ok(None),
+                };
+            }
+            let next = link::next(answer.headers(), answer.url());
+            let operation = answer.operation.clone();
+            let page = Manifest::parse(answer.body(MAX_BYTES).await?, Some(OCI_INDEX))
+                .map_err(|error| Error::new(ErrorKind::Content(error), &operation))?;
+            found.extend(page.children().iter().cloned());
+            if found.len() > MAX_REFERRERS {
+                return Err(Error::new(
+                    ErrorKind::ListAborted(format!("more than {MAX_REFERRERS} referrers")),
+                    operation,
+                ));
+            }
+            match next {
+                None => return Ok(Some(unique(found))),
+                Some(next) if next == url => {
+                    return Err(Error::new(
+                        ErrorKind::ListAborted("a page links to itself".into()),
+                        operation,
+                    ));
+                }
+                Some(next) => url = next,
+            }
+        }
+        Err(Error::new(
+            ErrorKind::ListAborted(format!("more than {MAX_PAGES} pages")),
+            self.blob_operation("referrers", subject),
+        ))
+    }
+
+    async fn fallback_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let tag: Tag = subject
+            .fallback_tag()
+            .parse()
+            .map_err(|error| Error::new(ErrorKind::Content(error), "referrers"))?;
+        let Some(index) = self.get_manifest(&Target::Tag(tag)).await? else {
+            return Ok(Vec::new());
+        };
+        if !index.is_index() {
+            tracing::warn!(code = "REFERRERS_TAG_CONFLICT", %subject, "the referrers tag is no index; it lists nothing");
+        }
+        Ok(unique(index.children().to_vec()))
+    }
+}
+
+fn unique(mut found: Vec<Descriptor>) -> Vec<Descriptor> {
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|referrer| seen.insert(referrer.digest.clone()));
+    found
+}

@@ -1,0 +1,185 @@
+//! A registry: its connections, its authentication, its limits, and what was learned of it.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use transship_oci::{RegistryHost, Repository};
+use url::Url;
+
+use crate::auth::Auth;
+use crate::limits::Limiter;
+use crate::network::{Guard, GuardedResolver};
+use crate::{Credentials, Error, ErrorKind, Limits, Network, Profile, RemoteRepository, Result, Retries};
+
+/// How long an answer, or the next bytes of one, may take before the connection counts as dead.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a registry may take to acknowledge an upload whose last byte was sent: some move the blob in object storage.
+pub(crate) const COMMIT_PATIENCE: Duration = Duration::from_mins(5);
+
+/// What a [`Registry`] is made of.
+pub struct Options {
+    /// `https://host[:port]`; `http` where the registry speaks it.
+    pub endpoint: Url,
+    /// Other hosts that are this registry too: its realm may stand there.
+    pub names: Vec<RegistryHost>,
+    /// What its names may resolve to.
+    pub network: Network,
+    /// What we ask of it at most.
+    pub limits: Limits,
+    /// What is known of its kind.
+    pub profile: Profile,
+    /// How its requests are repeated.
+    pub retries: Retries,
+    /// Who we are there.
+    pub credentials: Arc<dyn Credentials>,
+}
+
+/// One registry. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Registry(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) base: Url,
+    pub(crate) host: RegistryHost,
+    pub(crate) names: Vec<RegistryHost>,
+    pub(crate) client: reqwest::Client,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) auth: Auth,
+    pub(crate) limiter: Limiter,
+    pub(crate) profile: Profile,
+    pub(crate) retries: Retries,
+    pub(crate) patience: Duration,
+    pub(crate) referrers_api: Learned,
+    paused_until: Mutex<Option<Instant>>,
+}
+
+impl Registry {
+    /// A client for the registry at `options.endpoint`. Connects to nothing yet. `INVALID_ENDPOINT` if that is no base of a registry.
+    pub fn new(options: Options) -> Result<Self> {
+        let refuse = |why: &str| {
+            Error::new(
+                ErrorKind::InvalidEndpoint(format!("the endpoint {why}: write https://host[:port]")),
+                "endpoint",
+            )
+        };
+        let endpoint = options.endpoint;
+        if !matches!(endpoint.scheme(), "https" | "http") {
+            return Err(refuse("is neither https nor http"));
+        }
+        if endpoint.path() != "/"
+            || endpoint.query().is_some()
+            || endpoint.fragment().is_some()
+            || !endpoint.username().is_empty()
+            || endpoint.password().is_some()
+        {
+            return Err(refuse("has a path, a query or a user"));
+        }
+        let host = host_of(&endpoint).ok_or_else(|| refuse("has no host"))?;
+        let guard = Arc::new(Guard::new(&endpoint, options.network));
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("transship/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            // Parallel connections each have their own congestion window; one multiplexed connection does not.
+            .http1_only()
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_secs(10))
+            .pool_idle_timeout(Duration::from_secs(20))
+            .dns_resolver(GuardedResolver(Arc::clone(&guard)));
+        if guard.is_literal() {
+            builder = builder.no_proxy();
+        }
+        let client = builder
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Tls(error.to_string()), "client"))?;
+        let base = endpoint
+            .join("v2/")
+            .map_err(|error| Error::new(ErrorKind::InvalidEndpoint(error.to_string()), "endpoint"))?;
+        Ok(Self(Arc::new(Inner {
+            auth: Auth::new(host.clone(), options.credentials),
+            base,
+            host,
+            names: options.names,
+            client,
+            guard,
+            limiter: Limiter::new(options.limits),
+            profile: options.profile,
+            retries: options.retries,
+            patience: PATIENCE,
+            referrers_api: Learned::default(),
+            paused_until: Mutex::new(None),
+        })))
+    }
+
+    /// The endpoint a reference's host stands for where no document says otherwise: `http` for loopback, as Docker has it,
+    /// else `https`; Docker Hub answers at `registry-1.docker.io`.
+    pub fn default_endpoint(host: &RegistryHost) -> Result<Url> {
+        let name = host.hostname();
+        let loopback = name == "localhost" || name.starts_with("127.") || name == "[::1]";
+        let text = match name {
+            "docker.io" => "https://registry-1.docker.io".to_owned(),
+            _ if loopback => format!("http://{host}"),
+            _ => format!("https://{host}"),
+        };
+        Url::parse(&text).map_err(|error| Error::new(ErrorKind::InvalidEndpoint(error.to_string()), "endpoint"))
+    }
+
+    /// The host of the endpoint.
+    pub fn host(&self) -> &RegistryHost {
+        &self.0.host
+    }
+
+    /// One repository of it.
+    pub fn repository(&self, repository: Repository) -> RemoteRepository {
+        RemoteRepository::new(self.clone(), repository)
+    }
+
+    /// Asks `GET /v2/`: reachable, a registry, and content with our login. For `check --connect`.
+    pub async fn ping(&self) -> Result<()> {
+        self.ping_base().await
+    }
+
+    /// Nobody of this process sends requests there before so long from now.
+    pub fn pause(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        if let Ok(mut paused) = self.0.paused_until.lock() {
+            *paused = Some(paused.map_or(until, |old| old.max(until)));
+        }
+    }
+
+    /// How long requests must wait still.
+    pub fn paused(&self) -> Option<Duration> {
+        let until = (*self.0.paused_until.lock().ok()?)?;
+        until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+    }
+}
+
+/// `host[:port]` of a URL, as references write it.
+pub(crate) fn host_of(url: &Url) -> Option<RegistryHost> {
+    let host = url.host_str()?;
+    match url.port() {
+        Some(port) => format!("{host}:{port}").parse().ok(),
+        None => host.parse().ok(),
+    }
+}
+
+/// Something a registry shows by its answers, remembered while the process lives: yes, no, or not known.
+#[derive(Default)]
+pub(crate) struct Learned(AtomicU8);
+
+impl Learned {
+    pub(crate) fn get(&self) -> Option<bool> {
+        match self.0.load(Ordering::Relaxed) {
+            1 => Some(false),
+            2 => Some(true),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn set(&self, value: bool) {
+        self.0.store(if value { 2 } else { 1 }, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,145 @@
+//! Which answers are worth asking again for, and how long to wait: the one owner of a request's retries.
+//!
+//! `Retry-After` is obeyed up to what this worker may wait; beyond that the error carries it, so that the task waits in
+//! the queue and nobody sleeps.
+
+use std::time::{Duration, SystemTime};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+
+/// How often and how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Retries {
+    /// Tries after the first.
+    pub times: usize,
+    /// The longest a request may spend waiting, all its waits together.
+    pub max_wait: Duration,
+    /// The first wait; it doubles, with jitter.
+    pub first: Duration,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            times: 5,
+            max_wait: Duration::from_mins(1),
+            first: Duration::from_millis(200),
+        }
+    }
+}
+
+/// The waits of one request.
+pub(crate) struct Waits {
+    backoff: ExponentialBackoff,
+    left: Duration,
+}
+
+impl Retries {
+    pub(crate) fn begin(&self) -> Waits {
+        let backoff = ExponentialBuilder::new()
+            .with_min_delay(self.first)
+            .with_max_delay(Duration::from_secs(20))
+            .with_max_times(self.times)
+            .with_jitter()
+            .build();
+        Waits {
+            backoff,
+            left: self.max_wait,
+        }
+    }
+}
+
+impl Waits {
+    /// How long to wait before the next try; [`None`] if there is none, or it would take longer than this worker may wait.
+    pub(crate) fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
+        let own = self.backoff.next()?;
+        let wait = asked.unwrap_or(own);
+        if wait > self.left {
+            return None;
+        }
+        self.left -= wait;
+        Some(wait)
+    }
+}
+
+/// True for statuses that may pass by themselves. 499 is nginx's, 520 to 524 are Cloudflare's.
+pub(crate) fn is_temporary(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        408 | 425 | 429 | 499 | 500 | 502 | 503 | 504 | 520..=524
+    )
+}
+
+/// `Retry-After` in seconds or as a date; nonsense is ignored, and nobody is believed beyond a day.
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text)
+            .ok()?
+            .duration_since(now)
+            .unwrap_or_default(),
+    };
+    Some(wait.min(Duration::from_hours(24)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_these_statuses_are_tried_again() {
+        let temporary: Vec<u16> = (100..600)
+            .filter(|code| is_temporary(StatusCode::from_u16(*code).unwrap()))
+            .collect();
+        assert_eq!(
+            temporary,
+            [408, 425, 429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524]
+        );
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_nonsense_is_nothing() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers, now)
+        };
+        assert_eq!(read("20"), Some(Duration::from_secs(20)));
+        assert_eq!(read("0"), Some(Duration::ZERO));
+        assert_eq!(read("1000000000"), Some(Duration::from_hours(24)));
+        assert_eq!(
+            read(&httpdate::fmt_http_date(now + Duration::from_secs(7))),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            read(&httpdate::fmt_http_date(now - Duration::from_secs(7))),
+            Some(Duration::ZERO)
+        );
+        for nonsense in ["-5", "soon", "", "1e9"] {
+            assert_eq!(read(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn no_request_waits_longer_than_its_worker_may() {
+        let retries = Retries {
+            times: 100,
+            max_wait: Duration::from_secs(2),
+            first: Duration::from_millis(100),
+        };
+        let mut waits = retries.begin();
+        let mut total = Duration::ZERO;
+        while let Some(wait) = waits.next(None) {
+            total += wait;
+        }
+        assert!(total <= Duration::from_secs(2));
+        assert_eq!(retries.begin().next(Some(Duration::from_secs(3))), None);
+        assert_eq!(
+            retries.begin().next(Some(Duration::from_secs(1))),
+            Some(Duration::from_secs(1))
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! Tag lists, page by page.
+//!
+//! Source: distribution-spec, Listing Tags. Seen in the field: `"tags": null` past the end (ghcr), JSON nulls and empty
+//! tags (Nexus 3.58), digests among the tags (Artifactory), pages without end (oras-go 30c6307), `n` above 1000 refused (ECR).
+
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use transship_oci::Tag;
+
+use crate::exchange::Call;
+use crate::{Error, ErrorKind, RemoteRepository, Result, link};
+
+/// A page of 1000 tags of 128 characters is 130 KB; registries that ignore `n` send all.
+const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    tags: Option<Vec<Option<String>>>,
+}
+
+impl RemoteRepository {
+    /// The tags (after `after`, where the registry sorts), or [`None`] if there are more than `pages` pages of them, or the
+    /// registry does not list. A repository that does not exist has none.
+    pub async fn list_tags(&self, after: Option<&str>, pages: usize) -> Result<Option<Vec<Tag>>> {
+        let mut url = self.url("tags/list")?;
+        url.query_pairs_mut().append_pair("n", "1000");
+        if let Some(after) = after {
+            url.query_pairs_mut().append_pair("last", after);
+        }
+        let mut tags = Vec::new();
+        for _ in 0..pages {
+            let operation = format!("tags_list {}/{}", self.registry.host(), self.repository);
+            let answer = self
+                .registry
+                .send(Call::new(
+                    operation,
+                    Method::GET,
+                    url.clone(),
+                    self.scope(),
+                    &self.requests,
+                ))
+                .await?;
+            match answer.status() {
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND => return Ok(Some(tags)),
+                StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::BAD_REQUEST => return Ok(None),
+                _ => return Err(answer.into_error().await),
+            }
+            let next = link::next(answer.headers(), answer.url());
+            let operation = answer.operation.clone();
+            let body = answer.body(MAX_PAGE_BYTES).await?;
+            let page: Page = serde_json::from_slice(&body)
+                .map_err(|error| Error::new(ErrorKind::Invalid(error.to_string()), &operation))?;
+            tags.extend(
+                page.tags
+                    .unwrap_or_default()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|tag| tag.parse::<Tag>().ok()),
+            );
+            match next {
+                None => return Ok(Some(tags)),
+                Some(next) if next == url => {
+                    return Err(Error::new(
+                        ErrorKind::ListAborted("a page links to itself".into()),
+                        operation,
+                    ));
+                }
+                Some(next) => url = next,
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,405 @@
+//! Uploading a blob: one streaming PUT, repeated from the blob's first byte when it breaks.
+//!
+//! Source: distribution-spec, Pushing a blob in chunks and monolithically. This is the owner of retries of an upload.
+//! A broken answer does not say whether the commit took place: HEAD decides. Locations are capabilities: they are
+//! followed as they are, never logged, and never carry credentials to another host.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, TryStreamExt};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Method, StatusCode};
+use transship_copy::{
+    BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Progress, Result as CopyResult, Step, Upload,
+    verified,
+};
+use transship_oci::{Algorithm, Descriptor};
+use url::Url;
+
+use crate::exchange::{Answer, Call};
+use crate::manifests::content_digest;
+use crate::network::Guard;
+use crate::profile::{UploadForm, is_listed};
+use crate::registry::COMMIT_PATIENCE;
+use crate::retry::is_temporary;
+use crate::{Error, ErrorKind, RemoteRepository, Result};
+
+/// How often bytes that do not have their digest are read anew: once is enough to tell a bad line from a bad blob.
+const REREADS: usize = 1;
+
+/// What an upload broke by.
+enum Broken {
+    /// Reading the source failed, after what repairs a read was tried.
+    Source(CopyError),
+    /// The destination, or the way to it.
+    Destination(Error),
+}
+
+impl RemoteRepository {
+    pub(crate) async fn upload_blob(
+        &self,
+        blob: &Descriptor,
+        source: &dyn BlobSource,
+        session: Option<Upload>,
+        progress: &Arc<dyn Progress>,
+    ) -> CopyResult<()> {
+        let _permit = self.registry.0.limiter.upload().await;
+        let form = self
+            .registry
+            .0
+            .profile
+            .uploads
+            .first()
+            .copied()
+            .unwrap_or(UploadForm::Put);
+        let mut session = session;
+        let mut waits = self.registry.0.retries.begin();
+        let mut rereads = 0;
+        loop {
+            let broken = match form {
+                UploadForm::Put => self.put_stream(blob, source, session.take(), progress).await,
+            };
+            let (error, after) = match broken {
+                Ok(()) => return Ok(()),
+                Err(Broken::Source(error)) => {
+                    let is_wrong = matches!(error.kind, CopyKind::BlobDigestMismatch | CopyKind::BlobSizeMismatch);
+                    if is_wrong && rereads < REREADS {
+                        rereads += 1;
+                    } else if error.persistence().is_permanent() {
+                        return Err(error);
+                    }
+                    let after = error.persistence().retry_after();
+                    (error, after)
+                }
+                Err(Broken::Destination(error)) if !is_worth_repeating(&error) => return Err(error.into()),
+                Err(Broken::Destination(error)) => {
+                    if self.head_blob(blob).await.unwrap_or(false) {
+                        return Ok(());
+                    }
+                    let after = error.persistence().retry_after();
+                    if let ErrorKind::RateLimited(_) = error.kind {
+                        self.registry.pause(after.unwrap_or(self.registry.0.retries.first));
+                    }
+                    (error.into(), after)
+                }
+            };
+            let Some(wait) = waits.next(after) else {
+                return Err(error);
+            };
+            tracing::debug!(blob = %blob.digest, code = error.code(), ?wait, "uploading again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// `POST`, while the source is opened, then one `PUT` with the bytes.
+    async fn put_stream(
+        &self,
+        blob: &Descriptor,
+        source: &dyn BlobSource,
+        session: Option<Upload>,
+        progress: &Arc<dyn Progress>,
+    ) -> std::result::Result<(), Broken> {
+        let open = async { source.blob_get(blob, 0).await.map_err(Broken::Source) };
+        let begin = async { self.upload_begin(blob, session).await.map_err(Broken::Destination) };
+        let (bytes, location) = tokio::try_join!(open, begin)?;
+        let pulse = Arc::new(Pulse::new());
+        let failed: Arc<Mutex<Option<CopyError>>> = Arc::default();
+        let body = self.body(blob, bytes, &pulse, &failed, progress);
+        let sent = self.upload_commit(blob, &location, body, &pulse).await;
+        let source_error = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let result = match (source_error, sent) {
+            (Some(error), _) => Err(Broken::Source(error)),
+            (None, Err(error)) => Err(Broken::Destination(error)),
+            (None, Ok(())) => return Ok(()),
+        };
+        progress.step(Step::BlobRestart {
+            digest: &blob.digest,
+            bytes: pulse.bytes(),
+        });
+        self.upload_cancel(blob, location).await;
+        result
+    }
+
+    /// The proven bytes as a request body, with its bandwidth, progress and failure looked after.
+    fn body(
+        &self,
+        blob: &Descriptor,
+        bytes: ByteStream,
+        pulse: &Arc<Pulse>,
+        failed: &Arc<Mutex<Option<CopyError>>>,
+        progress: &Arc<dyn Progress>,
+    ) -> reqwest::Body {
+        let (pulse, failed, progress, digest) = (
+            Arc::clone(pulse),
+            Arc::clone(failed),
+            Arc::clone(progress),
+            blob.digest.clone(),
+        );
+        let bandwidth = self.registry.0.limiter.bandwidth();
+        let stream = verified(bytes, blob).map_err(move |error| {
+            let said = std::io::Error::other(error.to_string());
+            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            said
+        });
+        let stream = stream.then(move |chunk| {
+            let bandwidth = bandwidth.clone().filter(|_| chunk.is_ok());
+            let chunk = chunk.inspect(|chunk| {
+                pulse.beat(chunk.len() as u64);
+                progress.step(Step::BlobBytes {
+                    digest: &digest,
+                    bytes: chunk.len() as u64,
+                });
+            });
+            async move {
+                if let (Some(bandwidth), Ok(chunk)) = (bandwidth, &chunk) {
+                    bandwidth.pass(chunk.len()).await;
+                }
+                chunk
+            }
+        });
+        if blob.size == 0 {
+            reqwest::Body::from("")
+        } else {
+            reqwest::Body::wrap_stream(stream)
+        }
+    }
+
+    async fn upload_begin(&self, blob: &Descriptor, session: Option<Upload>) -> Result<Url> {
+        let operation = self.blob_operation("blob_post", &blob.digest);
+        if let Some(location) = session.and_then(|session| Url::parse(&session.location).ok()) {
+            return Ok(location);
+        }
+        let mut url = self.url("blobs/uploads/")?;
+        if blob.digest.algorithm() != Algorithm::Sha256 {
+            url.query_pairs_mut()
+                .append_pair("digest-algorithm", blob.digest.algorithm().as_str());
+        }
+        let mut call = Call::new(operation, Method::POST, url, self.scope(), &self.requests);
+        call.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let answer = self.registry.send(call).await?;
+        if !matches!(
+            answer.status(),
+            StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::CREATED
+        ) {
+            return Err(match answer.into_error().await {
+                Error {
+                    kind: ErrorKind::NotFound,
+                    operation,
+                    ..
+                } => Error::new(
+                    ErrorKind::Refused {
+                        status: 404,
+                        message: "the repository does not exist and is not created by a push".into(),
+                    },
+                    operation,
+                ),
+                error => error,
+            });
+        }
+        let location = self.location(&answer)?;
+        answer.drain().await;
+        Ok(location)
+    }
+
+    async fn upload_commit(&self, blob: &Descriptor, location: &Url, body: reqwest::Body, pulse: &Pulse) -> Result<()> {
+        let operation = self.blob_operation("blob_put", &blob.digest);
+        let mut url = location.clone();
+        // `append_pair` keeps what the registry put into the query, in its order and spelling.
+        url.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
+        let mut call = Call::new(operation.clone(), Method::PUT, url, self.scope(), &self.requests);
+        call.headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        call.headers.insert(CONTENT_LENGTH, HeaderValue::from(blob.size));
+        let mut body = Some(body);
+        // A replayed 401 finds the stream used up and fails as a broken body: the owner above begins again, with the new token.
+        let send = self.registry.send_once(
+            &call,
+            || body.take().unwrap_or_else(|| reqwest::Body::wrap_stream(spent())),
+            Duration::MAX,
+        );
+        let answer = tokio::select! {
+            answer = send => answer?,
+            idle = pulse.watch(blob.size, self.registry.0.patience) => return Err(Error::new(ErrorKind::Timeout(idle), operation)),
+        };
+        if !matches!(
+            answer.status(),
+            StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT
+        ) {
+            return Err(answer.into_error().await);
+        }
+        let told = content_digest(answer.headers());
+        let is_acknowledged = answer.status() == StatusCode::CREATED;
+        answer.drain().await;
+        match told {
+            Some(told) if told.algorithm() == blob.digest.algorithm() && told != blob.digest => Err(Error::new(
+                ErrorKind::VerifyFailed(format!("{told} for {}", blob.digest)),
+                operation,
+            )),
+            None if !is_acknowledged && !self.head_blob(blob).await? => Err(Error::new(
+                ErrorKind::VerifyFailed("the blob is not there".into()),
+                operation,
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the registry that a session will not be continued. Best effort, one try: sessions expire by themselves.
+    async fn upload_cancel(&self, blob: &Descriptor, location: Url) {
+        let call = Call::new(
+            self.blob_operation("blob_cancel", &blob.digest),
+            Method::DELETE,
+            location,
+            self.scope(),
+            &self.requests,
+        );
+        if let Ok(answer) = self
+            .registry
+            .send_once(&call, || reqwest::Body::from(""), Duration::from_secs(5))
+            .await
+        {
+            answer.drain().await;
+        }
+    }
+
+    /// Where an upload goes on: resolved against the URL that answered, on the registry's own origin or where its profile
+    /// says its uploads go. A registry behind a proxy that calls itself `http` is believed as to path, not as to scheme.
+    pub(crate) fn location(&self, answer: &Answer) -> Result<Url> {
+        let reject = |why: &str| Error::new(ErrorKind::LocationRejected(why.to_owned()), &answer.operation);
+        let text = answer
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| reject("it gives no Location"))?;
+        let location = answer.url().join(text).map_err(|_| reject("its Location is no URL"))?;
+        judge(
+            location,
+            &self.registry.0.base,
+            self.registry.0.profile.storage,
+            &self.registry.0.guard,
+        )
+        .map_err(|why| reject(&why))
+    }
+}
+
+fn judge(mut location: Url, base: &Url, storage: &[&str], guard: &Guard) -> std::result::Result<Url, String> {
+    if !location.username().is_empty() || location.password().is_some() {
+        return Err("it names a user".into());
+    }
+    if base.scheme() == "https"
+        && location.scheme() == "http"
+        && location.host() == base.host()
+        && location.set_scheme("https").is_ok()
+    {
+        // The port of the proxy, not the one the registry believes to listen on.
+        let _ = location.set_port(base.port());
+    }
+    if location.origin() == base.origin() {
+        return Ok(location);
+    }
+    let host = location.host_str().unwrap_or_default();
+    if location.scheme() != "https" || !is_listed(host, storage) {
+        return Err("another host, scheme or port than the registry's".into());
+    }
+    guard.check(&location).map_err(|denied| denied.to_string())?;
+    Ok(location)
+}
+
+/// 400 is what registries say when bytes were lost on the way (`DIGEST_INVALID`, `SIZE_INVALID`), 404 when the session
+/// is gone, 416 when they hold other bytes than we think, 401 when a token ran out in the middle.
+fn is_worth_repeating(error: &Error) -> bool {
+    match &error.kind {
+        ErrorKind::NotFound | ErrorKind::AuthFailed(_) if error.operation.starts_with("blob_put") => true,
+        ErrorKind::Refused {
+            status: 400 | 416,
+            message,
+        } => error.operation.starts_with("blob_put") && !message.contains("UNSUPPORTED"),
+        ErrorKind::Refused { status, .. } => is_temporary(StatusCode::from_u16(*status).unwrap_or_default()),
+        _ => !error.persistence().is_permanent(),
+    }
+}
+
+fn spent() -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> {
+    futures_util::stream::once(async { Err(std::io::Error::other("the body was sent already")) })
+}
+
+/// The heartbeat of an upload: it dies of silence, never of age.
+struct Pulse {
+    begin: Instant,
+    last_ms: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self {
+            begin: Instant::now(),
+            last_ms: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    fn beat(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.last_ms.store(
+            u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when nothing moved for `patience`; once all `size` bytes were handed over, for the longer commit patience.
+    async fn watch(&self, size: u64, patience: Duration) -> Duration {
+        loop {
+            let allowed = if self.bytes() >= size {
+                COMMIT_PATIENCE
+            } else {
+                patience
+            };
+            let silent = self
+                .begin
+                .elapsed()
+                .saturating_sub(Duration::from_millis(self.last_ms.load(Ordering::Relaxed)));
+            match allowed.checked_sub(silent) {
+                Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+                _ => return allowed,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Network;
+
+    #[test]
+    fn an_upload_goes_on_only_where_the_registry_is() {
+        let base = Url::parse("https://r.example.com/v2/").unwrap();
+        let guard = Guard::new(&base, Network::Public);
+        let to = |text: &str| judge(base.join(text).unwrap(), &base, &[".googleapis.com"], &guard).map(String::from);
+        assert_eq!(
+            to("/v2/a/blobs/uploads/1?_state=x%3D").unwrap(),
+            "https://r.example.com/v2/a/blobs/uploads/1?_state=x%3D"
+        );
+        assert_eq!(to("http://r.example.com/u").unwrap(), "https://r.example.com/u");
+        assert_eq!(
+            to("https://storage.googleapis.com/u").unwrap(),
+            "https://storage.googleapis.com/u"
+        );
+        for bad in [
+            "https://evil.example/u",
+            "https://r.example.com:8443/u",
+            "https://r.example.com@evil.example/u",
+            "http://storage.googleapis.com/u",
+            "http://169.254.169.254/u",
+            "https://127.0.0.1/u",
+        ] {
+            assert!(to(bad).is_err(), "{bad}");
+        }
+    }
+}
