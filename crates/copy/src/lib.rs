@@ -4,15 +4,23 @@
 //! the tag. The ports say what a source and a destination must be able to do; a registry and a layout are adapters
 //! above. Nothing here knows HTTP.
 
+mod attachments;
+mod copy;
 mod error;
+mod fallback;
+mod graph;
 mod ports;
 mod progress;
+mod request;
+mod transfer;
 mod verify;
 
+pub use copy::copy;
 pub use error::{Error, ErrorKind, Result};
 pub use ports::{
-    BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Mount, NoLocations, Source, SystemClock,
-    Upload,
+    BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Mount, NoLocations, NoReplicas, Replicas,
+    Source, SystemClock, Upload,
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
+pub use request::{Counts, Existing, Options, Referrers, Report, Request, State};
 pub use verify::verified;

@@ -39,10 +39,6 @@ pub trait Source: BlobSource {
     /// The manifests whose subject is `subject`, by the API or by the fallback tag, whichever the source has. Each was
     /// listed, none was read. Empty if there are none.
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
-
-    /// The first `limit` tags after `after` in lexical order or more, if the source can list cheaply; [`None`] if it
-    /// cannot or has more pages than asked for, so that nothing may be concluded from what is missing.
-    async fn tags_after(&self, after: &str, pages: usize) -> Result<Option<Vec<Tag>>>;
 }
 
 /// What became of an attempt to mount.
@@ -94,8 +90,8 @@ pub trait Destination: Send + Sync {
         progress: &Arc<dyn Progress>,
     ) -> Result<()>;
 
-    /// True if the registry is known to list referrers itself; [`None`] if that is not known.
-    fn has_referrers_api(&self) -> Option<bool>;
+    /// True if the registry lists referrers itself, told by asking it about `subject`; what it shows is remembered.
+    async fn has_referrers_api(&self, subject: &Digest) -> Result<bool>;
 }
 
 /// The memory of which repositories of the destination registry hold a blob. It may be wrong or forget: a wrong entry
@@ -125,6 +121,32 @@ impl BlobLocations for NoLocations {
     async fn add(&self, _: &[Digest], _: &Repository) {}
 
     async fn remove(&self, _: &Digest, _: &Repository) {}
+}
+
+/// The memory of what we ourselves wrote to tags of the destination repository.
+#[async_trait]
+pub trait Replicas: Send + Sync {
+    /// Everything that `tag` may name by our own hand: what we wrote last, and what we were about to write since.
+    async fn written(&self, tag: &Tag) -> Result<Vec<Digest>>;
+
+    /// We are about to let `tag` name `digest`. Remembered before the write, because a worker that dies after it must find
+    /// its own work again and not take it for somebody else's.
+    async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()>;
+}
+
+/// A memory of having written nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoReplicas;
+
+#[async_trait]
+impl Replicas for NoReplicas {
+    async fn written(&self, _: &Tag) -> Result<Vec<Digest>> {
+        Ok(Vec::new())
+    }
+
+    async fn intend(&self, _: &Tag, _: &Digest) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The right to write one destination tag, held for the moment of the commit. It only saves work: two workers that

@@ -1,4 +1,5 @@
-//! The use cases: *accept* a delivery, *replicate* a task. Ports: [`TaskQueue`], [`Ledger`], [`Secrets`].
+//! The use cases: *accept* a delivery, *replicate* a task. Ports: [`TaskQueue`], [`TaskReceiver`], [`Ledger`],
+//! [`Secrets`].
 //!
 //! A message carries the whole task, so the queue alone is enough: send, then record; the worker upserts.
 
@@ -7,8 +8,8 @@ mod ports;
 mod task;
 
 pub use error::{Error, ErrorKind, Result};
-pub use ports::{Begin, Ledger, Outgoing, Secrets, TaskFilter, TaskQueue};
+pub use ports::{Begin, Delivery, Ledger, Outgoing, Secrets, TaskFilter, TaskQueue, TaskReceiver};
 pub use task::{
-    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Place, Replica, Task, TaskRecord, TaskState,
-    Trigger,
+    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Place, Replica, TASK_VERSION, Task, TaskRecord,
+    TaskState, Trigger,
 };

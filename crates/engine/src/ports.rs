@@ -27,6 +27,39 @@ pub trait TaskQueue: Send + Sync {
     async fn send(&self, messages: &[Outgoing]) -> Result<()>;
 }
 
+/// A message as the queue hands it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The message, unparsed: a task's JSON, or whatever else someone put into the queue.
+    pub body: String,
+    /// What [`TaskReceiver`] knows this delivery by. Another delivery of the same message has another receipt.
+    pub receipt: String,
+    /// How often the message was handed out, this time included: from 1. Approximate where the queue is.
+    pub receive_count: u32,
+}
+
+/// The worker's end of the queue. A received message is hidden from other receivers for its visibility and comes back
+/// after it: a worker that dies loses nothing. A receipt that a later delivery replaced, or whose message is gone or was
+/// given back, does nothing and is no error: the worker was too slow, and another one has the message.
+#[async_trait]
+pub trait TaskReceiver: Send + Sync {
+    /// At most `max` messages, each hidden for `visibility` from now; maybe none, also while there are some. Does not wait.
+    /// One destination's backlog does not keep the messages of others waiting.
+    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Delivery>>;
+
+    /// Hides the message for `visibility` from now, in place of what was left.
+    async fn extend(&self, receipt: &str, visibility: Duration) -> Result<()>;
+
+    /// The message is done: it is removed.
+    async fn complete(&self, receipt: &str) -> Result<()>;
+
+    /// Gives the message back, to be received again `delay` from now and not before.
+    async fn retry(&self, receipt: &str, delay: Duration) -> Result<()>;
+
+    /// How many messages there are, hidden and delayed ones among them. Approximate where the queue is; 0 at rest.
+    async fn depth(&self) -> Result<usize>;
+}
+
 /// What [`Ledger::begin`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
@@ -58,10 +91,12 @@ pub trait Ledger: Send + Sync {
     /// unless the task ended, which is reported and changes nothing.
     async fn begin(&self, task: &Task, now: Timestamp) -> Result<Begin>;
 
-    /// The attempt must be repeated at `next`: state waiting, with code and sentence. Nothing happens to a task that ended.
+    /// The attempt must be repeated at `next`: state waiting, with code and sentence. Nothing happens to a task that ended,
+    /// nor to one that was never recorded.
     async fn wait(&self, id: &str, code: &str, message: &str, next: Timestamp) -> Result<()>;
 
-    /// Writes the terminal state, once: false, and nothing is changed, if one is written already.
+    /// Writes the terminal state, once: false, and nothing is changed, if one is written already, or if the task was never
+    /// recorded.
     async fn finish(&self, id: &str, outcome: &Outcome) -> Result<bool>;
 
     /// Tasks, newest first.
@@ -70,8 +105,9 @@ pub trait Ledger: Send + Sync {
     /// The newest executions; `limit` 0: all.
     async fn executions(&self, limit: usize) -> Result<Vec<ExecutionRecord>>;
 
-    /// True if a task other than `except` that reads from this source repository has not ended.
-    async fn is_busy(&self, registry: &str, repository: &Repository, except: &str) -> Result<bool>;
+    /// True if a task that reads from this source repository, and does not itself follow another ([`Task::follows`]), has
+    /// not ended.
+    async fn is_busy(&self, registry: &str, repository: &Repository) -> Result<bool>;
 
     /// What we wrote to this tag.
     async fn replica(&self, registry: &str, repository: &Repository, tag: &Tag) -> Result<Option<Replica>>;

@@ -26,7 +26,7 @@ pub struct Task {
     pub action: Action,
     /// From where.
     pub source: Place,
-    /// To where. Its target is a digest where the source's is: a referrer that follows its subject.
+    /// To where.
     pub destination: Place,
     /// The rule's policy when the event was received.
     pub existing: Existing,
@@ -35,6 +35,9 @@ pub struct Task {
     /// The kinds the rule lets pass; empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<Kind>,
+    /// The source is not an image of its own but belongs to one (a referrer, a digest tag): the task goes where that image went.
+    #[serde(default)]
+    pub follows: bool,
     /// The digest the event named: a hint for messages and records. What is copied is what the tag names when the task runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<Digest>,
@@ -290,6 +293,9 @@ pub struct Replica {
     pub source: Place,
     /// The manifest the tag names by our hand.
     pub digest: Digest,
+    /// What the tag may name still, by our hand too: a write of `digest` was begun and is not known to have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Digest>,
     /// Every manifest of the image, the root among them: a referrer of any of them follows this replica.
     pub manifests: Vec<Digest>,
     /// By which rule.

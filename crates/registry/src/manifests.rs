@@ -84,8 +84,8 @@ impl RemoteRepository {
             }
             body => body?,
         };
-        let digest =
-            prove(&bytes, target, told.as_ref()).map_err(|why| Error::new(ErrorKind::ManifestDigestMismatch(why), &operation))?;
+        let digest = prove(&bytes, target, told.as_ref())
+            .map_err(|why| Error::new(ErrorKind::ManifestDigestMismatch(why), &operation))?;
         let manifest = Manifest::parse_with_digest(bytes, content_type.as_deref(), digest);
         manifest
             .map(Some)

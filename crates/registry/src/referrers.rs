@@ -30,6 +30,16 @@ impl RemoteRepository {
         self.fallback_referrers(subject).await
     }
 
+    pub(crate) async fn probe_referrers_api(&self, subject: &Digest) -> Result<bool> {
+        let api = &self.registry.0.referrers_api;
+        if let Some(known) = api.get() {
+            return Ok(known);
+        }
+        let has_it = self.api_referrers(subject).await?.is_some();
+        api.set(has_it);
+        Ok(has_it)
+    }
+
     /// [`None`] if the registry has no such API.
     async fn api_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
         let mut url = self.url(&format!("referrers/{subject}"))?;

@@ -10,7 +10,7 @@ use transship_copy::{
     BlobSource, ByteStream, Destination, Error as CopyError, ErrorKind as CopyKind, Mount, Progress,
     Result as CopyResult, Source, Upload,
 };
-use transship_oci::{Descriptor, Digest, Manifest, Repository, Tag, Target};
+use transship_oci::{Descriptor, Digest, Manifest, Repository, Target};
 use url::Url;
 
 use crate::auth::Scope;
@@ -118,10 +118,6 @@ impl Source for RemoteRepository {
     async fn referrers(&self, subject: &Digest) -> CopyResult<Vec<Descriptor>> {
         Ok(self.list_referrers(subject).await?)
     }
-
-    async fn tags_after(&self, after: &str, pages: usize) -> CopyResult<Option<Vec<Tag>>> {
-        Ok(self.list_tags(Some(after), pages).await?)
-    }
 }
 
 #[async_trait]
@@ -164,8 +160,8 @@ impl Destination for RemoteRepository {
         self.upload_blob(blob, source, session, progress).await
     }
 
-    fn has_referrers_api(&self) -> Option<bool> {
-        self.registry.0.referrers_api.get()
+    async fn has_referrers_api(&self, subject: &Digest) -> CopyResult<bool> {
+        Ok(self.probe_referrers_api(subject).await?)
     }
 }
 

@@ -1,0 +1,448 @@
+//! The copy itself: decide, move the graph, commit the tag, look again.
+//!
+//! A tag at the source may move at any moment. What is committed is what the tag named when it was read; after the commit
+//! the source is asked once more, and if the tag moved the copy goes round again, three times at most. So the newest
+//! image wins however events and workers overlap: whoever writes last has looked last.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use transship_oci::{Descriptor, Digest, Manifest, Target};
+
+use crate::graph::{Graph, blobs_of};
+use crate::request::{Counts, Existing, Referrers, Report, Request, State};
+use crate::{BlobEnd, Error, ErrorKind, Result, Step};
+
+/// Times a copy goes round when the tag moves under it.
+const ROUNDS: usize = 3;
+/// What was read of the source longer ago than this is looked at again before it is committed.
+const STALE: Duration = Duration::from_secs(10);
+/// How long to wait for another worker's commit of the same tag.
+const LEASE_WAIT: Duration = Duration::from_secs(2);
+/// Attachments brought over at the same time.
+const PARALLEL: usize = 8;
+
+/// Copies one image. See [`Report`] for what comes of it; an error leaves nothing half visible.
+pub async fn copy(request: Request<'_>) -> Result<Report> {
+    let work = Work {
+        request: &request,
+        tally: Mutex::default(),
+    };
+    let mut there = request.destination.manifest_head(&request.to).await?;
+    let mut ours = None;
+    for _ in 0..ROUNDS {
+        match work.round(there.as_ref(), ours.as_ref()).await? {
+            Round::Done(state, digest, members) => return Ok(work.report(state, digest, members)),
+            Round::Moved(Some(written)) => {
+                ours = Some(written.digest.clone());
+                there = Some(written);
+            }
+            Round::Moved(None) => {}
+        }
+    }
+    Err(Error::new(
+        ErrorKind::SourceMoving,
+        format!(
+            "copy {}{}{}",
+            request.source.name(),
+            request.from.separator(),
+            request.from
+        ),
+    ))
+}
+
+/// What one round came to.
+enum Round {
+    /// The end, with what the destination names and what it consists of.
+    Done(State, Digest, Vec<Digest>),
+    /// The source moved; what this round had written, if anything.
+    Moved(Option<Descriptor>),
+}
+
+/// What to do about what the destination names.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Equal,
+    Keep,
+    Write { backup: bool },
+}
+
+/// `there`: what the destination names. `source`: what the source names. `ours`: what we may have written there.
+fn decide(existing: Existing, there: Option<&Digest>, source: Option<&Digest>, ours: &[Digest]) -> Decision {
+    match (there, existing) {
+        (Some(_), _) if source == there => Decision::Equal,
+        (Some(there), _) if ours.contains(there) => Decision::Write { backup: false },
+        (None, _) | (Some(_), Existing::Overwrite) => Decision::Write { backup: false },
+        (Some(_), Existing::Backup) => Decision::Write { backup: true },
+        (Some(_), Existing::Keep | Existing::Follow) => Decision::Keep,
+    }
+}
+
+/// One copy at work.
+pub(crate) struct Work<'a> {
+    pub(crate) request: &'a Request<'a>,
+    tally: Mutex<Tally>,
+}
+
+/// What a copy did so far.
+#[derive(Default)]
+pub(crate) struct Tally {
+    manifests: u64,
+    blobs: Counts,
+    bytes: Counts,
+    written: Vec<(Target, Digest)>,
+    pub(crate) kept_tags: Vec<String>,
+    foreign_layers: u64,
+    /// Blobs whose bytes this very copy sent: sending them again cannot help.
+    sent: HashSet<Digest>,
+    /// Referrers the destination took without listing them, by subject.
+    pub(crate) unlisted: BTreeMap<Digest, Vec<Descriptor>>,
+}
+
+impl Work<'_> {
+    pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `wrote`: what an earlier round of this copy wrote.
+    async fn round(&self, there: Option<&Descriptor>, wrote: Option<&Digest>) -> Result<Round> {
+        let request = self.request;
+        let Some(there) = there else {
+            return self.write(None, false).await;
+        };
+        // What stands at the destination is compared by HEAD before anything is read: equal images cost two requests.
+        let source = self
+            .source_now()
+            .await?
+            .ok_or_else(|| self.source_error(ErrorKind::SourceNotFound))?;
+        let ours = match (wrote, &request.to) {
+            (Some(wrote), _) => vec![wrote.clone()],
+            (None, Target::Tag(tag)) if request.options.existing == Existing::Follow && source != there.digest => {
+                request.replicas.written(tag).await?
+            }
+            (None, _) => Vec::new(),
+        };
+        match decide(
+            request.options.existing,
+            Some(&there.digest),
+            Some(&source),
+            ours.as_ref(),
+        ) {
+            Decision::Keep => Ok(Round::Done(State::Kept, there.digest.clone(), Vec::new())),
+            Decision::Equal => self.complete(there).await,
+            Decision::Write { backup } => self.write(Some(there), backup).await,
+        }
+    }
+
+    /// The image is there; what is attached to it may not be.
+    async fn complete(&self, there: &Descriptor) -> Result<Round> {
+        let mut members = vec![there.digest.clone()];
+        if self.request.options.referrers != Referrers::Exclude {
+            if there.media_type.is_index() {
+                members.extend(self.index_members(&there.digest).await?);
+            }
+            let attachments = self.attachments(&members).await?;
+            self.attach_all(&attachments, true).await?;
+        }
+        let state = if self.tally().manifests > 0 {
+            State::Copied
+        } else {
+            State::Unchanged
+        };
+        Ok(Round::Done(state, there.digest.clone(), members))
+    }
+
+    /// The manifests below an index, read from the indexes alone.
+    async fn index_members(&self, index: &Digest) -> Result<Vec<Digest>> {
+        let mut members = Vec::new();
+        let mut seen = HashSet::from([index.clone()]);
+        let mut open = vec![index.clone()];
+        while let Some(index) = open.pop() {
+            let manifest = self.request.source.manifest_get(&Target::Digest(index)).await?;
+            for child in manifest
+                .children()
+                .iter()
+                .filter(|child| child.media_type.is_manifest())
+            {
+                if seen.insert(child.digest.clone()) {
+                    members.push(child.digest.clone());
+                    if child.media_type.is_index() {
+                        open.push(child.digest.clone());
+                    }
+                }
+            }
+        }
+        Ok(members)
+    }
+
+    async fn write(&self, there: Option<&Descriptor>, backup: bool) -> Result<Round> {
+        let (request, options) = (self.request, &self.request.options);
+        let read = Instant::now();
+        let root = request.source.manifest_get(&request.from).await?;
+        let root_descriptor = root.descriptor();
+        if !options.kinds.is_empty() && !options.kinds.contains(&root.kind()) {
+            return Ok(Round::Done(State::Skipped, root_descriptor.digest, Vec::new()));
+        }
+        if there.is_some_and(|there| there.digest == root_descriptor.digest) {
+            return self.complete(&root_descriptor).await;
+        }
+        let is_likely = there.is_some() || options.is_repeated;
+        let graph = Graph::load(request.source, root, is_likely.then_some(request.destination)).await?;
+        let members = graph.members();
+        if options.referrers == Referrers::Exclude {
+            self.bring_parts(&graph, is_likely).await?;
+        } else {
+            let ((), attachments) = tokio::try_join!(self.bring_parts(&graph, is_likely), self.attachments(&members))?;
+            if attachments.is_empty() && options.referrers == Referrers::Require {
+                return Err(self.source_error(ErrorKind::ReferrersMissing));
+            }
+            self.attach_all(&attachments, is_likely).await?;
+        }
+        self.under_lease(self.commit(&graph, read, there.filter(|_| backup)))
+            .await
+            .map(|round| match round {
+                Round::Done(state, digest, _) => Round::Done(state, digest, members),
+                moved @ Round::Moved(_) => moved,
+            })
+    }
+
+    /// Writes the tag, and looks at the source again. `replaced`: what must get a tag of its own first.
+    async fn commit(&self, graph: &Graph, read: Instant, replaced: Option<&Descriptor>) -> Result<Round> {
+        let Some(root) = graph.root() else {
+            return Ok(Round::Moved(None));
+        };
+        let may_move = self.request.from.tag().is_some();
+        if may_move && read.elapsed() > STALE && self.source_now().await?.as_ref() != Some(root.digest()) {
+            return Ok(Round::Moved(None));
+        }
+        if let Some(replaced) = replaced {
+            self.back_up(replaced).await?;
+        }
+        self.put(&self.request.to, root).await?;
+        self.list_unlisted().await?;
+        // Gone by now: it was there when it was read, and nothing newer is.
+        match if may_move { self.source_now().await? } else { None } {
+            Some(now) if now != *root.digest() => Ok(Round::Moved(Some(root.descriptor()))),
+            _ => Ok(Round::Done(State::Copied, root.digest().clone(), Vec::new())),
+        }
+    }
+
+    async fn under_lease(&self, commit: impl Future<Output = Result<Round>>) -> Result<Round> {
+        let Some(lease) = self.request.lease else {
+            return commit.await;
+        };
+        let begin = Instant::now();
+        while !lease.acquire().await? {
+            if begin.elapsed() > LEASE_WAIT {
+                return Err(self.source_error(ErrorKind::CommitBusy));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let result = commit.await;
+        lease.release().await;
+        result
+    }
+
+    /// Gives what is about to be replaced the tag `<tag>-<12 digits>`: the same for the same image, however often tried.
+    async fn back_up(&self, replaced: &Descriptor) -> Result<()> {
+        let Target::Tag(tag) = &self.request.to else {
+            return Ok(());
+        };
+        let short: String = tag.as_str().chars().take(115).collect();
+        let name = format!("{short}-{}", &replaced.digest.hex()[..12]);
+        let backup = Target::Tag(name.parse().map_err(|error| Error::invalid(&error, "backup tag"))?);
+        let Some(old) = self
+            .request
+            .destination
+            .manifest_get(&Target::Digest(replaced.digest.clone()))
+            .await?
+        else {
+            return Ok(());
+        };
+        self.put(&backup, &old).await
+    }
+
+    async fn attach_all(&self, attachments: &[crate::attachments::Attachment], is_likely: bool) -> Result<()> {
+        let all = attachments.iter().map(|attachment| self.attach(attachment, is_likely));
+        stream::iter(all)
+            .buffer_unordered(PARALLEL)
+            .try_collect::<Vec<()>>()
+            .await?;
+        self.list_unlisted().await
+    }
+
+    /// Everything of a graph, its root under `target`.
+    pub(crate) async fn bring_graph(&self, graph: &Graph, target: &Target, is_likely: bool) -> Result<()> {
+        self.bring_parts(graph, is_likely).await?;
+        match graph.root() {
+            Some(root) => self.put(target, root).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Everything of a graph but its root: blobs, then manifests, children before parents.
+    async fn bring_parts(&self, graph: &Graph, is_likely: bool) -> Result<()> {
+        let (blobs, foreign) = graph.blobs();
+        self.tally().foreign_layers += foreign;
+        self.transfer(&blobs, is_likely).await?;
+        for level in graph.levels() {
+            let puts = level
+                .into_iter()
+                .map(|child| async move { self.put(&Target::Digest(child.digest().clone()), child).await });
+            stream::iter(puts)
+                .buffer_unordered(PARALLEL)
+                .try_collect::<Vec<()>>()
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a manifest. A destination that misses a blob of it after all (a stale cache, a collected blob) gets that blob
+    /// again, unasked, and is asked once more.
+    pub(crate) async fn put(&self, target: &Target, manifest: &Manifest) -> Result<()> {
+        let destination = self.request.destination;
+        if let Target::Tag(tag) = target {
+            self.request.replicas.intend(tag, manifest.digest()).await?;
+        }
+        let listed = match destination.manifest_put(target, manifest).await {
+            Err(error) if error.kind == ErrorKind::BlobUnknownAtDestination => {
+                if !self.send_again(manifest).await? {
+                    return Err(error);
+                }
+                destination.manifest_put(target, manifest).await?
+            }
+            listed => listed?,
+        };
+        self.request.progress.step(Step::ManifestPut {
+            digest: manifest.digest(),
+        });
+        let mut tally = self.tally();
+        tally.manifests += 1;
+        if target.tag().is_some() {
+            tally.written.push((target.clone(), manifest.digest().clone()));
+        }
+        if let Some(subject) = manifest.subject().filter(|_| !listed) {
+            tally
+                .unlisted
+                .entry(subject.digest.clone())
+                .or_default()
+                .push(manifest.referrer_descriptor());
+        }
+        Ok(())
+    }
+
+    /// Sends the manifest's blobs that were believed to be there. False if there are none of these.
+    async fn send_again(&self, manifest: &Manifest) -> Result<bool> {
+        let mut sent_any = false;
+        for blob in blobs_of(manifest).filter(|blob| !blob.media_type.is_non_distributable()) {
+            if self.tally().sent.contains(&blob.digest) {
+                continue;
+            }
+            self.request
+                .locations
+                .remove(&blob.digest, self.request.destination.repository())
+                .await;
+            self.send(blob, None).await?;
+            self.count(blob, BlobEnd::Copied);
+            sent_any = true;
+        }
+        Ok(sent_any)
+    }
+
+    pub(crate) fn count(&self, blob: &Descriptor, how: BlobEnd) {
+        self.request.progress.step(Step::BlobEnd {
+            digest: &blob.digest,
+            size: blob.size,
+            how,
+        });
+        let mut tally = self.tally();
+        let tally = &mut *tally;
+        let (blobs, bytes) = match how {
+            BlobEnd::Copied => (&mut tally.blobs.copied, &mut tally.bytes.copied),
+            BlobEnd::Mounted => (&mut tally.blobs.mounted, &mut tally.bytes.mounted),
+            BlobEnd::Skipped => (&mut tally.blobs.skipped, &mut tally.bytes.skipped),
+        };
+        *blobs += 1;
+        *bytes += blob.size;
+        if how == BlobEnd::Copied {
+            tally.sent.insert(blob.digest.clone());
+        }
+    }
+
+    async fn source_now(&self) -> Result<Option<Digest>> {
+        match &self.request.from {
+            Target::Digest(digest) => Ok(Some(digest.clone())),
+            target @ Target::Tag(_) => Ok(self
+                .request
+                .source
+                .manifest_head(target)
+                .await?
+                .map(|found| found.digest)),
+        }
+    }
+
+    fn source_error(&self, kind: ErrorKind) -> Error {
+        Error::new(
+            kind,
+            format!(
+                "copy {}{}{}",
+                self.request.source.name(),
+                self.request.from.separator(),
+                self.request.from
+            ),
+        )
+    }
+
+    fn report(&self, state: State, digest: Digest, members: Vec<Digest>) -> Report {
+        let tally = std::mem::take(&mut *self.tally());
+        Report {
+            state,
+            digest,
+            manifests: tally.manifests,
+            blobs: tally.blobs,
+            bytes: tally.bytes,
+            members,
+            written: tally.written,
+            kept_tags: tally.kept_tags,
+            foreign_layers: tally.foreign_layers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_we_wrote_or_may_replace_is_replaced() {
+        let (a, b, c) = (Digest::sha256(b"a"), Digest::sha256(b"b"), Digest::sha256(b"c"));
+        let write = Decision::Write { backup: false };
+        for existing in [Existing::Follow, Existing::Keep, Existing::Overwrite, Existing::Backup] {
+            assert_eq!(
+                decide(existing, None, Some(&a), &[]),
+                write,
+                "what is absent is written"
+            );
+            assert_eq!(decide(existing, Some(&a), Some(&a), &[]), Decision::Equal);
+            assert_eq!(
+                decide(existing, Some(&a), Some(&b), &[c.clone(), a.clone()]),
+                write,
+                "what we wrote is ours to replace"
+            );
+        }
+        assert_eq!(decide(Existing::Follow, Some(&a), Some(&b), &[]), Decision::Keep);
+        assert_eq!(
+            decide(Existing::Follow, Some(&a), Some(&b), &[c]),
+            Decision::Keep,
+            "somebody replaced ours"
+        );
+        assert_eq!(decide(Existing::Keep, Some(&a), Some(&b), &[]), Decision::Keep);
+        assert_eq!(decide(Existing::Overwrite, Some(&a), Some(&b), &[]), write);
+        assert_eq!(
+            decide(Existing::Backup, Some(&a), Some(&b), &[]),
+            Decision::Write { backup: true }
+        );
+    }
+}
