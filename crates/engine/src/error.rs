@@ -36,6 +36,9 @@ pub enum ErrorKind {
     /// `UNKNOWN_REGISTRY`: a task names a registry the document does not have.
     #[error("the document has no registry {0:?}")]
     UnknownRegistry(String),
+    /// `REGISTRY_INVALID`: its entry makes no client.
+    #[error("{0}")]
+    RegistryInvalid(String),
 }
 
 impl Error {
@@ -63,13 +66,16 @@ impl Error {
             ErrorKind::SecretUnavailable(_) => "SECRET_UNAVAILABLE",
             ErrorKind::MessageInvalid(_) => "MESSAGE_INVALID",
             ErrorKind::UnknownRegistry(_) => "UNKNOWN_REGISTRY",
+            ErrorKind::RegistryInvalid(_) => "REGISTRY_INVALID",
         }
     }
 
     /// Whether trying again can help.
     pub const fn persistence(&self) -> Persistence {
         match self.kind {
-            ErrorKind::MessageInvalid(_) | ErrorKind::UnknownRegistry(_) => Persistence::Permanent,
+            ErrorKind::MessageInvalid(_) | ErrorKind::UnknownRegistry(_) | ErrorKind::RegistryInvalid(_) => {
+                Persistence::Permanent
+            }
             _ => Persistence::Temporary(None),
         }
     }

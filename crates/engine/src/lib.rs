@@ -3,12 +3,19 @@
 //!
 //! A message carries the whole task, so the queue alone is enough: send, then record; the worker upserts.
 
+mod accept;
+mod configuration;
 mod error;
+mod memory;
 mod ports;
+mod replicate;
 mod task;
 
+pub use accept::{Accepted, Hook, Intake, Refusal};
+pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use error::{Error, ErrorKind, Result};
 pub use ports::{Begin, Delivery, Ledger, Outgoing, Secrets, TaskFilter, TaskQueue, TaskReceiver};
+pub use replicate::{Disposition, Patience, Replicator};
 pub use task::{
     Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Place, Replica, TASK_VERSION, Task, TaskRecord,
     TaskState, Trigger,

@@ -1,0 +1,105 @@
+//! The document in force, and the registries it names, as clients that live as long as it does.
+//!
+//! A new version of the document replaces the old one whole; one that is refused changes nothing. Who holds a
+//! [`Snapshot`] keeps what it saw.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use transship_registry::{Credentials, Limits, Network, Options, Profile, Registry, Retries};
+use transship_rules::Document;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Makes the credentials of a registry of the document: its name and its entry are given.
+pub type CredentialsOf = dyn Fn(&str, &transship_rules::Registry) -> Arc<dyn Credentials> + Send + Sync;
+
+/// The document in force. Cheap to clone; clones change together.
+#[derive(Clone)]
+pub struct Configuration(Arc<Shared>);
+
+struct Shared {
+    current: RwLock<Arc<Snapshot>>,
+    credentials: Arc<CredentialsOf>,
+    retries: Retries,
+}
+
+/// One version of the document, with its clients.
+pub struct Snapshot {
+    /// The document.
+    pub document: Document,
+    clients: Mutex<HashMap<String, Registry>>,
+    credentials: Arc<CredentialsOf>,
+    retries: Retries,
+}
+
+impl Configuration {
+    /// `document` in force; `retries` says how long a worker here may wait.
+    pub fn new(document: Document, credentials: Arc<CredentialsOf>, retries: Retries) -> Self {
+        let current = Snapshot::new(document, Arc::clone(&credentials), retries);
+        Self(Arc::new(Shared {
+            current: RwLock::new(Arc::new(current)),
+            credentials,
+            retries,
+        }))
+    }
+
+    /// The version in force now.
+    pub fn current(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another version in force. Tasks at work end with the one they began with.
+    pub fn replace(&self, document: Document) {
+        let next = Snapshot::new(document, Arc::clone(&self.0.credentials), self.0.retries);
+        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+}
+
+impl Snapshot {
+    fn new(document: Document, credentials: Arc<CredentialsOf>, retries: Retries) -> Self {
+        Self {
+            document,
+            clients: Mutex::default(),
+            credentials,
+            retries,
+        }
+    }
+
+    /// The client of a registry by its name. `UNKNOWN_REGISTRY` if the document has none of that name.
+    pub fn registry(&self, name: &str) -> Result<Registry> {
+        let entry = self
+            .document
+            .registries
+            .get(name)
+            .ok_or_else(|| Error::new(ErrorKind::UnknownRegistry(name.to_owned()), "registry"))?;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(name) {
+            return Ok(client.clone());
+        }
+        let client = Registry::new(Options {
+            endpoint: entry.endpoint.clone(),
+            names: entry.hosts.clone(),
+            network: match entry.network {
+                transship_rules::Network::Public => Network::Public,
+                transship_rules::Network::Private => Network::Private,
+            },
+            limits: Limits {
+                requests_per_second: entry.limits.requests_per_second,
+                uploads: entry.limits.uploads,
+                bandwidth: entry.limits.bandwidth,
+            },
+            profile: Profile::of(entry.provider.as_str()),
+            retries: self.retries,
+            credentials: (self.credentials)(name, entry),
+        })
+        .map_err(|error| {
+            Error::new(
+                ErrorKind::RegistryInvalid(error.to_string()),
+                format!("registry {name}"),
+            )
+        })?;
+        clients.insert(name.to_owned(), client.clone());
+        Ok(client)
+    }
+}
