@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use transship_copy::{Clock, Destination as _, Error as CopyError, Options, Progress, Report, Request, State, copy};
+use transship_copy::{Clock, Error as CopyError, Options, Progress, Report, Request, State, copy};
 use transship_oci::referrers::digest_tag;
 use transship_oci::{Digest, Persistence, Target};
 use transship_registry::{Registry, RemoteRepository};
@@ -126,7 +126,8 @@ impl Replicator {
             TaskState::Failed => tracing::error!(%state, code, message, %source, %destination, "the task ended"),
             TaskState::Kept => tracing::warn!(%state, code, message, %source, %destination, digest, "the task ended"),
             _ => {
-                tracing::info!(%state, code, %source, %destination, digest, bytes_copied = outcome.bytes.copied, bytes_mounted = outcome.bytes.mounted, "the task ended")
+                let (bytes_copied, bytes_mounted) = (outcome.bytes.copied, outcome.bytes.mounted);
+                tracing::info!(%state, code, %source, %destination, digest, bytes_copied, bytes_mounted, "the task ended");
             }
         }
         self.ledger.finish(&task.id, outcome).await?;

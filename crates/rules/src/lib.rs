@@ -1,5 +1,37 @@
 //! The one document: registries, rules, matching, naming and topology. No I/O.
+//!
+//! A [`Document`] that exists makes sense: its names are valid, its patterns are compiled, every registry it uses is
+//! there, no rule can start itself again, and everything it asks for is honoured. What is part of the language but not
+//! of this version is refused, never ignored. Matching is a pure function of the document and a push.
 
+mod byte_rate;
+mod check;
+mod document;
+mod error;
+mod faults;
+mod namespace;
+mod naming;
+mod path;
+mod pattern;
 mod policy;
+mod provider;
+mod registry;
+mod rule;
+mod schema;
+mod secret_reference;
+mod syntax;
+mod topology;
+mod verdict;
+mod written;
 
-pub use policy::{Existing, Referrers};
+pub use document::{Document, Link, Parsed};
+pub use error::{Error, ErrorKind, Errors, Place};
+pub use faults::Warning;
+pub use namespace::Namespace;
+pub use policy::{Existing, Network, Referrers, Topology};
+pub use provider::Provider;
+pub use registry::{Limits, PUBLIC_PARTITION, Registry, Webhook};
+pub use rule::{Rule, RuleDestination, Source};
+pub use schema::schema;
+pub use secret_reference::CredentialsRef;
+pub use verdict::{Destination, Evaluation, Pushed, Reason, Verdict};

@@ -30,3 +30,25 @@ pub enum Referrers {
     /// They go with it, and the image waits until there is at least one.
     Require,
 }
+
+/// Which addresses the name of a registry may resolve to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Public ones only, unless the endpoint is written as an address.
+    #[default]
+    Public,
+    /// Loopback and private ones too.
+    Private,
+}
+
+/// Which chains of rules a document may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Topology {
+    /// No rule may start itself again, directly or through others.
+    #[default]
+    Acyclic,
+    /// Besides, a source is never a destination, and a destination stands in one rule.
+    Strict,
+}

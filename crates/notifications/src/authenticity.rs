@@ -1,0 +1,132 @@
+//! Whether whoever sent a delivery knows the secret of its source.
+//!
+//! Distribution, GitLab and Harbor can send one fixed text, so that text is the secret: verbatim in `Authorization`, or,
+//! for a sender that can only hold a URL, as its last segment. Hashes are compared, in constant time: neither where two
+//! texts differ nor how long the secret is shows in the time it takes.
+
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::{Delivery, Error, ErrorKind, Format};
+
+/// Checks that `delivery` knows `secret`: one line, or two while the secret is being changed. Empty lines are no secrets,
+/// so an empty secret authenticates nothing.
+///
+/// # Errors
+/// `NOT_AUTHENTIC`, or `FORMAT_NOT_YET_SUPPORTED`.
+pub fn authenticate(format: Format, delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
+    match format {
+        Format::Distribution | Format::GitLab | Format::Generic | Format::Harbor => fixed_text(delivery, secret),
+        other => Err(Error::new(ErrorKind::FormatNotYetSupported(other), "authenticate")),
+    }
+}
+
+fn fixed_text(delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
+    let shown = delivery
+        .headers
+        .get_all(http::header::AUTHORIZATION)
+        .iter()
+        .map(http::HeaderValue::as_bytes)
+        .chain(delivery.token.map(str::as_bytes));
+    let shown: Vec<_> = shown.map(Sha256::digest).collect();
+    // Every pair is compared: which line matched, and whether it was the first, is nobody's business.
+    let is_known = secret
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| Sha256::digest(line.as_bytes()))
+        .flat_map(|line| shown.iter().map(move |shown| shown.as_slice().ct_eq(line.as_slice())))
+        .fold(Choice::from(0), |known, is_equal| known | is_equal);
+    if bool::from(is_known) {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorKind::NotAuthentic, "authenticate"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+
+    fn is_authentic(headers: &[(&'static str, &str)], token: Option<&str>, secret: &str) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let delivery = Delivery {
+            headers: &map,
+            body: b"",
+            token,
+        };
+        match authenticate(Format::Harbor, &delivery, secret) {
+            Ok(()) => true,
+            Err(error) => {
+                assert_eq!(error.code(), "NOT_AUTHENTIC");
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn the_header_is_the_secret_to_the_letter() {
+        assert!(is_authentic(&[("authorization", "Bearer right")], None, "Bearer right"));
+        assert!(is_authentic(
+            &[("authorization", "Bearer right")],
+            None,
+            "Bearer right\n"
+        ));
+        for wrong in ["right", "Bearer wrong", "bearer right", "Bearer right ", "Bearer", ""] {
+            assert!(
+                !is_authentic(&[("authorization", wrong)], None, "Bearer right"),
+                "{wrong:?}"
+            );
+        }
+        assert!(
+            !is_authentic(&[("x-token", "Bearer right")], None, "Bearer right"),
+            "only Authorization counts"
+        );
+        assert!(!is_authentic(&[], None, "Bearer right"));
+    }
+
+    #[test]
+    fn a_token_in_the_url_is_as_good_as_the_header() {
+        assert!(is_authentic(&[], Some("s3cret"), "s3cret"));
+        assert!(is_authentic(
+            &[("authorization", "Basic other")],
+            Some("s3cret"),
+            "s3cret"
+        ));
+        assert!(!is_authentic(&[], Some("s3cre"), "s3cret"));
+    }
+
+    #[test]
+    fn two_secrets_hold_while_one_replaces_the_other() {
+        for line in ["old", "new"] {
+            assert!(is_authentic(&[("authorization", line)], None, "old\r\nnew\n"));
+        }
+        assert!(!is_authentic(&[("authorization", "old\tnew")], None, "old\nnew"));
+    }
+
+    #[test]
+    fn nothing_knows_an_empty_secret() {
+        for secret in ["", "\n", "\n\n", "  ", "\r\n"] {
+            assert!(!is_authentic(&[("authorization", "")], Some(""), secret), "{secret:?}");
+            assert!(
+                !is_authentic(&[("authorization", secret.trim())], Some(secret), secret),
+                "{secret:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_format_that_is_not_read_authenticates_nothing() {
+        let delivery = Delivery {
+            headers: &HeaderMap::new(),
+            body: b"",
+            token: Some("x"),
+        };
+        let error = authenticate(Format::Ghcr, &delivery, "x").unwrap_err();
+        assert_eq!(error.code(), "FORMAT_NOT_YET_SUPPORTED");
+    }
+}

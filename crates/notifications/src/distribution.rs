@@ -1,0 +1,156 @@
+//! CNCF Distribution 2 and 3, GitLab, and whatever embeds it: an envelope of events, all of one shape.
+//!
+//! One push of an image is many events: every blob, every child of an index, and pulls by whoever reads. Kept are pushes
+//! and deletions of manifests. Source: distribution/distribution, notifications/event.go and
+//! docs/content/about/notifications.md; GitLab's registry sends the same with a wider actor.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use transship_oci::MediaType;
+
+use crate::error::Error;
+use crate::event::{Action, Event, EventKind};
+use crate::lenient::{List, Table, Text, is_object};
+use crate::origin::Origin;
+use crate::place;
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    id: Text,
+    #[serde(default)]
+    timestamp: Text,
+    #[serde(default)]
+    action: Text,
+    #[serde(default)]
+    target: Table<Target>,
+    #[serde(default)]
+    request: Table<Request>,
+    #[serde(default)]
+    actor: Table<Actor>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Target {
+    #[serde(default)]
+    media_type: Text,
+    #[serde(default)]
+    digest: Text,
+    #[serde(default)]
+    repository: Text,
+    #[serde(default)]
+    tag: Text,
+    #[serde(default)]
+    url: Text,
+    #[serde(default)]
+    references: List<Table<Referenced>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Referenced {
+    #[serde(default)]
+    media_type: Text,
+}
+
+#[derive(Deserialize, Default)]
+struct Request {
+    #[serde(default)]
+    host: Text,
+}
+
+#[derive(Deserialize, Default)]
+struct Actor {
+    #[serde(default)]
+    name: Text,
+}
+
+pub(crate) fn parse(body: &[u8], origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
+    if !is_object(body) {
+        return Err(Error::invalid("it is no JSON object"));
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(Error::not_json)?;
+    Ok(envelope
+        .events
+        .into_iter()
+        .filter(|raw| is_object(raw.get().as_bytes()))
+        .filter_map(|raw| serde_json::from_str::<Told>(raw.get()).ok())
+        .filter_map(|told| event(told, origin))
+        .collect())
+}
+
+/// [`None`] for what is of no interest and for what cannot be used.
+fn event(told: Told, origin: &Origin<'_>) -> Option<Event> {
+    let action = match told.action.get()? {
+        "push" => Action::Push,
+        "delete" => Action::Delete,
+        _ => return None,
+    };
+    let target = told.target.0?;
+    let media_type = target.media_type.get().map(MediaType::new);
+    if action == Action::Push && !is_manifest(media_type.as_ref(), &target) {
+        return None;
+    }
+    let repository = origin.repository(target.repository.get()?)?;
+    let (tag, digest) = (place::tag(&target.tag), place::digest(&target.digest));
+    if tag.is_none() && digest.is_none() {
+        return None;
+    }
+    let request = told.request.0.unwrap_or_default();
+    let kind = match action {
+        Action::Push => EventKind::of(
+            tag.as_ref(),
+            media_type.as_ref().map(MediaType::as_str),
+            target.config_type().as_deref(),
+        ),
+        Action::Delete => EventKind::of(tag.as_ref(), media_type.as_ref().map(MediaType::as_str), None),
+    };
+    Some(Event {
+        action,
+        registry_host: origin.host([target.url.get().and_then(authority), request.host.get()]),
+        repository,
+        tag,
+        digest,
+        kind,
+        media_type: media_type.filter(is_kept).map(|media_type| media_type.0),
+        time: told.timestamp.time(),
+        actor: told.actor.0.unwrap_or_default().name.word(),
+        event_id: told.id.word(),
+    })
+}
+
+/// Blobs are pushed too. A sender that leaves the type out is judged by the address it gives, or by there being a tag.
+fn is_manifest(media_type: Option<&MediaType>, target: &Target) -> bool {
+    let by_address = || match target.url.get() {
+        Some(url) if url.contains("/blobs/") => false,
+        Some(url) if url.contains("/manifests/") => true,
+        _ => target.tag.get().is_some(),
+    };
+    media_type.map_or_else(by_address, is_kept)
+}
+
+fn is_kept(media_type: &MediaType) -> bool {
+    media_type.is_manifest() || media_type.is_schema1()
+}
+
+impl Target {
+    /// With `includereferences`, an image manifest's first reference is its config.
+    fn config_type(&self) -> Option<String> {
+        let first = self.references.0.as_ref()?.first()?.0.as_ref()?;
+        first.media_type.get().map(|text| MediaType::new(text).0)
+    }
+}
+
+/// The host of an absolute URL; `http.relativeurls` leaves none. A proxy in front changes this and not `request.host`.
+fn authority(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    authority.rsplit('@').next()
+}

@@ -1,0 +1,73 @@
+//! Why a delivery is refused. Always permanent: the same delivery is refused the same way.
+
+use transship_oci::Persistence;
+
+use crate::Format;
+
+/// A refusal: `kind` decides, `operation` says during what, `source` why. Never holds a secret, nor text of the body.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct Error {
+    /// Which refusal.
+    pub kind: ErrorKind,
+    /// During what: `authenticate` or `parse`.
+    pub operation: &'static str,
+    /// The cause beneath.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The refusals, each with a stable code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ErrorKind {
+    /// `DELIVERY_INVALID`: the body is not of this format; HTTP 400, exit 2.
+    #[error("the body is not a delivery of this format: {0}")]
+    DeliveryInvalid(String),
+    /// `NOT_AUTHENTIC`: whoever sent it does not know the secret; HTTP 401, exit 3.
+    #[error("the delivery does not prove that it knows the secret: set the Authorization header at the sender to it")]
+    NotAuthentic,
+    /// `FORMAT_NOT_YET_SUPPORTED`
+    #[error("deliveries of the format {0} are not read by this version")]
+    FormatNotYetSupported(Format),
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, operation: &'static str) -> Self {
+        Self {
+            kind,
+            operation,
+            source: None,
+        }
+    }
+
+    pub(crate) fn invalid(why: impl Into<String>) -> Self {
+        Self::new(ErrorKind::DeliveryInvalid(why.into()), "parse")
+    }
+
+    /// A body that is no JSON of the right shape. Only line and column are told: the text may hold anything.
+    pub(crate) fn not_json(error: serde_json::Error) -> Self {
+        let why = match error.classify() {
+            serde_json::error::Category::Eof => "it ends too early".to_owned(),
+            serde_json::error::Category::Data => "it lacks what every delivery has".to_owned(),
+            _ => format!("it is no JSON at line {}, column {}", error.line(), error.column()),
+        };
+        Self {
+            source: Some(Box::new(error)),
+            ..Self::invalid(why)
+        }
+    }
+
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self.kind {
+            ErrorKind::DeliveryInvalid(_) => "DELIVERY_INVALID",
+            ErrorKind::NotAuthentic => "NOT_AUTHENTIC",
+            ErrorKind::FormatNotYetSupported(_) => "FORMAT_NOT_YET_SUPPORTED",
+        }
+    }
+
+    /// Always [`Persistence::Permanent`].
+    pub const fn persistence(&self) -> Persistence {
+        Persistence::Permanent
+    }
+}

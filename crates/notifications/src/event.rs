@@ -1,0 +1,152 @@
+//! The normalized event: what happened, in one shape for every sender.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use transship_oci::{Digest, Kind, RegistryHost, Repository, Tag};
+
+/// Something that happened at a registry. [`None`] is what the delivery does not say, or says in a way that cannot be
+/// used; the order of the fields is that of the contract.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What happened.
+    pub action: Action,
+    /// At which registry: as configured, else as the delivery says.
+    pub registry_host: Option<RegistryHost>,
+    /// In which repository.
+    pub repository: Repository,
+    /// The tag; [`None`] for a push by digest.
+    pub tag: Option<Tag>,
+    /// The digest.
+    pub digest: Option<Digest>,
+    /// What was pushed, as far as the delivery tells.
+    pub kind: EventKind,
+    /// The media type of the manifest.
+    pub media_type: Option<String>,
+    /// When, by the sender's clock; written as RFC 3339 in UTC.
+    pub time: Option<Timestamp>,
+    /// Who, by the sender's word. Decides nothing.
+    pub actor: Option<String>,
+    /// What the sender calls the event: the same for a repeated delivery.
+    pub event_id: Option<String>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// A manifest was written or a tag was set.
+    Push,
+    /// A manifest or a tag was removed, or so the sender says: check at the source.
+    Delete,
+}
+
+/// What was pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventKind {
+    /// A container image.
+    Image,
+    /// An index or manifest list.
+    Index,
+    /// A Helm chart.
+    Chart,
+    /// A tag that names the digest of another manifest: a cosign tag or the referrers fallback tag.
+    Signature,
+    /// Something else, told by its config or artifact type.
+    Artifact,
+    /// An OCI image manifest of unknown purpose.
+    Manifest,
+    /// The delivery does not tell.
+    Unknown,
+}
+
+impl EventKind {
+    /// The kind of content as rules speak of it, only where the event leaves no doubt.
+    pub const fn certain(self) -> Option<Kind> {
+        match self {
+            Self::Image => Some(Kind::Image),
+            Self::Chart => Some(Kind::Chart),
+            Self::Artifact => Some(Kind::Artifact),
+            Self::Index | Self::Signature | Self::Manifest | Self::Unknown => None,
+        }
+    }
+
+    /// What a push of a manifest of `media_type` under `tag` is. `config_type` is that of its config, where told.
+    pub(crate) fn of(tag: Option<&Tag>, media_type: Option<&str>, config_type: Option<&str>) -> Self {
+        use transship_oci::media_type as types;
+        if tag.is_some_and(is_digest_tag) {
+            return Self::Signature;
+        }
+        match (media_type, config_type) {
+            (Some(types::OCI_INDEX | types::DOCKER_LIST), _) => Self::Index,
+            (Some(types::OCI_ARTIFACT), _) => Self::Artifact,
+            (Some(types::OCI_MANIFEST | types::DOCKER_MANIFEST), Some(config)) => match config {
+                types::OCI_CONFIG | types::DOCKER_CONFIG => Self::Image,
+                types::HELM_CONFIG => Self::Chart,
+                _ => Self::Artifact,
+            },
+            (Some(types::OCI_MANIFEST), None) => Self::Manifest,
+            (Some(types::DOCKER_MANIFEST | types::DOCKER_SCHEMA1 | types::DOCKER_SCHEMA1_SIGNED), _) => Self::Image,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// `sha256-<64 hex>`, bare or followed by what cosign appends. sha512 is cut to 64 digits in a fallback tag.
+/// Source: distribution-spec, Referrers Tag Schema; cosign's tag scheme.
+fn is_digest_tag(tag: &Tag) -> bool {
+    let text = tag.as_str();
+    let (name, suffix) = text
+        .split_once('.')
+        .map_or((text, None), |(name, suffix)| (name, Some(suffix)));
+    let is_hex = |hex: &str| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    name.strip_prefix("sha256-")
+        .or_else(|| name.strip_prefix("sha512-"))
+        .is_some_and(is_hex)
+        && suffix.is_none_or(|suffix| transship_oci::referrers::COSIGN_SUFFIXES.contains(&suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_told_by_tag_manifest_type_and_config_in_this_order() {
+        use transship_oci::media_type::*;
+        let hex = "a".repeat(64);
+        for (tag, media_type, config, kind) in [
+            ("v1", Some(OCI_INDEX), None, EventKind::Index),
+            ("v1", Some(DOCKER_LIST), Some(OCI_MANIFEST), EventKind::Index),
+            ("v1", Some(OCI_MANIFEST), None, EventKind::Manifest),
+            ("v1", Some(OCI_MANIFEST), Some(OCI_CONFIG), EventKind::Image),
+            ("v1", Some(OCI_MANIFEST), Some(HELM_CONFIG), EventKind::Chart),
+            (
+                "v1",
+                Some(OCI_MANIFEST),
+                Some("application/vnd.oci.empty.v1+json"),
+                EventKind::Artifact,
+            ),
+            ("v1", Some(DOCKER_MANIFEST), None, EventKind::Image),
+            ("v1", Some(OCI_ARTIFACT), None, EventKind::Artifact),
+            ("v1", None, None, EventKind::Unknown),
+            (&format!("sha256-{hex}"), Some(OCI_INDEX), None, EventKind::Signature),
+            (&format!("sha512-{hex}"), Some(OCI_INDEX), None, EventKind::Signature),
+            (
+                &format!("sha256-{hex}.sig"),
+                Some(OCI_MANIFEST),
+                Some(OCI_CONFIG),
+                EventKind::Signature,
+            ),
+            (&format!("sha256-{hex}.sbom"), None, None, EventKind::Signature),
+            (&format!("sha256-{hex}.tar"), None, None, EventKind::Unknown),
+            ("sha256-beef.sig", None, None, EventKind::Unknown),
+        ] {
+            let tag: Tag = tag.parse().unwrap();
+            assert_eq!(
+                EventKind::of(Some(&tag), media_type, config),
+                kind,
+                "{tag} {media_type:?} {config:?}"
+            );
+        }
+    }
+}

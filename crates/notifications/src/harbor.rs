@@ -1,0 +1,151 @@
+//! Harbor: its own format, the CloudEvents of 2.8 and later, and the words of Harbor 1.
+//!
+//! One body is one happening with one or more resources. A push by digest carries the digest as its tag; charts pushed as
+//! OCI artifacts look like images; the old chart repository is no registry and of no interest. Source: goharbor/harbor,
+//! src/pkg/notifier/formats and src/controller/event/handler/webhook/artifact; goharbor.io, Configure Webhook
+//! Notifications.
+
+use serde::Deserialize;
+
+use crate::error::Error;
+use crate::event::{Action, Event, EventKind};
+use crate::lenient::{List, Seconds, Table, Text, is_object};
+use crate::origin::Origin;
+use crate::place::{self, Parts};
+
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default, rename = "type")]
+    kind: Text,
+    #[serde(default)]
+    operator: Text,
+    /// Harbor's own format.
+    #[serde(default)]
+    occur_at: Seconds,
+    #[serde(default)]
+    event_data: Table<Data>,
+    /// CloudEvents.
+    #[serde(default)]
+    specversion: Text,
+    #[serde(default)]
+    id: Text,
+    #[serde(default)]
+    time: Text,
+    #[serde(default)]
+    data: Table<Data>,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    #[serde(default)]
+    resources: List<Table<Resource>>,
+    #[serde(default)]
+    repository: Table<Repository>,
+}
+
+#[derive(Deserialize)]
+struct Resource {
+    #[serde(default)]
+    digest: Text,
+    #[serde(default)]
+    tag: Text,
+    #[serde(default, rename = "resource_url")]
+    url: Text,
+}
+
+#[derive(Deserialize, Default)]
+struct Repository {
+    #[serde(default)]
+    repo_full_name: Text,
+    #[serde(default)]
+    namespace: Text,
+    #[serde(default)]
+    name: Text,
+}
+
+pub(crate) fn parse(body: &[u8], origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
+    if !is_object(body) {
+        return Err(Error::invalid("it is no JSON object"));
+    }
+    let told: Told = serde_json::from_slice(body).map_err(Error::not_json)?;
+    let kind = told.kind.get().ok_or_else(|| Error::invalid("it has no type"))?;
+    let Some(action) = action(kind) else {
+        return Ok(Vec::new());
+    };
+    let is_cloud_event = told.specversion.get().is_some();
+    let data = if is_cloud_event { told.data.0 } else { told.event_data.0 };
+    let data = data.ok_or_else(|| Error::invalid("it names no resources"))?;
+    let resources = data
+        .resources
+        .0
+        .ok_or_else(|| Error::invalid("it names no resources"))?;
+    let repository = data.repository.0.unwrap_or_default();
+    let (time, event_id) = if is_cloud_event {
+        (told.time.time(), told.id.word())
+    } else {
+        (told.occur_at.time(), None)
+    };
+    let actor = told.operator.word();
+    Ok(resources
+        .into_iter()
+        .filter_map(|resource| {
+            let event = event(action, &resource.0?, &repository, origin)?;
+            Some(Event {
+                time,
+                actor: actor.clone(),
+                event_id: event_id.clone(),
+                ..event
+            })
+        })
+        .collect())
+}
+
+/// Everything else is a pull, a scan, a quota, a replication, or a chart of the old chart repository.
+fn action(kind: &str) -> Option<Action> {
+    match kind {
+        "PUSH_ARTIFACT" | "pushImage" | "harbor.artifact.pushed" => Some(Action::Push),
+        "DELETE_ARTIFACT" | "deleteImage" | "harbor.artifact.deleted" => Some(Action::Delete),
+        _ => None,
+    }
+}
+
+fn event(action: Action, resource: &Resource, repository: &Repository, origin: &Origin<'_>) -> Option<Event> {
+    let parts = resource.url.get().and_then(place::split);
+    let name = match parts {
+        Some(Parts { repository, .. }) => repository.to_owned(),
+        None => repository.full_name()?,
+    };
+    let repository = origin.repository(&name)?;
+    // The fields come first; the address fills in what they leave out.
+    let tag = match resource.tag.get() {
+        Some(_) => place::tag(&resource.tag),
+        None => parts.and_then(|parts| parts.tag?.parse().ok()),
+    };
+    let digest = place::digest(&resource.digest).or_else(|| parts.and_then(|parts| parts.digest?.parse().ok()));
+    if tag.is_none() && digest.is_none() {
+        return None;
+    }
+    Some(Event {
+        action,
+        registry_host: origin.host([parts.map(|parts| parts.host)]),
+        repository,
+        kind: EventKind::of(tag.as_ref(), None, None),
+        tag,
+        digest,
+        media_type: None,
+        time: None,
+        actor: None,
+        event_id: None,
+    })
+}
+
+impl Repository {
+    fn full_name(&self) -> Option<String> {
+        match (self.repo_full_name.get(), self.namespace.get(), self.name.get()) {
+            (Some(full), ..) => Some(full.to_owned()),
+            (None, Some(namespace), Some(name)) => Some(format!("{namespace}/{name}")),
+            (None, None, name) => name.map(str::to_owned),
+            (None, Some(_), None) => None,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! JSON fields that may hold anything: what cannot be used is as good as absent, and never fails its event.
+//!
+//! Senders add fields, change types between versions and repeat `""` for nothing. Only what is read has a type here, and
+//! even that only as far as it is of use.
+
+use jiff::Timestamp;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde_json::value::RawValue;
+
+/// Longer names of people and events are of no use and could fill the ledger.
+const MAX_WORD_BYTES: usize = 256;
+
+/// A text; anything else, and the empty text, is [`None`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Text(Option<String>);
+
+impl Text {
+    pub(crate) fn get(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// The text, if it is of a length and kind that can be shown and stored.
+    pub(crate) fn word(&self) -> Option<String> {
+        self.get()
+            .filter(|text| text.len() <= MAX_WORD_BYTES && !text.chars().any(char::is_control))
+            .map(str::to_owned)
+    }
+
+    /// The text, if it is what `T` is read from.
+    pub(crate) fn parse<T: std::str::FromStr>(&self) -> Option<T> {
+        self.get()?.parse().ok()
+    }
+
+    /// The text as a moment. The first year is how Go writes "no time".
+    pub(crate) fn time(&self) -> Option<Timestamp> {
+        self.parse::<Timestamp>()
+            .filter(|time| time.as_second() > Timestamp::UNIX_EPOCH.as_second())
+    }
+}
+
+/// Unix seconds, as a number or as digits; anything else is [`None`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Seconds(Option<i64>);
+
+impl Seconds {
+    pub(crate) fn time(self) -> Option<Timestamp> {
+        self.0
+            .filter(|seconds| *seconds > 0)
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let text = serde_json::from_str::<String>(raw.get()).ok();
+        Ok(Self(text.filter(|text| !text.is_empty())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let number = raw.get().trim_matches('"');
+        // Whole seconds are enough.
+        Ok(Self(number.split('.').next().and_then(|whole| whole.parse().ok())))
+    }
+}
+
+/// An object that `T` is read from; anything else is [`None`].
+#[derive(Debug, Clone)]
+pub(crate) struct Table<T>(pub(crate) Option<T>);
+
+/// A list of what `T` is read from; anything else is [`None`].
+#[derive(Debug, Clone)]
+pub(crate) struct List<T>(pub(crate) Option<Vec<T>>);
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        // A derived type would also read itself from an array, field by field; no sender means that.
+        let is_object = is_object(raw.get().as_bytes());
+        Ok(Self(is_object.then(|| serde_json::from_str(raw.get()).ok()).flatten()))
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).ok()))
+    }
+}
+
+/// True if the JSON text is an object.
+pub(crate) fn is_object(text: &[u8]) -> bool {
+    text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_stands_in_a_field_it_is_read_or_absent() {
+        for (json, text) in [
+            ("\"x\"", Some("x")),
+            ("\"\"", None),
+            ("null", None),
+            ("3.10", None),
+            ("true", None),
+            ("1e999", None),
+            ("\"\\ud800\"", None),
+            ("[\"x\",{}]", None),
+            ("{\"x\":[1]}", None),
+        ] {
+            assert_eq!(serde_json::from_str::<Text>(json).unwrap().get(), text, "{json}");
+        }
+        for (json, time) in [
+            ("1586922308", Some("2020-04-15T03:45:08Z")),
+            ("1586922308.9", Some("2020-04-15T03:45:08Z")),
+            ("\"1586922308\"", Some("2020-04-15T03:45:08Z")),
+            ("0", None),
+            ("-5", None),
+            ("1e300", None),
+            ("{}", None),
+        ] {
+            let read = serde_json::from_str::<Seconds>(json).unwrap().time();
+            assert_eq!(read.map(|time| time.to_string()).as_deref(), time, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_none() {
+        let time = |text: &str| Text(Some(text.into())).time().map(|time| time.to_string());
+        assert_eq!(
+            time("2023-01-25T14:45:54.17327+11:00").as_deref(),
+            Some("2023-01-25T03:45:54.17327Z")
+        );
+        assert_eq!(time("0001-01-01T00:00:00Z"), None);
+        assert_eq!(time("2016-11-29 12:25:46"), None);
+        assert_eq!(time("2023-02-29T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn words_are_short_and_printable() {
+        assert_eq!(
+            Text(Some("robot$ci+builder".into())).word().as_deref(),
+            Some("robot$ci+builder")
+        );
+        assert_eq!(Text(Some("a\u{1b}[2J".into())).word(), None);
+        assert_eq!(Text(Some("x".repeat(257))).word(), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! What an event is about: repository, tag and digest, out of fields that repeat and contradict each other.
+
+use transship_oci::{Digest, Tag};
+
+use crate::lenient::Text;
+
+/// `host/repository:tag`, `host/repository@digest` or the old `host/repository:sha256:…` taken apart, nothing checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) repository: &'a str,
+    pub(crate) tag: Option<&'a str>,
+    pub(crate) digest: Option<&'a str>,
+}
+
+/// Splits at the first `/`; what follows the last component's first `:` or `@` is tag or digest. Hosts have ports.
+pub(crate) fn split(reference: &str) -> Option<Parts<'_>> {
+    let reference = reference
+        .strip_prefix("https://")
+        .or_else(|| reference.strip_prefix("http://"))
+        .unwrap_or(reference);
+    let (host, path) = reference.split_once('/')?;
+    let last = path.rfind('/').map_or(0, |slash| slash + 1);
+    let end = path[last..].find([':', '@']).map_or(path.len(), |at| last + at);
+    let (repository, rest) = path.split_at(end);
+    let (name, digest) = match rest.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (rest, None),
+    };
+    let name = name.strip_prefix(':').filter(|name| !name.is_empty());
+    let is_digest = name.is_some_and(|name| name.contains(':'));
+    Some(Parts {
+        host,
+        repository,
+        tag: name.filter(|_| !is_digest),
+        digest: digest.or_else(|| name.filter(|_| is_digest)),
+    })
+}
+
+/// The tag, unless it is no tag, repeats the digest, or is one.
+pub(crate) fn tag(told: &Text) -> Option<Tag> {
+    // A tag holds no colon, so a digest in its place is refused by its grammar.
+    told.parse()
+}
+
+/// The digest, unless it is malformed.
+pub(crate) fn digest(told: &Text) -> Option<Digest> {
+    told.parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_taken_apart_with_ports_digests_and_the_old_colon() {
+        let parts = |host, repository, tag, digest| {
+            Some(Parts {
+                host,
+                repository,
+                tag,
+                digest,
+            })
+        };
+        for (reference, expected) in [
+            ("h/a:1", parts("h", "a", Some("1"), None)),
+            ("h:8443/a/b:1", parts("h:8443", "a/b", Some("1"), None)),
+            ("https://h/a", parts("h", "a", None, None)),
+            ("h/a@sha256:00", parts("h", "a", None, Some("sha256:00"))),
+            ("h/a:sha256:00", parts("h", "a", None, Some("sha256:00"))),
+            ("h/a:1@sha256:00", parts("h", "a", Some("1"), Some("sha256:00"))),
+            ("h/a:", parts("h", "a", None, None)),
+            ("h", None),
+        ] {
+            assert_eq!(split(reference), expected, "{reference}");
+        }
+    }
+}

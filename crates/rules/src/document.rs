@@ -1,0 +1,73 @@
+//! The document: parsed, checked, and asked what is to be done with a push.
+
+use std::collections::BTreeMap;
+
+use crate::check;
+use crate::error::Errors;
+use crate::faults::{Faults, Warning};
+use crate::policy::Topology;
+use crate::registry::Registry;
+use crate::rule::Rule;
+use crate::syntax;
+use crate::verdict::{Evaluation, Pushed};
+
+/// Registries and rules that were found to make sense together.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The registries by name.
+    pub registries: BTreeMap<String, Registry>,
+    /// Which chains of rules are allowed.
+    pub topology: Topology,
+    /// Exceptions to topology and partitions.
+    pub links: Vec<Link>,
+    /// The rules, in the order of the document.
+    pub rules: Vec<Rule>,
+}
+
+/// An exception: what rules bring from one registry to another neither closes a cycle nor crosses a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The source registry's name.
+    pub from: String,
+    /// The destination registry's name.
+    pub to: String,
+    /// Why the exception is safe.
+    pub because: String,
+}
+
+/// A document and what is unwise about it.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// The document.
+    pub document: Document,
+    /// What will probably not do what was meant.
+    pub warnings: Vec<Warning>,
+}
+
+impl Document {
+    /// Reads a document, YAML or JSON. It is accepted whole or refused whole; a refusal names every fault that could be
+    /// told apart, with the path of its field and, where known, line and column.
+    pub fn parse(text: &str) -> Result<Parsed, Errors> {
+        let written = syntax::read(text)?;
+        let mut faults = Faults::default();
+        let document = check::document(written, &mut faults);
+        let warnings = faults.finish(text)?;
+        Ok(Parsed { document, warnings })
+    }
+
+    /// What each rule, in the order of the document, says of a push to the registry named `source_registry`.
+    pub fn evaluate(&self, source_registry: &str, pushed: &Pushed<'_>) -> Vec<Evaluation<'_>> {
+        self.rules
+            .iter()
+            .map(|rule| Evaluation {
+                rule,
+                verdict: rule.evaluate(source_registry, pushed),
+            })
+            .collect()
+    }
+
+    /// The rule named `name`.
+    pub fn rule(&self, name: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.name == name)
+    }
+}

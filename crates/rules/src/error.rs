@@ -1,0 +1,207 @@
+//! Why a document is refused: one error per fault, each with a stable code, the path of the field and its line.
+//!
+//! A document is refused whole, with every fault that could be told apart, so that it is mended in one round. No
+//! message repeats the text of a credential or of a secret: a password pasted into the wrong field stays unprinted.
+
+use std::fmt;
+
+use transship_oci::Persistence;
+
+/// One fault of a document: `kind` decides, `operation` says at which field, `source` why.
+///
+/// Displayed as `rules[0].source.registry (line 9, column 15): there is no registry "a"`, without the code.
+#[derive(Debug)]
+pub struct Error {
+    /// What is wrong.
+    pub kind: ErrorKind,
+    /// The path of the field at fault, as `rules[0].source.namespace`; empty for the document as a whole.
+    pub operation: String,
+    /// Where the field stands in the text, if that is known.
+    pub place: Option<Place>,
+    /// The cause beneath.
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// A place in the text, counted from 1 in lines and characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The line.
+    pub line: u64,
+    /// The character within the line.
+    pub column: u64,
+}
+
+/// What is wrong with a document, each with a stable code and the sentence that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ErrorKind {
+    /// `CONFIG_INVALID`: the syntax, an unknown key, a wrong type, or a value out of range.
+    #[error("{0}")]
+    ConfigInvalid(String),
+    /// `RULE_INVALID`: a pattern, name or template that cannot be used.
+    #[error("{0}")]
+    RuleInvalid(String),
+    /// `UNKNOWN_REGISTRY`: a registry that is used but not written under `registries`.
+    #[error("{0}")]
+    UnknownRegistry(String),
+    /// `RULE_CYCLE`: what a rule writes would start it again, by itself or through others.
+    #[error("{0}")]
+    RuleCycle(String),
+    /// `TOPOLOGY_STRICT`: allowed by `acyclic`, refused by `strict`.
+    #[error("{0}")]
+    TopologyStrict(String),
+    /// `PARTITION_REFUSED`: from the public partition into another one, without a link.
+    #[error("{0}")]
+    PartitionRefused(String),
+    /// `EDITION_CANNOT_BE_SOURCE`: a registry of the basic edition as a source.
+    #[error("{0}")]
+    EditionCannotBeSource(String),
+    /// `DUPLICATE_RULE`: two rules of one name.
+    #[error("{0}")]
+    DuplicateRule(String),
+    /// `INVALID_ENDPOINT`: no address of a registry.
+    #[error("{0}")]
+    InvalidEndpoint(String),
+    /// `CREDENTIALS_INVALID`: not one of the forms in which a secret is referred to.
+    #[error("{0}")]
+    CredentialsInvalid(String),
+    /// `NOT_YET_SUPPORTED`: part of the document's language, and not honoured by this version.
+    #[error("{0}")]
+    NotYetSupported(String),
+}
+
+impl ErrorKind {
+    /// The stable code users and scripts rely on.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::ConfigInvalid(_) => "CONFIG_INVALID",
+            Self::RuleInvalid(_) => "RULE_INVALID",
+            Self::UnknownRegistry(_) => "UNKNOWN_REGISTRY",
+            Self::RuleCycle(_) => "RULE_CYCLE",
+            Self::TopologyStrict(_) => "TOPOLOGY_STRICT",
+            Self::PartitionRefused(_) => "PARTITION_REFUSED",
+            Self::EditionCannotBeSource(_) => "EDITION_CANNOT_BE_SOURCE",
+            Self::DuplicateRule(_) => "DUPLICATE_RULE",
+            Self::InvalidEndpoint(_) => "INVALID_ENDPOINT",
+            Self::CredentialsInvalid(_) => "CREDENTIALS_INVALID",
+            Self::NotYetSupported(_) => "NOT_YET_SUPPORTED",
+        }
+    }
+}
+
+impl Error {
+    /// A fault of `kind` at the field `path`.
+    pub fn new(kind: ErrorKind, path: impl Into<String>) -> Self {
+        Self {
+            kind,
+            operation: path.into(),
+            place: None,
+            source: None,
+        }
+    }
+
+    /// The stable code of [`ErrorKind::code`].
+    pub const fn code(&self) -> &'static str {
+        self.kind.code()
+    }
+
+    /// The path of the field at fault; empty for the document as a whole.
+    pub fn path(&self) -> &str {
+        &self.operation
+    }
+
+    /// Always [`Persistence::Permanent`]: the same document is refused the same way.
+    pub const fn persistence(&self) -> Persistence {
+        Persistence::Permanent
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self
+            .place
+            .map(|place| format!("line {}, column {}", place.line, place.column));
+        match (self.operation.as_str(), place) {
+            ("", None) => write!(formatter, "{}", self.kind),
+            ("", Some(place)) => write!(formatter, "{place}: {}", self.kind),
+            (path, None) => write!(formatter, "{path}: {}", self.kind),
+            (path, Some(place)) => write!(formatter, "{path} ({place}): {}", self.kind),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Every fault of a document, in the order of its text; never empty.
+///
+/// Displayed as one line `CODE: sentence` per fault.
+#[derive(Debug)]
+pub struct Errors {
+    first: Box<Error>,
+    more: Vec<Error>,
+}
+
+impl Errors {
+    /// All of `faults`, or [`None`] if there are none.
+    pub(crate) fn of(mut faults: Vec<Error>) -> Option<Self> {
+        // Faults found across rules come last; the reader goes through the text from its top.
+        faults.sort_by_key(|error| error.place.map_or((u64::MAX, 0), |place| (place.line, place.column)));
+        let mut faults = faults.into_iter();
+        Some(Self {
+            first: Box::new(faults.next()?),
+            more: faults.collect(),
+        })
+    }
+
+    /// The faults.
+    pub fn iter(&self) -> impl Iterator<Item = &Error> {
+        std::iter::once(&*self.first).chain(&self.more)
+    }
+
+    /// The first fault.
+    pub const fn first(&self) -> &Error {
+        &self.first
+    }
+
+    /// The code of the first fault.
+    pub const fn code(&self) -> &'static str {
+        self.first.kind.code()
+    }
+}
+
+impl From<Error> for Errors {
+    fn from(error: Error) -> Self {
+        Self {
+            first: Box::new(error),
+            more: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.iter().enumerate() {
+            if number > 0 {
+                formatter.write_str("\n")?;
+            }
+            write!(formatter, "{}: {error}", error.code())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Errors {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&*self.first)
+    }
+}
+
+/// `text` made fit for a message: at most 80 characters, control characters escaped, in quotes.
+pub(crate) fn shown(text: &str) -> String {
+    let short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    let more = if text.chars().nth(80).is_some() { "…" } else { "" };
+    format!("\"{short}{more}\"")
+}

@@ -1,0 +1,71 @@
+//! A namespace: a path of whole components that repositories stand below.
+
+use std::fmt;
+
+use transship_oci::Repository;
+
+/// A path of components, or the root. `core` holds `core/app` and `core/a/b`, but neither `corex/app` nor `core`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// Reads `text`; "" is the root.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() || text.parse::<Repository>().is_ok() {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(if text.starts_with('/') || text.ends_with('/') {
+            "begins or ends with a slash: write core or core/team; \"\" is the root"
+        } else if text.contains(['*', '?', '[', '{', '^', '$']) {
+            "is no path: patterns belong in source.repository; the namespace is the path in front of them"
+        } else {
+            "is no path of lower-case components such as core/team; \"\" is the root"
+        })
+    }
+
+    /// The text; empty for the root.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True for the root, which holds every repository.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The path of `repository` below this namespace, or [`None`] if it is not below it.
+    pub fn below<'a>(&self, repository: &'a str) -> Option<&'a str> {
+        if self.is_root() {
+            return Some(repository);
+        }
+        repository.strip_prefix(&self.0)?.strip_prefix('/')
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_holds_whole_components_below_it() {
+        let core = Namespace::parse("core").unwrap();
+        assert_eq!(core.below("core/app"), Some("app"));
+        assert_eq!(core.below("core/a/b"), Some("a/b"));
+        assert_eq!(core.below("corex/app"), None);
+        assert_eq!(core.below("core"), None);
+        assert_eq!(Namespace::default().below("app"), Some("app"));
+    }
+
+    #[test]
+    fn a_namespace_that_is_no_path_is_refused() {
+        for text in ["/", "/core", "core/", "Core", "core/*", "a//b", "..", "a b"] {
+            assert!(Namespace::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The path of a field in the document, and where that field stands in the text.
+
+use std::fmt;
+
+use serde_saphyr::granit_parser::{Event, Parser, Span};
+
+use crate::error::Place;
+
+/// A path of keys and positions: `rules[0].source.namespace`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Path(Vec<Segment>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Key(String),
+    Index(usize),
+}
+
+impl Path {
+    /// The path of the key `name` at the top of the document.
+    pub(crate) fn of(name: &str) -> Self {
+        Self::default().key(name)
+    }
+
+    /// The key `name` of the mapping at this path.
+    pub(crate) fn key(&self, name: &str) -> Self {
+        self.with(Segment::Key(name.to_owned()))
+    }
+
+    /// The entry `position`, counted from 0, of the sequence at this path.
+    pub(crate) fn index(&self, position: usize) -> Self {
+        self.with(Segment::Index(position))
+    }
+
+    /// True if one of the keys on the path is `name`.
+    pub(crate) fn passes(&self, name: &str) -> bool {
+        self.0
+            .iter()
+            .any(|segment| matches!(segment, Segment::Key(key) if key == name))
+    }
+
+    /// True if the last segment is the key `name`.
+    pub(crate) fn ends_with(&self, name: &str) -> bool {
+        matches!(self.0.last(), Some(Segment::Key(key)) if key == name)
+    }
+
+    fn with(&self, segment: Segment) -> Self {
+        let mut segments = self.0.clone();
+        segments.push(segment);
+        Self(segments)
+    }
+}
+
+impl From<&serde_path_to_error::Path> for Path {
+    fn from(path: &serde_path_to_error::Path) -> Self {
+        use serde_path_to_error::Segment as Told;
+        Self(
+            path.iter()
+                .filter_map(|segment| match segment {
+                    Told::Seq { index } => Some(Segment::Index(*index)),
+                    Told::Map { key } => Some(Segment::Key(key.clone())),
+                    Told::Enum { variant } => Some(Segment::Key(variant.clone())),
+                    Told::Unknown => None,
+                })
+                .collect(),
+        )
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (depth, segment) in self.0.iter().enumerate() {
+            match segment {
+                Segment::Index(position) => write!(formatter, "[{position}]")?,
+                Segment::Key(key) if depth == 0 => formatter.write_str(key)?,
+                Segment::Key(key) => write!(formatter, ".{key}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A collection that is being walked through.
+struct Frame {
+    /// How many segments of the wanted path lead here; [`None`] beside the path.
+    depth: Option<usize>,
+    /// The entry that comes next.
+    next: Next,
+}
+
+enum Next {
+    Index(usize),
+    Key,
+    Value(String, Place),
+}
+
+/// Where `path` stands in `text`, or the nearest thing around it: what an alias brings in stands where the alias does.
+/// [`None`] for the document as a whole, and for a text that cannot be read.
+pub(crate) fn locate(text: &str, path: &Path) -> Option<Place> {
+    let mut found = None;
+    let mut frames: Vec<Frame> = Vec::new();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.ok()?;
+        let next = match event {
+            Event::SequenceEnd | Event::MappingEnd => {
+                frames.pop();
+                continue;
+            }
+            Event::Scalar(..) | Event::Alias(_) => None,
+            Event::SequenceStart(..) => Some(Next::Index(0)),
+            Event::MappingStart(..) => Some(Next::Key),
+            _ => continue,
+        };
+        let here = place(&span);
+        let Some((depth, place)) = enter(frames.last_mut(), path, &event, here, next.is_some()) else {
+            // A collection as a key: walk past it.
+            frames.extend(next.map(|next| Frame { depth: None, next }));
+            continue;
+        };
+        if depth.is_some_and(|depth| depth > 0) {
+            found = Some(place);
+        }
+        if depth == Some(path.0.len()) {
+            return found;
+        }
+        frames.extend(next.map(|next| Frame { depth, next }));
+    }
+    found
+}
+
+/// Moves `frame` past one node: how deep on the path the node is and where it stands; [`None`] for a key.
+fn enter(
+    frame: Option<&mut Frame>,
+    path: &Path,
+    event: &Event<'_>,
+    here: Place,
+    is_collection: bool,
+) -> Option<(Option<usize>, Place)> {
+    let Some(frame) = frame else {
+        return Some((Some(0), here));
+    };
+    let wanted = frame.depth.and_then(|depth| path.0.get(depth));
+    let deeper = |matches: bool| frame.depth.filter(|_| matches).map(|depth| depth + 1);
+    match std::mem::replace(&mut frame.next, Next::Key) {
+        Next::Index(position) => {
+            let depth = deeper(wanted == Some(&Segment::Index(position)));
+            frame.next = Next::Index(position + 1);
+            Some((depth, here))
+        }
+        Next::Key => {
+            let key = match event {
+                Event::Scalar(text, ..) => text.to_string(),
+                _ => String::new(),
+            };
+            frame.next = Next::Value(key, here);
+            None
+        }
+        Next::Value(key, key_place) => {
+            let depth = deeper(matches!(wanted, Some(Segment::Key(name)) if *name == key));
+            Some((depth, if is_collection { key_place } else { here }))
+        }
+    }
+}
+
+/// The parser counts lines from 1 and characters from 0.
+fn place(span: &Span) -> Place {
+    Place {
+        line: span.start.line() as u64,
+        column: span.start.col() as u64 + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "registries:\n  a: {endpoint: \"x\"}\nrules:\n  - name: one\n  - name: two\n    source: { namespace: core,\n              tag: { regex: \"(\" } }\n";
+
+    fn at(path: &Path) -> (u64, u64) {
+        let place = locate(TEXT, path).unwrap();
+        (place.line, place.column)
+    }
+
+    #[test]
+    fn a_field_is_found_in_block_and_flow_text() {
+        assert_eq!(at(&Path::of("registries").key("a").key("endpoint")), (2, 17));
+        let rule = Path::of("rules").index(1);
+        assert_eq!(
+            rule.key("source").key("namespace").to_string(),
+            "rules[1].source.namespace"
+        );
+        assert_eq!(at(&rule.key("name")), (5, 11));
+        assert_eq!(at(&rule.key("source")), (6, 5));
+        assert_eq!(at(&rule.key("source").key("tag").key("regex")), (7, 29));
+    }
+
+    #[test]
+    fn a_field_that_is_not_written_stands_where_its_parent_does() {
+        assert_eq!(at(&Path::of("rules").index(1).key("source").key("registry")), (6, 5));
+        assert_eq!(locate(TEXT, &Path::of("links")), None);
+    }
+}

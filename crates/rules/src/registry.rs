@@ -1,0 +1,103 @@
+//! A registry of the document, checked: an address that is one, names it answers to, and what it can bear.
+
+use transship_oci::RegistryHost;
+use url::Url;
+
+use crate::policy::Network;
+use crate::provider::Provider;
+use crate::secret_reference::CredentialsRef;
+
+/// A registry: where it is, what it is called by, and how it is spoken to.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// What kind of registry it is.
+    pub provider: Provider,
+    /// `http` or `https`, a host, maybe a port; no user, path or query.
+    pub endpoint: Url,
+    /// Other names it is called by, as written.
+    pub hosts: Vec<RegistryHost>,
+    /// Repository prefixes as deliveries name them, and as clients pull them. Empty in this version.
+    pub aliases: Vec<(String, String)>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The cloud region it is in.
+    pub region: Option<String>,
+    /// The part of the cloud it is in; [`PUBLIC_PARTITION`] if none is written.
+    pub partition: String,
+    /// The edition that is paid for.
+    pub edition: Option<String>,
+    /// Which addresses its name may resolve to.
+    pub network: Network,
+    /// Where its credentials come from; [`None`]: it is spoken to without.
+    pub credentials: Option<CredentialsRef>,
+    /// How its deliveries are authenticated; [`None`]: none are accepted.
+    pub webhook: Option<Webhook>,
+    /// What it can bear.
+    pub limits: Limits,
+    /// The host of `endpoint`, found valid when the document was checked.
+    pub(crate) host: RegistryHost,
+}
+
+/// The partition of a registry that names none.
+pub const PUBLIC_PARTITION: &str = "public";
+
+/// How deliveries are authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Webhook {
+    /// `webhook: none`: anyone may post.
+    Anyone,
+    /// The sender knows a secret.
+    Secret {
+        /// `env:NAME` or `file:PATH`, as written; its content is one line, or two while the secret is being changed.
+        reference: String,
+        /// The format of the deliveries, if not the provider's own. [`None`] in this version.
+        format: Option<String>,
+    },
+}
+
+/// What a registry can bear from one process. [`None`] is unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Limits {
+    /// Requests per second; above 0.
+    pub requests_per_second: Option<f64>,
+    /// Uploads at the same time; above 0.
+    pub uploads: Option<u32>,
+    /// Bytes per second; above 0.
+    pub bandwidth: Option<u64>,
+}
+
+impl Registry {
+    /// The host of the endpoint, with its port unless that is the scheme's own.
+    pub const fn host(&self) -> &RegistryHost {
+        &self.host
+    }
+
+    /// True if `host` is the endpoint's host or one of the other names. Case does not matter, nor does a port that is the
+    /// default of the endpoint's scheme.
+    pub fn is_called(&self, host: &RegistryHost) -> bool {
+        let wanted = self.canonical(host);
+        std::iter::once(&self.host)
+            .chain(&self.hosts)
+            .any(|name| self.canonical(name) == wanted)
+    }
+
+    /// True if both are one registry, under different names in the document.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        std::iter::once(&other.host)
+            .chain(&other.hosts)
+            .any(|name| self.is_called(name))
+    }
+
+    fn canonical(&self, host: &RegistryHost) -> String {
+        let default_port = if self.endpoint.scheme() == "http" {
+            ":80"
+        } else {
+            ":443"
+        };
+        let name = host.as_str().to_ascii_lowercase();
+        match name.strip_suffix(default_port) {
+            Some(bare) => bare.to_owned(),
+            None => name,
+        }
+    }
+}

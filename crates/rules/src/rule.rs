@@ -1,0 +1,146 @@
+//! A rule of the document, checked and with its patterns compiled; and what it says of one push.
+
+use transship_oci::{Kind, Repository, Tag, referrers};
+
+use crate::namespace::Namespace;
+use crate::naming::Naming;
+use crate::pattern::{Match, Pattern};
+use crate::policy::{Existing, Referrers};
+use crate::verdict::{Destination, Pushed, Reason, Verdict};
+
+/// What is replicated, from where, to where.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Unique in the document: `[a-z0-9][a-z0-9-._]*`.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// A rule that is not enabled does nothing.
+    pub enabled: bool,
+    /// Which images.
+    pub source: Source,
+    /// To where.
+    pub destination: RuleDestination,
+    /// The kinds of content that pass; empty: any.
+    pub kinds: Vec<Kind>,
+    /// True if a notification of the source starts it.
+    pub on_event: bool,
+    /// What happens when the destination tag already names something else.
+    pub existing: Existing,
+    /// What happens to signatures, SBOMs and other referrers.
+    pub referrers: Referrers,
+}
+
+/// Which images a rule is about.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The registry's name in the document.
+    pub registry: String,
+    /// What the repositories stand below.
+    pub namespace: Namespace,
+    /// Matched against the path below the namespace.
+    pub(crate) repository: Pattern,
+    /// Matched against the tag.
+    pub(crate) tag: Pattern,
+}
+
+/// Where a rule writes.
+#[derive(Debug, Clone)]
+pub struct RuleDestination {
+    /// The registry's name in the document.
+    pub registry: String,
+    /// Under which names.
+    pub(crate) naming: Naming,
+}
+
+impl Rule {
+    /// What this rule says of a push to the registry named `source_registry`.
+    pub fn evaluate(&self, source_registry: &str, pushed: &Pushed<'_>) -> Verdict {
+        match self.destination_of(source_registry, pushed) {
+            Ok(verdict) => verdict,
+            Err(reason) => Verdict::No(reason),
+        }
+    }
+
+    fn destination_of(&self, source_registry: &str, pushed: &Pushed<'_>) -> Result<Verdict, Reason> {
+        if self.source.registry != source_registry {
+            return Err(Reason::OtherRegistry(self.source.registry.clone()));
+        }
+        if !self.enabled {
+            return Err(Reason::Disabled);
+        }
+        if !self.on_event {
+            return Err(Reason::NotOnEvent);
+        }
+        self.source.admits_repository(pushed.repository)?;
+        match pushed.tag {
+            Some(tag) if referrers::digest_tag(tag).is_none() => self.tagged(pushed, tag).map(Verdict::Matches),
+            tag => self.follower(pushed.repository, tag).map(Verdict::Follows),
+        }
+    }
+
+    fn tagged(&self, pushed: &Pushed<'_>, tag: &Tag) -> Result<Destination, Reason> {
+        if let Some(kind) = pushed.kind
+            && !self.kinds.is_empty()
+            && !self.kinds.contains(&kind)
+        {
+            return Err(Reason::Kind(kind));
+        }
+        self.source.admits_tag(tag)?;
+        let naming = &self.destination.naming;
+        let repository = naming
+            .repository(pushed.repository, Some(tag))
+            .map_err(Reason::NameInvalid)?;
+        let destination_tag = naming.tag(pushed.repository, tag).map_err(Reason::NameInvalid)?;
+        let is_source = self.destination.registry == self.source.registry
+            && repository == *pushed.repository
+            && destination_tag == *tag;
+        if is_source {
+            return Err(Reason::SamePlace);
+        }
+        Ok(self.at(repository, Some(destination_tag)))
+    }
+
+    /// What belongs to another manifest keeps its tag: the tag names its subject.
+    fn follower(&self, repository: &Repository, tag: Option<&Tag>) -> Result<Destination, Reason> {
+        if self.referrers == Referrers::Exclude {
+            return Err(Reason::ReferrersExcluded);
+        }
+        let repository = self
+            .destination
+            .naming
+            .repository(repository, None)
+            .map_err(Reason::NameInvalid)?;
+        Ok(self.at(repository, tag.cloned()))
+    }
+
+    fn at(&self, repository: Repository, tag: Option<Tag>) -> Destination {
+        Destination {
+            registry: self.destination.registry.clone(),
+            repository,
+            tag,
+        }
+    }
+}
+
+impl Source {
+    fn admits_repository(&self, repository: &Repository) -> Result<(), Reason> {
+        let below = self
+            .namespace
+            .below(repository.as_str())
+            .ok_or_else(|| Reason::OutsideNamespace(self.namespace.clone()))?;
+        match self.repository.matches(below) {
+            Match::Included => Ok(()),
+            Match::NotIncluded => Err(Reason::RepositoryNotIncluded),
+            Match::Excluded => Err(Reason::RepositoryExcluded),
+        }
+    }
+
+    fn admits_tag(&self, tag: &Tag) -> Result<(), Reason> {
+        match self.tag.matches(tag.as_str()) {
+            Match::Included => Ok(()),
+            Match::NotIncluded => Err(Reason::TagNotIncluded),
+            Match::Excluded => Err(Reason::TagExcluded),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! How a document refers to a secret without holding it: `env:NAME`, `file:PATH` and the rest.
+//!
+//! A refusal never repeats the text it refuses: what stands there by mistake is most likely a password.
+
+use std::fmt;
+
+/// Where the credentials of a registry come from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CredentialsRef {
+    /// `env:NAME`: `user:password`, or JSON with `username` and `password`, in an environment variable.
+    Env(String),
+    /// `file:PATH`: the same in a file.
+    File(String),
+    /// `docker`: Docker's `config.json` and its credential helpers.
+    Docker,
+    /// `secretsmanager:NAME`: the same in AWS Secrets Manager.
+    SecretsManager(String),
+    /// `ssm:NAME`: the same in AWS Systems Manager Parameter Store.
+    Ssm(String),
+    /// `{ ecr: { role: ARN } }`: a token of Amazon ECR, fetched under a role.
+    Ecr {
+        /// The ARN of the role.
+        role: String,
+    },
+}
+
+impl CredentialsRef {
+    /// Reads a text form. The error says which forms there are.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        const FORMS: &str = "is not a reference to credentials: write env:NAME, file:PATH, secretsmanager:NAME, ssm:NAME or docker; the credentials themselves do not belong here";
+        match text.split_once(':') {
+            None if text == "docker" => Ok(Self::Docker),
+            Some(("env", name)) if is_variable(name) => Ok(Self::Env(name.to_owned())),
+            Some(("env", _)) => Err("has no name of an environment variable after env:"),
+            Some((_, "")) => Err("has nothing after the colon"),
+            Some(("file", path)) => Ok(Self::File(path.to_owned())),
+            Some(("secretsmanager", name)) => Ok(Self::SecretsManager(name.to_owned())),
+            Some(("ssm", name)) => Ok(Self::Ssm(name.to_owned())),
+            _ => Err(FORMS),
+        }
+    }
+}
+
+/// As written in the document. Holds names only, so it may be shown.
+impl fmt::Display for CredentialsRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(formatter, "env:{name}"),
+            Self::File(path) => write!(formatter, "file:{path}"),
+            Self::Docker => formatter.write_str("docker"),
+            Self::SecretsManager(name) => write!(formatter, "secretsmanager:{name}"),
+            Self::Ssm(name) => write!(formatter, "ssm:{name}"),
+            Self::Ecr { role } => write!(formatter, "ecr:{role}"),
+        }
+    }
+}
+
+/// Source: POSIX, Environment Variables; anything else cannot be set by a shell.
+fn is_variable(name: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !name.is_empty() && name.bytes().all(word) && !name.starts_with(|first: char| first.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_design_are_read_and_shown_again() {
+        for text in [
+            "env:NAME",
+            "file:/run/secrets/a b",
+            "docker",
+            "secretsmanager:a/b",
+            "ssm:/a/b",
+        ] {
+            assert_eq!(CredentialsRef::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_password_in_place_of_a_reference_is_refused_unprinted() {
+        for text in [
+            "alice:hunter2",
+            "hunter2",
+            "",
+            "env:",
+            "env:9A",
+            "env:A B",
+            "file:",
+            "Docker",
+        ] {
+            let why = CredentialsRef::parse(text).unwrap_err();
+            assert!(text.is_empty() || !why.contains("hunter2"), "{text}");
+        }
+    }
+}

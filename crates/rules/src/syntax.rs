@@ -1,0 +1,122 @@
+//! From text to the written document: YAML or JSON, and every mistake with its path, its line and what was meant.
+//!
+//! The text may hold secrets by mistake, so no snippet of it goes into a message, and a value of the wrong type under
+//! `credentials` or `webhook` is not repeated.
+
+use serde_saphyr::Error as Cause;
+
+use crate::error::{Error, ErrorKind, Errors, Place, shown};
+use crate::path::{Path, locate};
+use crate::written;
+
+/// The longest document that is read, in bytes.
+const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+
+/// Reads the text.
+pub(crate) fn read(text: &str) -> Result<written::Document, Errors> {
+    if text.len() > MAX_DOCUMENT_BYTES {
+        let sentence = format!(
+            "the document has {} bytes, and at most {MAX_DOCUMENT_BYTES} are read",
+            text.len()
+        );
+        return Err(Error::new(ErrorKind::ConfigInvalid(sentence), "").into());
+    }
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    let mut path = Path::default();
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+        serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            path = Path::from(error.path());
+            error.into_inner()
+        })
+    })
+    .map_err(|cause| refusal(text, &path, &cause).into())
+}
+
+fn refusal(text: &str, path: &Path, cause: &Cause) -> Error {
+    let cause = cause.without_snippet();
+    let path = match cause {
+        // The path ends at the mapping that holds the key.
+        Cause::SerdeUnknownField { field, .. } if !path.ends_with(field) => path.key(field),
+        _ => path.clone(),
+    };
+    let told = cause.location().map(|location| Place {
+        line: location.line(),
+        column: location.column(),
+    });
+    let place = match cause {
+        Cause::SerdeMissingField { .. } => locate(text, &path).or(told),
+        _ => told.or_else(|| locate(text, &path)),
+    };
+    Error {
+        place,
+        ..Error::new(ErrorKind::ConfigInvalid(sentence(&path, cause)), path.to_string())
+    }
+}
+
+fn sentence(path: &Path, cause: &Cause) -> String {
+    let is_secret = path.passes("credentials") || path.passes("webhook");
+    match cause {
+        Cause::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
+        Cause::SerdeUnknownVariant { variant, expected, .. } => unknown("word", variant, expected),
+        Cause::SerdeMissingField { field, .. } => format!("the key {field} is missing: add it"),
+        Cause::SerdeInvalidType { expected, .. } | Cause::SerdeInvalidValue { expected, .. } if is_secret => {
+            format!("a value of another type stands here: write {expected}")
+        }
+        Cause::SerdeInvalidType {
+            unexpected, expected, ..
+        } => {
+            format!("{unexpected} stands here, where {expected} is expected")
+        }
+        Cause::SerdeInvalidValue {
+            unexpected, expected, ..
+        } => {
+            format!("{unexpected} cannot be used here: write {expected}")
+        }
+        Cause::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key {} stands here twice: keep one", shown(key))
+        }
+        Cause::Unexpected { expected, .. } => match *expected {
+            "mapping start" => "a mapping of keys and values is expected here".to_owned(),
+            "sequence start" => "a list is expected here: write [] for an empty one".to_owned(),
+            "string scalar" => "a text is expected here".to_owned(),
+            other => format!("{other} is expected here"),
+        },
+        Cause::InvalidBooleanStrict { .. } => "true or false is expected here".to_owned(),
+        Cause::NullIntoString { .. } => "a text is expected here: write \"\" for an empty one".to_owned(),
+        Cause::MultipleDocuments { .. } => "the text holds more than one document: keep one".to_owned(),
+        Cause::Eof { .. } => "the document is empty: write version, registries and rules".to_owned(),
+        cause => plain(cause),
+    }
+}
+
+/// What the library says, in one line and without the place, which is told before it.
+fn plain(cause: &Cause) -> String {
+    let text = serde_saphyr::Error::render_with_options(
+        cause,
+        serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off },
+    );
+    let line = text.lines().next().unwrap_or_default();
+    match line.rsplit_once(" at line ") {
+        Some((sentence, _)) => sentence.to_owned(),
+        None => line.to_owned(),
+    }
+}
+
+fn unknown(what: &str, written: &str, expected: &[&'static str]) -> String {
+    let nearest = expected
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(name, written), name))
+        .min()
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 2);
+    match nearest {
+        Some((_, name)) => format!("there is no {what} {} here: did you mean {name}?", shown(written)),
+        None => format!(
+            "there is no {what} {} here: write one of {}",
+            shown(written),
+            expected.join(", ")
+        ),
+    }
+}

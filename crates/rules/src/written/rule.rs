@@ -1,0 +1,183 @@
+//! A rule as it is written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Rate, TextOr};
+use crate::naming::Flatten;
+use crate::policy::{Existing, Referrers};
+
+/// What is replicated, from where, to where.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rule {
+    /// The rule's name, unique in the document.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]*$"))]
+    pub(crate) name: String,
+    /// What it is for.
+    #[serde(default)]
+    pub(crate) description: Option<String>,
+    /// A rule that is not enabled does nothing.
+    #[serde(default = "yes")]
+    pub(crate) enabled: bool,
+    /// Which images.
+    pub(crate) source: Source,
+    /// Which kinds of content; absent or empty: any.
+    #[serde(default)]
+    pub(crate) kinds: Vec<KindWord>,
+    /// To where.
+    pub(crate) destination: Destination,
+    /// When; absent: on events. An operator can always start a rule by hand.
+    #[serde(default)]
+    pub(crate) trigger: Option<Vec<Trigger>>,
+    /// What happens when the destination tag already names something else.
+    #[serde(default)]
+    pub(crate) existing: Existing,
+    /// Whether what is deleted at the source is deleted at the destination.
+    #[serde(default)]
+    pub(crate) deletes: Deletes,
+    /// What happens to signatures, SBOMs and other manifests that refer to an image.
+    #[serde(default)]
+    pub(crate) referrers: Referrers,
+    /// Only these platforms of an image. Not supported by this version.
+    #[serde(default)]
+    pub(crate) platforms: Vec<String>,
+    /// Bytes per second for this rule; -1 or absent: unlimited. Nothing else is supported by this version.
+    #[serde(default)]
+    pub(crate) bandwidth: Option<Rate>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Which images a rule is about.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Source {
+    /// The registry's name.
+    pub(crate) registry: String,
+    /// The repositories below this path of whole components: `core` holds `core/app` and `core/a/b`, not `corex/app`.
+    /// "" holds all.
+    pub(crate) namespace: String,
+    /// Which repositories, by their path below the namespace: one name, or a pattern. Absent: all.
+    #[serde(default)]
+    pub(crate) repository: Option<Pattern>,
+    /// Which tags: one tag, or a pattern. Absent: all.
+    #[serde(default)]
+    pub(crate) tag: Option<TagPattern>,
+    /// Only images with these labels. Not supported by this version.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// One name, or a pattern.
+pub(crate) type Pattern = TextOr<PatternTable>;
+
+/// A pattern; without `glob` and `regex` it matches everything that `exclude` leaves.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PatternTable {
+    /// Matches the whole text: `*` within a component, `**` for any components, `?`, `[a-z]`, `{a,b}`.
+    #[serde(default)]
+    pub(crate) glob: Option<String>,
+    /// Matches anywhere in the text: anchor it with `^` and `$`.
+    #[serde(default)]
+    pub(crate) regex: Option<String>,
+    /// What is left out of it.
+    #[serde(default)]
+    pub(crate) exclude: Option<TextOr<Exclude>>,
+}
+
+/// What a pattern leaves out.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Exclude {
+    /// Matches the whole text.
+    #[serde(default)]
+    pub(crate) glob: Option<String>,
+    /// Matches anywhere in the text.
+    #[serde(default)]
+    pub(crate) regex: Option<String>,
+}
+
+/// One tag, or a pattern.
+pub(crate) type TagPattern = TextOr<TagTable>;
+
+/// A pattern of tags; without `glob` and `regex` it matches everything that `exclude` leaves.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TagTable {
+    /// Matches the whole tag: `*` any characters, `?` one, `[a-z]`, `{a,b}`.
+    #[serde(default)]
+    pub(crate) glob: Option<String>,
+    /// Matches anywhere in the tag: anchor it with `^` and `$`.
+    #[serde(default)]
+    pub(crate) regex: Option<String>,
+    /// What is left out of it.
+    #[serde(default)]
+    pub(crate) exclude: Option<TextOr<Exclude>>,
+    /// Only versions within this range. Not supported by this version.
+    #[serde(default)]
+    pub(crate) semver: Option<String>,
+    /// Only the highest or youngest so many. Not supported by this version.
+    #[serde(default)]
+    pub(crate) latest: Option<u32>,
+}
+
+/// A kind of content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KindWord {
+    /// A container image, or an index of them.
+    Image,
+    /// A Helm chart.
+    Chart,
+    /// Anything else that is stored as a manifest.
+    Artifact,
+    /// Everything.
+    Any,
+}
+
+/// To where, and under which name.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Destination {
+    /// The registry's name.
+    pub(crate) registry: String,
+    /// The path that repositories are put under; "" is the root. Absent: the repository keeps its name.
+    #[serde(default)]
+    pub(crate) namespace: Option<String>,
+    /// What is taken off the front of the repository's path first. Default: `namespace`, or 0 where no namespace is given.
+    #[serde(default)]
+    pub(crate) flatten: Option<Flatten>,
+    /// The repository below the namespace: a template of `{repository}` (what flatten left), `{tag}` and `{namespace}`.
+    #[serde(default)]
+    pub(crate) repository: Option<String>,
+    /// The tag: a template of the same.
+    #[serde(default)]
+    pub(crate) tag: Option<String>,
+}
+
+/// What starts a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Trigger {
+    /// A notification of the source registry.
+    Event,
+    /// A cron expression. Not supported by this version.
+    Schedule(String),
+}
+
+/// What a deletion at the source does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Deletes {
+    /// Nothing.
+    #[default]
+    Ignore,
+    /// It is deleted at the destination too. Not supported by this version.
+    Propagate,
+}

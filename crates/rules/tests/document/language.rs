@@ -1,0 +1,80 @@
+//! The whole language of the document: what this version honours is read, and what it does not is refused by name.
+
+use transship_rules::Document;
+
+/// Every key there is.
+const EVERYTHING: &str = r#"
+version: 1
+registries:
+  hangzhou:
+    provider: aliyun-acr
+    endpoint: https://a-registry.cn-hangzhou.cr.example.com
+    hosts: [a-registry-vpc.cn-hangzhou.cr.example.com, images.example.com]
+    aliases: { docker-local: docker }
+    description: primary
+    region: cn-hangzhou
+    partition: public
+    edition: premium
+    network: public
+    credentials: secretsmanager:transship/hangzhou
+    webhook: { secret: "secretsmanager:transship/hangzhou-hook", format: aliyun-eventbridge }
+    limits: { requests_per_second: 20, uploads: 8, bandwidth: 200MiB/s }
+  zhangjiakou: { provider: aliyun-acr, endpoint: https://b.example.com, credentials: { ecr: { role: "arn:x" } }, webhook: none }
+topology: acyclic
+links: [{ from: hangzhou, to: zhangjiakou, because: agreed }]
+rules:
+  - name: core-images
+    description: images the business cannot live without
+    enabled: true
+    source: { registry: hangzhou, namespace: core, repository: { glob: "**" }, tag: { regex: "^v\\d+", exclude: { glob: "*-rc*" }, semver: ">=1.2", latest: 20 }, labels: { a: b } }
+    kinds: [image, chart]
+    destination: { registry: zhangjiakou, namespace: core, flatten: namespace, repository: "{repository}", tag: "{tag}" }
+    trigger: [event, { schedule: "0 3 * * *" }]
+    existing: follow
+    deletes: propagate
+    referrers: include
+    platforms: [linux/amd64]
+    bandwidth: 50MiB/s
+imports:
+  - { name: seed, bucket: my-layouts, prefix: to-zhangjiakou/, destination: { registry: zhangjiakou, namespace: core }, existing: keep }
+"#;
+
+#[test]
+fn what_is_not_honoured_is_refused_by_name_and_nothing_else_is() {
+    let errors = Document::parse(EVERYTHING).unwrap_err();
+    assert!(
+        errors.iter().all(|error| error.code() == "NOT_YET_SUPPORTED"),
+        "{errors}"
+    );
+    let paths: Vec<&str> = errors.iter().map(transship_rules::Error::path).collect();
+    assert_eq!(
+        paths,
+        [
+            "registries.hangzhou.aliases",
+            "registries.hangzhou.credentials",
+            "registries.hangzhou.webhook.secret",
+            "registries.hangzhou.webhook.format",
+            "registries.zhangjiakou.credentials.ecr",
+            "rules[0].source.tag.semver",
+            "rules[0].source.tag.latest",
+            "rules[0].source.labels",
+            "rules[0].trigger[1].schedule",
+            "rules[0].deletes",
+            "rules[0].platforms",
+            "rules[0].bandwidth",
+            "imports",
+        ]
+    );
+}
+
+#[test]
+fn the_published_schema_knows_every_key_that_is_read() {
+    let schema = transship_rules::schema().to_string();
+    let keys = EVERYTHING
+        .split(|character: char| !(character.is_ascii_lowercase() || character == '_' || character == ':'))
+        .filter_map(|word| word.strip_suffix(':'))
+        .filter(|word| word.len() > 1 && !matches!(*word, "hangzhou" | "zhangjiakou" | "docker-local" | "local"));
+    for key in keys.filter(|key| !key.contains(':') && !matches!(*key, "https" | "secretsmanager" | "arn")) {
+        assert!(schema.contains(&format!("\"{key}\":")), "{key}");
+    }
+}

@@ -1,0 +1,347 @@
+//! What is refused, under which code, and where the message points.
+
+use transship_rules::{CredentialsRef, Document, Network, Webhook};
+
+use super::{parse, refused, with};
+
+const RULE: &str = "source: { registry: a, namespace: core }, destination: { registry: b }";
+
+fn rule(more: &str) -> String {
+    format!("rules:\n  - {{ name: core, {RULE}, {more} }}\n")
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_path_its_line_and_the_nearest_key() {
+    let refusal = refused("rules:\n  - name: core\n    sauce: { registry: a }\n");
+    assert_eq!(
+        refusal,
+        "CONFIG_INVALID: rules[0].sauce (line 7, column 5): there is no key \"sauce\" here: did you mean source?"
+    );
+    let refusal = refused(&rule("tigger: [event]"));
+    assert!(
+        refusal.contains("rules[0].tigger") && refusal.contains("did you mean trigger?"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn every_fault_of_a_readable_document_is_told_at_once_in_the_order_of_the_text() {
+    let refusal = refused(
+        "rules:
+  - name: One
+    source: { registry: nowhere, namespace: /core, tag: { regex: \"(\" } }
+    destination: { registry: b, repository: \"{repo}\" }
+  - name: two
+    source: { registry: a, namespace: core }
+    destination: { registry: bb }
+",
+    );
+    let starts: Vec<String> = refusal
+        .lines()
+        .map(|line| {
+            line.split_inclusive("): ")
+                .next()
+                .unwrap()
+                .trim_end_matches(": ")
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(
+        starts,
+        [
+            "RULE_INVALID: rules[0].name (line 6, column 11)",
+            "UNKNOWN_REGISTRY: rules[0].source.registry (line 7, column 25)",
+            "RULE_INVALID: rules[0].source.namespace (line 7, column 45)",
+            "RULE_INVALID: rules[0].source.tag.regex (line 7, column 66)",
+            "RULE_INVALID: rules[0].destination.repository (line 8, column 45)",
+            "UNKNOWN_REGISTRY: rules[1].destination.registry (line 11, column 30)",
+        ]
+    );
+}
+
+#[test]
+fn each_mistake_has_its_code_and_path() {
+    for (rest, code, path) in [
+        (rule("name: core"), "CONFIG_INVALID", "name"),
+        (rule("existing: sometimes"), "CONFIG_INVALID", "rules[0].existing"),
+        (rule("enabled: 7"), "CONFIG_INVALID", "rules[0].enabled"),
+        (rule("kinds: [picture]"), "CONFIG_INVALID", "rules[0].kinds[0]"),
+        (
+            rule("trigger: [{ schedule: \"0 3 * * *\" }]"),
+            "NOT_YET_SUPPORTED",
+            "rules[0].trigger[0].schedule",
+        ),
+        (rule("deletes: propagate"), "NOT_YET_SUPPORTED", "rules[0].deletes"),
+        (
+            rule("platforms: [linux/arm64]"),
+            "NOT_YET_SUPPORTED",
+            "rules[0].platforms",
+        ),
+        (rule("bandwidth: 50MiB/s"), "NOT_YET_SUPPORTED", "rules[0].bandwidth"),
+        (rule("bandwidth: fast"), "CONFIG_INVALID", "rules[0].bandwidth"),
+        (
+            format!("rules:\n  - {{ name: x, {RULE} }}\n  - {{ name: x, {RULE} }}\n"),
+            "DUPLICATE_RULE",
+            "rules[1].name",
+        ),
+        (
+            "imports: [{ name: seed, bucket: x, destination: { registry: b, namespace: core } }]\n".into(),
+            "NOT_YET_SUPPORTED",
+            "imports",
+        ),
+        (
+            "links: [{ from: a, to: c, because: x }]\n".into(),
+            "UNKNOWN_REGISTRY",
+            "links[0].to",
+        ),
+        (
+            "links: [{ from: a, to: b, because: \" \" }]\n".into(),
+            "CONFIG_INVALID",
+            "links[0].because",
+        ),
+        ("topology: round\n".into(), "CONFIG_INVALID", "topology"),
+        ("rules:\n".into(), "CONFIG_INVALID", "rules"),
+        ("rules: [{ name: x }]\n".into(), "CONFIG_INVALID", "rules[0]"),
+    ] {
+        let refusal = refused(&rest);
+        assert!(
+            refusal.starts_with(&format!("{code}: ")) && refusal.contains(path),
+            "{code} {path}: {refusal}"
+        );
+        assert!(!refusal.trim_end().contains('\n'), "one line: {refusal}");
+        assert!(refusal.contains("line "), "{refusal}");
+    }
+}
+
+#[test]
+fn each_source_field_that_is_not_honoured_is_refused_with_its_path() {
+    for (field, path) in [
+        ("tag: { semver: \">=1.2\" }", "rules[0].source.tag.semver"),
+        ("tag: { latest: 20 }", "rules[0].source.tag.latest"),
+        ("labels: { tier: gold }", "rules[0].source.labels"),
+    ] {
+        let refusal = refused(&format!(
+            "rules: [{{ name: x, source: {{ registry: a, namespace: core, {field} }}, destination: {{ registry: b }} }}]"
+        ));
+        assert!(refusal.starts_with(&format!("NOT_YET_SUPPORTED: {path} ")), "{refusal}");
+    }
+}
+
+#[test]
+fn each_pattern_that_cannot_be_used_is_refused() {
+    let long = "x".repeat(50_000);
+    for pattern in [
+        "tag: { regex: \"(\" }".to_owned(),
+        "tag: { regex: \"x{1000}{1000}\" }".to_owned(),
+        format!("tag: {{ regex: \"{long}\" }}"),
+        "tag: { glob: \"[\" }".to_owned(),
+        "tag: { glob: a, regex: b }".to_owned(),
+        "tag: \"a b\"".to_owned(),
+        "tag: { glob: \"*\", exclude: { regex: \")\" } }".to_owned(),
+        "repository: \"Core\"".to_owned(),
+        "repository: { glob: \"core**\" }".to_owned(),
+    ] {
+        let refusal = refused(&format!(
+            "rules: [{{ name: x, source: {{ registry: a, namespace: core, {pattern} }}, destination: {{ registry: b }} }}]"
+        ));
+        assert!(refusal.starts_with("RULE_INVALID: rules[0].source."), "{refusal}");
+        assert!(refusal.len() < 500, "{refusal}");
+    }
+    let linear = parse(
+        "rules: [{ name: x, source: { registry: a, namespace: core, tag: { regex: \"(a+)+$\" } }, destination: { registry: b } }]",
+    );
+    assert_eq!(linear.document.rules.len(), 1);
+}
+
+fn registry(fields: &str) -> String {
+    format!("version: 1\nregistries:\n  hub: {{ {fields} }}\n")
+}
+
+fn refused_registry(fields: &str) -> String {
+    Document::parse(&registry(fields)).unwrap_err().to_string()
+}
+
+#[test]
+fn an_endpoint_is_scheme_host_and_port() {
+    for endpoint in [
+        "registry.example.com",
+        "registry.example.com:5000",
+        "ftp://registry.example.com",
+        "https://registry.example.com/v2/",
+        "https://registry.example.com?x",
+        "https://user:hunter2@registry.example.com",
+        "https://",
+        "https://a b",
+        "",
+    ] {
+        let refusal = refused_registry(&format!("provider: generic, endpoint: \"{endpoint}\""));
+        assert!(
+            refusal.starts_with("INVALID_ENDPOINT: registries.hub.endpoint (line 3, column "),
+            "{refusal}"
+        );
+        assert!(!refusal.contains("hunter2"), "{refusal}");
+    }
+}
+
+#[test]
+fn secrets_are_referred_to_and_never_repeated() {
+    for (fields, code, path) in [
+        ("credentials: \"alice:hunter2\"", "CREDENTIALS_INVALID", "credentials"),
+        ("credentials: [alice, hunter2]", "CONFIG_INVALID", "credentials"),
+        ("credentials: 2222222", "CONFIG_INVALID", "credentials"),
+        ("webhook: { secret: hunter2 }", "CREDENTIALS_INVALID", "webhook.secret"),
+        ("webhook: hunter2", "CONFIG_INVALID", "webhook"),
+        ("webhook: { secret: docker }", "CREDENTIALS_INVALID", "webhook.secret"),
+        ("webhook: { secret: [hunter2] }", "CONFIG_INVALID", "webhook.secret"),
+        ("credentials: \"secretsmanager:x\"", "NOT_YET_SUPPORTED", "credentials"),
+        ("credentials: \"ssm:x\"", "NOT_YET_SUPPORTED", "credentials"),
+        (
+            "credentials: { ecr: { role: \"arn:aws:iam::1:role/x\" } }",
+            "NOT_YET_SUPPORTED",
+            "credentials.ecr",
+        ),
+        ("webhook: { secret: \"ssm:x\" }", "NOT_YET_SUPPORTED", "webhook.secret"),
+        (
+            "webhook: { secret: \"env:X\", format: harbor }",
+            "NOT_YET_SUPPORTED",
+            "webhook.format",
+        ),
+        ("aliases: { docker-local: docker }", "NOT_YET_SUPPORTED", "aliases"),
+    ] {
+        let refusal = refused_registry(&format!("provider: generic, endpoint: \"https://r.example\", {fields}"));
+        assert!(
+            refusal.starts_with(&format!("{code}: registries.hub.{path} ")),
+            "{fields}: {refusal}"
+        );
+        assert!(
+            !refusal.contains("hunter2") && !refusal.contains("2222222"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_registry_keeps_what_is_written_of_it() {
+    let parsed = Document::parse(&registry(
+        "provider: harbor, endpoint: \"https://R.example:443/\", hosts: [\"images.example:8443\"], description: d, region: r, \
+         partition: finance, edition: premium, network: private, credentials: \"file:/run/x\", webhook: none, \
+         limits: { requests_per_second: 20, uploads: 8, bandwidth: 200MiB/s }",
+    ))
+    .unwrap();
+    let hub = &parsed.document.registries["hub"];
+    assert_eq!(hub.host().as_str(), "r.example");
+    for (host, is_called) in [
+        ("r.example", true),
+        ("R.EXAMPLE:443", true),
+        ("r.example:80", false),
+        ("images.example:8443", true),
+        ("images.example", false),
+    ] {
+        assert_eq!(hub.is_called(&host.parse().unwrap()), is_called, "{host}");
+    }
+    assert_eq!(hub.network, Network::Private);
+    assert_eq!(hub.credentials, Some(CredentialsRef::File("/run/x".into())));
+    assert_eq!(hub.webhook, Some(Webhook::Anyone));
+    assert_eq!(hub.limits.bandwidth, Some(200 << 20));
+    assert_eq!(
+        (hub.limits.requests_per_second, hub.limits.uploads),
+        (Some(20.0), Some(8))
+    );
+    assert_eq!(
+        (hub.partition.as_str(), hub.edition.as_deref()),
+        ("finance", Some("premium"))
+    );
+}
+
+#[test]
+fn limits_that_let_nothing_pass_are_refused() {
+    for limit in [
+        "requests_per_second: 0",
+        "requests_per_second: -1",
+        "uploads: 0",
+        "bandwidth: 0MiB/s",
+        "bandwidth: 7",
+    ] {
+        let refusal = refused_registry(&format!(
+            "provider: generic, endpoint: \"https://r.example\", limits: {{ {limit} }}"
+        ));
+        assert!(
+            refusal.starts_with("CONFIG_INVALID: registries.hub.limits."),
+            "{refusal}"
+        );
+    }
+    let unlimited = registry("provider: generic, endpoint: \"https://r.example\", limits: { bandwidth: -1 }");
+    assert_eq!(
+        Document::parse(&unlimited).unwrap().document.registries["hub"]
+            .limits
+            .bandwidth,
+        None
+    );
+}
+
+#[test]
+fn text_that_is_no_document_is_refused_with_a_code() {
+    for text in [
+        "",
+        "---",
+        "[]",
+        "just text",
+        "{",
+        "a: b: c",
+        "version: 1\n\tx: 1",
+        "version: 1\n---\nversion: 1",
+        "\0",
+        "&a [*a]",
+    ] {
+        let refusal = Document::parse(text).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("CONFIG_INVALID: ") && refusal.lines().count() == 1,
+            "{text:?}: {refusal}"
+        );
+    }
+    let refusal = Document::parse("version: 2\nregistries: {}\n").unwrap_err().to_string();
+    assert!(
+        refusal.starts_with("CONFIG_INVALID: version (line 1, column 10): "),
+        "{refusal}"
+    );
+    let deep = format!("version: {}1", "[".repeat(100_000));
+    assert!(Document::parse(&deep).is_err());
+}
+
+#[test]
+fn json_is_a_document_too() {
+    let text = r#"{"version":1,"registries":{"a":{"provider":"gitlab","endpoint":"https://a.example","webhook":{"secret":"env:H"}}},
+        "rules":[{"name":"x","source":{"registry":"a","namespace":""},"destination":{"registry":"a","namespace":"m"},"enabled":false}]}"#;
+    assert!(!Document::parse(text).unwrap().document.rules[0].enabled);
+}
+
+#[test]
+fn a_rule_whose_events_are_not_accepted_loads_with_a_warning() {
+    let swapped = "rules: [{ name: x, source: { registry: b, namespace: core }, destination: { registry: a } }]";
+    let warnings = parse(swapped).warnings;
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].path, "registries.b.webhook");
+    assert!(parse(&rule("")).warnings.is_empty());
+    let by_hand =
+        "rules: [{ name: x, source: { registry: b, namespace: core }, destination: { registry: a }, trigger: [] }]";
+    assert!(parse(by_hand).warnings.is_empty());
+}
+
+#[test]
+fn a_sender_that_is_not_read_yet_is_refused_where_events_matter() {
+    let text = with("rules: [{ name: x, source: { registry: a, namespace: core }, destination: { registry: b } }]")
+        .replace(
+            "provider: distribution, endpoint: \"http://127.0.0.1:5000\"",
+            "provider: ecr, endpoint: \"http://127.0.0.1:5000\"",
+        );
+    let refusal = Document::parse(&text).unwrap_err().to_string();
+    assert!(
+        refusal.starts_with("NOT_YET_SUPPORTED: registries.a.webhook "),
+        "{refusal}"
+    );
+    let by_hand = text.replace(
+        "destination: { registry: b }",
+        "destination: { registry: b }, trigger: []",
+    );
+    assert!(Document::parse(&by_hand).is_ok());
+}

@@ -1,0 +1,183 @@
+//! Which rules may stand together.
+
+use super::{parse, refused, with};
+
+/// A rule from `registry/namespace` to `registry/namespace`, where a namespace may carry further fields.
+fn rule(name: &str, from: (&str, &str), to: (&str, &str)) -> String {
+    format!(
+        "  - {{ name: {name}, source: {{ registry: {}, {} }}, destination: {{ registry: {}, {} }} }}\n",
+        from.0, from.1, to.0, to.1
+    )
+}
+
+const CORE: &str = "namespace: core";
+
+fn back_and_forth() -> String {
+    format!(
+        "rules:\n{}{}",
+        rule("there", ("a", CORE), ("b", CORE)),
+        rule("back", ("b", CORE), ("a", CORE))
+    )
+}
+
+#[test]
+fn rules_that_would_start_each_other_are_refused() {
+    let refusal = refused(&back_and_forth());
+    assert!(
+        refusal.starts_with("RULE_CYCLE: rules[0].destination (line 6, column 62): ")
+            && refusal.contains("there -> back -> there"),
+        "{refusal}"
+    );
+    assert_eq!(refusal.lines().count(), 1, "told once: {refusal}");
+}
+
+#[test]
+fn a_cycle_is_seen_through_renaming() {
+    let renamed = format!(
+        "rules:\n{}{}",
+        rule("there", ("a", CORE), ("b", "namespace: mirror")),
+        rule("back", ("b", "namespace: \"\""), ("a", "namespace: core")),
+    );
+    assert!(refused(&renamed).starts_with("RULE_CYCLE"));
+    let apart = format!(
+        "rules:\n{}{}",
+        rule("there", ("a", CORE), ("b", "namespace: mirror")),
+        rule("back", ("b", CORE), ("a", CORE)),
+    );
+    assert_eq!(parse(&apart).document.rules.len(), 2);
+}
+
+#[test]
+fn a_rule_within_one_registry_may_not_feed_itself() {
+    for (source, destination, is_refused) in [
+        (CORE, CORE, true),
+        (CORE, "namespace: core/copy", true),
+        ("namespace: \"\"", "namespace: backup", true),
+        (CORE, "namespace: copy", false),
+        (CORE, "namespace: copy, flatten: 0", false),
+        (CORE, "repository: \"copy/{repository}\"", false),
+        (
+            "namespace: \"\", repository: { glob: \"**\", exclude: { glob: \"backup/**\" } }",
+            "namespace: backup",
+            false,
+        ),
+        ("namespace: \"\", repository: app", "namespace: backup", false),
+        (
+            "namespace: \"\", repository: { glob: \"team/**\" }",
+            "namespace: backup",
+            false,
+        ),
+        (
+            "namespace: core, repository: app",
+            "repository: \"{repository}-copy\"",
+            false,
+        ),
+        (
+            "namespace: core, repository: { glob: \"*\" }",
+            "repository: \"{repository}-copy\"",
+            true,
+        ),
+    ] {
+        let rules = format!("rules:\n{}", rule("self", ("a", source), ("a", destination)));
+        if is_refused {
+            assert!(
+                refused(&rules).starts_with("RULE_CYCLE: rules[0].destination "),
+                "{rules}"
+            );
+        } else {
+            parse(&rules);
+        }
+    }
+}
+
+#[test]
+fn one_registry_under_two_names_is_one_registry() {
+    let text = with(&back_and_forth()).replace(
+        "rules:",
+        "  c: { provider: generic, endpoint: \"http://C.example\", hosts: [\"127.0.0.1:5000\"] }\nrules:",
+    );
+    let text = text.replace("destination: { registry: a,", "destination: { registry: c,");
+    let refusal = transship_rules::Document::parse(&text).unwrap_err().to_string();
+    assert!(refusal.starts_with("RULE_CYCLE"), "{refusal}");
+}
+
+#[test]
+fn a_link_or_a_rule_that_is_off_breaks_a_cycle() {
+    let linked = format!(
+        "{}links: [{{ from: b, to: a, because: tags differ }}]\n",
+        back_and_forth()
+    );
+    assert_eq!(parse(&linked).document.links[0].because, "tags differ");
+    parse(&back_and_forth().replace("name: back", "name: back, enabled: false"));
+}
+
+#[test]
+fn long_chains_are_fine_and_long_cycles_are_not() {
+    let chain = |close: bool| {
+        let mut rules = String::from("rules:\n");
+        for step in 0..200 {
+            let next = if close && step == 199 { 0 } else { step + 1 };
+            rules += &rule(
+                &format!("r{step}"),
+                ("a", &format!("namespace: n{step}")),
+                ("a", &format!("namespace: n{next}")),
+            );
+        }
+        rules
+    };
+    assert_eq!(parse(&chain(false)).document.rules.len(), 200);
+    assert!(refused(&chain(true)).contains("r0 -> r1 -> "));
+}
+
+#[test]
+fn strict_keeps_sources_and_destinations_apart() {
+    let chain = format!(
+        "topology: strict\nrules:\n{}{}",
+        rule("first", ("a", CORE), ("b", "namespace: copy")),
+        rule("second", ("b", "namespace: copy"), ("a", "namespace: again")),
+    );
+    let refusal = refused(&chain);
+    assert!(
+        refusal.starts_with("TOPOLOGY_STRICT: rules[0].destination "),
+        "{refusal}"
+    );
+    parse(&chain.replace("strict", "acyclic"));
+    let twice = format!(
+        "topology: strict\nrules:\n{}{}",
+        rule("first", ("a", CORE), ("b", "namespace: copy")),
+        rule("second", ("a", "namespace: other"), ("b", "namespace: copy")),
+    );
+    assert!(refused(&twice).starts_with("TOPOLOGY_STRICT: rules[1].destination "));
+    parse(&twice.replace(
+        "registry: b, namespace: copy } }\n  -",
+        "registry: b, namespace: one } }\n  -",
+    ));
+}
+
+#[test]
+fn nothing_leaves_the_public_partition_without_a_link() {
+    let rules = format!("rules:\n{}", rule("x", ("a", CORE), ("b", CORE)));
+    let finance = with(&rules).replace("5001\" }", "5001\", partition: finance }");
+    let refusal = transship_rules::Document::parse(&finance).unwrap_err().to_string();
+    assert!(
+        refusal.starts_with("PARTITION_REFUSED: rules[0].destination.registry "),
+        "{refusal}"
+    );
+    let linked = format!("{finance}links: [{{ from: a, to: b, because: agreed }}]\n");
+    assert!(transship_rules::Document::parse(&linked).is_ok());
+    let back = finance
+        .replace("source: { registry: a", "source: { registry: b")
+        .replace("destination: { registry: b", "destination: { registry: a");
+    assert!(transship_rules::Document::parse(&back).is_ok());
+}
+
+#[test]
+fn a_basic_edition_cannot_be_a_source() {
+    let rules = format!("rules:\n{}", rule("x", ("b", CORE), ("a", CORE)));
+    let basic = with(&rules).replace("5001\" }", "5001\", edition: Basic }");
+    let refusal = transship_rules::Document::parse(&basic).unwrap_err().to_string();
+    assert!(
+        refusal.starts_with("EDITION_CANNOT_BE_SOURCE: rules[0].source.registry "),
+        "{refusal}"
+    );
+}
