@@ -6,12 +6,12 @@
 
 use std::collections::HashSet;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use transship_oci::referrers::cosign_tags;
 use transship_oci::{Digest, Tag, Target};
 
 use crate::copy::Work;
 use crate::graph::Graph;
+use crate::parallel::side_by_side;
 use crate::{Error, ErrorKind, Existing, Result};
 
 /// A signature of an attestation of an image is two; more than this is not followed.
@@ -46,10 +46,8 @@ impl Work<'_> {
         let mut seen: HashSet<Digest> = members.iter().cloned().collect();
         let mut level: Vec<Digest> = members.to_vec();
         for _ in 0..MAX_DEPTH {
-            let attached: Vec<Vec<Attachment>> = stream::iter(level.iter().map(|digest| self.attached_to(digest)))
-                .buffered(PARALLEL)
-                .try_collect()
-                .await?;
+            let listings = level.iter().map(|digest| self.attached_to(digest)).collect();
+            let attached: Vec<Vec<Attachment>> = side_by_side(listings, PARALLEL).await?;
             level = Vec::new();
             for attachment in attached.into_iter().flatten() {
                 let (Attachment::Referrer { digest, .. } | Attachment::DigestTag { digest, .. }) = &attachment;
@@ -80,7 +78,7 @@ impl Work<'_> {
                     digest: head.digest,
                 }))
             });
-            stream::iter(heads).buffered(PARALLEL).try_collect::<Vec<_>>().await
+            side_by_side(heads.collect(), PARALLEL).await
         };
         let (listed, tags) = tokio::try_join!(listed, tags)?;
         let referrers = listed.into_iter().map(|referrer| Attachment::Referrer {

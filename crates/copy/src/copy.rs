@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use transship_oci::{Descriptor, Digest, Manifest, Target};
 
 use crate::graph::{Graph, blobs_of};
+use crate::parallel::side_by_side;
 use crate::request::{Counts, Existing, Referrers, Report, Request, State};
 use crate::{BlobEnd, Error, ErrorKind, Result, Step};
 
@@ -266,10 +266,7 @@ impl Work<'_> {
 
     async fn attach_all(&self, attachments: &[crate::attachments::Attachment], is_likely: bool) -> Result<()> {
         let all = attachments.iter().map(|attachment| self.attach(attachment, is_likely));
-        stream::iter(all)
-            .buffer_unordered(PARALLEL)
-            .try_collect::<Vec<()>>()
-            .await?;
+        side_by_side(all.collect(), PARALLEL).await?;
         self.list_unlisted().await
     }
 
@@ -291,10 +288,7 @@ impl Work<'_> {
             let puts = level
                 .into_iter()
                 .map(|child| async move { self.put(&Target::Digest(child.digest().clone()), child).await });
-            stream::iter(puts)
-                .buffer_unordered(PARALLEL)
-                .try_collect::<Vec<()>>()
-                .await?;
+            side_by_side(puts.collect(), PARALLEL).await?;
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use transship_oci::{Descriptor, Digest, Manifest, Target};
 
+use crate::parallel::side_by_side;
 use crate::{Destination, Error, ErrorKind, Result, Source};
 
 /// Indexes within indexes deeper than this are refused.
@@ -53,10 +53,8 @@ impl Graph {
                     format!("manifest_get {}", wanted[0].digest),
                 ));
             }
-            let found: Vec<Option<Manifest>> = stream::iter(wanted.iter().map(|child| child_of(source, child, known)))
-                .buffered(PARALLEL)
-                .try_collect()
-                .await?;
+            let reads = wanted.iter().map(|child| child_of(source, child, known)).collect();
+            let found: Vec<Option<Manifest>> = side_by_side(reads, PARALLEL).await?;
             let mut level = Vec::new();
             for (child, manifest) in wanted.into_iter().zip(found) {
                 match manifest {

@@ -9,6 +9,7 @@ mod copy;
 mod error;
 mod fallback;
 mod graph;
+mod parallel;
 mod ports;
 mod progress;
 mod request;

@@ -8,10 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use base64::Engine as _;
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use transship_oci::{Descriptor, Digest, Repository};
 
 use crate::copy::Work;
+use crate::parallel::side_by_side;
 use crate::{BlobEnd, BlobSource, ByteStream, Mount, Result, Step};
 
 /// From this size on a HEAD is cheap against the transfer it may save.
@@ -67,10 +68,7 @@ impl Work<'_> {
         let transfers = blobs
             .iter()
             .map(|blob| self.transfer_one(blob, &known, is_likely, &remembered));
-        let result = stream::iter(transfers)
-            .buffer_unordered(parallel)
-            .try_collect::<Vec<()>>()
-            .await;
+        let result = side_by_side(transfers.collect(), parallel).await;
         // Also after a failure: what arrived need not be sent again.
         self.remember(remembered.take_all()).await;
         result.map(drop)

@@ -1,1 +1,33 @@
-//! local
+//! One machine as the platform: queue and ledger in a SQLite file, secrets from the environment and from files,
+//! credentials as Docker keeps them.
+//!
+//! A data folder belongs to one worker at a time ([`DataLock`]); anyone may look ([`Database::open_read_only`]).
+
+mod bounded_file;
+mod column;
+mod data_lock;
+mod database;
+mod docker_config;
+mod environment;
+mod error;
+mod fairness;
+mod folder;
+mod ledger;
+mod login;
+mod object_folder;
+mod queue;
+mod schema;
+mod secrets;
+mod worker;
+
+pub use data_lock::DataLock;
+pub use database::Database;
+pub use docker_config::DockerConfig;
+pub use environment::Environment;
+pub use error::{Error, ErrorKind, Result};
+pub use ledger::SqliteLedger;
+pub use login::login_from_secret;
+pub use object_folder::ObjectFolder;
+pub use queue::SqliteQueue;
+pub use secrets::EnvironmentSecrets;
+pub use worker::Worker;

@@ -1,1 +1,18 @@
-//! testkit
+//! What the tests stand on: sample images that are always the same bytes, blobs of any size, faults that are scripted
+//! or seeded, proxies that execute them or add distance, a clock turned by hand, real registries as processes, and the
+//! suites that every adapter of a port passes.
+//!
+//! Nothing here decides anything for the product. What must hold: the same seed gives the same bytes and the same faults,
+//! and whatever is started is stopped when it is dropped.
+
+pub mod clock;
+mod error;
+pub mod faults;
+pub mod images;
+pub mod memory;
+pub mod processes;
+pub mod proxy;
+pub mod suites;
+pub mod virtual_blob;
+
+pub use error::{Error, ErrorKind, Result};

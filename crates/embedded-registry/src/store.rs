@@ -1,0 +1,210 @@
+//! What the registry holds: repositories, their tags, manifests and blobs.
+//!
+//! One lock around plain maps, never held over an await. Blobs are stored once, however many repositories hold them;
+//! a repository sees only those it holds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use transship_oci::{Descriptor, Digest, Manifest, MediaType, Repository, Tag, Target};
+
+use crate::VirtualBlob;
+
+/// The content of one registry.
+#[derive(Debug, Default)]
+pub(crate) struct Store(Mutex<Content>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    blobs: HashMap<Digest, Blob>,
+    pub(crate) repositories: BTreeMap<Repository, RepositoryContent>,
+}
+
+/// What one repository holds.
+#[derive(Debug, Default)]
+pub(crate) struct RepositoryContent {
+    blobs: BTreeSet<Digest>,
+    pub(crate) manifests: BTreeMap<Digest, StoredManifest>,
+    pub(crate) tags: BTreeMap<Tag, Digest>,
+}
+
+/// The bytes of a blob, or how to make them.
+#[derive(Debug, Clone)]
+pub(crate) enum Blob {
+    /// Kept, in the pieces it came in.
+    Stored { size: u64, pieces: Vec<Bytes> },
+    /// Computed when read.
+    Virtual(VirtualBlob),
+    /// Hashed and counted only: it is known, and cannot be read.
+    Discarded { size: u64 },
+}
+
+/// A manifest as it was written.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredManifest {
+    pub(crate) media_type: MediaType,
+    pub(crate) bytes: Bytes,
+    /// What it refers to, and how it is listed there.
+    pub(crate) referrer: Option<(Digest, Descriptor)>,
+}
+
+impl Store {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Content> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Content {
+    pub(crate) fn add_blob(&mut self, repository: &Repository, digest: Digest, blob: Blob) {
+        self.repositories
+            .entry(repository.clone())
+            .or_default()
+            .blobs
+            .insert(digest.clone());
+        // A blob that can be read is worth more than one that was only hashed.
+        if !matches!(blob, Blob::Discarded { .. }) || !self.blobs.contains_key(&digest) {
+            self.blobs.insert(digest, blob);
+        }
+    }
+
+    /// Makes a blob of `from` one of `repository` too; its size if `from` holds it.
+    pub(crate) fn mount(&mut self, repository: &Repository, digest: &Digest, from: &Repository) -> Option<u64> {
+        let size = self.blob(from, digest)?.size();
+        let target = self.repositories.entry(repository.clone()).or_default();
+        target.blobs.insert(digest.clone());
+        Some(size)
+    }
+
+    pub(crate) fn blob(&self, repository: &Repository, digest: &Digest) -> Option<&Blob> {
+        let held = self.repositories.get(repository)?.blobs.contains(digest);
+        held.then(|| self.blobs.get(digest))?
+    }
+
+    pub(crate) fn remove_blob(&mut self, repository: &Repository, digest: &Digest) -> bool {
+        self.repositories
+            .get_mut(repository)
+            .is_some_and(|content| content.blobs.remove(digest))
+    }
+
+    pub(crate) fn manifest(&self, repository: &Repository, target: &Target) -> Option<(&Digest, &StoredManifest)> {
+        let content = self.repositories.get(repository)?;
+        let digest = match target {
+            Target::Tag(tag) => content.tags.get(tag)?,
+            Target::Digest(digest) => digest,
+        };
+        content.manifests.get_key_value(digest)
+    }
+
+    pub(crate) fn add_manifest(&mut self, repository: &Repository, digest: Digest, manifest: StoredManifest) {
+        let content = self.repositories.entry(repository.clone()).or_default();
+        content.manifests.insert(digest, manifest);
+    }
+
+    pub(crate) fn add_tag(&mut self, repository: &Repository, tag: Tag, digest: Digest) {
+        let content = self.repositories.entry(repository.clone()).or_default();
+        content.tags.insert(tag, digest);
+    }
+
+    /// Removes a manifest and the tags that name it, which are returned; [`None`] if it is not there.
+    pub(crate) fn remove_manifest(&mut self, repository: &Repository, digest: &Digest) -> Option<Vec<Tag>> {
+        let content = self.repositories.get_mut(repository)?;
+        content.manifests.remove(digest)?;
+        let named = |(tag, named): (&Tag, &Digest)| (named == digest).then(|| tag.clone());
+        let tags: Vec<Tag> = content.tags.iter().filter_map(named).collect();
+        content.tags.retain(|_, named| named != digest);
+        Some(tags)
+    }
+
+    pub(crate) fn remove_tag(&mut self, repository: &Repository, tag: &Tag) -> bool {
+        self.repositories
+            .get_mut(repository)
+            .is_some_and(|content| content.tags.remove(tag).is_some())
+    }
+}
+
+impl Blob {
+    /// Of bytes held in one piece.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        Self::Stored {
+            size: bytes.len() as u64,
+            pieces: vec![bytes],
+        }
+    }
+
+    pub(crate) const fn size(&self) -> u64 {
+        match self {
+            Self::Stored { size, .. } | Self::Discarded { size } => *size,
+            Self::Virtual(blob) => blob.size(),
+        }
+    }
+
+    /// The bytes `first..end`; [`None`] if they were not kept.
+    pub(crate) fn read(&self, first: u64, end: u64) -> Option<Box<dyn Iterator<Item = Bytes> + Send>> {
+        match self {
+            Self::Stored { pieces, .. } => Some(Box::new(pieces_between(pieces.clone(), first, end))),
+            Self::Virtual(blob) => Some(Box::new(blob.chunks(first, end))),
+            Self::Discarded { .. } => None,
+        }
+    }
+}
+
+fn pieces_between(pieces: Vec<Bytes>, first: u64, end: u64) -> impl Iterator<Item = Bytes> + Send {
+    let mut at = 0_u64;
+    pieces.into_iter().filter_map(move |piece| {
+        let (start, length) = (at, piece.len() as u64);
+        at += length;
+        let from = first.saturating_sub(start).min(length);
+        let to = end.saturating_sub(start).min(length);
+        let (from, to) = (usize::try_from(from).ok()?, usize::try_from(to).ok()?);
+        (from < to).then(|| piece.slice(from..to))
+    })
+}
+
+impl StoredManifest {
+    /// Of a manifest that was understood.
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        let referrer = manifest
+            .subject()
+            .map(|subject| (subject.digest.clone(), manifest.referrer_descriptor()));
+        Self {
+            media_type: manifest.media_type().clone(),
+            bytes: manifest.bytes().clone(),
+            referrer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_may_begin_and_end_in_any_piece() {
+        let whole = b"0123456789";
+        let pieces = [&whole[..3], &whole[3..3], &whole[3..4], &whole[4..]];
+        let blob = Blob::Stored {
+            size: 10,
+            pieces: pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect(),
+        };
+        for first in 0..10_usize {
+            for end in first..=10 {
+                let read: Vec<u8> = blob.read(first as u64, end as u64).unwrap().flatten().collect();
+                assert_eq!(read, &whole[first..end]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_repository_sees_only_the_blobs_it_holds() {
+        let (one, two): (Repository, Repository) = ("one".parse().unwrap(), "two".parse().unwrap());
+        let digest = Digest::sha256(b"x");
+        let mut content = Content::default();
+        content.add_blob(&one, digest.clone(), Blob::of(Bytes::from_static(b"x")));
+        assert!(content.blob(&two, &digest).is_none());
+        assert_eq!(content.mount(&two, &digest, &one), Some(1));
+        assert!(content.remove_blob(&one, &digest));
+        assert!(content.blob(&two, &digest).is_some());
+        assert!(content.blob(&one, &digest).is_none());
+    }
+}

@@ -1,0 +1,281 @@
+//! The database file of a data folder: opened once per process, one connection behind a mutex, never on an async thread.
+//!
+//! What must hold: a send that returned survives power loss; everything else survives the process. The write-ahead log
+//! keeps order, so syncing the send also syncs what was written before it, and nothing else needs to wait for the disk.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::{Error, ErrorKind, Result, folder, schema};
+
+/// The file in the data folder.
+const FILE: &str = "transship.db";
+
+/// Locked while the database is opened.
+const OPENING: &str = "transship.opening";
+
+/// How long a statement waits for another process to finish its own.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A database that is open. Clones share it.
+#[derive(Clone)]
+pub struct Database {
+    connection: Arc<Mutex<Connection>>,
+}
+
+/// When a transaction counts as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// When the disk has it.
+    Disk,
+    /// When the operating system has it: kill -9 does not undo it, power loss may, in order.
+    Process,
+}
+
+/// A statement that failed: the sentence for people, the cause for logs.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{sentence}")]
+pub(crate) struct Fault {
+    /// What happened and what to do.
+    pub(crate) sentence: String,
+    #[source]
+    cause: Arc<dyn std::error::Error + Send + Sync>,
+}
+
+impl Database {
+    /// Opens the database in the folder `dir`; folder (mode 0700) and file are created if they are not there.
+    /// `DATA_TOO_NEW`, `DATA_UNAVAILABLE`.
+    pub fn open(dir: &Path) -> Result<Self> {
+        folder::create(dir)?;
+        let path = dir.join(FILE);
+        let operation = format!("open {}", path.display());
+        // SQLite does not wait when two processes turn a new file into a write-ahead log at once: one of them would fail.
+        let _alone = folder::lock(&dir.join(OPENING))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection = connect(&path, flags).map_err(|error| unavailable(error, &operation))?;
+        connection
+            .pragma_update(None, "journal_mode", "wal")
+            .and_then(|()| schema::migrate(&mut connection))
+            .map_err(|error| unavailable(error, &operation))?;
+        Self::checked(connection, &operation)
+    }
+
+    /// Opens a database that is there to look at it, also while another process works with it. `DATA_TOO_NEW`,
+    /// `DATA_UNAVAILABLE`.
+    pub fn open_read_only(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        let operation = format!("open {}", path.display());
+        if !path.is_file() {
+            let why = "it holds no transship.db: name the folder that serve was started with".to_owned();
+            return Err(Error::new(ErrorKind::DataUnavailable(why), operation));
+        }
+        // Readers of a write-ahead log write its index, so the file is opened for writing and the queries are held back.
+        let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .and_then(|connection| {
+                connection.pragma_update(None, "query_only", true)?;
+                Ok(connection)
+            })
+            .map_err(|error| unavailable(error, &operation))?;
+        Self::checked(connection, &operation)
+    }
+
+    fn checked(connection: Connection, operation: &str) -> Result<Self> {
+        let found = schema::version(&connection).map_err(|error| unavailable(error, operation))?;
+        let known = schema::VERSION;
+        match found.cmp(&known) {
+            std::cmp::Ordering::Equal => Ok(Self {
+                connection: Arc::new(Mutex::new(connection)),
+            }),
+            std::cmp::Ordering::Greater => Err(Error::new(ErrorKind::DataTooNew { found, known }, operation)),
+            std::cmp::Ordering::Less => {
+                let why = "its database is of an older release: start serve once to bring it up to date".to_owned();
+                Err(Error::new(ErrorKind::DataUnavailable(why), operation))
+            }
+        }
+    }
+
+    /// Runs queries on a thread that may block.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> std::result::Result<T, Fault> {
+        self.blocking(|database| Ok(query(&database.lock())?)).await
+    }
+
+    /// Runs `change` in one transaction on a thread that may block: all of it or nothing.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> std::result::Result<T, Fault> {
+        self.blocking(move |database| database.write_blocking(durability, change))
+            .await
+    }
+
+    /// The same on this thread.
+    pub(crate) fn write_blocking<T>(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> std::result::Result<T, Fault> {
+        let mut connection = self.lock();
+        let synchronous = match durability {
+            Durability::Disk => "full",
+            Durability::Process => "normal",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let changed = change(&transaction)?;
+        transaction.commit()?;
+        Ok(changed)
+    }
+
+    /// Runs `work` on a thread that may block.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> std::result::Result<T, Fault> + Send + 'static,
+    ) -> std::result::Result<T, Fault> {
+        let database = self.clone();
+        match tokio::task::spawn_blocking(move || work(&database)).await {
+            Ok(result) => result,
+            Err(error) => Err(Fault::stopped(error)),
+        }
+    }
+
+    /// A panic in a transaction rolls it back, so the connection stays good.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn unavailable(error: rusqlite::Error, operation: &str) -> Error {
+    Error::new(ErrorKind::DataUnavailable(sentence(&error)), operation).with_source(error)
+}
+
+/// What a failure of SQLite means to an operator.
+fn sentence(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk of the data folder is full: make room".to_owned(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "transship.db is damaged: stop serve, move the file away or restore it, and start again".to_owned()
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another process has held the database for too long: stop what else uses the data folder".to_owned()
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            "transship.db cannot be opened or written: check the rights of the data folder".to_owned()
+        }
+        Some(ErrorCode::SystemIoFailure) => "the disk of the data folder fails to read or write".to_owned(),
+        _ => format!("SQLite says {error}"),
+    }
+}
+
+impl Fault {
+    /// The thread that worked for us is gone.
+    pub(crate) fn stopped(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            sentence: "the database thread stopped; look for a panic in the log".to_owned(),
+            cause: Arc::new(cause),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self {
+            sentence: sentence(&error),
+            cause: Arc::new(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_and_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("deep/data");
+        drop(Database::open(&data).unwrap());
+        let database = Database::open(&data).unwrap();
+        let mode: String = database
+            .lock()
+            .pragma_query_value(None, "journal_mode", |row| row.get(0))
+            .unwrap();
+        assert_eq!(mode, "wal");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let rights = std::fs::metadata(&data).unwrap().permissions().mode();
+            assert_eq!(rights & 0o777, 0o700);
+        }
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path()).unwrap();
+        database.lock().pragma_update(None, "user_version", 99).unwrap();
+        drop(database);
+        for opened in [Database::open(dir.path()), Database::open_read_only(dir.path())] {
+            let error = opened.err().unwrap();
+            assert_eq!(error.code(), "DATA_TOO_NEW");
+            assert!(error.to_string().contains("version 99"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_database_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(
+            dir.path().join(FILE),
+            "this is not a database, and it is long enough to show it".repeat(99),
+        )
+        .unwrap();
+        let error = Database::open(dir.path()).err().unwrap();
+        assert_eq!(error.code(), "DATA_UNAVAILABLE");
+        assert!(error.to_string().contains("damaged"), "{error}");
+    }
+
+    #[test]
+    fn looking_needs_a_database_and_makes_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Database::open_read_only(dir.path()).err().unwrap();
+        assert_eq!(error.code(), "DATA_UNAVAILABLE");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let _writer = Database::open(dir.path()).unwrap();
+        let reader = Database::open_read_only(dir.path()).unwrap();
+        let refused = reader.write_blocking(Durability::Process, |transaction| {
+            transaction.execute("DELETE FROM lease", [])
+        });
+        assert!(refused.is_err());
+    }
+
+    #[test]
+    fn processes_may_open_a_new_folder_together() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let openers: Vec<_> = (0..8).map(|_| scope.spawn(|| Database::open(dir.path()))).collect();
+            for opener in openers {
+                opener.join().unwrap().unwrap();
+            }
+        });
+    }
+}

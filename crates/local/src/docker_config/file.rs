@@ -1,0 +1,126 @@
+//! One credential file: entries, helpers by registry, and the store for all others.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use secrecy::SecretString;
+use serde::Deserialize;
+use transship_oci::{RegistryHost, Repository};
+use transship_registry::Login;
+
+use super::key;
+use crate::login::login;
+
+/// What a file says. Deliberately without `Debug`.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct CredentialFile {
+    auths: Option<BTreeMap<String, Option<Entry>>>,
+    cred_helpers: Option<BTreeMap<String, String>>,
+    creds_store: Option<String>,
+}
+
+/// One entry of `auths`. Often empty: then the store has it.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Entry {
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
+}
+
+/// Where a login may be.
+pub(super) enum Known {
+    /// With `docker-credential-{name}`.
+    Helper {
+        /// Its name without the prefix.
+        name: String,
+        /// What it is asked for.
+        server: String,
+    },
+    /// In the file.
+    Entry {
+        /// Its key as it is written.
+        key: String,
+        /// What it says.
+        entry: Entry,
+    },
+}
+
+impl CredentialFile {
+    /// Reads the file's text. The error's message may repeat what stands there: only its position may be shown.
+    pub(super) fn parse(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
+
+    /// Where the login for `host` may be, in the order in which to look: the helper for that registry, the store for all, the
+    /// entries. As Docker does, except that an entry counts even if there is a store that does not have it.
+    pub(super) fn find(&self, host: &RegistryHost, repository: Option<&Repository>) -> Vec<Known> {
+        let fitting = key::fitting(host, repository);
+        let helper = best(self.cred_helpers.iter().flatten(), &fitting).next();
+        let store = self.creds_store.as_ref().filter(|name| !name.is_empty());
+        let helpers = helper.map(|(_, name)| name).or(store).map(|name| Known::Helper {
+            name: name.clone(),
+            server: key::server(host),
+        });
+        let entries = best(self.auths.iter().flatten(), &fitting).filter_map(|(key, entry)| {
+            Some(Known::Entry {
+                key: key.clone(),
+                entry: entry.clone()?,
+            })
+        });
+        helpers.into_iter().chain(entries).collect()
+    }
+}
+
+/// The pairs whose key fits, the most specific first; among equals, one that is written in the common form.
+fn best<'a, T: 'a>(
+    pairs: impl Iterator<Item = (&'a String, &'a T)>,
+    fitting: &[String],
+) -> impl Iterator<Item = (&'a String, &'a T)> {
+    let mut found: Vec<_> = pairs
+        .filter_map(|(written, value)| {
+            let normalized = key::normalized(written);
+            let rank = fitting.iter().position(|key| *key == normalized)?;
+            Some(((rank, *written != normalized), (written, value)))
+        })
+        .collect();
+    found.sort_by_key(|(rank, _)| *rank);
+    found.into_iter().map(|(_, pair)| pair)
+}
+
+impl Entry {
+    /// The login it holds; [`None`] if it is empty. The error is a predicate: `has no …`.
+    pub(super) fn login(&self) -> Result<Option<Login>, &'static str> {
+        if let Some(token) = filled(self.identitytoken.as_deref()) {
+            return Ok(Some(Login::IdentityToken(SecretString::from(token))));
+        }
+        if let Some(auth) = filled(self.auth.as_deref()) {
+            let (username, password) = decoded(auth).ok_or("has an auth that is not the base64 of user:password")?;
+            return Ok(Some(login(username, password)));
+        }
+        match (filled(self.username.as_deref()), &self.password) {
+            (Some(username), Some(password)) => Ok(Some(login(username.to_owned(), password.clone()))),
+            (Some(_), None) => Err("has a username and no password"),
+            (None, _) => Ok(None),
+        }
+    }
+}
+
+fn filled(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// Written by hand, it often lacks its padding.
+fn decoded(auth: &str) -> Option<(String, String)> {
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let bytes = GeneralPurpose::new(&STANDARD, config).decode(auth.trim()).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (username, password) = text.split_once(':')?;
+    // Docker strips them too: https://github.com/docker/cli/blob/master/cli/config/configfile/file.go, decodeAuth.
+    let password = password.trim_end_matches('\0');
+    (!username.is_empty()).then(|| (username.to_owned(), password.to_owned()))
+}

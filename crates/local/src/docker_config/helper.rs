@@ -1,0 +1,117 @@
+//! Credential helpers: programs `docker-credential-{name}` that keep logins elsewhere.
+//!
+//! What must hold: a helper that hangs, floods or fails ends in an error that names it and never repeats its words.
+//! Source: github.com/docker/docker-credential-helpers, README, section Development.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+use transship_registry::Login;
+
+use crate::login::login;
+use crate::{Environment, Error, ErrorKind, Result};
+
+/// How long a helper may think.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most it may say: tokens of cloud registries are a few KiB.
+const OUTPUT_MAX: u64 = 64 * 1024;
+
+/// What it says where it has no login for the server.
+const NOT_FOUND: &str = "credentials not found";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    username: String,
+    secret: String,
+}
+
+/// Asks `docker-credential-{name}` for the login of `server`; [`None`] if it has none.
+pub(super) async fn get(
+    name: &str,
+    server: &str,
+    environment: &Environment,
+    timeout: Duration,
+) -> Result<Option<Login>> {
+    let program = format!("docker-credential-{name}");
+    let failed = |why: &str| {
+        let message = format!("{program} {why}; to see what it says: echo {server} | {program} get");
+        Error::new(ErrorKind::CredentialsUnavailable(message), "login")
+    };
+    if !is_plain(name) {
+        let message = format!("{name:?} is not the name of a credential helper: look at credHelpers and credsStore");
+        return Err(Error::new(ErrorKind::CredentialsUnavailable(message), "login"));
+    }
+    let mut child = command(&program, environment).spawn().map_err(|error| {
+        failed("cannot be started: install it or take it out of the configuration").with_source(error)
+    })?;
+    let (status, output) = tokio::time::timeout(timeout, converse(&mut child, server))
+        .await
+        .map_err(|_| failed("did not answer in time"))?
+        .map_err(|error| failed("did not answer").with_source(error))?;
+    if output.len() as u64 > OUTPUT_MAX {
+        return Err(failed("says too much"));
+    }
+    match status.map(|status| status.success()) {
+        Some(true) => parse(&output).ok_or_else(|| failed("answers with no JSON of Username and Secret")),
+        _ if is_not_found(&output) => Ok(None),
+        _ => Err(failed("failed")),
+    }
+}
+
+/// The name becomes part of a program's name: it must not lead out of `PATH`.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn command(program: &str, environment: &Environment) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    if let Some(path) = environment.get("PATH") {
+        command.env("PATH", path);
+    }
+    command
+}
+
+/// Its exit, unknown if it says too much, and what it said.
+async fn converse(child: &mut Child, server: &str) -> std::io::Result<(Option<ExitStatus>, Vec<u8>)> {
+    if let Some(mut input) = child.stdin.take() {
+        // A helper that does not read what it is asked may answer all the same.
+        let _: std::io::Result<()> = input.write_all(server.as_bytes()).await;
+    }
+    let mut output = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(OUTPUT_MAX + 1).read_to_end(&mut output).await?;
+    }
+    if output.len() as u64 > OUTPUT_MAX {
+        return Ok((None, output));
+    }
+    Ok((Some(child.wait().await?), output))
+}
+
+fn is_not_found(output: &[u8]) -> bool {
+    String::from_utf8_lossy(output).contains(NOT_FOUND)
+}
+
+/// The login; nobody, if the helper answers with an empty one.
+#[expect(
+    clippy::option_option,
+    reason = "no answer, an empty answer and a login are three things"
+)]
+fn parse(output: &[u8]) -> Option<Option<Login>> {
+    let answer: Answer = serde_json::from_slice(output).ok()?;
+    let is_empty = answer.username.is_empty() && answer.secret.is_empty();
+    Some((!is_empty).then(|| login(answer.username, answer.secret)))
+}

@@ -1,0 +1,94 @@
+//! The keys credentials stand under: `registry.example`, `registry.example/team/app`, `https://index.docker.io/v1/`.
+//!
+//! Docker keeps a URL for its own registry and wrote URLs for others once; Podman keeps hosts, with paths to be more
+//! specific. All are compared in one form: lower-case host without scheme, and path where it means a repository.
+
+use transship_oci::{RegistryHost, Repository};
+
+/// Docker's own registry, as references call it.
+const DOCKER: &str = "docker.io";
+
+/// The same, as Docker's files and helpers call it.
+const DOCKER_SERVER: &str = "https://index.docker.io/v1/";
+
+/// `key` in the form in which keys are compared.
+pub(super) fn normalized(key: &str) -> String {
+    let without_scheme = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+    let text = without_scheme.unwrap_or(key).trim_end_matches('/');
+    let (host, path) = text.split_once('/').unwrap_or((text, ""));
+    let host = host_of(host);
+    // The path of a URL is that of the API, and means no repository.
+    if path.is_empty() || without_scheme.is_some() || path == "v1" || path == "v2" {
+        host
+    } else {
+        format!("{host}/{path}")
+    }
+}
+
+/// The keys that fit, the most specific first.
+pub(super) fn fitting(host: &RegistryHost, repository: Option<&Repository>) -> Vec<String> {
+    let host = host_of(host.as_str());
+    let mut keys = Vec::new();
+    let mut path = repository.map_or("", Repository::as_str);
+    while !path.is_empty() {
+        keys.push(format!("{host}/{path}"));
+        path = path.rsplit_once('/').map_or("", |(above, _)| above);
+    }
+    keys.push(host);
+    keys
+}
+
+/// What a credential helper is asked for.
+pub(super) fn server(host: &RegistryHost) -> String {
+    if host_of(host.as_str()) == DOCKER {
+        DOCKER_SERVER.to_owned()
+    } else {
+        host.to_string()
+    }
+}
+
+fn host_of(text: &str) -> String {
+    let host = text.to_ascii_lowercase();
+    match host.as_str() {
+        "index.docker.io" | "registry-1.docker.io" => DOCKER.to_owned(),
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_compared_in_one_form() {
+        for (key, expected) in [
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("index.docker.io/v1", "docker.io"),
+            ("docker.io", "docker.io"),
+            ("registry-1.docker.io", "docker.io"),
+            ("https://Registry.Example:5000/v2/", "registry.example:5000"),
+            ("http://localhost:5000", "localhost:5000"),
+            ("registry.example/", "registry.example"),
+            ("registry.example/team/app", "registry.example/team/app"),
+            ("docker.io/library/nginx", "docker.io/library/nginx"),
+        ] {
+            assert_eq!(normalized(key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_key_comes_first() {
+        let host = "r.example:5000".parse().unwrap();
+        let repository = "team/app/web".parse().unwrap();
+        assert_eq!(
+            fitting(&host, Some(&repository)),
+            [
+                "r.example:5000/team/app/web",
+                "r.example:5000/team/app",
+                "r.example:5000/team",
+                "r.example:5000"
+            ]
+        );
+        assert_eq!(fitting(&host, None), ["r.example:5000"]);
+    }
+}

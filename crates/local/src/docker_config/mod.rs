@@ -1,0 +1,149 @@
+//! Credentials where `docker login`, `podman login` and `skopeo login` leave them.
+//!
+//! `$REGISTRY_AUTH_FILE` alone if it is set; otherwise Docker's `config.json` if `$DOCKER_CONFIG` names its folder, Podman's
+//! `$XDG_RUNTIME_DIR/containers/auth.json`, and `~/.docker/config.json`. The first that knows a registry decides. Files are
+//! read at every login: what an operator changes counts at once.
+//!
+//! Source: docs.docker.com/reference/cli/docker/login, containers-auth.json(5).
+
+mod file;
+mod helper;
+mod key;
+
+use std::io;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use transship_oci::{RegistryHost, Repository};
+use transship_registry::{Credentials, Login};
+
+use crate::{Environment, Error, ErrorKind, Result, bounded_file};
+use file::{CredentialFile, Known};
+
+/// The largest credential file.
+const SIZE_MAX: u64 = 1024 * 1024;
+
+/// The credential files of a user.
+#[derive(Clone)]
+pub struct DockerConfig {
+    environment: Environment,
+    files: Vec<Candidate>,
+}
+
+/// A file that may be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Candidate {
+    path: PathBuf,
+    /// Named on purpose: it is an error if it is not there.
+    is_required: bool,
+}
+
+impl DockerConfig {
+    /// Those of the user who runs this process, read once to find errors early. `CREDENTIALS_UNAVAILABLE`.
+    pub fn load() -> Result<Self> {
+        Self::load_from(Environment::process())
+    }
+
+    /// The same for another environment: `REGISTRY_AUTH_FILE`, `DOCKER_CONFIG`, `XDG_RUNTIME_DIR`, `HOME`, and the `PATH` of
+    /// credential helpers.
+    pub fn load_from(environment: Environment) -> Result<Self> {
+        let files = candidates(&environment);
+        files.iter().try_for_each(|candidate| read(candidate).map(|_| ()))?;
+        Ok(Self { environment, files })
+    }
+
+    /// The login for `host`, by its most specific entry for `repository` if one is given; [`None`] if nothing is known of it.
+    /// `CREDENTIALS_UNAVAILABLE` names the file or helper at fault, never what it said.
+    pub async fn login(&self, host: &RegistryHost, repository: Option<&Repository>) -> Result<Option<Login>> {
+        for candidate in &self.files {
+            let Some(file) = read_off_thread(candidate.clone()).await? else {
+                continue;
+            };
+            for known in file.find(host, repository) {
+                if let Some(login) = self.login_by(known, &candidate.path).await? {
+                    return Ok(Some(login));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn login_by(&self, known: Known, path: &std::path::Path) -> Result<Option<Login>> {
+        match known {
+            Known::Helper { name, server } => helper::get(&name, &server, &self.environment, helper::TIMEOUT).await,
+            Known::Entry { key, entry } => entry.login().map_err(|why| {
+                let message = format!("{}: the entry {key:?} {why}", path.display());
+                Error::new(ErrorKind::CredentialsUnavailable(message), "login")
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl Credentials for DockerConfig {
+    async fn login(&self, host: &RegistryHost) -> transship_registry::Result<Login> {
+        match Self::login(self, host, None).await {
+            Ok(login) => Ok(login.unwrap_or(Login::Anonymous)),
+            Err(error) => Err(transship_registry::Error::credentials(error.kind.to_string())),
+        }
+    }
+}
+
+fn candidates(environment: &Environment) -> Vec<Candidate> {
+    if let Some(path) = environment.path("REGISTRY_AUTH_FILE") {
+        return vec![Candidate {
+            path,
+            is_required: true,
+        }];
+    }
+    let docker = environment.path("DOCKER_CONFIG");
+    let podman = environment
+        .path("XDG_RUNTIME_DIR")
+        .map(|dir| dir.join("containers/auth.json"));
+    let home = match docker {
+        Some(_) => None,
+        None => environment.path("HOME").map(|dir| dir.join(".docker")),
+    };
+    [
+        docker.map(|dir| dir.join("config.json")),
+        podman,
+        home.map(|dir| dir.join("config.json")),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|path| Candidate {
+        path,
+        is_required: false,
+    })
+    .collect()
+}
+
+fn read(candidate: &Candidate) -> Result<Option<CredentialFile>> {
+    let path = candidate.path.display();
+    let failed = |why: &str| Error::new(ErrorKind::CredentialsUnavailable(format!("{path} {why}")), "login");
+    match bounded_file::read(&candidate.path, SIZE_MAX) {
+        Ok(text) => CredentialFile::parse(&text).map(Some).map_err(|error| {
+            // The parser's own message may repeat what stands there.
+            failed(&format!(
+                "is not a Docker configuration: look at line {}, column {}",
+                error.line(),
+                error.column()
+            ))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !candidate.is_required => Ok(None),
+        Err(error) => Err(failed("cannot be read: check its path and rights").with_source(error)),
+    }
+}
+
+async fn read_off_thread(candidate: Candidate) -> Result<Option<CredentialFile>> {
+    match tokio::task::spawn_blocking(move || read(&candidate)).await {
+        Ok(result) => result,
+        Err(error) => {
+            let why = "the thread that reads them stopped; look for a panic in the log".to_owned();
+            Err(Error::new(ErrorKind::CredentialsUnavailable(why), "login").with_source(error))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! The ledger in SQLite. Each file holds the statements of one concept; here they become the port.
+//!
+//! What must hold: a terminal state is written once, totals are computed when asked for and stored nowhere.
+
+mod agreements;
+mod executions;
+mod locations;
+mod replicas;
+mod tasks;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction};
+use transship_engine::{
+    Begin, Error, ErrorKind, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord,
+};
+use transship_oci::{Digest, Repository, Tag, Target};
+
+use crate::Database;
+use crate::column::target_text;
+use crate::database::{Durability, Fault};
+
+/// A [`Ledger`] in a [`Database`]. Clones share it.
+#[derive(Clone)]
+pub struct SqliteLedger {
+    database: Database,
+}
+
+impl SqliteLedger {
+    /// The ledger of `database`.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let result = self.database.read(query).await;
+        result.map_err(|fault| unavailable(fault, operation))
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let result = self.database.write(Durability::Process, change).await;
+        result.map_err(|fault| unavailable(fault, operation))
+    }
+}
+
+fn unavailable(fault: Fault, operation: &str) -> Error {
+    Error::new(ErrorKind::LedgerUnavailable(fault.sentence.clone()), operation).with_source(fault)
+}
+
+/// The `LIMIT` of a list; 0 means all, which SQLite writes as -1.
+fn limit(limit: usize) -> i64 {
+    match limit {
+        0 => -1,
+        some => i64::try_from(some).unwrap_or(-1),
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn record(&self, execution: &Execution, tasks: &[Task]) -> Result<()> {
+        let (execution, tasks) = (execution.clone(), tasks.to_vec());
+        self.write("ledger record", move |transaction| {
+            executions::add(transaction, &execution)?;
+            tasks.iter().try_for_each(|task| tasks::add(transaction, task))
+        })
+        .await
+    }
+
+    async fn begin(&self, task: &Task, _: Timestamp) -> Result<Begin> {
+        let task = task.clone();
+        self.write("ledger begin", move |transaction| {
+            executions::add_of(transaction, &task)?;
+            tasks::add(transaction, &task)?;
+            tasks::begin(transaction, &task.id)
+        })
+        .await
+    }
+
+    async fn wait(&self, id: &str, code: &str, message: &str, next: Timestamp) -> Result<()> {
+        let (id, code, message) = (id.to_owned(), code.to_owned(), message.to_owned());
+        self.write("ledger wait", move |transaction| {
+            tasks::wait(transaction, &id, &code, &message, next)
+        })
+        .await
+    }
+
+    async fn finish(&self, id: &str, outcome: &Outcome) -> Result<bool> {
+        let (id, outcome) = (id.to_owned(), outcome.clone());
+        self.write("ledger finish", move |transaction| {
+            tasks::finish(transaction, &id, &outcome)
+        })
+        .await
+    }
+
+    async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
+        let filter = filter.clone();
+        self.read("ledger tasks", move |connection| tasks::list(connection, &filter))
+            .await
+    }
+
+    async fn executions(&self, limit: usize) -> Result<Vec<ExecutionRecord>> {
+        self.read("ledger executions", move |connection| {
+            executions::list(connection, limit)
+        })
+        .await
+    }
+
+    async fn is_busy(&self, registry: &str, repository: &Repository) -> Result<bool> {
+        let (registry, repository) = (registry.to_owned(), repository.clone());
+        self.read("ledger is_busy", move |connection| {
+            tasks::is_busy(connection, &registry, &repository)
+        })
+        .await
+    }
+
+    async fn replica(&self, registry: &str, repository: &Repository, tag: &Tag) -> Result<Option<Replica>> {
+        let (registry, repository) = (registry.to_owned(), repository.clone());
+        let target = target_text(&Target::Tag(tag.clone()));
+        self.read("ledger replica", move |connection| {
+            replicas::find(connection, &registry, &repository, &target)
+        })
+        .await
+    }
+
+    async fn replica_put(&self, replica: &Replica) -> Result<()> {
+        let replica = replica.clone();
+        self.write("ledger replica_put", move |transaction| {
+            replicas::put(transaction, &replica)
+        })
+        .await
+    }
+
+    async fn replicas_holding(
+        &self,
+        registry: &str,
+        repository: &Repository,
+        manifest: &Digest,
+    ) -> Result<Vec<Replica>> {
+        let (registry, repository, manifest) = (registry.to_owned(), repository.clone(), manifest.clone());
+        self.read("ledger replicas_holding", move |connection| {
+            replicas::holding(connection, &registry, &repository, &manifest)
+        })
+        .await
+    }
+
+    async fn lease_take(&self, key: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<bool> {
+        let (key, holder) = (key.to_owned(), holder.to_owned());
+        self.write("ledger lease_take", move |transaction| {
+            agreements::lease_take(transaction, &key, &holder, now, ttl)
+        })
+        .await
+    }
+
+    async fn lease_release(&self, key: &str, holder: &str) -> Result<()> {
+        let (key, holder) = (key.to_owned(), holder.to_owned());
+        self.write("ledger lease_release", move |transaction| {
+            agreements::lease_release(transaction, &key, &holder)
+        })
+        .await
+    }
+
+    async fn locations_find(&self, host: &str, digests: &[Digest]) -> Result<HashMap<Digest, Vec<Repository>>> {
+        if digests.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let (host, digests) = (host.to_owned(), digests.to_vec());
+        self.read("ledger locations_find", move |connection| {
+            locations::find(connection, &host, digests)
+        })
+        .await
+    }
+
+    async fn locations_add(&self, host: &str, digests: &[Digest], repository: &Repository) -> Result<()> {
+        if digests.is_empty() {
+            return Ok(());
+        }
+        let (host, digests, repository) = (host.to_owned(), digests.to_vec(), repository.clone());
+        self.write("ledger locations_add", move |transaction| {
+            locations::add(transaction, &host, &digests, &repository)
+        })
+        .await
+    }
+
+    async fn location_remove(&self, host: &str, digest: &Digest, repository: &Repository) -> Result<()> {
+        let (host, digest, repository) = (host.to_owned(), digest.clone(), repository.clone());
+        self.write("ledger location_remove", move |transaction| {
+            locations::remove(transaction, &host, &digest, &repository)
+        })
+        .await
+    }
+
+    async fn pause(&self, host: &str, until: Timestamp) -> Result<()> {
+        let host = host.to_owned();
+        self.write("ledger pause", move |transaction| {
+            agreements::pause(transaction, &host, until)
+        })
+        .await
+    }
+
+    async fn paused_until(&self, host: &str, now: Timestamp) -> Result<Option<Timestamp>> {
+        let host = host.to_owned();
+        self.read("ledger paused_until", move |connection| {
+            agreements::paused_until(connection, &host, now)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use transship_testkit::suites::{at, execution, task};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_sees_what_a_worker_writes_and_cannot_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let worker = SqliteLedger::new(Database::open(dir.path()).unwrap());
+        let reader = SqliteLedger::new(Database::open_read_only(dir.path()).unwrap());
+        assert!(reader.executions(0).await.unwrap().is_empty());
+        worker.record(&execution(1), &[task(1)]).await.unwrap();
+        assert_eq!(reader.executions(0).await.unwrap().len(), 1);
+        let error = reader.begin(&task(1), at(1)).await.unwrap_err();
+        assert_eq!(error.code(), "LEDGER_UNAVAILABLE");
+        assert!(error.to_string().contains("check the rights"), "{error}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn processes_that_share_a_folder_lose_no_location() {
+        let dir = tempfile::tempdir().unwrap();
+        let digest = |number: u32| Digest::sha256(&number.to_be_bytes());
+        let repository: Arc<Repository> = Arc::new("core/app".parse().unwrap());
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let ledger = SqliteLedger::new(Database::open(dir.path()).unwrap());
+                let repository = Arc::clone(&repository);
+                tokio::spawn(async move {
+                    for number in 0..25 {
+                        let digest = digest(writer * 100 + number);
+                        ledger.locations_add("r.example", &[digest], &repository).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let all: Vec<_> = (0..4)
+            .flat_map(|writer| (0..25).map(move |number| digest(writer * 100 + number)))
+            .collect();
+        let ledger = SqliteLedger::new(Database::open(dir.path()).unwrap());
+        assert_eq!(ledger.locations_find("r.example", &all).await.unwrap().len(), 100);
+    }
+}

@@ -1,0 +1,124 @@
+//! Replicas: what we wrote to a destination, and the manifests it consists of.
+
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, params};
+use transship_engine::Replica;
+use transship_oci::{Digest, Repository};
+
+use crate::column;
+
+/// The role of a manifest of the image.
+const MANIFEST: &str = "manifest";
+
+/// The role of a digest the destination may name still.
+const EARLIER: &str = "earlier";
+
+/// The replica at a destination, whose target is written as in its column.
+pub(super) fn find(
+    connection: &Connection,
+    registry: &str,
+    repository: &Repository,
+    target: &str,
+) -> Result<Option<Replica>> {
+    let found = connection
+        .prepare_cached(
+            "SELECT * FROM replica
+             WHERE destination_registry = ?1 AND destination_repository = ?2 AND destination_target = ?3",
+        )?
+        .query_row(params![registry, repository.as_str(), target], without_digests)
+        .optional()?;
+    found.map(|found| with_digests(connection, found)).transpose()
+}
+
+/// The replicas made from a source repository that hold `manifest`.
+pub(super) fn holding(
+    connection: &Connection,
+    registry: &str,
+    repository: &Repository,
+    manifest: &Digest,
+) -> Result<Vec<Replica>> {
+    let found = connection
+        .prepare_cached(
+            "SELECT * FROM replica
+             WHERE source_registry = ?1 AND source_repository = ?2
+               AND number IN (SELECT replica FROM replica_digest WHERE digest = ?3 AND role = 'manifest')",
+        )?
+        .query_map(
+            params![registry, repository.as_str(), manifest.to_string()],
+            without_digests,
+        )?
+        .collect::<Result<Vec<_>>>()?;
+    found.into_iter().map(|found| with_digests(connection, found)).collect()
+}
+
+/// Puts a replica in place of what was remembered of its destination.
+pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()> {
+    let (source, destination) = (&replica.source, &replica.destination);
+    let destination_target = column::target_text(&destination.target);
+    transaction
+        .prepare_cached(
+            "DELETE FROM replica
+             WHERE destination_registry = ?1 AND destination_repository = ?2 AND destination_target = ?3",
+        )?
+        .execute(params![
+            destination.registry,
+            destination.repository.as_str(),
+            destination_target
+        ])?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO replica (destination_registry, destination_repository, destination_target,
+                                  source_registry, source_repository, source_target, digest, rule, written)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            destination.registry,
+            destination.repository.as_str(),
+            destination_target,
+            source.registry,
+            source.repository.as_str(),
+            column::target_text(&source.target),
+            replica.digest.to_string(),
+            replica.rule,
+            replica.written.as_millisecond(),
+        ])?;
+    let number = transaction.last_insert_rowid();
+    digests_add(transaction, number, MANIFEST, &replica.manifests)?;
+    digests_add(transaction, number, EARLIER, &replica.earlier)
+}
+
+fn digests_add(transaction: &Transaction<'_>, replica: i64, role: &str, digests: &[Digest]) -> Result<()> {
+    let mut add = transaction
+        .prepare_cached("INSERT INTO replica_digest (replica, role, position, digest) VALUES (?1, ?2, ?3, ?4)")?;
+    for (position, digest) in (0_i64..).zip(digests) {
+        add.execute(params![replica, role, position, digest.to_string()])?;
+    }
+    Ok(())
+}
+
+fn digests(connection: &Connection, replica: i64, role: &str) -> Result<Vec<Digest>> {
+    connection
+        .prepare_cached("SELECT digest FROM replica_digest WHERE replica = ?1 AND role = ?2 ORDER BY position")?
+        .query_map(params![replica, role], |row| column::parsed(row, "digest"))?
+        .collect()
+}
+
+fn without_digests(row: &Row<'_>) -> Result<(i64, Replica)> {
+    let replica = Replica {
+        destination: column::place(row, "destination")?,
+        source: column::place(row, "source")?,
+        digest: column::parsed(row, "digest")?,
+        earlier: Vec::new(),
+        manifests: Vec::new(),
+        rule: row.get("rule")?,
+        written: column::time(row, "written")?,
+    };
+    Ok((row.get("number")?, replica))
+}
+
+fn with_digests(connection: &Connection, (number, replica): (i64, Replica)) -> Result<Replica> {
+    Ok(Replica {
+        manifests: digests(connection, number, MANIFEST)?,
+        earlier: digests(connection, number, EARLIER)?,
+        ..replica
+    })
+}

@@ -1,0 +1,93 @@
+//! What a secret's content says: `user:password`, or `{"username": …, "password": …}`.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use transship_registry::Login;
+
+use crate::{Error, ErrorKind, Result};
+
+/// The user name that stands for an identity token in the place of the password. Source: docker-credential-helpers.
+const TOKEN_USER: &str = "<token>";
+
+/// Reads the content of a secret as a login. `CREDENTIALS_INVALID`, which never repeats the content.
+pub fn login_from_secret(content: &SecretString) -> Result<Login> {
+    let text = content.expose_secret().trim();
+    let pair = if text.starts_with('{') {
+        from_json(text)
+    } else {
+        text.split_once(':')
+            .map(|(username, password)| (username.to_owned(), password.to_owned()))
+    };
+    match pair {
+        Some((username, password)) if !username.is_empty() => Ok(login(username, password)),
+        _ => {
+            let why = "write user:password or {\"username\": …, \"password\": …}".to_owned();
+            Err(Error::new(ErrorKind::CredentialsInvalid(why), "login"))
+        }
+    }
+}
+
+/// The login of a user name and a password, which may be an identity token in disguise.
+pub(crate) fn login(username: String, password: String) -> Login {
+    let password = SecretString::from(password);
+    if username == TOKEN_USER {
+        Login::IdentityToken(password)
+    } else {
+        Login::Basic { username, password }
+    }
+}
+
+fn from_json(text: &str) -> Option<(String, String)> {
+    #[derive(Deserialize)]
+    struct Pair {
+        username: String,
+        password: String,
+    }
+    let pair: Pair = serde_json::from_str(text).ok()?;
+    Some((pair.username, pair.password))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(content: &str) -> Option<(String, String)> {
+        match login_from_secret(&SecretString::from(content)) {
+            Ok(Login::Basic { username, password }) => Some((username, password.expose_secret().to_owned())),
+            Ok(Login::IdentityToken(token)) => Some(("identity token".to_owned(), token.expose_secret().to_owned())),
+            Ok(Login::Anonymous) => panic!("nobody asked for anonymous"),
+            Err(error) => {
+                assert_eq!(error.code(), "CREDENTIALS_INVALID");
+                assert!(!error.to_string().contains("canary"), "{error}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn both_forms_are_logins() {
+        let pair = |username: &str, password: &str| Some((username.to_owned(), password.to_owned()));
+        assert_eq!(read("robot$a:p:q%\n"), pair("robot$a", "p:q%"));
+        assert_eq!(read("robot:"), pair("robot", ""));
+        assert_eq!(
+            read(r#" {"username":"robot","password":"p\"{","engine":"x"} "#),
+            pair("robot", "p\"{")
+        );
+        assert_eq!(read("<token>:abc"), pair("identity token", "abc"));
+    }
+
+    #[test]
+    fn anything_else_is_refused_without_being_repeated() {
+        for content in [
+            "",
+            "canary",
+            ":canary",
+            r#"{"username":"canary"}"#,
+            r#"{"username":"","password":"canary"}"#,
+            r#"{"username":7,"password":"canary"}"#,
+            "{canary",
+        ] {
+            assert_eq!(read(content), None, "{content}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The statements of the queue. A message is held by a receipt from its hand-out until it is given back, removed or handed
+//! out again; the statements about held messages change nothing for any other receipt.
+
+use rusqlite::{Connection, OptionalExtension as _, Result, Transaction, params};
+use transship_engine::Delivery;
+
+use crate::fairness::Waiting;
+
+/// A message to be written.
+pub(super) struct Message {
+    /// The fairness group.
+    pub(super) destination: String,
+    /// The task's JSON.
+    pub(super) body: String,
+    /// In milliseconds since 1970.
+    pub(super) visible: i64,
+}
+
+/// What a receipt says: `{id}.{receive_count}`. The count makes every delivery's receipt another one.
+pub(super) struct Receipt {
+    id: i64,
+    receive_count: u32,
+}
+
+impl Receipt {
+    /// [`None`] for a text that no receipt of ours is.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (id, receive_count) = text.split_once('.')?;
+        Some(Self {
+            id: id.parse().ok()?,
+            receive_count: receive_count.parse().ok()?,
+        })
+    }
+}
+
+/// Adds a message.
+pub(super) fn add(transaction: &Transaction<'_>, message: &Message) -> Result<()> {
+    transaction
+        .prepare_cached("INSERT INTO message (destination, body, visible) VALUES (?1, ?2, ?3)")?
+        .execute(params![message.destination, message.body, message.visible])?;
+    Ok(())
+}
+
+/// Every destination with its load and its next `max` messages that are visible at `now`.
+pub(super) fn waiting(connection: &Connection, now: i64, max: usize) -> Result<Vec<Waiting>> {
+    // One index step per destination, however many messages it has.
+    let mut next = connection.prepare_cached("SELECT min(destination) FROM message WHERE destination > ?1")?;
+    let mut load = connection
+        .prepare_cached("SELECT count(*) FROM message WHERE in_flight = 1 AND destination = ?1 AND visible > ?2")?;
+    let mut visible = connection.prepare_cached(
+        "SELECT id FROM message WHERE destination = ?1 AND visible <= ?2 ORDER BY visible, id LIMIT ?3",
+    )?;
+    let limit = i64::try_from(max).unwrap_or(i64::MAX);
+    let mut found = Vec::new();
+    let mut destination: Option<String> =
+        connection.query_row("SELECT min(destination) FROM message", [], |row| row.get(0))?;
+    while let Some(name) = destination {
+        let in_flight: i64 = load.query_row(params![name, now], |row| row.get(0))?;
+        let messages = visible
+            .query_map(params![name, now, limit], |row| row.get(0))?
+            .collect::<Result<Vec<i64>>>()?;
+        if !messages.is_empty() {
+            found.push(Waiting {
+                in_flight: usize::try_from(in_flight).unwrap_or_default(),
+                messages,
+            });
+        }
+        destination = next.query_row([name], |row| row.get(0)).optional()?.flatten();
+    }
+    Ok(found)
+}
+
+/// Hands a message out, hidden until `until`.
+pub(super) fn hand_out(transaction: &Transaction<'_>, id: i64, until: i64) -> Result<Delivery> {
+    transaction
+        .prepare_cached(
+            "UPDATE message SET visible = ?2, in_flight = 1, receive_count = receive_count + 1 WHERE id = ?1
+             RETURNING body, receive_count",
+        )?
+        .query_row(params![id, until], |row| {
+            let receive_count: u32 = row.get(1)?;
+            Ok(Delivery {
+                body: row.get(0)?,
+                receipt: format!("{id}.{receive_count}"),
+                receive_count,
+            })
+        })
+}
+
+/// Hides a held message until `visible`.
+pub(super) fn extend(transaction: &Transaction<'_>, receipt: &Receipt, visible: i64) -> Result<()> {
+    transaction
+        .prepare_cached("UPDATE message SET visible = ?3 WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1")?
+        .execute(params![receipt.id, receipt.receive_count, visible])?;
+    Ok(())
+}
+
+/// Removes a held message.
+pub(super) fn complete(transaction: &Transaction<'_>, receipt: &Receipt) -> Result<()> {
+    transaction
+        .prepare_cached("DELETE FROM message WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1")?
+        .execute(params![receipt.id, receipt.receive_count])?;
+    Ok(())
+}
+
+/// Gives a held message back, hidden until `visible`.
+pub(super) fn retry(transaction: &Transaction<'_>, receipt: &Receipt, visible: i64) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE message SET visible = ?3, in_flight = 0 WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1",
+        )?
+        .execute(params![receipt.id, receipt.receive_count, visible])?;
+    Ok(())
+}
+
+/// Makes every message in flight visible at `now`; how many there were.
+pub(super) fn release_all(transaction: &Transaction<'_>, now: i64) -> Result<usize> {
+    transaction.execute(
+        "UPDATE message SET in_flight = 0, visible = ?1 WHERE in_flight = 1",
+        [now],
+    )
+}
+
+/// When the first message is visible.
+pub(super) fn earliest(connection: &Connection) -> Result<Option<i64>> {
+    connection.query_row("SELECT min(visible) FROM message", [], |row| row.get(0))
+}
+
+/// How many messages there are.
+pub(super) fn count(connection: &Connection) -> Result<usize> {
+    let count: i64 = connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}

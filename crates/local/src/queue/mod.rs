@@ -1,0 +1,200 @@
+//! The queue in SQLite: visibility, receive count, delay, and a turn for every destination.
+//!
+//! What must hold: a send that returned is on the disk (it is what the webhook's 202 rests on); a message leaves only by
+//! [`TaskReceiver::complete`]. Sends that arrive together are written, and waited for, together.
+
+mod messages;
+mod sends;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use rusqlite::Transaction;
+use tokio::sync::Notify;
+use transship_copy::{Clock, SystemClock};
+use transship_engine::{Delivery, Error, ErrorKind, Outgoing, Result, TaskQueue, TaskReceiver};
+
+use crate::Database;
+use crate::database::{Durability, Fault};
+use crate::fairness;
+use messages::{Message, Receipt};
+use sends::Sends;
+
+/// A [`TaskQueue`] and [`TaskReceiver`] in a [`Database`]. Clones share it.
+#[derive(Clone)]
+pub struct SqliteQueue {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    arrived: Arc<Notify>,
+    sends: Sends,
+    turn: Arc<AtomicUsize>,
+}
+
+impl SqliteQueue {
+    /// The queue of `database`, on the machine's clock.
+    pub fn new(database: Database) -> Self {
+        Self::with_clock(database, Arc::new(SystemClock))
+    }
+
+    /// The same on another clock.
+    pub fn with_clock(database: Database, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            database,
+            clock,
+            arrived: Arc::default(),
+            sends: Sends::default(),
+            turn: Arc::default(),
+        }
+    }
+
+    /// Makes every message in flight visible at once. Only for whoever holds the [`crate::DataLock`] and has not received
+    /// yet: then those messages belong to a process that is gone. Returns how many there were.
+    pub async fn release_all(&self) -> Result<usize> {
+        let now = self.now();
+        let released = self
+            .database
+            .write(Durability::Process, move |transaction| {
+                messages::release_all(transaction, now)
+            })
+            .await
+            .map_err(|fault| unavailable(fault, "queue release"))?;
+        self.arrived.notify_one();
+        Ok(released)
+    }
+
+    /// How long until a message can be received, counting those in flight as if their worker died: zero if one can be now,
+    /// [`None`] if there is no message.
+    pub async fn next_visible_in(&self) -> Result<Option<Duration>> {
+        let now = self.now();
+        let earliest = self
+            .database
+            .read(messages::earliest)
+            .await
+            .map_err(|fault| unavailable(fault, "queue look"))?;
+        Ok(earliest.map(|visible| Duration::from_millis(u64::try_from(visible - now).unwrap_or_default())))
+    }
+
+    /// Returns when there may be something to receive: a message was sent or given back, or a hidden one became visible;
+    /// at the latest after `at_most`. One waits at a time.
+    pub async fn wait(&self, at_most: Duration) -> Result<()> {
+        // A message that is visible was looked for already by whoever waits, unless it came since: then a notice lies ready.
+        let pause = match self.next_visible_in().await? {
+            Some(until) => until.min(at_most),
+            None => at_most,
+        };
+        let _: std::result::Result<(), _> = tokio::time::timeout(pause, self.arrived.notified()).await;
+        Ok(())
+    }
+
+    fn now(&self) -> i64 {
+        let since_1970 = self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        milliseconds(since_1970)
+    }
+
+    fn message(&self, outgoing: &Outgoing) -> Result<Message> {
+        let body = serde_json::to_string(&outgoing.task).map_err(|error| {
+            let why = format!("task {} has no JSON", outgoing.task.id);
+            Error::new(ErrorKind::MessageInvalid(why), "queue send").with_source(error)
+        })?;
+        Ok(Message {
+            destination: outgoing.task.destination.registry.clone(),
+            body,
+            visible: self.now().saturating_add(milliseconds(outgoing.delay)),
+        })
+    }
+
+    /// Changes the message that `receipt` still holds; a receipt that is over changes nothing.
+    async fn held(
+        &self,
+        operation: &'static str,
+        receipt: &str,
+        change: impl FnOnce(&Transaction<'_>, &Receipt) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let Some(receipt) = Receipt::parse(receipt) else {
+            return Ok(());
+        };
+        self.database
+            .write(Durability::Process, move |transaction| change(transaction, &receipt))
+            .await
+            .map_err(|fault| unavailable(fault, operation))
+    }
+}
+
+#[async_trait]
+impl TaskQueue for SqliteQueue {
+    async fn send(&self, messages: &[Outgoing]) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let messages = messages
+            .iter()
+            .map(|outgoing| self.message(outgoing))
+            .collect::<Result<_>>()?;
+        self.sends
+            .write(&self.database, messages)
+            .await
+            .map_err(|fault| unavailable(fault, "queue send"))?;
+        self.arrived.notify_one();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl TaskReceiver for SqliteQueue {
+    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Delivery>> {
+        let now = self.now();
+        let until = now.saturating_add(milliseconds(visibility));
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.database
+            .write(Durability::Process, move |transaction| {
+                let waiting = messages::waiting(transaction, now, max)?;
+                fairness::choose(waiting, max, turn)
+                    .into_iter()
+                    .map(|id| messages::hand_out(transaction, id, until))
+                    .collect()
+            })
+            .await
+            .map_err(|fault| unavailable(fault, "queue receive"))
+    }
+
+    async fn extend(&self, receipt: &str, visibility: Duration) -> Result<()> {
+        let visible = self.now().saturating_add(milliseconds(visibility));
+        self.held("queue extend", receipt, move |transaction, receipt| {
+            messages::extend(transaction, receipt, visible)
+        })
+        .await
+    }
+
+    async fn complete(&self, receipt: &str) -> Result<()> {
+        self.held("queue complete", receipt, messages::complete).await
+    }
+
+    async fn retry(&self, receipt: &str, delay: Duration) -> Result<()> {
+        let visible = self.now().saturating_add(milliseconds(delay));
+        self.held("queue retry", receipt, move |transaction, receipt| {
+            messages::retry(transaction, receipt, visible)
+        })
+        .await?;
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    async fn depth(&self) -> Result<usize> {
+        self.database
+            .read(messages::count)
+            .await
+            .map_err(|fault| unavailable(fault, "queue depth"))
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn unavailable(fault: Fault, operation: &str) -> Error {
+    Error::new(ErrorKind::QueueUnavailable(fault.sentence.clone()), operation).with_source(fault)
+}

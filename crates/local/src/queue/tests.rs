@@ -1,0 +1,167 @@
+//! What the suite cannot see: the disk, a restart, waking, and who gets the workers.
+
+use transship_testkit::suites::task;
+
+use super::*;
+
+fn queue(dir: &tempfile::TempDir) -> SqliteQueue {
+    SqliteQueue::new(Database::open(dir.path()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sends_that_arrive_together_are_written_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = queue(&dir);
+    let count = |queue: &SqliteQueue| -> i64 {
+        let connection = queue.database.lock();
+        connection
+            .query_row("SELECT count(*) FROM message", [], |row| row.get(0))
+            .unwrap()
+    };
+    let held = queue.database.lock();
+    let sends: Vec<_> = (0..20)
+        .map(|number| {
+            let queue = queue.clone();
+            tokio::spawn(async move { queue.send(&[Outgoing::now(task(number))]).await })
+        })
+        .collect();
+    while queue.sends.count() < 20 {
+        std::thread::yield_now();
+    }
+    drop(held);
+    // The first to get the database writes for all, so the first answer means that all are there.
+    let mut sends = sends.into_iter();
+    sends.next().unwrap().await.unwrap().unwrap();
+    assert_eq!(count(&queue), 20);
+    for send in sends {
+        send.await.unwrap().unwrap();
+    }
+    assert_eq!(count(&queue), 20);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_the_send_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = queue(&dir);
+    queue.send(&[Outgoing::now(task(1))]).await.unwrap();
+    queue.database.lock().pragma_update(None, "max_page_count", 1).unwrap();
+    let many: Vec<_> = (2..500).map(|number| Outgoing::now(task(number))).collect();
+    let error = queue.send(&many).await.unwrap_err();
+    assert_eq!(error.code(), "QUEUE_UNAVAILABLE");
+    assert!(error.to_string().contains("disk of the data folder is full"), "{error}");
+    queue
+        .database
+        .lock()
+        .pragma_update(None, "max_page_count", 1_000_000)
+        .unwrap();
+    assert_eq!(queue.depth().await.unwrap(), 1, "nothing of the failed send is there");
+    queue.send(&many).await.unwrap();
+    assert_eq!(queue.depth().await.unwrap(), 499);
+}
+
+#[tokio::test]
+async fn a_new_owner_gets_at_once_what_was_in_flight() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = queue(&dir);
+    let later = Outgoing {
+        task: task(3),
+        delay: Duration::from_mins(10),
+    };
+    before
+        .send(&[Outgoing::now(task(1)), Outgoing::now(task(2)), later])
+        .await
+        .unwrap();
+    let held = before.receive(1, Duration::from_mins(10)).await.unwrap();
+    drop(before);
+    let after = queue(&dir);
+    assert_eq!(after.release_all().await.unwrap(), 1);
+    let received = after.receive(9, Duration::from_mins(10)).await.unwrap();
+    assert_eq!(received.len(), 2, "the delayed one stays delayed");
+    let again: Vec<_> = received.iter().filter(|delivery| delivery.receive_count == 2).collect();
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].body, held[0].body);
+}
+
+#[tokio::test]
+async fn a_send_wakes_the_worker() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = queue(&dir);
+    let waiting = {
+        let queue = queue.clone();
+        tokio::spawn(async move { queue.wait(Duration::from_hours(1)).await })
+    };
+    queue.send(&[Outgoing::now(task(1))]).await.unwrap();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_next_message_is_known_by_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = transship_testkit::clock::ManualClock::default();
+    let queue = SqliteQueue::with_clock(Database::open(dir.path()).unwrap(), Arc::new(clock.clone()));
+    assert_eq!(queue.next_visible_in().await.unwrap(), None);
+    let minute = Duration::from_mins(1);
+    queue
+        .send(&[Outgoing {
+            task: task(1),
+            delay: 2 * minute,
+        }])
+        .await
+        .unwrap();
+    assert_eq!(queue.next_visible_in().await.unwrap(), Some(2 * minute));
+    clock.advance(2 * minute);
+    assert_eq!(queue.next_visible_in().await.unwrap(), Some(Duration::ZERO));
+    queue.receive(1, minute).await.unwrap();
+    assert_eq!(queue.next_visible_in().await.unwrap(), Some(minute));
+}
+
+#[tokio::test]
+async fn a_slow_destination_does_not_take_every_worker() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = queue(&dir);
+    let to = |registry: &str, numbers: std::ops::Range<u32>| {
+        numbers
+            .map(|number| {
+                let mut task = task(number);
+                registry.clone_into(&mut task.destination.registry);
+                Outgoing::now(task)
+            })
+            .collect::<Vec<_>>()
+    };
+    queue.send(&to("slow", 0..100)).await.unwrap();
+    queue.send(&to("fast", 100..200)).await.unwrap();
+    let hour = Duration::from_hours(1);
+    let mut done = 0;
+    // Eight workers: what goes to the slow destination never ends, what goes to the fast one ends at once.
+    let mut busy = 0;
+    for _ in 0..40 {
+        for delivery in queue.receive(8 - busy, hour).await.unwrap() {
+            if delivery.body.contains("\"slow\"") {
+                busy += 1;
+            } else {
+                done += 1;
+                queue.complete(&delivery.receipt).await.unwrap();
+            }
+        }
+    }
+    assert_eq!((done, busy), (100, 8));
+}
+
+#[tokio::test]
+async fn a_send_waits_for_the_disk_and_nothing_else_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = queue(&dir);
+    let synchronous = || -> i64 {
+        let connection = queue.database.lock();
+        connection
+            .pragma_query_value(None, "synchronous", |row| row.get(0))
+            .unwrap()
+    };
+    let (normal, full) = (1, 2);
+    queue.send(&[Outgoing::now(task(1))]).await.unwrap();
+    assert_eq!(synchronous(), full);
+    queue.receive(1, Duration::from_mins(1)).await.unwrap();
+    assert_eq!(synchronous(), normal);
+    queue.send(&[Outgoing::now(task(2))]).await.unwrap();
+    assert_eq!(synchronous(), full);
+}

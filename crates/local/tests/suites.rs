@@ -1,0 +1,42 @@
+//! The queue and the ledger keep what their ports promise, by the suites every adapter runs.
+
+use std::sync::Arc;
+
+use transship_engine::Ledger;
+use transship_local::{Database, SqliteLedger, SqliteQueue};
+use transship_testkit::clock::ManualClock;
+use transship_testkit::suites::{self, QueueUnderTest};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_keeps_its_promises() {
+    let dir = tempfile::tempdir().unwrap();
+    let number = std::sync::atomic::AtomicU32::new(0);
+    let make = async || {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let database = Database::open(&dir.path().join(number.to_string())).unwrap();
+        Arc::new(SqliteLedger::new(database)) as Arc<dyn Ledger>
+    };
+    suites::ledger(make).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_keeps_its_promises() {
+    let dir = tempfile::tempdir().unwrap();
+    let number = std::sync::atomic::AtomicU32::new(0);
+    let make = async || {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let database = Database::open(&dir.path().join(number.to_string())).unwrap();
+        let clock = ManualClock::default();
+        let queue = Arc::new(SqliteQueue::with_clock(database, Arc::new(clock.clone())));
+        QueueUnderTest {
+            queue: Arc::clone(&queue) as _,
+            receiver: queue,
+            advance: Box::new(move |by| {
+                clock.advance(by);
+                Box::pin(std::future::ready(()))
+            }),
+            is_exact: true,
+        }
+    };
+    suites::queue(make).await;
+}

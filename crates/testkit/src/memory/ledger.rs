@@ -1,0 +1,344 @@
+//! A ledger that lives as long as the process: tests of the engine, and the reference the suites were written against.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use transship_engine::{
+    Begin, Bytes, Execution, ExecutionRecord, ExecutionState, Ledger, Outcome, Place, Replica, Result, Task,
+    TaskFilter, TaskRecord, TaskState,
+};
+use transship_oci::{Digest, Repository, Tag, Target};
+
+/// How many repositories are remembered for a blob.
+const LOCATIONS_MAX: usize = 3;
+
+/// A [`Ledger`] in memory.
+#[derive(Debug, Default)]
+pub struct MemoryLedger {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    executions: Vec<Execution>,
+    tasks: Vec<Row>,
+    replicas: HashMap<Place, Replica>,
+    leases: HashMap<String, (String, Timestamp)>,
+    locations: HashMap<(String, Digest), Vec<Repository>>,
+    pauses: HashMap<String, Timestamp>,
+}
+
+#[derive(Debug)]
+struct Row {
+    follows: bool,
+    source: Place,
+    destination: Place,
+    record: TaskRecord,
+}
+
+impl MemoryLedger {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn execution_add(&mut self, execution: &Execution) {
+        if !self.executions.iter().any(|known| known.id == execution.id) {
+            self.executions.push(execution.clone());
+        }
+    }
+
+    fn task_add(&mut self, task: &Task) {
+        if !self.tasks.iter().any(|row| row.record.id == task.id) {
+            self.tasks.push(Row {
+                follows: task.follows,
+                source: task.source.clone(),
+                destination: task.destination.clone(),
+                record: queued(task),
+            });
+        }
+    }
+
+    fn task(&mut self, id: &str) -> Option<&mut TaskRecord> {
+        self.tasks
+            .iter_mut()
+            .map(|row| &mut row.record)
+            .find(|record| record.id == id)
+    }
+
+    fn open_task(&mut self, id: &str) -> Option<&mut TaskRecord> {
+        self.task(id).filter(|record| !record.state.is_terminal())
+    }
+
+    fn execution_record(&self, execution: &Execution) -> ExecutionRecord {
+        let rows: Vec<_> = self
+            .tasks
+            .iter()
+            .filter(|row| row.record.execution == execution.id)
+            .collect();
+        let count = |test: fn(TaskState) -> bool| rows.iter().filter(|row| test(row.record.state)).count() as u64;
+        let total = rows.len() as u64;
+        let succeeded = count(TaskState::is_success);
+        let state = ExecutionState::derive(total, count(TaskState::is_terminal), succeeded);
+        let last = rows.iter().filter_map(|row| row.record.finished).max();
+        let duration = last.unwrap_or(execution.created).duration_since(execution.created);
+        let repositories: BTreeSet<_> = rows
+            .iter()
+            .map(|row| (&row.destination.registry, &row.destination.repository))
+            .collect();
+        ExecutionRecord {
+            id: execution.id.clone(),
+            rule: execution.rule.clone(),
+            trigger: execution.trigger,
+            created: execution.created,
+            duration_ms: (state != ExecutionState::Running)
+                .then(|| u64::try_from(duration.as_millis()).unwrap_or_default()),
+            state,
+            success_ratio: if total == 0 {
+                1.0
+            } else {
+                succeeded as f64 / total as f64
+            },
+            repositories: repositories.len() as u64,
+            bytes: rows
+                .iter()
+                .map(|row| row.record.bytes.copied + row.record.bytes.mounted)
+                .sum(),
+        }
+    }
+}
+
+fn queued(task: &Task) -> TaskRecord {
+    TaskRecord {
+        id: task.id.clone(),
+        execution: task.execution.clone(),
+        rule: task.rule.clone(),
+        action: task.action,
+        source: task.source.to_string(),
+        destination: task.destination.to_string(),
+        digest: task.hint.clone(),
+        state: TaskState::Queued,
+        code: None,
+        message: None,
+        attempts: 0,
+        created: task.created,
+        next: None,
+        finished: None,
+        bytes: Bytes::default(),
+    }
+}
+
+/// `limit` 0 means all.
+fn newest_first<T>(mut items: Vec<T>, created: impl Fn(&T) -> Timestamp, limit: usize) -> Vec<T> {
+    items.reverse();
+    items.sort_by_key(|item| std::cmp::Reverse(created(item)));
+    if limit > 0 {
+        items.truncate(limit);
+    }
+    items
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn record(&self, execution: &Execution, tasks: &[Task]) -> Result<()> {
+        let mut state = self.state();
+        state.execution_add(execution);
+        for task in tasks {
+            state.task_add(task);
+        }
+        Ok(())
+    }
+
+    async fn begin(&self, task: &Task, _: Timestamp) -> Result<Begin> {
+        let mut state = self.state();
+        state.execution_add(&Execution {
+            id: task.execution.clone(),
+            rule: task.rule.clone(),
+            trigger: task.trigger,
+            created: task.created,
+        });
+        state.task_add(task);
+        Ok(match state.task(&task.id) {
+            Some(record) if record.state.is_terminal() => Begin::Finished(record.state),
+            Some(record) => {
+                record.state = TaskState::Running;
+                record.attempts += 1;
+                record.next = None;
+                Begin::Attempt(record.attempts)
+            }
+            None => Begin::Attempt(1),
+        })
+    }
+
+    async fn wait(&self, id: &str, code: &str, message: &str, next: Timestamp) -> Result<()> {
+        if let Some(record) = self.state().open_task(id) {
+            record.state = TaskState::Waiting;
+            record.code = Some(code.to_owned());
+            record.message = Some(message.to_owned());
+            record.next = Some(next);
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, id: &str, outcome: &Outcome) -> Result<bool> {
+        let mut state = self.state();
+        let Some(record) = state.open_task(id) else {
+            return Ok(false);
+        };
+        record.state = outcome.state;
+        record.digest.clone_from(&outcome.digest);
+        record.code.clone_from(&outcome.code);
+        record.message.clone_from(&outcome.message);
+        record.bytes = outcome.bytes;
+        record.finished = Some(outcome.finished);
+        record.next = None;
+        Ok(true)
+    }
+
+    async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
+        let matching = self
+            .state()
+            .tasks
+            .iter()
+            .map(|row| &row.record)
+            .filter(|record| filter.execution.as_ref().is_none_or(|id| record.execution == *id))
+            .filter(|record| filter.state.is_none_or(|state| record.state == state))
+            .cloned()
+            .collect();
+        Ok(newest_first(
+            matching,
+            |record: &TaskRecord| record.created,
+            filter.limit,
+        ))
+    }
+
+    async fn executions(&self, limit: usize) -> Result<Vec<ExecutionRecord>> {
+        let state = self.state();
+        let all = state
+            .executions
+            .iter()
+            .map(|execution| state.execution_record(execution))
+            .collect();
+        Ok(newest_first(all, |record: &ExecutionRecord| record.created, limit))
+    }
+
+    async fn is_busy(&self, registry: &str, repository: &Repository) -> Result<bool> {
+        Ok(self.state().tasks.iter().any(|row| {
+            !row.follows
+                && !row.record.state.is_terminal()
+                && row.source.registry == registry
+                && row.source.repository == *repository
+        }))
+    }
+
+    async fn replica(&self, registry: &str, repository: &Repository, tag: &Tag) -> Result<Option<Replica>> {
+        let place = Place {
+            registry: registry.to_owned(),
+            repository: repository.clone(),
+            target: Target::Tag(tag.clone()),
+        };
+        Ok(self.state().replicas.get(&place).cloned())
+    }
+
+    async fn replica_put(&self, replica: &Replica) -> Result<()> {
+        let place = replica.destination.clone();
+        self.state().replicas.insert(place, replica.clone());
+        Ok(())
+    }
+
+    async fn replicas_holding(
+        &self,
+        registry: &str,
+        repository: &Repository,
+        manifest: &Digest,
+    ) -> Result<Vec<Replica>> {
+        let from_here =
+            |replica: &&Replica| replica.source.registry == registry && replica.source.repository == *repository;
+        let holds = |replica: &&Replica| replica.digest == *manifest || replica.manifests.contains(manifest);
+        let state = self.state();
+        Ok(state
+            .replicas
+            .values()
+            .filter(from_here)
+            .filter(holds)
+            .cloned()
+            .collect())
+    }
+
+    async fn lease_take(&self, key: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<bool> {
+        let mut state = self.state();
+        if let Some((other, expires)) = state.leases.get(key)
+            && other != holder
+            && *expires > now
+        {
+            return Ok(false);
+        }
+        let expires = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
+        state.leases.insert(key.to_owned(), (holder.to_owned(), expires));
+        Ok(true)
+    }
+
+    async fn lease_release(&self, key: &str, holder: &str) -> Result<()> {
+        let mut state = self.state();
+        if state.leases.get(key).is_some_and(|(owner, _)| owner == holder) {
+            state.leases.remove(key);
+        }
+        Ok(())
+    }
+
+    async fn locations_find(&self, host: &str, digests: &[Digest]) -> Result<HashMap<Digest, Vec<Repository>>> {
+        let state = self.state();
+        Ok(digests
+            .iter()
+            .filter_map(|digest| {
+                let known = state.locations.get(&(host.to_owned(), digest.clone()))?;
+                (!known.is_empty()).then(|| (digest.clone(), known.clone()))
+            })
+            .collect())
+    }
+
+    async fn locations_add(&self, host: &str, digests: &[Digest], repository: &Repository) -> Result<()> {
+        let mut state = self.state();
+        for digest in digests {
+            let known = state.locations.entry((host.to_owned(), digest.clone())).or_default();
+            known.retain(|other| other != repository);
+            known.insert(0, repository.clone());
+            known.truncate(LOCATIONS_MAX);
+        }
+        Ok(())
+    }
+
+    async fn location_remove(&self, host: &str, digest: &Digest, repository: &Repository) -> Result<()> {
+        if let Some(known) = self.state().locations.get_mut(&(host.to_owned(), digest.clone())) {
+            known.retain(|other| other != repository);
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, host: &str, until: Timestamp) -> Result<()> {
+        let mut state = self.state();
+        let paused = state.pauses.entry(host.to_owned()).or_insert(until);
+        *paused = (*paused).max(until);
+        Ok(())
+    }
+
+    async fn paused_until(&self, host: &str, now: Timestamp) -> Result<Option<Timestamp>> {
+        Ok(self.state().pauses.get(host).copied().filter(|until| *until > now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_ledger_suite_passes() {
+        crate::suites::ledger(async || Arc::new(MemoryLedger::default()) as Arc<dyn Ledger>).await;
+    }
+}

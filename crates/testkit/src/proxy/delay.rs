@@ -1,0 +1,133 @@
+//! A TCP relay that adds distance: each direction is late by half the round trip, and a new connection costs one whole
+//! round trip, as TCP's handshake does. Bandwidth is not limited; bytes pass exactly.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use transship_oci::RegistryHost;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Read at a time.
+const CHUNK: usize = 64 * 1024;
+/// Chunks under way in one direction: 64 MiB, enough for over 2 GB/s at 50 ms.
+const UNDER_WAY: usize = 1024;
+
+/// A running relay on a loopback port. Dropping it cuts every connection.
+pub struct DelayProxy {
+    host: RegistryHost,
+    relay: JoinHandle<()>,
+}
+
+impl DelayProxy {
+    /// A relay to `upstream`, `round_trip` away. A [`RegistryHost`] with its port.
+    pub async fn start(upstream: &RegistryHost, round_trip: Duration) -> Result<Self> {
+        let failed = |error| Error::new(ErrorKind::BindFailed, "delay proxy").with_source(error);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let host = host(listener.local_addr().map_err(failed)?)?;
+        let relay = tokio::spawn(accept(listener, upstream.to_string(), round_trip));
+        Ok(Self { host, relay })
+    }
+
+    /// `127.0.0.1:<port>`.
+    pub const fn host(&self) -> &RegistryHost {
+        &self.host
+    }
+
+    /// `http://127.0.0.1:<port>`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.host)
+    }
+}
+
+impl Drop for DelayProxy {
+    fn drop(&mut self) {
+        self.relay.abort();
+    }
+}
+
+pub(super) fn host(address: SocketAddr) -> Result<RegistryHost> {
+    address
+        .to_string()
+        .parse()
+        .map_err(|error: transship_oci::Error| Error::new(ErrorKind::BindFailed, "proxy").with_source(error))
+}
+
+/// Owns every connection, so that they end with it.
+async fn accept(listener: TcpListener, upstream: String, round_trip: Duration) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((near, _)) => {
+                connections.spawn(relay(near, upstream.clone(), round_trip));
+            }
+            // Out of file descriptors, or a client that went away: others must still be served.
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+}
+
+async fn relay(near: TcpStream, upstream: String, round_trip: Duration) -> io::Result<()> {
+    let opened = Instant::now();
+    let far = TcpStream::connect(upstream).await?;
+    near.set_nodelay(true)?;
+    far.set_nodelay(true)?;
+    let (near_read, near_write) = near.into_split();
+    let (far_read, far_write) = far.into_split();
+    let out = direction(near_read, far_write, round_trip / 2, opened + round_trip);
+    let back = direction(far_read, near_write, round_trip / 2, opened);
+    tokio::try_join!(out, back)?;
+    Ok(())
+}
+
+/// Moves bytes, each `delay` after it was read; what is read before `open` counts as read then.
+async fn direction(
+    from: impl AsyncRead + Unpin,
+    to: impl AsyncWrite + Unpin,
+    delay: Duration,
+    open: Instant,
+) -> io::Result<()> {
+    let (sender, receiver) = mpsc::channel(UNDER_WAY);
+    tokio::try_join!(take_in(from, sender, delay, open), give_out(to, receiver))?;
+    Ok(())
+}
+
+async fn take_in(
+    mut from: impl AsyncRead + Unpin,
+    sender: mpsc::Sender<(Instant, Bytes)>,
+    delay: Duration,
+    open: Instant,
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK);
+        let length = from.read_buf(&mut buffer).await?;
+        let due = Instant::now().max(open) + delay;
+        // An empty chunk is the end, which is as late as everything else.
+        if sender.send((due, buffer.split().freeze())).await.is_err() || length == 0 {
+            return Ok(());
+        }
+    }
+}
+
+async fn give_out(mut to: impl AsyncWrite + Unpin, mut receiver: mpsc::Receiver<(Instant, Bytes)>) -> io::Result<()> {
+    while let Some((due, chunk)) = receiver.recv().await {
+        tokio::time::sleep_until(due).await;
+        if chunk.is_empty() {
+            break;
+        }
+        to.write_all(&chunk).await?;
+    }
+    to.shutdown().await
+}

@@ -1,0 +1,75 @@
+//! What every adapter of a port must pass: each promise of the port's prose is a check here.
+//!
+//! An adapter's tests call [`ledger`] or [`queue`] with a way to make a fresh one. A check that fails panics; the last
+//! name on standard error says which it was.
+
+#![expect(clippy::unwrap_used, reason = "a check fails by panicking, as every test does")]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a check fails by panicking, as every test does"
+)]
+
+mod execution;
+mod memory;
+mod queue;
+mod samples;
+mod task;
+
+use std::sync::Arc;
+
+use transship_engine::Ledger;
+
+pub use queue::{Advance, QueueUnderTest, queue};
+pub use samples::{at, execution, task};
+
+/// Runs the named checks one after another, each on a fresh adapter.
+macro_rules! run_checks {
+    ($make:expr, [$($module:ident :: $check:ident),+ $(,)?]) => {
+        $(
+            eprintln!("check {}", stringify!($check));
+            $module::$check($make().await).await;
+        )+
+    };
+}
+pub(crate) use run_checks;
+
+/// Every promise of [`Ledger`]. `make` returns an empty ledger each time.
+pub async fn ledger(make: impl AsyncFn() -> Arc<dyn Ledger>) {
+    run_checks!(
+        make,
+        [
+            task::recording_makes_tasks_queued,
+            task::recording_again_changes_nothing,
+            task::a_task_nobody_recorded_can_begin,
+            task::each_beginning_counts,
+            task::simultaneous_beginnings_count_once_each,
+            task::a_late_record_leaves_a_running_task_alone,
+            task::waiting_says_why_and_until_when,
+            task::an_end_is_recorded_whole,
+            task::an_end_is_written_once,
+            task::simultaneous_ends_write_one,
+            task::an_end_stays_whatever_comes_later,
+            task::an_unknown_task_neither_waits_nor_ends,
+            task::tasks_are_listed_newest_first_and_filtered,
+            task::a_repository_is_busy_while_a_task_reads_it,
+            task::a_task_that_follows_keeps_no_repository_busy,
+            execution::the_state_of_an_execution_follows_its_tasks,
+            execution::totals_are_those_of_the_tasks,
+            execution::a_duplicate_end_counts_once,
+            execution::executions_are_listed_newest_first,
+            memory::a_replica_is_remembered_whole_and_replaced,
+            memory::a_replica_by_digest_is_found_by_its_manifests,
+            memory::replicas_are_found_by_any_manifest_they_hold,
+            memory::a_lease_has_one_holder,
+            memory::a_lease_expires_and_is_taken_over,
+            memory::a_lease_is_extended_by_its_holder,
+            memory::only_the_holder_releases_a_lease,
+            memory::simultaneous_takers_get_one_lease,
+            memory::locations_come_latest_first_and_three_at_most,
+            memory::a_location_is_forgotten_alone,
+            memory::locations_of_hosts_do_not_mix,
+            memory::many_digests_are_found_at_once,
+            memory::a_pause_is_never_shortened,
+        ]
+    );
+}

@@ -1,0 +1,137 @@
+//! Checks of a queue from both ends: what was sent arrives, comes back until it is completed, and is never lost.
+//!
+//! A queue may deliver twice, late and in any order, so a check asks again, turning time, until it has what it waits for.
+
+mod checks;
+mod exact;
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use transship_engine::{Delivery, Outgoing, Task, TaskQueue, TaskReceiver};
+
+use super::run_checks;
+use super::samples::{place, task};
+
+/// Lets so much time pass for the queue: turns its clock, or waits where there is none to turn.
+pub type Advance = Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// An empty queue, seen from both ends.
+pub struct QueueUnderTest {
+    /// Where messages go in.
+    pub queue: Arc<dyn TaskQueue>,
+    /// Where they come out.
+    pub receiver: Arc<dyn TaskReceiver>,
+    /// Lets time pass.
+    pub advance: Advance,
+    /// True if the queue hands a message to one receiver at a time and gives what it has when it is asked: then this is
+    /// checked too. SQS promises neither.
+    pub is_exact: bool,
+}
+
+/// Every promise of [`TaskQueue`] and [`TaskReceiver`]. `make` returns an empty queue each time.
+pub async fn queue(make: impl AsyncFn() -> QueueUnderTest) {
+    run_checks!(
+        make,
+        [
+            checks::every_task_arrives_as_it_was_sent,
+            checks::completing_everything_empties_the_queue,
+            checks::what_is_not_completed_comes_back,
+            checks::a_delayed_message_is_not_early,
+            checks::a_message_given_back_is_not_early,
+            checks::a_receipt_that_is_over_is_no_error,
+            checks::receivers_at_the_same_time_lose_nothing,
+            checks::no_more_is_received_than_was_asked_for,
+        ]
+    );
+    if make().await.is_exact {
+        run_checks!(
+            make,
+            [
+                exact::a_received_message_is_hidden_for_its_visibility,
+                exact::extending_hides_a_message_longer,
+                exact::a_replaced_receipt_does_nothing,
+                exact::a_receipt_given_back_does_nothing,
+                exact::a_backlog_of_one_destination_does_not_keep_others_waiting,
+                exact::receivers_at_the_same_time_get_different_messages,
+            ]
+        );
+    }
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How often a check asks before it believes that a message is lost.
+const ROUNDS: usize = 500;
+
+impl QueueUnderTest {
+    async fn send(&self, numbers: impl Iterator<Item = u32>, delay: Duration) {
+        let messages: Vec<_> = numbers
+            .map(|number| Outgoing {
+                task: task(number),
+                delay,
+            })
+            .collect();
+        self.queue.send(&messages).await.unwrap();
+    }
+
+    async fn receive(&self, max: usize) -> Vec<Delivery> {
+        self.receiver.receive(max, MINUTE).await.unwrap()
+    }
+
+    /// Asks a few times without letting time pass, so that a queue that gives little at a time gives what it has.
+    async fn receive_now(&self) -> Vec<Delivery> {
+        let mut received = Vec::new();
+        for _ in 0..20 {
+            received.extend(self.receive(10).await);
+        }
+        received
+    }
+
+    /// Receives until `count` different tasks were seen; every delivery of the way.
+    async fn receive_different(&self, count: usize) -> Vec<Delivery> {
+        let mut received = Vec::new();
+        for _ in 0..ROUNDS {
+            received.extend(self.receive(10).await);
+            if ids(&received).len() >= count {
+                return received;
+            }
+            (self.advance)(SECOND).await;
+        }
+        assert_eq!(ids(&received).len(), count, "messages are lost");
+        received
+    }
+
+    /// Receives and completes until nothing is left.
+    async fn drain(&self) -> Vec<Delivery> {
+        let mut received = Vec::new();
+        for _ in 0..ROUNDS {
+            for delivery in self.receive(10).await {
+                self.receiver.complete(&delivery.receipt).await.unwrap();
+                received.push(delivery);
+            }
+            if self.receiver.depth().await.unwrap() == 0 {
+                return received;
+            }
+            (self.advance)(SECOND).await;
+        }
+        assert_eq!(self.receiver.depth().await.unwrap(), 0, "the queue does not empty");
+        received
+    }
+}
+
+/// A second before `time` has passed.
+fn just_before(time: Duration) -> Duration {
+    time.saturating_sub(SECOND)
+}
+
+fn parsed(delivery: &Delivery) -> Task {
+    serde_json::from_str(&delivery.body).unwrap()
+}
+
+fn ids(deliveries: &[Delivery]) -> BTreeSet<String> {
+    deliveries.iter().map(|delivery| parsed(delivery).id).collect()
+}
