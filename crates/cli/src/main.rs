@@ -1,2 +1,46 @@
-//! cli
-fn main() {}
+//! `transship`: container images, brought from one registry to another. What each command does stands in `commands`.
+
+mod arguments;
+mod commands;
+mod demo;
+mod document;
+mod failure;
+mod folder_store;
+mod image_source;
+mod locations;
+mod logging;
+mod logins;
+mod output;
+mod progress;
+mod registries;
+mod table;
+mod units;
+mod watch;
+
+use std::process::ExitCode;
+
+use crate::arguments::{CommandLine, Read};
+use crate::failure::{Exit, Failure};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let line = match CommandLine::read()? {
+        Read::Command(line) => line,
+        Read::Told(text) => return output::print(&text),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, "RUNTIME_FAILED", format!("no threads can be started: {error}")))?;
+    let result = runtime.block_on(commands::run(*line));
+    // A name that is still being looked up must not keep the process.
+    runtime.shutdown_background();
+    result
+}

@@ -270,12 +270,15 @@ mod tests {
 
     #[test]
     fn processes_may_open_a_new_folder_together() {
-        let dir = tempfile::tempdir().unwrap();
-        std::thread::scope(|scope| {
-            let openers: Vec<_> = (0..8).map(|_| scope.spawn(|| Database::open(dir.path()))).collect();
-            for opener in openers {
-                opener.join().unwrap().unwrap();
-            }
-        });
+        // Many folders, since a race is lost only now and then.
+        for _ in 0..40 {
+            let dir = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                let openers: Vec<_> = (0..8).map(|_| scope.spawn(|| Database::open(dir.path()))).collect();
+                for opener in openers {
+                    opener.join().unwrap().unwrap();
+                }
+            });
+        }
     }
 }

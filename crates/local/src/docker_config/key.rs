@@ -68,6 +68,7 @@ mod tests {
             ("registry-1.docker.io", "docker.io"),
             ("https://Registry.Example:5000/v2/", "registry.example:5000"),
             ("http://localhost:5000", "localhost:5000"),
+            ("https://registry.example/api/docker/", "registry.example"),
             ("registry.example/", "registry.example"),
             ("registry.example/team/app", "registry.example/team/app"),
             ("docker.io/library/nginx", "docker.io/library/nginx"),

@@ -1,0 +1,152 @@
+//! The command line: what it may say, and how it is refused.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::failure::Failure;
+use crate::output::Form;
+
+/// Container images, brought from one registry to another: when they are pushed, or now.
+#[derive(Debug, Parser)]
+#[command(
+    name = "transship",
+    version,
+    max_term_width = 100,
+    after_help = "Begin with: transship demo"
+)]
+pub(crate) struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the main job, whole, on registries inside this process
+    Demo(commands::demo::Arguments),
+    /// Receive webhooks and replicate, in one process
+    Serve(commands::serve::Arguments),
+    /// Copy one image
+    Copy(commands::copy::Arguments),
+    /// Check a configuration document, and that its registries can be reached
+    Check(commands::check::Arguments),
+    /// Say which rules match an event, which do not, and why
+    Explain(commands::explain::Arguments),
+    /// List executions, the newest first
+    Executions(commands::executions::Arguments),
+    /// List tasks, the newest first
+    Tasks(commands::tasks::Arguments),
+    /// Print the JSON Schema of the configuration document
+    Schema(commands::schema::Arguments),
+    /// Read what registries send
+    Events(commands::events::Arguments),
+    /// Print a completion script for a shell
+    Completions(commands::completions::Arguments),
+}
+
+/// What a command line came to.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// Something to do.
+    Command(Box<CommandLine>),
+    /// Something to print: `--help`, `--version`.
+    Told(String),
+}
+
+impl CommandLine {
+    /// The command line of this process.
+    pub(crate) fn read() -> Result<Read, Failure> {
+        Self::read_from(std::env::args_os())
+    }
+
+    fn read_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Read, Failure> {
+        match Self::try_parse_from(arguments) {
+            Ok(line) => Ok(Read::Command(Box::new(line))),
+            Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+                Ok(Read::Told(error.to_string()))
+            }
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// What standard output is to hold.
+    pub(crate) const fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::Text }
+    }
+}
+
+/// The parser's words in one line: what is wrong, what may have been meant, how it is written.
+fn refusal(error: &clap::Error) -> Failure {
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+    let usage = usage.map_or_else(
+        || "see transship --help".to_owned(),
+        |usage| usage.replace("Usage:", "write:"),
+    );
+    let text = error.to_string();
+    let told: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let told = told.join(" ");
+    Failure::usage(format!("{}; {usage}", told.trim_start_matches("error: ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn read(line: &str) -> Result<Read, Failure> {
+        CommandLine::read_from(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        let Read::Told(text) = read("transship --version").unwrap() else {
+            panic!("a version is told")
+        };
+        assert_eq!(text, format!("transship {}\n", env!("CARGO_PKG_VERSION")));
+        assert!(matches!(read("transship copy --help").unwrap(), Read::Told(_)));
+    }
+
+    #[test]
+    fn every_other_refusal_is_one_usage_line() {
+        for line in [
+            "transship",
+            "transship nonsense",
+            "transship copy a",
+            "transship copy a b --existing sometimes",
+            "transship serve --cnofig x",
+            "transship events",
+            "transship tasks --limit x --data y",
+        ] {
+            let failure = read(line).unwrap_err();
+            assert_eq!((failure.code(), failure.exit() as u8), ("USAGE", 2), "{line}: {failure:?}");
+        }
+    }
+
+    #[test]
+    fn json_may_stand_before_or_after_the_command() {
+        for line in ["transship --json schema", "transship schema --json"] {
+            let Read::Command(line) = read(line).unwrap() else {
+                panic!("a command is read")
+            };
+            assert_eq!(line.form(), Form::Json);
+        }
+    }
+}

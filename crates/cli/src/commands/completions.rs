@@ -1,0 +1,24 @@
+//! `transship completions`: what a shell needs to complete our command line.
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use crate::arguments::CommandLine;
+use crate::failure::Failure;
+use crate::output;
+
+/// The arguments.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  transship completions bash > ~/.local/share/bash-completion/completions/transship")]
+pub(crate) struct Arguments {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Prints the script.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut CommandLine::command(), "transship", &mut script);
+    output::print(&String::from_utf8_lossy(&script))
+}

@@ -1,0 +1,64 @@
+//! `transship executions`: what was started, by what, and how it ended.
+
+use std::time::Duration;
+
+use clap::Args;
+use transship_engine::{ExecutionRecord, Ledger as _};
+
+use super::ledger::{Data, shown_time};
+use crate::failure::Failure;
+use crate::output::Form;
+use crate::table::table;
+use crate::units;
+
+/// The arguments.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  transship executions --data /var/lib/transship --limit 20\n  transship executions --data /var/lib/transship --json | jq '.[] | select(.state != \"succeeded\")'"
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    data: Data,
+    /// At most so many, the newest; 0 is all
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    limit: usize,
+}
+
+/// Lists them.
+pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
+    let records = arguments.data.ledger()?.executions(arguments.limit).await?;
+    form.print(&records, |records| text(records))
+}
+
+fn text(records: &[ExecutionRecord]) -> String {
+    if records.is_empty() {
+        return "no executions yet".to_owned();
+    }
+    let row = |record: &ExecutionRecord| {
+        [
+            record.id.clone(),
+            record.rule.clone(),
+            record.trigger.to_string(),
+            shown_time(record.created),
+            record
+                .duration_ms
+                .map_or_else(String::new, |ms| units::duration(Duration::from_millis(ms))),
+            record.state.to_string(),
+            format!("{:.0} %", record.success_ratio * 100.0),
+            record.repositories.to_string(),
+            units::bytes(record.bytes),
+        ]
+    };
+    let heads = [
+        "id",
+        "rule",
+        "trigger",
+        "created",
+        "duration",
+        "state",
+        "success",
+        "repositories",
+        "bytes",
+    ];
+    table(heads, &records.iter().map(row).collect::<Vec<_>>())
+}

@@ -1,0 +1,33 @@
+//! One file per command: its arguments, its help, and what it does.
+
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod copy;
+pub(crate) mod demo;
+pub(crate) mod events;
+pub(crate) mod executions;
+pub(crate) mod explain;
+mod ledger;
+pub(crate) mod schema;
+pub(crate) mod serve;
+pub(crate) mod tasks;
+
+use crate::arguments::{Command, CommandLine};
+use crate::failure::Failure;
+
+/// Does what the command line says.
+pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
+    let form = line.form();
+    match line.command {
+        Command::Demo(arguments) => demo::run(arguments, form).await,
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Copy(arguments) => copy::run(arguments, form).await,
+        Command::Check(arguments) => check::run(arguments, form).await,
+        Command::Explain(arguments) => explain::run(&arguments, form),
+        Command::Executions(arguments) => executions::run(arguments, form).await,
+        Command::Tasks(arguments) => tasks::run(arguments, form).await,
+        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+    }
+}

@@ -1,0 +1,84 @@
+//! `transship tasks`: each reference that was to be brought somewhere, and how that ended.
+
+use clap::Args;
+use transship_engine::{Ledger as _, TaskFilter, TaskRecord, TaskState};
+
+use super::ledger::{Data, shown_time};
+use crate::failure::Failure;
+use crate::output::Form;
+use crate::table::table;
+
+/// The arguments.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  transship tasks --data /var/lib/transship --state failed\n  transship tasks e-3f0a9c1d2b4e5f60718a --data /var/lib/transship --json"
+)]
+pub(crate) struct Arguments {
+    /// Only those of this execution
+    execution: Option<String>,
+    #[command(flatten)]
+    data: Data,
+    /// Only those in this state: queued, running, waiting, succeeded, unchanged, kept, skipped, failed or cancelled
+    #[arg(long, value_parser = state)]
+    state: Option<TaskState>,
+    /// At most so many, the newest; 0 is all
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    limit: usize,
+}
+
+fn state(word: &str) -> Result<TaskState, &'static str> {
+    TaskState::parse(word).ok_or("no task is ever in this state; see --help for those there are")
+}
+
+/// Lists them.
+pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
+    let filter = TaskFilter {
+        execution: arguments.execution,
+        state: arguments.state,
+        limit: arguments.limit,
+    };
+    let records = arguments.data.ledger()?.tasks(&filter).await?;
+    form.print(&records, |records| text(records))
+}
+
+fn text(records: &[TaskRecord]) -> String {
+    if records.is_empty() {
+        return "no such tasks".to_owned();
+    }
+    let row = |record: &TaskRecord| {
+        [
+            record.id.clone(),
+            record.rule.clone(),
+            record.source.clone(),
+            record.destination.clone(),
+            record.state.to_string(),
+            record.attempts.to_string(),
+            shown_time(record.created),
+            note(record),
+        ]
+    };
+    let heads = [
+        "id",
+        "rule",
+        "source",
+        "destination",
+        "state",
+        "attempts",
+        "created",
+        "note",
+    ];
+    table(heads, &records.iter().map(row).collect::<Vec<_>>())
+}
+
+/// What is to be said of it: its code and sentence, and when it is tried next.
+fn note(record: &TaskRecord) -> String {
+    let code = record.code.clone().unwrap_or_default();
+    let told = match &record.message {
+        Some(message) => format!("{code}: {message}"),
+        None => code,
+    };
+    match record.next {
+        Some(next) => format!("{told} (next at {})", shown_time(next)),
+        None => told,
+    }
+}

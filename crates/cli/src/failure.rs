@@ -1,0 +1,168 @@
+//! How a command fails: an exit code, and one line `CODE: sentence` on standard error for each thing that is wrong.
+//!
+//! Scripts rely on both. A sentence is the error with its causes in one line, control characters taken out; the crates
+//! beneath see to it that neither holds a secret.
+
+use std::error::Error as StdError;
+use std::fmt::Display;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// What the exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It was tried and could not be done.
+    Failed = 1,
+    /// The command line, or a file that it names, is not as it must be.
+    Input = 2,
+    /// A delivery does not prove where it comes from.
+    NotAuthentic = 3,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    lines: Vec<String>,
+}
+
+/// An error with a stable code.
+pub(crate) trait Coded: StdError {
+    /// Its code.
+    fn code(&self) -> &str;
+}
+
+macro_rules! coded {
+    ($($error:ty),+ $(,)?) => {
+        $(impl Coded for $error {
+            fn code(&self) -> &str {
+                <$error>::code(self)
+            }
+        })+
+    };
+}
+
+coded!(
+    transship_copy::Error,
+    transship_embedded_registry::Error,
+    transship_engine::Error,
+    transship_layout::Error,
+    transship_local::Error,
+    transship_notifications::Error,
+    transship_oci::Error,
+    transship_registry::Error,
+);
+
+impl Failure {
+    /// One line.
+    pub(crate) fn new(exit: Exit, code: &str, sentence: impl Display) -> Self {
+        Self {
+            exit,
+            lines: vec![line(code, &sentence.to_string())],
+        }
+    }
+
+    /// An error of the crates beneath, with its causes.
+    pub(crate) fn of(exit: Exit, error: &impl Coded) -> Self {
+        Self::new(exit, error.code(), sentence(error))
+    }
+
+    /// A command line that is not understood.
+    pub(crate) fn usage(sentence: impl Display) -> Self {
+        Self::new(Exit::Input, "USAGE", sentence)
+    }
+
+    /// A document that is refused: one line per fault.
+    pub(crate) fn document(errors: &transship_rules::Errors) -> Self {
+        Self {
+            exit: Exit::Input,
+            lines: errors
+                .iter()
+                .map(|error| line(error.code(), &error.to_string()))
+                .collect(),
+        }
+    }
+
+    /// Writes the lines to standard error.
+    pub(crate) fn tell(self) -> ExitCode {
+        let mut out = std::io::stderr().lock();
+        for line in &self.lines {
+            // Nobody is left to be told if this fails.
+            let _ = writeln!(out, "{line}");
+        }
+        ExitCode::from(self.exit as u8)
+    }
+
+    /// The code of the first line.
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> &str {
+        self.lines[0].split(':').next().unwrap_or_default()
+    }
+
+    /// The exit code.
+    #[cfg(test)]
+    pub(crate) const fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl<E: Coded> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::of(Exit::Failed, &error)
+    }
+}
+
+fn line(code: &str, sentence: &str) -> String {
+    format!("{code}: {}", one_line(sentence))
+}
+
+/// The error and those beneath it that say something new.
+pub(crate) fn sentence(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    one_line(&text)
+}
+
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    words
+        .into_iter()
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Link(&'static str, Option<Box<Link>>);
+
+    impl Display for Link {
+        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str(self.0)
+        }
+    }
+
+    impl StdError for Link {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.1.as_deref().map(|link| link as _)
+        }
+    }
+
+    #[test]
+    fn a_chain_becomes_one_line_that_repeats_nothing() {
+        let last = Link("it is\n\tnot there\u{1b}[31m", None);
+        let middle = Link("open /x", Some(Box::new(last)));
+        let first = Link("read: open /x", Some(Box::new(middle)));
+        assert_eq!(sentence(&first), "read: open /x: it is not there [31m");
+    }
+}

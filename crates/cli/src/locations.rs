@@ -1,0 +1,143 @@
+//! Blob locations that `copy` remembers from one run to the next, in the user's cache folder or `--data`.
+//!
+//! What must hold: a copy that moves nothing does not open the database, and no copy fails for want of this memory. The
+//! first failure is told, and nothing is asked of it after that.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+use transship_copy::BlobLocations;
+use transship_engine::Ledger as _;
+use transship_local::{Database, SqliteLedger};
+use transship_oci::{Digest, RegistryHost, Repository};
+
+use crate::failure::sentence;
+
+/// The memory of one destination registry.
+pub(crate) struct RememberedLocations {
+    /// [`None`]: the user has no cache folder.
+    data: Option<PathBuf>,
+    host: RegistryHost,
+    ledger: OnceCell<Option<SqliteLedger>>,
+    is_given_up: AtomicBool,
+}
+
+impl RememberedLocations {
+    /// What is known of the registry at `host`, in the folder `data`, by default the user's cache.
+    pub(crate) fn new(data: Option<PathBuf>, host: RegistryHost) -> Self {
+        Self {
+            data: data.or_else(|| dirs::cache_dir().map(|cache| cache.join("transship"))),
+            host,
+            ledger: OnceCell::new(),
+            is_given_up: AtomicBool::new(false),
+        }
+    }
+
+    /// The ledger, opened when it is first needed; [`None`] if it cannot be used.
+    async fn ledger(&self) -> Option<&SqliteLedger> {
+        if self.is_given_up.load(Ordering::Relaxed) {
+            return None;
+        }
+        let data = self.data.as_deref()?;
+        self.ledger.get_or_init(|| self.open(data)).await.as_ref()
+    }
+
+    async fn open(&self, data: &Path) -> Option<SqliteLedger> {
+        let data = data.to_owned();
+        match tokio::task::spawn_blocking(move || Database::open(&data)).await {
+            Ok(Ok(database)) => Some(SqliteLedger::new(database)),
+            Ok(Err(error)) => {
+                self.give_up(error.code(), &error);
+                None
+            }
+            Err(error) => {
+                self.give_up("DATA_UNAVAILABLE", &error);
+                None
+            }
+        }
+    }
+
+    fn give_up(&self, code: &str, error: &dyn std::error::Error) {
+        if !self.is_given_up.swap(true, Ordering::Relaxed) {
+            let why = sentence(error);
+            tracing::warn!("{code}: blob locations are not remembered, which costs requests and nothing else: {why}");
+        }
+    }
+}
+
+#[async_trait]
+impl BlobLocations for RememberedLocations {
+    async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>> {
+        if digests.is_empty() {
+            return HashMap::new();
+        }
+        let Some(ledger) = self.ledger().await else {
+            return HashMap::new();
+        };
+        let found = ledger.locations_find(self.host.as_str(), digests).await;
+        found
+            .inspect_err(|error| self.give_up(error.code(), error))
+            .unwrap_or_default()
+    }
+
+    async fn add(&self, digests: &[Digest], repository: &Repository) {
+        if let Some(ledger) = self.ledger().await
+            && let Err(error) = ledger.locations_add(self.host.as_str(), digests, repository).await
+        {
+            self.give_up(error.code(), &error);
+        }
+    }
+
+    async fn remove(&self, digest: &Digest, repository: &Repository) {
+        if let Some(ledger) = self.ledger().await
+            && let Err(error) = ledger.location_remove(self.host.as_str(), digest, repository).await
+        {
+            self.give_up(error.code(), &error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(data: &Path) -> RememberedLocations {
+        RememberedLocations::new(Some(data.to_owned()), "r.example".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_one_run_learned_the_next_one_knows() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("cache");
+        let (digest, repository) = (Digest::sha256(b"x"), "core/app".parse::<Repository>().unwrap());
+        memory(&data).add(std::slice::from_ref(&digest), &repository).await;
+        let again = memory(&data);
+        let digests = [digest.clone()];
+        assert_eq!(again.find(&digests).await[&digest], std::slice::from_ref(&repository));
+        again.remove(&digest, &repository).await;
+        assert!(memory(&data).find(&digests).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_opened_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("cache");
+        assert!(memory(&data).find(&[]).await.is_empty());
+        assert!(!data.exists());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_used_is_no_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let memory = memory(&file);
+        let digests = [Digest::sha256(b"x")];
+        assert!(memory.find(&digests).await.is_empty());
+        memory.add(&digests, &"a".parse().unwrap()).await;
+        assert!(memory.is_given_up.load(Ordering::Relaxed));
+    }
+}

@@ -1,0 +1,41 @@
+//! Who we are at a registry of the document: its `credentials` entry, read when the registry asks.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use transship_engine::{CredentialsOf, Secrets};
+use transship_local::{DockerConfig, login_from_secret};
+use transship_oci::RegistryHost;
+use transship_registry::{Anonymous, Credentials, Error, Login, Result};
+use transship_rules::CredentialsRef;
+
+/// The logins of a document's registries, out of `secrets` and Docker's configuration.
+pub(crate) fn logins(secrets: Arc<dyn Secrets>) -> Arc<CredentialsOf> {
+    Arc::new(move |_, registry| match &registry.credentials {
+        None => Arc::new(Anonymous),
+        Some(reference) => Arc::new(Referred {
+            reference: reference.clone(),
+            secrets: Arc::clone(&secrets),
+        }),
+    })
+}
+
+/// A login behind a reference. Read each time, so that a rotated secret counts at once.
+struct Referred {
+    reference: CredentialsRef,
+    secrets: Arc<dyn Secrets>,
+}
+
+#[async_trait]
+impl Credentials for Referred {
+    async fn login(&self, host: &RegistryHost) -> Result<Login> {
+        if self.reference == CredentialsRef::Docker {
+            let docker = DockerConfig::load().map_err(|error| Error::credentials(error.kind.to_string()))?;
+            return Credentials::login(&docker, host).await;
+        }
+        let reference = self.reference.to_string();
+        let secret = self.secrets.secret(&reference).await;
+        let secret = secret.map_err(|error| Error::credentials(error.kind.to_string()))?;
+        login_from_secret(&secret).map_err(|error| Error::credentials(format!("{reference}: {}", error.kind)))
+    }
+}

@@ -1,0 +1,140 @@
+//! The document's file, looked at while `serve` runs: a new version counts at once, a broken one changes nothing and is
+//! told once.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use transship_engine::Configuration;
+use transship_rules::{Document, Errors, Parsed};
+
+use crate::document;
+
+/// How often the file is read. Its time and length would not tell every change, and it is small.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// A document's file and what was last seen in it.
+pub(crate) struct Watch {
+    path: PathBuf,
+    seen: Seen,
+}
+
+/// What the file held when it was last looked at.
+enum Seen {
+    Text(String),
+    Nothing,
+}
+
+/// What became of the file.
+#[derive(Debug)]
+enum Change {
+    None,
+    New(Box<Parsed>),
+    Refused(Errors),
+    Unreadable(io::Error),
+}
+
+impl Watch {
+    /// Watches `path`, which held `text` when it was loaded.
+    pub(crate) const fn new(path: PathBuf, text: String) -> Self {
+        Self {
+            path,
+            seen: Seen::Text(text),
+        }
+    }
+
+    /// Looks for ever, and keeps `configuration` up to date.
+    pub(crate) async fn keep(mut self, configuration: Configuration) {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let path = self.path.clone();
+            let Ok(read) = tokio::task::spawn_blocking(move || document::read(&path)).await else {
+                continue;
+            };
+            let change = self.look(read);
+            self.apply(change, &configuration);
+        }
+    }
+
+    fn look(&mut self, read: io::Result<String>) -> Change {
+        match (read, &self.seen) {
+            (Ok(text), Seen::Text(seen)) if text == *seen => Change::None,
+            (Ok(text), _) => {
+                let parsed = Document::parse(&text);
+                self.seen = Seen::Text(text);
+                match parsed {
+                    Ok(parsed) => Change::New(Box::new(parsed)),
+                    Err(errors) => Change::Refused(errors),
+                }
+            }
+            (Err(_), Seen::Nothing) => Change::None,
+            (Err(error), Seen::Text(_)) => {
+                self.seen = Seen::Nothing;
+                Change::Unreadable(error)
+            }
+        }
+    }
+
+    fn apply(&self, change: Change, configuration: &Configuration) {
+        let path = self.path.display();
+        match change {
+            Change::None => {}
+            Change::New(parsed) => {
+                let Parsed { document, warnings } = *parsed;
+                tracing::info!(%path, rules = document.rules.len(), "a new version of the document is in force");
+                warn(&warnings);
+                configuration.replace(document);
+            }
+            Change::Refused(errors) => {
+                for error in errors.iter() {
+                    tracing::error!(code = error.code(), %path, "the new version of the document is refused, the last good one stays in force: {error}");
+                }
+            }
+            Change::Unreadable(error) => {
+                tracing::error!(code = "CONFIG_UNREADABLE", %path, "the document cannot be read, the last good version stays in force: {error}");
+            }
+        }
+    }
+}
+
+/// Tells what is unwise about a document.
+pub(crate) fn warn(warnings: &[transship_rules::Warning]) {
+    for warning in warnings {
+        tracing::warn!(field = warning.path, "{}", warning.message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "version: 1\nregistries:\n  a: { provider: generic, endpoint: \"http://127.0.0.1:1\" }\nrules: []\n";
+
+    fn look(watch: &mut Watch, read: io::Result<&str>) -> &'static str {
+        match watch.look(read.map(str::to_owned)) {
+            Change::None => "none",
+            Change::New(_) => "new",
+            Change::Refused(_) => "refused",
+            Change::Unreadable(_) => "unreadable",
+        }
+    }
+
+    #[test]
+    fn every_change_is_told_once() {
+        let mut watch = Watch::new("x".into(), GOOD.to_owned());
+        let gone = || Err(io::Error::other("gone"));
+        let other = GOOD.replace("a:", "b:");
+        for (read, told) in [
+            (Ok(GOOD), "none"),
+            (Ok(other.as_str()), "new"),
+            (Ok(other.as_str()), "none"),
+            (Ok("version: 7"), "refused"),
+            (Ok("version: 7"), "none"),
+            (gone(), "unreadable"),
+            (gone(), "none"),
+            (Ok(GOOD), "new"),
+        ] {
+            assert_eq!(look(&mut watch, read), told);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The benchmark: `cargo run --release -p transship-tests --bin bench`.
+//!
+//! Copies the images of five cases between two `docker-registry` processes on loopback, with `transship` and with every
+//! peer that is installed (skopeo, crane, regctl, oras), in rounds that take turns, and prints a table of medians and of
+//! ratios to the best peer. What one run leaves behind no other run finds: registries and memories are fresh each time.
+//!
+//! `--quick` is one round with a smaller image; `--only CASE` one row; `--rounds N` instead of 5. TMPDIR says where the
+//! registries store: a folder in memory keeps the disk out of the figures.
+
+#![expect(clippy::print_stdout, reason = "a table on standard output is what it is for")]
+
+mod cases;
+mod measure;
+mod table;
+mod tools;
+
+use anyhow::{Result, ensure};
+use cases::{Case, Measured, Stage};
+use clap::Parser;
+use tools::Tool;
+use transship_tests::DockerRegistry;
+
+/// Measures transship beside its peers.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// One round, a smaller image: does everything work?
+    #[arg(long)]
+    quick: bool,
+    /// Only this case: large, requests, distant, again, again-referrers, second-repository.
+    #[arg(long, value_parser = case_of)]
+    only: Option<Case>,
+    /// How often each client runs.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+fn case_of(word: &str) -> Result<Case, String> {
+    Case::ALL.into_iter().find(|case| case.word() == word).ok_or_else(|| {
+        let words: Vec<_> = Case::ALL.iter().map(|case| case.word()).collect();
+        format!("one of {}", words.join(", "))
+    })
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    ensure!(!DockerRegistry::skipped(), "docker-registry is not installed");
+    let runtime = tokio::runtime::Runtime::new()?;
+    let tools = tools::found();
+    for tool in &tools {
+        println!("{} {}", tool.name, tool.version());
+    }
+    let rounds = if arguments.quick { 1 } else { arguments.rounds.max(1) };
+    for case in Case::ALL
+        .into_iter()
+        .filter(|case| arguments.only.is_none_or(|only| only == *case))
+    {
+        let stage = Stage::set(case, arguments.quick, runtime.handle().clone());
+        let measured = take_turns(&stage, &tools, rounds);
+        table::print(case, arguments.quick, &tools, &measured);
+    }
+    Ok(())
+}
+
+/// The runs of each tool, in the order of `tools`: A B C, A B C, so that a slow minute of the machine is everybody's.
+fn take_turns(stage: &Stage, tools: &[Tool], rounds: usize) -> Vec<Result<Vec<Measured>>> {
+    let mut runs: Vec<Result<Vec<Measured>>> = tools.iter().map(|_| Ok(Vec::new())).collect();
+    for _ in 0..rounds {
+        for (tool, runs) in tools.iter().zip(&mut runs) {
+            // One that failed once has no figures to compare.
+            let Ok(so_far) = runs else { continue };
+            match stage.run(tool) {
+                Ok(measured) => so_far.push(measured),
+                Err(error) => *runs = Err(error),
+            }
+        }
+    }
+    runs
+}

@@ -1,0 +1,119 @@
+//! The clients that are measured: ours, and every peer that is found on this machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use transship_tests::{process, transship};
+
+/// A client that copies an image between two registries over plain HTTP.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// As its column is called.
+    pub name: &'static str,
+    program: PathBuf,
+}
+
+/// What it is told.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// `host/repository:tag`
+    pub source: String,
+    /// The same.
+    pub destination: String,
+    /// A folder of its own, which a client may remember in.
+    pub memory: PathBuf,
+    /// Referrers too, where the client knows them.
+    pub referrers: bool,
+}
+
+/// Ours first, then the peers that are installed.
+pub fn found() -> Vec<Tool> {
+    let mut tools = vec![Tool {
+        name: "transship",
+        program: transship::binary(),
+    }];
+    for name in ["skopeo", "crane", "regctl", "oras"] {
+        if let Some(program) = process::find_in_path(name).or_else(|| in_go_folder(name)) {
+            tools.push(Tool { name, program });
+        }
+    }
+    tools
+}
+
+/// Where `go install` puts programs.
+fn in_go_folder(name: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("GOBIN").map(PathBuf::from);
+    let usual = std::env::var_os("HOME").map(|home| Path::new(&home).join("go/bin"));
+    named
+        .into_iter()
+        .chain(usual)
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+impl Tool {
+    /// The command that carries the order out.
+    pub fn copy(&self, order: &Order) -> Command {
+        let Order {
+            source,
+            destination,
+            memory,
+            referrers,
+        } = order;
+        let mut command = Command::new(&self.program);
+        command
+            .env("DOCKER_CONFIG", memory)
+            .env("REGCTL_CONFIG", memory.join("regctl.json"));
+        match self.name {
+            "transship" => {
+                command
+                    .args(["copy", source, destination, "--json", "--data"])
+                    .arg(memory);
+                command.args(["--referrers", if *referrers { "include" } else { "exclude" }])
+            }
+            "skopeo" => command
+                .args(["copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"])
+                .args([format!("docker://{source}"), format!("docker://{destination}")]),
+            "crane" => command.args(["copy", "--insecure", source, destination]),
+            "regctl" => {
+                for reference in [source, destination] {
+                    let host = reference.split('/').next().unwrap_or_default();
+                    command.args(["--host", &format!("reg={host},tls=disabled")]);
+                }
+                command.args(["image", "copy"]);
+                if *referrers {
+                    command.arg("--referrers");
+                }
+                command.args([source, destination])
+            }
+            _ => {
+                command.args(["copy", "--from-plain-http", "--to-plain-http", "--no-tty"]);
+                if *referrers {
+                    command.arg("--recursive");
+                }
+                command.args([source, destination])
+            }
+        };
+        command
+    }
+
+    /// What it says of its version, in one line.
+    pub fn version(&self) -> String {
+        let word = if self.name == "transship" || self.name == "skopeo" {
+            "--version"
+        } else {
+            "version"
+        };
+        let said = Command::new(&self.program)
+            .arg(word)
+            .output()
+            .map(|output| output.stdout)
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&said);
+        let line = text
+            .lines()
+            .find(|line| line.chars().any(|letter| letter.is_ascii_digit()))
+            .unwrap_or("?");
+        line.split_whitespace().last().unwrap_or("?").to_owned()
+    }
+}

@@ -1,0 +1,207 @@
+//! Help, completions, usage errors, and the commands that only read: schema, check, explain, events, demo.
+
+use std::collections::BTreeSet;
+
+use transship_tests::{Document, transship};
+
+use crate::{assert_refused, file, push_event};
+
+/// The commands that exist so far.
+const COMMANDS: [&str; 9] = [
+    "demo",
+    "serve",
+    "copy",
+    "check",
+    "explain",
+    "executions",
+    "tasks",
+    "events",
+    "schema",
+];
+
+#[test]
+fn help_and_version_tell_of_every_command_with_an_example() {
+    let version = transship::run(&["--version"]);
+    assert_eq!(version.code, 0);
+    assert!(version.stdout.contains("transship"), "{version:?}");
+    let help = transship::run(&["--help"]);
+    assert_eq!(help.code, 0);
+    for command in COMMANDS {
+        assert!(help.stdout.contains(command), "--help is silent about {command}");
+        let help = transship::run(&[command, "--help"]);
+        assert_eq!(help.code, 0, "{help:?}");
+    }
+    for command in COMMANDS.iter().filter(|command| **command != "events") {
+        let help = transship::run(&[command, "--help"]);
+        let examples = help.stdout.matches(&format!("transship {command}")).count();
+        // One in the usage line, at least one in the examples.
+        assert!(examples >= 2, "no example in the help of {command}: {}", help.stdout);
+    }
+    let parse = transship::run(&["events", "parse", "--help"]);
+    assert!(
+        parse.stdout.matches("transship events parse").count() >= 2,
+        "{}",
+        parse.stdout
+    );
+}
+
+#[test]
+fn completions_are_printed_for_the_usual_shells() {
+    for shell in ["bash", "zsh", "fish"] {
+        let run = transship::run(&["completions", shell]);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert!(
+            run.stdout.contains("transship") && run.stdout.lines().count() > 20,
+            "{shell}: {run:?}"
+        );
+    }
+}
+
+#[test]
+fn usage_errors_exit_2() {
+    for line in [
+        &[][..],
+        &["no-such-command"],
+        &["copy", "only-one"],
+        &["copy", "a.example/b:v1", "a.example/c:v1", "--existing", "sometimes"],
+        &["copy", "127.0.0.1:1/UPPER:v1", "127.0.0.1:1/lower:v1"],
+        &["serve"],
+        &["check", "--config", "/no/such/file.yaml"],
+        &["tasks", "--data", "/no/such/folder"],
+    ] {
+        assert_refused(&transship::run(line), 2);
+    }
+}
+
+#[test]
+fn the_schema_is_a_json_schema() {
+    let run = transship::run(&["schema"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.json()["$schema"].is_string());
+    assert!(run.json()["properties"]["registries"].is_object(), "{}", run.stdout);
+}
+
+#[test]
+fn check_accepts_a_good_document_and_names_what_is_wrong_in_a_bad_one() {
+    let good = Document::between("127.0.0.1:1", "127.0.0.1:2")
+        .rule("core", "core", "copy", "")
+        .yaml();
+    let (_folder, path) = file("good.yaml", &good);
+    let run = transship::run(&["check", "--config", path.to_str().unwrap()]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let run = transship::run(&["check", "--config", path.to_str().unwrap(), "--json"]);
+    assert!(run.json().is_object(), "{run:?}");
+
+    for (wrong, right, named) in [
+        ("source:", "sauce:", "source"),
+        ("registry: b,", "registry: nowhere,", "nowhere"),
+        ("trigger: [event]", "trigger: [{ schedule: \"0 3 * * *\" }]", "trigger"),
+        ("enabled: true", "deletes: propagate", "deletes"),
+        ("enabled: true", "existing: sometimes", "existing"),
+    ] {
+        let (_folder, path) = file("bad.yaml", &good.replace(wrong, right));
+        let run = transship::run(&["check", "--config", path.to_str().unwrap()]);
+        assert_refused(&run, 2);
+        assert!(run.stderr.contains(named), "{right:?} is not named: {}", run.stderr);
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_with_its_path() {
+    for later in ["deletes: propagate", "platforms: [linux/amd64]", "bandwidth: 50MiB/s"] {
+        let text = Document::between("127.0.0.1:1", "127.0.0.1:2")
+            .rule("core", "core", "copy", later)
+            .yaml();
+        let (_folder, path) = file("later.yaml", &text);
+        let run = transship::run(&["check", "--config", path.to_str().unwrap()]);
+        assert_refused(&run, 2);
+        assert_eq!(run.error_code(), Some("NOT_YET_SUPPORTED"), "{run:?}");
+        assert!(run.stderr.contains("rules[0]"), "{run:?}");
+    }
+}
+
+#[test]
+fn events_parse_normalises_and_tells_refusals_apart() {
+    let (_folder, path) = file("push.json", &push_event("core/app", "v1", "registry.example", 1));
+    let path = path.to_str().unwrap();
+    let run = transship::run(&["events", "parse", "--provider", "distribution", path]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let events = run.json();
+    let event = &events[0];
+    let wanted = [
+        "action",
+        "registry_host",
+        "repository",
+        "tag",
+        "digest",
+        "kind",
+        "media_type",
+        "time",
+        "actor",
+        "event_id",
+    ];
+    assert_eq!(crate::keys(event), BTreeSet::from(wanted));
+    assert_eq!(
+        (event["action"].as_str(), event["tag"].as_str()),
+        (Some("push"), Some("v1"))
+    );
+    assert_eq!(event["registry_host"], "registry.example");
+
+    let signed = |header: &str| {
+        transship::run(&[
+            "events",
+            "parse",
+            "--provider",
+            "distribution",
+            "--secret",
+            "s3cret",
+            "--header",
+            header,
+            path,
+        ])
+    };
+    assert_eq!(signed("Authorization: s3cret").code, 0);
+    assert_refused(&signed("Authorization: other"), 3);
+
+    let (_folder, none) = file("none.json", "{");
+    assert_refused(
+        &transship::run(&["events", "parse", "--provider", "distribution", none.to_str().unwrap()]),
+        2,
+    );
+    let (_folder, empty) = file("empty.json", r#"{"events":[]}"#);
+    let run = transship::run(&["events", "parse", "--provider", "distribution", empty.to_str().unwrap()]);
+    assert_eq!((run.code, run.json()), (0, serde_json::json!([])));
+}
+
+#[test]
+fn explain_says_of_every_rule_whether_and_why() {
+    let document = Document::between("127.0.0.1:1", "127.0.0.1:2")
+        .rule("core", "core", "copy", "")
+        .rule("other", "other", "copy2", "")
+        .yaml();
+    let (_folder, config) = file("t.yaml", &document);
+    let event = r#"{"action":"push","registry_host":"127.0.0.1:1","repository":"core/app","tag":"v1","digest":null,
+        "kind":"image","media_type":null,"time":null,"actor":null,"event_id":null}"#;
+    let (_folder, event) = file("event.json", event);
+    let arguments = [
+        "explain",
+        "--config",
+        config.to_str().unwrap(),
+        "--event",
+        event.to_str().unwrap(),
+    ];
+    let run = transship::run(&arguments);
+    assert_eq!(run.code, 0, "{run:?}");
+    for word in ["core", "other", "copy/app"] {
+        assert!(run.stdout.contains(word), "{word}: {run:?}");
+    }
+    let run = transship::run(&[&arguments[..], &["--json"]].concat());
+    assert!(run.stdout.contains("copy/app") && !run.json().is_null(), "{run:?}");
+}
+
+#[test]
+fn the_demo_proves_a_digest() {
+    let run = transship::run(&["demo"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stdout.contains("sha256:"), "{run:?}");
+}

@@ -1,0 +1,54 @@
+//! The configuration of a scenario: source `a`, destination `b`, and the rules between them.
+
+use std::collections::BTreeMap;
+
+/// Builds the one document `serve` reads.
+#[derive(Debug, Clone, Default)]
+pub struct Document {
+    registries: BTreeMap<String, String>,
+    rules: Vec<String>,
+}
+
+impl Document {
+    /// Registry `a` at `source` (its deliveries need [`crate::HOOK_SECRET`]) and registry `b` at `destination`; no rule.
+    pub fn between(source: &str, destination: &str) -> Self {
+        Self::default()
+            .registry("a", source, "webhook: { secret: \"env:HOOK\" }")
+            .registry("b", destination, "description: the other side")
+    }
+
+    /// Adds or replaces a registry; `more` are further fields in YAML flow style.
+    #[must_use]
+    pub fn registry(mut self, name: &str, host: &str, more: &str) -> Self {
+        let fields = format!("{{ provider: distribution, endpoint: \"http://{host}\", {more} }}");
+        self.registries.insert(name.to_owned(), fields);
+        self
+    }
+
+    /// Adds a rule from namespace `from` of `a` to namespace `to` of `b`; `more` are further fields in YAML flow style,
+    /// such as `existing: overwrite`.
+    #[must_use]
+    pub fn rule(mut self, name: &str, from: &str, to: &str, more: &str) -> Self {
+        let more = if more.is_empty() { "enabled: true" } else { more };
+        self.rules.push(format!(
+            "{{ name: {name}, source: {{ registry: a, namespace: \"{from}\" }}, \
+             destination: {{ registry: b, namespace: \"{to}\" }}, trigger: [event], {more} }}"
+        ));
+        self
+    }
+
+    /// The document as YAML.
+    pub fn yaml(&self) -> String {
+        let registries: Vec<_> = self
+            .registries
+            .iter()
+            .map(|(name, fields)| format!("  {name}: {fields}\n"))
+            .collect();
+        let rules: Vec<_> = self.rules.iter().map(|rule| format!("  - {rule}\n")).collect();
+        format!(
+            "version: 1\nregistries:\n{}rules:\n{}",
+            registries.concat(),
+            rules.concat()
+        )
+    }
+}
