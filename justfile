@@ -1,0 +1,31 @@
+# The daily verbs. `just` lists them; each is one line you can type yourself.
+
+# list the verbs
+default:
+    @just --list
+
+# the main job on embedded parts
+demo:
+    cargo run --bin transship -- demo
+
+# everything a change must pass
+check:
+    cargo fmt --all --check
+    .ci/no-aws
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# all tests, or those of `-p PACKAGE`
+test *selection:
+    tests/run {{ selection }}
+
+# the table of docs/measured.md, beside the peers that are installed
+bench *arguments:
+    cargo run --release -p transship-tests --bin bench -- {{ arguments }}
+
+# accept changed snapshots after reading them
+snapshots:
+    cargo insta review
+
+# licenses, bans, sources
+deny:
+    cargo deny check bans licenses sources
