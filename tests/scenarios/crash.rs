@@ -1,14 +1,18 @@
 //! Nothing is lost when `serve` dies at any moment and the post is hostile.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use transship_embedded_registry::faults::{Action, Faults, RequestHead};
+use transship_testkit::proxy::FaultProxy;
 use transship_tests::docker_registry::Options;
 use transship_tests::random::Random;
 use transship_tests::serve::is_terminal;
 use transship_tests::{
-    DockerRegistry, Document, Image, Relay, Serve, Watch, assert_consistent, assert_equal, check, until,
+    DockerRegistry, Document, Image, Relay, Serve, Voyage, Watch, assert_consistent, assert_equal, check, until, wait,
 };
 
 const PUSHES: usize = 50;
@@ -130,4 +134,55 @@ fn ten_kills_during_fifty_pushes_delivered_three_times_out_of_order_lose_nothing
     );
     assert_eq!(after.len(), ended.len() + 1, "a redelivery made a task");
     watch.assert_nothing_was_half_there();
+}
+
+/// Holds every manifest that is put, until the test has done its worst; and tells that one is held.
+#[derive(Default)]
+struct HoldManifests {
+    holding: AtomicBool,
+}
+
+impl Faults for HoldManifests {
+    fn action(&self, request: &RequestHead<'_>) -> Option<Action> {
+        if request.method != "PUT" || !request.path.contains("/manifests/") {
+            return None;
+        }
+        self.holding.store(true, Ordering::SeqCst);
+        Some(Action::Delay { delay_ms: 600_000 })
+    }
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_commit_holds_nothing_up() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut voyage = Voyage::prepare(&Options::default());
+    let proxy = runtime
+        .block_on(FaultProxy::start(&voyage.destination.host().parse().unwrap()))
+        .unwrap();
+    let held = Arc::new(HoldManifests::default());
+    proxy.set_faults(Some(held.clone()));
+    let document = voyage
+        .document()
+        .registry("b", proxy.host().as_ref(), "description: behind a proxy");
+    voyage.serve.start(&document);
+    Image::single(SEED, &[5000]).push(&voyage.source.host(), "core/app", "v1");
+    wait::until_true(Duration::from_secs(30), "no manifest is put", || {
+        held.holding.load(Ordering::SeqCst)
+    })
+    .unwrap();
+    voyage.serve.kill();
+    proxy.set_faults(None);
+    voyage.serve.start_again();
+    // Whatever the dead process had taken for the commit must not outlive it: nobody else works on this data.
+    let arrived = until(Duration::from_secs(15), || {
+        match voyage.serve.tasks_to("copy/app:v1").as_slice() {
+            [task] if is_terminal(task) => Ok(task.clone()),
+            others => Err(format!("{others:?}")),
+        }
+    });
+    assert_eq!(arrived.unwrap()["state"], "succeeded");
+    voyage.assert_arrives("app", "v1");
 }

@@ -116,6 +116,31 @@ mod tests {
     }
 
     #[test]
+    fn every_command_has_a_help_with_an_example() {
+        fn visit(command: &mut clap::Command, path: &str) {
+            let help = command.render_long_help().to_string();
+            insta::assert_snapshot!(path, help);
+            let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+            if names.is_empty() {
+                let example = format!("  {} ", path.replace('_', " "));
+                let lines = help.lines().map(|line| format!("{line} "));
+                assert!(
+                    lines.clone().any(|line| line.starts_with(&example)),
+                    "no example: {help}"
+                );
+            }
+            for name in names.iter().filter(|name| *name != "help") {
+                if let Some(sub) = command.find_subcommand_mut(name) {
+                    visit(sub, &format!("{path}_{name}"));
+                }
+            }
+        }
+        let mut command = CommandLine::command().term_width(100);
+        command.build();
+        visit(&mut command, "transship");
+    }
+
+    #[test]
     fn help_and_version_are_no_errors() {
         let Read::Told(text) = read("transship --version").unwrap() else {
             panic!("a version is told")
@@ -136,7 +161,11 @@ mod tests {
             "transship tasks --limit x --data y",
         ] {
             let failure = read(line).unwrap_err();
-            assert_eq!((failure.code(), failure.exit() as u8), ("USAGE", 2), "{line}: {failure:?}");
+            assert_eq!(
+                (failure.code(), failure.exit() as u8),
+                ("USAGE", 2),
+                "{line}: {failure:?}"
+            );
         }
     }
 

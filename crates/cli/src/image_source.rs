@@ -98,7 +98,10 @@ mod tests {
             found("app", Some("docker.io/library/nginx:1"))
         );
         let digest = format!("sha256:{}", "0".repeat(64));
-        assert_eq!(layout(&format!("oci:app:{digest}"), &["app"]), found("app", Some(&digest)));
+        assert_eq!(
+            layout(&format!("oci:app:{digest}"), &["app"]),
+            found("app", Some(&digest))
+        );
     }
 
     #[test]

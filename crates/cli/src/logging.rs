@@ -35,7 +35,10 @@ pub(crate) fn begin_service(form: LogForm) {
     if form.is_json() {
         builder.json().flatten_event(true).with_span_list(false).init();
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
+        builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .init();
     }
 }
 

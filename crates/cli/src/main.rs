@@ -2,10 +2,10 @@
 
 mod arguments;
 mod commands;
+mod copy_report;
 mod demo;
 mod document;
 mod failure;
-mod folder_store;
 mod image_source;
 mod locations;
 mod logging;
@@ -13,6 +13,7 @@ mod logins;
 mod output;
 mod progress;
 mod registries;
+mod service;
 mod table;
 mod units;
 mod watch;
@@ -38,7 +39,13 @@ fn run() -> Result<(), Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Failed, "RUNTIME_FAILED", format!("no threads can be started: {error}")))?;
+        .map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                "RUNTIME_FAILED",
+                format!("no threads can be started: {error}"),
+            )
+        })?;
     let result = runtime.block_on(commands::run(*line));
     // A name that is still being looked up must not keep the process.
     runtime.shutdown_background();

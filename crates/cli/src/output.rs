@@ -45,8 +45,13 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 
 /// Prints `value` as JSON.
 pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::new(Exit::Failed, "OUTPUT_FAILED", format!("there is no JSON for it: {error}")))?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            "OUTPUT_FAILED",
+            format!("there is no JSON for it: {error}"),
+        )
+    })?;
     print(&text)
 }
 

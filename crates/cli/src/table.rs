@@ -1,5 +1,7 @@
 //! Rows in columns, as wide as their widest cell; the last column is not padded.
 
+use std::fmt::Write as _;
+
 /// The table, its first row in capitals. Control characters of cells are escaped: some come from other people's registries.
 pub(crate) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
     let heads = heads.map(str::to_uppercase);
@@ -17,7 +19,7 @@ pub(crate) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> S
     for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(widths) {
-            line.push_str(&format!("{cell:width$}  "));
+            let _ = write!(line, "{cell:width$}  ");
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -25,7 +27,8 @@ pub(crate) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> S
     text
 }
 
-fn shown(cell: &str) -> String {
+/// `cell` with its control characters escaped.
+pub(crate) fn shown(cell: &str) -> String {
     cell.chars()
         .flat_map(|c| {
             let escaped = c.is_control().then(|| c.escape_default());

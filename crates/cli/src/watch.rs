@@ -108,7 +108,8 @@ pub(crate) fn warn(warnings: &[transship_rules::Warning]) {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "version: 1\nregistries:\n  a: { provider: generic, endpoint: \"http://127.0.0.1:1\" }\nrules: []\n";
+    const GOOD: &str =
+        "version: 1\nregistries:\n  a: { provider: generic, endpoint: \"http://127.0.0.1:1\" }\nrules: []\n";
 
     fn look(watch: &mut Watch, read: io::Result<&str>) -> &'static str {
         match watch.look(read.map(str::to_owned)) {

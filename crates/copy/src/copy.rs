@@ -4,10 +4,13 @@
 //! the source is asked once more, and if the tag moved the copy goes round again, three times at most. So the newest
 //! image wins however events and workers overlap: whoever writes last has looked last.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::Mutex as AsyncMutex;
 use transship_oci::{Descriptor, Digest, Manifest, Target};
 
 use crate::graph::{Graph, blobs_of};
@@ -97,6 +100,10 @@ pub(crate) struct Tally {
     foreign_layers: u64,
     /// Blobs whose bytes this very copy sent: sending them again cannot help.
     sent: HashSet<Digest>,
+    /// Blobs this copy brings or brought, true once they are there: what attachments share moves once.
+    pub(crate) brought: HashMap<Digest, Arc<AsyncMutex<bool>>>,
+    /// Manifests this copy wrote.
+    put: HashSet<Digest>,
     /// Referrers the destination took without listing them, by subject.
     pub(crate) unlisted: BTreeMap<Digest, Vec<Descriptor>>,
 }
@@ -190,7 +197,12 @@ impl Work<'_> {
         }
         let is_likely = there.is_some() || options.is_repeated;
         let graph = Graph::load(request.source, root, is_likely.then_some(request.destination)).await?;
-        let members = graph.members();
+        let mut members = graph.members();
+        if options.referrers != Referrers::Exclude {
+            for index in graph.present.iter().filter(|child| child.media_type.is_index()) {
+                members.extend(self.index_members(&index.digest).await?);
+            }
+        }
         if options.referrers == Referrers::Exclude {
             self.bring_parts(&graph, is_likely).await?;
         } else {
@@ -293,7 +305,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Writes a manifest. A destination that misses a blob of it after all (a stale cache, a collected blob) gets that blob
+    /// Writes a manifest. A destination that misses a part of it after all (a stale cache, a collected blob) gets that part
     /// again, unasked, and is asked once more.
     pub(crate) async fn put(&self, target: &Target, manifest: &Manifest) -> Result<()> {
         let destination = self.request.destination;
@@ -314,6 +326,7 @@ impl Work<'_> {
         });
         let mut tally = self.tally();
         tally.manifests += 1;
+        tally.put.insert(manifest.digest().clone());
         if target.tag().is_some() {
             tally.written.push((target.clone(), manifest.digest().clone()));
         }
@@ -327,22 +340,40 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Sends the manifest's blobs that were believed to be there. False if there are none of these.
-    async fn send_again(&self, manifest: &Manifest) -> Result<bool> {
-        let mut sent_any = false;
-        for blob in blobs_of(manifest).filter(|blob| !blob.media_type.is_non_distributable()) {
-            if self.tally().sent.contains(&blob.digest) {
-                continue;
+    /// Sends the manifest's blobs and children that were believed to be there. False if there are none of these.
+    fn send_again<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<bool>> {
+        // Boxed, because a child is written as its parent is.
+        async move {
+            let mut sent_any = false;
+            for blob in blobs_of(manifest).filter(|blob| !blob.media_type.is_non_distributable()) {
+                if self.tally().sent.contains(&blob.digest) {
+                    continue;
+                }
+                self.request
+                    .locations
+                    .remove(&blob.digest, self.request.destination.repository())
+                    .await;
+                self.send(blob, None).await?;
+                self.count(blob, BlobEnd::Copied);
+                sent_any = true;
             }
-            self.request
-                .locations
-                .remove(&blob.digest, self.request.destination.repository())
-                .await;
-            self.send(blob, None).await?;
-            self.count(blob, BlobEnd::Copied);
-            sent_any = true;
+            for child in manifest
+                .children()
+                .iter()
+                .filter(|child| child.media_type.is_manifest())
+            {
+                if self.tally().put.contains(&child.digest) {
+                    continue;
+                }
+                let target = Target::Digest(child.digest.clone());
+                let child = self.request.source.manifest_get(&target).await?;
+                let graph = Graph::load(self.request.source, child, None).await?;
+                self.bring_graph(&graph, &target, true).await?;
+                sent_any = true;
+            }
+            Ok(sent_any)
         }
-        Ok(sent_any)
+        .boxed()
     }
 
     pub(crate) fn count(&self, blob: &Descriptor, how: BlobEnd) {

@@ -19,7 +19,7 @@ pub(crate) struct Graph {
     /// Children before parents; the root is last. Manifests the destination has already are not among them, nor what is below.
     pub(crate) manifests: Vec<Manifest>,
     /// Children the destination has already.
-    pub(crate) present: Vec<Digest>,
+    pub(crate) present: Vec<Descriptor>,
 }
 
 impl Graph {
@@ -59,7 +59,7 @@ impl Graph {
             for (child, manifest) in wanted.into_iter().zip(found) {
                 match manifest {
                     Some(manifest) => level.push(manifest),
-                    None => present.push(child.digest),
+                    None => present.push(child),
                 }
             }
             levels.push(level);
@@ -94,12 +94,12 @@ impl Graph {
         levels
     }
 
-    /// Every manifest's digest, those the destination has among them.
+    /// Every manifest's digest, those the destination has among them, but not what is below these.
     pub(crate) fn members(&self) -> Vec<Digest> {
         self.manifests
             .iter()
             .map(|manifest| manifest.digest().clone())
-            .chain(self.present.iter().cloned())
+            .chain(self.present.iter().map(|child| child.digest.clone()))
             .collect()
     }
 

@@ -3,7 +3,7 @@
 //! A blob is mounted from a known location before anything else, asked for where that can save a transfer, and sent else.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -81,6 +81,11 @@ impl Work<'_> {
         is_likely: bool,
         remembered: &Remembered,
     ) -> Result<()> {
+        let slot = Arc::clone(self.tally().brought.entry(blob.digest.clone()).or_default());
+        let mut is_there = slot.lock().await;
+        if *is_there {
+            return Ok(());
+        }
         let here = self.request.destination.repository();
         let known = known.get(&blob.digest).map_or(&[][..], Vec::as_slice);
         let approach = approach(blob, known, here, is_likely);
@@ -90,6 +95,8 @@ impl Work<'_> {
         });
         let how = self.bring(blob, approach).await?;
         self.count(blob, how);
+        *is_there = true;
+        drop(is_there);
         let batch = remembered.add(&blob.digest, known.first() == Some(here), blob.size);
         self.remember(batch).await;
         Ok(())

@@ -9,7 +9,7 @@ use transship_oci::{Descriptor, Repository};
 
 use crate::auth::Scope;
 use crate::exchange::Call;
-use crate::{RemoteRepository, Result};
+use crate::{ErrorKind, RemoteRepository, Result};
 
 impl RemoteRepository {
     /// True if the repository has the blob. A size that differs from the descriptor's counts as not having it.
@@ -57,7 +57,10 @@ impl RemoteRepository {
         );
         let answer = match self.registry.send(call).await {
             Ok(answer) => answer,
-            Err(error) if error.code() == "AUTH_FAILED" => return Ok(Mount::NotMounted(None)),
+            // What stumbles over mounts may still take uploads.
+            Err(error) if matches!(error.kind, ErrorKind::AuthFailed(_) | ErrorKind::Unavailable { .. }) => {
+                return Ok(Mount::NotMounted(None));
+            }
             Err(error) => return Err(error),
         };
         let mount = match answer.status() {

@@ -1,7 +1,7 @@
 //! The port through which a registry learns who we are there.
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use transship_oci::RegistryHost;
 
 use crate::Result;
@@ -20,6 +20,24 @@ pub enum Login {
     },
     /// A refresh token, exchanged at the realm (`identitytoken` in Docker's configuration).
     IdentityToken(SecretString),
+}
+
+impl Login {
+    /// True if it would be refused just as `other` was.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anonymous, Self::Anonymous) => true,
+            (
+                Self::Basic { username, password },
+                Self::Basic {
+                    username: name,
+                    password: word,
+                },
+            ) => username == name && password.expose_secret() == word.expose_secret(),
+            (Self::IdentityToken(token), Self::IdentityToken(other)) => token.expose_secret() == other.expose_secret(),
+            _ => false,
+        }
+    }
 }
 
 /// Tells who we are at a registry. Asked when a challenge arrives and again after a refusal, so that a rotated secret is

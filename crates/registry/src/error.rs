@@ -100,6 +100,9 @@ pub enum ErrorKind {
     /// `BLOB_UNKNOWN_AT_DEST`
     #[error("the destination refuses the manifest because something it names is missing: {0}")]
     BlobUnknown(String),
+    /// `BLOB_SIZE_MISMATCH`: however often it is asked for, the rest of the blob does not come.
+    #[error("the blob ends before the size its descriptor says")]
+    EndsEarly,
     /// `REGISTRY_REFUSED`: any other 4xx.
     #[error("the registry answered {status}: {message}")]
     Refused {
@@ -162,6 +165,7 @@ impl Error {
             ErrorKind::ManifestDigestMismatch(_) => "MANIFEST_DIGEST_MISMATCH",
             ErrorKind::VerifyFailed(_) => "DEST_VERIFY_FAILED",
             ErrorKind::BlobUnknown(_) => "BLOB_UNKNOWN_AT_DEST",
+            ErrorKind::EndsEarly => "BLOB_SIZE_MISMATCH",
             ErrorKind::Refused { .. } => "REGISTRY_REFUSED",
             ErrorKind::InvalidEndpoint(_) => "INVALID_ENDPOINT",
             ErrorKind::Content(error) => error.code(),
@@ -195,6 +199,7 @@ impl From<Error> for CopyError {
         let kind = match &error.kind {
             ErrorKind::BlobUnknown(_) => CopyKind::BlobUnknownAtDestination,
             ErrorKind::VerifyFailed(_) => CopyKind::DestinationVerifyFailed,
+            ErrorKind::EndsEarly => CopyKind::BlobSizeMismatch,
             kind => CopyKind::Adapter {
                 code: error.code(),
                 message: kind.to_string(),

@@ -100,7 +100,8 @@ impl Answer {
         };
         let kind = match status.as_u16() {
             404 | 400
-                if says("MANIFEST_BLOB_UNKNOWN") || says("BLOB_UNKNOWN") && operation.starts_with("manifest_put") =>
+                if says("MANIFEST_BLOB_UNKNOWN")
+                    || operation.starts_with("manifest_put") && (says("BLOB_UNKNOWN") || says("MANIFEST_UNKNOWN")) =>
             {
                 ErrorKind::BlobUnknown(message)
             }
@@ -150,7 +151,7 @@ impl Registry {
         }
     }
 
-    /// Sends `call` once: waits for its turn, authenticates, replays one 401, follows redirects of reads.
+    /// Sends `call` once: waits for its turn, authenticates, replays a 401 that asked and one that refused, follows redirects of reads.
     pub(crate) async fn send_once(
         &self,
         call: &Call<'_>,
@@ -173,27 +174,34 @@ impl Registry {
         patience: Duration,
     ) -> Result<Answer> {
         let ours = call.url.origin() == self.0.base.origin();
-        let used = if ours {
+        let mut used = if ours {
             self.authorization(&call.scope).await?
         } else {
             None
         };
-        let answer = self.transmit(call, &call.url, used.as_ref(), body(), patience).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED || !ours {
-            return Ok(answer);
+        loop {
+            let answer = self.transmit(call, &call.url, used.as_ref(), body(), patience).await?;
+            if answer.status() != StatusCode::UNAUTHORIZED || !ours {
+                return Ok(answer);
+            }
+            // A bare request is answered by a question; one with a login by a refusal, after which there is one more try.
+            let was_refused = used.is_some();
+            let headers = answer.headers().clone();
+            answer.drain().await;
+            let fresh = self
+                .challenged(&headers, &call.scope, used.as_ref(), &call.operation)
+                .await?;
+            if used.as_ref() == Some(&fresh) {
+                return Err(Error::new(
+                    ErrorKind::AuthFailed("a new token is refused as the old one was".into()),
+                    &call.operation,
+                ));
+            }
+            if was_refused {
+                return self.transmit(call, &call.url, Some(&fresh), body(), patience).await;
+            }
+            used = Some(fresh);
         }
-        let headers = answer.headers().clone();
-        answer.drain().await;
-        let fresh = self
-            .challenged(&headers, &call.scope, used.as_ref(), &call.operation)
-            .await?;
-        if used.as_ref() == Some(&fresh) {
-            return Err(Error::new(
-                ErrorKind::AuthFailed("a new token is refused as the old one was".into()),
-                &call.operation,
-            ));
-        }
-        self.transmit(call, &call.url, Some(&fresh), body(), patience).await
     }
 
     /// One HTTP request, to a URL the guard has looked at.

@@ -74,6 +74,8 @@ impl RemoteRepository {
         match answer.status() {
             StatusCode::OK => Ok((answer, offset)),
             StatusCode::PARTIAL_CONTENT if begins_at(&answer, offset) => Ok((answer, 0)),
+            // Nothing is there from here on: the blob is shorter than its descriptor says.
+            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Err(Error::new(ErrorKind::EndsEarly, answer.operation)),
             StatusCode::PARTIAL_CONTENT => Err(Error::new(
                 ErrorKind::Invalid("a range other than the one asked for".into()),
                 answer.operation,
@@ -107,9 +109,11 @@ impl Reading {
                 }
                 // A clean end before the declared size is a connection that was cut politely.
                 Ok(Ok(None)) if self.offset < self.blob.size => {
-                    Error::new(ErrorKind::Broken("it ended early".into()), answer.operation.clone())
+                    Error::new(ErrorKind::EndsEarly, answer.operation.clone())
                 }
                 Ok(Ok(None)) => return Ok(None),
+                // Everything came, and only the end of the answer broke.
+                Ok(Err(_)) | Err(_) if self.offset == self.blob.size => return Ok(None),
                 Ok(Err(error)) => transport(error, &answer.operation),
                 Err(_) => Error::new(ErrorKind::Timeout(patience), answer.operation.clone()),
             };
@@ -142,13 +146,7 @@ impl Reading {
             self.since_repair = 0;
         }
         let Some(wait) = self.waits.next(None) else {
-            // Not there in full, whatever we try: the verifier would call it a wrong size.
-            let is_short = matches!(&broken.kind, ErrorKind::Broken(why) if why == "it ended early");
-            return Err(if is_short {
-                CopyError::new(CopyKind::BlobSizeMismatch, broken.operation)
-            } else {
-                broken.into()
-            });
+            return Err(broken.into());
         };
         tracing::debug!(blob = %self.blob.digest, offset = self.offset, code = broken.code(), "reading on");
         tokio::time::sleep(wait.min(Duration::from_secs(20))).await;

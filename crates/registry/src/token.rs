@@ -15,6 +15,7 @@ use crate::auth::{Scope, basic, secret_header};
 use crate::error::shown;
 use crate::exchange::{bounded, transport};
 use crate::profile::is_listed;
+use crate::registry::host_of;
 use crate::retry::{is_temporary, retry_after};
 use crate::{Error, ErrorKind, Login, Registry, Result};
 
@@ -49,11 +50,21 @@ struct Answer {
 impl Registry {
     pub(crate) async fn fetch_token(&self, scope: &Scope, realm: &Url, service: Option<&str>) -> Result<Token> {
         let operation = format!("token {}", realm.host_str().unwrap_or_default());
-        let login = self.0.auth.login().await?;
+        let mut login = self.0.auth.login().await?;
+        let mut was_refused = false;
         self.check_realm(realm, &login, &operation)?;
         let mut waits = self.0.retries.begin();
         loop {
             let error = match self.ask_realm(scope, realm, service, &login, &operation).await {
+                Err(error) if matches!(error.kind, ErrorKind::AuthFailed(_)) && !was_refused => {
+                    was_refused = true;
+                    let asked_again = self.0.auth.login().await?;
+                    if asked_again.is_same(&login) {
+                        return Err(error);
+                    }
+                    login = asked_again;
+                    continue;
+                }
                 Err(error) if !error.persistence().is_permanent() => error,
                 done => return done,
             };
@@ -82,17 +93,17 @@ impl Registry {
         let listed = host == own
             || self.0.names.iter().any(|name| name.hostname() == host)
             || is_listed(host, self.0.profile.realms);
-        if !listed {
-            self.0
-                .guard
-                .check(realm)
-                .map_err(|denied| Error::new(ErrorKind::EgressDenied(denied.to_string()), operation))?;
+        if !matches!(login, Login::Anonymous) && !listed && !are_neighbours(host, own) {
+            return reject("it is not the registry's");
         }
-        if matches!(login, Login::Anonymous) || listed || are_neighbours(host, own) {
-            Ok(())
-        } else {
-            reject("it is not the registry's")
+        // The address of a registry is permission for that port alone; whoever writes another host down means it.
+        if self.0.names.iter().any(|name| Some(name) == host_of(realm).as_ref()) {
+            return Ok(());
         }
+        self.0
+            .guard
+            .check(realm)
+            .map_err(|denied| Error::new(ErrorKind::EgressDenied(denied.to_string()), operation))
     }
 
     async fn ask_realm(

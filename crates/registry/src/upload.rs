@@ -33,7 +33,9 @@ const REREADS: usize = 1;
 enum Broken {
     /// Reading the source failed, after what repairs a read was tried.
     Source(CopyError),
-    /// The destination, or the way to it.
+    /// No session could be opened, after what repeats a request was tried.
+    Begin(Error),
+    /// The destination, or the way to it, while the bytes were on their way.
     Destination(Error),
 }
 
@@ -65,22 +67,20 @@ impl RemoteRepository {
                 Ok(()) => return Ok(()),
                 Err(Broken::Source(error)) => {
                     let is_wrong = matches!(error.kind, CopyKind::BlobDigestMismatch | CopyKind::BlobSizeMismatch);
-                    if is_wrong && rereads < REREADS {
-                        rereads += 1;
-                    } else if error.persistence().is_permanent() {
+                    if !is_wrong || rereads >= REREADS {
                         return Err(error);
                     }
-                    let after = error.persistence().retry_after();
-                    (error, after)
+                    rereads += 1;
+                    (error, None)
                 }
+                Err(Broken::Begin(error)) => return Err(error.into()),
                 Err(Broken::Destination(error)) if !is_worth_repeating(&error) => return Err(error.into()),
                 Err(Broken::Destination(error)) => {
-                    if self.head_blob(blob).await.unwrap_or(false) {
-                        return Ok(());
-                    }
                     let after = error.persistence().retry_after();
                     if let ErrorKind::RateLimited(_) = error.kind {
                         self.registry.pause(after.unwrap_or(self.registry.0.retries.first));
+                    } else if self.head_blob(blob).await.unwrap_or(false) {
+                        return Ok(());
                     }
                     (error.into(), after)
                 }
@@ -102,8 +102,14 @@ impl RemoteRepository {
         progress: &Arc<dyn Progress>,
     ) -> std::result::Result<(), Broken> {
         let open = async { source.blob_get(blob, 0).await.map_err(Broken::Source) };
-        let begin = async { self.upload_begin(blob, session).await.map_err(Broken::Destination) };
+        let begin = async { self.upload_begin(blob, session).await.map_err(Broken::Begin) };
         let (bytes, location) = tokio::try_join!(open, begin)?;
+        let bytes = if blob.size == 0 {
+            // A body of no bytes is never asked for any, and so would pass unproven.
+            prove_empty(bytes, blob).await.map_err(Broken::Source)?
+        } else {
+            bytes
+        };
         let pulse = Arc::new(Pulse::new());
         let failed: Arc<Mutex<Option<CopyError>>> = Arc::default();
         let body = self.body(blob, bytes, &pulse, &failed, progress);
@@ -118,7 +124,10 @@ impl RemoteRepository {
             digest: &blob.digest,
             bytes: pulse.bytes(),
         });
-        self.upload_cancel(blob, location).await;
+        // Who asked us to wait is not bothered; the session expires by itself.
+        if !matches!(&result, Err(Broken::Destination(error)) if matches!(error.kind, ErrorKind::RateLimited(_))) {
+            self.upload_cancel(blob, location).await;
+        }
         result
     }
 
@@ -318,6 +327,13 @@ fn is_worth_repeating(error: &Error) -> bool {
         ErrorKind::Refused { status, .. } => is_temporary(StatusCode::from_u16(*status).unwrap_or_default()),
         _ => !error.persistence().is_permanent(),
     }
+}
+
+async fn prove_empty(bytes: ByteStream, blob: &Descriptor) -> CopyResult<ByteStream> {
+    verified(bytes, blob)
+        .try_for_each(|_| std::future::ready(Ok(())))
+        .await?;
+    Ok(futures_util::stream::empty().boxed())
 }
 
 fn spent() -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> {

@@ -62,3 +62,32 @@ fn text(records: &[ExecutionRecord]) -> String {
     ];
     table(heads, &records.iter().map(row).collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use transship_engine::{ExecutionState, Trigger};
+
+    use super::*;
+
+    #[test]
+    fn executions_are_told_in_both_forms() {
+        let record = |duration_ms, state| ExecutionRecord {
+            id: "e-1".into(),
+            rule: "core".into(),
+            trigger: Trigger::Event,
+            created: jiff::Timestamp::UNIX_EPOCH,
+            duration_ms,
+            state,
+            success_ratio: 0.5,
+            repositories: 2,
+            bytes: 2048,
+        };
+        let records = [
+            record(Some(1500), ExecutionState::Partial),
+            record(None, ExecutionState::Running),
+        ];
+        insta::assert_snapshot!(text(&records));
+        insta::assert_json_snapshot!(records[0]);
+        assert_eq!(text(&[]), "no executions yet");
+    }
+}

@@ -11,7 +11,7 @@ use crate::failure::{Exit, Failure};
 #[derive(Debug, Args)]
 pub(crate) struct Data {
     /// The data folder that `serve` works in
-    #[arg(long, value_name = "DIR", env = "TRANSSHIP_DATA")]
+    #[arg(long, value_name = "DIR", env = "TRANSSHIP_DATA", hide_env_values = true)]
     data: PathBuf,
 }
 

@@ -82,3 +82,39 @@ fn note(record: &TaskRecord) -> String {
         None => told,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use transship_engine::{Action, Bytes};
+
+    use super::*;
+
+    #[test]
+    fn tasks_are_told_in_both_forms() {
+        let record = TaskRecord {
+            id: "t-1".into(),
+            execution: "e-1".into(),
+            rule: "core".into(),
+            action: Action::Copy,
+            source: "a/core/app:v1".into(),
+            destination: "b/copy/app:v1".into(),
+            digest: None,
+            state: TaskState::Waiting,
+            code: Some("CONNECT_FAILED".into()),
+            message: Some("no connection to b.example".into()),
+            attempts: 3,
+            created: jiff::Timestamp::UNIX_EPOCH,
+            next: Some(jiff::Timestamp::UNIX_EPOCH),
+            finished: None,
+            bytes: Bytes::default(),
+        };
+        insta::assert_snapshot!(text(std::slice::from_ref(&record)));
+        insta::assert_json_snapshot!(record);
+    }
+
+    #[test]
+    fn only_states_of_the_contract_are_asked_for() {
+        assert_eq!(state("kept"), Ok(TaskState::Kept));
+        assert!(state("done").is_err());
+    }
+}

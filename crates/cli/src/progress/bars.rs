@@ -75,7 +75,8 @@ impl Bars {
             self.whole.inc(size);
         }
         state.done += 1;
-        self.whole.set_message(format!("{} of {} blobs", state.done, state.planned));
+        self.whole
+            .set_message(format!("{} of {} blobs", state.done, state.planned));
     }
 }
 

@@ -1,0 +1,254 @@
+//! `transship check`: is the document right, and do its registries and secrets answer?
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use futures_util::future::join_all;
+use serde::Serialize;
+use transship_engine::{Configuration, Secrets, Snapshot};
+use transship_local::{Environment, EnvironmentSecrets};
+use transship_registry::Retries;
+use transship_rules::{Document, Webhook};
+
+use crate::failure::{Exit, Failure};
+use crate::logins::logins;
+use crate::output::Form;
+use crate::table::table;
+use crate::{document, logging, units};
+
+/// Who waits at a terminal is told soon.
+const RETRIES: Retries = Retries {
+    times: 1,
+    max_wait: Duration::from_secs(2),
+    first: Duration::from_millis(200),
+};
+
+/// The arguments.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  transship check --config transship.yaml\n  transship check --config transship.yaml --connect\n\nExit 0: it is good. 1: a connection or secret fails. 2: the document is refused."
+)]
+pub(crate) struct Arguments {
+    /// The document, YAML or JSON
+    #[arg(long, value_name = "FILE", env = "TRANSSHIP_CONFIG", hide_env_values = true)]
+    config: PathBuf,
+    /// Connect to every registry with its credentials, and read every secret
+    #[arg(long)]
+    connect: bool,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Findings {
+    registries: usize,
+    rules: usize,
+    warnings: Vec<Warning>,
+    connections: Vec<Probe>,
+    secrets: Vec<Probe>,
+}
+
+#[derive(Debug, Serialize)]
+struct Warning {
+    path: String,
+    message: String,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Serialize)]
+struct Probe {
+    registry: String,
+    #[serde(flatten)]
+    tried: Tried,
+    ok: bool,
+    code: Option<String>,
+    message: Option<String>,
+    elapsed_ms: u64,
+}
+
+/// What was tried: the address of a registry, or where a secret of it is said to be.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Tried {
+    Endpoint(String),
+    Secret(String),
+}
+
+impl Tried {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Endpoint(text) | Self::Secret(text) => text,
+        }
+    }
+}
+
+/// Checks.
+pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
+    logging::begin_command();
+    let (_, parsed) = document::load(&arguments.config)?;
+    let warnings = parsed.warnings.into_iter().map(|warning| Warning {
+        path: warning.path,
+        message: warning.message,
+    });
+    let mut findings = Findings {
+        registries: parsed.document.registries.len(),
+        rules: parsed.document.rules.len(),
+        warnings: warnings.collect(),
+        connections: Vec::new(),
+        secrets: Vec::new(),
+    };
+    if arguments.connect {
+        let secrets: Arc<dyn Secrets> = Arc::new(EnvironmentSecrets::new(Environment::process()));
+        findings.secrets = read_secrets(&parsed.document, &secrets).await;
+        findings.connections = connect(parsed.document, secrets).await;
+    }
+    form.print(&findings, text)?;
+    verdict(&findings)
+}
+
+async fn connect(document: Document, secrets: Arc<dyn Secrets>) -> Vec<Probe> {
+    let snapshot = Configuration::new(document, logins(secrets), RETRIES).current();
+    let names = snapshot.document.registries.keys();
+    join_all(names.map(|name| probe(&snapshot, name))).await
+}
+
+async fn probe(snapshot: &Snapshot, name: &str) -> Probe {
+    let begin = Instant::now();
+    let endpoint = snapshot.document.registries.get(name).map(|entry| &entry.endpoint);
+    let failure = match snapshot.registry(name) {
+        Ok(registry) => registry
+            .ping()
+            .await
+            .err()
+            .map(|error| (error.code().to_owned(), error.kind.to_string())),
+        Err(error) => Some((error.code().to_owned(), error.kind.to_string())),
+    };
+    let endpoint = endpoint.map_or_else(String::new, |url| url.as_str().trim_end_matches('/').to_owned());
+    Probe::new(name, Tried::Endpoint(endpoint), failure, begin)
+}
+
+/// Reads every secret, also those that a registry would not ask for: one that lets anyone read asks at the first push.
+async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Probe> {
+    let logins = logins(Arc::clone(secrets));
+    let mut probes = Vec::new();
+    for (name, registry) in &document.registries {
+        if let Some(reference) = &registry.credentials {
+            let begin = Instant::now();
+            let login = logins(name, registry).login(registry.host()).await;
+            let failure = login
+                .err()
+                .map(|error| (error.code().to_owned(), error.kind.to_string()));
+            probes.push(Probe::new(name, Tried::Secret(reference.to_string()), failure, begin));
+        }
+        if let Some(Webhook::Secret { reference, .. }) = &registry.webhook {
+            let begin = Instant::now();
+            let failure = secrets.secret(reference).await.err();
+            let failure = failure.map(|error| (error.code().to_owned(), error.kind.to_string()));
+            probes.push(Probe::new(name, Tried::Secret(reference.clone()), failure, begin));
+        }
+    }
+    probes
+}
+
+impl Probe {
+    fn new(registry: &str, tried: Tried, failure: Option<(String, String)>, begin: Instant) -> Self {
+        let (code, message) = failure.unzip();
+        Self {
+            registry: registry.to_owned(),
+            tried,
+            ok: code.is_none(),
+            code,
+            message,
+            elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn verdict(findings: &Findings) -> Result<(), Failure> {
+    let probes = || findings.connections.iter().chain(&findings.secrets);
+    let failed: Vec<String> = probes()
+        .filter(|probe| !probe.ok)
+        .map(|probe| {
+            let code = probe.code.as_deref().unwrap_or_default();
+            format!("{} ({} {code})", probe.registry, probe.tried.as_str())
+        })
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let sentence = format!("{} of {} failed: {}", failed.len(), probes().count(), failed.join(", "));
+    Err(Failure::new(Exit::Failed, "CHECK_FAILED", sentence))
+}
+
+fn text(findings: &Findings) -> String {
+    let mut text = format!(
+        "the document is good: {}, {}\n",
+        match findings.registries {
+            1 => "1 registry".to_owned(),
+            many => format!("{many} registries"),
+        },
+        units::count(findings.rules as u64, "rule")
+    );
+    for warning in &findings.warnings {
+        let _ = writeln!(text, "warning: {}: {}", warning.path, warning.message);
+    }
+    let row = |probe: &Probe| {
+        [
+            probe.registry.clone(),
+            probe.tried.as_str().to_owned(),
+            if probe.ok {
+                "ok".to_owned()
+            } else {
+                probe.code.clone().unwrap_or_default()
+            },
+            units::duration(Duration::from_millis(probe.elapsed_ms)),
+            probe.message.clone().unwrap_or_default(),
+        ]
+    };
+    let rows: Vec<_> = findings.connections.iter().chain(&findings.secrets).map(row).collect();
+    if !rows.is_empty() {
+        text.push_str(&table(["registry", "what", "result", "time", "note"], &rows));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(ok: bool) -> Findings {
+        let probe = |tried: Tried, ok: bool| Probe {
+            registry: "hub".into(),
+            tried,
+            ok,
+            code: (!ok).then(|| "AUTH_FAILED".into()),
+            message: (!ok).then(|| "the registry refused our credentials".into()),
+            elapsed_ms: 12,
+        };
+        Findings {
+            registries: 1,
+            rules: 2,
+            warnings: vec![Warning {
+                path: "rules[0]".into(),
+                message: "it does nothing".into(),
+            }],
+            connections: vec![probe(Tried::Endpoint("https://r.example".into()), ok)],
+            secrets: vec![probe(Tried::Secret("env:HOOK".into()), true)],
+        }
+    }
+
+    #[test]
+    fn what_fails_decides_the_exit() {
+        assert!(verdict(&findings(true)).is_ok());
+        let failure = verdict(&findings(false)).unwrap_err();
+        assert_eq!((failure.code(), failure.exit()), ("CHECK_FAILED", Exit::Failed));
+    }
+
+    #[test]
+    fn findings_are_told_in_both_forms() {
+        insta::assert_snapshot!(text(&findings(false)));
+        insta::assert_json_snapshot!(findings(false));
+    }
+}

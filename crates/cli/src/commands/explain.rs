@@ -1,0 +1,264 @@
+//! `transship explain`: what the document makes of an event, rule by rule, and why. Nothing is connected to.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use transship_notifications::{Action, Event};
+use transship_rules::{Document, Evaluation, Pushed, Verdict};
+
+use super::events::read_input;
+use crate::document;
+use crate::failure::{Exit, Failure};
+use crate::output::Form;
+use crate::table::shown;
+
+/// The arguments.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  transship events parse --provider harbor delivery.json > event.json\n  transship explain --config transship.yaml --event event.json"
+)]
+pub(crate) struct Arguments {
+    /// The document, YAML or JSON
+    #[arg(long, value_name = "FILE", env = "TRANSSHIP_CONFIG", hide_env_values = true)]
+    config: PathBuf,
+    /// An event, or an array of them, as `events parse` prints; - is standard input
+    #[arg(long, value_name = "FILE")]
+    event: PathBuf,
+    /// The registry it comes from, by its name in the document; by default the one that is called as the event says
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+}
+
+/// One event or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    One(Box<Event>),
+    Many(Vec<Event>),
+}
+
+/// What the document makes of one event.
+#[derive(Debug, Serialize)]
+struct Explanation {
+    event: Event,
+    /// The registry's name in the document; null if none is called so.
+    source: Option<String>,
+    rules: Vec<RuleExplanation>,
+}
+
+#[derive(Debug, Serialize)]
+struct RuleExplanation {
+    rule: String,
+    /// `matches`, `follows` or `no`.
+    verdict: &'static str,
+    /// `registry/repository:tag`, with the registry's name in the document.
+    destination: Option<String>,
+    /// Why not, as a stable code.
+    code: Option<String>,
+    /// Why, as a sentence.
+    reason: Option<String>,
+}
+
+/// Explains.
+pub(crate) fn run(arguments: &Arguments, form: Form) -> Result<(), Failure> {
+    let (_, parsed) = document::load(&arguments.config)?;
+    let document = parsed.document;
+    if let Some(name) = &arguments.source
+        && !document.registries.contains_key(name)
+    {
+        let sentence = format!("the document has no registry {name:?}");
+        return Err(Failure::new(Exit::Input, "UNKNOWN_REGISTRY", sentence));
+    }
+    let explanations: Vec<_> = events(&read_input(&arguments.event)?)?
+        .into_iter()
+        .map(|event| explain(&document, event, arguments.source.as_deref()))
+        .collect();
+    form.print(&explanations, |explanations| text(explanations))
+}
+
+fn events(bytes: &[u8]) -> Result<Vec<Event>, Failure> {
+    match serde_json::from_slice(bytes) {
+        Ok(Told::One(event)) => Ok(vec![*event]),
+        Ok(Told::Many(events)) => Ok(events),
+        Err(_) => Err(Failure::new(
+            Exit::Input,
+            "EVENT_INVALID",
+            "the file holds no normalized event: make one with transship events parse",
+        )),
+    }
+}
+
+fn explain(document: &Document, event: Event, source: Option<&str>) -> Explanation {
+    let source = source.map(str::to_owned).or_else(|| source_of(document, &event));
+    let rules = match &source {
+        Some(source) => rules(document, &event, source),
+        None => Vec::new(),
+    };
+    Explanation { event, source, rules }
+}
+
+/// The registry that is called as the event says.
+fn source_of(document: &Document, event: &Event) -> Option<String> {
+    let host = event.registry_host.as_ref()?;
+    let mut registries = document.registries.iter();
+    registries
+        .find(|(_, registry)| registry.is_called(host))
+        .map(|(name, _)| name.clone())
+}
+
+fn rules(document: &Document, event: &Event, source: &str) -> Vec<RuleExplanation> {
+    let pushed = Pushed {
+        repository: &event.repository,
+        tag: event.tag.as_ref(),
+        digest: event.digest.as_ref(),
+        kind: event.kind.certain(),
+    };
+    document
+        .evaluate(source, &pushed)
+        .into_iter()
+        .map(|evaluation| of_rule(event, evaluation))
+        .collect()
+}
+
+fn of_rule(event: &Event, Evaluation { rule, verdict }: Evaluation<'_>) -> RuleExplanation {
+    let no = |code: &str, reason: String| RuleExplanation {
+        rule: rule.name.clone(),
+        verdict: "no",
+        destination: None,
+        code: Some(code.to_owned()),
+        reason: Some(reason),
+    };
+    let (verdict, destination, reason) = match verdict {
+        Verdict::No(reason) => return no(reason.code(), reason.to_string()),
+        _ if event.action == Action::Delete => {
+            return no(
+                "DELETES_IGNORED",
+                "what is deleted at the source stays at the destination".into(),
+            );
+        }
+        Verdict::Matches(destination) => ("matches", destination, None),
+        Verdict::Follows(destination) => {
+            let reason = "it belongs to another manifest, and goes where that went";
+            ("follows", destination, Some(reason.to_owned()))
+        }
+    };
+    let target = match (&destination.tag, &event.digest) {
+        (Some(tag), _) => format!(":{tag}"),
+        (None, Some(digest)) => format!("@{digest}"),
+        (None, None) => String::new(),
+    };
+    RuleExplanation {
+        rule: rule.name.clone(),
+        verdict,
+        destination: Some(format!("{}/{}{target}", destination.registry, destination.repository)),
+        code: None,
+        reason,
+    }
+}
+
+fn text(explanations: &[Explanation]) -> String {
+    if explanations.is_empty() {
+        return "no events: the delivery would be answered 200, and nothing done".to_owned();
+    }
+    let texts: Vec<String> = explanations.iter().map(Explanation::text).collect();
+    texts.join("\n")
+}
+
+impl Explanation {
+    fn text(&self) -> String {
+        let event = &self.event;
+        let action = match event.action {
+            Action::Push => "push of",
+            Action::Delete => "delete of",
+        };
+        let host = event
+            .registry_host
+            .as_ref()
+            .map_or_else(String::new, |host| format!("{host}/"));
+        let target = match (&event.tag, &event.digest) {
+            (Some(tag), _) => format!(":{tag}"),
+            (None, Some(digest)) => format!("@{digest}"),
+            (None, None) => String::new(),
+        };
+        let mut text = format!("{action} {host}{}{target}", event.repository);
+        match (&self.source, &event.registry_host) {
+            (Some(source), _) => text.extend([", source ", source, "\n"]),
+            (None, Some(_)) => {
+                text.push_str("\n  no registry of the document is called so: add the host to its hosts\n");
+            }
+            (None, None) => text.push_str("\n  the event does not say where: name the registry with --source\n"),
+        }
+        let width = self.rules.iter().map(|rule| rule.rule.len()).max().unwrap_or_default();
+        for rule in &self.rules {
+            let parts = [rule.destination.as_deref(), rule.reason.as_deref()];
+            let told: Vec<String> = parts.into_iter().flatten().map(shown).collect();
+            let _ = writeln!(text, "  {:width$}  {:7}  {}", rule.rule, rule.verdict, told.join("  "));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = r#"
+version: 1
+registries:
+  a: { provider: generic, endpoint: "http://127.0.0.1:1", webhook: none }
+  b: { provider: generic, endpoint: "http://127.0.0.1:2" }
+rules:
+  - { name: core, source: { registry: a, namespace: core, tag: { regex: "^v" } }, destination: { registry: b, namespace: copy } }
+  - { name: others, source: { registry: a, namespace: other }, destination: { registry: b } }
+  - { name: off, enabled: false, source: { registry: a, namespace: core }, destination: { registry: b, namespace: x } }
+"#;
+
+    fn explained(changes: &[(&str, serde_json::Value)]) -> Vec<Explanation> {
+        let mut event = serde_json::json!({
+            "action": "push", "registry_host": "127.0.0.1:1", "repository": "core/app", "tag": "v1", "digest": null,
+            "kind": "image", "media_type": null, "time": null, "actor": null, "event_id": null,
+        });
+        for (key, value) in changes {
+            event[*key] = value.clone();
+        }
+        let document = Document::parse(DOCUMENT).unwrap().document;
+        let found = events(event.to_string().as_bytes()).unwrap();
+        found.into_iter().map(|event| explain(&document, event, None)).collect()
+    }
+
+    #[test]
+    fn every_rule_says_whether_and_why() {
+        insta::assert_snapshot!(text(&explained(&[])));
+        insta::assert_json_snapshot!(explained(&[]));
+    }
+
+    #[test]
+    fn a_manifest_without_a_tag_follows_its_subject() {
+        let digest = transship_oci::Digest::sha256(b"x").to_string();
+        let changes = [("tag", serde_json::Value::Null), ("digest", digest.into())];
+        insta::assert_snapshot!(text(&explained(&changes)));
+    }
+
+    #[test]
+    fn a_delete_is_not_propagated() {
+        let explained = explained(&[("action", "delete".into())]);
+        assert_eq!(explained[0].rules[0].code.as_deref(), Some("DELETES_IGNORED"));
+    }
+
+    #[test]
+    fn a_host_that_is_nobodys_is_told() {
+        let explained = explained(&[("registry_host", "elsewhere.example".into())]);
+        assert!(explained[0].source.is_none() && explained[0].rules.is_empty());
+        assert!(text(&explained).contains("add the host"));
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused() {
+        for bad in ["", "{}", "[1]", r#"{"action":"pull"}"#] {
+            assert_eq!(events(bad.as_bytes()).unwrap_err().code(), "EVENT_INVALID");
+        }
+        assert!(events(b"[]").unwrap().is_empty());
+    }
+}

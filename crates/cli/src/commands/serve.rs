@@ -1,0 +1,117 @@
+//! `transship serve`: intake, queue and workers in one process, around one data folder.
+//!
+//! What must hold: nothing is received before the folder is ours and what a dead process left is visible again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use transship_copy::NoProgress;
+use transship_local::{DataLock, Database, Environment};
+use transship_rules::{Document, Webhook};
+
+use crate::document;
+use crate::failure::{Exit, Failure};
+use crate::logging::{self, LogForm};
+use crate::service::Service;
+use crate::watch::{self, Watch};
+
+/// The arguments.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  transship serve --config transship.yaml --data /var/lib/transship --listen 0.0.0.0:8080\n\nRegistries post their notifications to /hooks/NAME, where NAME is theirs in the document.\nThe document is read again when it changes. RUST_LOG decides what is logged, by default info."
+)]
+pub(crate) struct Arguments {
+    /// The document, YAML or JSON
+    #[arg(long, value_name = "FILE", env = "TRANSSHIP_CONFIG", hide_env_values = true)]
+    config: PathBuf,
+    /// The data folder: queue and ledger
+    #[arg(long, value_name = "DIR", env = "TRANSSHIP_DATA", hide_env_values = true)]
+    data: PathBuf,
+    /// Where deliveries are received
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// How the log is written
+    #[arg(long, value_enum, default_value_t = LogForm::Auto)]
+    log: LogForm,
+}
+
+/// Serves until it is told to stop.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let (text, parsed) = document::load(&arguments.config)?;
+    logging::begin_service(arguments.log);
+    watch::warn(&parsed.warnings);
+    let _lock = DataLock::acquire(&arguments.data)?;
+    let database = Database::open(&arguments.data)?;
+    let listener = listen(arguments.listen).await?;
+    tell_hooks(&parsed.document, &listener);
+    let service = Service::build(parsed.document, database, Environment::process(), Arc::new(NoProgress));
+    let released = service.queue.release_all().await?;
+    if released > 0 {
+        tracing::info!(
+            tasks = released,
+            "tasks that a former process had begun are taken up again"
+        );
+    }
+    let watched = Watch::new(arguments.config, text).keep(service.configuration.clone());
+    let watched = tokio::spawn(watched);
+    let result = service.run(listener, told_to_stop()).await;
+    watched.abort();
+    result
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let sentence = format!("{address} cannot be listened on: {error}; name another with --listen");
+        Failure::new(Exit::Failed, "LISTEN_FAILED", sentence)
+    })
+}
+
+/// One line per source: what its sender is to post to.
+fn tell_hooks(document: &Document, listener: &TcpListener) {
+    let address = listener
+        .local_addr()
+        .map_or_else(|_| String::new(), |address| address.to_string());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address,
+        rules = document.rules.len(),
+        "serving"
+    );
+    for (name, registry) in &document.registries {
+        if let Some(webhook) = &registry.webhook {
+            let proof = match webhook {
+                Webhook::Anyone => "without a secret",
+                Webhook::Secret { .. } => "with its secret as Authorization header",
+            };
+            tracing::info!("notifications of {name}: POST http://{address}/hooks/{name} {proof}");
+        }
+    }
+}
+
+/// Returns when the process is asked to end.
+async fn told_to_stop() -> Result<(), Failure> {
+    let listen = |kind| {
+        signal(kind).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                "SIGNALS_FAILED",
+                format!("signals cannot be received: {error}"),
+            )
+        })
+    };
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    // Who asks again does not want to wait; the queue keeps what is running.
+    tokio::spawn(async move {
+        interrupt.recv().await;
+        std::process::exit(Exit::Failed as i32);
+    });
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The demo: the main job, whole, on parts inside this process, told as a story and proved at the end of each step.
+//!
+//! What must hold: it succeeds only if both registries, read over HTTP by code that shares nothing with the copy, hold the
+//! same manifests, blobs and referrers under digests that their bytes have.
+
+mod counts;
+mod house;
+mod image;
+mod proof;
+mod story;
+
+use std::time::Instant;
+
+use transship_engine::TaskState;
+use transship_oci::Digest;
+
+use crate::failure::Failure;
+use crate::output::Form;
+use crate::{logging, units};
+use house::{House, SOURCE_REPOSITORY, TAG};
+use image::{Release, Stage};
+use proof::Proof;
+use story::{Step, Story};
+
+/// Tells it.
+pub(crate) async fn run(form: Form) -> Result<(), Failure> {
+    let begin = Instant::now();
+    logging::begin_command();
+    let mut story = Story::begin(form);
+    let house = House::build(form).await?;
+    story.house(&house)?;
+    let first = Release::new(1)?;
+    push(&house, &mut story, &first).await?;
+    sign(&house, &mut story, &first).await?;
+    let second = Release::new(2)?;
+    update(&house, &mut story, &second).await?;
+    repeat(&house, &mut story, &second).await?;
+    let place = (house.source_name(), house.destination_name());
+    house.close().await?;
+    story.end(&second.root, place, begin.elapsed())
+}
+
+async fn push(house: &House, story: &mut Story, release: &Release) -> Result<(), Failure> {
+    let mut step = Step::begin("push", &release.root);
+    let (platforms, size) = (Release::platforms(), units::bytes(release.size));
+    step.line(format!("{SOURCE_REPOSITORY}:{TAG} for {platforms}, {size}"));
+    house.push(release, Stage::Built).await?;
+    let task = house.task_of_tag().await?;
+    let told = house.deliveries().len();
+    step.line(format!(
+        "the registry told of it, {told} deliveries; rule {} made task {}",
+        task.rule, task.id
+    ));
+    step.line(format!("{}: {}", task.state, task.destination));
+    finish(house, story, step, &release.root).await
+}
+
+async fn sign(house: &House, story: &mut Story, release: &Release) -> Result<(), Failure> {
+    let mut step = Step::begin("sign", &release.root);
+    step.line("a signature under a cosign tag, then an SBOM that refers to the image".to_owned());
+    attach(house, release).await?;
+    step.line("they follow their image to where it went".to_owned());
+    finish(house, story, step, &release.root).await
+}
+
+async fn update(house: &House, story: &mut Story, release: &Release) -> Result<(), Failure> {
+    let mut step = Step::begin("update", &release.root);
+    step.line(format!(
+        "{TAG} names a new image on the same base, and that is signed too"
+    ));
+    house.push(release, Stage::Built).await?;
+    let task = house.task_of_tag().await?;
+    step.line(format!(
+        "{}: {}, replaced because we wrote it",
+        task.state, task.destination
+    ));
+    attach(house, release).await?;
+    finish(house, story, step, &release.root).await
+}
+
+/// Pushes what belongs to the image, one after the other, and waits for each.
+async fn attach(house: &House, release: &Release) -> Result<(), Failure> {
+    house.push(release, Stage::Signed).await?;
+    house.task_of(&format!(":{}", release.signature_tag)).await?;
+    house.push(release, Stage::Documented).await?;
+    house.task_of(&format!("@{}", release.sbom)).await?;
+    Ok(())
+}
+
+async fn repeat(house: &House, story: &mut Story, release: &Release) -> Result<(), Failure> {
+    let mut step = Step::begin("repeat", &release.root);
+    let before = house.tasks().await?.len();
+    let executions = house.deliver_again(&release.root).await?;
+    house.at_rest().await?;
+    let new_tasks = house.tasks().await?.len() - before;
+    step.line(format!(
+        "the same delivery comes again: execution {} is known, {}",
+        executions.join(", "),
+        units::count(new_tasks as u64, "new task")
+    ));
+    house.push_manifest_again(release).await?;
+    let task = house.task_of_tag().await?;
+    step.line(format!("the same image is pushed again: {}", task.state));
+    if new_tasks != 0 || task.state != TaskState::Unchanged {
+        return Err(story::failed("what was there already was worked on again"));
+    }
+    finish(house, story, step, &release.root).await
+}
+
+/// What was moved, and the proof.
+async fn finish(house: &House, story: &mut Story, mut step: Step, digest: &Digest) -> Result<(), Failure> {
+    house.at_rest().await?;
+    step.moved(house.take_counts());
+    let proof = Proof::of(house, digest).await?;
+    step.proved(&proof);
+    story.tell(step)
+}

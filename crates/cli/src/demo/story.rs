@@ -1,0 +1,169 @@
+//! How the demo is told: a few lines per step for people, one object at the end for scripts.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use transship_oci::Digest;
+
+use super::counts::Moved;
+use super::house::House;
+use super::proof::Proof;
+use crate::failure::{Exit, Failure};
+use crate::output::{self, Form};
+use crate::units;
+
+/// Where a line's text begins.
+const MARGIN: usize = 13;
+
+/// What was told so far.
+pub(super) struct Story {
+    form: Form,
+    steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Debug, Serialize)]
+pub(super) struct Step {
+    name: &'static str,
+    digest: Digest,
+    #[serde(skip)]
+    lines: Vec<String>,
+    #[serde(skip)]
+    begin: Instant,
+    moved: Moved,
+    proof: Option<Proof>,
+    elapsed_ms: u64,
+}
+
+/// The whole, for scripts.
+#[derive(Debug, Serialize)]
+struct Summary {
+    digest: Digest,
+    source: String,
+    destination: String,
+    steps: Vec<Step>,
+    elapsed_ms: u64,
+}
+
+impl Story {
+    /// Nothing told yet.
+    pub(super) const fn begin(form: Form) -> Self {
+        Self {
+            form,
+            steps: Vec::new(),
+        }
+    }
+
+    /// What is there.
+    pub(super) fn house(&self, house: &House) -> Result<(), Failure> {
+        self.print(&format!(
+            "Two registries, a webhook and a rule, all inside this process.\n\n{}{}{}{}",
+            line("source", &house.source.url()),
+            line("destination", &house.destination.url()),
+            line("webhook", &house.hook),
+            line(
+                "rule",
+                "shop: what is pushed below shop/ under a tag v… goes below replica/"
+            ),
+        ))
+    }
+
+    /// Tells a step that is over.
+    pub(super) fn tell(&mut self, step: Step) -> Result<(), Failure> {
+        let mut text = format!("\n{}", line(step.name, step.lines.first().map_or("", String::as_str)));
+        for more in step.lines.iter().skip(1) {
+            text.push_str(&line("", more));
+        }
+        self.print(&text)?;
+        self.steps.push(step);
+        Ok(())
+    }
+
+    /// The end: all digests match.
+    pub(super) fn end(
+        self,
+        digest: &Digest,
+        (source, destination): (String, String),
+        elapsed: Duration,
+    ) -> Result<(), Failure> {
+        let told = format!(
+            "\nBoth registries hold the same image, its signature and its SBOM ({}).\n{}{}{}",
+            units::duration(elapsed),
+            line("source", &source),
+            line("destination", &destination),
+            line("digest", &digest.to_string()),
+        );
+        self.print(&told)?;
+        let summary = Summary {
+            digest: digest.clone(),
+            source,
+            destination,
+            steps: self.steps,
+            elapsed_ms: milliseconds(elapsed),
+        };
+        match self.form {
+            Form::Text => Ok(()),
+            Form::Json => output::print_json(&summary),
+        }
+    }
+
+    fn print(&self, text: &str) -> Result<(), Failure> {
+        match self.form {
+            Form::Text => output::print(text),
+            Form::Json => Ok(()),
+        }
+    }
+}
+
+impl Step {
+    /// A step that is to leave the tag naming `digest`.
+    pub(super) fn begin(name: &'static str, digest: &Digest) -> Self {
+        Self {
+            name,
+            digest: digest.clone(),
+            lines: Vec::new(),
+            begin: Instant::now(),
+            moved: Moved::default(),
+            proof: None,
+            elapsed_ms: 0,
+        }
+    }
+
+    /// Something that happened.
+    pub(super) fn line(&mut self, text: String) {
+        self.lines.push(text);
+    }
+
+    /// What was moved, and how long it took from the push on.
+    pub(super) fn moved(&mut self, moved: Moved) {
+        let elapsed = self.begin.elapsed();
+        self.elapsed_ms = milliseconds(elapsed);
+        self.moved = moved;
+        self.line(format!("{} in {}", moved.told(), units::duration(elapsed)));
+    }
+
+    /// What was found equal.
+    pub(super) fn proved(&mut self, proof: &Proof) {
+        self.line(format!(
+            "proof: {} and {} read from both, {}, equal byte for byte",
+            units::count(proof.manifests as u64, "manifest"),
+            units::count(proof.blobs as u64, "blob"),
+            units::bytes(proof.bytes)
+        ));
+        self.proof = Some(proof.clone());
+    }
+}
+
+/// The demo did not do what it is to show.
+pub(super) fn failed(why: &(impl Display + ?Sized)) -> Failure {
+    Failure::new(Exit::Failed, "DEMO_FAILED", why)
+}
+
+fn line(head: &str, text: &str) -> String {
+    format!("  {head:MARGIN$}{text}\n")
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,122 @@
+//! Intake, queue, ledger and worker on one data folder: what `serve` runs, and what the demo shows.
+//!
+//! What must hold: the order to stop ends the intake, lets running tasks finish for a while, and leaves the rest to the
+//! queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use transship_copy::{Progress, SystemClock};
+use transship_engine::{Configuration, Intake, Patience, Replicator};
+use transship_local::{Database, Environment, EnvironmentSecrets, SqliteLedger, SqliteQueue, Worker};
+use transship_registry::Retries;
+use transship_rules::Document;
+
+use crate::failure::{Exit, Failure, sentence};
+use crate::logins::logins;
+
+/// Tasks at the same time; each moves several blobs side by side.
+const CONCURRENCY: usize = 4;
+/// How long a worker waits for a registry within a task; beyond it the task goes back to the queue.
+const MAX_WAIT: Duration = Duration::from_secs(20);
+/// How long deliveries that are being read may take after the order to stop.
+const INTAKE_GRACE: Duration = Duration::from_secs(5);
+
+/// The parts, ready to run.
+pub(crate) struct Service {
+    /// What deliveries are posted to.
+    pub(crate) router: Router,
+    /// The tasks.
+    pub(crate) queue: SqliteQueue,
+    /// The memory.
+    pub(crate) ledger: Arc<SqliteLedger>,
+    /// The document in force.
+    pub(crate) configuration: Configuration,
+    worker: Worker,
+}
+
+impl Service {
+    /// The service of `document` on `database`; secrets come from `environment` and from files.
+    pub(crate) fn build(
+        document: Document,
+        database: Database,
+        environment: Environment,
+        progress: Arc<dyn Progress>,
+    ) -> Self {
+        let secrets = Arc::new(EnvironmentSecrets::new(environment));
+        let retries = Retries {
+            max_wait: MAX_WAIT,
+            ..Retries::default()
+        };
+        let configuration = Configuration::new(document, logins(Arc::clone(&secrets) as _), retries);
+        let ledger = Arc::new(SqliteLedger::new(database.clone()));
+        let queue = SqliteQueue::new(database);
+        let intake = Intake {
+            configuration: configuration.clone(),
+            queue: Arc::new(queue.clone()),
+            ledger: Arc::clone(&ledger) as _,
+            secrets,
+            clock: Arc::new(SystemClock),
+        };
+        let replicator = Replicator {
+            configuration: configuration.clone(),
+            ledger: Arc::clone(&ledger) as _,
+            clock: Arc::new(SystemClock),
+            patience: Patience::default(),
+            worker: format!("process {}", std::process::id()),
+        };
+        let worker = Worker {
+            queue: queue.clone(),
+            replicator: Arc::new(replicator),
+            concurrency: CONCURRENCY,
+            progress,
+        };
+        Self {
+            router: transship_http::router(Arc::new(intake)),
+            queue,
+            ledger,
+            configuration,
+            worker,
+        }
+    }
+
+    /// Runs until `told_to_stop` returns.
+    pub(crate) async fn run(
+        self,
+        listener: TcpListener,
+        told_to_stop: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        let (stop, stopped) = watch::channel(false);
+        let intake = axum::serve(listener, self.router).with_graceful_shutdown(until(stopped.clone()));
+        let mut intake = tokio::spawn(intake.into_future());
+        let worker = self.worker;
+        let worker = tokio::spawn(async move { worker.run(stopped).await });
+        let ended = tokio::select! {
+            told = told_to_stop => told,
+            ended = &mut intake => Err(stopped_by_itself(ended.map_err(std::io::Error::other).flatten())),
+        };
+        tracing::info!("stopping: no more deliveries are taken, running tasks may finish");
+        stop.send_replace(true);
+        if !intake.is_finished() && tokio::time::timeout(INTAKE_GRACE, intake).await.is_err() {
+            tracing::warn!("deliveries that were still being read are left; their senders repeat them");
+        }
+        if let Err(error) = worker.await {
+            tracing::error!(code = "WORKER_PANIC", "the worker stopped: {error}");
+        }
+        tracing::info!("stopped");
+        ended
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that nobody can say it any more: that is the same.
+    let _ = stopped.wait_for(|stop| *stop).await.map(drop);
+}
+
+fn stopped_by_itself(result: std::io::Result<()>) -> Failure {
+    let why = result.err().map_or_else(String::new, |error| sentence(&error));
+    Failure::new(Exit::Failed, "LISTEN_FAILED", format!("the intake stopped: {why}"))
+}

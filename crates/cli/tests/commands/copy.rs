@@ -1,0 +1,187 @@
+//! `copy` between registries of this process and from layouts.
+
+use serde_json::Value;
+use transship_embedded_registry::EmbeddedRegistry;
+use transship_oci::Target;
+use transship_testkit::images;
+
+use crate::run::{Run, run};
+
+struct Two {
+    source: EmbeddedRegistry,
+    destination: EmbeddedRegistry,
+    data: tempfile::TempDir,
+}
+
+impl Two {
+    async fn start() -> Self {
+        Self {
+            source: EmbeddedRegistry::builder().start().await.unwrap(),
+            destination: EmbeddedRegistry::builder().start().await.unwrap(),
+            data: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    async fn copy(&self, from: &str, to: &str, more: &[&str]) -> Run {
+        let from = if from.starts_with("oci:") {
+            from.to_owned()
+        } else {
+            format!("{}/{from}", self.source.host())
+        };
+        let to = format!("{}/{to}", self.destination.host());
+        let data = self.data.path().join("cache").to_str().unwrap().to_owned();
+        let more: Vec<String> = more.iter().map(|&text| text.to_owned()).collect();
+        // The registries answer on this runtime, so it must not be held up.
+        tokio::task::spawn_blocking(move || {
+            let mut arguments = vec!["copy", &from, &to, "--data", &data];
+            arguments.extend(more.iter().map(String::as_str));
+            run(&arguments)
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn report(&self, from: &str, to: &str, more: &[&str]) -> Value {
+        let told = self.copy(from, to, &[&["--json"], more].concat()).await;
+        assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
+        told.json()
+    }
+
+    fn there(&self, repository: &str, tag: &str) -> Option<String> {
+        let digest = self
+            .destination
+            .digest(&repository.parse().unwrap(), &tag.parse().unwrap());
+        digest.map(|digest| digest.to_string())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_copied_then_unchanged_then_mounted() {
+    let two = Two::start().await;
+    let sample = images::multi_platform(1);
+    sample.seed_into(&two.source, &"core/app".parse().unwrap(), &"v1".parse().unwrap());
+
+    let first = two.report("core/app:v1", "a/b:v1", &[]).await;
+    let keys: Vec<_> = first.as_object().unwrap().keys().map(String::as_str).collect();
+    let wanted = [
+        "source",
+        "destination",
+        "digest",
+        "state",
+        "manifests",
+        "blobs",
+        "bytes",
+        "requests",
+        "elapsed_ms",
+    ];
+    assert_eq!(keys.len(), wanted.len());
+    assert!(wanted.iter().all(|key| keys.contains(key)), "{keys:?}");
+    assert_eq!(
+        (&first["state"], &first["digest"]),
+        (&"copied".into(), &sample.root.to_string().into())
+    );
+    assert_eq!(first["bytes"]["copied"], sample.blobs_size());
+    assert_eq!(two.there("a/b", "v1"), Some(sample.root.to_string()));
+
+    two.source.reset_requests();
+    two.destination.reset_requests();
+    let again = two.report("core/app:v1", "a/b:v1", &["--referrers", "exclude"]).await;
+    assert_eq!((&again["state"], &again["manifests"]), (&"unchanged".into(), &0.into()));
+    let requests = (two.source.requests().len(), two.destination.requests().len());
+    assert_eq!(requests, (1, 1), "nothing to do costs two requests");
+    assert_eq!(again["requests"], serde_json::json!({ "source": 1, "destination": 1 }));
+
+    let elsewhere = two.report("core/app:v1", "c/d:v1", &[]).await;
+    assert_eq!(
+        elsewhere["bytes"]["copied"], 0,
+        "what the registry has is mounted: {elsewhere}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_layout_is_a_source_under_its_own_digest() {
+    let two = Two::start().await;
+    let sample = images::with_referrer(2);
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("with:colon");
+    std::fs::create_dir(&layout).unwrap();
+    sample.write_layout(&layout, "v9").unwrap();
+    let from = format!("oci:{}:v9", layout.display());
+    let report = two.report(&from, "a/b", &[]).await;
+    assert_eq!(report["destination"], format!("{}/a/b:latest", two.destination.host()));
+    assert_eq!(two.there("a/b", "latest"), Some(sample.root.to_string()));
+    assert_eq!(
+        two.destination.manifests(&"a/b".parse().unwrap()).len(),
+        sample.manifests.len()
+    );
+    let missing = two.copy(&format!("oci:{}:v8", layout.display()), "a/b", &[]).await;
+    assert_eq!((missing.code, missing.error_code()), (1, "LAYOUT_REFERENCE_NOT_FOUND"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_there_is_kept_or_saved_as_asked() {
+    let two = Two::start().await;
+    let (old, new) = (images::image(1, &[10]), images::image(2, &[10]));
+    let name = "core/app".parse().unwrap();
+    new.seed_into(&two.source, &name, &"v1".parse().unwrap());
+    old.seed_into(&two.destination, &name, &"v1".parse().unwrap());
+    for existing in ["keep", "follow"] {
+        let kept = two
+            .report("core/app:v1", "core/app:v1", &["--existing", existing])
+            .await;
+        assert_eq!(
+            (&kept["state"], &kept["digest"]),
+            (&"kept".into(), &old.root.to_string().into())
+        );
+    }
+    let saved = two
+        .report("core/app:v1", "core/app:v1", &["--existing", "backup"])
+        .await;
+    assert_eq!(saved["state"], "copied");
+    assert_eq!(two.there("core/app", "v1"), Some(new.root.to_string()));
+    let backup = format!("v1-{}", &old.root.hex()[..12]);
+    assert_eq!(two.there("core/app", &backup), Some(old.root.to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_names_its_own_image_only() {
+    let two = Two::start().await;
+    let sample = images::image(1, &[10]);
+    sample.seed_into(&two.source, &"core/app".parse().unwrap(), &"v1".parse().unwrap());
+    let right = two
+        .report("core/app:v1", &format!("core/app@{}", sample.root), &[])
+        .await;
+    assert_eq!(right["state"], "copied");
+    let target = Target::Digest(sample.root.clone());
+    assert!(
+        two.destination
+            .manifest(&"core/app".parse().unwrap(), &target)
+            .is_some()
+    );
+    let other = transship_oci::Digest::sha256(b"other");
+    let wrong = two.copy("core/app:v1", &format!("core/app@{other}"), &[]).await;
+    assert_eq!((wrong.code, wrong.error_code()), (2, "USAGE"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_copied_is_exit_1_with_its_code() {
+    let two = Two::start().await;
+    let missing = two.copy("core/app:nope", "a/b:v1", &[]).await;
+    assert_eq!((missing.code, missing.error_code()), (1, "SOURCE_NOT_FOUND"));
+    let unsigned = images::image(1, &[10]);
+    unsigned.seed_into(&two.source, &"core/app".parse().unwrap(), &"v1".parse().unwrap());
+    let refused = two.copy("core/app:v1", "a/b:v1", &["--referrers", "require"]).await;
+    assert_eq!((refused.code, refused.error_code()), (1, "REFERRERS_MISSING"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_that_cannot_be_used_costs_one_warning_and_nothing_else() {
+    let two = Two::start().await;
+    let sample = images::image(1, &[10, 20]);
+    sample.seed_into(&two.source, &"core/app".parse().unwrap(), &"v1".parse().unwrap());
+    std::fs::write(two.data.path().join("cache"), "in the way").unwrap();
+    let told = two.copy("core/app:v1", "a/b:v1", &[]).await;
+    assert_eq!((told.code, told.err.lines().count()), (0, 1), "{told:?}");
+    assert!(told.err.contains("DATA_UNAVAILABLE"), "{told:?}");
+    assert!(told.out.starts_with("copied "), "{told:?}");
+}

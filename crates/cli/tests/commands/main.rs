@@ -1,0 +1,9 @@
+//! The built binary as a user runs it: exit codes, standard output, standard error.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests, and what they share")]
+
+mod copy;
+mod demo;
+mod input;
+mod run;
+mod serve;

@@ -1,0 +1,128 @@
+//! `serve` as a process: it starts, says where it listens, reads its document again, and stops when it is told to.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+
+use crate::run::{command, run};
+
+const DOCUMENT: &str = r#"version: 1
+registries:
+  a: { provider: distribution, endpoint: "http://127.0.0.1:1", webhook: { secret: "env:HOOK" } }
+  b: { provider: distribution, endpoint: "http://127.0.0.1:2" }
+rules:
+  - { name: core, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }
+"#;
+
+/// A process and its log, line by line.
+struct Serve {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+    folder: tempfile::TempDir,
+}
+
+impl Serve {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("t.yaml");
+        std::fs::write(&config, DOCUMENT).unwrap();
+        let mut child = command(&["serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(&config)
+            .arg("--data")
+            .arg(folder.path().join("data"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, log, folder }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("t.yaml")
+    }
+
+    /// The next line of the log of which `wanted` holds.
+    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let mut line = String::new();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended");
+            let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+
+    fn until_serving(&mut self) -> String {
+        let event = self.until(|event| event["message"] == "serving");
+        event["address"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn says(text: &str) -> impl Fn(&Value) -> bool + '_ {
+    move |event| event["message"].as_str().is_some_and(|message| message.contains(text))
+}
+
+#[test]
+fn every_source_is_told_its_address() {
+    let mut serve = Serve::start();
+    let address = serve.until_serving();
+    let hook = serve.until(says("/hooks/a"));
+    assert!(says(&format!("POST http://{address}/hooks/a"))(&hook), "{hook}");
+}
+
+#[test]
+fn the_order_to_stop_is_obeyed_with_exit_0() {
+    let mut serve = Serve::start();
+    serve.until_serving();
+    let id = serve.child.id().to_string();
+    assert!(std::process::Command::new("kill").arg(id).status().unwrap().success());
+    serve.until(says("stopped"));
+    assert_eq!(serve.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn one_process_has_a_data_folder_and_one_has_a_port() {
+    let mut serve = Serve::start();
+    let address = serve.until_serving();
+    let (config, folder) = (serve.config(), serve.folder.path().to_owned());
+    let serve_again = |data: &str, listen: &str| {
+        let data = folder.join(data);
+        let told = run(&[
+            "serve",
+            "--config",
+            config.to_str().unwrap(),
+            "--data",
+            data.to_str().unwrap(),
+            "--listen",
+            listen,
+        ]);
+        assert_eq!(told.code, 1, "{told:?}");
+        told.err.lines().last().unwrap_or_default().to_owned()
+    };
+    assert!(serve_again("data", "127.0.0.1:0").starts_with("DATA_LOCKED: "));
+    assert!(serve_again("other", &address).starts_with("LISTEN_FAILED: "));
+}
+
+#[test]
+fn a_new_document_counts_and_a_broken_one_is_refused_loudly() {
+    let mut serve = Serve::start();
+    serve.until_serving();
+    std::fs::write(serve.config(), DOCUMENT.replace("source:", "sauce:")).unwrap();
+    let refused = serve.until(says("last good one stays"));
+    assert_eq!(
+        (&refused["level"], &refused["code"]),
+        (&"ERROR".into(), &"CONFIG_INVALID".into())
+    );
+    std::fs::write(serve.config(), DOCUMENT.replace("name: core", "name: renamed")).unwrap();
+    serve.until(says("a new version of the document is in force"));
+}

@@ -1,0 +1,210 @@
+//! Deliveries in, tasks in the queue: authentic, matched, durable, and the same however often they come.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+use transship_engine::{Accepted, Refusal, Task, TaskState};
+use transship_oci::Digest;
+use transship_testkit::images;
+
+use crate::house::{House, RULE, SECRET, document};
+
+fn digest(text: &str) -> Digest {
+    Digest::sha256(text.as_bytes())
+}
+
+async fn ids(house: &House) -> Vec<String> {
+    house.queued().await.into_iter().map(|task: Task| task.id).collect()
+}
+
+#[tokio::test]
+async fn a_delivery_that_comes_three_times_makes_one_task() {
+    let house = House::new().await;
+    let event = house.event("v1", &digest("x"));
+    let mut executions = HashSet::new();
+    for _ in 0..3 {
+        let Accepted::Tasks { events, executions: ids } = house.deliver(std::slice::from_ref(&event)).await.unwrap()
+        else {
+            panic!("nothing was accepted")
+        };
+        assert_eq!(events, 1);
+        executions.extend(ids);
+    }
+    assert_eq!(executions.len(), 1);
+    let ids = ids(&house).await;
+    assert_eq!((ids.len(), ids.iter().collect::<HashSet<_>>().len()), (3, 1));
+    let task = house.task().await;
+    assert_eq!((task.state, task.attempts), (TaskState::Queued, 0));
+    assert_eq!((task.source.as_str(), task.destination.as_str()), ("a/core/app:v1", "b/copy/app:v1"));
+    assert_eq!(house.replicator.ledger.executions(0).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn ids_are_the_same_on_every_machine_and_at_every_time() {
+    let mut seen = HashSet::new();
+    for day in 0..2 {
+        let house = House::new().await;
+        house.clock.advance(std::time::Duration::from_hours(24 * day));
+        let mut event = house.event("v1", &digest("x"));
+        event["target"]["url"] = Value::Null;
+        event["request"]["host"] = "images.example.com".into();
+        house.tell(&event).await;
+        seen.extend(ids(&house).await);
+    }
+    assert_eq!(seen.len(), 1);
+}
+
+#[tokio::test]
+async fn a_tag_that_goes_there_and_back_makes_three_tasks() {
+    let house = House::new().await;
+    let events: Vec<Value> = ["one", "two", "one"].map(|text| house.event("v1", &digest(text))).into();
+    for event in &events {
+        house.tell(event).await;
+    }
+    assert_eq!(house.tasks().await.len(), 3);
+
+    // A sender without ids: its times tell the events apart.
+    let house = House::new().await;
+    for (minute, text) in ["one", "two", "one"].into_iter().enumerate() {
+        let mut event = house.event("v1", &digest(text));
+        event["id"] = Value::Null;
+        event["timestamp"] = format!("2026-01-01T00:0{minute}:00Z").into();
+        house.tell(&event).await;
+        house.tell(&event).await;
+    }
+    assert_eq!(house.tasks().await.len(), 3);
+}
+
+#[tokio::test]
+async fn the_message_alone_is_enough_for_a_worker() {
+    let house = House::new().await;
+    let sample = images::image(1, &[100]);
+    house.ledger.fail(|call, _| call == "record");
+    house.push_and_tell(&sample).await;
+    assert_eq!(house.tasks().await, [], "the ledger did not take it");
+    house.drain().await;
+    house.assert_equal(&sample);
+    assert_eq!(house.task().await.state, TaskState::Succeeded);
+    assert_eq!(house.replicator.ledger.executions(0).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_could_not_be_queued_is_refused_and_recorded_nowhere() {
+    let house = House::new().await;
+    house.queue.is_down.store(true, Ordering::Relaxed);
+    let event = house.event("v1", &digest("x"));
+    let refusal = house.deliver(std::slice::from_ref(&event)).await.unwrap_err();
+    assert!(matches!(refusal, Refusal::Unavailable(_)), "{refusal}");
+    assert_eq!(house.tasks().await, []);
+    house.queue.is_down.store(false, Ordering::Relaxed);
+    house.tell(&event).await;
+    assert_eq!(house.tasks().await.len(), 1);
+}
+
+#[tokio::test]
+async fn only_who_knows_the_secret_is_heard() {
+    let house = House::new().await;
+    let body = json!({ "events": [house.event("v1", &digest("x"))] }).to_string();
+    for secret in [None, Some(""), Some("Bearer other"), Some("hook-secret"), Some("Bearer hook-secret ")] {
+        let refusal = house.hook("a", secret, &body).await.unwrap_err();
+        assert_eq!(refusal.code(), "NOT_AUTHENTIC", "{secret:?}");
+        assert!(!refusal.to_string().contains("hook-secret"));
+    }
+    assert_eq!(house.hook("b", Some(SECRET), &body).await.unwrap_err().code(), "NOT_AUTHENTIC", "it has no secret");
+    assert_eq!(house.hook("lost", Some(SECRET), &body).await.unwrap_err().code(), "UNAVAILABLE", "it cannot be read");
+    assert_eq!(house.hook("c", Some(SECRET), &body).await.unwrap_err(), Refusal::UnknownSource);
+    assert!(house.hook("open", None, &body).await.is_ok(), "the document says that anyone may post");
+    assert_eq!(ids(&house).await, Vec::<String>::new());
+    assert!(house.hook("a", Some(SECRET), &body).await.is_ok());
+}
+
+#[tokio::test]
+async fn authenticity_comes_before_the_body_is_looked_at() {
+    let house = House::new().await;
+    for body in ["", "{", "[]", "\u{0}", "{\"events\": 7}"] {
+        assert_eq!(house.hook("a", None, body).await.unwrap_err().code(), "NOT_AUTHENTIC", "{body}");
+        assert_eq!(house.hook("a", Some(SECRET), body).await.unwrap_err().code(), "DELIVERY_INVALID", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_another_host_makes_no_task_and_holds_up_nobody() {
+    let house = House::new().await;
+    let mut foreign = house.event("v1", &digest("x"));
+    foreign["target"]["url"] = "https://evil.example/v2/core/app/manifests/x".into();
+    foreign["request"]["host"] = "evil.example".into();
+    let accepted = house.deliver(std::slice::from_ref(&foreign)).await.unwrap();
+    assert_eq!(
+        accepted,
+        Accepted::Nothing {
+            code: Some("HOST_MISMATCH")
+        }
+    );
+    let own = house.event("v1", &digest("x"));
+    assert!(matches!(house.deliver(&[foreign, own]).await.unwrap(), Accepted::Tasks { events: 1, .. }));
+    assert_eq!(ids(&house).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_registry_is_known_by_all_its_names() {
+    let house = House::new().await;
+    let mut event = house.event("v1", &digest("x"));
+    event["target"]["url"] = "https://images.example.com/v2/core/app/manifests/x".into();
+    event["request"]["host"] = "images.example.com".into();
+    house.tell(&event).await;
+}
+
+#[tokio::test]
+async fn what_no_rule_asks_for_makes_no_task() {
+    let house = House::new().await;
+    let with = |key: &str, value: &str| {
+        let mut event = house.event("v1", &digest("x"));
+        event[key] = value.into();
+        event
+    };
+    let mut elsewhere = house.event("v1", &digest("x"));
+    elsewhere["target"]["repository"] = "corex/app".into();
+    let mut blob = house.event("v1", &digest("x"));
+    blob["target"]["mediaType"] = "application/octet-stream".into();
+    for event in [with("action", "pull"), with("action", "delete"), with("action", "mount"), elsewhere, blob] {
+        let accepted = house.deliver(std::slice::from_ref(&event)).await.unwrap();
+        assert_eq!(accepted, Accepted::Nothing { code: None }, "{event}");
+    }
+    assert_eq!(house.deliver(&[]).await.unwrap(), Accepted::Nothing { code: None });
+    assert_eq!(ids(&house).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn each_rule_that_matches_makes_an_execution_and_each_is_told_once() {
+    let rules = format!(
+        "{RULE}  - {{ name: second, source: {{ registry: a, namespace: core }}, destination: {{ registry: b, namespace: other }} }}\n"
+    );
+    let house = House::of(
+        transship_embedded_registry::EmbeddedRegistry::builder(),
+        transship_embedded_registry::EmbeddedRegistry::builder(),
+        &rules,
+    )
+    .await;
+    let (event, other) = (house.event("v1", &digest("x")), house.event("v2", &digest("x")));
+    let Accepted::Tasks { executions, .. } = house.deliver(&[event.clone(), other, event]).await.unwrap() else {
+        panic!("nothing was accepted")
+    };
+    assert_eq!(executions.len(), 4, "two rules, two events");
+    assert_eq!(executions.iter().collect::<HashSet<_>>().len(), 4);
+    assert_eq!(house.tasks().await.len(), 4);
+}
+
+#[tokio::test]
+async fn the_document_in_force_when_an_event_comes_decides() {
+    let house = House::new().await;
+    let event = house.event("v1", &digest("x"));
+    house.configuration.replace(document(&house.a, &house.b, "  []\n"));
+    let accepted = house.deliver(std::slice::from_ref(&event)).await.unwrap();
+    assert_eq!(accepted, Accepted::Nothing { code: None });
+    let keep = RULE.replace("} }\n", "}, existing: keep }\n");
+    house.configuration.replace(document(&house.a, &house.b, &keep));
+    house.tell(&event).await;
+    house.configuration.replace(document(&house.a, &house.b, RULE));
+    assert_eq!(house.queued().await[0].existing, transship_rules::Existing::Keep);
+}

@@ -1,0 +1,350 @@
+//! Two registries, the document between them, and the house that replicates from one to the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use transship_copy::NoProgress;
+use transship_embedded_registry::{Builder, EmbeddedRegistry};
+use transship_engine::{
+    Accepted, Configuration, Disposition, Error, ErrorKind, Hook, Intake, Ledger, Outgoing, Patience, Refusal,
+    Replicator, Result, Secrets, Task, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
+};
+use transship_oci::{Digest, Manifest, Repository, Tag, Target};
+use transship_registry::{Anonymous, Retries};
+use transship_rules::Document;
+use transship_testkit::clock::ManualClock;
+use transship_testkit::images::Sample;
+use transship_testkit::memory::MemoryQueue;
+
+use crate::ledger::WatchedLedger;
+
+/// What the sender of deliveries must know.
+pub const SECRET: &str = "Bearer hook-secret";
+
+/// The rule of most tests.
+pub const RULE: &str =
+    "  - { name: core-images, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }\n";
+
+pub fn name(text: &str) -> Repository {
+    text.parse().unwrap()
+}
+
+pub fn tag(text: &str) -> Tag {
+    text.parse().unwrap()
+}
+
+/// The secrets of the document: `env:HOOK` and nothing else.
+pub struct Keys;
+
+#[async_trait]
+impl Secrets for Keys {
+    async fn secret(&self, reference: &str) -> Result<SecretString> {
+        if reference == "env:HOOK" {
+            return Ok(SECRET.to_owned().into());
+        }
+        Err(Error::new(
+            ErrorKind::SecretUnavailable(reference.to_owned()),
+            "secret",
+        ))
+    }
+}
+
+/// A queue that can be down.
+pub struct Queue {
+    pub inner: MemoryQueue,
+    pub is_down: AtomicBool,
+}
+
+#[async_trait]
+impl TaskQueue for Queue {
+    async fn send(&self, messages: &[Outgoing]) -> Result<()> {
+        if self.is_down.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::QueueUnavailable("it is down".into()), "queue send"));
+        }
+        self.inner.send(messages).await
+    }
+}
+
+pub struct House {
+    pub a: Arc<EmbeddedRegistry>,
+    pub b: Arc<EmbeddedRegistry>,
+    pub configuration: Configuration,
+    pub ledger: Arc<WatchedLedger>,
+    pub queue: Arc<Queue>,
+    pub clock: ManualClock,
+    pub intake: Intake,
+    pub replicator: Arc<Replicator>,
+    events: AtomicU64,
+}
+
+impl House {
+    pub async fn new() -> Self {
+        Self::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), RULE).await
+    }
+
+    pub async fn of(a: Builder, b: Builder, rules: &str) -> Self {
+        let clock = ManualClock::default();
+        let queue = MemoryQueue::calm(Arc::new(clock.clone()));
+        Self::with_queue(a, b, rules, clock, queue).await
+    }
+
+    pub async fn with_queue(a: Builder, b: Builder, rules: &str, clock: ManualClock, queue: MemoryQueue) -> Self {
+        let (a, b) = (a.start().await.unwrap(), b.start().await.unwrap());
+        let configuration = Configuration::new(
+            document(&a, &b, rules),
+            Arc::new(|_, _| Arc::new(Anonymous)),
+            Retries {
+                times: 3,
+                max_wait: Duration::from_secs(2),
+                first: Duration::from_millis(1),
+            },
+        );
+        let ledger = Arc::new(WatchedLedger::default());
+        let queue = Arc::new(Queue {
+            inner: queue,
+            is_down: AtomicBool::new(false),
+        });
+        let intake = Intake {
+            configuration: configuration.clone(),
+            queue: Arc::clone(&queue) as _,
+            ledger: Arc::clone(&ledger) as _,
+            secrets: Arc::new(Keys),
+            clock: Arc::new(clock.clone()),
+        };
+        let mut house = Self {
+            replicator: Arc::new(replicator(&configuration, &ledger, &clock, "worker-1", Patience::default())),
+            a: Arc::new(a),
+            b: Arc::new(b),
+            configuration,
+            ledger,
+            queue,
+            clock,
+            intake,
+            events: AtomicU64::new(0),
+        };
+        house.be_patient(Patience {
+            max_delay: Duration::from_mins(5),
+            ..Patience::default()
+        });
+        house
+    }
+
+    pub fn be_patient(&mut self, patience: Patience) {
+        self.replicator = Arc::new(replicator(&self.configuration, &self.ledger, &self.clock, "worker-1", patience));
+    }
+
+    /// Another worker of the fleet, with clients of its own.
+    pub fn other_worker(&self) -> Replicator {
+        let configuration = Configuration::new(
+            self.configuration.current().document.clone(),
+            Arc::new(|_, _| Arc::new(Anonymous)),
+            Retries {
+                times: 1,
+                max_wait: Duration::from_secs(2),
+                first: Duration::from_millis(1),
+            },
+        );
+        replicator(&configuration, &self.ledger, &self.clock, "worker-2", Patience::default())
+    }
+
+    /// Puts `sample` to the source as `core/app:v1`.
+    pub fn push(&self, sample: &Sample) {
+        sample.seed_into(&self.a, &name("core/app"), &tag("v1"));
+    }
+
+    /// Puts it there and says so.
+    pub async fn push_and_tell(&self, sample: &Sample) {
+        self.push(sample);
+        self.tell(&self.event("v1", &sample.root)).await;
+    }
+
+    /// An event of its own about `core/app`. `reference`: a tag, or the digest of an untagged manifest.
+    pub fn event(&self, reference: &str, digest: &Digest) -> Value {
+        let id = format!("event-{}", self.events.fetch_add(1, Ordering::Relaxed));
+        let mut target = json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": digest,
+            "repository": "core/app",
+            "url": format!("{}/v2/core/app/manifests/{digest}", self.a.url()),
+        });
+        if !reference.contains(':') {
+            target["tag"] = reference.into();
+        }
+        json!({ "id": id, "timestamp": "2026-01-01T00:00:00Z", "action": "push", "target": target, "request": { "host": self.a.host().as_str() } })
+    }
+
+    /// Delivers events as the source's sender.
+    pub async fn deliver(&self, events: &[Value]) -> std::result::Result<Accepted, Refusal> {
+        self.hook("a", Some(SECRET), &json!({ "events": events }).to_string()).await
+    }
+
+    pub async fn hook(
+        &self,
+        source: &str,
+        secret: Option<&str>,
+        body: &str,
+    ) -> std::result::Result<Accepted, Refusal> {
+        let mut headers = HeaderMap::new();
+        if let Some(secret) = secret {
+            headers.insert("authorization", HeaderValue::from_str(secret).unwrap());
+        }
+        self.intake
+            .accept(Hook {
+                source,
+                token: None,
+                headers: &headers,
+                body: body.as_bytes(),
+            })
+            .await
+    }
+
+    /// Delivers one event, which must make tasks.
+    pub async fn tell(&self, event: &Value) {
+        let accepted = self.deliver(std::slice::from_ref(event)).await.unwrap();
+        assert!(matches!(accepted, Accepted::Tasks { .. }), "{event}");
+    }
+
+    /// The tasks in the queue now, each given back.
+    pub async fn queued(&self) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for delivery in self.queue.inner.receive(1000, Duration::from_mins(1)).await.unwrap() {
+            tasks.push(serde_json::from_str(&delivery.body).unwrap());
+            self.queue.inner.retry(&delivery.receipt, Duration::ZERO).await.unwrap();
+        }
+        tasks
+    }
+
+    /// One attempt at the one message that is due.
+    pub async fn attempt(&self) -> Disposition {
+        self.attempt_by(&self.replicator).await
+    }
+
+    pub async fn attempt_by(&self, worker: &Replicator) -> Disposition {
+        let delivery = self.queue.inner.receive(1, Duration::from_mins(1)).await.unwrap().remove(0);
+        let disposition = worker.message(&delivery.body, Arc::new(NoProgress)).await.unwrap();
+        self.settle(&delivery.receipt, disposition).await;
+        disposition
+    }
+
+    async fn settle(&self, receipt: &str, disposition: Disposition) {
+        match disposition {
+            Disposition::Done => self.queue.inner.complete(receipt).await.unwrap(),
+            Disposition::Again(delay) => self.queue.inner.retry(receipt, delay).await.unwrap(),
+        }
+    }
+
+    /// Works until the queue is empty, four messages side by side; time passes whenever nothing is due. How often a
+    /// message was worked on.
+    pub async fn drain(&self) -> usize {
+        let mut worked = 0;
+        while self.queue.inner.depth().await.unwrap() > 0 {
+            assert!(worked < 5000, "the queue does not become empty: {:?}", self.tasks().await);
+            let deliveries = self.queue.inner.receive(4, Duration::from_mins(10)).await.unwrap();
+            if deliveries.is_empty() {
+                self.clock.advance(Duration::from_mins(1));
+                worked += 1;
+            }
+            let mut running = tokio::task::JoinSet::new();
+            for delivery in deliveries {
+                worked += 1;
+                let (worker, queue) = (Arc::clone(&self.replicator), Arc::clone(&self.queue));
+                running.spawn(async move {
+                    match worker.message(&delivery.body, Arc::new(NoProgress)).await.unwrap() {
+                        Disposition::Done => queue.inner.complete(&delivery.receipt).await.unwrap(),
+                        Disposition::Again(delay) => queue.inner.retry(&delivery.receipt, delay).await.unwrap(),
+                    }
+                });
+            }
+            while let Some(ended) = running.join_next().await {
+                ended.unwrap();
+            }
+        }
+        worked
+    }
+
+    /// All tasks, the oldest first.
+    pub async fn tasks(&self) -> Vec<TaskRecord> {
+        let mut tasks = self.ledger.tasks(&TaskFilter::default()).await.unwrap();
+        tasks.reverse();
+        tasks
+    }
+
+    /// The one task there is.
+    pub async fn task(&self) -> TaskRecord {
+        let [task] = self.tasks().await.try_into().unwrap();
+        task
+    }
+
+    /// The words of all tasks' states, the oldest first.
+    pub async fn states(&self) -> Vec<String> {
+        self.tasks().await.iter().map(|task| task.state.to_string()).collect()
+    }
+
+    /// What `copy/app:v1` names.
+    pub fn arrived(&self) -> Option<Digest> {
+        self.b.digest(&name("copy/app"), &tag("v1"))
+    }
+
+    /// Every part of `sample` is in `copy/app`, and what refers to something is listed.
+    pub fn assert_equal(&self, sample: &Sample) {
+        assert_eq!(self.arrived().as_ref(), Some(&sample.root));
+        assert_parts(&self.b, &name("copy/app"), sample);
+    }
+}
+
+/// Every part of `sample` is in `repository`, byte for byte, and what refers to something is listed.
+pub fn assert_parts(registry: &EmbeddedRegistry, repository: &Repository, sample: &Sample) {
+    for (digest, bytes) in &sample.blobs {
+        assert_eq!(registry.blob(repository, digest).as_ref(), Some(bytes), "{digest}");
+    }
+    for manifest in &sample.manifests {
+        let held = registry.manifest(repository, &Target::Digest(manifest.digest.clone()));
+        assert_eq!(held.map(|(_, bytes)| bytes).as_ref(), Some(&manifest.bytes), "{}", manifest.digest);
+        if let Some(own) = &manifest.tag {
+            assert_eq!(registry.digest(repository, own).as_ref(), Some(&manifest.digest), "{own}");
+        }
+    }
+    for fallback in sample.fallbacks().into_iter().filter(|_| !registry.lists_referrers()) {
+        let (_, held) = registry.manifest(repository, &Target::Tag(fallback.tag.unwrap())).unwrap();
+        let (held, wanted) = (children(held), children(fallback.bytes));
+        assert!(wanted.iter().all(|digest| held.contains(digest)), "{held:?} lacks one of {wanted:?}");
+    }
+}
+
+/// The digests an index lists.
+pub fn children(index: Bytes) -> Vec<Digest> {
+    let index = Manifest::parse(index, None).unwrap();
+    index.children().iter().map(|child| child.digest.clone()).collect()
+}
+
+/// Two registries and `rules`.
+pub fn document(a: &EmbeddedRegistry, b: &EmbeddedRegistry, rules: &str) -> Document {
+    let text = format!(
+        "version: 1\nregistries:\n  a: {{ provider: distribution, endpoint: \"{}\", hosts: [images.example.com], webhook: {{ secret: \"env:HOOK\" }} }}\n  b: {{ provider: distribution, endpoint: \"{}\" }}\n  open: {{ provider: distribution, endpoint: \"http://127.0.0.1:1\", webhook: none }}\n  lost: {{ provider: distribution, endpoint: \"http://127.0.0.1:2\", webhook: {{ secret: \"env:NOWHERE\" }} }}\nrules:\n{rules}",
+        a.url(),
+        b.url()
+    );
+    Document::parse(&text).unwrap_or_else(|errors| panic!("{errors}")).document
+}
+
+fn replicator(
+    configuration: &Configuration,
+    ledger: &Arc<WatchedLedger>,
+    clock: &ManualClock,
+    worker: &str,
+    patience: Patience,
+) -> Replicator {
+    Replicator {
+        configuration: configuration.clone(),
+        ledger: Arc::clone(ledger) as _,
+        clock: Arc::new(clock.clone()),
+        patience,
+        worker: worker.to_owned(),
+    }
+}

@@ -1,0 +1,16 @@
+//! The use cases over registries inside this process, and a queue and a ledger in memory: from a delivery to an equal image.
+//!
+//! Time is turned by hand; what must be tried again is driven at once. Faults are scripted or seeded; a seed that fails
+//! says how to replay it.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, in its helpers too"
+)]
+
+mod accept;
+mod house;
+mod ledger;
+mod referrers;
+mod replicate;
+mod seeded;

@@ -1,0 +1,24 @@
+//! Copies between registries inside this process: the client and the copy together, under every fault they promise to bear.
+//!
+//! The registry at either end keeps to the specification and can be looked into, so that what arrived is proven by its
+//! bytes, and what it cost by the requests that were made. Faults are scripted; nothing is slept for.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, in its helpers too"
+)]
+
+mod auth;
+mod economy;
+mod existing;
+mod graphs;
+mod hosts;
+mod limits;
+mod moving;
+mod order;
+mod reads;
+mod samples;
+mod secrets;
+mod stage;
+mod world;
+mod writes;
