@@ -31,8 +31,9 @@ fn assert_well_recorded(task: &Value) {
     for key in ["id", "execution", "source", "destination", "created", "finished"] {
         assert!(!text(key).is_empty(), "{key} of {task}");
     }
-    // RFC 3339 in one zone sorts as text.
-    assert!(text("created") <= text("finished"), "{task}");
+    // RFC 3339 in one zone sorts as text, once the Z is gone that would stand where another has more digits.
+    let time = |key: &str| text(key).trim_end_matches('Z').to_owned();
+    assert!(time("created") <= time("finished"), "{task}");
     let untagged = text("source").contains("@sha256:");
     match text("state") {
         "succeeded" | "unchanged" => assert!(text("digest").starts_with("sha256:"), "{task}"),

@@ -15,6 +15,7 @@
 )]
 
 pub mod check;
+pub mod delivery;
 pub mod docker_registry;
 pub mod document;
 pub mod http;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How much of a log a failing test shows.
 const LOG_TAIL_BYTES: usize = 6000;
@@ -79,10 +80,22 @@ pub fn peak_resident_bytes(id: u32) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// A port nobody listens on now.
+/// Below where the system takes the ports of outgoing connections from, which may come between finding and binding.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u32 = 12_000;
+
+/// A port nobody listens on now, and that this process gives out once.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port can be bound");
-    listener.local_addr().expect("a bound listener has an address").port()
+    static GIVEN_OUT: AtomicU32 = AtomicU32::new(0);
+    // Test programs that run at once begin at places of their own.
+    let begin = std::process::id().wrapping_mul(97);
+    (0..PORTS)
+        .map(|_| {
+            let number = begin.wrapping_add(GIVEN_OUT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+            FIRST_PORT + u16::try_from(number).unwrap_or_default()
+        })
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("one of thousands of ports is free")
 }
 
 /// True if a scenario is to be left out because `tool` is missing and `TRANSSHIP_TESTS_SKIP_REAL=1` allows that.

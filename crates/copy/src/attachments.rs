@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use transship_oci::referrers::cosign_tags;
 use transship_oci::{Digest, Tag, Target};
 
-use crate::copy::Work;
+use crate::copy::{ROUNDS, Work};
 use crate::graph::Graph;
 use crate::parallel::side_by_side;
 use crate::{Error, ErrorKind, Existing, Result};
@@ -142,12 +142,21 @@ impl Work<'_> {
                 return Ok(());
             }
         }
-        let manifest = match self.request.source.manifest_get(&target).await {
-            Ok(manifest) => manifest,
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let graph = Graph::load(self.request.source, manifest, None).await?;
-        self.bring_graph(&graph, &target, true).await
+        for _ in 0..ROUNDS {
+            let manifest = match self.request.source.manifest_get(&target).await {
+                Ok(manifest) => manifest,
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let written = manifest.digest().clone();
+            let graph = Graph::load(self.request.source, manifest, None).await?;
+            self.bring_graph(&graph, &target, true).await?;
+            // A tag may move here as an image's does: whoever writes last has looked last.
+            let now = self.request.source.manifest_head(&target).await?;
+            if now.is_none_or(|now| now.digest == written) {
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorKind::SourceMoving, format!("copy {target}")))
     }
 }

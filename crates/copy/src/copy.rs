@@ -11,21 +11,21 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex as AsyncMutex;
-use transship_oci::{Descriptor, Digest, Manifest, Target};
+use transship_oci::{Descriptor, Digest, Target};
 
-use crate::graph::{Graph, blobs_of};
+use crate::graph::Graph;
 use crate::parallel::side_by_side;
 use crate::request::{Counts, Existing, Referrers, Report, Request, State};
-use crate::{BlobEnd, Error, ErrorKind, Result, Step};
+use crate::{Error, ErrorKind, Result};
 
 /// Times a copy goes round when the tag moves under it.
-const ROUNDS: usize = 3;
+pub(crate) const ROUNDS: usize = 3;
 /// What was read of the source longer ago than this is looked at again before it is committed.
 const STALE: Duration = Duration::from_secs(10);
 /// How long to wait for another worker's commit of the same tag.
 const LEASE_WAIT: Duration = Duration::from_secs(2);
 /// Attachments brought over at the same time.
-const PARALLEL: usize = 8;
+pub(crate) const PARALLEL: usize = 8;
 
 /// Copies one image. See [`Report`] for what comes of it; an error leaves nothing half visible.
 pub async fn copy(request: Request<'_>) -> Result<Report> {
@@ -92,18 +92,18 @@ pub(crate) struct Work<'a> {
 /// What a copy did so far.
 #[derive(Default)]
 pub(crate) struct Tally {
-    manifests: u64,
-    blobs: Counts,
-    bytes: Counts,
-    written: Vec<(Target, Digest)>,
+    pub(crate) manifests: u64,
+    pub(crate) blobs: Counts,
+    pub(crate) bytes: Counts,
+    pub(crate) written: Vec<(Target, Digest)>,
     pub(crate) kept_tags: Vec<String>,
-    foreign_layers: u64,
+    pub(crate) foreign_layers: u64,
     /// Blobs whose bytes this very copy sent: sending them again cannot help.
-    sent: HashSet<Digest>,
+    pub(crate) sent: HashSet<Digest>,
     /// Blobs this copy brings or brought, true once they are there: what attachments share moves once.
     pub(crate) brought: HashMap<Digest, Arc<AsyncMutex<bool>>>,
     /// Manifests this copy wrote.
-    put: HashSet<Digest>,
+    pub(crate) put: HashSet<Digest>,
     /// Referrers the destination took without listing them, by subject.
     pub(crate) unlisted: BTreeMap<Digest, Vec<Descriptor>>,
 }
@@ -120,10 +120,12 @@ impl Work<'_> {
             return self.write(None, false).await;
         };
         // What stands at the destination is compared by HEAD before anything is read: equal images cost two requests.
-        let source = self
-            .source_now()
-            .await?
-            .ok_or_else(|| self.source_error(ErrorKind::SourceNotFound))?;
+        let source = match self.source_now().await? {
+            Some(source) => source,
+            // A HEAD may be answered from a cache that is behind; the end of a task takes a GET.
+            None => request.source.manifest_get(&request.from).await?.digest().clone(),
+        };
+        self.settled(&source, wrote.is_some())?;
         let ours = match (wrote, &request.to) {
             (Some(wrote), _) => vec![wrote.clone()],
             (None, Target::Tag(tag)) if request.options.existing == Existing::Follow && source != there.digest => {
@@ -189,6 +191,7 @@ impl Work<'_> {
         let read = Instant::now();
         let root = request.source.manifest_get(&request.from).await?;
         let root_descriptor = root.descriptor();
+        self.settled(&root_descriptor.digest, there.is_some())?;
         if !options.kinds.is_empty() && !options.kinds.contains(&root.kind()) {
             return Ok(Round::Done(State::Skipped, root_descriptor.digest, Vec::new()));
         }
@@ -212,7 +215,7 @@ impl Work<'_> {
             }
             self.attach_all(&attachments, is_likely).await?;
         }
-        self.under_lease(self.commit(&graph, read, there.filter(|_| backup)))
+        self.under_lease(&request.to, self.commit(&graph, read, there.filter(|_| backup)).boxed())
             .await
             .map(|round| match round {
                 Round::Done(state, digest, _) => Round::Done(state, digest, members),
@@ -241,19 +244,20 @@ impl Work<'_> {
         }
     }
 
-    async fn under_lease(&self, commit: impl Future<Output = Result<Round>>) -> Result<Round> {
+    /// `write`, while this copy holds the lease of `target`.
+    pub(crate) async fn under_lease<T>(&self, target: &Target, write: BoxFuture<'_, Result<T>>) -> Result<T> {
         let Some(lease) = self.request.lease else {
-            return commit.await;
+            return write.await;
         };
         let begin = Instant::now();
-        while !lease.acquire().await? {
+        while !lease.acquire(target).await? {
             if begin.elapsed() > LEASE_WAIT {
                 return Err(self.source_error(ErrorKind::CommitBusy));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let result = commit.await;
-        lease.release().await;
+        let result = write.await;
+        lease.release(target).await;
         result
     }
 
@@ -282,117 +286,13 @@ impl Work<'_> {
         self.list_unlisted().await
     }
 
-    /// Everything of a graph, its root under `target`.
-    pub(crate) async fn bring_graph(&self, graph: &Graph, target: &Target, is_likely: bool) -> Result<()> {
-        self.bring_parts(graph, is_likely).await?;
-        match graph.root() {
-            Some(root) => self.put(target, root).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Everything of a graph but its root: blobs, then manifests, children before parents.
-    async fn bring_parts(&self, graph: &Graph, is_likely: bool) -> Result<()> {
-        let (blobs, foreign) = graph.blobs();
-        self.tally().foreign_layers += foreign;
-        self.transfer(&blobs, is_likely).await?;
-        for level in graph.levels() {
-            let puts = level
-                .into_iter()
-                .map(|child| async move { self.put(&Target::Digest(child.digest().clone()), child).await });
-            side_by_side(puts.collect(), PARALLEL).await?;
-        }
-        Ok(())
-    }
-
-    /// Writes a manifest. A destination that misses a part of it after all (a stale cache, a collected blob) gets that part
-    /// again, unasked, and is asked once more.
-    pub(crate) async fn put(&self, target: &Target, manifest: &Manifest) -> Result<()> {
-        let destination = self.request.destination;
-        if let Target::Tag(tag) = target {
-            self.request.replicas.intend(tag, manifest.digest()).await?;
-        }
-        let listed = match destination.manifest_put(target, manifest).await {
-            Err(error) if error.kind == ErrorKind::BlobUnknownAtDestination => {
-                if !self.send_again(manifest).await? {
-                    return Err(error);
-                }
-                destination.manifest_put(target, manifest).await?
+    /// Refuses a source that is not what it was said to be. In a later round of a copy it has moved on, which is no reason to stop.
+    fn settled(&self, source: &Digest, is_later_round: bool) -> Result<()> {
+        match &self.request.options.expected {
+            Some(expected) if expected != source && !is_later_round => {
+                Err(self.source_error(ErrorKind::SourceNotSettled))
             }
-            listed => listed?,
-        };
-        self.request.progress.step(Step::ManifestPut {
-            digest: manifest.digest(),
-        });
-        let mut tally = self.tally();
-        tally.manifests += 1;
-        tally.put.insert(manifest.digest().clone());
-        if target.tag().is_some() {
-            tally.written.push((target.clone(), manifest.digest().clone()));
-        }
-        if let Some(subject) = manifest.subject().filter(|_| !listed) {
-            tally
-                .unlisted
-                .entry(subject.digest.clone())
-                .or_default()
-                .push(manifest.referrer_descriptor());
-        }
-        Ok(())
-    }
-
-    /// Sends the manifest's blobs and children that were believed to be there. False if there are none of these.
-    fn send_again<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<bool>> {
-        // Boxed, because a child is written as its parent is.
-        async move {
-            let mut sent_any = false;
-            for blob in blobs_of(manifest).filter(|blob| !blob.media_type.is_non_distributable()) {
-                if self.tally().sent.contains(&blob.digest) {
-                    continue;
-                }
-                self.request
-                    .locations
-                    .remove(&blob.digest, self.request.destination.repository())
-                    .await;
-                self.send(blob, None).await?;
-                self.count(blob, BlobEnd::Copied);
-                sent_any = true;
-            }
-            for child in manifest
-                .children()
-                .iter()
-                .filter(|child| child.media_type.is_manifest())
-            {
-                if self.tally().put.contains(&child.digest) {
-                    continue;
-                }
-                let target = Target::Digest(child.digest.clone());
-                let child = self.request.source.manifest_get(&target).await?;
-                let graph = Graph::load(self.request.source, child, None).await?;
-                self.bring_graph(&graph, &target, true).await?;
-                sent_any = true;
-            }
-            Ok(sent_any)
-        }
-        .boxed()
-    }
-
-    pub(crate) fn count(&self, blob: &Descriptor, how: BlobEnd) {
-        self.request.progress.step(Step::BlobEnd {
-            digest: &blob.digest,
-            size: blob.size,
-            how,
-        });
-        let mut tally = self.tally();
-        let tally = &mut *tally;
-        let (blobs, bytes) = match how {
-            BlobEnd::Copied => (&mut tally.blobs.copied, &mut tally.bytes.copied),
-            BlobEnd::Mounted => (&mut tally.blobs.mounted, &mut tally.bytes.mounted),
-            BlobEnd::Skipped => (&mut tally.blobs.skipped, &mut tally.bytes.skipped),
-        };
-        *blobs += 1;
-        *bytes += blob.size;
-        if how == BlobEnd::Copied {
-            tally.sent.insert(blob.digest.clone());
+            _ => Ok(()),
         }
     }
 

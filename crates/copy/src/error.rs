@@ -29,6 +29,9 @@ pub enum ErrorKind {
     /// `SOURCE_GONE`: it was there when the copy began.
     #[error("the source image disappeared during the copy")]
     SourceGone,
+    /// `SOURCE_NOT_SETTLED`: the tag does not name yet, or no more, what it was said to name.
+    #[error("the source tag names something else than its event said; it is looked at again")]
+    SourceNotSettled,
     /// `SOURCE_MOVING`: the tag moved more often than a copy goes round.
     #[error("the source tag kept moving; it is tried again")]
     SourceMoving,
@@ -106,6 +109,7 @@ impl Error {
         match &self.kind {
             ErrorKind::SourceNotFound => "SOURCE_NOT_FOUND",
             ErrorKind::SourceGone => "SOURCE_GONE",
+            ErrorKind::SourceNotSettled => "SOURCE_NOT_SETTLED",
             ErrorKind::SourceMoving => "SOURCE_MOVING",
             ErrorKind::BlobNotFound => "BLOB_NOT_FOUND",
             ErrorKind::BlobDigestMismatch => "BLOB_DIGEST_MISMATCH",
@@ -124,9 +128,12 @@ impl Error {
     /// Whether trying again can help.
     pub const fn persistence(&self) -> Persistence {
         match &self.kind {
-            ErrorKind::SourceMoving | ErrorKind::CommitBusy => Persistence::Temporary(Some(Duration::from_secs(1))),
-            ErrorKind::ReferrersMissing => Persistence::Temporary(Some(Duration::from_secs(15))),
-            ErrorKind::DestinationVerifyFailed | ErrorKind::BlobUnknownAtDestination => Persistence::Temporary(None),
+            ErrorKind::SourceNotSettled | ErrorKind::SourceMoving | ErrorKind::CommitBusy => {
+                Persistence::Temporary(Some(Duration::from_secs(1)))
+            }
+            ErrorKind::ReferrersMissing | ErrorKind::DestinationVerifyFailed | ErrorKind::BlobUnknownAtDestination => {
+                Persistence::Temporary(None)
+            }
             ErrorKind::Adapter { persistence, .. } => *persistence,
             _ => Persistence::Permanent,
         }

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::FutureExt;
 use transship_oci::referrers::fallback_index;
 use transship_oci::{Descriptor, Digest, Manifest, Tag, Target};
 
@@ -16,19 +17,20 @@ impl Work<'_> {
     pub(crate) async fn list_unlisted(&self) -> Result<()> {
         let unlisted = std::mem::take(&mut self.tally().unlisted);
         for (subject, referrers) in unlisted {
-            self.list_at_destination(&subject, &referrers).await?;
+            let tag: Tag = subject
+                .fallback_tag()
+                .parse()
+                .map_err(|error| Error::invalid(&error, "fallback tag"))?;
+            let target = Target::Tag(tag);
+            self.under_lease(&target, self.list_at_destination(&target, &referrers).boxed())
+                .await?;
         }
         Ok(())
     }
 
-    /// Lists `referrers` under the fallback tag of `subject`, beside what is listed there.
-    async fn list_at_destination(&self, subject: &Digest, referrers: &[Descriptor]) -> Result<()> {
-        let tag: Tag = subject
-            .fallback_tag()
-            .parse()
-            .map_err(|error| Error::invalid(&error, "fallback tag"))?;
-        let target = Target::Tag(tag);
-        let there = self.request.destination.manifest_get(&target).await?;
+    /// Lists `referrers` under the fallback tag `target`, beside what is listed there.
+    async fn list_at_destination(&self, target: &Target, referrers: &[Descriptor]) -> Result<()> {
+        let there = self.request.destination.manifest_get(target).await?;
         if there.as_ref().is_some_and(|there| !there.is_index()) {
             let message = format!(
                 "the tag {target} of the destination should list referrers and is no index: remove or rename it"
@@ -52,7 +54,7 @@ impl Work<'_> {
         }
         listed.extend(missing);
         let index = match there {
-            None => self.same_list_at_source(&target, &listed).await,
+            None => self.same_list_at_source(target, &listed).await,
             Some(_) => None,
         };
         let index = match index {
@@ -60,7 +62,7 @@ impl Work<'_> {
             None => Manifest::parse(fallback_index(&listed), None)
                 .map_err(|error| Error::invalid(&error, format!("manifest_put {target}")))?,
         };
-        self.put(&target, &index).await
+        self.put(target, &index).await
     }
 
     async fn same_list_at_source(&self, target: &Target, listed: &[Descriptor]) -> Option<Manifest> {

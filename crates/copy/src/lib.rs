@@ -5,6 +5,7 @@
 //! above. Nothing here knows HTTP.
 
 mod attachments;
+mod bring;
 mod copy;
 mod error;
 mod fallback;

@@ -149,15 +149,16 @@ impl Replicas for NoReplicas {
     }
 }
 
-/// The right to write one destination tag, held for the moment of the commit. It only saves work: two workers that
-/// both believe to hold it still converge, because each looks at the source again after it wrote.
+/// The right to write one tag of the destination repository, held for the moment of the write. For an image it only saves
+/// work: two workers that both believe to hold it still converge, because each looks at the source again after it wrote.
+/// A list of referrers is read, added to and written; there it keeps workers from writing over each other.
 #[async_trait]
 pub trait CommitLease: Send + Sync {
-    /// Takes it, or returns false if another worker holds it.
-    async fn acquire(&self) -> Result<bool>;
+    /// Takes that of `target`, or returns false if another worker holds it.
+    async fn acquire(&self, target: &Target) -> Result<bool>;
 
     /// Gives it back. A failure is of no consequence: it expires.
-    async fn release(&self);
+    async fn release(&self, target: &Target);
 }
 
 /// The time of day.

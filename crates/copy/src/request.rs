@@ -23,7 +23,7 @@ pub struct Request<'a> {
     pub locations: &'a dyn BlobLocations,
     /// Which tags of the destination are ours.
     pub replicas: &'a dyn Replicas,
-    /// The lease of the destination tag, where workers share it.
+    /// The leases of destination tags, where workers share them.
     pub lease: Option<&'a dyn CommitLease>,
     /// Who listens.
     pub progress: Arc<dyn Progress>,
@@ -38,6 +38,9 @@ pub struct Options {
     pub referrers: Referrers,
     /// The kinds that are let pass; empty: any.
     pub kinds: Vec<Kind>,
+    /// What the source tag was just said to name. If it names something else the copy ends with `SOURCE_NOT_SETTLED` and
+    /// changes nothing: some registries tell of a tag before they write it.
+    pub expected: Option<Digest>,
     /// An attempt was made before: blobs may be there that nobody remembers, so each is asked for before it is sent.
     pub is_repeated: bool,
 }
@@ -48,6 +51,7 @@ impl Default for Options {
             existing: Existing::Overwrite,
             referrers: Referrers::Include,
             kinds: Vec::new(),
+            expected: None,
             is_repeated: false,
         }
     }

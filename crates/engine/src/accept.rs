@@ -3,6 +3,7 @@
 //! Authentic? What happened? Which rules? Then *send, then record*: a message is the task, the ledger is memory. Ids are
 //! deterministic, so a delivery that comes three times makes one task. The document in force when it arrives decides.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -154,7 +155,8 @@ impl Intake {
         }
         self.make_durable(&planned).await?;
         let mut executions: Vec<String> = planned.into_iter().map(|(execution, _)| execution.id).collect();
-        executions.dedup();
+        let mut seen = HashSet::new();
+        executions.retain(|id| seen.insert(id.clone()));
         Ok(Accepted::Tasks {
             events: accepted,
             executions,

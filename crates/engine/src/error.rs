@@ -1,5 +1,6 @@
 //! What can go wrong between a delivery and a finished task.
 
+use transship_copy::{Error as CopyError, ErrorKind as CopyKind};
 use transship_oci::Persistence;
 
 /// Results of this crate and of its ports.
@@ -77,6 +78,21 @@ impl Error {
                 Persistence::Permanent
             }
             _ => Persistence::Temporary(None),
+        }
+    }
+}
+
+impl From<Error> for CopyError {
+    fn from(error: Error) -> Self {
+        let kind = CopyKind::Adapter {
+            code: error.code(),
+            message: error.kind.to_string(),
+            persistence: error.persistence(),
+        };
+        Self {
+            kind,
+            operation: error.operation,
+            source: error.source,
         }
     }
 }

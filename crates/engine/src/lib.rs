@@ -6,7 +6,10 @@
 mod accept;
 mod configuration;
 mod error;
+mod follow;
 mod memory;
+mod outcome;
+mod patience;
 mod ports;
 mod replicate;
 mod task;
@@ -14,8 +17,9 @@ mod task;
 pub use accept::{Accepted, Hook, Intake, Refusal};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use error::{Error, ErrorKind, Result};
+pub use patience::Patience;
 pub use ports::{Begin, Delivery, Ledger, Outgoing, Secrets, TaskFilter, TaskQueue, TaskReceiver};
-pub use replicate::{Disposition, Patience, Replicator};
+pub use replicate::{Disposition, Replicator};
 pub use task::{
     Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Place, Replica, TASK_VERSION, Task, TaskRecord,
     TaskState, Trigger,

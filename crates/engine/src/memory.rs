@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{
-    BlobLocations, Clock, CommitLease, Error as CopyError, ErrorKind as CopyKind, Replicas, Result as CopyResult,
-};
+use transship_copy::{BlobLocations, Clock, CommitLease, Replicas, Result as CopyResult};
 use transship_oci::{Digest, Repository, Tag, Target};
 
-use crate::{Error, Ledger, Place, Replica, Task};
+use crate::{Ledger, Place, Replica, Task};
 
 /// A commit is a few requests; a worker that died in it frees the tag after so long.
 const LEASE: Duration = Duration::from_secs(30);
@@ -79,16 +77,13 @@ impl Written<'_> {
 
     async fn known(&self, tag: &Tag) -> CopyResult<Option<Replica>> {
         let place = &self.task.destination;
-        self.ledger
-            .replica(&place.registry, &place.repository, tag)
-            .await
-            .map_err(unremembered)
+        Ok(self.ledger.replica(&place.registry, &place.repository, tag).await?)
     }
 
     /// `tag` names `digest` now, which consists of `manifests`: nothing earlier counts any more.
     pub(crate) async fn confirm(&self, tag: &Tag, digest: &Digest, manifests: Vec<Digest>) -> CopyResult<()> {
         let replica = self.replica(tag, digest, Vec::new(), manifests);
-        self.ledger.replica_put(&replica).await.map_err(unremembered)
+        Ok(self.ledger.replica_put(&replica).await?)
     }
 }
 
@@ -111,38 +106,40 @@ impl Replicas for Written<'_> {
             .collect();
         earlier.truncate(EARLIER);
         let replica = self.replica(tag, digest, earlier, manifests);
-        self.ledger.replica_put(&replica).await.map_err(unremembered)
+        Ok(self.ledger.replica_put(&replica).await?)
     }
 }
 
-fn unremembered(error: Error) -> CopyError {
-    let kind = CopyKind::Adapter {
-        code: error.code(),
-        message: error.kind.to_string(),
-        persistence: error.persistence(),
-    };
-    CopyError::new(kind, error.operation)
-}
-
-/// The commit lease of one destination tag.
+/// The leases of one task: of its own destination tag, and of the lists it adds to.
 pub(crate) struct Lease {
     pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) key: String,
+    pub(crate) destination: Place,
     pub(crate) holder: String,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+impl Lease {
+    fn key(&self, target: &Target) -> String {
+        let place = Place {
+            target: target.clone(),
+            ..self.destination.clone()
+        };
+        place.lease_key()
+    }
+}
+
 #[async_trait]
 impl CommitLease for Lease {
-    async fn acquire(&self) -> CopyResult<bool> {
-        self.ledger
-            .lease_take(&self.key, &self.holder, now(self.clock.as_ref()), LEASE)
-            .await
-            .map_err(unremembered)
+    async fn acquire(&self, target: &Target) -> CopyResult<bool> {
+        let now = now(self.clock.as_ref());
+        Ok(self
+            .ledger
+            .lease_take(&self.key(target), &self.holder, now, LEASE)
+            .await?)
     }
 
-    async fn release(&self) {
-        if let Err(error) = self.ledger.lease_release(&self.key, &self.holder).await {
+    async fn release(&self, target: &Target) {
+        if let Err(error) = self.ledger.lease_release(&self.key(target), &self.holder).await {
             tracing::warn!(code = error.code(), %error, "a commit lease stays until it expires");
         }
     }

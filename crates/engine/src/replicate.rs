@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use transship_copy::{Clock, Error as CopyError, Options, Progress, Report, Request, State, copy};
-use transship_oci::referrers::digest_tag;
-use transship_oci::{Digest, Persistence, Target};
-use transship_registry::{Registry, RemoteRepository};
+use transship_oci::Target;
+use transship_registry::Registry;
 use transship_rules::{Existing, Referrers};
 
+use crate::follow::Subject;
 use crate::memory::{Lease, Locations, Written, now};
 use crate::task::TASK_VERSION;
-use crate::{Begin, Bytes, Configuration, Error, ErrorKind, Ledger, Outcome, Result, Task, TaskState};
+use crate::{Begin, Configuration, Error, ErrorKind, Ledger, Outcome, Patience, Result, Task, TaskState};
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,27 +24,6 @@ pub enum Disposition {
     Done,
     /// Give it back, to be received after this long.
     Again(Duration),
-}
-
-/// How long a task that may still succeed is tried.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// A task older than this, that has been tried at least `attempts` times, ends with the code of its last attempt.
-    pub age: Duration,
-    /// See `age`.
-    pub attempts: u32,
-    /// The longest wait between two attempts.
-    pub max_delay: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            age: Duration::from_hours(24),
-            attempts: 10,
-            max_delay: Duration::from_mins(5),
-        }
-    }
 }
 
 /// Works on tasks.
@@ -62,7 +41,7 @@ pub struct Replicator {
 }
 
 /// How an attempt ended.
-enum Ended {
+pub(crate) enum Ended {
     Outcome(Outcome),
     Later {
         code: String,
@@ -97,7 +76,7 @@ impl Replicator {
         };
         let ended = match self.attempt(task, attempt, progress).await {
             Ok(ended) => ended,
-            Err(error) => self.judge(&error),
+            Err(error) => self.judge(task, &error),
         };
         match ended {
             Ended::Outcome(outcome) => self.end(task, &outcome).await,
@@ -105,10 +84,7 @@ impl Replicator {
                 self.end(task, &self.failed(&code, message)).await
             }
             Ended::Later { code, message, after } => {
-                let delay = after
-                    .unwrap_or_default()
-                    .max(backoff(attempt, &task.id))
-                    .min(self.patience.max_delay.max(after.unwrap_or_default()));
+                let delay = self.patience.delay(attempt, &task.id, after);
                 let next = self.now().checked_add(delay).unwrap_or(Timestamp::MAX);
                 tracing::warn!(code, message, attempt, ?delay, source = %task.source, destination = %task.destination, "the task is tried again later");
                 self.ledger.wait(&task.id, &code, &message, next).await?;
@@ -213,7 +189,7 @@ impl Replicator {
         };
         let lease = Lease {
             ledger: Arc::clone(&self.ledger),
-            key: task.destination.lease_key(),
+            destination: task.destination.clone(),
             holder: format!("{} {} {attempt}", self.worker, task.id),
             clock: Arc::clone(&self.clock),
         };
@@ -222,7 +198,10 @@ impl Replicator {
             from,
             destination: &remote,
             to,
-            options: options(task, attempt),
+            options: Options {
+                expected: task.hint.clone().filter(|_| !task.follows && self.is_settling(task)),
+                ..options(task, attempt)
+            },
             locations: &locations,
             replicas: &written,
             lease: Some(&lease),
@@ -237,54 +216,6 @@ impl Replicator {
             "copied"
         );
         Ok(Ended::Outcome(self.of_report(task, &report)))
-    }
-
-    /// What a referrer or a digest tag belongs to, and whether that is at the destination by our hand.
-    async fn subject(&self, task: &Task, source: &RemoteRepository) -> std::result::Result<Subject, CopyError> {
-        use transship_copy::Source;
-        let subject = match &task.source.target {
-            Target::Tag(tag) => digest_tag(tag).map(|tag| tag.subject),
-            target @ Target::Digest(_) => match Source::manifest_get(source, target).await {
-                Ok(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
-                Err(error) if error.is_not_found() => {
-                    return Ok(Subject::None(
-                        "SOURCE_GONE",
-                        "the manifest is not at the source any more",
-                    ));
-                }
-                Err(error) => return Err(error),
-            },
-        };
-        let Some(subject) = subject else {
-            return Ok(Subject::None(
-                "NOT_A_REFERRER",
-                "an untagged manifest that refers to nothing comes with its image",
-            ));
-        };
-        let place = &task.source;
-        let held = self
-            .ledger
-            .replicas_holding(&place.registry, &place.repository, &subject)
-            .await;
-        let is_there = held.map_err(later)?.iter().any(|replica| {
-            replica.destination.registry == task.destination.registry
-                && replica.destination.repository == task.destination.repository
-        });
-        if is_there {
-            return Ok(Subject::Replicated(subject));
-        }
-        if self
-            .ledger
-            .is_busy(&place.registry, &place.repository)
-            .await
-            .map_err(later)?
-        {
-            return Ok(Subject::Pending);
-        }
-        Ok(Subject::None(
-            "SUBJECT_NOT_REPLICATED",
-            "the image it belongs to is not replicated; it will come with it if that changes",
-        ))
     }
 
     /// Remembers every tag that is ours now. An image found equal is adopted: it may be our own work, whose worker died
@@ -320,111 +251,9 @@ impl Replicator {
         }
     }
 
-    fn judge(&self, error: &CopyError) -> Ended {
-        let message = error.to_string();
-        match error.persistence() {
-            Persistence::Permanent => Ended::Outcome(self.failed(error.code(), message)),
-            Persistence::Temporary(after) => Ended::Later {
-                code: error.code().into(),
-                message,
-                after,
-            },
-            Persistence::Persistent => Ended::Later {
-                code: error.code().into(),
-                message,
-                after: None,
-            },
-        }
-    }
-
-    fn of_report(&self, task: &Task, report: &Report) -> Outcome {
-        let (state, code, message) = match report.state {
-            State::Copied if !report.kept_tags.is_empty() => (
-                TaskState::Succeeded,
-                Some("SIGNATURE_TAG_KEPT"),
-                Some(format!(
-                    "the destination has its own {}; it was kept",
-                    report.kept_tags.join(", ")
-                )),
-            ),
-            State::Copied if report.foreign_layers > 0 => (
-                TaskState::Succeeded,
-                Some("FOREIGN_LAYER_SKIPPED"),
-                Some(format!(
-                    "{} layers that may not be distributed stay at their urls",
-                    report.foreign_layers
-                )),
-            ),
-            State::Copied => (TaskState::Succeeded, None, None),
-            State::Unchanged => (TaskState::Unchanged, None, None),
-            State::Kept => {
-                let why = match task.existing {
-                    Existing::Keep => "the rule keeps what is there (existing: keep)",
-                    _ => "the destination tag names an image we did not write there (existing: follow)",
-                };
-                (TaskState::Kept, Some("DESTINATION_KEPT"), Some(why.to_owned()))
-            }
-            State::Skipped => (
-                TaskState::Skipped,
-                Some("KIND_NOT_MATCHED"),
-                Some("the rule does not let this kind pass".to_owned()),
-            ),
-        };
-        let bytes = Bytes {
-            copied: report.bytes.copied,
-            mounted: report.bytes.mounted,
-            skipped: report.bytes.skipped,
-        };
-        Outcome {
-            bytes,
-            ..self.outcome(state, Some(report.digest.clone()), code, message)
-        }
-    }
-
-    fn failed(&self, code: &str, message: String) -> Outcome {
-        self.outcome(TaskState::Failed, None, Some(code), Some(message))
-    }
-
-    fn outcome(
-        &self,
-        state: TaskState,
-        digest: Option<Digest>,
-        code: Option<&str>,
-        message: Option<String>,
-    ) -> Outcome {
-        Outcome {
-            state,
-            digest,
-            code: code.map(str::to_owned),
-            message,
-            bytes: Bytes::default(),
-            finished: self.now(),
-        }
-    }
-
-    fn is_out_of_patience(&self, task: &Task, attempt: u32) -> bool {
-        let age = Duration::try_from(self.now().duration_since(task.created)).unwrap_or_default();
-        attempt >= self.patience.attempts && age >= self.patience.age
-    }
-
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         now(self.clock.as_ref())
     }
-}
-
-enum Subject {
-    Replicated(Digest),
-    Pending,
-    None(&'static str, &'static str),
-}
-
-fn later(error: Error) -> CopyError {
-    let kind = transship_copy::ErrorKind::Adapter {
-        code: error.code(),
-        message: error.kind.to_string(),
-        persistence: error.persistence(),
-    };
-    CopyError::new(kind, error.operation)
 }
 
 fn options(task: &Task, attempt: u32) -> Options {
@@ -441,29 +270,7 @@ fn options(task: &Task, attempt: u32) -> Options {
             Referrers::Require => transship_copy::Referrers::Require,
         },
         kinds: task.kinds.clone(),
+        expected: None,
         is_repeated: attempt > 1,
-    }
-}
-
-/// 1, 2, 4 … seconds, up to a quarter more by the task's own id, so that tasks that failed together do not come together.
-fn backoff(attempt: u32, id: &str) -> Duration {
-    let base = Duration::from_secs(1 << attempt.saturating_sub(1).min(12));
-    let spread = u32::from(
-        id.bytes()
-            .fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)),
-    );
-    base + base * spread / 1024
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_and_differ_by_task() {
-        assert!(backoff(1, "a") >= Duration::from_secs(1) && backoff(1, "a") < Duration::from_millis(1300));
-        assert!(backoff(5, "a") > backoff(4, "a"));
-        assert_ne!(backoff(3, "t-1"), backoff(3, "t-2"));
-        assert!(backoff(u32::MAX, "a") < Duration::from_hours(2));
     }
 }

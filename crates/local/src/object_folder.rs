@@ -76,17 +76,17 @@ impl ObjectStore for ObjectFolder {
         let Some(path) = self.locate(key).await? else {
             return Ok(None);
         };
-        let mut file = tokio::fs::File::open(&path)
-            .await
-            .map_err(|error| Error::unreadable(key, error))?;
-        if !file
-            .metadata()
+        // Looked at before it is opened: opening a pipe would wait for whoever writes to it.
+        if !tokio::fs::metadata(&path)
             .await
             .map_err(|error| Error::unreadable(key, error))?
             .is_file()
         {
             return Ok(None);
         }
+        let mut file = tokio::fs::File::open(&path)
+            .await
+            .map_err(|error| Error::unreadable(key, error))?;
         if offset > 0 {
             file.seek(SeekFrom::Start(offset))
                 .await

@@ -100,6 +100,9 @@ pub enum ErrorKind {
     /// `BLOB_UNKNOWN_AT_DEST`
     #[error("the destination refuses the manifest because something it names is missing: {0}")]
     BlobUnknown(String),
+    /// `UPLOAD_SESSION_LOST`
+    #[error("the registry forgot the upload before it ended")]
+    SessionLost,
     /// `BLOB_SIZE_MISMATCH`: however often it is asked for, the rest of the blob does not come.
     #[error("the blob ends before the size its descriptor says")]
     EndsEarly,
@@ -165,6 +168,7 @@ impl Error {
             ErrorKind::ManifestDigestMismatch(_) => "MANIFEST_DIGEST_MISMATCH",
             ErrorKind::VerifyFailed(_) => "DEST_VERIFY_FAILED",
             ErrorKind::BlobUnknown(_) => "BLOB_UNKNOWN_AT_DEST",
+            ErrorKind::SessionLost => "UPLOAD_SESSION_LOST",
             ErrorKind::EndsEarly => "BLOB_SIZE_MISMATCH",
             ErrorKind::Refused { .. } => "REGISTRY_REFUSED",
             ErrorKind::InvalidEndpoint(_) => "INVALID_ENDPOINT",
@@ -181,6 +185,7 @@ impl Error {
             ErrorKind::ConnectFailed(_)
             | ErrorKind::Broken(_)
             | ErrorKind::Timeout(_)
+            | ErrorKind::SessionLost
             | ErrorKind::VerifyFailed(_)
             | ErrorKind::BlobUnknown(_)
             | ErrorKind::ListAborted(_) => Persistence::Temporary(None),

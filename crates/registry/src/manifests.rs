@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use transship_oci::ErrorKind::Schema1Unsupported;
 use transship_oci::manifest::MAX_BYTES;
 use transship_oci::media_type::ACCEPT_MANIFESTS;
 use transship_oci::{Algorithm, Descriptor, Digest, Manifest, MediaType, Target};
@@ -52,8 +53,18 @@ impl RemoteRepository {
         }
     }
 
-    /// The manifest, proven; [`None`] if it is not there.
+    /// The manifest, proven; [`None`] if it is not there. Bytes that do not have their digest are read anew once, as a
+    /// blob's are: that tells a bad line from a bad manifest.
     pub(crate) async fn get_manifest(&self, target: &Target) -> Result<Option<Manifest>> {
+        match self.read_manifest(target).await {
+            Err(error) if matches!(error.kind, ErrorKind::ManifestDigestMismatch(_)) => {
+                self.read_manifest(target).await
+            }
+            read => read,
+        }
+    }
+
+    async fn read_manifest(&self, target: &Target) -> Result<Option<Manifest>> {
         let answer = self
             .registry
             .send(self.manifest_call("manifest_get", Method::GET, target)?)
@@ -84,8 +95,19 @@ impl RemoteRepository {
             }
             body => body?,
         };
-        let digest = prove(&bytes, target, told.as_ref())
-            .map_err(|why| Error::new(ErrorKind::ManifestDigestMismatch(why), &operation))?;
+        let digest = match prove(&bytes, target, told.as_ref()) {
+            Ok(digest) => digest,
+            // The digest of a signed schema 1 manifest leaves its signatures out: it is refused for what it is.
+            Err(why) => {
+                let schema1 = Manifest::parse(bytes, content_type.as_deref())
+                    .err()
+                    .filter(|refusal| refusal.kind == Schema1Unsupported);
+                return Err(Error::new(
+                    schema1.map_or(ErrorKind::ManifestDigestMismatch(why), ErrorKind::Content),
+                    operation,
+                ));
+            }
+        };
         let manifest = Manifest::parse_with_digest(bytes, content_type.as_deref(), digest);
         manifest
             .map(Some)

@@ -44,6 +44,7 @@ impl RemoteRepository {
     async fn api_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
         let mut url = self.url(&format!("referrers/{subject}"))?;
         let mut found = Vec::new();
+        let mut was_reread = false;
         for _ in 0..MAX_PAGES {
             let operation = self.blob_operation("referrers", subject);
             let call = Call::new(operation, Method::GET, url.clone(), self.scope(), &self.requests).accept(OCI_INDEX);
@@ -63,8 +64,14 @@ impl RemoteRepository {
             }
             let next = link::next(answer.headers(), answer.url());
             let operation = answer.operation.clone();
-            let page = Manifest::parse(answer.body(MAX_BYTES).await?, Some(OCI_INDEX))
-                .map_err(|error| Error::new(ErrorKind::Content(error), &operation))?;
+            let page = match Manifest::parse(answer.body(MAX_BYTES).await?, Some(OCI_INDEX)) {
+                // No digest tells a bad line from a bad list: it is read anew once, as content is.
+                Err(_) if !was_reread => {
+                    was_reread = true;
+                    continue;
+                }
+                page => page.map_err(|error| Error::new(ErrorKind::Content(error), &operation))?,
+            };
             found.extend(page.children().iter().cloned());
             if found.len() > MAX_REFERRERS {
                 return Err(Error::new(

@@ -232,11 +232,14 @@ impl RemoteRepository {
             answer = send => answer?,
             idle = pulse.watch(blob.size, self.registry.0.patience) => return Err(Error::new(ErrorKind::Timeout(idle), operation)),
         };
-        if !matches!(
-            answer.status(),
-            StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT
-        ) {
-            return Err(answer.into_error().await);
+        match answer.status() {
+            StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => {}
+            // A session that is gone may stay the next time, unlike a thing that is not there.
+            StatusCode::NOT_FOUND => {
+                answer.drain().await;
+                return Err(Error::new(ErrorKind::SessionLost, operation));
+            }
+            _ => return Err(answer.into_error().await),
         }
         let told = content_digest(answer.headers());
         let is_acknowledged = answer.status() == StatusCode::CREATED;
@@ -315,11 +318,11 @@ fn judge(mut location: Url, base: &Url, storage: &[&str], guard: &Guard) -> std:
     Ok(location)
 }
 
-/// 400 is what registries say when bytes were lost on the way (`DIGEST_INVALID`, `SIZE_INVALID`), 404 when the session
-/// is gone, 416 when they hold other bytes than we think, 401 when a token ran out in the middle.
+/// 400 is what registries say when bytes were lost on the way (`DIGEST_INVALID`, `SIZE_INVALID`), 416 when they hold
+/// other bytes than we think, 401 when a token ran out in the middle.
 fn is_worth_repeating(error: &Error) -> bool {
     match &error.kind {
-        ErrorKind::NotFound | ErrorKind::AuthFailed(_) if error.operation.starts_with("blob_put") => true,
+        ErrorKind::AuthFailed(_) if error.operation.starts_with("blob_put") => true,
         ErrorKind::Refused {
             status: 400 | 416,
             message,

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use transship_tests::delivery;
 use transship_tests::transship::Run;
 
 fn assert_refused(run: &Run, code: i32) {
@@ -41,20 +42,7 @@ fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// One delivery of Distribution that says `repository:tag` was pushed.
+/// One delivery about a tag that names some digest.
 fn push_event(repository: &str, tag: &str, host: &str, number: u32) -> String {
-    serde_json::json!({ "events": [{
-        "id": format!("00000000-0000-4000-8000-{number:012}"),
-        "timestamp": "2026-01-02T03:04:05.678Z",
-        "action": "push",
-        "target": {
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "digest": format!("sha256:{}", "ab".repeat(32)),
-            "size": 500, "length": 500, "repository": repository, "tag": tag,
-            "url": format!("http://{host}/v2/{repository}/manifests/sha256:{}", "ab".repeat(32)),
-        },
-        "request": { "id": "r", "addr": "127.0.0.1:2", "host": host, "method": "PUT", "useragent": "t" },
-        "actor": {}, "source": { "addr": "x:5000", "instanceID": "i" },
-    }]})
-    .to_string()
+    delivery::push_event(host, repository, tag, &format!("sha256:{}", "ab".repeat(32)), number)
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
+use transship_tests::delivery::DISTRIBUTION_EVENTS;
 use transship_tests::http::{self, Response};
 use transship_tests::{Document, HOOK_SECRET, Serve, until};
 
 use crate::{assert_keys, push_event};
-
-const DISTRIBUTION_EVENTS: &str = "application/vnd.docker.distribution.events.v1+json";
 
 #[test]
 fn the_webhook_answers_by_the_contract() {

@@ -50,6 +50,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     tell_hooks(&parsed.document, &listener);
     let service = Service::build(parsed.document, database, Environment::process(), Arc::new(NoProgress));
     let released = service.queue.release_all().await?;
+    service.ledger.release_leases().await?;
     if released > 0 {
         tracing::info!(
             tasks = released,

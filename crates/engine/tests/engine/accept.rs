@@ -24,7 +24,10 @@ async fn a_delivery_that_comes_three_times_makes_one_task() {
     let event = house.event("v1", &digest("x"));
     let mut executions = HashSet::new();
     for _ in 0..3 {
-        let Accepted::Tasks { events, executions: ids } = house.deliver(std::slice::from_ref(&event)).await.unwrap()
+        let Accepted::Tasks {
+            events,
+            executions: ids,
+        } = house.deliver(std::slice::from_ref(&event)).await.unwrap()
         else {
             panic!("nothing was accepted")
         };
@@ -36,7 +39,10 @@ async fn a_delivery_that_comes_three_times_makes_one_task() {
     assert_eq!((ids.len(), ids.iter().collect::<HashSet<_>>().len()), (3, 1));
     let task = house.task().await;
     assert_eq!((task.state, task.attempts), (TaskState::Queued, 0));
-    assert_eq!((task.source.as_str(), task.destination.as_str()), ("a/core/app:v1", "b/copy/app:v1"));
+    assert_eq!(
+        (task.source.as_str(), task.destination.as_str()),
+        ("a/core/app:v1", "b/copy/app:v1")
+    );
     assert_eq!(house.replicator.ledger.executions(0).await.unwrap().len(), 1);
 }
 
@@ -58,7 +64,9 @@ async fn ids_are_the_same_on_every_machine_and_at_every_time() {
 #[tokio::test]
 async fn a_tag_that_goes_there_and_back_makes_three_tasks() {
     let house = House::new().await;
-    let events: Vec<Value> = ["one", "two", "one"].map(|text| house.event("v1", &digest(text))).into();
+    let events: Vec<Value> = ["one", "two", "one"]
+        .map(|text| house.event("v1", &digest(text)))
+        .into();
     for event in &events {
         house.tell(event).await;
     }
@@ -106,15 +114,35 @@ async fn what_could_not_be_queued_is_refused_and_recorded_nowhere() {
 async fn only_who_knows_the_secret_is_heard() {
     let house = House::new().await;
     let body = json!({ "events": [house.event("v1", &digest("x"))] }).to_string();
-    for secret in [None, Some(""), Some("Bearer other"), Some("hook-secret"), Some("Bearer hook-secret ")] {
+    for secret in [
+        None,
+        Some(""),
+        Some("Bearer other"),
+        Some("hook-secret"),
+        Some("Bearer hook-secret "),
+    ] {
         let refusal = house.hook("a", secret, &body).await.unwrap_err();
         assert_eq!(refusal.code(), "NOT_AUTHENTIC", "{secret:?}");
         assert!(!refusal.to_string().contains("hook-secret"));
     }
-    assert_eq!(house.hook("b", Some(SECRET), &body).await.unwrap_err().code(), "NOT_AUTHENTIC", "it has no secret");
-    assert_eq!(house.hook("lost", Some(SECRET), &body).await.unwrap_err().code(), "UNAVAILABLE", "it cannot be read");
-    assert_eq!(house.hook("c", Some(SECRET), &body).await.unwrap_err(), Refusal::UnknownSource);
-    assert!(house.hook("open", None, &body).await.is_ok(), "the document says that anyone may post");
+    assert_eq!(
+        house.hook("b", Some(SECRET), &body).await.unwrap_err().code(),
+        "NOT_AUTHENTIC",
+        "it has no secret"
+    );
+    assert_eq!(
+        house.hook("lost", Some(SECRET), &body).await.unwrap_err().code(),
+        "UNAVAILABLE",
+        "it cannot be read"
+    );
+    assert_eq!(
+        house.hook("c", Some(SECRET), &body).await.unwrap_err(),
+        Refusal::UnknownSource
+    );
+    assert!(
+        house.hook("open", None, &body).await.is_ok(),
+        "the document says that anyone may post"
+    );
     assert_eq!(ids(&house).await, Vec::<String>::new());
     assert!(house.hook("a", Some(SECRET), &body).await.is_ok());
 }
@@ -123,8 +151,16 @@ async fn only_who_knows_the_secret_is_heard() {
 async fn authenticity_comes_before_the_body_is_looked_at() {
     let house = House::new().await;
     for body in ["", "{", "[]", "\u{0}", "{\"events\": 7}"] {
-        assert_eq!(house.hook("a", None, body).await.unwrap_err().code(), "NOT_AUTHENTIC", "{body}");
-        assert_eq!(house.hook("a", Some(SECRET), body).await.unwrap_err().code(), "DELIVERY_INVALID", "{body}");
+        assert_eq!(
+            house.hook("a", None, body).await.unwrap_err().code(),
+            "NOT_AUTHENTIC",
+            "{body}"
+        );
+        assert_eq!(
+            house.hook("a", Some(SECRET), body).await.unwrap_err().code(),
+            "DELIVERY_INVALID",
+            "{body}"
+        );
     }
 }
 
@@ -142,7 +178,10 @@ async fn an_event_of_another_host_makes_no_task_and_holds_up_nobody() {
         }
     );
     let own = house.event("v1", &digest("x"));
-    assert!(matches!(house.deliver(&[foreign, own]).await.unwrap(), Accepted::Tasks { events: 1, .. }));
+    assert!(matches!(
+        house.deliver(&[foreign, own]).await.unwrap(),
+        Accepted::Tasks { events: 1, .. }
+    ));
     assert_eq!(ids(&house).await.len(), 1);
 }
 
@@ -167,7 +206,13 @@ async fn what_no_rule_asks_for_makes_no_task() {
     elsewhere["target"]["repository"] = "corex/app".into();
     let mut blob = house.event("v1", &digest("x"));
     blob["target"]["mediaType"] = "application/octet-stream".into();
-    for event in [with("action", "pull"), with("action", "delete"), with("action", "mount"), elsewhere, blob] {
+    for event in [
+        with("action", "pull"),
+        with("action", "delete"),
+        with("action", "mount"),
+        elsewhere,
+        blob,
+    ] {
         let accepted = house.deliver(std::slice::from_ref(&event)).await.unwrap();
         assert_eq!(accepted, Accepted::Nothing { code: None }, "{event}");
     }

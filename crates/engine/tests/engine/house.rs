@@ -28,8 +28,7 @@ use crate::ledger::WatchedLedger;
 pub const SECRET: &str = "Bearer hook-secret";
 
 /// The rule of most tests.
-pub const RULE: &str =
-    "  - { name: core-images, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }\n";
+pub const RULE: &str = "  - { name: core-images, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }\n";
 
 pub fn name(text: &str) -> Repository {
     text.parse().unwrap()
@@ -48,10 +47,7 @@ impl Secrets for Keys {
         if reference == "env:HOOK" {
             return Ok(SECRET.to_owned().into());
         }
-        Err(Error::new(
-            ErrorKind::SecretUnavailable(reference.to_owned()),
-            "secret",
-        ))
+        Err(Error::new(ErrorKind::SecretUnavailable(reference.to_owned()), "secret"))
     }
 }
 
@@ -65,7 +61,10 @@ pub struct Queue {
 impl TaskQueue for Queue {
     async fn send(&self, messages: &[Outgoing]) -> Result<()> {
         if self.is_down.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::QueueUnavailable("it is down".into()), "queue send"));
+            return Err(Error::new(
+                ErrorKind::QueueUnavailable("it is down".into()),
+                "queue send",
+            ));
         }
         self.inner.send(messages).await
     }
@@ -74,6 +73,8 @@ impl TaskQueue for Queue {
 pub struct House {
     pub a: Arc<EmbeddedRegistry>,
     pub b: Arc<EmbeddedRegistry>,
+    /// The last part of the repository's name.
+    pub app: String,
     pub configuration: Configuration,
     pub ledger: Arc<WatchedLedger>,
     pub queue: Arc<Queue>,
@@ -89,12 +90,6 @@ impl House {
     }
 
     pub async fn of(a: Builder, b: Builder, rules: &str) -> Self {
-        let clock = ManualClock::default();
-        let queue = MemoryQueue::calm(Arc::new(clock.clone()));
-        Self::with_queue(a, b, rules, clock, queue).await
-    }
-
-    pub async fn with_queue(a: Builder, b: Builder, rules: &str, clock: ManualClock, queue: MemoryQueue) -> Self {
         let (a, b) = (a.start().await.unwrap(), b.start().await.unwrap());
         let configuration = Configuration::new(
             document(&a, &b, rules),
@@ -105,6 +100,29 @@ impl House {
                 first: Duration::from_millis(1),
             },
         );
+        let clock = ManualClock::default();
+        let queue = MemoryQueue::calm(Arc::new(clock.clone()));
+        Self::assembled(Arc::new(a), Arc::new(b), configuration, clock, queue)
+    }
+
+    /// The same registries and their clients, with a ledger that knows nothing and a queue that is harsh.
+    pub fn anew(&self, seed: u64) -> Self {
+        let clock = ManualClock::default();
+        let queue = MemoryQueue::harsh(Arc::new(clock.clone()), seed);
+        let (a, b) = (Arc::clone(&self.a), Arc::clone(&self.b));
+        Self {
+            app: format!("app-{seed}"),
+            ..Self::assembled(a, b, self.configuration.clone(), clock, queue)
+        }
+    }
+
+    fn assembled(
+        a: Arc<EmbeddedRegistry>,
+        b: Arc<EmbeddedRegistry>,
+        configuration: Configuration,
+        clock: ManualClock,
+        queue: MemoryQueue,
+    ) -> Self {
         let ledger = Arc::new(WatchedLedger::default());
         let queue = Arc::new(Queue {
             inner: queue,
@@ -117,26 +135,44 @@ impl House {
             secrets: Arc::new(Keys),
             clock: Arc::new(clock.clone()),
         };
-        let mut house = Self {
-            replicator: Arc::new(replicator(&configuration, &ledger, &clock, "worker-1", Patience::default())),
-            a: Arc::new(a),
-            b: Arc::new(b),
+        Self {
+            replicator: Arc::new(replicator(
+                &configuration,
+                &ledger,
+                &clock,
+                "worker-1",
+                Patience::default(),
+            )),
+            a,
+            b,
+            app: "app".to_owned(),
             configuration,
             ledger,
             queue,
             clock,
             intake,
             events: AtomicU64::new(0),
-        };
-        house.be_patient(Patience {
-            max_delay: Duration::from_mins(5),
-            ..Patience::default()
-        });
-        house
+        }
+    }
+
+    /// Where images are pushed: `core/app`.
+    pub fn from(&self) -> Repository {
+        name(&format!("core/{}", self.app))
+    }
+
+    /// Where they arrive: `copy/app`.
+    pub fn to(&self) -> Repository {
+        name(&format!("copy/{}", self.app))
     }
 
     pub fn be_patient(&mut self, patience: Patience) {
-        self.replicator = Arc::new(replicator(&self.configuration, &self.ledger, &self.clock, "worker-1", patience));
+        self.replicator = Arc::new(replicator(
+            &self.configuration,
+            &self.ledger,
+            &self.clock,
+            "worker-1",
+            patience,
+        ));
     }
 
     /// Another worker of the fleet, with clients of its own.
@@ -150,12 +186,18 @@ impl House {
                 first: Duration::from_millis(1),
             },
         );
-        replicator(&configuration, &self.ledger, &self.clock, "worker-2", Patience::default())
+        replicator(
+            &configuration,
+            &self.ledger,
+            &self.clock,
+            "worker-2",
+            Patience::default(),
+        )
     }
 
     /// Puts `sample` to the source as `core/app:v1`.
     pub fn push(&self, sample: &Sample) {
-        sample.seed_into(&self.a, &name("core/app"), &tag("v1"));
+        sample.seed_into(&self.a, &self.from(), &tag("v1"));
     }
 
     /// Puts it there and says so.
@@ -170,8 +212,8 @@ impl House {
         let mut target = json!({
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "digest": digest,
-            "repository": "core/app",
-            "url": format!("{}/v2/core/app/manifests/{digest}", self.a.url()),
+            "repository": self.from().to_string(),
+            "url": format!("{}/v2/{}/manifests/{digest}", self.a.url(), self.from()),
         });
         if !reference.contains(':') {
             target["tag"] = reference.into();
@@ -181,15 +223,11 @@ impl House {
 
     /// Delivers events as the source's sender.
     pub async fn deliver(&self, events: &[Value]) -> std::result::Result<Accepted, Refusal> {
-        self.hook("a", Some(SECRET), &json!({ "events": events }).to_string()).await
+        self.hook("a", Some(SECRET), &json!({ "events": events }).to_string())
+            .await
     }
 
-    pub async fn hook(
-        &self,
-        source: &str,
-        secret: Option<&str>,
-        body: &str,
-    ) -> std::result::Result<Accepted, Refusal> {
+    pub async fn hook(&self, source: &str, secret: Option<&str>, body: &str) -> std::result::Result<Accepted, Refusal> {
         let mut headers = HeaderMap::new();
         if let Some(secret) = secret {
             headers.insert("authorization", HeaderValue::from_str(secret).unwrap());
@@ -226,7 +264,13 @@ impl House {
     }
 
     pub async fn attempt_by(&self, worker: &Replicator) -> Disposition {
-        let delivery = self.queue.inner.receive(1, Duration::from_mins(1)).await.unwrap().remove(0);
+        let delivery = self
+            .queue
+            .inner
+            .receive(1, Duration::from_mins(1))
+            .await
+            .unwrap()
+            .remove(0);
         let disposition = worker.message(&delivery.body, Arc::new(NoProgress)).await.unwrap();
         self.settle(&delivery.receipt, disposition).await;
         disposition
@@ -244,7 +288,11 @@ impl House {
     pub async fn drain(&self) -> usize {
         let mut worked = 0;
         while self.queue.inner.depth().await.unwrap() > 0 {
-            assert!(worked < 5000, "the queue does not become empty: {:?}", self.tasks().await);
+            assert!(
+                worked < 5000,
+                "the queue does not become empty: {:?}",
+                self.tasks().await
+            );
             let deliveries = self.queue.inner.receive(4, Duration::from_mins(10)).await.unwrap();
             if deliveries.is_empty() {
                 self.clock.advance(Duration::from_mins(1));
@@ -288,13 +336,13 @@ impl House {
 
     /// What `copy/app:v1` names.
     pub fn arrived(&self) -> Option<Digest> {
-        self.b.digest(&name("copy/app"), &tag("v1"))
+        self.b.digest(&self.to(), &tag("v1"))
     }
 
     /// Every part of `sample` is in `copy/app`, and what refers to something is listed.
     pub fn assert_equal(&self, sample: &Sample) {
         assert_eq!(self.arrived().as_ref(), Some(&sample.root));
-        assert_parts(&self.b, &name("copy/app"), sample);
+        assert_parts(&self.b, &self.to(), sample);
     }
 }
 
@@ -305,15 +353,29 @@ pub fn assert_parts(registry: &EmbeddedRegistry, repository: &Repository, sample
     }
     for manifest in &sample.manifests {
         let held = registry.manifest(repository, &Target::Digest(manifest.digest.clone()));
-        assert_eq!(held.map(|(_, bytes)| bytes).as_ref(), Some(&manifest.bytes), "{}", manifest.digest);
+        assert_eq!(
+            held.map(|(_, bytes)| bytes).as_ref(),
+            Some(&manifest.bytes),
+            "{}",
+            manifest.digest
+        );
         if let Some(own) = &manifest.tag {
-            assert_eq!(registry.digest(repository, own).as_ref(), Some(&manifest.digest), "{own}");
+            assert_eq!(
+                registry.digest(repository, own).as_ref(),
+                Some(&manifest.digest),
+                "{own}"
+            );
         }
     }
     for fallback in sample.fallbacks().into_iter().filter(|_| !registry.lists_referrers()) {
-        let (_, held) = registry.manifest(repository, &Target::Tag(fallback.tag.unwrap())).unwrap();
+        let (_, held) = registry
+            .manifest(repository, &Target::Tag(fallback.tag.unwrap()))
+            .unwrap();
         let (held, wanted) = (children(held), children(fallback.bytes));
-        assert!(wanted.iter().all(|digest| held.contains(digest)), "{held:?} lacks one of {wanted:?}");
+        assert!(
+            wanted.iter().all(|digest| held.contains(digest)),
+            "{held:?} lacks one of {wanted:?}"
+        );
     }
 }
 
@@ -330,7 +392,10 @@ pub fn document(a: &EmbeddedRegistry, b: &EmbeddedRegistry, rules: &str) -> Docu
         a.url(),
         b.url()
     );
-    Document::parse(&text).unwrap_or_else(|errors| panic!("{errors}")).document
+    Document::parse(&text)
+        .map_err(|errors| errors.to_string())
+        .unwrap()
+        .document
 }
 
 fn replicator(

@@ -35,6 +35,12 @@ impl SqliteLedger {
         Self { database }
     }
 
+    /// Takes every commit lease back. Only for whoever holds the [`crate::DataLock`] and has not begun to work: then those
+    /// who held them are gone. Returns how many there were.
+    pub async fn release_leases(&self) -> Result<usize> {
+        self.write("ledger leases_release", agreements::leases_release).await
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,

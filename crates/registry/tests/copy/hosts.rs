@@ -42,15 +42,14 @@ fn registry() -> Registry {
 #[ignore = "a part of the stories below, which run it behind a proxy"]
 async fn child() {
     let repository = registry().repository(name("core/app"));
-    let ended = match std::env::var(STORY).unwrap().as_str() {
-        "read" => read(&repository).await,
-        _ => {
-            let progress: Arc<dyn transship_copy::Progress> = Arc::new(NoProgress);
-            repository
-                .for_writing()
-                .blob_put(&blob(), &Whole, None, &progress)
-                .await
-        }
+    let ended = if std::env::var(STORY).unwrap() == "read" {
+        read(&repository).await
+    } else {
+        let progress: Arc<dyn transship_copy::Progress> = Arc::new(NoProgress);
+        repository
+            .for_writing()
+            .blob_put(&blob(), &Whole, None, &progress)
+            .await
     };
     let told = ended.map_or_else(|error| error.code().to_owned(), |()| "OK".to_owned());
     std::fs::write(std::env::var("TRANSSHIP_TEST_TOLD").unwrap(), told).unwrap();
@@ -90,7 +89,8 @@ async fn told(story: &str, play: impl Fn(&Heard) -> Response<Body> + Send + Sync
         .output()
         .await
         .unwrap();
-    let told = std::fs::read_to_string(&file).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stdout)));
+    let said = || format!("nothing was told: {}", String::from_utf8_lossy(&output.stdout));
+    let told = std::fs::read_to_string(&file).map_err(|_| said()).unwrap();
     std::fs::remove_file(&file).ok();
     (told, stage.heard())
 }

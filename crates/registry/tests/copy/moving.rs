@@ -90,3 +90,25 @@ async fn a_tag_that_is_deleted_during_its_copy_still_arrives() {
     assert_eq!(world.copy().await.unwrap().state, State::Copied);
     world.assert_equal(&sample);
 }
+
+#[tokio::test]
+async fn a_signature_that_is_made_anew_during_its_copy_ends_at_the_newest() {
+    let signed = images::with_cosign_signature(8);
+    let world = World::with(&signed).await;
+    let signature = signed.manifests.last().unwrap().tag.clone().unwrap();
+    let newer = images::image(9, &[77]);
+    newer.seed_into(&world.source, &name("core/app"), &tag("newer"));
+    let (source, moved, to) = (Arc::downgrade(&world.source), signature.clone(), newer.root.clone());
+    watch(&world.destination, move |request| {
+        if request.method == "PUT" && request.path.ends_with(moved.as_str()) {
+            source.upgrade()?.tag(&name("core/app"), &moved, &to);
+        }
+        None
+    });
+    world.copy().await.unwrap();
+    assert_eq!(
+        world.destination.digest(&name("copy/app"), &signature),
+        Some(newer.root)
+    );
+    assert_eq!(world.arrived(), Some(signed.root));
+}

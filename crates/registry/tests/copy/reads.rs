@@ -288,7 +288,7 @@ async fn a_wait_longer_than_ours_is_handed_on_instead_of_slept() {
         assert_eq!(error.code(), "RATE_LIMITED");
         let wait = error.persistence().retry_after().unwrap();
         assert!(
-            wait > Duration::from_secs(3590) && wait <= Duration::from_secs(3600),
+            wait > Duration::from_secs(3590) && wait <= Duration::from_hours(1),
             "{wait:?}"
         );
         let before = world.source.requests().len();
@@ -368,4 +368,57 @@ async fn an_answer_that_breaks_after_its_last_byte_was_whole() {
     let read: Vec<Bytes> = stream.try_collect().await.unwrap();
     assert_eq!(read.concat(), b"all of it");
     assert_eq!(stage.heard().len(), 1, "there was nothing left to ask for");
+}
+
+#[tokio::test]
+async fn a_manifest_with_one_wrong_bit_is_read_again_and_then_right() {
+    for path in ["/manifests/v1", "/manifests/sha256:"] {
+        let sample = images::multi_platform(15);
+        let world = World::with(&sample).await;
+        let flip = script("GET", path, Action::FlipBit { at_byte: 100 });
+        world.source.set_faults(Some(Arc::clone(&flip) as _));
+        world.copy().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(flip.struck(), 1);
+        world.assert_equal(&sample);
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_behind_does_not_make_an_image_disappear() {
+    let (old, new) = (images::image(16, &[10]), images::image(17, &[10]));
+    let world = World::with(&old).await;
+    world.copy().await.unwrap();
+    world.seed(&new);
+    let stale = script("HEAD", "/manifests/v1", Action::status(404));
+    world.source.set_faults(Some(Arc::clone(&stale) as _));
+    world.copy().await.unwrap();
+    assert_eq!(stale.struck(), 1);
+    world.assert_equal(&new);
+}
+
+#[tokio::test]
+async fn an_image_that_is_gone_is_gone_whatever_stands_at_the_destination() {
+    let sample = images::image(18, &[10]);
+    let world = World::with(&sample).await;
+    world.copy().await.unwrap();
+    world.source.forget(&name("core/app"), &sample.root);
+    assert_eq!(world.fails().await.code(), "SOURCE_NOT_FOUND");
+    world.assert_equal(&sample);
+}
+
+#[tokio::test]
+async fn a_garbled_list_of_referrers_is_read_again_and_then_right() {
+    let sample = images::with_referrer(19);
+    let world = World::with(&sample).await;
+    let garble = script("GET", "/referrers/", Action::FlipBit { at_byte: 0 });
+    world.source.set_faults(Some(Arc::clone(&garble) as _));
+    world.copy().await.unwrap();
+    assert_eq!(garble.struck(), 1);
+    world.assert_equal(&sample);
+
+    let world = World::with(&sample).await;
+    let index = [("content-type", transship_oci::media_type::OCI_INDEX)];
+    let garbled = always("GET", "/referrers/", answer(200, &index, "{"));
+    world.source.set_faults(Some(garbled));
+    assert_eq!(world.fails().await.code(), "MANIFEST_INVALID");
 }

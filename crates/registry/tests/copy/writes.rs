@@ -101,6 +101,16 @@ async fn an_upload_session_that_is_gone_is_opened_anew() {
 }
 
 #[tokio::test]
+async fn sessions_that_are_lost_again_and_again_are_left_for_later() {
+    let world = World::with(&images::image(5, &[])).await;
+    let gone = always("PUT", "/blobs/uploads/", Action::status(404));
+    world.destination.set_faults(Some(Arc::clone(&gone) as _));
+    let error = world.fails().await;
+    assert_eq!((error.code(), gone.struck()), ("UPLOAD_SESSION_LOST", 6));
+    assert!(!error.persistence().is_permanent());
+}
+
+#[tokio::test]
 async fn a_session_a_mount_opened_and_lost_is_opened_anew() {
     let sample = images::image(6, &[1000]);
     let world = World::with(&sample).await;
@@ -266,9 +276,9 @@ async fn a_destination_that_loses_what_it_was_just_sent_is_given_up_on_for_now()
     watch(&world.destination, move |request| {
         if request.method == "PUT" && request.path.contains("/manifests/") {
             let registry = registry.upgrade()?;
-            blobs
-                .iter()
-                .for_each(|digest| registry.forget(&name("copy/app"), digest));
+            for digest in &blobs {
+                registry.forget(&name("copy/app"), digest);
+            }
         }
         None
     });

@@ -1,0 +1,92 @@
+//! What belongs to an image goes where that image went: referrers pushed by digest, fallback tags, cosign tags.
+//!
+//! The subject's replica says where. A subject that is still on its way is waited for, because its own copy may have
+//! listed its referrers before this one was pushed.
+
+use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
+use transship_oci::referrers::digest_tag;
+use transship_oci::{Digest, Target};
+use transship_registry::RemoteRepository;
+
+use crate::{Replicator, Task};
+
+/// What a task that follows came upon.
+pub(crate) enum Subject {
+    /// The image it belongs to, at the destination by our hand.
+    Replicated(Digest),
+    /// The image may be on its way.
+    Pending,
+    /// There is nothing to follow: code and sentence.
+    None(&'static str, &'static str),
+}
+
+impl Replicator {
+    /// What a referrer or a digest tag belongs to, and whether that is at the destination by our hand.
+    pub(crate) async fn subject(&self, task: &Task, source: &RemoteRepository) -> CopyResult<Subject> {
+        let subject = match &task.source.target {
+            target @ Target::Tag(tag) => {
+                self.settled(task, source, target).await?;
+                digest_tag(tag).map(|tag| tag.subject)
+            }
+            target @ Target::Digest(_) => match Source::manifest_get(source, target).await {
+                Ok(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
+                Err(error) if error.is_not_found() => {
+                    return Ok(Subject::None(
+                        "SOURCE_GONE",
+                        "the manifest is not at the source any more",
+                    ));
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let Some(subject) = subject else {
+            return Ok(Subject::None(
+                "NOT_A_REFERRER",
+                "an untagged manifest that refers to nothing comes with its image",
+            ));
+        };
+        if self.is_replicated(task, &subject).await? {
+            return Ok(Subject::Replicated(subject));
+        }
+        let place = &task.source;
+        if self.ledger.is_busy(&place.registry, &place.repository).await? {
+            return Ok(Subject::Pending);
+        }
+        // Its task may have ended between the two questions, with a replica and without this referrer.
+        if self.is_replicated(task, &subject).await? {
+            return Ok(Subject::Replicated(subject));
+        }
+        Ok(Subject::None(
+            "SUBJECT_NOT_REPLICATED",
+            "the image it belongs to is not replicated; it will come with it if that changes",
+        ))
+    }
+
+    /// Refuses a digest tag that does not name yet what its event said: what it will name would be missed.
+    async fn settled(&self, task: &Task, source: &RemoteRepository, target: &Target) -> CopyResult<()> {
+        let Some(expected) = task.hint.as_ref().filter(|_| self.is_settling(task)) else {
+            return Ok(());
+        };
+        let now = Source::manifest_head(source, target).await?;
+        if now.is_some_and(|now| now.digest == *expected) {
+            return Ok(());
+        }
+        Err(CopyError::new(
+            CopyKind::SourceNotSettled,
+            format!("manifest_head {}", task.source),
+        ))
+    }
+
+    /// True if `subject` is part of what we brought to the destination repository of `task`.
+    async fn is_replicated(&self, task: &Task, subject: &Digest) -> CopyResult<bool> {
+        let place = &task.source;
+        let held = self
+            .ledger
+            .replicas_holding(&place.registry, &place.repository, subject)
+            .await?;
+        Ok(held.iter().any(|replica| {
+            replica.destination.registry == task.destination.registry
+                && replica.destination.repository == task.destination.repository
+        }))
+    }
+}

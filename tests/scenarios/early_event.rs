@@ -1,0 +1,69 @@
+//! An event that is faster than its tag: Distribution notifies of a manifest before it writes the tag, so that the first
+//! look at the source may find no tag, or the one before. Nothing may be lost by that.
+//!
+//! (Seen with 2.8.2 on a busy machine. Version 3 has the same order: `PutManifest` in `registry/handlers/manifests.go`
+//! calls `manifests.Put`, from which the event comes, and then `tags.Tag`.)
+
+use std::time::Duration;
+
+use transship_tests::docker_registry::Options;
+use transship_tests::{DockerRegistry, Image, Voyage, delivery, until};
+
+/// A stage whose source tells nobody: every event is posted by hand.
+fn silent_voyage() -> Voyage {
+    let nowhere = Options {
+        notify: Some("http://127.0.0.1:9/".to_owned()),
+        ..Options::default()
+    };
+    let mut voyage = Voyage::prepare(&nowhere);
+    voyage.sail();
+    voyage
+}
+
+/// Says that `core/app:v1` names `image` now, and waits until that was looked at `looks` times, all events together.
+fn tell_and_await_a_look(voyage: &Voyage, image: &Image, number: u32, looks: u64) {
+    let event = delivery::push_event(&voyage.source.host(), "core/app", "v1", &image.root().digest, number);
+    assert_eq!(delivery::post(&voyage.serve.host(), &event).status, 202);
+    let looked = until(Duration::from_secs(20), || {
+        let tasks = voyage.serve.tasks_to("copy/app:v1");
+        let under_way = tasks
+            .iter()
+            .any(|task| task["state"] == "queued" || task["state"] == "running");
+        let attempts: u64 = tasks.iter().filter_map(|task| task["attempts"].as_u64()).sum();
+        if attempts >= looks && !under_way {
+            Ok(())
+        } else {
+            Err(format!("{tasks:?}"))
+        }
+    });
+    assert_eq!(looked, Ok(()));
+}
+
+#[test]
+fn an_event_that_comes_before_its_tag_is_not_lost() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let voyage = silent_voyage();
+    let image = Image::single(1, &[1000]);
+    image.push_parts(&voyage.source.host(), "core/app");
+    tell_and_await_a_look(&voyage, &image, 1, 1);
+    image.push_root(&voyage.source.host(), "core/app", "v1");
+    voyage.assert_arrives("app", "v1");
+}
+
+#[test]
+fn an_event_that_comes_before_its_tag_moves_is_not_lost() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let voyage = silent_voyage();
+    let (old, new) = (Image::single(2, &[1000]), Image::single(3, &[1000]));
+    old.push(&voyage.source.host(), "core/app", "v1");
+    tell_and_await_a_look(&voyage, &old, 1, 1);
+    voyage.assert_arrives("app", "v1");
+    new.push_parts(&voyage.source.host(), "core/app");
+    tell_and_await_a_look(&voyage, &new, 2, 2);
+    new.push_root(&voyage.source.host(), "core/app", "v1");
+    voyage.assert_arrives("app", "v1");
+}
