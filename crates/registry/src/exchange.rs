@@ -227,7 +227,8 @@ impl Registry {
         call.requests.fetch_add(1, Ordering::Relaxed);
         let mut request = self
             .0
-            .client
+            .clients
+            .of(url)?
             .request(call.method.clone(), url.clone())
             .headers(call.headers.clone())
             .body(body);

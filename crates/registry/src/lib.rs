@@ -9,6 +9,7 @@
 mod auth;
 mod blobs;
 mod challenge;
+mod clients;
 mod credentials;
 mod error;
 mod exchange;

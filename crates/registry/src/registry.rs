@@ -8,8 +8,9 @@ use transship_oci::{RegistryHost, Repository};
 use url::Url;
 
 use crate::auth::Auth;
+use crate::clients::Clients;
 use crate::limits::Limiter;
-use crate::network::{Guard, GuardedResolver};
+use crate::network::Guard;
 use crate::{Credentials, Error, ErrorKind, Limits, Network, Profile, RemoteRepository, Result, Retries};
 
 /// How long an answer, or the next bytes of one, may take before the connection counts as dead.
@@ -43,7 +44,7 @@ pub(crate) struct Inner {
     pub(crate) base: Url,
     pub(crate) host: RegistryHost,
     pub(crate) names: Vec<RegistryHost>,
-    pub(crate) client: reqwest::Client,
+    pub(crate) clients: Clients,
     pub(crate) guard: Arc<Guard>,
     pub(crate) auth: Auth,
     pub(crate) limiter: Limiter,
@@ -77,22 +78,6 @@ impl Registry {
         }
         let host = host_of(&endpoint).ok_or_else(|| refuse("has no host"))?;
         let guard = Arc::new(Guard::new(&endpoint, options.network));
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("transship/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            // Parallel connections each have their own congestion window; one multiplexed connection does not.
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(10))
-            .pool_idle_timeout(Duration::from_secs(20))
-            .dns_resolver(GuardedResolver(Arc::clone(&guard)));
-        if guard.is_literal() {
-            builder = builder.no_proxy();
-        }
-        let client = builder
-            .build()
-            .map_err(|error| Error::new(ErrorKind::Tls(error.to_string()), "client"))?;
         let base = endpoint
             .join("v2/")
             .map_err(|error| Error::new(ErrorKind::InvalidEndpoint(error.to_string()), "endpoint"))?;
@@ -101,7 +86,7 @@ impl Registry {
             base,
             host,
             names: options.names,
-            client,
+            clients: Clients::new(Arc::clone(&guard)),
             guard,
             limiter: Limiter::new(options.limits),
             profile: options.profile,

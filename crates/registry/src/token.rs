@@ -130,7 +130,8 @@ impl Registry {
                 }
                 form.append_pair("scope", &scope.parameters().join(" "));
                 self.0
-                    .client
+                    .clients
+                    .of(realm)?
                     .request(Method::POST, realm.clone())
                     .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                     .body(form.finish())
@@ -139,7 +140,7 @@ impl Registry {
                 let mut url = realm.clone();
                 url.query_pairs_mut()
                     .extend_pairs(parameters.iter().map(|(name, value)| (*name, value.as_str())));
-                let request = self.0.client.request(Method::GET, url);
+                let request = self.0.clients.of(&url)?.request(Method::GET, url);
                 match login {
                     Login::Basic { username, password } => {
                         request.header(header::AUTHORIZATION, basic(username, password.expose_secret())?)

@@ -1,0 +1,64 @@
+//! The connections to a registry: with TLS and without, each made when it is first needed.
+//!
+//! Reading the machine's root certificates takes some 10 ms; a registry that speaks plain HTTP pays that only if it
+//! redirects to a storage that speaks HTTPS.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::Client;
+use url::Url;
+
+use crate::network::{Guard, GuardedResolver};
+use crate::{Error, ErrorKind, Result};
+
+/// Both kinds of connections, pooled.
+pub(crate) struct Clients {
+    guard: Arc<Guard>,
+    plain: OnceLock<Client>,
+    tls: OnceLock<Client>,
+}
+
+impl Clients {
+    pub(crate) const fn new(guard: Arc<Guard>) -> Self {
+        Self {
+            guard,
+            plain: OnceLock::new(),
+            tls: OnceLock::new(),
+        }
+    }
+
+    /// The client for `url`, by its scheme. `TLS_ERROR` if the machine's certificates cannot be read.
+    pub(crate) fn of(&self, url: &Url) -> Result<&Client> {
+        let is_tls = url.scheme() == "https";
+        let kept = if is_tls { &self.tls } else { &self.plain };
+        if let Some(client) = kept.get() {
+            return Ok(client);
+        }
+        let client = self.make(is_tls)?;
+        Ok(kept.get_or_init(|| client))
+    }
+
+    fn make(&self, is_tls: bool) -> Result<Client> {
+        let mut builder = Client::builder()
+            .user_agent(concat!("transship/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            // Parallel connections each have their own congestion window; one multiplexed connection does not.
+            .http1_only()
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_secs(10))
+            .pool_idle_timeout(Duration::from_secs(20))
+            .dns_resolver(GuardedResolver(Arc::clone(&self.guard)));
+        if self.guard.is_literal() {
+            builder = builder.no_proxy();
+            // Elsewhere a proxy may stand, which may be reached by TLS whatever the registry speaks.
+            if !is_tls {
+                builder = builder.tls_certs_only(std::iter::empty());
+            }
+        }
+        builder
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Tls(error.to_string()), "client"))
+    }
+}
