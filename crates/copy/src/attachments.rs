@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use transship_oci::referrers::cosign_tags;
 use transship_oci::{Digest, Tag, Target};
 
-use crate::copy::{ROUNDS, Work};
 use crate::graph::Graph;
 use crate::parallel::side_by_side;
+use crate::work::{ROUNDS, Work};
 use crate::{Error, ErrorKind, Existing, Result};
 
 /// A signature of an attestation of an image is two; more than this is not followed.
@@ -64,6 +64,12 @@ impl Work<'_> {
             }
         }
         Ok(found)
+    }
+
+    pub(crate) async fn attach_all(&self, attachments: &[Attachment], is_likely: bool) -> Result<()> {
+        let all = attachments.iter().map(|attachment| self.attach(attachment, is_likely));
+        side_by_side(all.collect(), PARALLEL).await?;
+        self.list_unlisted().await
     }
 
     async fn attached_to(&self, subject: &Digest) -> Result<Vec<Attachment>> {

@@ -5,11 +5,11 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use transship_oci::{Descriptor, Manifest, Target};
+use transship_oci::{Manifest, Target};
 
-use crate::copy::{PARALLEL, Work};
 use crate::graph::{Graph, blobs_of};
 use crate::parallel::side_by_side;
+use crate::work::{PARALLEL, Work};
 use crate::{BlobEnd, ErrorKind, Result, Step};
 
 impl Work<'_> {
@@ -105,25 +105,5 @@ impl Work<'_> {
             Ok(sent_any)
         }
         .boxed()
-    }
-
-    pub(crate) fn count(&self, blob: &Descriptor, how: BlobEnd) {
-        self.request.progress.step(Step::BlobEnd {
-            digest: &blob.digest,
-            size: blob.size,
-            how,
-        });
-        let mut tally = self.tally();
-        let tally = &mut *tally;
-        let (blobs, bytes) = match how {
-            BlobEnd::Copied => (&mut tally.blobs.copied, &mut tally.bytes.copied),
-            BlobEnd::Mounted => (&mut tally.blobs.mounted, &mut tally.bytes.mounted),
-            BlobEnd::Skipped => (&mut tally.blobs.skipped, &mut tally.bytes.skipped),
-        };
-        *blobs += 1;
-        *bytes += blob.size;
-        if how == BlobEnd::Copied {
-            tally.sent.insert(blob.digest.clone());
-        }
     }
 }

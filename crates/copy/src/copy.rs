@@ -4,35 +4,22 @@
 //! the source is asked once more, and if the tag moved the copy goes round again, three times at most. So the newest
 //! image wins however events and workers overlap: whoever writes last has looked last.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use tokio::sync::Mutex as AsyncMutex;
 use transship_oci::{Descriptor, Digest, Target};
 
 use crate::graph::Graph;
-use crate::parallel::side_by_side;
-use crate::request::{Counts, Existing, Referrers, Report, Request, State};
+use crate::request::{Existing, Referrers, Report, Request, State};
+use crate::work::{ROUNDS, Work};
 use crate::{Error, ErrorKind, Result};
 
-/// Times a copy goes round when the tag moves under it.
-pub(crate) const ROUNDS: usize = 3;
 /// What was read of the source longer ago than this is looked at again before it is committed.
 const STALE: Duration = Duration::from_secs(10);
-/// How long to wait for another worker's commit of the same tag.
-const LEASE_WAIT: Duration = Duration::from_secs(2);
-/// Attachments brought over at the same time.
-pub(crate) const PARALLEL: usize = 8;
-
 /// Copies one image. See [`Report`] for what comes of it; an error leaves nothing half visible.
 pub async fn copy(request: Request<'_>) -> Result<Report> {
-    let work = Work {
-        request: &request,
-        tally: Mutex::default(),
-    };
+    let work = Work::new(&request);
     let mut there = request.destination.manifest_head(&request.to).await?;
     let mut ours = None;
     for _ in 0..ROUNDS {
@@ -83,36 +70,7 @@ fn decide(existing: Existing, there: Option<&Digest>, source: Option<&Digest>, o
     }
 }
 
-/// One copy at work.
-pub(crate) struct Work<'a> {
-    pub(crate) request: &'a Request<'a>,
-    tally: Mutex<Tally>,
-}
-
-/// What a copy did so far.
-#[derive(Default)]
-pub(crate) struct Tally {
-    pub(crate) manifests: u64,
-    pub(crate) blobs: Counts,
-    pub(crate) bytes: Counts,
-    pub(crate) written: Vec<(Target, Digest)>,
-    pub(crate) kept_tags: Vec<String>,
-    pub(crate) foreign_layers: u64,
-    /// Blobs whose bytes this very copy sent: sending them again cannot help.
-    pub(crate) sent: HashSet<Digest>,
-    /// Blobs this copy brings or brought, true once they are there: what attachments share moves once.
-    pub(crate) brought: HashMap<Digest, Arc<AsyncMutex<bool>>>,
-    /// Manifests this copy wrote.
-    pub(crate) put: HashSet<Digest>,
-    /// Referrers the destination took without listing them, by subject.
-    pub(crate) unlisted: BTreeMap<Digest, Vec<Descriptor>>,
-}
-
 impl Work<'_> {
-    pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// `wrote`: what an earlier round of this copy wrote.
     async fn round(&self, there: Option<&Descriptor>, wrote: Option<&Digest>) -> Result<Round> {
         let request = self.request;
@@ -244,23 +202,6 @@ impl Work<'_> {
         }
     }
 
-    /// `write`, while this copy holds the lease of `target`.
-    pub(crate) async fn under_lease<T>(&self, target: &Target, write: BoxFuture<'_, Result<T>>) -> Result<T> {
-        let Some(lease) = self.request.lease else {
-            return write.await;
-        };
-        let begin = Instant::now();
-        while !lease.acquire(target).await? {
-            if begin.elapsed() > LEASE_WAIT {
-                return Err(self.source_error(ErrorKind::CommitBusy));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        let result = write.await;
-        lease.release(target).await;
-        result
-    }
-
     /// Gives what is about to be replaced the tag `<tag>-<12 digits>`: the same for the same image, however often tried.
     async fn back_up(&self, replaced: &Descriptor) -> Result<()> {
         let Target::Tag(tag) = &self.request.to else {
@@ -278,12 +219,6 @@ impl Work<'_> {
             return Ok(());
         };
         self.put(&backup, &old).await
-    }
-
-    async fn attach_all(&self, attachments: &[crate::attachments::Attachment], is_likely: bool) -> Result<()> {
-        let all = attachments.iter().map(|attachment| self.attach(attachment, is_likely));
-        side_by_side(all.collect(), PARALLEL).await?;
-        self.list_unlisted().await
     }
 
     /// Refuses a source that is not what it was said to be. In a later round of a copy it has moved on, which is no reason to stop.
@@ -305,33 +240,6 @@ impl Work<'_> {
                 .manifest_head(target)
                 .await?
                 .map(|found| found.digest)),
-        }
-    }
-
-    fn source_error(&self, kind: ErrorKind) -> Error {
-        Error::new(
-            kind,
-            format!(
-                "copy {}{}{}",
-                self.request.source.name(),
-                self.request.from.separator(),
-                self.request.from
-            ),
-        )
-    }
-
-    fn report(&self, state: State, digest: Digest, members: Vec<Digest>) -> Report {
-        let tally = std::mem::take(&mut *self.tally());
-        Report {
-            state,
-            digest,
-            manifests: tally.manifests,
-            blobs: tally.blobs,
-            bytes: tally.bytes,
-            members,
-            written: tally.written,
-            kept_tags: tally.kept_tags,
-            foreign_layers: tally.foreign_layers,
         }
     }
 }

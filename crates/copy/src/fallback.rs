@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use transship_oci::referrers::fallback_index;
 use transship_oci::{Descriptor, Digest, Manifest, Tag, Target};
 
-use crate::copy::Work;
+use crate::work::Work;
 use crate::{Error, ErrorKind, Result};
 
 impl Work<'_> {

@@ -16,6 +16,7 @@ mod progress;
 mod request;
 mod transfer;
 mod verify;
+mod work;
 
 pub use copy::copy;
 pub use error::{Error, ErrorKind, Result};

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use transship_oci::{Descriptor, Digest, Repository};
 
-use crate::copy::Work;
 use crate::parallel::side_by_side;
+use crate::work::Work;
 use crate::{BlobEnd, BlobSource, ByteStream, Mount, Result, Step};
 
 /// From this size on a HEAD is cheap against the transfer it may save.

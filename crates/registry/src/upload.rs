@@ -4,12 +4,11 @@
 //! A broken answer does not say whether the commit took place: HEAD decides. Locations are capabilities: they are
 //! followed as they are, never logged, and never carry credentials to another host.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use transship_copy::{
     BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Progress, Result as CopyResult, Step, Upload,
@@ -18,11 +17,10 @@ use transship_copy::{
 use transship_oci::{Algorithm, Descriptor};
 use url::Url;
 
-use crate::exchange::{Answer, Call};
+use crate::exchange::Call;
 use crate::manifests::content_digest;
-use crate::network::Guard;
-use crate::profile::{UploadForm, is_listed};
-use crate::registry::COMMIT_PATIENCE;
+use crate::profile::UploadForm;
+use crate::pulse::Pulse;
 use crate::retry::is_temporary;
 use crate::{Error, ErrorKind, RemoteRepository, Result};
 
@@ -274,48 +272,6 @@ impl RemoteRepository {
             answer.drain().await;
         }
     }
-
-    /// Where an upload goes on: resolved against the URL that answered, on the registry's own origin or where its profile
-    /// says its uploads go. A registry behind a proxy that calls itself `http` is believed as to path, not as to scheme.
-    pub(crate) fn location(&self, answer: &Answer) -> Result<Url> {
-        let reject = |why: &str| Error::new(ErrorKind::LocationRejected(why.to_owned()), &answer.operation);
-        let text = answer
-            .headers()
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok())
-            .ok_or_else(|| reject("it gives no Location"))?;
-        let location = answer.url().join(text).map_err(|_| reject("its Location is no URL"))?;
-        judge(
-            location,
-            &self.registry.0.base,
-            self.registry.0.profile.storage,
-            &self.registry.0.guard,
-        )
-        .map_err(|why| reject(&why))
-    }
-}
-
-fn judge(mut location: Url, base: &Url, storage: &[&str], guard: &Guard) -> std::result::Result<Url, String> {
-    if !location.username().is_empty() || location.password().is_some() {
-        return Err("it names a user".into());
-    }
-    if base.scheme() == "https"
-        && location.scheme() == "http"
-        && location.host() == base.host()
-        && location.set_scheme("https").is_ok()
-    {
-        // The port of the proxy, not the one the registry believes to listen on.
-        let _ = location.set_port(base.port());
-    }
-    if location.origin() == base.origin() {
-        return Ok(location);
-    }
-    let host = location.host_str().unwrap_or_default();
-    if location.scheme() != "https" || !is_listed(host, storage) {
-        return Err("another host, scheme or port than the registry's".into());
-    }
-    guard.check(&location).map_err(|denied| denied.to_string())?;
-    Ok(location)
 }
 
 /// 400 is what registries say when bytes were lost on the way (`DIGEST_INVALID`, `SIZE_INVALID`), 416 when they hold
@@ -341,84 +297,4 @@ async fn prove_empty(bytes: ByteStream, blob: &Descriptor) -> CopyResult<ByteStr
 
 fn spent() -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> {
     futures_util::stream::once(async { Err(std::io::Error::other("the body was sent already")) })
-}
-
-/// The heartbeat of an upload: it dies of silence, never of age.
-struct Pulse {
-    begin: Instant,
-    last_ms: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Pulse {
-    fn new() -> Self {
-        Self {
-            begin: Instant::now(),
-            last_ms: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-        }
-    }
-
-    fn beat(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.last_ms.store(
-            u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Resolves when nothing moved for `patience`; once all `size` bytes were handed over, for the longer commit patience.
-    async fn watch(&self, size: u64, patience: Duration) -> Duration {
-        loop {
-            let allowed = if self.bytes() >= size {
-                COMMIT_PATIENCE
-            } else {
-                patience
-            };
-            let silent = self
-                .begin
-                .elapsed()
-                .saturating_sub(Duration::from_millis(self.last_ms.load(Ordering::Relaxed)));
-            match allowed.checked_sub(silent) {
-                Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
-                _ => return allowed,
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Network;
-
-    #[test]
-    fn an_upload_goes_on_only_where_the_registry_is() {
-        let base = Url::parse("https://r.example.com/v2/").unwrap();
-        let guard = Guard::new(&base, Network::Public);
-        let to = |text: &str| judge(base.join(text).unwrap(), &base, &[".googleapis.com"], &guard).map(String::from);
-        assert_eq!(
-            to("/v2/a/blobs/uploads/1?_state=x%3D").unwrap(),
-            "https://r.example.com/v2/a/blobs/uploads/1?_state=x%3D"
-        );
-        assert_eq!(to("http://r.example.com/u").unwrap(), "https://r.example.com/u");
-        assert_eq!(
-            to("https://storage.googleapis.com/u").unwrap(),
-            "https://storage.googleapis.com/u"
-        );
-        for bad in [
-            "https://evil.example/u",
-            "https://r.example.com:8443/u",
-            "https://r.example.com@evil.example/u",
-            "http://storage.googleapis.com/u",
-            "http://169.254.169.254/u",
-            "https://127.0.0.1/u",
-        ] {
-            assert!(to(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use transship_copy::NoProgress;
 use transship_local::{DataLock, Database, Environment};
 use transship_rules::{Document, Webhook};
@@ -44,6 +44,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (text, parsed) = document::load(&arguments.config)?;
     logging::begin_service(arguments.log);
     watch::warn(&parsed.warnings);
+    // Before anything is said: whoever reads that it serves may order it to stop.
+    let stop = Stop::listen()?;
     let _lock = DataLock::acquire(&arguments.data)?;
     let database = Database::open(&arguments.data)?;
     let listener = listen(arguments.listen).await?;
@@ -59,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let watched = Watch::new(arguments.config, text).keep(service.configuration.clone());
     let watched = tokio::spawn(watched);
-    let result = service.run(listener, told_to_stop()).await;
+    let result = service.run(listener, stop.told()).await;
     watched.abort();
     result
 }
@@ -93,26 +95,35 @@ fn tell_hooks(document: &Document, listener: &TcpListener) {
     }
 }
 
-/// Returns when the process is asked to end.
-async fn told_to_stop() -> Result<(), Failure> {
-    let listen = |kind| {
-        signal(kind).map_err(|error| {
-            Failure::new(
-                Exit::Failed,
-                "SIGNALS_FAILED",
-                format!("signals cannot be received: {error}"),
-            )
+/// The signals that ask the process to end, caught from the moment this is made.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    "SIGNALS_FAILED",
+                    format!("signals cannot be received: {error}"),
+                )
+            })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
         })
-    };
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
-    // Who asks again does not want to wait; the queue keeps what is running.
-    tokio::spawn(async move {
-        interrupt.recv().await;
-        std::process::exit(Exit::Failed as i32);
-    });
-    Ok(())
+
+    /// Returns when one came.
+    async fn told(mut self) -> Result<(), Failure> {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        Ok(())
+    }
 }

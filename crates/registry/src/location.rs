@@ -1,0 +1,88 @@
+//! Where an upload goes on. A location is a capability: followed as it is, never logged, and only where the registry is.
+//!
+//! Source: distribution-spec, Pushing blobs; CVE-2026-50151 and go-containerregistry e5983f2 are what happens when any
+//! location is followed.
+
+use http::header::LOCATION;
+use url::Url;
+
+use crate::exchange::Answer;
+use crate::network::Guard;
+use crate::profile::is_listed;
+use crate::{Error, ErrorKind, RemoteRepository, Result};
+
+impl RemoteRepository {
+    /// Where an upload goes on: resolved against the URL that answered, on the registry's own origin or where its profile
+    /// says its uploads go. A registry behind a proxy that calls itself `http` is believed as to path, not as to scheme.
+    pub(crate) fn location(&self, answer: &Answer) -> Result<Url> {
+        let reject = |why: &str| Error::new(ErrorKind::LocationRejected(why.to_owned()), &answer.operation);
+        let text = answer
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| reject("it gives no Location"))?;
+        let location = answer.url().join(text).map_err(|_| reject("its Location is no URL"))?;
+        judge(
+            location,
+            &self.registry.0.base,
+            self.registry.0.profile.storage,
+            &self.registry.0.guard,
+        )
+        .map_err(|why| reject(&why))
+    }
+}
+
+fn judge(mut location: Url, base: &Url, storage: &[&str], guard: &Guard) -> std::result::Result<Url, String> {
+    if !location.username().is_empty() || location.password().is_some() {
+        return Err("it names a user".into());
+    }
+    if base.scheme() == "https"
+        && location.scheme() == "http"
+        && location.host() == base.host()
+        && location.set_scheme("https").is_ok()
+    {
+        // The port of the proxy, not the one the registry believes to listen on.
+        let _ = location.set_port(base.port());
+    }
+    if location.origin() == base.origin() {
+        return Ok(location);
+    }
+    let host = location.host_str().unwrap_or_default();
+    if location.scheme() != "https" || !is_listed(host, storage) {
+        return Err("another host, scheme or port than the registry's".into());
+    }
+    guard.check(&location).map_err(|denied| denied.to_string())?;
+    Ok(location)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Network;
+
+    #[test]
+    fn an_upload_goes_on_only_where_the_registry_is() {
+        let base = Url::parse("https://r.example.com/v2/").unwrap();
+        let guard = Guard::new(&base, Network::Public);
+        let to = |text: &str| judge(base.join(text).unwrap(), &base, &[".googleapis.com"], &guard).map(String::from);
+        assert_eq!(
+            to("/v2/a/blobs/uploads/1?_state=x%3D").unwrap(),
+            "https://r.example.com/v2/a/blobs/uploads/1?_state=x%3D"
+        );
+        assert_eq!(to("http://r.example.com/u").unwrap(), "https://r.example.com/u");
+        assert_eq!(
+            to("https://storage.googleapis.com/u").unwrap(),
+            "https://storage.googleapis.com/u"
+        );
+        for bad in [
+            "https://evil.example/u",
+            "https://r.example.com:8443/u",
+            "https://r.example.com@evil.example/u",
+            "http://storage.googleapis.com/u",
+            "http://169.254.169.254/u",
+            "https://127.0.0.1/u",
+        ] {
+            assert!(to(bad).is_err(), "{bad}");
+        }
+    }
+}
