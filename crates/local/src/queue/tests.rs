@@ -83,6 +83,28 @@ async fn a_new_owner_gets_at_once_what_was_in_flight() {
 }
 
 #[tokio::test]
+async fn a_message_that_goes_down_with_its_process_again_and_again_lets_its_neighbours_go_first() {
+    let dir = tempfile::tempdir().unwrap();
+    queue(&dir).send(&[Outgoing::now(task(1))]).await.unwrap();
+    let mut lives = 0;
+    loop {
+        let queue = queue(&dir);
+        queue.release_all().await.unwrap();
+        if queue.receive(1, Duration::from_mins(10)).await.unwrap().is_empty() {
+            let wait = queue.next_visible_in().await.unwrap().unwrap();
+            assert!(wait > Duration::ZERO && wait <= Duration::from_secs(2), "{wait:?}");
+            break;
+        }
+        lives += 1;
+        assert!(lives < 20, "it is always first");
+    }
+    assert_eq!(lives, 13, "a dozen restarts are nobody's fault");
+    let after = queue(&dir);
+    after.send(&[Outgoing::now(task(2))]).await.unwrap();
+    assert_eq!(after.receive(9, Duration::from_mins(10)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_send_wakes_the_worker() {
     let dir = tempfile::tempdir().unwrap();
     let queue = queue(&dir);
