@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use transship_copy::Clock;
 use transship_notifications::{Action as EventAction, Delivery, Event, Format, Origin, authenticate, parse};
+use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
 use transship_oci::{Algorithm, Hasher, Target};
 use transship_rules::{Destination, Pushed, Registry, Rule, Verdict, Webhook};
 
@@ -209,7 +210,7 @@ fn pushed(event: &Event) -> Pushed<'_> {
 /// The task one rule makes of one event, if any.
 fn plan(source: &str, event: &Event, rule: &Rule, verdict: Verdict, received: Timestamp) -> Option<(Execution, Task)> {
     // Deletes are not propagated in this version: the document refuses a rule that asks for it.
-    if event.action == EventAction::Delete || !rule.on_event {
+    if event.action == EventAction::Delete || !rule.on_event || is_nobodys_referrer(event) {
         return None;
     }
     let (
@@ -267,6 +268,11 @@ fn plan(source: &str, event: &Event, rule: &Rule, verdict: Verdict, received: Ti
         created: received,
     };
     Some((execution, task))
+}
+
+/// True for an untagged Docker manifest: schema 2 has no `subject`, so it is a child, and comes with its list.
+fn is_nobodys_referrer(event: &Event) -> bool {
+    event.tag.is_none() && matches!(event.media_type.as_deref(), Some(DOCKER_MANIFEST | DOCKER_LIST))
 }
 
 /// What tells this event from every other, and is the same each time it is delivered: its id, else its content and time.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 use transship_engine::{Accepted, Refusal, Task, TaskState};
 use transship_oci::Digest;
+use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use transship_testkit::images;
 
 use crate::house::{House, RULE, SECRET, document};
@@ -44,6 +45,23 @@ async fn a_delivery_that_comes_three_times_makes_one_task() {
         ("a/core/app:v1", "b/copy/app:v1")
     );
     assert_eq!(house.replicator.ledger.executions(0).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_untagged_push_is_looked_at_only_if_it_can_be_a_referrer() {
+    for (media_type, tasks) in [
+        (DOCKER_MANIFEST, 0),
+        (DOCKER_LIST, 0),
+        (OCI_MANIFEST, 1),
+        (OCI_INDEX, 1),
+    ] {
+        let house = House::new().await;
+        let mut event = house.event("v1", &digest("x"));
+        event["target"].as_object_mut().unwrap().remove("tag");
+        event["target"]["mediaType"] = media_type.into();
+        house.deliver(&[event]).await.unwrap();
+        assert_eq!(house.queued().await.len(), tasks, "{media_type}");
+    }
 }
 
 #[tokio::test]
