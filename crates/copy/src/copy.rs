@@ -30,6 +30,7 @@ pub async fn copy(request: Request<'_>) -> Result<Report> {
                 there = Some(written);
             }
             Round::Moved(None) => {}
+            Round::Replaced(found) => there = found,
         }
     }
     Err(Error::new(
@@ -49,6 +50,8 @@ enum Round {
     Done(State, Digest, Vec<Digest>),
     /// The source moved; what this round had written, if anything.
     Moved(Option<Descriptor>),
+    /// Somebody else changed the destination tag meanwhile; what it names now.
+    Replaced(Option<Descriptor>),
 }
 
 /// What to do about what the destination names.
@@ -173,16 +176,16 @@ impl Work<'_> {
             }
             self.attach_all(&attachments, is_likely).await?;
         }
-        self.under_lease(&request.to, self.commit(&graph, read, there.filter(|_| backup)).boxed())
+        self.under_lease(&request.to, self.commit(&graph, read, there, backup).boxed())
             .await
             .map(|round| match round {
                 Round::Done(state, digest, _) => Round::Done(state, digest, members),
-                moved @ Round::Moved(_) => moved,
+                again @ (Round::Moved(_) | Round::Replaced(_)) => again,
             })
     }
 
-    /// Writes the tag, and looks at the source again. `replaced`: what must get a tag of its own first.
-    async fn commit(&self, graph: &Graph, read: Instant, replaced: Option<&Descriptor>) -> Result<Round> {
+    /// Writes the tag, and looks at the source again. `there`: what the destination tag named when that was decided; with `backup` it gets a tag of its own first.
+    async fn commit(&self, graph: &Graph, read: Instant, there: Option<&Descriptor>, backup: bool) -> Result<Round> {
         let Some(root) = graph.root() else {
             return Ok(Round::Moved(None));
         };
@@ -190,7 +193,14 @@ impl Work<'_> {
         if may_move && read.elapsed() > STALE && self.source_now().await?.as_ref() != Some(root.digest()) {
             return Ok(Round::Moved(None));
         }
-        if let Some(replaced) = replaced {
+        // Registries cannot compare and swap. Whoever may not replace anything looks once more, right before the write.
+        if self.request.options.existing != Existing::Overwrite && self.request.to.tag().is_some() {
+            let found = self.request.destination.manifest_head(&self.request.to).await?;
+            if found.as_ref().map(|found| &found.digest) != there.map(|there| &there.digest) {
+                return Ok(Round::Replaced(found));
+            }
+        }
+        if let Some(replaced) = there.filter(|_| backup) {
             self.back_up(replaced).await?;
         }
         self.put(&self.request.to, root).await?;

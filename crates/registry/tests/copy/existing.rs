@@ -1,10 +1,12 @@
 //! What happens to what the destination tag names already, and which kinds pass.
 
+use std::sync::Arc;
+
 use transship_copy::{Existing, Options, State};
 use transship_oci::{Kind, Target};
 use transship_testkit::images;
 
-use crate::world::{World, name, tag};
+use crate::world::{World, name, tag, watch};
 
 fn policy(existing: Existing) -> Options {
     Options {
@@ -47,6 +49,52 @@ async fn keep_and_follow_touch_nothing_of_somebody_elses() {
                 .all(|record| is_read(record.method.as_str()))
         );
     }
+}
+
+/// Lets somebody else push `foreign` to the destination tag while the first blob is on its way.
+fn push_during_the_copy(world: &World, foreign: &images::Sample) {
+    foreign.seed_into(&world.destination, &name("copy/app"), &tag("foreign"));
+    let (destination, root) = (Arc::downgrade(&world.destination), foreign.root.clone());
+    watch(&world.destination, move |request| {
+        if request.method == "PUT"
+            && request.path.contains("/blobs/")
+            && let Some(destination) = destination.upgrade()
+        {
+            destination.tag(&name("copy/app"), &tag("v1"), &root);
+        }
+        None
+    });
+}
+
+#[tokio::test]
+async fn what_somebody_pushes_during_a_copy_is_somebody_elses_too() {
+    for existing in [Existing::Keep, Existing::Follow] {
+        let world = World::with(&images::image(20, &[500])).await;
+        let foreign = images::image(21, &[600]);
+        push_during_the_copy(&world, &foreign);
+        let report = world.copy_with(policy(existing)).await.unwrap();
+        assert_eq!(
+            (report.state, &report.digest),
+            (State::Kept, &foreign.root),
+            "{existing:?}"
+        );
+        assert_eq!(world.arrived(), Some(foreign.root), "{existing:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_pushes_during_a_copy_is_saved_before_it_is_replaced() {
+    let new = images::image(22, &[500]);
+    let world = World::with(&new).await;
+    let foreign = images::image(23, &[600]);
+    push_during_the_copy(&world, &foreign);
+    assert_eq!(
+        world.copy_with(policy(Existing::Backup)).await.unwrap().state,
+        State::Copied
+    );
+    assert_eq!(world.arrived(), Some(new.root.clone()));
+    let saved = tag(&format!("v1-{}", &foreign.root.hex()[..12]));
+    assert_eq!(world.destination.digest(&name("copy/app"), &saved), Some(foreign.root));
 }
 
 #[tokio::test]
