@@ -64,6 +64,7 @@ impl Service {
         let replicator = Replicator {
             configuration: configuration.clone(),
             ledger: Arc::clone(&ledger) as _,
+            queue: Arc::new(queue.clone()),
             clock: Arc::new(SystemClock),
             patience: Patience::default(),
             worker: format!("process {}", std::process::id()),

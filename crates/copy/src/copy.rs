@@ -17,9 +17,20 @@ use crate::{Error, ErrorKind, Result};
 
 /// What was read of the source longer ago than this is looked at again before it is committed.
 const STALE: Duration = Duration::from_secs(10);
+
 /// Copies one image. See [`Report`] for what comes of it; an error leaves nothing half visible.
 pub async fn copy(request: Request<'_>) -> Result<Report> {
-    let work = Work::new(&request);
+    let Some(slot) = request.slot else {
+        return go_round(&request).await;
+    };
+    match tokio::time::timeout(slot.left(), go_round(&request)).await {
+        Ok(result) => result,
+        Err(_) => Err(Work::new(&request).source_error(ErrorKind::SlotOver)),
+    }
+}
+
+async fn go_round(request: &Request<'_>) -> Result<Report> {
+    let work = Work::new(request);
     let mut there = request.destination.manifest_head(&request.to).await?;
     let mut ours = None;
     for _ in 0..ROUNDS {

@@ -59,6 +59,9 @@ pub enum ErrorKind {
     /// `COMMIT_BUSY`: another worker is committing this tag.
     #[error("another worker holds the destination tag; it is tried again")]
     CommitBusy,
+    /// `SLOT_OVER`: the worker's time is over; what the destination acknowledged is remembered.
+    #[error("the time of this worker is over; another one goes on")]
+    SlotOver,
     /// `DEST_VERIFY_FAILED`: the destination says it has what it cannot prove.
     #[error("the destination does not hold what it acknowledged")]
     DestinationVerifyFailed,
@@ -119,6 +122,7 @@ impl Error {
             ErrorKind::GraphTooLarge => "GRAPH_TOO_LARGE",
             ErrorKind::ReferrersMissing => "REFERRERS_MISSING",
             ErrorKind::CommitBusy => "COMMIT_BUSY",
+            ErrorKind::SlotOver => "SLOT_OVER",
             ErrorKind::DestinationVerifyFailed => "DEST_VERIFY_FAILED",
             ErrorKind::BlobUnknownAtDestination => "BLOB_UNKNOWN_AT_DEST",
             ErrorKind::Adapter { code, .. } => code,
@@ -131,6 +135,7 @@ impl Error {
             ErrorKind::SourceNotSettled | ErrorKind::SourceMoving | ErrorKind::CommitBusy => {
                 Persistence::Temporary(Some(Duration::from_secs(1)))
             }
+            ErrorKind::SlotOver => Persistence::Temporary(Some(Duration::ZERO)),
             ErrorKind::ReferrersMissing | ErrorKind::DestinationVerifyFailed | ErrorKind::BlobUnknownAtDestination => {
                 Persistence::Temporary(None)
             }

@@ -6,6 +6,7 @@
 
 mod attachments;
 mod bring;
+mod continuation;
 mod copy;
 mod error;
 mod fallback;
@@ -18,11 +19,12 @@ mod transfer;
 mod verify;
 mod work;
 
+pub use continuation::{Continuation, Continuations, Slot};
 pub use copy::copy;
 pub use error::{Error, ErrorKind, Result};
 pub use ports::{
     BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Mount, NoLocations, NoReplicas, Replicas,
-    Source, SystemClock, Upload,
+    Sending, Source, SystemClock, Upload,
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
 pub use request::{Counts, Existing, Options, Referrers, Report, Request, State};

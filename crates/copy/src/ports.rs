@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use transship_oci::{Descriptor, Digest, Manifest, Repository, Tag, Target};
 
-use crate::{Progress, Result};
+use crate::{Continuations, Progress, Result, Slot};
 
 /// The bytes of a blob, in order, in chunks of any size. An error ends the stream.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
@@ -55,6 +55,20 @@ pub struct Upload {
     pub location: String,
 }
 
+/// How a blob is sent.
+pub struct Sending<'a> {
+    /// A session that is open already.
+    pub session: Option<Upload>,
+    /// Who listens.
+    pub progress: &'a Arc<dyn Progress>,
+    /// Where the upload is remembered, if it may outlive this worker.
+    pub continuations: Option<&'a dyn Continuations>,
+    /// How long this worker has; [`None`]: as long as it takes.
+    pub slot: Option<Slot>,
+    /// An attempt was made before, and did not end in its time.
+    pub is_repeated: bool,
+}
+
 /// One repository that images are written to.
 #[async_trait]
 pub trait Destination: Send + Sync {
@@ -81,14 +95,9 @@ pub trait Destination: Send + Sync {
     async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> Result<Mount>;
 
     /// Uploads the blob, reading it from `source` as often as it takes. Returns when the destination has acknowledged
-    /// the whole blob under its digest; only then.
-    async fn blob_put(
-        &self,
-        blob: &Descriptor,
-        source: &dyn BlobSource,
-        session: Option<Upload>,
-        progress: &Arc<dyn Progress>,
-    ) -> Result<()>;
+    /// the whole blob under its digest; only then. `SLOT_OVER` if the time ran out in between chunks: what was acknowledged
+    /// is remembered in [`Sending::continuations`].
+    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> Result<()>;
 
     /// True if the registry lists referrers itself, told by asking it about `subject`; what it shows is remembered.
     async fn has_referrers_api(&self, subject: &Digest) -> Result<bool>;

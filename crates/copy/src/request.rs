@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use transship_oci::{Digest, Kind, Target};
 
-use crate::{BlobLocations, CommitLease, Destination, Progress, Replicas, Source};
+use crate::{BlobLocations, CommitLease, Continuations, Destination, Progress, Replicas, Slot, Source};
 
 /// One copy: from where, to where, how, and what it may lean on.
 pub struct Request<'a> {
@@ -25,6 +25,10 @@ pub struct Request<'a> {
     pub replicas: &'a dyn Replicas,
     /// The leases of destination tags, where workers share them.
     pub lease: Option<&'a dyn CommitLease>,
+    /// Where uploads that may outlive this worker are remembered; [`None`]: each is sent in one go.
+    pub continuations: Option<&'a dyn Continuations>,
+    /// How long this worker has: then the copy ends with `SLOT_OVER`.
+    pub slot: Option<Slot>,
     /// Who listens.
     pub progress: Arc<dyn Progress>,
 }

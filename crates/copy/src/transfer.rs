@@ -13,7 +13,7 @@ use transship_oci::{Descriptor, Digest, Repository};
 
 use crate::parallel::side_by_side;
 use crate::work::Work;
-use crate::{BlobEnd, BlobSource, ByteStream, Mount, Result, Step};
+use crate::{BlobEnd, BlobSource, ByteStream, Mount, Result, Sending, Step};
 
 /// From this size on a HEAD is cheap against the transfer it may save.
 const WORTH_ASKING_BYTES: u64 = 4 * 1024 * 1024;
@@ -132,20 +132,17 @@ impl Work<'_> {
 
     /// Sends the blob's bytes: its inline `data` if that is the blob, else what the source has.
     pub(crate) async fn send(&self, blob: &Descriptor, session: Option<crate::Upload>) -> Result<()> {
-        let progress = &self.request.progress;
+        let request = self.request;
+        let sending = Sending {
+            session,
+            progress: &request.progress,
+            continuations: request.continuations,
+            slot: request.slot,
+            is_repeated: request.options.is_repeated,
+        };
         match Inline::of(blob) {
-            Some(inline) => {
-                self.request
-                    .destination
-                    .blob_put(blob, &inline, session, progress)
-                    .await
-            }
-            None => {
-                self.request
-                    .destination
-                    .blob_put(blob, self.request.source, session, progress)
-                    .await
-            }
+            Some(inline) => request.destination.blob_put(blob, &inline, sending).await,
+            None => request.destination.blob_put(blob, request.source, sending).await,
         }
     }
 

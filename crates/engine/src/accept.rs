@@ -266,6 +266,8 @@ fn plan(source: &str, event: &Event, rule: &Rule, verdict: Verdict, received: Ti
         follows,
         hint: event.digest.clone(),
         created: received,
+        hops: 0,
+        not_before: None,
     };
     Some((execution, task))
 }

@@ -49,7 +49,8 @@ impl Replicator {
             return Ok(Subject::Replicated(subject));
         }
         let place = &task.source;
-        if self.ledger.is_busy(&place.registry, &place.repository).await? {
+        let is_busy = self.ledger.is_busy(&place.registry, &place.repository).await?;
+        if is_busy || self.is_younger(task, self.ledger.lag()) {
             return Ok(Subject::Pending);
         }
         // Its task may have ended between the two questions, with a replica and without this referrer.
@@ -79,14 +80,6 @@ impl Replicator {
 
     /// True if `subject` is part of what we brought to the destination repository of `task`.
     async fn is_replicated(&self, task: &Task, subject: &Digest) -> CopyResult<bool> {
-        let place = &task.source;
-        let held = self
-            .ledger
-            .replicas_holding(&place.registry, &place.repository, subject)
-            .await?;
-        Ok(held.iter().any(|replica| {
-            replica.destination.registry == task.destination.registry
-                && replica.destination.repository == task.destination.repository
-        }))
+        Ok(self.ledger.is_replicated(task, subject).await?)
     }
 }

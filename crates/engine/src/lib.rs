@@ -8,17 +8,20 @@ mod configuration;
 mod error;
 mod follow;
 mod memory;
+mod message;
 mod outcome;
 mod patience;
 mod ports;
 mod replicate;
+mod sweep;
 mod task;
 
 pub use accept::{Accepted, Hook, Intake, Refusal};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use error::{Error, ErrorKind, Result};
+pub use message::{Cursor, MESSAGE_BYTES_MAX, Message, Outgoing, Sweep, SweepStep};
 pub use patience::Patience;
-pub use ports::{Begin, Delivery, Ledger, Outgoing, Secrets, TaskFilter, TaskQueue, TaskReceiver};
+pub use ports::{Begin, Delivery, Ledger, Secrets, TaskFilter, TaskQueue, TaskReceiver};
 pub use replicate::{Disposition, Replicator};
 pub use task::{
     Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Place, Replica, TASK_VERSION, Task, TaskRecord,

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{BlobLocations, Clock, CommitLease, Replicas, Result as CopyResult};
+use transship_copy::{BlobLocations, Clock, CommitLease, Continuation, Continuations, Replicas, Result as CopyResult};
 use transship_oci::{Digest, Repository, Tag, Target};
 
 use crate::{Ledger, Place, Replica, Task};
 
 /// A commit is a few requests; a worker that died in it frees the tag after so long.
 const LEASE: Duration = Duration::from_secs(30);
-/// Unfinished intents that are remembered for one tag.
-const EARLIER: usize = 8;
+/// An upload that nobody took up for so long is begun anew: registries forget sessions too.
+const UPLOAD: Duration = Duration::from_hours(24);
 
 /// Blob locations of one destination registry.
 pub(crate) struct Locations {
@@ -54,7 +54,8 @@ pub(crate) struct Written<'a> {
 }
 
 impl Written<'_> {
-    fn replica(&self, tag: &Tag, digest: &Digest, earlier: Vec<Digest>, manifests: Vec<Digest>) -> Replica {
+    /// `tag` names `digest` now, which consists of `manifests`: nothing earlier counts any more.
+    pub(crate) fn replica(&self, tag: &Tag, digest: &Digest, manifests: Vec<Digest>) -> Replica {
         let at = |place: &Place| Place {
             target: Target::Tag(tag.clone()),
             ..place.clone()
@@ -68,45 +69,57 @@ impl Written<'_> {
                 at(&self.task.source)
             },
             digest: digest.clone(),
-            earlier,
+            earlier: Vec::new(),
             manifests,
             rule: self.task.rule.clone(),
             written: now(self.clock.as_ref()),
         }
-    }
-
-    async fn known(&self, tag: &Tag) -> CopyResult<Option<Replica>> {
-        let place = &self.task.destination;
-        Ok(self.ledger.replica(&place.registry, &place.repository, tag).await?)
-    }
-
-    /// `tag` names `digest` now, which consists of `manifests`: nothing earlier counts any more.
-    pub(crate) async fn confirm(&self, tag: &Tag, digest: &Digest, manifests: Vec<Digest>) -> CopyResult<()> {
-        let replica = self.replica(tag, digest, Vec::new(), manifests);
-        Ok(self.ledger.replica_put(&replica).await?)
     }
 }
 
 #[async_trait]
 impl Replicas for Written<'_> {
     async fn written(&self, tag: &Tag) -> CopyResult<Vec<Digest>> {
-        let replica = self.known(tag).await?;
+        let place = &self.task.destination;
+        let replica = self.ledger.replica(&place.registry, &place.repository, tag).await?;
         Ok(replica
             .map(|replica| std::iter::once(replica.digest).chain(replica.earlier).collect())
             .unwrap_or_default())
     }
 
     async fn intend(&self, tag: &Tag, digest: &Digest) -> CopyResult<()> {
-        let known = self.known(tag).await?;
-        let manifests = known.as_ref().map(|known| known.manifests.clone()).unwrap_or_default();
-        let mut earlier: Vec<Digest> = known
-            .into_iter()
-            .flat_map(|known| std::iter::once(known.digest).chain(known.earlier))
-            .filter(|old| old != digest)
-            .collect();
-        earlier.truncate(EARLIER);
-        let replica = self.replica(tag, digest, earlier, manifests);
-        Ok(self.ledger.replica_put(&replica).await?)
+        let replica = self.replica(tag, digest, Vec::new());
+        Ok(self.ledger.replica_intend(&replica).await?)
+    }
+}
+
+/// The uploads of one task that may outlive this worker.
+pub(crate) struct Uploads<'a> {
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) task: &'a Task,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Continuations for Uploads<'_> {
+    async fn find(&self, blob: &Digest) -> Option<Continuation> {
+        let now = now(self.clock.as_ref());
+        let found = self.ledger.continuation(&self.task.id, blob, now).await;
+        found
+            .inspect_err(|error| tracing::warn!(code = error.code(), %error, "an upload under way is not known"))
+            .unwrap_or_default()
+    }
+
+    async fn save(&self, continuation: &Continuation) -> CopyResult<()> {
+        let expires = now(self.clock.as_ref()).checked_add(UPLOAD).unwrap_or(Timestamp::MAX);
+        let put = self.ledger.continuation_put(&self.task.id, continuation, expires);
+        Ok(put.await?)
+    }
+
+    async fn remove(&self, blob: &Digest) {
+        if let Err(error) = self.ledger.continuation_remove(&self.task.id, blob).await {
+            tracing::warn!(code = error.code(), %error, "an upload that is over stays remembered until it expires");
+        }
     }
 }
 

@@ -18,7 +18,7 @@ impl Replicator {
             };
         }
         match error.persistence() {
-            Persistence::Permanent => Ended::Outcome(self.failed(error.code(), message)),
+            Persistence::Permanent => Ended::Outcome(self.failed(error.code(), message), Vec::new()),
             Persistence::Temporary(after) => Ended::Later {
                 code: error.code().into(),
                 message,

@@ -37,6 +37,7 @@ impl Patience {
     /// before.
     pub(crate) fn delay(&self, attempt: u32, id: &str, told: Option<Duration>) -> Duration {
         match told {
+            Some(Duration::ZERO) => Duration::ZERO,
             Some(told) => told.max(SHORTEST),
             None => backoff(attempt, id).min(self.max_delay),
         }
@@ -46,7 +47,11 @@ impl Patience {
 impl Replicator {
     /// True for an event so young that the source may be behind it.
     pub(crate) fn is_settling(&self, task: &Task) -> bool {
-        task.trigger == Trigger::Event && self.age(task) < SETTLING
+        task.trigger == Trigger::Event && self.is_younger(task, SETTLING)
+    }
+
+    pub(crate) fn is_younger(&self, task: &Task, than: Duration) -> bool {
+        self.age(task) < than
     }
 
     pub(crate) fn is_out_of_patience(&self, task: &Task, attempt: u32) -> bool {

@@ -6,24 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::SecretString;
+use transship_copy::Continuation;
 use transship_oci::{Digest, Repository, Tag};
 
-use crate::{Execution, ExecutionRecord, Outcome, Place, Replica, Result, Task, TaskRecord, TaskState};
-
-/// A task on its way into the queue.
-#[derive(Debug, Clone)]
-pub struct Outgoing {
-    /// The task; the message is its JSON.
-    pub task: Task,
-    /// Not to be received before this long from now.
-    pub delay: Duration,
-}
+use crate::{Execution, ExecutionRecord, Outcome, Outgoing, Place, Replica, Result, Task, TaskRecord, TaskState};
 
 /// A durable queue, at least once and unordered: a message may arrive twice, late, or twice at the same time.
 #[async_trait]
 pub trait TaskQueue: Send + Sync {
     /// Makes every message durable, or fails. After a failure any part of them may have been sent: send all again.
-    /// The fairness group of a message is its destination registry.
+    /// The fairness group of a message is [`crate::Message::group`].
     async fn send(&self, messages: &[Outgoing]) -> Result<()>;
 }
 
@@ -93,17 +85,29 @@ pub trait Ledger: Send + Sync {
 
     /// The attempt must be repeated at `next`: state waiting, with code and sentence. Nothing happens to a task that ended,
     /// nor to one that was never recorded.
-    async fn wait(&self, id: &str, code: &str, message: &str, next: Timestamp) -> Result<()>;
+    async fn wait(&self, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()>;
 
-    /// Writes the terminal state, once: false, and nothing is changed, if one is written already, or if the task was never
-    /// recorded.
-    async fn finish(&self, id: &str, outcome: &Outcome) -> Result<bool>;
+    /// Writes the terminal state, once: false, and the task is not changed, if one is written already, or if the task was
+    /// never recorded. In any case `replicas` are remembered, each in place of what was remembered of its destination.
+    async fn finish(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<bool>;
 
     /// Tasks, newest first.
     async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>>;
 
     /// The newest executions; `limit` 0: all.
     async fn executions(&self, limit: usize) -> Result<Vec<ExecutionRecord>>;
+
+    /// The tasks themselves, as they were first recorded or begun, newest first.
+    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<Task>>;
+
+    /// Tasks that read from this registry, have not ended, and were last touched before `before`: recorded (counts as
+    /// [`Task::created`]), begun, or, while waiting, due. At most `limit`, the longest untouched first.
+    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>>;
+
+    /// How far [`Ledger::is_busy`], [`Ledger::unfinished`] and the lists may be behind. All else is exact.
+    fn lag(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// True if a task that reads from this source repository, and does not itself follow another ([`Task::follows`]), has
     /// not ended.
@@ -112,16 +116,14 @@ pub trait Ledger: Send + Sync {
     /// What we wrote to this tag.
     async fn replica(&self, registry: &str, repository: &Repository, tag: &Tag) -> Result<Option<Replica>>;
 
-    /// Remembers what we wrote to [`Replica::destination`], in place of what was remembered of it.
-    async fn replica_put(&self, replica: &Replica) -> Result<()>;
+    /// We are about to let [`Replica::destination`] name [`Replica::digest`]: what it may have named by our hand until now
+    /// becomes [`Replica::earlier`], the latest first, 8 at most; [`Replica::manifests`] stays what it was. The
+    /// `earlier` and `manifests` of the argument are not looked at.
+    async fn replica_intend(&self, replica: &Replica) -> Result<()>;
 
-    /// The replicas made from this source repository that hold `manifest`, as root or as part.
-    async fn replicas_holding(
-        &self,
-        registry: &str,
-        repository: &Repository,
-        manifest: &Digest,
-    ) -> Result<Vec<Replica>>;
+    /// True if a replica at the destination repository of `task`, made from its source repository, holds `manifest`, as root
+    /// or as part.
+    async fn is_replicated(&self, task: &Task, manifest: &Digest) -> Result<bool>;
 
     /// Takes the lease `key` for `holder` until `now + ttl`; false if another holder has it and it has not expired.
     /// Taking what one holds already extends it.
@@ -142,8 +144,17 @@ pub trait Ledger: Send + Sync {
     /// Nobody should send requests to `host` before `until`. An earlier time than the one in force changes nothing.
     async fn pause(&self, host: &str, until: Timestamp) -> Result<()>;
 
-    /// Until when `host` is paused, if it is at `now`.
-    async fn paused_until(&self, host: &str, now: Timestamp) -> Result<Option<Timestamp>>;
+    /// Which of `hosts` is paused the longest, and until when, if one is at `now`.
+    async fn paused_until(&self, hosts: &[&str], now: Timestamp) -> Result<Option<(String, Timestamp)>>;
+
+    /// The upload of `blob` that `task` has under way, unless it expired.
+    async fn continuation(&self, task: &str, blob: &Digest, now: Timestamp) -> Result<Option<Continuation>>;
+
+    /// Remembers an upload until `expires`, in place of what was known of its blob.
+    async fn continuation_put(&self, task: &str, continuation: &Continuation, expires: Timestamp) -> Result<()>;
+
+    /// Forgets an upload.
+    async fn continuation_remove(&self, task: &str, blob: &Digest) -> Result<()>;
 }
 
 /// Reads secrets by their reference in the document: `env:NAME`, `file:PATH`.
@@ -151,16 +162,6 @@ pub trait Ledger: Send + Sync {
 pub trait Secrets: Send + Sync {
     /// The content, without a trailing newline. `SECRET_UNAVAILABLE` names the reference, never the content.
     async fn secret(&self, reference: &str) -> Result<SecretString>;
-}
-
-impl Outgoing {
-    /// To be received at once.
-    pub const fn now(task: Task) -> Self {
-        Self {
-            task,
-            delay: Duration::ZERO,
-        }
-    }
 }
 
 impl Place {

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use transship_copy::{Clock, Error as CopyError, Options, Progress, Report, Request, State, copy};
+use transship_copy::{Clock, Error as CopyError, Options, Progress, Report, Request, Slot, State, copy};
 use transship_oci::Target;
 use transship_registry::Registry;
 use transship_rules::{Existing, Referrers};
 
 use crate::follow::Subject;
-use crate::memory::{Lease, Locations, Written, now};
-use crate::task::TASK_VERSION;
-use crate::{Begin, Configuration, Error, ErrorKind, Ledger, Outcome, Patience, Result, Task, TaskState};
+use crate::memory::{Lease, Locations, Uploads, Written, now};
+use crate::{Begin, Configuration, Ledger, Message, Outcome, Patience, Replica, Result, Task, TaskQueue, TaskState};
+
+/// How often a task may be sent on as a new message. A worker that hands over every 54 seconds works 15 hours within it.
+const HOPS_MAX: u32 = 1000;
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct Replicator {
     pub configuration: Configuration,
     /// The memory.
     pub ledger: Arc<dyn Ledger>,
+    /// Where a sweep sends what was missed.
+    pub queue: Arc<dyn TaskQueue>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How long tasks are tried.
@@ -42,7 +46,7 @@ pub struct Replicator {
 
 /// How an attempt ended.
 pub(crate) enum Ended {
-    Outcome(Outcome),
+    Outcome(Outcome, Vec<Replica>),
     Later {
         code: String,
         message: String,
@@ -51,22 +55,24 @@ pub(crate) enum Ended {
 }
 
 impl Replicator {
-    /// Works on one message of the queue. A message that is no task of ours is an error, and stays one.
-    pub async fn message(&self, body: &str, progress: Arc<dyn Progress>) -> Result<Disposition> {
-        let task: Task = serde_json::from_str(body)
-            .map_err(|error| Error::new(ErrorKind::MessageInvalid(error.to_string()), "message"))?;
-        if task.version != TASK_VERSION {
-            return Err(Error::new(
-                ErrorKind::MessageInvalid(format!("version {} where {TASK_VERSION} is understood", task.version)),
-                "message",
-            ));
+    /// Works on one message of the queue, within `slot`. A message that is none of ours is an error, and stays one.
+    pub async fn message(&self, body: &str, progress: Arc<dyn Progress>, slot: Option<Slot>) -> Result<Disposition> {
+        match Message::parse(body)? {
+            Message::Task(task) => self.replicate(&task, progress, slot).await,
+            Message::Sweep(sweep) => self.sweep(&sweep, slot).await,
         }
-        self.replicate(&task, progress).await
     }
 
     /// One attempt. An error means that the ledger did not answer: nothing is decided, the message comes again.
     #[tracing::instrument(skip_all, fields(execution = task.execution, task = task.id, rule = task.rule))]
-    pub async fn replicate(&self, task: &Task, progress: Arc<dyn Progress>) -> Result<Disposition> {
+    pub async fn replicate(&self, task: &Task, progress: Arc<dyn Progress>, slot: Option<Slot>) -> Result<Disposition> {
+        if let Some(early) = task
+            .not_before
+            .and_then(|at| Duration::try_from(at.duration_since(self.now())).ok())
+            && !early.is_zero()
+        {
+            return Ok(Disposition::Again(early));
+        }
         let attempt = match self.ledger.begin(task, self.now()).await? {
             Begin::Finished(state) => {
                 tracing::debug!(%state, "a message came again after its task had ended");
@@ -74,26 +80,30 @@ impl Replicator {
             }
             Begin::Attempt(attempt) => attempt,
         };
-        let ended = match self.attempt(task, attempt, progress).await {
+        let ended = match self.attempt(task, attempt, progress, slot).await {
             Ok(ended) => ended,
             Err(error) => self.judge(task, &error),
         };
         match ended {
-            Ended::Outcome(outcome) => self.end(task, &outcome).await,
+            Ended::Outcome(outcome, replicas) => self.end(task, &outcome, &replicas).await,
             Ended::Later { code, message, .. } if self.is_out_of_patience(task, attempt) => {
-                self.end(task, &self.failed(&code, message)).await
+                self.end(task, &self.failed(&code, message), &[]).await
+            }
+            Ended::Later { code, message, .. } if task.hops >= HOPS_MAX => {
+                let message = format!("it was handed on {HOPS_MAX} times, the last time for {code}: {message}");
+                self.end(task, &self.failed("HOPS_EXHAUSTED", message), &[]).await
             }
             Ended::Later { code, message, after } => {
                 let delay = self.patience.delay(attempt, &task.id, after);
                 let next = self.now().checked_add(delay).unwrap_or(Timestamp::MAX);
                 tracing::warn!(code, message, attempt, ?delay, source = %task.source, destination = %task.destination, "the task is tried again later");
-                self.ledger.wait(&task.id, &code, &message, next).await?;
+                self.ledger.wait(task, &code, &message, next).await?;
                 Ok(Disposition::Again(delay))
             }
         }
     }
 
-    async fn end(&self, task: &Task, outcome: &Outcome) -> Result<Disposition> {
+    async fn end(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<Disposition> {
         let code = outcome.code.as_deref().unwrap_or_default();
         let message = outcome.message.as_deref().unwrap_or_default();
         let digest = outcome.digest.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -106,7 +116,7 @@ impl Replicator {
                 tracing::info!(%state, code, %source, %destination, digest, bytes_copied, bytes_mounted, "the task ended");
             }
         }
-        self.ledger.finish(&task.id, outcome).await?;
+        self.ledger.finish(task, outcome, replicas).await?;
         Ok(Disposition::Done)
     }
 
@@ -115,6 +125,7 @@ impl Replicator {
         task: &Task,
         attempt: u32,
         progress: Arc<dyn Progress>,
+        slot: Option<Slot>,
     ) -> std::result::Result<Ended, CopyError> {
         let snapshot = self.configuration.current();
         let (source, destination) = match (
@@ -123,21 +134,19 @@ impl Replicator {
         ) {
             (Ok(source), Ok(destination)) => (source, destination),
             (Err(error), _) | (_, Err(error)) => {
-                return Ok(Ended::Outcome(self.failed(error.code(), error.to_string())));
+                return Ok(Ended::Outcome(self.failed(error.code(), error.to_string()), Vec::new()));
             }
         };
-        for registry in [&source, &destination] {
-            let paused = self.ledger.paused_until(registry.host().as_str(), self.now()).await;
-            if let Ok(Some(until)) = paused {
-                let after = Duration::try_from(until.duration_since(self.now())).unwrap_or_default();
-                return Ok(Ended::Later {
-                    code: "RATE_LIMITED".into(),
-                    message: format!("{} asked us to wait until {until}", registry.host()),
-                    after: Some(after),
-                });
-            }
+        let hosts = [source.host().as_str(), destination.host().as_str()];
+        if let Ok(Some((host, until))) = self.ledger.paused_until(&hosts, self.now()).await {
+            let after = Duration::try_from(until.duration_since(self.now())).unwrap_or_default();
+            return Ok(Ended::Later {
+                code: "RATE_LIMITED".into(),
+                message: format!("{host} asked us to wait until {until}"),
+                after: Some(after),
+            });
         }
-        let result = self.copy(task, attempt, &source, &destination, progress).await;
+        let result = self.copy(task, attempt, (&source, &destination), progress, slot).await;
         for registry in [&source, &destination] {
             self.share_pause(registry).await;
         }
@@ -148,9 +157,9 @@ impl Replicator {
         &self,
         task: &Task,
         attempt: u32,
-        source: &Registry,
-        destination: &Registry,
+        (source, destination): (&Registry, &Registry),
         progress: Arc<dyn Progress>,
+        slot: Option<Slot>,
     ) -> std::result::Result<Ended, CopyError> {
         let source = source.repository(task.source.repository.clone());
         let (from, to) = if task.follows {
@@ -164,12 +173,8 @@ impl Replicator {
                     });
                 }
                 Subject::None(code, message) => {
-                    return Ok(Ended::Outcome(self.outcome(
-                        TaskState::Skipped,
-                        None,
-                        Some(code),
-                        Some(message.into()),
-                    )));
+                    let outcome = self.outcome(TaskState::Skipped, None, Some(code), Some(message.into()));
+                    return Ok(Ended::Outcome(outcome, Vec::new()));
                 }
             }
         } else {
@@ -183,6 +188,11 @@ impl Replicator {
             host: destination.host().to_string(),
         };
         let written = Written {
+            ledger: Arc::clone(&self.ledger),
+            task,
+            clock: Arc::clone(&self.clock),
+        };
+        let uploads = Uploads {
             ledger: Arc::clone(&self.ledger),
             task,
             clock: Arc::clone(&self.clock),
@@ -205,40 +215,21 @@ impl Replicator {
             locations: &locations,
             replicas: &written,
             lease: Some(&lease),
+            continuations: Some(&uploads),
+            slot,
             progress,
         })
         .await?;
-        self.remember(task, &written, &report).await?;
         tracing::debug!(
             requests_source = source.requests(),
             requests_destination = remote.requests(),
             name = transship_copy::Destination::name(&remote),
             "copied"
         );
-        Ok(Ended::Outcome(self.of_report(task, &report)))
-    }
-
-    /// Remembers every tag that is ours now. An image found equal is adopted: it may be our own work, whose worker died
-    /// before it could say so.
-    async fn remember(
-        &self,
-        task: &Task,
-        written: &Written<'_>,
-        report: &Report,
-    ) -> std::result::Result<(), CopyError> {
-        if let (Target::Tag(tag), false, State::Copied | State::Unchanged) =
-            (&task.destination.target, task.follows, report.state)
-        {
-            written.confirm(tag, &report.digest, report.members.clone()).await?;
-        }
-        for (target, digest) in &report.written {
-            if let Target::Tag(tag) = target
-                && *target != task.destination.target
-            {
-                written.confirm(tag, digest, vec![digest.clone()]).await?;
-            }
-        }
-        Ok(())
+        Ok(Ended::Outcome(
+            self.of_report(task, &report),
+            replicas(task, &written, &report),
+        ))
     }
 
     /// A wait a registry asked this process for holds for the fleet.
@@ -254,6 +245,29 @@ impl Replicator {
     pub(crate) fn now(&self) -> Timestamp {
         now(self.clock.as_ref())
     }
+}
+
+/// Every tag that is ours now. An image found equal is adopted: it may be our own work, whose worker died before it could
+/// say so.
+fn replicas(task: &Task, written: &Written<'_>, report: &Report) -> Vec<Replica> {
+    let own = match (&task.destination.target, task.follows, report.state) {
+        (Target::Tag(tag), false, State::Copied | State::Unchanged) => {
+            Some(written.replica(tag, &report.digest, report.members.clone()))
+        }
+        _ => None,
+    };
+    // A tag that moved during the copy was written more than once.
+    let mut others: Vec<Replica> = Vec::new();
+    for (target, digest) in &report.written {
+        if let Target::Tag(tag) = target
+            && *target != task.destination.target
+        {
+            let replica = written.replica(tag, digest, vec![digest.clone()]);
+            others.retain(|other| other.destination != replica.destination);
+            others.push(replica);
+        }
+    }
+    own.into_iter().chain(others).collect()
 }
 
 fn options(task: &Task, attempt: u32) -> Options {

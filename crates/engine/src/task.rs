@@ -43,6 +43,17 @@ pub struct Task {
     pub hint: Option<Digest>,
     /// When the event was received.
     pub created: Timestamp,
+    /// How often a worker sent it on as a new message.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hops: u32,
+    /// Not to be worked on before: for waits longer than the queue can hold a message back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A registry's name in the document, a repository in it, and what is meant there.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Error, Result, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use transship_engine::Place;
 use transship_oci::Target;
 
@@ -43,6 +45,17 @@ pub(crate) fn time_option(row: &Row<'_>, column: &str) -> Result<Option<Timestam
     milliseconds
         .map(|value| Timestamp::from_millisecond(value).map_err(invalid))
         .transpose()
+}
+
+/// A value as its JSON is written.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// A column that holds the JSON of a value.
+pub(crate) fn of_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(invalid)
 }
 
 /// A column that counts.

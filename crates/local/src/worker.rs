@@ -92,7 +92,7 @@ async fn work(queue: SqliteQueue, replicator: Arc<Replicator>, progress: Arc<dyn
         receipt,
         receive_count,
     } = delivery;
-    let mut attempt = tokio::spawn(async move { replicator.message(&body, progress).await });
+    let mut attempt = tokio::spawn(async move { replicator.message(&body, progress, None).await });
     let ended = loop {
         tokio::select! {
             ended = &mut attempt => break ended,

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use transship_copy::{
-    BlobSource, ByteStream, Destination, Error as CopyError, ErrorKind as CopyKind, Mount, Progress,
-    Result as CopyResult, Source, Upload,
+    BlobSource, ByteStream, Destination, Error as CopyError, ErrorKind as CopyKind, Mount, Result as CopyResult,
+    Sending, Source,
 };
 use transship_oci::{Descriptor, Digest, Manifest, Repository, Target};
 use url::Url;
@@ -150,14 +150,8 @@ impl Destination for RemoteRepository {
         Ok(self.mount_blob(blob, from).await?)
     }
 
-    async fn blob_put(
-        &self,
-        blob: &Descriptor,
-        source: &dyn BlobSource,
-        session: Option<Upload>,
-        progress: &Arc<dyn Progress>,
-    ) -> CopyResult<()> {
-        self.upload_blob(blob, source, session, progress).await
+    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> CopyResult<()> {
+        self.upload_blob(blob, source, sending).await
     }
 
     async fn has_referrers_api(&self, subject: &Digest) -> CopyResult<bool> {

@@ -11,8 +11,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use transship_copy::{
-    BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Progress, Result as CopyResult, Step, Upload,
-    verified,
+    BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Progress, Result as CopyResult, Sending, Step,
+    Upload, verified,
 };
 use transship_oci::{Algorithm, Descriptor};
 use url::Url;
@@ -42,9 +42,9 @@ impl RemoteRepository {
         &self,
         blob: &Descriptor,
         source: &dyn BlobSource,
-        session: Option<Upload>,
-        progress: &Arc<dyn Progress>,
+        sending: Sending<'_>,
     ) -> CopyResult<()> {
+        let Sending { session, progress, .. } = sending;
         let _permit = self.registry.0.limiter.upload().await;
         let form = self
             .registry

@@ -126,6 +126,8 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         locations: &locations,
         replicas: &NoReplicas,
         lease: None,
+        continuations: None,
+        slot: None,
         progress: shown.listener(),
     })
     .await;

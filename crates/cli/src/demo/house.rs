@@ -135,6 +135,8 @@ impl House {
             locations: &NoLocations,
             replicas: &NoReplicas,
             lease: None,
+            continuations: None,
+            slot: None,
             progress: Arc::new(NoProgress),
         })
         .await?;

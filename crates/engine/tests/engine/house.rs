@@ -138,7 +138,7 @@ impl House {
         Self {
             replicator: Arc::new(replicator(
                 &configuration,
-                &ledger,
+                (&ledger, &queue),
                 &clock,
                 "worker-1",
                 Patience::default(),
@@ -168,7 +168,7 @@ impl House {
     pub fn be_patient(&mut self, patience: Patience) {
         self.replicator = Arc::new(replicator(
             &self.configuration,
-            &self.ledger,
+            (&self.ledger, &self.queue),
             &self.clock,
             "worker-1",
             patience,
@@ -188,7 +188,7 @@ impl House {
         );
         replicator(
             &configuration,
-            &self.ledger,
+            (&self.ledger, &self.queue),
             &self.clock,
             "worker-2",
             Patience::default(),
@@ -271,7 +271,10 @@ impl House {
             .await
             .unwrap()
             .remove(0);
-        let disposition = worker.message(&delivery.body, Arc::new(NoProgress)).await.unwrap();
+        let disposition = worker
+            .message(&delivery.body, Arc::new(NoProgress), None)
+            .await
+            .unwrap();
         self.settle(&delivery.receipt, disposition).await;
         disposition
     }
@@ -303,7 +306,11 @@ impl House {
                 worked += 1;
                 let (worker, queue) = (Arc::clone(&self.replicator), Arc::clone(&self.queue));
                 running.spawn(async move {
-                    match worker.message(&delivery.body, Arc::new(NoProgress)).await.unwrap() {
+                    match worker
+                        .message(&delivery.body, Arc::new(NoProgress), None)
+                        .await
+                        .unwrap()
+                    {
                         Disposition::Done => queue.inner.complete(&delivery.receipt).await.unwrap(),
                         Disposition::Again(delay) => queue.inner.retry(&delivery.receipt, delay).await.unwrap(),
                     }
@@ -400,7 +407,7 @@ pub fn document(a: &EmbeddedRegistry, b: &EmbeddedRegistry, rules: &str) -> Docu
 
 fn replicator(
     configuration: &Configuration,
-    ledger: &Arc<WatchedLedger>,
+    (ledger, queue): (&Arc<WatchedLedger>, &Arc<Queue>),
     clock: &ManualClock,
     worker: &str,
     patience: Patience,
@@ -408,6 +415,7 @@ fn replicator(
     Replicator {
         configuration: configuration.clone(),
         ledger: Arc::clone(ledger) as _,
+        queue: Arc::clone(queue) as _,
         clock: Arc::new(clock.clone()),
         patience,
         worker: worker.to_owned(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use transship_copy::Continuation;
 use transship_engine::{
     Begin, Error, ErrorKind, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord,
 };
@@ -70,14 +71,23 @@ impl Ledger for WatchedLedger {
         self.inner.begin(task, now).await
     }
 
-    async fn wait(&self, id: &str, code: &str, message: &str, next: Timestamp) -> Result<()> {
+    async fn wait(&self, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()> {
         self.call("wait", None).await?;
-        self.inner.wait(id, code, message, next).await
+        self.inner.wait(task, code, message, next).await
     }
 
-    async fn finish(&self, id: &str, outcome: &Outcome) -> Result<bool> {
-        self.call("finish", None).await?;
-        self.inner.finish(id, outcome).await
+    async fn finish(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
+        self.call("finish", replicas.first()).await?;
+        self.inner.finish(task, outcome, replicas).await
+    }
+
+    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<Task>> {
+        self.inner.originals(filter).await
+    }
+
+    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        self.call("unfinished", None).await?;
+        self.inner.unfinished(registry, before, limit).await
     }
 
     async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
@@ -98,19 +108,14 @@ impl Ledger for WatchedLedger {
         self.inner.replica(registry, repository, tag).await
     }
 
-    async fn replica_put(&self, replica: &Replica) -> Result<()> {
-        self.call("replica_put", Some(replica)).await?;
-        self.inner.replica_put(replica).await
+    async fn replica_intend(&self, replica: &Replica) -> Result<()> {
+        self.call("replica_intend", Some(replica)).await?;
+        self.inner.replica_intend(replica).await
     }
 
-    async fn replicas_holding(
-        &self,
-        registry: &str,
-        repository: &Repository,
-        manifest: &Digest,
-    ) -> Result<Vec<Replica>> {
-        self.call("replicas_holding", None).await?;
-        self.inner.replicas_holding(registry, repository, manifest).await
+    async fn is_replicated(&self, task: &Task, manifest: &Digest) -> Result<bool> {
+        self.call("is_replicated", None).await?;
+        self.inner.is_replicated(task, manifest).await
     }
 
     async fn lease_take(&self, key: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<bool> {
@@ -143,8 +148,23 @@ impl Ledger for WatchedLedger {
         self.inner.pause(host, until).await
     }
 
-    async fn paused_until(&self, host: &str, now: Timestamp) -> Result<Option<Timestamp>> {
+    async fn paused_until(&self, hosts: &[&str], now: Timestamp) -> Result<Option<(String, Timestamp)>> {
         self.call("paused_until", None).await?;
-        self.inner.paused_until(host, now).await
+        self.inner.paused_until(hosts, now).await
+    }
+
+    async fn continuation(&self, task: &str, blob: &Digest, now: Timestamp) -> Result<Option<Continuation>> {
+        self.call("continuation", None).await?;
+        self.inner.continuation(task, blob, now).await
+    }
+
+    async fn continuation_put(&self, task: &str, continuation: &Continuation, expires: Timestamp) -> Result<()> {
+        self.call("continuation_put", None).await?;
+        self.inner.continuation_put(task, continuation, expires).await
+    }
+
+    async fn continuation_remove(&self, task: &str, blob: &Digest) -> Result<()> {
+        self.call("continuation_remove", None).await?;
+        self.inner.continuation_remove(task, blob).await
     }
 }

@@ -234,15 +234,23 @@ async fn a_referrer_is_not_lost_between_two_looks_at_the_ledger() {
         Box::pin(async move {
             if let Some(image) = image {
                 a.forget(&name("core/app"), &missing.digest);
-                worker.replicate(&image, Arc::new(NoProgress)).await.unwrap();
+                worker.replicate(&image, Arc::new(NoProgress), None).await.unwrap();
                 a.seed_manifest(&name("core/app"), &missing.media_type, missing.bytes.clone());
             }
             Ok(())
         })
     });
-    let disposition = house.replicator.replicate(&task, Arc::new(NoProgress)).await.unwrap();
+    let disposition = house
+        .replicator
+        .replicate(&task, Arc::new(NoProgress), None)
+        .await
+        .unwrap();
     if let Disposition::Again(_) = disposition {
-        house.replicator.replicate(&task, Arc::new(NoProgress)).await.unwrap();
+        house
+            .replicator
+            .replicate(&task, Arc::new(NoProgress), None)
+            .await
+            .unwrap();
     }
     house.assert_equal(&whole);
 }
@@ -325,7 +333,7 @@ async fn a_worker_that_read_an_old_list_does_not_unlist_what_came_since() {
     let behind = Arc::new(Mutex::new(None));
     let delayed = Arc::clone(&behind);
     house.ledger.before(move |call, replica| {
-        let is_list = call == "replica_put"
+        let is_list = call == "replica_intend"
             && replica.is_some_and(|replica| replica.destination.target == Target::Tag(written.clone()));
         let strikes = is_list && !has_struck.swap(true, Ordering::Relaxed);
         let (other, a, found, delayed) = (
@@ -342,20 +350,32 @@ async fn a_worker_that_read_an_old_list_does_not_unlist_what_came_since() {
                 task.id = "t-second".into();
                 task.source.target = Target::Digest(note.clone());
                 task.destination.target = Target::Digest(note);
-                other.replicate(&task, Arc::new(NoProgress)).await.unwrap();
+                other.replicate(&task, Arc::new(NoProgress), None).await.unwrap();
                 *delayed.lock().unwrap() = Some(task);
             }
             Ok(())
         })
     });
-    let first_try = house.replicator.replicate(&slow, Arc::new(NoProgress)).await.unwrap();
+    let first_try = house
+        .replicator
+        .replicate(&slow, Arc::new(NoProgress), None)
+        .await
+        .unwrap();
     house.ledger.heal();
     if let Disposition::Again(_) = first_try {
-        house.replicator.replicate(&slow, Arc::new(NoProgress)).await.unwrap();
+        house
+            .replicator
+            .replicate(&slow, Arc::new(NoProgress), None)
+            .await
+            .unwrap();
     }
     // Whoever found the list taken comes again, as its message would; one that had ended does nothing.
     let behind = behind.lock().unwrap().take().unwrap();
-    house.replicator.replicate(&behind, Arc::new(NoProgress)).await.unwrap();
+    house
+        .replicator
+        .replicate(&behind, Arc::new(NoProgress), None)
+        .await
+        .unwrap();
     let second = second.lock().unwrap().clone().unwrap();
     let (_, listed) = house.b.manifest(&name("copy/app"), &Target::Tag(fallback)).unwrap();
     let listed = children(listed);

@@ -225,12 +225,16 @@ async fn a_worker_that_dies_after_the_tag_and_before_the_record_keeps_what_it_wr
     house.drain().await;
 
     // What is written is recorded in two steps, and the ledger dies before the second.
-    let puts = AtomicUsize::new(0);
-    house
-        .ledger
-        .fail(move |call, _| call == "replica_put" && puts.fetch_add(1, Ordering::Relaxed) > 0);
+    house.ledger.fail(|call, _| call == "finish");
     house.push_and_tell(&second).await;
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    let body = serde_json::to_string(&house.queued().await[0]).unwrap();
+    assert!(
+        house
+            .replicator
+            .message(&body, Arc::new(NoProgress), None)
+            .await
+            .is_err()
+    );
     assert_eq!(house.arrived(), Some(second.root.clone()), "the tag was written");
     house.ledger.heal();
 
@@ -262,7 +266,7 @@ async fn a_worker_that_vanishes_at_the_tag_keeps_what_it_wrote() {
             Ok(())
         })
     });
-    let attempt = tokio::spawn(async move { worker.replicate(&task, Arc::new(NoProgress)).await });
+    let attempt = tokio::spawn(async move { worker.replicate(&task, Arc::new(NoProgress), None).await });
     told.await.unwrap();
     attempt.abort();
     attempt.await.unwrap_err();
@@ -335,12 +339,22 @@ async fn without_its_ledger_a_worker_decides_nothing() {
     house.push_and_tell(&images::image(23, &[100])).await;
     let body = serde_json::to_string(&house.queued().await[0]).unwrap();
     house.ledger.fail(|call, _| call == "begin");
-    let error = house.replicator.message(&body, Arc::new(NoProgress)).await.unwrap_err();
+    let error = house
+        .replicator
+        .message(&body, Arc::new(NoProgress), None)
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), "LEDGER_UNAVAILABLE");
     assert_eq!(house.b.requests().len(), 0);
     // What was copied and could not be recorded is found equal by the next attempt.
     house.ledger.fail(|call, _| call == "finish");
-    assert!(house.replicator.message(&body, Arc::new(NoProgress)).await.is_err());
+    assert!(
+        house
+            .replicator
+            .message(&body, Arc::new(NoProgress), None)
+            .await
+            .is_err()
+    );
     house.ledger.heal();
     house.drain().await;
     assert_eq!(house.states().await, ["unchanged"]);
@@ -350,7 +364,7 @@ async fn without_its_ledger_a_worker_decides_nothing() {
 async fn a_memory_of_tags_that_fails_stops_the_write() {
     let house = House::new().await;
     house.push_and_tell(&images::image(24, &[100])).await;
-    house.ledger.fail(|call, _| call == "replica_put");
+    house.ledger.fail(|call, _| call == "replica_intend");
     assert!(matches!(house.attempt().await, Disposition::Again(_)));
     assert_eq!(
         house.arrived(),
@@ -424,7 +438,11 @@ async fn a_message_that_is_no_task_is_an_error_and_stays_one() {
     let mut traversal = serde_json::to_value(&house.queued().await[0]).unwrap();
     traversal["destination"]["repository"] = "../../v1/x".into();
     for body in ["", "{}", "null", "[1]", &other.to_string(), &traversal.to_string()] {
-        let error = house.replicator.message(body, Arc::new(NoProgress)).await.unwrap_err();
+        let error = house
+            .replicator
+            .message(body, Arc::new(NoProgress), None)
+            .await
+            .unwrap_err();
         assert_eq!(error.code(), "MESSAGE_INVALID", "{body}");
         assert!(error.persistence().is_permanent());
     }

@@ -3,6 +3,7 @@
 //! What must hold: a terminal state is written once, totals are computed when asked for and stored nowhere.
 
 mod agreements;
+mod continuations;
 mod executions;
 mod locations;
 mod replicas;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction};
+use transship_copy::Continuation;
 use transship_engine::{
     Begin, Error, ErrorKind, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord,
 };
@@ -83,27 +85,31 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn begin(&self, task: &Task, _: Timestamp) -> Result<Begin> {
+    async fn begin(&self, task: &Task, now: Timestamp) -> Result<Begin> {
         let task = task.clone();
         self.write("ledger begin", move |transaction| {
             executions::add_of(transaction, &task)?;
             tasks::add(transaction, &task)?;
-            tasks::begin(transaction, &task.id)
+            tasks::begin(transaction, &task.id, now)
         })
         .await
     }
 
-    async fn wait(&self, id: &str, code: &str, message: &str, next: Timestamp) -> Result<()> {
-        let (id, code, message) = (id.to_owned(), code.to_owned(), message.to_owned());
+    async fn wait(&self, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()> {
+        let (id, code, message) = (task.id.clone(), code.to_owned(), message.to_owned());
         self.write("ledger wait", move |transaction| {
             tasks::wait(transaction, &id, &code, &message, next)
         })
         .await
     }
 
-    async fn finish(&self, id: &str, outcome: &Outcome) -> Result<bool> {
-        let (id, outcome) = (id.to_owned(), outcome.clone());
+    async fn finish(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
+        let (id, outcome, replicas) = (task.id.clone(), outcome.clone(), replicas.to_vec());
         self.write("ledger finish", move |transaction| {
+            replicas
+                .iter()
+                .try_for_each(|replica| replicas::put(transaction, replica))?;
+            continuations::remove_all(transaction, &id)?;
             tasks::finish(transaction, &id, &outcome)
         })
         .await
@@ -118,6 +124,22 @@ impl Ledger for SqliteLedger {
     async fn executions(&self, limit: usize) -> Result<Vec<ExecutionRecord>> {
         self.read("ledger executions", move |connection| {
             executions::list(connection, limit)
+        })
+        .await
+    }
+
+    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<Task>> {
+        let filter = filter.clone();
+        self.read("ledger originals", move |connection| {
+            tasks::originals(connection, &filter)
+        })
+        .await
+    }
+
+    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let registry = registry.to_owned();
+        self.read("ledger unfinished", move |connection| {
+            tasks::unfinished(connection, &registry, before, limit)
         })
         .await
     }
@@ -139,23 +161,18 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn replica_put(&self, replica: &Replica) -> Result<()> {
+    async fn replica_intend(&self, replica: &Replica) -> Result<()> {
         let replica = replica.clone();
-        self.write("ledger replica_put", move |transaction| {
-            replicas::put(transaction, &replica)
+        self.write("ledger replica_intend", move |transaction| {
+            replicas::intend(transaction, &replica)
         })
         .await
     }
 
-    async fn replicas_holding(
-        &self,
-        registry: &str,
-        repository: &Repository,
-        manifest: &Digest,
-    ) -> Result<Vec<Replica>> {
-        let (registry, repository, manifest) = (registry.to_owned(), repository.clone(), manifest.clone());
-        self.read("ledger replicas_holding", move |connection| {
-            replicas::holding(connection, &registry, &repository, &manifest)
+    async fn is_replicated(&self, task: &Task, manifest: &Digest) -> Result<bool> {
+        let (task, manifest) = (task.clone(), manifest.clone());
+        self.read("ledger is_replicated", move |connection| {
+            replicas::is_replicated(connection, &task, &manifest)
         })
         .await
     }
@@ -214,10 +231,42 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn paused_until(&self, host: &str, now: Timestamp) -> Result<Option<Timestamp>> {
-        let host = host.to_owned();
+    async fn paused_until(&self, hosts: &[&str], now: Timestamp) -> Result<Option<(String, Timestamp)>> {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         self.read("ledger paused_until", move |connection| {
-            agreements::paused_until(connection, &host, now)
+            let mut longest: Option<(String, Timestamp)> = None;
+            for host in hosts {
+                let until = agreements::paused_until(connection, &host, now)?;
+                longest = longest
+                    .into_iter()
+                    .chain(until.map(|until| (host, until)))
+                    .max_by_key(|(_, until)| *until);
+            }
+            Ok(longest)
+        })
+        .await
+    }
+
+    async fn continuation(&self, task: &str, blob: &Digest, now: Timestamp) -> Result<Option<Continuation>> {
+        let (task, blob) = (task.to_owned(), blob.clone());
+        self.read("ledger continuation", move |connection| {
+            continuations::find(connection, &task, &blob, now)
+        })
+        .await
+    }
+
+    async fn continuation_put(&self, task: &str, continuation: &Continuation, expires: Timestamp) -> Result<()> {
+        let (task, continuation) = (task.to_owned(), continuation.clone());
+        self.write("ledger continuation_put", move |transaction| {
+            continuations::put(transaction, &task, &continuation, expires)
+        })
+        .await
+    }
+
+    async fn continuation_remove(&self, task: &str, blob: &Digest) -> Result<()> {
+        let (task, blob) = (task.to_owned(), blob.clone());
+        self.write("ledger continuation_remove", move |transaction| {
+            continuations::remove(transaction, &task, &blob)
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! Replicas: what we wrote to a destination, and the manifests it consists of.
 
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, params};
-use transship_engine::Replica;
+use transship_engine::{Replica, Task};
 use transship_oci::{Digest, Repository};
 
 use crate::column;
@@ -11,6 +11,9 @@ const MANIFEST: &str = "manifest";
 
 /// The role of a digest the destination may name still.
 const EARLIER: &str = "earlier";
+
+/// Unfinished intents that are remembered for one tag.
+const EARLIER_MAX: usize = 8;
 
 /// The replica at a destination, whose target is written as in its column.
 pub(super) fn find(
@@ -29,25 +32,49 @@ pub(super) fn find(
     found.map(|found| with_digests(connection, found)).transpose()
 }
 
-/// The replicas made from a source repository that hold `manifest`.
-pub(super) fn holding(
-    connection: &Connection,
-    registry: &str,
-    repository: &Repository,
-    manifest: &Digest,
-) -> Result<Vec<Replica>> {
-    let found = connection
+/// True if a replica between the repositories of `task` holds `manifest`.
+pub(super) fn is_replicated(connection: &Connection, task: &Task, manifest: &Digest) -> Result<bool> {
+    let (source, destination) = (&task.source, &task.destination);
+    connection
         .prepare_cached(
-            "SELECT * FROM replica
-             WHERE source_registry = ?1 AND source_repository = ?2
-               AND number IN (SELECT replica FROM replica_digest WHERE digest = ?3 AND role = 'manifest')",
+            "SELECT EXISTS (SELECT 1 FROM replica JOIN replica_digest ON replica = number
+             WHERE replica_digest.digest = ?5 AND role = 'manifest' AND source_registry = ?1 AND source_repository = ?2
+               AND destination_registry = ?3 AND destination_repository = ?4)",
         )?
-        .query_map(
-            params![registry, repository.as_str(), manifest.to_string()],
-            without_digests,
-        )?
-        .collect::<Result<Vec<_>>>()?;
-    found.into_iter().map(|found| with_digests(connection, found)).collect()
+        .query_row(
+            params![
+                source.registry,
+                source.repository.as_str(),
+                destination.registry,
+                destination.repository.as_str(),
+                manifest.to_string()
+            ],
+            |row| row.get(0),
+        )
+}
+
+/// What we may have written to a destination until now becomes earlier than `replica`, which is about to be.
+pub(super) fn intend(transaction: &Transaction<'_>, replica: &Replica) -> Result<()> {
+    let place = &replica.destination;
+    let known = find(
+        transaction,
+        &place.registry,
+        &place.repository,
+        &column::target_text(&place.target),
+    )?;
+    let manifests = known.as_ref().map(|known| known.manifests.clone()).unwrap_or_default();
+    let earlier = known
+        .into_iter()
+        .flat_map(|known| std::iter::once(known.digest).chain(known.earlier))
+        .filter(|old| *old != replica.digest)
+        .take(EARLIER_MAX)
+        .collect();
+    let intended = Replica {
+        earlier,
+        manifests,
+        ..replica.clone()
+    };
+    put(transaction, &intended)
 }
 
 /// Puts a replica in place of what was remembered of its destination.

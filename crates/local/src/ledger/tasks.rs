@@ -14,8 +14,8 @@ pub(super) fn add(transaction: &Transaction<'_>, task: &Task) -> Result<()> {
         .prepare_cached(
             "INSERT INTO task (id, execution, rule, action, source_registry, source_repository, source_target,
                                destination_registry, destination_repository, destination_target, follows,
-                               digest, state, created)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING",
+                               digest, state, created, touched, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15) ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
             task.id,
@@ -32,17 +32,18 @@ pub(super) fn add(transaction: &Transaction<'_>, task: &Task) -> Result<()> {
             task.hint.as_ref().map(ToString::to_string),
             TaskState::Queued.as_str(),
             task.created.as_millisecond(),
+            column::json(task)?,
         ])?;
     Ok(())
 }
 
 /// Counts an attempt of a task that is recorded, unless it ended.
-pub(super) fn begin(transaction: &Transaction<'_>, id: &str) -> Result<Begin> {
+pub(super) fn begin(transaction: &Transaction<'_>, id: &str, now: Timestamp) -> Result<Begin> {
     let mut update = transaction.prepare_cached(
-        "UPDATE task SET state = 'running', attempts = attempts + 1, next = NULL
+        "UPDATE task SET state = 'running', attempts = attempts + 1, next = NULL, touched = ?2
          WHERE id = ?1 AND state IN ('queued', 'running', 'waiting') RETURNING attempts",
     )?;
-    if let Some(row) = update.query([id])?.next()? {
+    if let Some(row) = update.query(params![id, now.as_millisecond()])?.next()? {
         return Ok(Begin::Attempt(row.get(0)?));
     }
     transaction
@@ -56,7 +57,7 @@ pub(super) fn begin(transaction: &Transaction<'_>, id: &str) -> Result<Begin> {
 pub(super) fn wait(transaction: &Transaction<'_>, id: &str, code: &str, message: &str, next: Timestamp) -> Result<()> {
     transaction
         .prepare_cached(
-            "UPDATE task SET state = 'waiting', code = ?2, message = ?3, next = ?4
+            "UPDATE task SET state = 'waiting', code = ?2, message = ?3, next = ?4, touched = ?4
              WHERE id = ?1 AND state IN ('queued', 'running', 'waiting')",
         )?
         .execute(params![id, code, message, next.as_millisecond()])?;
@@ -85,8 +86,42 @@ pub(super) fn finish(transaction: &Transaction<'_>, id: &str, outcome: &Outcome)
     Ok(ended > 0)
 }
 
-/// Tasks, newest first. One statement per shape of the filter, so that each has its index.
+/// Tasks, newest first.
 pub(super) fn list(connection: &Connection, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
+    select(connection, filter, record)
+}
+
+/// Tasks as they were sent, newest first.
+pub(super) fn originals(connection: &Connection, filter: &TaskFilter) -> Result<Vec<Task>> {
+    let found = select(connection, filter, original)?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Tasks that have not ended and were not touched since `before`, the longest untouched first.
+pub(super) fn unfinished(
+    connection: &Connection,
+    registry: &str,
+    before: Timestamp,
+    limit: usize,
+) -> Result<Vec<Task>> {
+    connection
+        .prepare_cached(
+            "SELECT body FROM task WHERE source_registry = ?1 AND touched < ?2 AND body IS NOT NULL
+                AND state IN ('queued', 'running', 'waiting') ORDER BY touched LIMIT ?3",
+        )?
+        .query_map(
+            params![
+                registry,
+                before.as_millisecond(),
+                i64::try_from(limit).unwrap_or(i64::MAX)
+            ],
+            |row| column::of_json(row, "body"),
+        )?
+        .collect()
+}
+
+/// One statement per shape of the filter, so that each has its index.
+fn select<T>(connection: &Connection, filter: &TaskFilter, read: fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
     let condition = match (&filter.execution, filter.state) {
         (None, None) => "?1 IS NULL AND ?2 IS NULL",
         (Some(_), None) => "execution = ?1 AND ?2 IS NULL",
@@ -103,7 +138,7 @@ pub(super) fn list(connection: &Connection, filter: &TaskFilter) -> Result<Vec<T
                 filter.state.map(TaskState::as_str),
                 limit(filter.limit)
             ],
-            record,
+            read,
         )?
         .collect()
 }
@@ -116,6 +151,11 @@ pub(super) fn is_busy(connection: &Connection, registry: &str, repository: &Repo
                             AND state IN ('queued', 'running', 'waiting'))",
         )?
         .query_row(params![registry, repository.as_str()], |row| row.get(0))
+}
+
+fn original(row: &Row<'_>) -> Result<Option<Task>> {
+    let body: Option<String> = row.get("body")?;
+    body.map(|_| column::of_json(row, "body")).transpose()
 }
 
 fn record(row: &Row<'_>) -> Result<TaskRecord> {

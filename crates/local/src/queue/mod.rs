@@ -96,13 +96,9 @@ impl SqliteQueue {
     }
 
     fn message(&self, outgoing: &Outgoing) -> Result<Message> {
-        let body = serde_json::to_string(&outgoing.task).map_err(|error| {
-            let why = format!("task {} has no JSON", outgoing.task.id);
-            Error::new(ErrorKind::MessageInvalid(why), "queue send").with_source(error)
-        })?;
         Ok(Message {
-            destination: outgoing.task.destination.registry.clone(),
-            body,
+            destination: outgoing.message.group().to_owned(),
+            body: outgoing.message.to_json()?,
             visible: self.now().saturating_add(milliseconds(outgoing.delay)),
         })
     }

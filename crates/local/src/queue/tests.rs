@@ -63,10 +63,7 @@ async fn a_full_disk_refuses_the_send_and_says_so() {
 async fn a_new_owner_gets_at_once_what_was_in_flight() {
     let dir = tempfile::tempdir().unwrap();
     let before = queue(&dir);
-    let later = Outgoing {
-        task: task(3),
-        delay: Duration::from_mins(10),
-    };
+    let later = Outgoing::later(task(3), Duration::from_mins(10));
     before
         .send(&[Outgoing::now(task(1)), Outgoing::now(task(2)), later])
         .await
@@ -123,13 +120,7 @@ async fn the_next_message_is_known_by_its_time() {
     let queue = SqliteQueue::with_clock(Database::open(dir.path()).unwrap(), Arc::new(clock.clone()));
     assert_eq!(queue.next_visible_in().await.unwrap(), None);
     let minute = Duration::from_mins(1);
-    queue
-        .send(&[Outgoing {
-            task: task(1),
-            delay: 2 * minute,
-        }])
-        .await
-        .unwrap();
+    queue.send(&[Outgoing::later(task(1), 2 * minute)]).await.unwrap();
     assert_eq!(queue.next_visible_in().await.unwrap(), Some(2 * minute));
     clock.advance(2 * minute);
     assert_eq!(queue.next_visible_in().await.unwrap(), Some(Duration::ZERO));

@@ -46,10 +46,14 @@ async fn child() {
         read(&repository).await
     } else {
         let progress: Arc<dyn transship_copy::Progress> = Arc::new(NoProgress);
-        repository
-            .for_writing()
-            .blob_put(&blob(), &Whole, None, &progress)
-            .await
+        let sending = transship_copy::Sending {
+            session: None,
+            progress: &progress,
+            continuations: None,
+            slot: None,
+            is_repeated: false,
+        };
+        repository.for_writing().blob_put(&blob(), &Whole, sending).await
     };
     let told = ended.map_or_else(|error| error.code().to_owned(), |()| "OK".to_owned());
     std::fs::write(std::env::var("TRANSSHIP_TEST_TOLD").unwrap(), told).unwrap();

@@ -132,6 +132,8 @@ async fn progress_tells_every_byte_once_also_when_an_upload_begins_again() {
         locations: &Known::default(),
         replicas: &Ours::default(),
         lease: None,
+        continuations: None,
+        slot: None,
         progress: Arc::clone(&sum) as _,
     })
     .await

@@ -127,6 +127,8 @@ impl World {
             locations: &self.locations,
             replicas: &self.ours,
             lease: None,
+            continuations: None,
+            slot: None,
             progress: Arc::new(NoProgress),
         })
         .await

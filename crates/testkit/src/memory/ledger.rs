@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use transship_copy::Continuation;
 use transship_engine::{
     Begin, Bytes, Execution, ExecutionRecord, ExecutionState, Ledger, Outcome, Place, Replica, Result, Task,
     TaskFilter, TaskRecord, TaskState,
@@ -14,6 +15,9 @@ use transship_oci::{Digest, Repository, Tag, Target};
 
 /// How many repositories are remembered for a blob.
 const LOCATIONS_MAX: usize = 3;
+
+/// How many unfinished intents are remembered for a tag.
+const EARLIER_MAX: usize = 8;
 
 /// A [`Ledger`] in memory.
 #[derive(Debug, Default)]
@@ -29,13 +33,13 @@ struct State {
     leases: HashMap<String, (String, Timestamp)>,
     locations: HashMap<(String, Digest), Vec<Repository>>,
     pauses: HashMap<String, Timestamp>,
+    continuations: HashMap<(String, Digest), (Continuation, Timestamp)>,
 }
 
 #[derive(Debug)]
 struct Row {
-    follows: bool,
-    source: Place,
-    destination: Place,
+    task: Task,
+    touched: Timestamp,
     record: TaskRecord,
 }
 
@@ -55,23 +59,19 @@ impl State {
     fn task_add(&mut self, task: &Task) {
         if !self.tasks.iter().any(|row| row.record.id == task.id) {
             self.tasks.push(Row {
-                follows: task.follows,
-                source: task.source.clone(),
-                destination: task.destination.clone(),
+                task: task.clone(),
+                touched: task.created,
                 record: queued(task),
             });
         }
     }
 
-    fn task(&mut self, id: &str) -> Option<&mut TaskRecord> {
-        self.tasks
-            .iter_mut()
-            .map(|row| &mut row.record)
-            .find(|record| record.id == id)
+    fn row(&mut self, id: &str) -> Option<&mut Row> {
+        self.tasks.iter_mut().find(|row| row.task.id == id)
     }
 
-    fn open_task(&mut self, id: &str) -> Option<&mut TaskRecord> {
-        self.task(id).filter(|record| !record.state.is_terminal())
+    fn open_row(&mut self, id: &str) -> Option<&mut Row> {
+        self.row(id).filter(|row| !row.record.state.is_terminal())
     }
 
     fn execution_record(&self, execution: &Execution) -> ExecutionRecord {
@@ -88,7 +88,7 @@ impl State {
         let duration = last.unwrap_or(execution.created).duration_since(execution.created);
         let repositories: BTreeSet<_> = rows
             .iter()
-            .map(|row| (&row.destination.registry, &row.destination.repository))
+            .map(|row| (&row.task.destination.registry, &row.task.destination.repository))
             .collect();
         ExecutionRecord {
             id: execution.id.clone(),
@@ -109,6 +109,13 @@ impl State {
                 .map(|row| row.record.bytes.copied + row.record.bytes.mounted)
                 .sum(),
         }
+    }
+}
+
+impl Row {
+    fn is_meant(&self, filter: &TaskFilter) -> bool {
+        filter.execution.as_ref().is_none_or(|id| self.record.execution == *id)
+            && filter.state.is_none_or(|state| self.record.state == state)
     }
 }
 
@@ -153,7 +160,7 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn begin(&self, task: &Task, _: Timestamp) -> Result<Begin> {
+    async fn begin(&self, task: &Task, now: Timestamp) -> Result<Begin> {
         let mut state = self.state();
         state.execution_add(&Execution {
             id: task.execution.clone(),
@@ -162,9 +169,11 @@ impl Ledger for MemoryLedger {
             created: task.created,
         });
         state.task_add(task);
-        Ok(match state.task(&task.id) {
-            Some(record) if record.state.is_terminal() => Begin::Finished(record.state),
-            Some(record) => {
+        Ok(match state.row(&task.id) {
+            Some(row) if row.record.state.is_terminal() => Begin::Finished(row.record.state),
+            Some(row) => {
+                row.touched = now;
+                let record = &mut row.record;
                 record.state = TaskState::Running;
                 record.attempts += 1;
                 record.next = None;
@@ -174,8 +183,10 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    async fn wait(&self, id: &str, code: &str, message: &str, next: Timestamp) -> Result<()> {
-        if let Some(record) = self.state().open_task(id) {
+    async fn wait(&self, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()> {
+        if let Some(row) = self.state().open_row(&task.id) {
+            row.touched = next;
+            let record = &mut row.record;
             record.state = TaskState::Waiting;
             record.code = Some(code.to_owned());
             record.message = Some(message.to_owned());
@@ -184,9 +195,12 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn finish(&self, id: &str, outcome: &Outcome) -> Result<bool> {
+    async fn finish(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
         let mut state = self.state();
-        let Some(record) = state.open_task(id) else {
+        for replica in replicas {
+            state.replicas.insert(replica.destination.clone(), replica.clone());
+        }
+        let Some(Row { record, .. }) = state.open_row(&task.id) else {
             return Ok(false);
         };
         record.state = outcome.state;
@@ -204,10 +218,8 @@ impl Ledger for MemoryLedger {
             .state()
             .tasks
             .iter()
-            .map(|row| &row.record)
-            .filter(|record| filter.execution.as_ref().is_none_or(|id| record.execution == *id))
-            .filter(|record| filter.state.is_none_or(|state| record.state == state))
-            .cloned()
+            .filter(|row| row.is_meant(filter))
+            .map(|row| row.record.clone())
             .collect();
         Ok(newest_first(
             matching,
@@ -226,12 +238,36 @@ impl Ledger for MemoryLedger {
         Ok(newest_first(all, |record: &ExecutionRecord| record.created, limit))
     }
 
+    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<Task>> {
+        let matching = self
+            .state()
+            .tasks
+            .iter()
+            .filter(|row| row.is_meant(filter))
+            .map(|row| row.task.clone())
+            .collect();
+        Ok(newest_first(matching, |task: &Task| task.created, filter.limit))
+    }
+
+    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let state = self.state();
+        let mut rows: Vec<_> = state
+            .tasks
+            .iter()
+            .filter(|row| !row.record.state.is_terminal() && row.touched < before)
+            .filter(|row| row.task.source.registry == registry)
+            .collect();
+        rows.sort_by_key(|row| row.touched);
+        Ok(rows.into_iter().take(limit).map(|row| row.task.clone()).collect())
+    }
+
     async fn is_busy(&self, registry: &str, repository: &Repository) -> Result<bool> {
         Ok(self.state().tasks.iter().any(|row| {
-            !row.follows
+            let source = &row.task.source;
+            !row.task.follows
                 && !row.record.state.is_terminal()
-                && row.source.registry == registry
-                && row.source.repository == *repository
+                && source.registry == registry
+                && source.repository == *repository
         }))
     }
 
@@ -244,29 +280,33 @@ impl Ledger for MemoryLedger {
         Ok(self.state().replicas.get(&place).cloned())
     }
 
-    async fn replica_put(&self, replica: &Replica) -> Result<()> {
-        let place = replica.destination.clone();
-        self.state().replicas.insert(place, replica.clone());
+    async fn replica_intend(&self, replica: &Replica) -> Result<()> {
+        let mut state = self.state();
+        let known = state.replicas.get(&replica.destination);
+        let manifests = known.map(|known| known.manifests.clone()).unwrap_or_default();
+        let mut earlier: Vec<Digest> = known
+            .into_iter()
+            .flat_map(|known| std::iter::once(&known.digest).chain(&known.earlier))
+            .filter(|old| **old != replica.digest)
+            .cloned()
+            .collect();
+        earlier.truncate(EARLIER_MAX);
+        let intended = Replica {
+            earlier,
+            manifests,
+            ..replica.clone()
+        };
+        state.replicas.insert(intended.destination.clone(), intended);
         Ok(())
     }
 
-    async fn replicas_holding(
-        &self,
-        registry: &str,
-        repository: &Repository,
-        manifest: &Digest,
-    ) -> Result<Vec<Replica>> {
-        let from_here =
-            |replica: &&Replica| replica.source.registry == registry && replica.source.repository == *repository;
-        let holds = |replica: &&Replica| replica.digest == *manifest || replica.manifests.contains(manifest);
-        let state = self.state();
-        Ok(state
-            .replicas
-            .values()
-            .filter(from_here)
-            .filter(holds)
-            .cloned()
-            .collect())
+    async fn is_replicated(&self, task: &Task, manifest: &Digest) -> Result<bool> {
+        let is_like = |one: &Place, other: &Place| one.registry == other.registry && one.repository == other.repository;
+        Ok(self.state().replicas.values().any(|replica| {
+            is_like(&replica.source, &task.source)
+                && is_like(&replica.destination, &task.destination)
+                && replica.manifests.contains(manifest)
+        }))
     }
 
     async fn lease_take(&self, key: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<bool> {
@@ -326,8 +366,31 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn paused_until(&self, host: &str, now: Timestamp) -> Result<Option<Timestamp>> {
-        Ok(self.state().pauses.get(host).copied().filter(|until| *until > now))
+    async fn paused_until(&self, hosts: &[&str], now: Timestamp) -> Result<Option<(String, Timestamp)>> {
+        let state = self.state();
+        let paused = hosts
+            .iter()
+            .filter_map(|host| Some(((*host).to_owned(), *state.pauses.get(*host)?)));
+        Ok(paused.filter(|(_, until)| *until > now).max_by_key(|(_, until)| *until))
+    }
+
+    async fn continuation(&self, task: &str, blob: &Digest, now: Timestamp) -> Result<Option<Continuation>> {
+        let state = self.state();
+        let known = state.continuations.get(&(task.to_owned(), blob.clone()));
+        Ok(known
+            .filter(|(_, expires)| *expires > now)
+            .map(|(continuation, _)| continuation.clone()))
+    }
+
+    async fn continuation_put(&self, task: &str, continuation: &Continuation, expires: Timestamp) -> Result<()> {
+        let key = (task.to_owned(), continuation.digest.clone());
+        self.state().continuations.insert(key, (continuation.clone(), expires));
+        Ok(())
+    }
+
+    async fn continuation_remove(&self, task: &str, blob: &Digest) -> Result<()> {
+        self.state().continuations.remove(&(task.to_owned(), blob.clone()));
+        Ok(())
     }
 }
 

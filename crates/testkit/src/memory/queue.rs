@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use transship_copy::Clock;
-use transship_engine::{Delivery, Error, ErrorKind, Outgoing, Result, TaskQueue, TaskReceiver};
+use transship_engine::{Delivery, Outgoing, Result, TaskQueue, TaskReceiver};
 
 /// A [`TaskQueue`] and [`TaskReceiver`] in memory.
 pub struct MemoryQueue {
@@ -147,15 +147,12 @@ impl TaskQueue for MemoryQueue {
     async fn send(&self, messages: &[Outgoing]) -> Result<()> {
         let now = self.clock.now();
         let mut state = self.state();
-        for message in messages {
-            let group = &message.task.destination.registry;
-            let body = serde_json::to_string(&message.task).map_err(|error| {
-                Error::new(ErrorKind::MessageInvalid(message.task.id.clone()), "queue send").with_source(error)
-            })?;
+        for outgoing in messages {
+            let (group, body) = (outgoing.message.group(), outgoing.message.to_json()?);
             if self.harsh && state.random_below(4) == 0 {
-                state.add(group, body.clone(), now + message.delay);
+                state.add(group, body.clone(), now + outgoing.delay);
             }
-            state.add(group, body, now + message.delay);
+            state.add(group, body, now + outgoing.delay);
         }
         Ok(())
     }

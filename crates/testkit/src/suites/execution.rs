@@ -17,7 +17,7 @@ async fn end(ledger: &dyn Ledger, number: u32, state: TaskState) {
     ledger.begin(&task(number), at(5)).await.unwrap();
     assert!(
         ledger
-            .finish(&task(number).id, &outcome(state, 10 * i64::from(number)))
+            .finish(&task(number), &outcome(state, 10 * i64::from(number)), &[])
             .await
             .unwrap()
     );
@@ -49,7 +49,7 @@ pub(super) async fn the_state_of_an_execution_follows_its_tasks(ledger: Arc<dyn 
         for (task, state) in tasks.iter().zip(ends) {
             assert_eq!(newest().await.state, ExecutionState::Running);
             ledger.begin(task, at(5)).await.unwrap();
-            ledger.finish(&task.id, &outcome(state, 100)).await.unwrap();
+            ledger.finish(task, &outcome(state, 100), &[]).await.unwrap();
         }
         let record = newest().await;
         assert_eq!((record.id, record.state), (execution(number).id, expected));
@@ -80,7 +80,12 @@ pub(super) async fn totals_are_those_of_the_tasks(ledger: Arc<dyn Ledger>) {
         "one task is missing"
     );
     assert!(is_close(record.success_ratio, 0.5));
-    assert!(ledger.finish("task-4", &outcome(TaskState::Kept, 8)).await.unwrap());
+    assert!(
+        ledger
+            .finish(&task(4), &outcome(TaskState::Kept, 8), &[])
+            .await
+            .unwrap()
+    );
     let record = only(&*ledger).await;
     assert_eq!(
         (record.id.as_str(), record.rule.as_str(), record.created),
@@ -103,7 +108,12 @@ pub(super) async fn a_duplicate_end_counts_once(ledger: Arc<dyn Ledger>) {
     end(&*ledger, 1, TaskState::Succeeded).await;
     for _ in 0..3 {
         ledger.record(&execution(1), &[task(1), task(2)]).await.unwrap();
-        assert!(!ledger.finish("task-1", &outcome(TaskState::Failed, 50)).await.unwrap());
+        assert!(
+            !ledger
+                .finish(&task(1), &outcome(TaskState::Failed, 50), &[])
+                .await
+                .unwrap()
+        );
     }
     let record = only(&*ledger).await;
     assert_eq!((record.state, record.bytes), (ExecutionState::Running, 1200));

@@ -51,6 +51,8 @@ pub async fn ledger(make: impl AsyncFn() -> Arc<dyn Ledger>) {
             task::an_end_stays_whatever_comes_later,
             task::an_unknown_task_neither_waits_nor_ends,
             task::tasks_are_listed_newest_first_and_filtered,
+            task::tasks_are_kept_as_they_were_sent,
+            task::tasks_left_by_their_worker_are_found,
             task::a_repository_is_busy_while_a_task_reads_it,
             task::a_task_that_follows_keeps_no_repository_busy,
             execution::the_state_of_an_execution_follows_its_tasks,
@@ -58,6 +60,8 @@ pub async fn ledger(make: impl AsyncFn() -> Arc<dyn Ledger>) {
             execution::a_duplicate_end_counts_once,
             execution::executions_are_listed_newest_first,
             memory::a_replica_is_remembered_whole_and_replaced,
+            memory::replicas_are_remembered_though_the_task_had_ended,
+            memory::an_intent_keeps_what_was_before_it,
             memory::a_replica_by_digest_is_found_by_its_manifests,
             memory::replicas_are_found_by_any_manifest_they_hold,
             memory::a_lease_has_one_holder,
@@ -70,6 +74,8 @@ pub async fn ledger(make: impl AsyncFn() -> Arc<dyn Ledger>) {
             memory::locations_of_hosts_do_not_mix,
             memory::many_digests_are_found_at_once,
             memory::a_pause_is_never_shortened,
+            memory::the_longest_pause_is_told,
+            memory::an_upload_is_taken_up_until_it_expires,
         ]
     );
 }

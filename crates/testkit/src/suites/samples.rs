@@ -38,6 +38,8 @@ pub fn task(number: u32) -> Task {
         follows: false,
         hint: Some(Digest::sha256(&number.to_be_bytes())),
         created: at(i64::from(number)),
+        hops: 0,
+        not_before: None,
     }
 }
 

@@ -140,7 +140,7 @@ pub(super) async fn a_late_record_leaves_a_running_task_alone(ledger: Arc<dyn Le
 pub(super) async fn waiting_says_why_and_until_when(ledger: Arc<dyn Ledger>) {
     ledger.begin(&task(1), at(2)).await.unwrap();
     ledger
-        .wait("task-1", "RATE_LIMITED", "the registry says wait", at(60))
+        .wait(&task(1), "RATE_LIMITED", "the registry says wait", at(60))
         .await
         .unwrap();
     let record = listed(&*ledger, "task-1").await;
@@ -160,11 +160,11 @@ pub(super) async fn waiting_says_why_and_until_when(ledger: Arc<dyn Ledger>) {
 pub(super) async fn an_end_is_recorded_whole(ledger: Arc<dyn Ledger>) {
     ledger.begin(&task(1), at(2)).await.unwrap();
     ledger
-        .wait("task-1", "RATE_LIMITED", "the registry says wait", at(60))
+        .wait(&task(1), "RATE_LIMITED", "the registry says wait", at(60))
         .await
         .unwrap();
     let end = outcome(TaskState::Kept, 70);
-    assert!(ledger.finish("task-1", &end).await.unwrap());
+    assert!(ledger.finish(&task(1), &end, &[]).await.unwrap());
     let record = listed(&*ledger, "task-1").await;
     assert_eq!(
         (
@@ -193,15 +193,20 @@ pub(super) async fn an_end_is_written_once(ledger: Arc<dyn Ledger>) {
     ledger.begin(&task(1), at(2)).await.unwrap();
     assert!(
         ledger
-            .finish("task-1", &outcome(TaskState::Succeeded, 3))
+            .finish(&task(1), &outcome(TaskState::Succeeded, 3), &[])
             .await
             .unwrap()
     );
     let before = listed(&*ledger, "task-1").await;
-    assert!(!ledger.finish("task-1", &outcome(TaskState::Failed, 4)).await.unwrap());
     assert!(
         !ledger
-            .finish("task-1", &outcome(TaskState::Succeeded, 5))
+            .finish(&task(1), &outcome(TaskState::Failed, 4), &[])
+            .await
+            .unwrap()
+    );
+    assert!(
+        !ledger
+            .finish(&task(1), &outcome(TaskState::Succeeded, 5), &[])
             .await
             .unwrap()
     );
@@ -215,7 +220,7 @@ pub(super) async fn simultaneous_ends_write_one(ledger: Arc<dyn Ledger>) {
             let ledger = Arc::clone(&ledger);
             tokio::spawn(async move {
                 ledger
-                    .finish("task-1", &outcome(TaskState::Succeeded, 10 + number))
+                    .finish(&task(1), &outcome(TaskState::Succeeded, 10 + number), &[])
                     .await
                     .unwrap()
                     .then_some(number)
@@ -241,10 +246,10 @@ pub(super) async fn an_end_stays_whatever_comes_later(ledger: Arc<dyn Ledger>) {
     ]) {
         let id = task(number).id;
         ledger.begin(&task(number), at(2)).await.unwrap();
-        assert!(ledger.finish(&id, &outcome(state, 3)).await.unwrap());
+        assert!(ledger.finish(&task(number), &outcome(state, 3), &[]).await.unwrap());
         let before = listed(&*ledger, &id).await;
         ledger
-            .wait(&id, "RATE_LIMITED", "the registry says wait", at(60))
+            .wait(&task(number), "RATE_LIMITED", "the registry says wait", at(60))
             .await
             .unwrap();
         assert_eq!(
@@ -258,12 +263,12 @@ pub(super) async fn an_end_stays_whatever_comes_later(ledger: Arc<dyn Ledger>) {
 
 pub(super) async fn an_unknown_task_neither_waits_nor_ends(ledger: Arc<dyn Ledger>) {
     ledger
-        .wait("nobody", "RATE_LIMITED", "the registry says wait", at(60))
+        .wait(&task(1), "RATE_LIMITED", "the registry says wait", at(60))
         .await
         .unwrap();
     assert!(
         !ledger
-            .finish("nobody", &outcome(TaskState::Succeeded, 3))
+            .finish(&task(1), &outcome(TaskState::Succeeded, 3), &[])
             .await
             .unwrap()
     );
@@ -325,11 +330,14 @@ pub(super) async fn a_repository_is_busy_while_a_task_reads_it(ledger: Arc<dyn L
     ledger.begin(&task(1), at(2)).await.unwrap();
     assert!(busy("hangzhou").await, "a running task counts");
     ledger
-        .wait("task-1", "RATE_LIMITED", "the registry says wait", at(9))
+        .wait(&task(1), "RATE_LIMITED", "the registry says wait", at(9))
         .await
         .unwrap();
     assert!(busy("hangzhou").await, "a waiting task counts");
-    ledger.finish("task-1", &outcome(TaskState::Failed, 3)).await.unwrap();
+    ledger
+        .finish(&task(1), &outcome(TaskState::Failed, 3), &[])
+        .await
+        .unwrap();
     assert!(!busy("hangzhou").await, "a task that ended does not");
 }
 
@@ -345,4 +353,62 @@ pub(super) async fn a_task_that_follows_keeps_no_repository_busy(ledger: Arc<dyn
     assert!(!ledger.is_busy("hangzhou", &repository).await.unwrap());
     ledger.begin(&task(3), at(2)).await.unwrap();
     assert!(ledger.is_busy("hangzhou", &repository).await.unwrap());
+}
+
+pub(super) async fn tasks_are_kept_as_they_were_sent(ledger: Arc<dyn Ledger>) {
+    ledger.record(&execution(1), &[task(1)]).await.unwrap();
+    let mut again = task(1);
+    again.hops = 7;
+    ledger.begin(&again, at(2)).await.unwrap();
+    ledger.begin(&task(2), at(2)).await.unwrap();
+    ledger
+        .finish(&task(2), &outcome(TaskState::Failed, 3), &[])
+        .await
+        .unwrap();
+    let originals = async |filter| ledger.originals(&filter).await.unwrap();
+    assert_eq!(originals(TaskFilter::default()).await, [task(2), task(1)]);
+    let failed = TaskFilter {
+        execution: Some("execution-1".to_owned()),
+        state: Some(TaskState::Failed),
+        limit: 5,
+    };
+    assert_eq!(originals(failed).await, [task(2)]);
+}
+
+pub(super) async fn tasks_left_by_their_worker_are_found(ledger: Arc<dyn Ledger>) {
+    let mut elsewhere = task(4);
+    elsewhere.source.registry = "beijing".to_owned();
+    ledger
+        .record(&execution(1), &[task(1), task(2), elsewhere])
+        .await
+        .unwrap();
+    let left = async |before: i64, limit| {
+        let found = ledger.unfinished("hangzhou", at(before), limit).await.unwrap();
+        found.into_iter().map(|task| task.id).collect::<Vec<_>>()
+    };
+    assert!(left(1, 10).await.is_empty(), "nothing is older than its creation");
+    assert_eq!(
+        left(100, 10).await,
+        ["task-1", "task-2"],
+        "a queued task counts from its creation"
+    );
+    ledger.begin(&task(1), at(50)).await.unwrap();
+    assert_eq!(left(50, 10).await, ["task-2"], "a task that was begun counts from then");
+    assert_eq!(left(51, 10).await, ["task-2", "task-1"], "the longest untouched first");
+    assert_eq!(left(51, 1).await, ["task-2"]);
+    ledger.begin(&task(2), at(60)).await.unwrap();
+    ledger
+        .wait(&task(2), "RATE_LIMITED", "the registry says wait", at(500))
+        .await
+        .unwrap();
+    assert_eq!(
+        left(500, 10).await,
+        ["task-1"],
+        "a task that waits counts from when it is due"
+    );
+    ledger
+        .finish(&task(1), &outcome(TaskState::Failed, 70), &[])
+        .await
+        .unwrap();
+    assert_eq!(left(501, 10).await, ["task-2"], "a task that ended is not left");
 }

@@ -69,12 +69,7 @@ const ROUNDS: usize = 500;
 
 impl QueueUnderTest {
     async fn send(&self, numbers: impl Iterator<Item = u32>, delay: Duration) {
-        let messages: Vec<_> = numbers
-            .map(|number| Outgoing {
-                task: task(number),
-                delay,
-            })
-            .collect();
+        let messages: Vec<_> = numbers.map(|number| Outgoing::later(task(number), delay)).collect();
         self.queue.send(&messages).await.unwrap();
     }
 
