@@ -13,6 +13,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// A message as it is understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are tasks, and each lives for one attempt")]
 pub enum Message {
     /// Bring one reference to one destination.
     Task(Task),

@@ -377,7 +377,7 @@ pub(super) async fn tasks_are_kept_as_they_were_sent(ledger: Arc<dyn Ledger>) {
 
 pub(super) async fn tasks_left_by_their_worker_are_found(ledger: Arc<dyn Ledger>) {
     let mut elsewhere = task(4);
-    elsewhere.source.registry = "beijing".to_owned();
+    "beijing".clone_into(&mut elsewhere.source.registry);
     ledger
         .record(&execution(1), &[task(1), task(2), elsewhere])
         .await
