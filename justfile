@@ -12,11 +12,16 @@ demo:
 check:
     cargo fmt --all --check
     .ci/no-aws
+    .ci/templates
     cargo clippy --workspace --all-targets -- -D warnings
 
 # all tests, or those of `-p PACKAGE`
 test *selection:
     tests/run {{ selection }}
+
+# the functions for Lambda, as `sam deploy` takes them
+functions:
+    sam build
 
 # the table of docs/measured.md, beside the peers that are installed
 bench *arguments:

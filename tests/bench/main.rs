@@ -1,8 +1,11 @@
 //! The benchmark: `cargo run --release -p transship-tests --bin bench`.
 //!
-//! Copies the images of five cases between two `docker-registry` processes on loopback, with `transship` and with every
+//! Copies the images of six cases between two `docker-registry` processes on loopback, with `transship` and with every
 //! peer that is installed (skopeo, crane, regctl, oras), in rounds that take turns, and prints a table of medians and of
 //! ratios to the best peer. What one run leaves behind no other run finds: registries and memories are fresh each time.
+//!
+//! `lambda` is a row of another kind: the functions on an emulator of AWS. It needs their binaries
+//! (`cargo build --release -p transship-webhook -p transship-worker`) and MiniStack.
 //!
 //! `--quick` is one round with a smaller image; `--only CASE` one row; `--rounds N` instead of 5. TMPDIR says where the
 //! registries store: a folder in memory keeps the disk out of the figures.
@@ -10,6 +13,7 @@
 #![expect(clippy::print_stdout, reason = "a table on standard output is what it is for")]
 
 mod cases;
+mod lambda;
 mod measure;
 mod table;
 mod tools;
@@ -26,24 +30,38 @@ struct Arguments {
     /// One round, a smaller image: does everything work?
     #[arg(long)]
     quick: bool,
-    /// Only this case: large, requests, distant, again, again-referrers, second-repository.
-    #[arg(long, value_parser = case_of)]
-    only: Option<Case>,
+    /// Only this case: large, requests, distant, again, again-referrers, second-repository, lambda.
+    #[arg(long, value_parser = only_of)]
+    only: Option<Only>,
     /// How often each client runs.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 }
 
-fn case_of(word: &str) -> Result<Case, String> {
-    Case::ALL.into_iter().find(|case| case.word() == word).ok_or_else(|| {
+/// What `--only` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Only {
+    Case(Case),
+    Lambda,
+}
+
+fn only_of(word: &str) -> Result<Only, String> {
+    if word == lambda::WORD {
+        return Ok(Only::Lambda);
+    }
+    let found = Case::ALL.into_iter().find(|case| case.word() == word);
+    found.map(Only::Case).ok_or_else(|| {
         let words: Vec<_> = Case::ALL.iter().map(|case| case.word()).collect();
-        format!("one of {}", words.join(", "))
+        format!("one of {}, {}", words.join(", "), lambda::WORD)
     })
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     ensure!(!DockerRegistry::skipped(), "docker-registry is not installed");
+    if arguments.only == Some(Only::Lambda) {
+        return lambda::run(arguments.quick);
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     let tools = tools::found();
     for tool in &tools {
@@ -52,11 +70,14 @@ fn main() -> Result<()> {
     let rounds = if arguments.quick { 1 } else { arguments.rounds.max(1) };
     for case in Case::ALL
         .into_iter()
-        .filter(|case| arguments.only.is_none_or(|only| only == *case))
+        .filter(|case| arguments.only.is_none_or(|only| only == Only::Case(*case)))
     {
         let stage = Stage::set(case, arguments.quick, runtime.handle().clone());
         let measured = take_turns(&stage, &tools, rounds);
         table::print(case, arguments.quick, &tools, &measured);
+    }
+    if arguments.only.is_none() {
+        lambda::run(arguments.quick)?;
     }
     Ok(())
 }

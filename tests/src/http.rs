@@ -57,6 +57,8 @@ pub fn request(
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
+    // Head and body are two writes: the second must not wait for the first to be acknowledged.
+    stream.set_nodelay(true)?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n").into_bytes();
     for (name, value) in headers {
         write!(head, "{name}: {value}\r\n")?;

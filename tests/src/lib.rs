@@ -14,10 +14,13 @@
     reason = "a black-box test ends by panicking, and everything here runs inside one"
 )]
 
+pub mod aws;
+pub mod aws_faults;
 pub mod check;
 pub mod delivery;
 pub mod docker_registry;
 pub mod document;
+pub mod fleet;
 pub mod http;
 pub mod images;
 pub mod process;
@@ -26,6 +29,7 @@ pub mod random;
 pub mod relay;
 pub mod serve;
 pub mod skopeo;
+pub mod stack;
 pub mod transship;
 pub mod voyage;
 pub mod wait;
@@ -34,9 +38,11 @@ pub mod watch;
 pub use check::{assert_consistent, assert_equal};
 pub use docker_registry::DockerRegistry;
 pub use document::Document;
+pub use fleet::Fleet;
 pub use images::Image;
 pub use relay::Relay;
 pub use serve::Serve;
+pub use stack::Stack;
 pub use voyage::Voyage;
 pub use wait::until;
 pub use watch::Watch;

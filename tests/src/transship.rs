@@ -11,16 +11,24 @@ use crate::{HOOK_SECRET, wait};
 /// No command of these tests takes longer.
 const TIMEOUT: Duration = Duration::from_mins(3);
 
-/// The path of the built binary: `TRANSSHIP_BIN`, else beside the running test in the target folder.
+/// The path of the built `transship`: `TRANSSHIP_BIN`, else beside the running test in the target folder.
 ///
 /// # Panics
 /// If it has not been built.
 pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("TRANSSHIP_BIN") {
-        return path.into();
+    match std::env::var_os("TRANSSHIP_BIN") {
+        Some(path) => path.into(),
+        None => built("transship"),
     }
+}
+
+/// The path of a built binary beside the running test in the target folder.
+///
+/// # Panics
+/// If it has not been built.
+pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test knows its own path");
-    let name = format!("transship{}", std::env::consts::EXE_SUFFIX);
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     test.ancestors()
         .skip(1)
         .take(2)
@@ -28,7 +36,7 @@ pub fn binary() -> PathBuf {
         .find(|candidate| candidate.is_file())
         .unwrap_or_else(|| {
             panic!(
-                "no {name} beside {}: build it first (`cargo build --bin transship`), or say where it is in TRANSSHIP_BIN",
+                "no {name} beside {}: build it first (`cargo build --bin {name}`), or say where it is in TRANSSHIP_BIN",
                 test.display()
             )
         })

@@ -1,1 +1,32 @@
-//! AWS as the platform.
+//! AWS as the platform: SQS is the queue, one DynamoDB table the ledger, S3 the object store, Secrets Manager and Systems
+//! Manager keep secrets, ECR gives tokens.
+//!
+//! No type of an SDK crosses a port. Only this crate, the functions, and who asks for them compile the AWS SDK.
+
+mod aws;
+pub mod batch;
+mod configuration_error;
+mod configuration_source;
+mod credentials;
+mod ecr;
+pub mod emf;
+mod error;
+mod ledger;
+pub mod logging;
+mod platform;
+mod recorder;
+mod remembered;
+mod secrets;
+mod sqs;
+mod store;
+
+pub use aws::Aws;
+pub use configuration_error::{ConfigurationError, ConfigurationErrorKind};
+pub use configuration_source::{ConfigurationSource, LOOK_EVERY};
+pub use credentials::credentials_of;
+pub use ledger::DynamoLedger;
+pub use platform::{Parts, Platform, Unavailable};
+pub use recorder::Recorder;
+pub use secrets::AwsSecrets;
+pub use sqs::SqsQueue;
+pub use store::S3Store;

@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Executions(commands::executions::Arguments),
     /// List tasks, the newest first
     Tasks(commands::tasks::Arguments),
+    /// Begin tasks anew that failed or were cancelled
+    Redrive(commands::redrive::Arguments),
     /// Print the JSON Schema of the configuration document
     Schema(commands::schema::Arguments),
     /// Read what registries send
@@ -159,6 +161,10 @@ mod tests {
             "transship serve --cnofig x",
             "transship events",
             "transship tasks --limit x --data y",
+            "transship tasks --data y --table z",
+            "transship redrive --data y --queue z",
+            "transship serve --config a --data b --sweep never",
+            "transship serve --config a --data b --sweep 10ms",
         ] {
             let failure = read(line).unwrap_err();
             assert_eq!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use transship_engine::{CredentialsOf, Secrets};
-use transship_local::{DockerConfig, login_from_secret};
+use transship_local::DockerConfig;
 use transship_oci::RegistryHost;
 use transship_registry::{Anonymous, Credentials, Error, Login, Result};
 use transship_rules::CredentialsRef;
@@ -36,6 +36,6 @@ impl Credentials for Referred {
         let reference = self.reference.to_string();
         let secret = self.secrets.secret(&reference).await;
         let secret = secret.map_err(|error| Error::credentials(error.kind.to_string()))?;
-        login_from_secret(&secret).map_err(|error| Error::credentials(format!("{reference}: {}", error.kind)))
+        Login::from_secret(&secret).map_err(|error| Error::credentials(format!("{reference}: {error}")))
     }
 }

@@ -83,6 +83,7 @@ impl Watch {
                 let Parsed { document, warnings } = *parsed;
                 tracing::info!(%path, rules = document.rules.len(), "a new version of the document is in force");
                 warn(&warnings);
+                warn(&document.needs_aws());
                 configuration.replace(document);
             }
             Change::Refused(errors) => {

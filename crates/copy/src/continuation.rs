@@ -55,6 +55,7 @@ pub trait Continuations: Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
     end: Instant,
+    margin: Duration,
 }
 
 impl Slot {
@@ -63,7 +64,13 @@ impl Slot {
         let margin = (length / 10).max(Duration::from_millis(500));
         Self {
             end: deadline.checked_sub(margin).unwrap_or(deadline),
+            margin,
         }
+    }
+
+    /// The part of the margin that a copy may use to say what it got done: whoever called it has the rest.
+    pub fn grace(&self) -> Duration {
+        self.margin / 4
     }
 
     /// How long work may still go on; zero when the slot is over.

@@ -23,7 +23,8 @@ pub async fn copy(request: Request<'_>) -> Result<Report> {
     let Some(slot) = request.slot else {
         return go_round(&request).await;
     };
-    match tokio::time::timeout(slot.left(), go_round(&request)).await {
+    // Transfers end by themselves when the slot does, and then remember what arrived: that takes a moment.
+    match tokio::time::timeout(slot.left() + slot.grace(), go_round(&request)).await {
         Ok(result) => result,
         Err(_) => Err(Work::new(&request).source_error(ErrorKind::SlotOver)),
     }

@@ -28,4 +28,4 @@ pub use ports::{
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
 pub use request::{Counts, Existing, Options, Referrers, Report, Request, State};
-pub use verify::verified;
+pub use verify::{Proof, verified};

@@ -13,7 +13,7 @@ use transship_oci::{Descriptor, Digest, Repository};
 
 use crate::parallel::side_by_side;
 use crate::work::Work;
-use crate::{BlobEnd, BlobSource, ByteStream, Mount, Result, Sending, Step};
+use crate::{BlobEnd, BlobSource, ByteStream, ErrorKind, Mount, Result, Sending, Step};
 
 /// From this size on a HEAD is cheap against the transfer it may save.
 const WORTH_ASKING_BYTES: u64 = 4 * 1024 * 1024;
@@ -67,11 +67,34 @@ impl Work<'_> {
         let remembered = Remembered::default();
         let transfers = blobs
             .iter()
-            .map(|blob| self.transfer_one(blob, &known, is_likely, &remembered));
+            .map(|blob| self.transfer_in_time(blob, &known, is_likely, &remembered));
         let result = side_by_side(transfers.collect(), parallel).await;
         // Also after a failure: what arrived need not be sent again.
         self.remember(remembered.take_all()).await;
-        result.map(drop)
+        if result?.into_iter().all(|is_there| is_there) {
+            Ok(())
+        } else {
+            Err(self.source_error(ErrorKind::SlotOver))
+        }
+    }
+
+    /// False if the slot was over first. That is no failure, which would end the others in the middle of a chunk: each goes
+    /// on until it can hand over.
+    async fn transfer_in_time(
+        &self,
+        blob: &Descriptor,
+        known: &HashMap<Digest, Vec<Repository>>,
+        is_likely: bool,
+        remembered: &Remembered,
+    ) -> Result<bool> {
+        match self
+            .within_slot(self.transfer_one(blob, known, is_likely, remembered))
+            .await
+        {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind == ErrorKind::SlotOver => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn transfer_one(

@@ -5,65 +5,107 @@
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use transship_oci::{Descriptor, Hasher};
+use transship_oci::{Descriptor, Digest, Hasher};
 
 use crate::{ByteStream, Error, ErrorKind, Result};
 
-struct State {
-    inner: ByteStream,
-    hasher: Option<Hasher>,
+/// The running proof of a blob: how many of its bytes were seen, and their hash. Bytes are handed on only after
+/// [`Proof::take`] let them pass.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    digest: Digest,
+    size: u64,
     seen: u64,
-    blob: Descriptor,
+    hasher: Hasher,
+}
+
+impl Proof {
+    /// Of a blob of which nothing was seen.
+    pub fn new(blob: &Descriptor) -> Self {
+        Self {
+            digest: blob.digest.clone(),
+            size: blob.size,
+            seen: 0,
+            hasher: Hasher::new(blob.digest.algorithm()),
+        }
+    }
+
+    /// Of a blob whose first `seen` bytes another worker saw, which left `state` ([`Proof::save`]). [`None`] if that is no
+    /// state of a hash, if the blob is shorter, or if these were all its bytes and do not have its digest.
+    pub fn resume(blob: &Descriptor, seen: u64, state: &[u8]) -> Option<Self> {
+        let hasher = Hasher::restore(blob.digest.algorithm(), state).ok()?;
+        let proof = Self {
+            seen,
+            hasher,
+            ..Self::new(blob)
+        };
+        let is_possible = seen < blob.size || seen == blob.size && proof.is_right();
+        is_possible.then_some(proof)
+    }
+
+    /// Bytes seen so far.
+    pub const fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Bytes still to come.
+    pub const fn left(&self) -> u64 {
+        self.size - self.seen
+    }
+
+    /// The state of the hash over the bytes seen so far, for [`Proof::resume`].
+    pub fn save(&self) -> Vec<u8> {
+        self.hasher.save()
+    }
+
+    /// Adds the next bytes. `BLOB_SIZE_MISMATCH` if the blob has fewer, `BLOB_DIGEST_MISMATCH` if these are its last and the
+    /// digest is another: then they must not be handed on.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() as u64 > self.left() {
+            return Err(self.error(ErrorKind::BlobSizeMismatch));
+        }
+        self.seen += bytes.len() as u64;
+        self.hasher.update(bytes);
+        if self.left() == 0 && !bytes.is_empty() && !self.is_right() {
+            return Err(self.error(ErrorKind::BlobDigestMismatch));
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes: `BLOB_SIZE_MISMATCH` if something should, `BLOB_DIGEST_MISMATCH` for a blob of no bytes whose
+    /// digest is another.
+    pub fn end(&self) -> Result<()> {
+        if self.left() > 0 {
+            Err(self.error(ErrorKind::BlobSizeMismatch))
+        } else if self.is_right() {
+            Ok(())
+        } else {
+            Err(self.error(ErrorKind::BlobDigestMismatch))
+        }
+    }
+
+    fn is_right(&self) -> bool {
+        self.hasher.clone().finish() == self.digest
+    }
+
+    fn error(&self, kind: ErrorKind) -> Error {
+        Error::new(kind, format!("blob_get {}", self.digest))
+    }
 }
 
 /// `inner` with its bytes hashed and counted against `blob`. Ends with `BLOB_SIZE_MISMATCH` at the first byte too many or
 /// at an early end, and with `BLOB_DIGEST_MISMATCH` *instead of* the last chunk when the digest is wrong.
 pub fn verified(inner: ByteStream, blob: &Descriptor) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-    let state = State {
-        inner,
-        hasher: Some(Hasher::new(blob.digest.algorithm())),
-        seen: 0,
-        blob: blob.clone(),
-    };
-    stream::try_unfold(state, next)
-}
-
-async fn next(mut state: State) -> Result<Option<(Bytes, State)>> {
-    let operation = |state: &State| format!("blob_get {}", state.blob.digest);
-    loop {
-        let Some(chunk) = state.inner.next().await.transpose()? else {
-            if state.seen != state.blob.size {
-                return Err(Error::new(ErrorKind::BlobSizeMismatch, operation(&state)));
+    stream::try_unfold((inner, Proof::new(blob)), |(mut inner, mut proof)| async move {
+        while let Some(chunk) = inner.next().await.transpose()? {
+            if !chunk.is_empty() {
+                proof.take(&chunk)?;
+                return Ok(Some((chunk, (inner, proof))));
             }
-            // Only a blob of no bytes comes here unproven: every other was proven with its last chunk.
-            let proven = state
-                .hasher
-                .take()
-                .is_none_or(|hasher| hasher.finish() == state.blob.digest);
-            return if proven {
-                Ok(None)
-            } else {
-                Err(Error::new(ErrorKind::BlobDigestMismatch, operation(&state)))
-            };
-        };
-        if chunk.is_empty() {
-            continue;
         }
-        state.seen += chunk.len() as u64;
-        if state.seen > state.blob.size {
-            return Err(Error::new(ErrorKind::BlobSizeMismatch, operation(&state)));
-        }
-        if let Some(hasher) = &mut state.hasher {
-            hasher.update(&chunk);
-        }
-        if state.seen == state.blob.size
-            && let Some(hasher) = state.hasher.take()
-            && hasher.finish() != state.blob.digest
-        {
-            return Err(Error::new(ErrorKind::BlobDigestMismatch, operation(&state)));
-        }
-        return Ok(Some((chunk, state)));
-    }
+        proof.end()?;
+        Ok(None)
+    })
 }
 
 #[cfg(test)]
@@ -102,6 +144,30 @@ mod tests {
             longer.push(0);
             prop_assert_eq!(read(&blob, chunks(&longer)).1, Some("BLOB_SIZE_MISMATCH"));
         }
+    }
+
+    #[test]
+    fn a_proof_goes_on_where_another_worker_left_it_and_nowhere_else() {
+        let data = b"0123456789";
+        let blob = Descriptor::new("a/b".into(), Digest::sha256(data), 10);
+        let mut first = Proof::new(&blob);
+        first.take(&data[..4]).unwrap();
+        let mut second = Proof::resume(&blob, first.seen(), &first.save()).unwrap();
+        assert_eq!((second.seen(), second.left()), (4, 6));
+        second.take(&data[4..]).unwrap();
+        second.end().unwrap();
+        assert!(Proof::resume(&blob, 10, &second.save()).is_some());
+
+        let state = first.save();
+        assert!(Proof::resume(&blob, 11, &state).is_none(), "beyond the blob");
+        assert!(Proof::resume(&blob, 10, &state).is_none(), "all of it, and wrong");
+        assert!(Proof::resume(&blob, 4, &state[1..]).is_none(), "no state of a hash");
+        let mut foreign = Proof::resume(&blob, 5, &state).unwrap();
+        assert_eq!(
+            foreign.take(&data[5..]).unwrap_err().code(),
+            "BLOB_DIGEST_MISMATCH",
+            "a hash of other bytes never completes"
+        );
     }
 
     #[test]

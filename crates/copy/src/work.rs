@@ -72,6 +72,20 @@ impl<'a> Work<'a> {
         result
     }
 
+    /// `work`, ended with `SLOT_OVER` when the slot is.
+    pub(crate) async fn within_slot<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(slot) = self.request.slot else {
+            return work.await;
+        };
+        let left = slot.left();
+        if left.is_zero() {
+            return Err(self.source_error(ErrorKind::SlotOver));
+        }
+        tokio::time::timeout(left, work)
+            .await
+            .unwrap_or_else(|_| Err(self.source_error(ErrorKind::SlotOver)))
+    }
+
     pub(crate) fn count(&self, blob: &Descriptor, how: BlobEnd) {
         self.request.progress.step(Step::BlobEnd {
             digest: &blob.digest,

@@ -10,13 +10,36 @@ use crate::registry::{EmbeddedRegistry, Registry};
 use crate::server::Server;
 use crate::{Auth, Error, ErrorKind, Notification, Result};
 
+/// How a registry says in the answer to a chunk how much it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadRanges {
+    /// `Range: 0-9`, as the specification has it.
+    Plain,
+    /// `Range: bytes=0-9`.
+    WithUnit,
+    /// Not at all; asked for its status, it says so.
+    OnlyInStatus,
+    /// Not at all.
+    Never,
+}
+
 /// What a registry does and does not do.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an ability of its own, set by its own method"
+)]
 pub(crate) struct Options {
     pub(crate) referrers_api: bool,
     pub(crate) mounts: bool,
     pub(crate) deletes: bool,
+    pub(crate) catalog: bool,
+    pub(crate) page_size: usize,
     pub(crate) discard_blobs_above: u64,
+    pub(crate) forgets_cut_uploads: bool,
+    pub(crate) upload_ranges: UploadRanges,
+    pub(crate) chunk_min: Option<u64>,
+    pub(crate) upload_body_max: u64,
 }
 
 /// Builds an [`EmbeddedRegistry`].
@@ -35,7 +58,13 @@ impl Default for Builder {
                 referrers_api: true,
                 mounts: true,
                 deletes: true,
+                catalog: true,
+                page_size: usize::MAX,
                 discard_blobs_above: u64::MAX,
+                forgets_cut_uploads: false,
+                upload_ranges: UploadRanges::Plain,
+                chunk_min: None,
+                upload_body_max: u64::MAX,
             },
             auth: Auth::None,
             notify: None,
@@ -85,9 +114,46 @@ impl Builder {
         self
     }
 
+    /// Whether it lists its repositories. Without: 401.
+    pub const fn catalog(mut self, has: bool) -> Self {
+        self.options.catalog = has;
+        self
+    }
+
+    /// The most names on a page of tags or repositories, whatever is asked for.
+    pub const fn page_size(mut self, names: usize) -> Self {
+        self.options.page_size = names;
+        self
+    }
+
     /// Uploads larger than so many bytes are only hashed and counted. HEAD finds such a blob, GET does not.
     pub const fn discard_blobs_above(mut self, size_bytes: u64) -> Self {
         self.options.discard_blobs_above = size_bytes;
+        self
+    }
+
+    /// Whether a session is over when the body of one of its chunks breaks off, as docker-registry 2.8.2 has it. Without: what
+    /// arrived of the chunk stays.
+    pub const fn forgets_cut_uploads(mut self, does: bool) -> Self {
+        self.options.forgets_cut_uploads = does;
+        self
+    }
+
+    /// How it says how much it has of an upload.
+    pub const fn upload_ranges(mut self, form: UploadRanges) -> Self {
+        self.options.upload_ranges = form;
+        self
+    }
+
+    /// What it says it wants of every chunk but the last, in bytes: `OCI-Chunk-Min-Length`.
+    pub const fn chunk_min(mut self, size_bytes: u64) -> Self {
+        self.options.chunk_min = Some(size_bytes);
+        self
+    }
+
+    /// The largest body of an upload it takes, as a proxy in front of it may have it: 413 for a larger one.
+    pub const fn upload_body_max(mut self, size_bytes: u64) -> Self {
+        self.options.upload_body_max = size_bytes;
         self
     }
 

@@ -25,7 +25,7 @@ mod uploads;
 mod virtual_blob;
 
 pub use auth::Auth;
-pub use builder::Builder;
+pub use builder::{Builder, UploadRanges};
 pub use error::{Error, ErrorKind, Result};
 pub use notification::{Notification, Notify};
 pub use records::{RequestRecord, Traffic};

@@ -1,4 +1,4 @@
-//! Lists: the tags of a repository, page by page, and the referrers of a manifest.
+//! Lists: the repositories and the tags of one, page by page, and the referrers of a manifest.
 
 use axum::body::Body;
 use http::{StatusCode, header};
@@ -9,28 +9,56 @@ use crate::refusal::{Answer, FILTERS_APPLIED, Refusal, answer};
 use crate::registry::{Head, Registry};
 
 impl Registry {
+    /// `GET /v2/_catalog?n=&last=`, in the order of bytes. Without a catalog: 401, as from a registry that shows it to its
+    /// administrators only.
+    pub(crate) fn catalog(&self, head: &Head) -> Answer {
+        if !self.options.catalog {
+            return Err(Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "UNAUTHORIZED",
+                "the catalog is not for everybody",
+            ));
+        }
+        let content = self.store.lock();
+        let names = content.repositories.keys().map(AsRef::as_ref);
+        self.page("/v2/_catalog", head, names, |page| json!({ "repositories": page }))
+    }
+
     /// `GET /v2/<name>/tags/list?n=&last=`, in the order of bytes.
     pub(crate) fn tags_list(&self, repository: &Repository, head: &Head) -> Answer {
-        let limit = head
-            .query("n")
-            .map(|n| n.parse::<usize>())
-            .transpose()
-            .map_err(|_| Refusal::bad_request("PAGINATION_NUMBER_INVALID", "n is the most tags to list"))?;
-        let last = head.query("last").unwrap_or_default();
         let content = self.store.lock();
         let tags = &content
             .repositories
             .get(repository)
             .ok_or_else(|| Refusal::not_found("NAME_UNKNOWN", repository))?
             .tags;
-        let mut after = tags.keys().map(AsRef::as_ref).filter(|tag: &&str| *tag > last.as_str());
-        let page: Vec<&str> = after.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
+        let path = format!("/v2/{repository}/tags/list");
+        let names = tags.keys().map(AsRef::as_ref);
+        self.page(&path, head, names, |page| json!({ "name": repository, "tags": page }))
+    }
+
+    /// The names after `last`, at most `n` and at most a page of this registry, with a link to the rest.
+    fn page<'a>(
+        &self,
+        path: &str,
+        head: &Head,
+        names: impl Iterator<Item = &'a str>,
+        body: impl Fn(&[&str]) -> serde_json::Value,
+    ) -> Answer {
+        let asked = head
+            .query("n")
+            .map(|n| n.parse::<usize>())
+            .transpose()
+            .map_err(|_| Refusal::bad_request("PAGINATION_NUMBER_INVALID", "n is the most names to list"))?;
+        let limit = asked.unwrap_or(usize::MAX).min(self.options.page_size);
+        let last = head.query("last").unwrap_or_default();
+        let mut after = names.filter(|name| *name > last.as_str());
+        let page: Vec<&str> = after.by_ref().take(limit).collect();
         let next = page.last().copied().filter(|_| after.next().is_some());
-        let body = json!({ "name": repository, "tags": page }).to_string();
         let headers = [(header::CONTENT_TYPE, "application/json".to_owned())];
-        let mut response = answer(StatusCode::OK, headers, Body::from(body));
-        if let (Some(limit), Some(next)) = (limit, next)
-            && let Ok(link) = format!("</v2/{repository}/tags/list?n={limit}&last={next}>; rel=\"next\"").try_into()
+        let mut response = answer(StatusCode::OK, headers, Body::from(body(&page).to_string()));
+        if let Some(next) = next
+            && let Ok(link) = format!("<{path}?n={limit}&last={next}>; rel=\"next\"").try_into()
         {
             response.headers_mut().insert(header::LINK, link);
         }

@@ -66,9 +66,9 @@ impl Refusal {
 pub(crate) type Answer = Result<Response<Body>, Refusal>;
 
 /// An answer of `status` with headers that are known to be valid text.
-pub(crate) fn answer<const N: usize>(
+pub(crate) fn answer(
     status: StatusCode,
-    headers: [(HeaderName, String); N],
+    headers: impl IntoIterator<Item = (HeaderName, String)>,
     body: Body,
 ) -> Response<Body> {
     let mut response = Response::new(body);

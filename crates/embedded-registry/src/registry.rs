@@ -144,6 +144,7 @@ impl Registry {
         match (method.as_str(), &route) {
             ("GET" | "HEAD", Route::Ping) => Ok(answer(StatusCode::OK, [], Body::empty())),
             ("GET", Route::Token) => self.guard.token(&call.head),
+            ("GET", Route::Catalog) => self.catalog(&call.head),
             ("GET", Route::Tags(repository)) => self.tags_list(repository, &call.head),
             ("GET", Route::Referrers(repository, digest)) => self.referrers_list(repository, digest, &call.head),
             ("GET" | "HEAD", Route::Manifest(repository, target)) => self.manifest_read(repository, target, &call.head),

@@ -12,6 +12,7 @@ use crate::refusal::Refusal;
 pub(crate) enum Route {
     Ping,
     Token,
+    Catalog,
     Tags(Repository),
     Manifest(Repository, Target),
     Blob(Repository, Digest),
@@ -35,6 +36,7 @@ impl Route {
         let segments: Vec<&str> = rest.trim_matches('/').split('/').collect();
         match segments.as_slice() {
             [""] => Ok(Self::Ping),
+            ["_catalog"] => Ok(Self::Catalog),
             [name @ .., "tags", "list"] => Ok(Self::Tags(repository(name)?)),
             [name @ .., "blobs", "uploads"] => Ok(Self::UploadStart(repository(name)?)),
             [name @ .., "blobs", "uploads", id] => Ok(Self::Upload(repository(name)?, (*id).to_owned())),
@@ -48,7 +50,7 @@ impl Route {
     /// The repository it is about, if it is about one.
     pub(crate) const fn repository(&self) -> Option<&Repository> {
         match self {
-            Self::Ping | Self::Token => None,
+            Self::Ping | Self::Token | Self::Catalog => None,
             Self::Tags(repository)
             | Self::Manifest(repository, _)
             | Self::Blob(repository, _)
@@ -94,6 +96,7 @@ mod tests {
         let name = |text: &str| text.parse::<Repository>().unwrap();
         assert_eq!(parse("/v2/"), Route::Ping);
         assert_eq!(parse("/v2"), Route::Ping);
+        assert_eq!(parse("/v2/_catalog"), Route::Catalog);
         assert_eq!(parse("/v2/a/tags/list"), Route::Tags(name("a")));
         assert_eq!(
             parse("/v2/blobs/uploads/manifests/v1"),

@@ -9,15 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use transship_oci::{Algorithm, Digest, Hasher, Repository};
 use uuid::Uuid;
 
+use crate::UploadRanges;
 use crate::notification::Happening;
 use crate::range;
 use crate::refusal::{Answer, CONTENT_DIGEST, Refusal, UPLOAD_UUID, answer};
 use crate::registry::{Call, Registry};
 use crate::store::Blob;
+
+const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
 /// The open sessions.
 #[derive(Debug, Default)]
@@ -81,13 +84,26 @@ impl Upload {
         }
     }
 
-    async fn take_in(&mut self, body: Body) -> Result<(), Refusal> {
+    async fn take_in(&mut self, body: Body, limit: u64) -> Result<(), Refusal> {
         let mut body = body.into_data_stream();
+        let mut taken = 0;
         while let Some(piece) = body.next().await {
             let broken = |_| Refusal::bad_request("BLOB_UPLOAD_INVALID", "the body of the request broke off");
-            self.push(piece.map_err(broken)?);
+            let piece = piece.map_err(broken)?;
+            taken += piece.len() as u64;
+            // A body that is too large is read to its end all the same: a sender that still sends does not listen.
+            if taken <= limit {
+                self.push(piece);
+            }
         }
-        Ok(())
+        if taken <= limit {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "SIZE_INVALID",
+            format!("a body has {limit} bytes at most"),
+        ))
     }
 
     /// The hash may be asked for by an algorithm that was not announced: then what was kept is hashed again.
@@ -185,15 +201,17 @@ impl Registry {
         let mut upload = Upload::new(algorithm, self.options.discard_blobs_above);
         if let Some(digest) = digest.filter(|_| call.query("mount").is_none()) {
             let (head, body) = call.into_parts();
-            upload.take_in(body).await?;
+            upload.take_in(body, self.options.upload_body_max).await?;
             return self.commit(repository, &digest, &mut upload, &head);
         }
         let id = Uuid::new_v4().to_string();
-        let headers = [
+        let mut headers = vec![
             (header::LOCATION, upload.location(repository, &id)),
             (header::RANGE, upload.range()),
             (UPLOAD_UUID, id.clone()),
         ];
+        let chunk_min = self.options.chunk_min;
+        headers.extend(chunk_min.map(|bytes| (CHUNK_MIN, bytes.to_string())));
         let open = Open {
             repository: repository.clone(),
             session: Arc::new(tokio::sync::Mutex::new(upload)),
@@ -235,27 +253,41 @@ impl Registry {
     pub(crate) async fn upload_status(&self, repository: &Repository, id: &str) -> Answer {
         let session = self.uploads.find(repository, id)?;
         let upload = session.lock().await;
-        let headers = [
+        let mut headers = vec![
             (header::LOCATION, upload.location(repository, id)),
-            (header::RANGE, upload.range()),
             (UPLOAD_UUID, id.to_owned()),
         ];
+        if self.options.upload_ranges != UploadRanges::Never {
+            headers.push((header::RANGE, upload.range()));
+        }
         Ok(answer(StatusCode::NO_CONTENT, headers, Body::empty()))
     }
 
-    /// `PATCH`: the next bytes. What arrived before a body broke off stays.
+    /// `PATCH`: the next bytes. What arrived before a body broke off stays, unless the registry is one that then forgets.
     pub(crate) async fn upload_chunk(&self, repository: &Repository, id: &str, call: Call) -> Answer {
         let session = self.uploads.find(repository, id)?;
         let mut upload = session.lock().await;
         let location = upload.location(repository, id);
         upload.expect_at(&call.head.headers, &location, id)?;
         expect_state(&call, &upload)?;
-        upload.take_in(call.into_parts().1).await?;
-        let headers = [
+        // A connection that breaks may end this future instead of giving it an error to handle.
+        let cut = ForgetUnlessWhole {
+            registry: self,
+            id: self.options.forgets_cut_uploads.then_some(id),
+        };
+        upload
+            .take_in(call.into_parts().1, self.options.upload_body_max)
+            .await?;
+        cut.arrived();
+        let mut headers = vec![
             (header::LOCATION, upload.location(repository, id)),
-            (header::RANGE, upload.range()),
             (UPLOAD_UUID, id.to_owned()),
         ];
+        match self.options.upload_ranges {
+            UploadRanges::Plain => headers.push((header::RANGE, upload.range())),
+            UploadRanges::WithUnit => headers.push((header::RANGE, format!("bytes={}", upload.range()))),
+            UploadRanges::OnlyInStatus | UploadRanges::Never => {}
+        }
         Ok(answer(StatusCode::ACCEPTED, headers, Body::empty()))
     }
 
@@ -271,7 +303,7 @@ impl Registry {
             .ok_or_else(|| Refusal::bad_request("DIGEST_INVALID", "the commit of an upload names its digest"))?;
         upload.use_algorithm(digest.algorithm())?;
         let (head, body) = call.into_parts();
-        upload.take_in(body).await?;
+        upload.take_in(body, self.options.upload_body_max).await?;
         self.uploads.lock().remove(id);
         self.commit(repository, &digest, &mut upload, &head)
     }
@@ -312,6 +344,26 @@ impl Registry {
             (CONTENT_DIGEST, digest.to_string()),
         ];
         Ok(answer(StatusCode::CREATED, headers, Body::empty()))
+    }
+}
+
+/// Forgets a session when it is dropped, unless told that the chunk arrived.
+struct ForgetUnlessWhole<'a> {
+    registry: &'a Registry,
+    id: Option<&'a str>,
+}
+
+impl ForgetUnlessWhole<'_> {
+    fn arrived(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for ForgetUnlessWhole<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.registry.uploads.lock().remove(id);
+        }
     }
 }
 

@@ -5,19 +5,22 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
-use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use transship_copy::Clock;
-use transship_notifications::{Action as EventAction, Delivery, Event, Format, Origin, authenticate, parse};
-use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
-use transship_oci::{Algorithm, Hasher, Target};
-use transship_rules::{Destination, Pushed, Registry, Rule, Verdict, Webhook};
+use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
+use transship_rules::{Document, Provider, Registry, Webhook};
 
 use crate::memory::now;
-use crate::task::TASK_VERSION;
-use crate::{Action, Configuration, Execution, Ledger, Outgoing, Place, Secrets, Task, TaskQueue, Trigger};
+use crate::plan::{plan, pushed};
+use crate::{Configuration, Error, Execution, Ledger, Outgoing, Secrets, Task, TaskQueue};
+
+/// The events name a host that is not the source's.
+const HOST_MISMATCH: &str = "HOST_MISMATCH";
+/// How old a webhook secret may be that refuses a delivery, if it can be read anew.
+const SECRET_AGE: Duration = Duration::from_mins(1);
 
 /// A request to `/hooks/{source}[/{token}]`.
 #[derive(Debug, Clone, Copy)]
@@ -121,38 +124,69 @@ impl Intake {
         let (events, foreign): (Vec<_>, Vec<_>) = events
             .into_iter()
             .partition(|event| event.registry_host.as_ref().is_none_or(|host| registry.is_called(host)));
-        if let Some(event) = foreign.first() {
-            let host = event
-                .registry_host
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            tracing::warn!(
-                code = "HOST_MISMATCH",
-                source = hook.source,
-                host,
-                events = foreign.len(),
-                "a delivery names a host that is not this registry's; add it to its `hosts` if it is"
-            );
+        warn_of_foreign(hook.source, &foreign);
+        let code = (!foreign.is_empty()).then_some(HOST_MISMATCH);
+        self.plan_and_send(&snapshot.document, &[hook.source], &events, code)
+            .await
+    }
+
+    /// Accepts an event that AWS itself brought, by invoking a function of ours: only who may put events of the source
+    /// `aws.ecr` on the bus of the account can send one, and that is ECR. The event's host says whose it is; one that no
+    /// registry of the document answers to is [`Accepted::Nothing`] with `HOST_MISMATCH`. Otherwise as [`Intake::accept`].
+    pub async fn events(&self, body: &[u8]) -> Result<Accepted, Refusal> {
+        let snapshot = self.configuration.current();
+        let delivery = Delivery {
+            headers: &HeaderMap::new(),
+            body,
+            token: None,
+        };
+        let events =
+            parse(Format::Ecr, &delivery, &Origin::default()).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let Some(host) = events.iter().find_map(|event| event.registry_host.as_ref()) else {
+            return Ok(Accepted::Nothing { code: None });
+        };
+        let sources: Vec<&str> = snapshot
+            .document
+            .registries
+            .iter()
+            .filter(|(_, registry)| registry.provider == Provider::Ecr && registry.is_called(host))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if sources.is_empty() {
+            warn_of_foreign("aws.ecr", &events);
+            return Ok(Accepted::Nothing {
+                code: Some(HOST_MISMATCH),
+            });
         }
+        self.plan_and_send(&snapshot.document, &sources, &events, None).await
+    }
+
+    /// What the rules make of `events` at the registry called `sources` becomes durable. `code` is the answer's where that
+    /// is nothing.
+    async fn plan_and_send(
+        &self,
+        document: &Document,
+        sources: &[&str],
+        events: &[Event],
+        code: Option<&'static str>,
+    ) -> Result<Accepted, Refusal> {
         let received = now(self.clock.as_ref());
         let mut planned = Vec::new();
         let mut accepted = 0;
-        for event in &events {
+        for event in events {
             let before = planned.len();
-            planned.extend(
-                snapshot
-                    .document
-                    .evaluate(hook.source, &pushed(event))
-                    .into_iter()
-                    .filter_map(|found| plan(hook.source, event, found.rule, found.verdict, received)),
-            );
+            for source in sources {
+                planned.extend(
+                    document
+                        .evaluate(source, &pushed(event))
+                        .into_iter()
+                        .filter_map(|found| plan(source, event, found.rule, found.verdict, received)),
+                );
+            }
             accepted += usize::from(planned.len() > before);
         }
         if planned.is_empty() {
-            return Ok(Accepted::Nothing {
-                code: (!foreign.is_empty()).then_some("HOST_MISMATCH"),
-            });
+            return Ok(Accepted::Nothing { code });
         }
         self.make_durable(&planned).await?;
         let mut executions: Vec<String> = planned.into_iter().map(|(execution, _)| execution.id).collect();
@@ -174,12 +208,25 @@ impl Intake {
                 ));
             }
         };
-        let secret = self.secrets.secret(reference).await.map_err(|error| {
+        let unavailable = |error: Error| {
             tracing::error!(code = error.code(), %error, "a webhook secret cannot be read; deliveries are answered 503");
             Refusal::Unavailable("the secret of this source cannot be read now".into())
-        })?;
-        authenticate(format, delivery, secret.expose_secret())
-            .map_err(|_| Refusal::NotAuthentic("the delivery does not know the secret of this source"))
+        };
+        let secret = self.secrets.secret(reference).await.map_err(unavailable)?;
+        if authenticate(format, delivery, secret.expose_secret()).is_ok() {
+            return Ok(());
+        }
+        // The secret may have been rotated a moment ago. A stranger's deliveries come here too, hence the age.
+        let anew = self
+            .secrets
+            .secret_anew(reference, SECRET_AGE)
+            .await
+            .map_err(unavailable)?;
+        anew.filter(|anew| authenticate(format, delivery, anew.expose_secret()).is_ok())
+            .map(drop)
+            .ok_or(Refusal::NotAuthentic(
+                "the delivery does not know the secret of this source",
+            ))
     }
 
     /// Send, then record. A ledger that does not answer loses nothing: the worker records what it receives.
@@ -198,105 +245,19 @@ impl Intake {
     }
 }
 
-fn pushed(event: &Event) -> Pushed<'_> {
-    Pushed {
-        repository: &event.repository,
-        tag: event.tag.as_ref(),
-        digest: event.digest.as_ref(),
-        kind: event.kind.certain(),
-    }
-}
-
-/// The task one rule makes of one event, if any.
-fn plan(source: &str, event: &Event, rule: &Rule, verdict: Verdict, received: Timestamp) -> Option<(Execution, Task)> {
-    // Deletes are not propagated in this version: the document refuses a rule that asks for it.
-    if event.action == EventAction::Delete || !rule.on_event || is_nobodys_referrer(event) {
-        return None;
-    }
-    let (
-        Destination {
-            registry,
-            repository,
-            tag,
-        },
-        follows,
-    ) = match verdict {
-        Verdict::Matches(destination) => (destination, false),
-        Verdict::Follows(destination) => (destination, true),
-        Verdict::No(_) => return None,
-    };
-    let from = match (&event.tag, &event.digest) {
-        (Some(tag), _) => Target::Tag(tag.clone()),
-        (None, Some(digest)) => Target::Digest(digest.clone()),
-        (None, None) => return None,
-    };
-    let to = tag.map_or_else(|| from.clone(), Target::Tag);
-    let source = Place {
-        registry: source.to_owned(),
-        repository: event.repository.clone(),
-        target: from,
-    };
-    let destination = Place {
-        registry,
-        repository,
-        target: to,
-    };
-    let occurrence = occurrence(event, received);
-    let execution = Execution {
-        id: id("e", &[&rule.name, &source.to_string(), &occurrence]),
-        rule: rule.name.clone(),
-        trigger: Trigger::Event,
-        created: received,
-    };
-    let task = Task {
-        version: TASK_VERSION,
-        id: id(
-            "t",
-            &[&rule.name, &source.to_string(), &destination.to_string(), &occurrence],
-        ),
-        execution: execution.id.clone(),
-        rule: rule.name.clone(),
-        trigger: Trigger::Event,
-        action: Action::Copy,
+/// Says that events name a host that is not the one of `source`.
+fn warn_of_foreign(source: &str, foreign: &[Event]) {
+    let Some(event) = foreign.first() else { return };
+    let host = event
+        .registry_host
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    tracing::warn!(
+        code = HOST_MISMATCH,
         source,
-        destination,
-        existing: rule.existing,
-        referrers: rule.referrers,
-        kinds: rule.kinds.clone(),
-        follows,
-        hint: event.digest.clone(),
-        created: received,
-        hops: 0,
-        not_before: None,
-    };
-    Some((execution, task))
-}
-
-/// True for an untagged Docker manifest: schema 2 has no `subject`, so it is a child, and comes with its list.
-fn is_nobodys_referrer(event: &Event) -> bool {
-    event.tag.is_none() && matches!(event.media_type.as_deref(), Some(DOCKER_MANIFEST | DOCKER_LIST))
-}
-
-/// What tells this event from every other, and is the same each time it is delivered: its id, else its content and time.
-/// A tag that goes from A to B and back to A makes three events, which must not become two. Without either the time of
-/// receipt stands in, and a repeated delivery costs a look.
-fn occurrence(event: &Event, received: Timestamp) -> String {
-    match (&event.event_id, event.time) {
-        (Some(id), _) => format!("id {id}"),
-        (None, Some(time)) => format!(
-            "at {time} {}",
-            event.digest.as_ref().map(ToString::to_string).unwrap_or_default()
-        ),
-        (None, None) => format!("received {received}"),
-    }
-}
-
-/// A prefix and 20 hexadecimal digits of the parts' hash: 80 bits.
-fn id(prefix: &str, parts: &[&str]) -> String {
-    let mut hasher = Hasher::new(Algorithm::Sha256);
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_be_bytes());
-        hasher.update(part.as_bytes());
-    }
-    format!("{prefix}-{}", &hasher.finish().hex()[..20])
+        host,
+        events = foreign.len(),
+        "a delivery names a host that is not this registry's; add it to the `hosts` of the registry if it is"
+    );
 }

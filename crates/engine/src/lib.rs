@@ -5,15 +5,20 @@
 
 mod accept;
 mod configuration;
+mod dispatch;
 mod error;
 mod follow;
 mod memory;
 mod message;
 mod outcome;
 mod patience;
+mod plan;
 mod ports;
+mod redrive;
 mod replicate;
 mod sweep;
+mod sweep_compare;
+mod sweep_rule;
 mod task;
 
 pub use accept::{Accepted, Hook, Intake, Refusal};
@@ -22,7 +27,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use message::{Cursor, MESSAGE_BYTES_MAX, Message, Outgoing, Sweep, SweepStep};
 pub use patience::Patience;
 pub use ports::{Begin, Delivery, Ledger, Secrets, TaskFilter, TaskQueue, TaskReceiver};
-pub use replicate::{Disposition, Replicator};
+pub use redrive::{Redrive, Redriven};
+pub use replicate::{Disposition, HOPS_MAX, Replicator};
 pub use task::{
     Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Place, Replica, TASK_VERSION, Task, TaskRecord,
     TaskState, Trigger,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use transship_oci::{Repository, Tag};
 
-use crate::task::TASK_VERSION;
+use crate::task::{TASK_VERSION, is_zero};
 use crate::{Error, ErrorKind, Result, Task};
 
 /// The largest message that is sent, in bytes: what every region's queue takes.
@@ -13,7 +14,6 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// A message as it is understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are tasks, and each lives for one attempt")]
 pub enum Message {
     /// Bring one reference to one destination.
     Task(Task),
@@ -45,20 +45,30 @@ pub enum SweepStep {
     Rule {
         /// The rule's name.
         rule: String,
-        /// The last repository and tag that were looked at; [`None`]: from the beginning.
+        /// What was looked at before; [`None`]: nothing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Cursor>,
     },
 }
 
 /// How far a sweep got, in the order in which the registry lists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The repository at work.
-    pub repository: String,
-    /// The last of its tags that was looked at; [`None`]: none of them.
+    /// The page of the catalog at work, by the registry's own name for it; [`None`]: the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
+    pub page: Option<String>,
+    /// How many pages came before it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pages: u32,
+    /// The repository on it that was looked at last; [`None`]: none of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// The last of its tags that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+    /// How often the sweep tried to go on from here and could not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stuck: u32,
 }
 
 /// A message on its way into the queue.
@@ -138,11 +148,16 @@ impl Outgoing {
         }
     }
 
-    /// A step of a sweep, to be received at once.
+    /// A sweep or a step of one, to be received at once.
     pub const fn sweep(sweep: Sweep) -> Self {
+        Self::sweep_later(sweep, Duration::ZERO)
+    }
+
+    /// The same, to be received after `delay`.
+    pub const fn sweep_later(sweep: Sweep, delay: Duration) -> Self {
         Self {
             message: Message::Sweep(sweep),
-            delay: Duration::ZERO,
+            delay,
         }
     }
 }
@@ -160,8 +175,11 @@ mod tests {
                 step: Some(SweepStep::Rule {
                     rule: "core".into(),
                     after: Some(Cursor {
-                        repository: "core/app".into(),
-                        tag: Some("v1".into()),
+                        page: Some("n=1000&last=core%2Faa".into()),
+                        pages: 1,
+                        repository: Some("core/app".parse().unwrap()),
+                        tag: Some("v1".parse().unwrap()),
+                        stuck: 2,
                     }),
                 }),
             },

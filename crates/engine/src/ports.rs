@@ -157,11 +157,18 @@ pub trait Ledger: Send + Sync {
     async fn continuation_remove(&self, task: &str, blob: &Digest) -> Result<()>;
 }
 
-/// Reads secrets by their reference in the document: `env:NAME`, `file:PATH`.
+/// Reads secrets by their reference in the document: `env:NAME`, `file:PATH`, `secretsmanager:NAME`, `ssm:NAME`.
 #[async_trait]
 pub trait Secrets: Send + Sync {
-    /// The content, without a trailing newline. `SECRET_UNAVAILABLE` names the reference, never the content.
+    /// The content, without a trailing newline; an adapter may remember it for some minutes. `SECRET_UNAVAILABLE` names
+    /// the reference, never the content.
     async fn secret(&self, reference: &str) -> Result<SecretString>;
+
+    /// The content as it was at most `age` ago, because what was remembered did not serve: it may have been rotated.
+    /// [`None`]: nothing is remembered here, so [`Secrets::secret`] says all there is.
+    async fn secret_anew(&self, _reference: &str, _age: Duration) -> Result<Option<SecretString>> {
+        Ok(None)
+    }
 }
 
 impl Place {

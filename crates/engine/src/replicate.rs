@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use metrics::{counter, histogram};
 use transship_copy::{Clock, Error as CopyError, Options, Progress, Report, Request, Slot, State, copy};
 use transship_oci::Target;
 use transship_registry::Registry;
@@ -17,7 +18,7 @@ use crate::memory::{Lease, Locations, Uploads, Written, now};
 use crate::{Begin, Configuration, Ledger, Message, Outcome, Patience, Replica, Result, Task, TaskQueue, TaskState};
 
 /// How often a task may be sent on as a new message. A worker that hands over every 54 seconds works 15 hours within it.
-const HOPS_MAX: u32 = 1000;
+pub const HOPS_MAX: u32 = 1000;
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +117,9 @@ impl Replicator {
                 tracing::info!(%state, code, %source, %destination, digest, bytes_copied, bytes_mounted, "the task ended");
             }
         }
-        self.ledger.finish(task, outcome, replicas).await?;
+        if self.ledger.finish(task, outcome, replicas).await? {
+            measure(task, outcome);
+        }
         Ok(Disposition::Done)
     }
 
@@ -233,7 +236,7 @@ impl Replicator {
     }
 
     /// A wait a registry asked this process for holds for the fleet.
-    async fn share_pause(&self, registry: &Registry) {
+    pub(crate) async fn share_pause(&self, registry: &Registry) {
         if let Some(left) = registry.paused().filter(|left| *left >= Duration::from_secs(1)) {
             let until = self.now().checked_add(left).unwrap_or(Timestamp::MAX);
             if let Err(error) = self.ledger.pause(registry.host().as_str(), until).await {
@@ -245,6 +248,15 @@ impl Replicator {
     pub(crate) fn now(&self) -> Timestamp {
         now(self.clock.as_ref())
     }
+}
+
+/// What an operator's graphs are made of; it costs nothing where no recorder is installed.
+fn measure(task: &Task, outcome: &Outcome) {
+    counter!("Tasks", "State" => outcome.state.as_str()).increment(1);
+    counter!("BytesCopied").increment(outcome.bytes.copied);
+    counter!("BytesMounted").increment(outcome.bytes.mounted);
+    let lag_ms = outcome.finished.duration_since(task.created).as_millis_f64();
+    histogram!("ReplicationLag", "Rule" => task.rule.clone()).record(lag_ms.max(0.0));
 }
 
 /// Every tag that is ours now. An image found equal is adopted: it may be our own work, whose worker died before it could

@@ -1,45 +1,91 @@
 //! The port to where files lie: a folder, a bucket, memory.
-
-use std::collections::HashMap;
+//!
+//! Reads are by range, so that a layer of any size passes through a few chunks of memory. Writes are conditional: whoever
+//! writes says what was there before, and learns if that was no longer so. Nothing is overwritten blindly.
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use transship_copy::ByteStream;
 
 use crate::Result;
 
+/// The most objects one page of a listing may hold. Source: Amazon S3, `ListObjectsV2`.
+pub const PAGE_MAX: usize = 1000;
+
+/// What is known of an object without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its key.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Tells this content from any other the key held or will hold. Opaque; [`None`] where the store has no such thing.
+    pub etag: Option<String>,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// In the order of their keys' bytes.
+    pub objects: Vec<Object>,
+    /// True if nothing follows; otherwise go on after the last key.
+    pub is_last: bool,
+}
+
+/// Which bytes are wanted, and of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Part<'a> {
+    /// From which byte on. At or beyond the end there is nothing, and that is no error.
+    pub offset: u64,
+    /// At most so many; [`None`]: to the end.
+    pub length: Option<u64>,
+    /// Only of this content, as [`Object::etag`] named it; `OBJECT_CHANGED` if it is another by now.
+    pub etag: Option<&'a str>,
+}
+
+impl Part<'_> {
+    /// Everything from `offset` on, of whatever is there.
+    pub const fn from(offset: u64) -> Self {
+        Self {
+            offset,
+            length: None,
+            etag: None,
+        }
+    }
+}
+
+/// What became of a conditional write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Put {
+    /// It is there now, with this [`Object::etag`].
+    Written(Option<String>),
+    /// The condition did not hold: somebody else was first, and nothing was written. Look again before anything else.
+    Lost,
+}
+
 /// Objects under keys of `/`-separated parts. A key never begins with `/` and never holds `..`; an adapter refuses to be led
 /// out of its root by links all the same.
+///
+/// A race that is *lost* is an answer ([`Put::Lost`]); one that the store could not decide is the error `OBJECT_CONFLICT`,
+/// after the adapter tried some times, and the same write may be tried again.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
     /// What it is called in messages.
     fn name(&self) -> String;
 
-    /// The size of an object in bytes; [`None`] if there is none.
-    async fn head(&self, key: &str) -> Result<Option<u64>>;
+    /// What is known of an object; [`None`] if there is none.
+    async fn head(&self, key: &str) -> Result<Option<Object>>;
 
-    /// The bytes of an object from `offset` on; [`None`] if there is none.
-    async fn get(&self, key: &str, offset: u64) -> Result<Option<ByteStream>>;
-}
+    /// Bytes of an object; [`None`] if there is none.
+    async fn get(&self, key: &str, part: Part<'_>) -> Result<Option<ByteStream>>;
 
-/// Objects in memory, for tests.
-#[derive(Debug, Default)]
-pub struct MemoryStore(pub HashMap<String, Bytes>);
+    /// Objects whose key begins with `prefix`, which need not end at a `/`, behind the key `after`; at most `max`, and at
+    /// most [`PAGE_MAX`]. A key that is there all the while is in exactly one page.
+    async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Page>;
 
-#[async_trait]
-impl ObjectStore for MemoryStore {
-    fn name(&self) -> String {
-        "memory".into()
-    }
+    /// Writes an object that is not there. Of simultaneous writers one wins.
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<Put>;
 
-    async fn head(&self, key: &str) -> Result<Option<u64>> {
-        Ok(self.0.get(key).map(|bytes| bytes.len() as u64))
-    }
-
-    async fn get(&self, key: &str, offset: u64) -> Result<Option<ByteStream>> {
-        let Some(bytes) = self.0.get(key) else { return Ok(None) };
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        Ok(Some(stream::iter([Ok(bytes.slice(from..))]).boxed()))
-    }
+    /// Writes an object in place of the content `etag`. Of simultaneous writers one wins; an object that is gone is lost too.
+    async fn put_if_match(&self, key: &str, bytes: Bytes, etag: &str) -> Result<Put>;
 }

@@ -41,9 +41,6 @@ pub enum ErrorKind {
     /// `CREDENTIALS_UNAVAILABLE`: a credential file or helper did not do its part. Never holds what they said.
     #[error("the credentials could not be read: {0}")]
     CredentialsUnavailable(String),
-    /// `CREDENTIALS_INVALID`: a secret that is no login. Never holds the secret.
-    #[error("the credentials are not valid: {0}")]
-    CredentialsInvalid(String),
 }
 
 impl Error {
@@ -70,7 +67,6 @@ impl Error {
             ErrorKind::DataTooNew { .. } => "DATA_TOO_NEW",
             ErrorKind::DataUnavailable(_) => "DATA_UNAVAILABLE",
             ErrorKind::CredentialsUnavailable(_) => "CREDENTIALS_UNAVAILABLE",
-            ErrorKind::CredentialsInvalid(_) => "CREDENTIALS_INVALID",
         }
     }
 
@@ -80,7 +76,7 @@ impl Error {
             ErrorKind::DataLocked(_) | ErrorKind::DataUnavailable(_) | ErrorKind::CredentialsUnavailable(_) => {
                 Persistence::Temporary(None)
             }
-            ErrorKind::DataTooNew { .. } | ErrorKind::CredentialsInvalid(_) => Persistence::Permanent,
+            ErrorKind::DataTooNew { .. } => Persistence::Permanent,
         }
     }
 }

@@ -1,20 +1,26 @@
 //! A folder as an object store: layouts are read from it.
 //!
-//! A key never leads out of the folder, by `..` or by a symbolic link: layouts come from strangers
+//! Objects appear whole: they are written beside their place and renamed. A key never leads out of the folder, by `..` or by a symbolic link: layouts come from strangers
 //! (go-containerregistry 7f937fe).
 
-use std::io::{ErrorKind, SeekFrom};
+use std::fs::Metadata;
+use std::io::{ErrorKind, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt};
-use tokio::io::AsyncSeekExt;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 use transship_copy::ByteStream;
-use transship_layout::{Error, ObjectStore, Result};
+use transship_layout::{Error, Object, ObjectStore, PAGE_MAX, Page, Part, Put, Result};
 
 /// Bytes per read: large enough that the hand-over to the blocking thread does not count.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// What a file that is being written is called first; such files are no objects.
+const TEMPORARY: &str = ".transship-";
 
 /// The files below one folder.
 #[derive(Debug, Clone)]
@@ -35,16 +41,8 @@ impl ObjectFolder {
 
     /// Where `key` really lies; [`None`] if nothing does.
     async fn locate(&self, key: &str) -> Result<Option<PathBuf>> {
-        let escapes = || {
-            Error::unreadable(
-                key,
-                std::io::Error::new(ErrorKind::PermissionDenied, "it leads out of the folder"),
-            )
-        };
-        if !Path::new(key)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)))
-        {
+        let escapes = || escapes(key);
+        if !is_key(key) {
             return Err(escapes());
         }
         match tokio::fs::canonicalize(self.root.join(key)).await {
@@ -54,6 +52,28 @@ impl ObjectFolder {
             Err(error) => Err(Error::unreadable(key, error)),
         }
     }
+
+    /// Where `key` is written: in a folder that lies, or will lie, within ours.
+    fn target(&self, key: &str) -> Result<PathBuf> {
+        let target = self.root.join(key);
+        let within = target.ancestors().skip(1).find_map(|folder| folder.canonicalize().ok());
+        if is_key(key) && within.is_some_and(|folder| folder.starts_with(&self.root)) {
+            Ok(target)
+        } else {
+            Err(escapes(key))
+        }
+    }
+}
+
+/// True if `key` names something below a folder, whatever links there are.
+fn is_key(key: &str) -> bool {
+    let is_normal = |part| matches!(part, Component::Normal(_));
+    !key.is_empty() && Path::new(key).components().all(is_normal)
+}
+
+fn escapes(key: &str) -> Error {
+    let cause = std::io::Error::new(ErrorKind::PermissionDenied, "it leads out of the folder");
+    Error::unreadable(key, cause)
 }
 
 #[async_trait]
@@ -62,45 +82,192 @@ impl ObjectStore for ObjectFolder {
         self.root.display().to_string()
     }
 
-    async fn head(&self, key: &str) -> Result<Option<u64>> {
+    async fn head(&self, key: &str) -> Result<Option<Object>> {
         let Some(path) = self.locate(key).await? else {
             return Ok(None);
         };
         let metadata = tokio::fs::metadata(&path)
             .await
             .map_err(|error| Error::unreadable(key, error))?;
-        Ok(metadata.is_file().then_some(metadata.len()))
+        Ok(metadata.is_file().then(|| object(key, &metadata)))
     }
 
-    async fn get(&self, key: &str, offset: u64) -> Result<Option<ByteStream>> {
+    async fn get(&self, key: &str, part: Part<'_>) -> Result<Option<ByteStream>> {
+        let unreadable = |error| Error::unreadable(key, error);
         let Some(path) = self.locate(key).await? else {
             return Ok(None);
         };
         // Looked at before it is opened: opening a pipe would wait for whoever writes to it.
-        if !tokio::fs::metadata(&path)
-            .await
-            .map_err(|error| Error::unreadable(key, error))?
-            .is_file()
-        {
+        if !tokio::fs::metadata(&path).await.map_err(unreadable)?.is_file() {
             return Ok(None);
         }
-        let mut file = tokio::fs::File::open(&path)
-            .await
-            .map_err(|error| Error::unreadable(key, error))?;
-        if offset > 0 {
-            file.seek(SeekFrom::Start(offset))
-                .await
-                .map_err(|error| Error::unreadable(key, error))?;
+        let mut file = tokio::fs::File::open(&path).await.map_err(unreadable)?;
+        if let Some(wanted) = part.etag
+            && etag(&file.metadata().await.map_err(unreadable)?) != wanted
+        {
+            return Err(Error::changed(key));
+        }
+        if part.offset > 0 {
+            file.seek(SeekFrom::Start(part.offset)).await.map_err(unreadable)?;
         }
         file.set_max_buf_size(CHUNK_BYTES);
-        let key = key.to_owned();
-        let chunks = ReaderStream::with_capacity(file, CHUNK_BYTES);
-        Ok(Some(
-            chunks
-                .map_err(move |error| Error::unreadable(&key, error).into())
-                .boxed(),
-        ))
+        let watched = match part.etag {
+            Some(wanted) => Some((file.try_clone().await.map_err(unreadable)?, wanted.to_owned())),
+            None => None,
+        };
+        let chunks = ReaderStream::with_capacity(file.take(part.length.unwrap_or(u64::MAX)), CHUNK_BYTES);
+        let owned = key.to_owned();
+        let chunks = chunks.map_err(move |error| Error::unreadable(&owned, error).into());
+        Ok(Some(match watched {
+            Some((file, wanted)) => chunks.chain(unchanged(file, wanted, key.to_owned())).boxed(),
+            None => chunks.boxed(),
+        }))
     }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Page> {
+        let root = self.root.clone();
+        let (wanted, after) = (prefix.to_owned(), after.map(str::to_owned));
+        in_background(prefix, move || {
+            listing(&root, &wanted, after.as_deref(), max.min(PAGE_MAX))
+        })
+        .await
+    }
+
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<Put> {
+        let target = self.target(key)?;
+        in_background(key, move || write_new(&target, &bytes)).await
+    }
+
+    async fn put_if_match(&self, key: &str, bytes: Bytes, etag: &str) -> Result<Put> {
+        let (root, target, etag) = (self.root.clone(), self.target(key)?, etag.to_owned());
+        in_background(key, move || replace(&root, &target, &bytes, &etag)).await
+    }
+}
+
+/// Work that waits for the disk.
+async fn in_background<T: Send + 'static>(
+    key: &str,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    done.map_err(|error| Error::unreadable(key, error))
+}
+
+fn object(key: &str, metadata: &Metadata) -> Object {
+    Object {
+        key: key.to_owned(),
+        size: metadata.len(),
+        etag: Some(etag(metadata)),
+    }
+}
+
+/// A file that is replaced is another file; one that is written to has another time. Source: stat(2).
+fn etag(metadata: &Metadata) -> String {
+    format!(
+        "{:x}-{:x}-{:x}-{:x}",
+        metadata.ino(),
+        metadata.len(),
+        metadata.ctime(),
+        metadata.ctime_nsec()
+    )
+}
+
+/// Nothing, or the news that the file was written to while it was read.
+fn unchanged(
+    file: tokio::fs::File,
+    wanted: String,
+    key: String,
+) -> impl futures_util::Stream<Item = transship_copy::Result<Bytes>> + Send {
+    stream::once(async move {
+        match file.metadata().await {
+            Ok(metadata) if etag(&metadata) == wanted => Ok(Bytes::new()),
+            Ok(_) => Err(Error::changed(&key).into()),
+            Err(error) => Err(Error::unreadable(&key, error).into()),
+        }
+    })
+}
+
+/// A page of the files whose key begins with `prefix`. Every name below the prefix's folder is looked at for each page.
+fn listing(root: &Path, prefix: &str, after: Option<&str>, max: usize) -> std::io::Result<Page> {
+    let top = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
+    if !is_key(top.trim_end_matches('/')) && !top.is_empty() {
+        return Ok(Page {
+            objects: Vec::new(),
+            is_last: true,
+        });
+    }
+    let mut found = Vec::new();
+    let mut folders = vec![top.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(root.join(&folder)) {
+            Ok(entries) => entries,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            // What no key can name cannot be read either. A link is not followed: it may lead out, or round in a circle.
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                continue;
+            };
+            let key = format!("{folder}{name}");
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(format!("{key}/"));
+            } else if kind.is_file()
+                && !name.starts_with(TEMPORARY)
+                && key.starts_with(prefix)
+                && after.is_none_or(|after| key.as_str() > after)
+            {
+                found.push(key);
+            }
+        }
+    }
+    found.sort_unstable();
+    let is_last = found.len() <= max;
+    found.truncate(max);
+    let objects = found
+        .into_iter()
+        .filter_map(|key| {
+            let metadata = std::fs::metadata(root.join(&key)).ok()?;
+            Some(object(&key, &metadata))
+        })
+        .collect();
+    Ok(Page { objects, is_last })
+}
+
+/// Writes beside the target first, so that nobody ever sees half an object.
+fn written_beside(target: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
+    let folder = target.parent().ok_or(ErrorKind::InvalidInput)?;
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+fn write_new(target: &Path, bytes: &[u8]) -> std::io::Result<Put> {
+    match written_beside(target, bytes)?.persist_noclobber(target) {
+        Ok(file) => Ok(Put::Written(Some(etag(&file.metadata()?)))),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(Put::Lost),
+        Err(error) => Err(error.error),
+    }
+}
+
+/// A file system compares nothing when it renames, so writers take turns: the folder itself is their lock.
+fn replace(root: &Path, target: &Path, bytes: &[u8], wanted: &str) -> std::io::Result<Put> {
+    let lock = std::fs::File::open(root)?;
+    lock.lock()?;
+    match std::fs::metadata(target) {
+        Ok(metadata) if etag(&metadata) == wanted => {}
+        Ok(_) => return Ok(Put::Lost),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Put::Lost),
+        Err(error) => return Err(error),
+    }
+    let file = written_beside(target, bytes)?
+        .persist(target)
+        .map_err(|error| error.error)?;
+    Ok(Put::Written(Some(etag(&file.metadata()?))))
 }
 
 #[cfg(test)]
@@ -108,7 +275,7 @@ mod tests {
     use super::*;
 
     async fn read(store: &ObjectFolder, key: &str, offset: u64) -> Option<Vec<u8>> {
-        let stream = store.get(key, offset).await.unwrap()?;
+        let stream = store.get(key, Part::from(offset)).await.unwrap()?;
         Some(
             stream
                 .try_fold(Vec::new(), |mut all, chunk| async move {
@@ -126,7 +293,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("a")).unwrap();
         std::fs::write(folder.path().join("a/b"), b"hello").unwrap();
         let store = ObjectFolder::open(folder.path()).unwrap();
-        assert_eq!(store.head("a/b").await.unwrap(), Some(5));
+        assert_eq!(store.head("a/b").await.unwrap().unwrap().size, 5);
         assert_eq!(read(&store, "a/b", 0).await.unwrap(), b"hello");
         assert_eq!(read(&store, "a/b", 3).await.unwrap(), b"lo");
         assert!(read(&store, "a/c", 0).await.is_none() && read(&store, "a", 0).await.is_none());
@@ -142,10 +309,14 @@ mod tests {
         let store = ObjectFolder::open(&folder.path().join("layout")).unwrap();
         for key in ["../secret", "link", "/etc/passwd", "a/../../secret"] {
             assert_eq!(
-                store.get(key, 0).await.err().unwrap().code(),
+                store.get(key, Part::from(0)).await.err().unwrap().code(),
                 "OBJECT_UNREADABLE",
                 "{key}"
             );
+            if key != "link" {
+                let put = store.put_if_absent(key, Bytes::from_static(b"x")).await;
+                assert_eq!(put.err().unwrap().code(), "OBJECT_UNREADABLE", "{key}");
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::{Environment, bounded_file};
 
 /// The largest secret file.
 const SIZE_MAX: u64 = 64 * 1024;
+/// What the others are: `secretsmanager:`, `ssm:`, `ecr:`.
+const NOT_HERE: &str = "is not read here: write env:NAME or file:PATH, or use it in the stack deployed on AWS";
 
 /// [`Secrets`] from the environment and from files.
 #[derive(Clone)]
@@ -43,7 +45,7 @@ impl Secrets for EnvironmentSecrets {
             Some(("env", name)) => self.variable(reference, name)?,
             Some(("file", path)) => file(reference, path).await?,
             _ => {
-                return Err(unavailable(reference, "is not read here: write env:NAME or file:PATH"));
+                return Err(unavailable(reference, NOT_HERE));
             }
         };
         let trimmed = content.trim_end_matches(['\r', '\n']);

@@ -17,6 +17,8 @@ use crate::SqliteQueue;
 const VISIBILITY: Duration = Duration::from_mins(1);
 /// How often it beats.
 const HEARTBEAT: Duration = Duration::from_secs(20);
+/// How often the queue is looked at without a notice: another process may have sent (`redrive`), and cannot give one.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long running tasks may go on after the order to stop.
 const GRACE: Duration = Duration::from_secs(10);
 /// When the queue or the ledger did not answer, or a task panicked.
@@ -79,7 +81,7 @@ impl Worker {
     }
 
     async fn wait(&self) {
-        if let Err(error) = self.queue.wait(VISIBILITY).await {
+        if let Err(error) = self.queue.wait(LOOK).await {
             tracing::error!(code = error.code(), "{error}");
             tokio::time::sleep(TROUBLE).await;
         }

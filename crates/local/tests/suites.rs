@@ -1,9 +1,10 @@
-//! The queue and the ledger keep what their ports promise, by the suites every adapter runs.
+//! The queue, the ledger and the folder keep what their ports promise, by the suites every adapter runs.
 
 use std::sync::Arc;
 
 use transship_engine::Ledger;
-use transship_local::{Database, SqliteLedger, SqliteQueue};
+use transship_layout::ObjectStore;
+use transship_local::{Database, ObjectFolder, SqliteLedger, SqliteQueue};
 use transship_testkit::clock::ManualClock;
 use transship_testkit::suites::{self, QueueUnderTest};
 
@@ -35,8 +36,22 @@ async fn the_queue_keeps_its_promises() {
                 clock.advance(by);
                 Box::pin(std::future::ready(()))
             }),
+            visibility: suites::MINUTE,
             is_exact: true,
         }
     };
     suites::queue(make).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_folder_keeps_its_promises() {
+    let dir = tempfile::tempdir().unwrap();
+    let number = std::sync::atomic::AtomicU32::new(0);
+    let make = async || {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = dir.path().join(number.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        Arc::new(ObjectFolder::open(&folder).unwrap()) as Arc<dyn ObjectStore>
+    };
+    suites::object_store(make).await;
 }

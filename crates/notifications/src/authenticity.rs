@@ -1,6 +1,7 @@
 //! Whether whoever sent a delivery knows the secret of its source.
 //!
-//! Distribution, GitLab and Harbor can send one fixed text, so that text is the secret: verbatim in `Authorization`, or,
+//! Distribution, GitLab and Harbor can send one fixed text, and so can the API destination of an `EventBridge` bus (whoever
+//! gets its events by an invocation has AWS's own word for them); that text is the secret: verbatim in `Authorization`, or,
 //! for a sender that can only hold a URL, as its last segment. Hashes are compared, in constant time: neither where two
 //! texts differ nor how long the secret is shows in the time it takes.
 
@@ -16,7 +17,9 @@ use crate::{Delivery, Error, ErrorKind, Format};
 /// `NOT_AUTHENTIC`, or `FORMAT_NOT_YET_SUPPORTED`.
 pub fn authenticate(format: Format, delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
     match format {
-        Format::Distribution | Format::GitLab | Format::Generic | Format::Harbor => fixed_text(delivery, secret),
+        Format::Distribution | Format::Ecr | Format::GitLab | Format::Generic | Format::Harbor => {
+            fixed_text(delivery, secret)
+        }
         other => Err(Error::new(ErrorKind::FormatNotYetSupported(other), "authenticate")),
     }
 }

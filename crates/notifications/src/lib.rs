@@ -7,6 +7,7 @@
 
 mod authenticity;
 mod distribution;
+mod ecr;
 mod error;
 mod event;
 mod format;
@@ -45,6 +46,7 @@ pub fn parse(format: Format, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Re
     let events = match format {
         Format::Distribution | Format::GitLab | Format::Generic => distribution::parse(delivery.body, origin),
         Format::Harbor => harbor::parse(delivery.body, origin),
+        Format::Ecr => ecr::parse(delivery.body, origin),
         other => return Err(Error::new(ErrorKind::FormatNotYetSupported(other), "parse")),
     }?;
     if events.len() > MAX_EVENTS {

@@ -1,7 +1,7 @@
 //! Who we are, request by request: nothing, Basic, or a Bearer token, as the registry's own challenge asks.
 //!
 //! The first request goes out bare unless something was learned; a 401 teaches, and is replayed once. A login that is
-//! refused is asked for once more, in case the secret was rotated. Credentials go to the registry and its realm only.
+//! refused is asked for once more, past whatever remembers it, in case the secret was rotated. Credentials go to the registry and its realm only.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -22,6 +22,8 @@ use crate::{Credentials, Error, ErrorKind, Login, Registry, Result};
 pub(crate) enum Scope {
     /// Nothing in particular: `GET /v2/`.
     Base,
+    /// List the repositories.
+    Catalog,
     /// Read one repository.
     Pull(Repository),
     /// Read and write one repository.
@@ -35,6 +37,7 @@ impl Scope {
     pub(crate) fn parameters(&self) -> Vec<String> {
         match self {
             Self::Base => vec![],
+            Self::Catalog => vec!["registry:catalog:*".to_owned()],
             Self::Pull(repository) => vec![format!("repository:{repository}:pull")],
             Self::Push(repository) => vec![format!("repository:{repository}:pull,push")],
             Self::Mount(repository, from) => vec![
@@ -74,6 +77,14 @@ impl Auth {
 
     pub(crate) async fn login(&self) -> Result<Login> {
         self.credentials.login(&self.host).await
+    }
+
+    /// The login after one was refused: a secret may have been rotated, a token may have expired.
+    pub(crate) async fn login_after_refusal(&self) -> Result<Login> {
+        match self.credentials.login_anew(&self.host).await? {
+            Some(login) => Ok(login),
+            None => self.login().await,
+        }
     }
 
     fn scheme(&self) -> Scheme {
@@ -126,7 +137,11 @@ impl Registry {
             return Ok(header);
         }
         if challenges.iter().any(|challenge| challenge.scheme == "basic") {
-            let header = match self.0.auth.login().await? {
+            let login = match used {
+                Some(_) => self.0.auth.login_after_refusal().await?,
+                None => self.0.auth.login().await?,
+            };
+            let header = match login {
                 Login::Basic { username, password } => basic(&username, password.expose_secret())?,
                 Login::Anonymous => return Err(refused("none are configured, and it asks for a login")),
                 Login::IdentityToken(_) => return Err(refused("an identity token cannot answer a Basic challenge")),
@@ -142,6 +157,27 @@ impl Registry {
         } else {
             "it asks for a scheme other than Basic and Bearer"
         }))
+    }
+
+    /// The `Authorization` to replay a request with that was answered 403 although it carried `used`, if there is a newer
+    /// one: Amazon ECR answers so once its token has expired. Only credentials that are remembered are asked again.
+    pub(crate) async fn forbidden(&self, used: &HeaderValue) -> Result<Option<HeaderValue>> {
+        let Scheme::Basic(learned) = self.0.auth.scheme() else {
+            return Ok(None);
+        };
+        if learned != *used {
+            return Ok(Some(learned));
+        }
+        let Some(Login::Basic { username, password }) = self.0.auth.credentials.login_anew(&self.0.auth.host).await?
+        else {
+            return Ok(None);
+        };
+        let header = basic(&username, password.expose_secret())?;
+        if header == *used {
+            return Ok(None);
+        }
+        self.0.auth.learn(Scheme::Basic(header.clone()));
+        Ok(Some(header))
     }
 
     /// A token for `scope`: the one at hand unless it expires or is the `refused` one, else a new one. Concurrent

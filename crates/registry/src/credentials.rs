@@ -46,6 +46,12 @@ impl Login {
 pub trait Credentials: Send + Sync {
     /// The login for `host`. `CREDENTIALS_UNAVAILABLE` if one is configured and cannot be read.
     async fn login(&self, host: &RegistryHost) -> Result<Login>;
+
+    /// The login read past whatever is remembered, because a remembered one was refused. [`None`]: nothing is remembered
+    /// here, so [`Credentials::login`] says all there is.
+    async fn login_anew(&self, _: &RegistryHost) -> Result<Option<Login>> {
+        Ok(None)
+    }
 }
 
 /// Nobody, everywhere.

@@ -45,6 +45,9 @@ pub enum ErrorKind {
     /// `CREDENTIALS_UNAVAILABLE`
     #[error("{0}")]
     CredentialsUnavailable(String),
+    /// `CREDENTIALS_UNAVAILABLE` for now: whoever keeps them does not answer.
+    #[error("{0}")]
+    CredentialsDelayed(String),
     /// `RATE_LIMITED`
     #[error("the registry asks us to wait")]
     RateLimited(Option<Duration>),
@@ -142,6 +145,11 @@ impl Error {
         Self::new(ErrorKind::CredentialsUnavailable(message.into()), "login")
     }
 
+    /// The same where they may be there later: whoever keeps them does not answer.
+    pub fn credentials_later(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::CredentialsDelayed(message.into()), "login")
+    }
+
     /// The stable code.
     pub const fn code(&self) -> &'static str {
         match &self.kind {
@@ -151,7 +159,7 @@ impl Error {
             ErrorKind::RealmRejected(_) => "AUTH_REALM_REJECTED",
             ErrorKind::ChallengeInvalid(_) => "AUTH_CHALLENGE_INVALID",
             ErrorKind::TokenInvalid(_) => "AUTH_TOKEN_INVALID",
-            ErrorKind::CredentialsUnavailable(_) => "CREDENTIALS_UNAVAILABLE",
+            ErrorKind::CredentialsUnavailable(_) | ErrorKind::CredentialsDelayed(_) => "CREDENTIALS_UNAVAILABLE",
             ErrorKind::RateLimited(_) => "RATE_LIMITED",
             ErrorKind::Unavailable { .. } => "REGISTRY_UNAVAILABLE",
             ErrorKind::ConnectFailed(_) => "CONNECT_FAILED",
@@ -185,6 +193,7 @@ impl Error {
             ErrorKind::ConnectFailed(_)
             | ErrorKind::Broken(_)
             | ErrorKind::Timeout(_)
+            | ErrorKind::CredentialsDelayed(_)
             | ErrorKind::SessionLost
             | ErrorKind::VerifyFailed(_)
             | ErrorKind::BlobUnknown(_)

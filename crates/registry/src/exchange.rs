@@ -181,6 +181,12 @@ impl Registry {
         };
         loop {
             let answer = self.transmit(call, &call.url, used.as_ref(), body(), patience).await?;
+            if let (StatusCode::FORBIDDEN, true, Some(old)) = (answer.status(), ours, &used)
+                && let Some(newer) = self.forbidden(old).await?
+            {
+                answer.drain().await;
+                return self.transmit(call, &call.url, Some(&newer), body(), patience).await;
+            }
             if answer.status() != StatusCode::UNAUTHORIZED || !ours {
                 return Ok(answer);
             }
@@ -235,7 +241,13 @@ impl Registry {
         if let Some(header) = authorization {
             request = request.header(AUTHORIZATION, header);
         }
-        match tokio::time::timeout(patience, request.send()).await {
+        let answered = tokio::time::timeout(patience, request.send()).await;
+        let status = answered
+            .as_ref()
+            .ok()
+            .and_then(|answer| Some(answer.as_ref().ok()?.status()));
+        self.count(status);
+        match answered {
             Ok(Ok(response)) => Ok(Answer {
                 response,
                 operation: call.operation.clone(),
@@ -244,6 +256,18 @@ impl Registry {
             Ok(Err(error)) => Err(transport(error, &call.operation)),
             Err(_) => Err(Error::new(ErrorKind::Timeout(patience), &call.operation)),
         }
+    }
+
+    /// Counts a request for the operator's graphs, by this registry and the class of its answer.
+    fn count(&self, status: Option<StatusCode>) {
+        let class = status.map_or("none", |status| match status.as_u16() / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        });
+        metrics::counter!("Requests", "Registry" => self.0.host.to_string(), "Status" => class).increment(1);
     }
 
     /// Follows redirects of reads; `Authorization` never crosses an origin, and nothing that writes is redirected.

@@ -2,12 +2,13 @@
 //!
 //! A [`Registry`] is a host: connections, authentication, limits, what was learned of it. A [`RemoteRepository`] is one
 //! repository there; it is a [`transship_copy::Source`] and a [`transship_copy::Destination`]. One request has one owner
-//! of retries ([`Retries`]): requests without a streamed body repeat themselves in `exchange`, an upload is repeated from
-//! its first byte in `blobs`, a broken read continues in `read`. Everything read is bounded; credentials go to the
+//! of retries ([`Retries`]): requests without a streamed body repeat themselves in `exchange`, an upload is repeated
+//! in `upload`, a broken read continues in `read`. Everything read is bounded; credentials go to the
 //! registry and its validated realm only.
 
 mod auth;
 mod blobs;
+mod catalog;
 mod challenge;
 mod clients;
 mod credentials;
@@ -16,8 +17,10 @@ mod exchange;
 mod limits;
 mod link;
 mod location;
+mod login;
 mod manifests;
 mod network;
+mod pace;
 mod profile;
 mod pulse;
 mod read;
@@ -28,10 +31,17 @@ mod retry;
 mod tags;
 mod token;
 mod upload;
+mod upload_body;
+mod upload_chunks;
+mod upload_plan;
+mod upload_reached;
+mod upload_session;
 
+pub use catalog::Catalog;
 pub use credentials::{Anonymous, Credentials, Login};
 pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;
+pub use login::NoLogin;
 pub use network::Network;
 pub use profile::{Profile, UploadForm};
 pub use registry::{Options, Registry};

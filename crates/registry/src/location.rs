@@ -22,13 +22,17 @@ impl RemoteRepository {
             .and_then(|value| value.to_str().ok())
             .ok_or_else(|| reject("it gives no Location"))?;
         let location = answer.url().join(text).map_err(|_| reject("its Location is no URL"))?;
-        judge(
-            location,
-            &self.registry.0.base,
-            self.registry.0.profile.storage,
-            &self.registry.0.guard,
-        )
-        .map_err(|why| reject(&why))
+        self.judge(location).map_err(|why| reject(&why))
+    }
+
+    /// A location that was remembered outside this process, if the same rules let it pass today.
+    pub(crate) fn remembered_location(&self, text: &str) -> Option<Url> {
+        self.judge(Url::parse(text).ok()?).ok()
+    }
+
+    fn judge(&self, location: Url) -> std::result::Result<Url, String> {
+        let registry = &self.registry.0;
+        judge(location, &registry.base, registry.profile.storage, &registry.guard)
     }
 }
 

@@ -89,19 +89,15 @@ impl Guard {
             return Err(Denied("an address without a host".into()));
         };
         let name = host.to_string();
-        let endpoint = self
-            .runtime_api
-            .as_deref()
-            .is_some_and(|api| api == format!("{name}:{port}"));
-        if endpoint {
-            return Err(Denied(format!("{name}:{port} is the Lambda Runtime API")));
-        }
         let address = match &host {
             Host::Ipv4(address) => Some(IpAddr::V4(*address)),
             Host::Ipv6(address) => Some(IpAddr::V6(*address)),
             Host::Domain(name) if is_localhost(name) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             Host::Domain(_) => None,
         };
+        if self.is_runtime_api(&name, address, port) {
+            return Err(Denied(format!("{name}:{port} is the Lambda Runtime API")));
+        }
         let Some(address) = address else { return Ok(()) };
         let permitted = self
             .literal
@@ -109,6 +105,17 @@ impl Guard {
             .is_some_and(|(host, number)| *host == name && *number == port);
         self.permit(address, permitted)
             .map_err(|why| Denied(format!("{name}:{port} is {why}")))
+    }
+
+    /// True for the address of the Lambda Runtime API, by whichever of its names it is called.
+    fn is_runtime_api(&self, name: &str, address: Option<IpAddr>, port: u16) -> bool {
+        let Some((api, api_port)) = self.runtime_api.as_deref().and_then(|api| api.rsplit_once(':')) else {
+            return false;
+        };
+        let is_loopback = |address| reach(address) == Reach::Loopback;
+        let is_same = api == name
+            || address.is_some_and(is_loopback) && (is_localhost(api) || api.parse().is_ok_and(is_loopback));
+        is_same && api_port.parse() == Ok(port)
     }
 
     /// `permitted`: the endpoint itself names this address.
@@ -248,10 +255,22 @@ mod tests {
             &guard("http://localhost:5000", Network::Public),
             "http://localhost:5000/v2/"
         ));
-        assert!(!ok(
-            &guard("http://127.0.0.1:9001", Network::Private),
-            "http://127.0.0.1:9001/"
-        ));
+    }
+
+    #[test]
+    fn the_lambda_runtime_api_is_no_registry_whatever_it_is_called() {
+        for name in [
+            "127.0.0.1",
+            "localhost",
+            "127.1",
+            "[::ffff:127.0.0.1]",
+            "[::1]",
+            "a.localhost",
+        ] {
+            let (api, other) = (format!("http://{name}:9001/v2/"), format!("http://{name}:9002/v2/"));
+            assert!(!ok(&guard(&api, Network::Private), &api), "{api}");
+            assert!(ok(&guard(&other, Network::Private), &other), "{other}");
+        }
     }
 
     #[test]

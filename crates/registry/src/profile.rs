@@ -8,15 +8,25 @@
 pub enum UploadForm {
     /// `POST`, then one streaming `PUT` of known length. Understood by every registry seen so far for blobs of moderate size.
     Put,
+    /// `POST`, then `PATCH`es that the registry acknowledges one by one, then an empty `PUT`. What was acknowledged outlives
+    /// the process that sent it. Never the form of an ordinary blob: it costs requests, and some lose bytes on it.
+    Patch,
 }
+
+const PUT: &[UploadForm] = &[UploadForm::Put];
+const PUT_OR_PATCH: &[UploadForm] = &[UploadForm::Put, UploadForm::Patch];
+/// The largest chunk: what is sent again when a worker is killed.
+const CHUNK_MAX: u64 = 64 * 1024 * 1024;
 
 /// What is known of a kind of registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
     /// The provider's name in the document.
     pub provider: &'static str,
-    /// Upload forms, the best first.
+    /// Upload forms that work, the best for an ordinary blob first.
     pub uploads: &'static [UploadForm],
+    /// The largest `PATCH`, in bytes.
+    pub chunk_max: u64,
     /// Blobs may be mounted from another repository. Docker Hub breaks on it in places (go-containerregistry 1741), but
     /// only for `from` of another registry, which is never sent.
     pub mounts: bool,
@@ -29,7 +39,8 @@ pub struct Profile {
 
 const PLAIN: Profile = Profile {
     provider: "generic",
-    uploads: &[UploadForm::Put],
+    uploads: PUT_OR_PATCH,
+    chunk_max: CHUNK_MAX,
     mounts: true,
     realms: &[],
     storage: &[],
@@ -54,6 +65,8 @@ impl Profile {
             },
             "ghcr" => Self {
                 provider: "ghcr",
+                // Clients that tried chunks there went back to one PUT (kitops 780).
+                uploads: PUT,
                 ..PLAIN
             },
             "quay" => Self {
@@ -62,11 +75,14 @@ impl Profile {
             },
             "ecr" => Self {
                 provider: "ecr",
+                // Every PATCH after the first is answered 201 and thrown away (aws/containers-roadmap 2831).
+                uploads: PUT,
                 mounts: false,
                 ..PLAIN
             },
             "google-ar" => Self {
                 provider: "google-ar",
+                uploads: PUT,
                 storage: &[".googleapis.com", ".pkg.dev"],
                 ..PLAIN
             },
@@ -83,6 +99,8 @@ impl Profile {
             },
             "azure-acr" => Self {
                 provider: "azure-acr",
+                // Larger bodies are refused with 413 (harbor 6e4d8ad64c).
+                chunk_max: 16 * 1024 * 1024,
                 ..PLAIN
             },
             "artifactory" => Self {
@@ -140,6 +158,25 @@ pub(crate) fn is_listed(host: &str, list: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registry_that_loses_chunks_gets_none() {
+        for provider in ["ecr", "ghcr", "google-ar"] {
+            assert_eq!(Profile::of(provider).uploads, [UploadForm::Put], "{provider}");
+        }
+        for provider in [
+            "distribution",
+            "harbor",
+            "zot",
+            "quay",
+            "azure-acr",
+            "gitlab",
+            "generic",
+        ] {
+            let uploads = Profile::of(provider).uploads;
+            assert_eq!(uploads, [UploadForm::Put, UploadForm::Patch], "{provider}");
+        }
+    }
 
     #[test]
     fn a_domain_lists_what_stands_below_it_and_nothing_that_only_ends_like_it() {

@@ -1,7 +1,7 @@
 //! A registry: its connections, its authentication, its limits, and what was learned of it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use transship_oci::{RegistryHost, Repository};
@@ -11,12 +11,15 @@ use crate::auth::Auth;
 use crate::clients::Clients;
 use crate::limits::Limiter;
 use crate::network::Guard;
+use crate::pace::Pace;
 use crate::{Credentials, Error, ErrorKind, Limits, Network, Profile, RemoteRepository, Result, Retries};
 
 /// How long an answer, or the next bytes of one, may take before the connection counts as dead.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a registry may take to acknowledge an upload whose last byte was sent: some move the blob in object storage.
 pub(crate) const COMMIT_PATIENCE: Duration = Duration::from_mins(5);
+/// How long a refusal is remembered.
+const REFUSED: Duration = Duration::from_hours(1);
 
 /// What a [`Registry`] is made of.
 pub struct Options {
@@ -52,6 +55,10 @@ pub(crate) struct Inner {
     pub(crate) retries: Retries,
     pub(crate) patience: Duration,
     pub(crate) referrers_api: Learned,
+    pub(crate) chunks_refused: Refused,
+    pub(crate) pace: Pace,
+    /// `OCI-Chunk-Min-Length`, in bytes; 0 if it never said one.
+    pub(crate) chunk_min: AtomicU64,
     paused_until: Mutex<Option<Instant>>,
 }
 
@@ -93,6 +100,9 @@ impl Registry {
             retries: options.retries,
             patience: PATIENCE,
             referrers_api: Learned::default(),
+            chunks_refused: Refused::default(),
+            pace: Pace::default(),
+            chunk_min: AtomicU64::new(0),
             paused_until: Mutex::new(None),
         })))
     }
@@ -166,5 +176,20 @@ impl Learned {
 
     pub(crate) fn set(&self, value: bool) {
         self.0.store(if value { 2 } else { 1 }, Ordering::Relaxed);
+    }
+}
+
+/// Something a registry refused, remembered for a while: it may have been one broken answer, or a proxy since repaired.
+#[derive(Default)]
+pub(crate) struct Refused(Mutex<Option<Instant>>);
+
+impl Refused {
+    pub(crate) fn get(&self) -> bool {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| since.elapsed() < REFUSED)
+    }
+
+    pub(crate) fn set(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }

@@ -58,7 +58,7 @@ impl Registry {
             let error = match self.ask_realm(scope, realm, service, &login, &operation).await {
                 Err(error) if matches!(error.kind, ErrorKind::AuthFailed(_)) && !was_refused => {
                     was_refused = true;
-                    let asked_again = self.0.auth.login().await?;
+                    let asked_again = self.0.auth.login_after_refusal().await?;
                     if asked_again.is_same(&login) {
                         return Err(error);
                     }

@@ -13,6 +13,7 @@ mod namespace;
 mod naming;
 mod path;
 mod pattern;
+mod platform;
 mod policy;
 mod provider;
 mod registry;

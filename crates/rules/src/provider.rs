@@ -68,7 +68,10 @@ impl Provider {
 
     /// True if this version reads the notifications of such a registry.
     pub const fn is_read(self) -> bool {
-        matches!(self, Self::Distribution | Self::Harbor | Self::GitLab | Self::Generic)
+        matches!(
+            self,
+            Self::Distribution | Self::Ecr | Self::Harbor | Self::GitLab | Self::Generic
+        )
     }
 }
 

@@ -28,7 +28,8 @@ pub struct Registry {
     pub edition: Option<String>,
     /// Which addresses its name may resolve to.
     pub network: Network,
-    /// Where its credentials come from; [`None`]: it is spoken to without.
+    /// Where its credentials come from; [`None`]: it is spoken to without, except that the stack deployed on AWS fetches
+    /// tokens of Amazon ECR under its own role.
     pub credentials: Option<CredentialsRef>,
     /// How its deliveries are authenticated; [`None`]: none are accepted.
     pub webhook: Option<Webhook>,
@@ -48,7 +49,7 @@ pub enum Webhook {
     Anyone,
     /// The sender knows a secret.
     Secret {
-        /// `env:NAME` or `file:PATH`, as written; its content is one line, or two while the secret is being changed.
+        /// `env:NAME`, `file:PATH`, `secretsmanager:NAME` or `ssm:NAME`, as written; its content is one line, or two while the secret is being changed.
         reference: String,
         /// The format of the deliveries, if not the provider's own. [`None`] in this version.
         format: Option<String>,

@@ -4,7 +4,7 @@ use transship_oci::{Kind, Repository, Tag, referrers};
 
 use crate::namespace::Namespace;
 use crate::naming::Naming;
-use crate::pattern::{Match, Pattern};
+use crate::pattern::{Match, Matcher, Pattern};
 use crate::policy::{Existing, Referrers};
 use crate::verdict::{Destination, Pushed, Reason, Verdict};
 
@@ -124,6 +124,22 @@ impl Rule {
 }
 
 impl Source {
+    /// The one repository it is about, if the document names it in full: then nobody needs to list any.
+    pub fn only_repository(&self) -> Option<Repository> {
+        let Some(Matcher::Exact(below)) = &self.repository.include else {
+            return None;
+        };
+        if self.namespace.is_root() {
+            return below.parse().ok();
+        }
+        format!("{}/{below}", self.namespace).parse().ok()
+    }
+
+    /// True if repositories of this name are the rule's, whatever their tags.
+    pub fn holds(&self, repository: &Repository) -> bool {
+        self.admits_repository(repository).is_ok()
+    }
+
     fn admits_repository(&self, repository: &Repository) -> Result<(), Reason> {
         let below = self
             .namespace

@@ -39,6 +39,26 @@ impl CredentialsRef {
             _ => Err(FORMS),
         }
     }
+
+    /// Reads the ARN of a role. Source: IAM user guide, "IAM identifiers"; other partitions are `aws-cn` and `aws-us-gov`.
+    pub(crate) fn ecr(role: String) -> Result<Self, &'static str> {
+        const FORM: &str = "is not the ARN of a role: write arn:aws:iam::<account>:role/<name>";
+        let mut parts = role.splitn(6, ':');
+        let mut is = |what: &dyn Fn(&str) -> bool| parts.next().is_some_and(what);
+        let is_account = |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_role = is(&|text| text == "arn")
+            && is(&|text| text == "aws" || text.starts_with("aws-"))
+            && is(&|text| text == "iam")
+            && is(&str::is_empty)
+            && is(&is_account)
+            && is(&|text| text.strip_prefix("role/").is_some_and(|name| !name.is_empty()));
+        if is_role { Ok(Self::Ecr { role }) } else { Err(FORM) }
+    }
+
+    /// True if it is read by the stack deployed on AWS and by nothing else.
+    pub const fn is_aws(&self) -> bool {
+        matches!(self, Self::SecretsManager(_) | Self::Ssm(_) | Self::Ecr { .. })
+    }
 }
 
 /// As written in the document. Holds names only, so it may be shown.
@@ -75,6 +95,30 @@ mod tests {
             "ssm:/a/b",
         ] {
             assert_eq!(CredentialsRef::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_role_is_known_by_its_arn() {
+        for role in [
+            "arn:aws:iam::123456789012:role/pull",
+            "arn:aws-cn:iam::123456789012:role/team/pull",
+        ] {
+            assert_eq!(
+                CredentialsRef::ecr(role.to_owned()).unwrap().to_string(),
+                format!("ecr:{role}")
+            );
+        }
+        for role in [
+            "",
+            "pull",
+            "arn:aws:iam::123456789012:role/",
+            "arn:aws:iam::123456789012:user/x",
+            "arn:aws:iam::12345:role/x",
+            "arn:aws:sts::123456789012:role/x",
+            "arn:aws:iam:us-east-1:123456789012:role/x",
+        ] {
+            assert!(CredentialsRef::ecr(role.to_owned()).is_err(), "{role}");
         }
     }
 

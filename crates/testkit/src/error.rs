@@ -42,6 +42,12 @@ pub enum ErrorKind {
         /// The end of what it wrote.
         log: String,
     },
+    /// `MINISTACK_MISSING`
+    #[error(
+        "ministack is not installed; run `python3 -m venv ~/.cache/transship-ci/python && \
+         ~/.cache/transship-ci/python/bin/pip install ministack aws-sam-translator`, or name it in TRANSSHIP_MINISTACK"
+    )]
+    MiniStackMissing,
     /// `FILE_FAILED`
     #[error("the file could not be read or written; see whether the folder exists and has room")]
     FileFailed,
@@ -70,6 +76,7 @@ impl Error {
             ErrorKind::RequestFailed => "REQUEST_FAILED",
             ErrorKind::RequestRefused { .. } => "REQUEST_REFUSED",
             ErrorKind::ProcessFailed { .. } => "PROCESS_FAILED",
+            ErrorKind::MiniStackMissing => "MINISTACK_MISSING",
             ErrorKind::FileFailed => "FILE_FAILED",
         }
     }

@@ -6,10 +6,13 @@
 //! and whatever is started is stopped when it is dropped.
 
 pub mod clock;
+pub mod deployment;
 mod error;
 pub mod faults;
 pub mod images;
+pub mod lambda_runtime;
 pub mod memory;
+pub mod ministack;
 pub mod processes;
 pub mod proxy;
 pub mod suites;

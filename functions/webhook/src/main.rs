@@ -1,3 +1,19 @@
-//! The webhook function.
+//! The webhook function: deliveries by its URL, and Amazon ECR's events from `EventBridge`.
 
-fn main() {}
+mod webhook;
+
+use lambda_http::service_fn;
+use transship_aws::emf::Emf;
+use transship_aws::{Platform, logging};
+use webhook::Webhook;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    logging::begin();
+    let emf = Emf::install().unwrap_or_default();
+    let webhook = Webhook::new(Platform::from_environment()?, emf);
+    let webhook = &webhook;
+    lambda_http::run(service_fn(async |request| webhook.answer(request).await))
+        .await
+        .map_err(anyhow::Error::from_boxed)
+}

@@ -1,3 +1,19 @@
-//! The worker function.
+//! The worker function: batches of the task queue, and of its dead-letter queue.
 
-fn main() {}
+mod worker;
+
+use lambda_runtime::service_fn;
+use transship_aws::emf::Emf;
+use transship_aws::{Platform, logging};
+use worker::Worker;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    logging::begin();
+    let emf = Emf::install().unwrap_or_default();
+    let worker = Worker::new(Platform::from_environment()?, emf);
+    let worker = &worker;
+    lambda_runtime::run(service_fn(async |event| worker.work(event).await))
+        .await
+        .map_err(anyhow::Error::from_boxed)
+}

@@ -88,10 +88,14 @@ impl Tried {
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     logging::begin_command();
     let (_, parsed) = document::load(&arguments.config)?;
-    let warnings = parsed.warnings.into_iter().map(|warning| Warning {
-        path: warning.path,
-        message: warning.message,
-    });
+    let warnings = parsed
+        .warnings
+        .into_iter()
+        .chain(parsed.document.needs_aws())
+        .map(|warning| Warning {
+            path: warning.path,
+            message: warning.message,
+        });
     let mut findings = Findings {
         registries: parsed.document.registries.len(),
         rules: parsed.document.rules.len(),

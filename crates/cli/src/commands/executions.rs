@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use transship_engine::{ExecutionRecord, Ledger as _};
+use transship_engine::ExecutionRecord;
 
-use super::ledger::{Data, shown_time};
+use super::ledger::{Store, shown_time};
 use crate::failure::Failure;
 use crate::output::Form;
 use crate::table::table;
@@ -18,7 +18,7 @@ use crate::units;
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    data: Data,
+    store: Store,
     /// At most so many, the newest; 0 is all
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     limit: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 
 /// Lists them.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
-    let records = arguments.data.ledger()?.executions(arguments.limit).await?;
+    let records = arguments.store.ledger().await?.executions(arguments.limit).await?;
     form.print(&records, |records| text(records))
 }
 

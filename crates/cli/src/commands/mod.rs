@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod explain;
 mod ledger;
+pub(crate) mod redrive;
 pub(crate) mod schema;
 pub(crate) mod serve;
 pub(crate) mod tasks;
@@ -26,6 +27,7 @@ pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Explain(arguments) => explain::run(&arguments, form),
         Command::Executions(arguments) => executions::run(arguments, form).await,
         Command::Tasks(arguments) => tasks::run(arguments, form).await,
+        Command::Redrive(arguments) => redrive::run(arguments, form).await,
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

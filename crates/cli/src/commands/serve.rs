@@ -5,12 +5,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use transship_copy::NoProgress;
-use transship_local::{DataLock, Database, Environment};
+use transship_engine::{Outgoing, Sweep, TaskQueue as _};
+use transship_local::{DataLock, Database, Environment, SqliteQueue};
 use transship_rules::{Document, Webhook};
 
 use crate::document;
@@ -34,9 +37,39 @@ pub(crate) struct Arguments {
     /// Where deliveries are received
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// How often everything is compared and what was missed is made up for, as 30m or 2h; off for never
+    #[arg(long, value_name = "INTERVAL", default_value = "1h", value_parser = interval)]
+    sweep: Interval,
     /// How the log is written
     #[arg(long, value_enum, default_value_t = LogForm::Auto)]
     log: LogForm,
+}
+
+/// A time between two sweeps; [`None`]: there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Interval(Option<Duration>);
+
+fn interval(text: &str) -> Result<Interval, &'static str> {
+    if text == "off" {
+        return Ok(Interval(None));
+    }
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|interval| Duration::try_from(interval).ok())
+        .filter(|interval| *interval >= Duration::from_secs(1))
+        .map(|interval| Interval(Some(interval)))
+        .ok_or("write 30m, 1h or the like, at least a second; or off")
+}
+
+/// Orders a sweep again and again; the first one when `interval` is over.
+async fn order_sweeps(queue: SqliteQueue, interval: Interval) {
+    let Interval(Some(interval)) = interval else { return };
+    loop {
+        tokio::time::sleep(interval).await;
+        if let Err(error) = queue.send(&[Outgoing::sweep(Sweep::default())]).await {
+            tracing::error!(code = error.code(), "a sweep could not be ordered: {error}");
+        }
+    }
 }
 
 /// Serves until it is told to stop.
@@ -44,6 +77,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (text, parsed) = document::load(&arguments.config)?;
     logging::begin_service(arguments.log);
     watch::warn(&parsed.warnings);
+    watch::warn(&parsed.document.needs_aws());
     // Before anything is said: whoever reads that it serves may order it to stop.
     let stop = Stop::listen()?;
     let _lock = DataLock::acquire(&arguments.data)?;
@@ -61,7 +95,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let watched = Watch::new(arguments.config, text).keep(service.configuration.clone());
     let watched = tokio::spawn(watched);
+    let sweeps = tokio::spawn(order_sweeps(service.queue.clone(), arguments.sweep));
     let result = service.run(listener, stop.told()).await;
+    sweeps.abort();
     watched.abort();
     result
 }
@@ -125,5 +161,22 @@ impl Stop {
             _ = self.interrupt.recv() => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_read_as_people_write_them() {
+        let read = |text: &str| interval(text).map(|Interval(every)| every.map(|every| every.as_secs()));
+        assert_eq!(read("1h"), Ok(Some(3600)));
+        assert_eq!(read("90s"), Ok(Some(90)));
+        assert_eq!(read("1h 30m"), Ok(Some(5400)));
+        assert_eq!(read("off"), Ok(None));
+        for bad in ["", "0s", "-1h", "10ms", "never", "5"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! `transship tasks`: each reference that was to be brought somewhere, and how that ended.
 
 use clap::Args;
-use transship_engine::{Ledger as _, TaskFilter, TaskRecord, TaskState};
+use transship_engine::{TaskFilter, TaskRecord, TaskState};
 
-use super::ledger::{Data, shown_time};
+use super::ledger::{Store, shown_time};
 use crate::failure::Failure;
 use crate::output::Form;
 use crate::table::table;
@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     /// Only those of this execution
     execution: Option<String>,
     #[command(flatten)]
-    data: Data,
+    store: Store,
     /// Only those in this state: queued, running, waiting, succeeded, unchanged, kept, skipped, failed or cancelled
     #[arg(long, value_parser = state)]
     state: Option<TaskState>,
@@ -37,7 +37,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         state: arguments.state,
         limit: arguments.limit,
     };
-    let records = arguments.data.ledger()?.tasks(&filter).await?;
+    let records = arguments.store.ledger().await?.tasks(&filter).await?;
     form.print(&records, |records| text(records))
 }
 

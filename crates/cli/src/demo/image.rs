@@ -83,7 +83,7 @@ impl Release {
         let mut files = self.files.clone();
         let index = json!({ "schemaVersion": 2, "manifests": &self.entries[..stage as usize] });
         files.insert("index.json".into(), index.to_string().into());
-        Ok(Layout::open(Arc::new(MemoryStore(files)), "").await?)
+        Ok(Layout::open(Arc::new(MemoryStore::new(files)), "").await?)
     }
 
     /// `linux/amd64 and linux/arm64`.

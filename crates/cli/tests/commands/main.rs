@@ -5,5 +5,6 @@
 mod copy;
 mod demo;
 mod input;
+mod redrive;
 mod run;
 mod serve;

@@ -45,6 +45,8 @@ pub fn command(arguments: &[&str]) -> Command {
         .env_remove("REGISTRY_AUTH_FILE")
         .env_remove("XDG_RUNTIME_DIR")
         .env_remove("TRANSSHIP_DATA")
+        .env_remove("TRANSSHIP_TABLE")
+        .env_remove("TRANSSHIP_QUEUE_URL")
         .env_remove("TRANSSHIP_CONFIG")
         .env_remove("RUST_LOG");
     command

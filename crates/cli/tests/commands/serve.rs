@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -17,26 +18,40 @@ rules:
 "#;
 
 /// A process and its log, line by line.
-struct Serve {
+pub struct Serve {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl Serve {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(&Arc::new(tempfile::tempdir().unwrap()), DOCUMENT, &[])
+    }
+
+    /// Serves `document` from `folder`, whose `data` is its data folder.
+    pub fn start_in(folder: &Arc<tempfile::TempDir>, document: &str, more: &[&str]) -> Self {
         let config = folder.path().join("t.yaml");
-        std::fs::write(&config, DOCUMENT).unwrap();
+        std::fs::write(&config, document).unwrap();
         let mut child = command(&["serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(&config)
             .arg("--data")
             .arg(folder.path().join("data"))
+            .args(more)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
+        let folder = Arc::clone(folder);
         Self { child, log, folder }
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(mut self) {
+        let id = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").arg(id).status().unwrap().success());
+        self.until(says("stopped"));
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
     }
 
     fn config(&self) -> PathBuf {
@@ -44,7 +59,7 @@ impl Serve {
     }
 
     /// The next line of the log of which `wanted` holds.
-    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let mut line = String::new();
             assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended");
@@ -55,7 +70,7 @@ impl Serve {
         }
     }
 
-    fn until_serving(&mut self) -> String {
+    pub fn until_serving(&mut self) -> String {
         let event = self.until(|event| event["message"] == "serving");
         event["address"].as_str().unwrap().to_owned()
     }
@@ -84,10 +99,7 @@ fn every_source_is_told_its_address() {
 fn the_order_to_stop_is_obeyed_with_exit_0() {
     let mut serve = Serve::start();
     serve.until_serving();
-    let id = serve.child.id().to_string();
-    assert!(std::process::Command::new("kill").arg(id).status().unwrap().success());
-    serve.until(says("stopped"));
-    assert_eq!(serve.child.wait().unwrap().code(), Some(0));
+    serve.stop();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use transship_oci::Digest;
 use crate::client::{Subject, digest_of, header, manifest_of, repository};
 
 /// The same fault for every request.
-struct Always(Action);
+pub struct Always(pub Action);
 
 impl Faults for Always {
     fn action(&self, _: &RequestHead<'_>) -> Option<Action> {

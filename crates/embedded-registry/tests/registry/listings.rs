@@ -41,6 +41,25 @@ async fn tags_come_in_order_and_in_pages() {
 }
 
 #[tokio::test]
+async fn repositories_come_in_order_and_in_pages() {
+    let subject = Subject::of(EmbeddedRegistry::builder().page_size(2)).await;
+    let digest = Digest::sha256(b"x");
+    for name in ["core/b", "core/a", "other"] {
+        let repository = name.parse().unwrap();
+        subject.registry.tag(&repository, &"v1".parse().unwrap(), &digest);
+    }
+    let first = subject.send("GET", "_catalog?n=1000").await;
+    assert_eq!(header(&first, "link"), "</v2/_catalog?n=2&last=core/b>; rel=\"next\"");
+    assert_eq!(json_of(first).await, json!({ "repositories": ["core/a", "core/b"] }));
+    let second = subject.send("GET", "_catalog?n=2&last=core/b").await;
+    assert!(!second.headers().contains_key("link"));
+    assert_eq!(json_of(second).await, json!({ "repositories": ["other"] }));
+
+    let closed = Subject::of(EmbeddedRegistry::builder().catalog(false)).await;
+    assert_eq!(closed.send("GET", "_catalog").await.status(), 401);
+}
+
+#[tokio::test]
 async fn referrers_are_listed_with_type_and_annotations_and_filtered() {
     let subject = Subject::new().await;
     let about = Digest::sha256(b"subject");

@@ -1,9 +1,13 @@
 //! Every way in which a blob can be pushed.
 
-use transship_embedded_registry::EmbeddedRegistry;
+use std::sync::Arc;
+
+use transship_embedded_registry::faults::Action;
+use transship_embedded_registry::{EmbeddedRegistry, UploadRanges};
 use transship_oci::{Algorithm, Digest, Repository};
 
 use crate::client::{Subject, code, header, repository};
+use crate::faults::Always;
 
 #[tokio::test]
 async fn a_blob_is_pushed_by_post_and_put() {
@@ -60,6 +64,43 @@ async fn a_blob_is_pushed_in_chunks_that_must_follow_one_another() {
     let commit = format!("{}&digest={digest}", header(&status, "location"));
     assert_eq!(subject.send_with("PUT", &commit, "h").await.status(), 201);
     assert_eq!(subject.registry.blob(&repository(), &digest).unwrap(), "abcdefgh");
+}
+
+#[tokio::test]
+async fn a_session_that_is_cut_in_the_middle_of_a_chunk_goes_on_or_is_forgotten() {
+    for forgets in [false, true] {
+        let registry = EmbeddedRegistry::builder().forgets_cut_uploads(forgets);
+        let subject = Subject::of(registry).await;
+        let answer = subject.send_with("PATCH", &subject.open().await, "abc").await;
+        let location = header(&answer, "location");
+        let cut = Action::CutRequest { after_bytes: 2 };
+        subject.registry.set_faults(Some(Arc::new(Always(cut))));
+        assert!(subject.request("PATCH", &location).body("defg").send().await.is_err());
+        subject.registry.set_faults(None);
+        let status = subject.send("GET", &location).await;
+        if forgets {
+            assert_eq!(status.status(), 404);
+        } else {
+            assert_eq!(header(&status, "range"), "0-4");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_registry_says_how_much_it_has_in_the_way_it_was_told() {
+    for (form, of_chunk, of_status) in [
+        (UploadRanges::Plain, Some("0-2"), Some("0-2")),
+        (UploadRanges::WithUnit, Some("bytes=0-2"), Some("0-2")),
+        (UploadRanges::OnlyInStatus, None, Some("0-2")),
+        (UploadRanges::Never, None, None),
+    ] {
+        let subject = Subject::of(EmbeddedRegistry::builder().upload_ranges(form)).await;
+        let range = |answer: &reqwest::Response| Some(answer.headers().get("range")?.to_str().unwrap().to_owned());
+        let answer = subject.send_with("PATCH", &subject.open().await, "abc").await;
+        assert_eq!(range(&answer).as_deref(), of_chunk, "{form:?}");
+        let status = subject.send("GET", &header(&answer, "location")).await;
+        assert_eq!(range(&status).as_deref(), of_status, "{form:?}");
+    }
 }
 
 #[tokio::test]

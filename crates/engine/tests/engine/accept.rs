@@ -1,10 +1,14 @@
 //! Deliveries in, tasks in the queue: authentic, matched, durable, and the same however often they come.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use async_trait::async_trait;
+use secrecy::SecretString;
 use serde_json::{Value, json};
-use transship_engine::{Accepted, Refusal, Task, TaskState};
+use transship_engine::{Accepted, Refusal, Secrets, Task, TaskState};
 use transship_oci::Digest;
 use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use transship_testkit::images;
@@ -69,7 +73,7 @@ async fn ids_are_the_same_on_every_machine_and_at_every_time() {
     let mut seen = HashSet::new();
     for day in 0..2 {
         let house = House::new().await;
-        house.clock.advance(std::time::Duration::from_hours(24 * day));
+        house.clock.advance(Duration::from_hours(24 * day));
         let mut event = house.event("v1", &digest("x"));
         event["target"]["url"] = Value::Null;
         event["request"]["host"] = "images.example.com".into();
@@ -163,6 +167,46 @@ async fn only_who_knows_the_secret_is_heard() {
     );
     assert_eq!(ids(&house).await, Vec::<String>::new());
     assert!(house.hook("a", Some(SECRET), &body).await.is_ok());
+}
+
+/// A secret that was rotated after it was remembered.
+struct Rotated {
+    anew: &'static str,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Secrets for Rotated {
+    async fn secret(&self, _: &str) -> transship_engine::Result<SecretString> {
+        Ok("Bearer old".to_owned().into())
+    }
+
+    async fn secret_anew(&self, _: &str, age: Duration) -> transship_engine::Result<Option<SecretString>> {
+        assert_eq!(
+            age,
+            Duration::from_mins(1),
+            "a stranger makes us ask as often as this says"
+        );
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(self.anew.to_owned().into()))
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_secret_is_read_anew_when_the_old_one_refuses() {
+    let mut house = House::new().await;
+    let secrets = Arc::new(Rotated {
+        anew: SECRET,
+        asked: AtomicUsize::new(0),
+    });
+    house.intake.secrets = Arc::clone(&secrets) as _;
+    let body = json!({ "events": [house.event("v1", &digest("x"))] }).to_string();
+    assert!(house.hook("a", Some("Bearer old"), &body).await.is_ok());
+    assert_eq!(secrets.asked.load(Ordering::Relaxed), 0, "the old one still serves");
+    assert!(house.hook("a", Some(SECRET), &body).await.is_ok());
+    let refusal = house.hook("a", Some("Bearer stranger"), &body).await.unwrap_err();
+    assert_eq!(refusal.code(), "NOT_AUTHENTIC");
+    assert_eq!(secrets.asked.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

@@ -9,8 +9,11 @@
 )]
 
 mod accept;
+mod bus;
 mod house;
 mod ledger;
+mod redrive;
 mod referrers;
 mod replicate;
 mod seeded;
+mod sweep;

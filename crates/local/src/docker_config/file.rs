@@ -11,7 +11,6 @@ use transship_oci::{RegistryHost, Repository};
 use transship_registry::Login;
 
 use super::key;
-use crate::login::login;
 
 /// What a file says. Deliberately without `Debug`.
 #[derive(Clone, Default, Deserialize)]
@@ -100,10 +99,10 @@ impl Entry {
         }
         if let Some(auth) = filled(self.auth.as_deref()) {
             let (username, password) = decoded(auth).ok_or("has an auth that is not the base64 of user:password")?;
-            return Ok(Some(login(username, password)));
+            return Ok(Some(Login::of(username, password)));
         }
         match (filled(self.username.as_deref()), &self.password) {
-            (Some(username), Some(password)) => Ok(Some(login(username.to_owned(), password.clone()))),
+            (Some(username), Some(password)) => Ok(Some(Login::of(username.to_owned(), password.clone()))),
             (Some(_), None) => Err("has a username and no password"),
             (None, _) => Ok(None),
         }

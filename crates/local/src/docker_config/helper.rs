@@ -11,7 +11,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use transship_registry::Login;
 
-use crate::login::login;
 use crate::{Environment, Error, ErrorKind, Result};
 
 /// How long a helper may think.
@@ -113,5 +112,5 @@ fn is_not_found(output: &[u8]) -> bool {
 fn parse(output: &[u8]) -> Option<Option<Login>> {
     let answer: Answer = serde_json::from_slice(output).ok()?;
     let is_empty = answer.username.is_empty() && answer.secret.is_empty();
-    Some((!is_empty).then(|| login(answer.username, answer.secret)))
+    Some((!is_empty).then(|| Login::of(answer.username, answer.secret)))
 }

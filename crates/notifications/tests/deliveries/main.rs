@@ -9,6 +9,7 @@
 )]
 
 mod distribution;
+mod ecr;
 mod harbor;
 
 use http::HeaderMap;
@@ -46,6 +47,7 @@ fn the_samples_are_read() {
     for (file, format) in [
         ("distribution-push.json", Format::Distribution),
         ("distribution-push-index.json", Format::Distribution),
+        ("ecr-push.json", Format::Ecr),
         ("harbor-push.json", Format::Harbor),
         ("harbor-cloudevents-push.json", Format::Harbor),
     ] {
@@ -57,7 +59,7 @@ fn the_samples_are_read() {
 
 #[test]
 fn a_body_that_is_no_delivery_is_refused() {
-    for format in [Format::Distribution, Format::Harbor] {
+    for format in [Format::Distribution, Format::Ecr, Format::Harbor] {
         for body in [
             "",
             "{",
@@ -91,7 +93,7 @@ fn formats_that_are_not_read_say_so() {
     for format in Format::ALL {
         let is_read = matches!(
             format,
-            Format::Distribution | Format::GitLab | Format::Generic | Format::Harbor
+            Format::Distribution | Format::Ecr | Format::GitLab | Format::Generic | Format::Harbor
         );
         match read_from(*format, "{}", &Origin::default()) {
             Err(error) if is_read => assert_eq!(error.code(), "DELIVERY_INVALID"),
@@ -106,6 +108,7 @@ proptest::proptest! {
     fn no_body_panics_and_what_is_read_is_valid(cut in 0_usize..2000, at in 0_usize..2000, byte in 0_u8..128) {
         for (format, body) in [
             (Format::Distribution, distribution::envelope(&[distribution::push(json!({})), distribution::push(json!({ "tag": "v2" }))])),
+            (Format::Ecr, ecr::event(json!({}))),
             (Format::Harbor, harbor::body("PUSH_ARTIFACT", json!([harbor::resource(json!("v1"), json!("h.example/core/app:v1"))]))),
         ] {
             let mut body = body.to_string().into_bytes();
@@ -132,7 +135,10 @@ fn the_recorded_payloads_are_read_as_expected() {
     let mut tried = 0;
     for case in expected["cases"].as_array().unwrap() {
         let format: Format = case["provider"].as_str().unwrap().parse().unwrap();
-        if !matches!(format, Format::Distribution | Format::GitLab | Format::Harbor) {
+        if !matches!(
+            format,
+            Format::Distribution | Format::Ecr | Format::GitLab | Format::Harbor
+        ) {
             continue;
         }
         tried += 1;

@@ -9,14 +9,19 @@
 )]
 
 mod auth;
+mod catalog;
+mod chunks;
 mod economy;
 mod existing;
 mod graphs;
+mod handover;
 mod hosts;
+mod kept;
 mod limits;
 mod moving;
 mod order;
 mod reads;
+mod remembered;
 mod samples;
 mod secrets;
 mod stage;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::{
-    BlobLocations, Error, NoProgress, Options, Replicas, Report, Request, Result as CopyResult, copy,
+    BlobLocations, Continuations, Error, NoProgress, Options, Replicas, Report, Request, Result as CopyResult, Slot,
+    copy,
 };
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{Builder, EmbeddedRegistry, RequestRecord};
@@ -15,6 +16,8 @@ use transship_oci::{Digest, Manifest, Repository, Tag, Target};
 use transship_registry::{Anonymous, Credentials, Limits, Network, Profile, Registry, Retries};
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images::Sample;
+
+use crate::kept::Kept;
 
 /// Waits too short to notice.
 pub const QUICK: Retries = Retries {
@@ -74,6 +77,8 @@ pub struct Job {
     pub from: (Repository, Target),
     pub to: (Repository, Target),
     pub options: Options,
+    pub continuations: Option<Arc<Kept>>,
+    pub slot: Option<Slot>,
 }
 
 impl Default for Job {
@@ -82,6 +87,8 @@ impl Default for Job {
             from: (name("core/app"), Target::Tag(tag("v1"))),
             to: (name("copy/app"), Target::Tag(tag("v1"))),
             options: Options::default(),
+            continuations: None,
+            slot: None,
         }
     }
 }
@@ -127,8 +134,8 @@ impl World {
             locations: &self.locations,
             replicas: &self.ours,
             lease: None,
-            continuations: None,
-            slot: None,
+            continuations: job.continuations.as_deref().map(|kept| kept as &dyn Continuations),
+            slot: job.slot,
             progress: Arc::new(NoProgress),
         })
         .await

@@ -10,6 +10,7 @@ use crate::document::{Document, Link};
 use crate::error::{ErrorKind, shown};
 use crate::faults::Faults;
 use crate::path::Path;
+use crate::provider::Provider;
 use crate::registry::Registry;
 use crate::topology;
 use crate::written;
@@ -114,6 +115,10 @@ fn warn_of_deliveries(document: &Document, faults: &mut Faults) {
             continue;
         };
         let path = Path::of("registries").key(name).key("webhook");
+        if registry.webhook.is_none() && registry.provider == Provider::Ecr {
+            // The bus of the account brings them, and AWS proves where they come from.
+            continue;
+        }
         if registry.webhook.is_none() {
             faults.warn(
                 &path,

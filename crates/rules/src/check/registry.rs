@@ -110,19 +110,12 @@ fn hosts(written: &[String], path: &Path, faults: &mut Faults) -> Vec<RegistryHo
 }
 
 fn credentials(written: written::Credentials, path: &Path, faults: &mut Faults) -> Option<CredentialsRef> {
-    let reference = match written {
-        TextOr::Table(table) => Ok(CredentialsRef::Ecr { role: table.ecr.role }),
-        TextOr::Text(text) => CredentialsRef::parse(&text),
+    let (path, reference) = match written {
+        TextOr::Table(table) => (path.key("ecr").key("role"), CredentialsRef::ecr(table.ecr.role)),
+        TextOr::Text(text) => (path.clone(), CredentialsRef::parse(&text)),
     };
     let reference = reference.map_err(|why| ErrorKind::CredentialsInvalid(format!("this {why}")));
-    let reference = faults.accept(path, reference)?;
-    match reference {
-        CredentialsRef::Env(_) | CredentialsRef::File(_) | CredentialsRef::Docker => {}
-        CredentialsRef::SecretsManager(_) => faults.not_yet(path.clone(), "reading credentials from Secrets Manager"),
-        CredentialsRef::Ssm(_) => faults.not_yet(path.clone(), "reading credentials from Parameter Store"),
-        CredentialsRef::Ecr { .. } => faults.not_yet(path.key("ecr"), "fetching tokens of Amazon ECR"),
-    }
-    Some(reference)
+    faults.accept(&path, reference)
 }
 
 fn webhook(written: TextOr<written::Webhook>, path: &Path, faults: &mut Faults) -> Option<Webhook> {
@@ -145,9 +138,7 @@ fn webhook(written: TextOr<written::Webhook>, path: &Path, faults: &mut Faults) 
         )),
         Ok(reference) => Ok(reference),
     };
-    if let CredentialsRef::SecretsManager(_) | CredentialsRef::Ssm(_) = faults.accept(&path, reference)? {
-        faults.not_yet(path, "reading a webhook secret from AWS");
-    }
+    faults.accept(&path, reference)?;
     Some(Webhook::Secret {
         reference: table.secret,
         format: None,

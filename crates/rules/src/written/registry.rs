@@ -40,10 +40,12 @@ pub(crate) struct Registry {
     /// `private` allows a name that resolves to loopback or private addresses.
     #[serde(default)]
     pub(crate) network: Network,
-    /// Where its credentials come from; absent: none.
+    /// Where its credentials come from; absent: none, or for Amazon ECR a token that the stack deployed on AWS fetches under
+    /// its own role.
     #[serde(default)]
     pub(crate) credentials: Option<Credentials>,
-    /// How its notifications are known to be its own; absent: none are accepted.
+    /// How its notifications are known to be its own; absent: none are accepted. Events of Amazon ECR that `EventBridge` brings
+    /// to the stack deployed on AWS need none.
     #[serde(default)]
     pub(crate) webhook: Option<TextOr<Webhook>>,
     /// What it can bear.
@@ -54,10 +56,11 @@ pub(crate) struct Registry {
 /// The name of an edition, in any case.
 pub(crate) type Edition = String;
 
-/// `env:NAME`, `file:PATH`, `docker`, `secretsmanager:NAME`, `ssm:NAME`, or a mapping.
+/// `env:NAME`, `file:PATH`, `docker`, `secretsmanager:NAME`, `ssm:NAME`, or a mapping. What stands in AWS is read by the
+/// stack deployed there.
 pub(crate) type Credentials = TextOr<CredentialsTable>;
 
-/// Credentials that are fetched. Not supported by this version.
+/// Credentials that are fetched.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CredentialsTable {

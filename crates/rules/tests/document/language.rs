@@ -19,7 +19,7 @@ registries:
     credentials: secretsmanager:transship/hangzhou
     webhook: { secret: "secretsmanager:transship/hangzhou-hook", format: aliyun-eventbridge }
     limits: { requests_per_second: 20, uploads: 8, bandwidth: 200MiB/s }
-  zhangjiakou: { provider: aliyun-acr, endpoint: https://b.example.com, credentials: { ecr: { role: "arn:x" } }, webhook: none }
+  zhangjiakou: { provider: aliyun-acr, endpoint: https://b.example.com, credentials: { ecr: { role: "arn:aws:iam::123456789012:role/x" } }, webhook: none }
 topology: acyclic
 links: [{ from: hangzhou, to: zhangjiakou, because: agreed }]
 rules:
@@ -51,10 +51,7 @@ fn what_is_not_honoured_is_refused_by_name_and_nothing_else_is() {
         paths,
         [
             "registries.hangzhou.aliases",
-            "registries.hangzhou.credentials",
-            "registries.hangzhou.webhook.secret",
             "registries.hangzhou.webhook.format",
-            "registries.zhangjiakou.credentials.ecr",
             "rules[0].source.tag.semver",
             "rules[0].source.tag.latest",
             "rules[0].source.labels",

@@ -193,14 +193,14 @@ fn secrets_are_referred_to_and_never_repeated() {
         ("webhook: hunter2", "CONFIG_INVALID", "webhook"),
         ("webhook: { secret: docker }", "CREDENTIALS_INVALID", "webhook.secret"),
         ("webhook: { secret: [hunter2] }", "CONFIG_INVALID", "webhook.secret"),
-        ("credentials: \"secretsmanager:x\"", "NOT_YET_SUPPORTED", "credentials"),
-        ("credentials: \"ssm:x\"", "NOT_YET_SUPPORTED", "credentials"),
+        ("credentials: \"secretsmanager:\"", "CREDENTIALS_INVALID", "credentials"),
         (
-            "credentials: { ecr: { role: \"arn:aws:iam::1:role/x\" } }",
-            "NOT_YET_SUPPORTED",
-            "credentials.ecr",
+            "credentials: { ecr: { role: hunter2 } }",
+            "CREDENTIALS_INVALID",
+            "credentials.ecr.role",
         ),
-        ("webhook: { secret: \"ssm:x\" }", "NOT_YET_SUPPORTED", "webhook.secret"),
+        ("credentials: { ecr: {} }", "CONFIG_INVALID", "credentials.ecr"),
+        ("webhook: { secret: \"ssm:\" }", "CREDENTIALS_INVALID", "webhook.secret"),
         (
             "webhook: { secret: \"env:X\", format: harbor }",
             "NOT_YET_SUPPORTED",
@@ -332,7 +332,7 @@ fn a_sender_that_is_not_read_yet_is_refused_where_events_matter() {
     let text = with("rules: [{ name: x, source: { registry: a, namespace: core }, destination: { registry: b } }]")
         .replace(
             "provider: distribution, endpoint: \"http://127.0.0.1:5000\"",
-            "provider: ecr, endpoint: \"http://127.0.0.1:5000\"",
+            "provider: quay, endpoint: \"http://127.0.0.1:5000\"",
         );
     let refusal = Document::parse(&text).unwrap_err().to_string();
     assert!(
@@ -344,4 +344,43 @@ fn a_sender_that_is_not_read_yet_is_refused_where_events_matter() {
         "destination: { registry: b }, trigger: []",
     );
     assert!(Document::parse(&by_hand).is_ok());
+}
+
+#[test]
+fn what_stands_in_aws_loads_and_is_named_for_those_who_run_elsewhere() {
+    let registry = |fields: &str| {
+        let ecr = "provider: ecr, endpoint: \"https://123456789012.dkr.ecr.eu-west-1.amazonaws.com\"";
+        format!(
+            "version: 1
+registries:
+  a: {{ {ecr}{fields} }}
+  b: {{ provider: harbor, endpoint: \"https://b.example\", credentials: \"ssm:/b\" }}
+rules: [{{ name: x, source: {{ registry: a, namespace: core }}, destination: {{ registry: b }} }}]"
+        )
+    };
+    for (fields, paths) in [
+        (
+            "",
+            &[
+                "registries.a.credentials",
+                "registries.a.webhook",
+                "registries.b.credentials",
+            ][..],
+        ),
+        (
+            ", credentials: { ecr: { role: \"arn:aws:iam::123456789012:role/x\" } }, webhook: { secret: \"env:HOOK\" }",
+            &["registries.a.credentials", "registries.b.credentials"],
+        ),
+        (
+            ", credentials: docker, webhook: { secret: \"secretsmanager:hook\" }",
+            &["registries.a.webhook", "registries.b.credentials"],
+        ),
+    ] {
+        let parsed = Document::parse(&registry(fields)).unwrap();
+        assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+        let told = parsed.document.needs_aws();
+        let told: Vec<&str> = told.iter().map(|warning| warning.path.as_str()).collect();
+        assert_eq!(told, paths, "{fields}");
+    }
+    assert!(parse(&rule("")).document.needs_aws().is_empty());
 }

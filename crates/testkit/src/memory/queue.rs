@@ -215,6 +215,7 @@ mod tests {
                 clock.advance(by);
                 Box::pin(std::future::ready(()))
             }),
+            visibility: suites::MINUTE,
             is_exact,
         }
     }

@@ -1,6 +1,6 @@
 //! What every adapter of a port must pass: each promise of the port's prose is a check here.
 //!
-//! An adapter's tests call [`ledger`] or [`queue`] with a way to make a fresh one. A check that fails panics; the last
+//! An adapter's tests call [`ledger`], [`queue`] or [`object_store()`] with a way to make a fresh one. A check that fails panics; the last
 //! name on standard error says which it was.
 
 #![expect(clippy::unwrap_used, reason = "a check fails by panicking, as every test does")]
@@ -11,6 +11,7 @@
 
 mod execution;
 mod memory;
+mod object_store;
 mod queue;
 mod samples;
 mod task;
@@ -18,8 +19,9 @@ mod task;
 use std::sync::Arc;
 
 use transship_engine::Ledger;
+use transship_layout::ObjectStore;
 
-pub use queue::{Advance, QueueUnderTest, queue};
+pub use queue::{Advance, MINUTE, QueueUnderTest, queue};
 pub use samples::{at, execution, task};
 
 /// Runs the named checks one after another, each on a fresh adapter.
@@ -76,6 +78,23 @@ pub async fn ledger(make: impl AsyncFn() -> Arc<dyn Ledger>) {
             memory::a_pause_is_never_shortened,
             memory::the_longest_pause_is_told,
             memory::an_upload_is_taken_up_until_it_expires,
+        ]
+    );
+}
+
+/// Every promise of [`ObjectStore`]. `make` returns an empty store each time.
+pub async fn object_store(make: impl AsyncFn() -> Arc<dyn ObjectStore>) {
+    run_checks!(
+        make,
+        [
+            object_store::what_is_not_there_is_nothing,
+            object_store::any_key_keeps_its_bytes,
+            object_store::parts_are_read_and_nothing_lies_beyond_the_end,
+            object_store::an_object_that_was_replaced_is_noticed,
+            object_store::what_is_there_is_not_written_again,
+            object_store::only_what_was_seen_is_replaced,
+            object_store::of_simultaneous_writers_one_wins,
+            object_store::listings_are_in_order_and_complete,
         ]
     );
 }

@@ -13,3 +13,4 @@ mod delay_proxy;
 mod docker_registry;
 mod fault_proxy;
 mod samples;
+mod suites;

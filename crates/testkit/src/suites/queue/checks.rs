@@ -24,7 +24,7 @@ pub(super) async fn completing_everything_empties_the_queue(under: QueueUnderTes
     assert_eq!(under.receiver.depth().await.unwrap(), 0);
     under.send(0..30, Duration::ZERO).await;
     assert_eq!(ids(&under.drain().await).len(), 30);
-    (under.advance)(10 * MINUTE).await;
+    (under.advance)(2 * under.visibility).await;
     assert!(under.receive_now().await.is_empty(), "a completed message came back");
 }
 
@@ -38,18 +38,21 @@ pub(super) async fn what_is_not_completed_comes_back(under: QueueUnderTest) {
         if highest >= 3 {
             break;
         }
-        (under.advance)(MINUTE + SECOND).await;
+        (under.advance)(under.visibility + SECOND).await;
     }
     assert!(
         highest >= 3,
         "a message that nobody completes comes back, and is counted"
     );
-    (under.advance)(MINUTE + SECOND).await;
+    (under.advance)(under.visibility + SECOND).await;
     assert_eq!(ids(&under.drain().await).len(), 1);
 }
 
 pub(super) async fn a_delayed_message_is_not_early(under: QueueUnderTest) {
-    for (number, delay) in [(0, MINUTE), (1, 120 * MINUTE)] {
+    let a_while = under.visibility;
+    // A queue whose time is really spent is asked for the long delay elsewhere: nobody waits two hours for it.
+    let long = (a_while >= MINUTE).then_some((1, 120 * a_while));
+    for (number, delay) in std::iter::once((0, a_while)).chain(long) {
         under.send(number..=number, delay).await;
         (under.advance)(just_before(delay)).await;
         assert!(under.receive_now().await.is_empty(), "delayed by {delay:?}");
@@ -61,13 +64,14 @@ pub(super) async fn a_delayed_message_is_not_early(under: QueueUnderTest) {
 
 pub(super) async fn a_message_given_back_is_not_early(under: QueueUnderTest) {
     under.send(0..1, Duration::ZERO).await;
+    let delay = 3 * under.visibility;
     // Copies of the message that the queue made are given back as well, as long as any comes.
-    for _ in 0..20 {
+    for _ in 0..under.asks() {
         for delivery in under.receive_now().await {
-            under.receiver.retry(&delivery.receipt, 10 * MINUTE).await.unwrap();
+            under.receiver.retry(&delivery.receipt, delay).await.unwrap();
         }
     }
-    (under.advance)(just_before(10 * MINUTE)).await;
+    (under.advance)(just_before(delay)).await;
     assert!(under.receive_now().await.is_empty());
     (under.advance)(SECOND).await;
     let again = under.receive_different(1).await;
@@ -90,7 +94,11 @@ pub(super) async fn a_receipt_that_is_over_is_no_error(under: QueueUnderTest) {
     }
     for delivery in &received {
         under.receiver.complete(&delivery.receipt).await.unwrap();
-        under.receiver.extend(&delivery.receipt, MINUTE).await.unwrap();
+        under
+            .receiver
+            .extend(&delivery.receipt, under.visibility)
+            .await
+            .unwrap();
         under.receiver.retry(&delivery.receipt, Duration::ZERO).await.unwrap();
     }
 }
@@ -105,11 +113,12 @@ pub(super) async fn receivers_at_the_same_time_lose_nothing(under: QueueUnderTes
             }
         })
     };
+    let visibility = under.visibility;
     let receive = |receiver: Arc<dyn TaskReceiver>| {
         tokio::spawn(async move {
             let mut received = Vec::new();
             for _ in 0..30 {
-                for delivery in receiver.receive(3, MINUTE).await.unwrap() {
+                for delivery in receiver.receive(3, visibility).await.unwrap() {
                     receiver.complete(&delivery.receipt).await.unwrap();
                     received.push(delivery);
                 }

@@ -1,0 +1,156 @@
+//! The way to AWS: one configuration, one connection pool, and a client for each service when it is first asked for.
+//!
+//! What must hold: making it sends nothing, so that a function starts without the network; nobody waits for AWS longer
+//! than [`OPERATION`], because a worker's time is short and its message comes back.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+
+/// Until a connection stands.
+const CONNECT: Duration = Duration::from_secs(1);
+/// Until one attempt is answered.
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// Until an operation is answered, all its attempts and the waits between them included.
+const OPERATION: Duration = Duration::from_secs(8);
+/// Attempts of an operation: throttles, time-outs and answers of 500 and above are tried again by the SDK and by nobody else.
+const ATTEMPTS: u32 = 3;
+/// Waits between attempts begin at this and end at a second; both are drawn at random below.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// The same for S3, where an attempt may carry megabytes.
+const OBJECT_ATTEMPT: Duration = Duration::from_secs(20);
+const OBJECT_OPERATION: Duration = Duration::from_mins(1);
+
+/// The AWS account a process works with. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Aws(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: SdkConfig,
+    sqs: OnceLock<aws_sdk_sqs::Client>,
+    dynamodb: OnceLock<aws_sdk_dynamodb::Client>,
+    s3: OnceLock<aws_sdk_s3::Client>,
+    secretsmanager: OnceLock<aws_sdk_secretsmanager::Client>,
+    ssm: OnceLock<aws_sdk_ssm::Client>,
+    ecr: OnceLock<aws_sdk_ecr::Client>,
+    sts: OnceLock<aws_sdk_sts::Client>,
+}
+
+macro_rules! clients {
+    ($($(#[$doc:meta])* $name:ident: $sdk:ident),+ $(,)?) => {
+        impl Aws {
+            $(
+                $(#[$doc])*
+                pub fn $name(&self) -> $sdk::Client {
+                    self.0.$name.get_or_init(|| $sdk::Client::new(&self.0.config)).clone()
+                }
+            )+
+        }
+    };
+}
+
+clients!(
+    /// The queue service.
+    sqs: aws_sdk_sqs,
+    /// The table service.
+    dynamodb: aws_sdk_dynamodb,
+    /// Secrets Manager.
+    secretsmanager: aws_sdk_secretsmanager,
+    /// The parameters of Systems Manager.
+    ssm: aws_sdk_ssm,
+    /// The registry service, for its tokens.
+    ecr: aws_sdk_ecr,
+    /// Roles of other accounts.
+    sts: aws_sdk_sts,
+);
+
+impl Aws {
+    /// What the environment says, as every AWS tool reads it (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, …).
+    /// Credentials are looked for when the first request needs them.
+    pub async fn load() -> Self {
+        // The default chain would ask an EC2 instance for its region: a second lost wherever there is none.
+        let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new());
+        Self::of(loader().region(region).load().await)
+    }
+
+    /// An emulator at `endpoint` (`http://127.0.0.1:4566`), in `us-east-1`, with a key that means nothing.
+    pub async fn emulated(endpoint: &str) -> Self {
+        let credentials = Credentials::new("emulator", "emulator", None, None, "emulator");
+        let loader = loader()
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(credentials)
+            .endpoint_url(endpoint);
+        Self::of(loader.load().await)
+    }
+
+    fn of(config: SdkConfig) -> Self {
+        Self(Arc::new(Inner {
+            config,
+            sqs: OnceLock::new(),
+            dynamodb: OnceLock::new(),
+            s3: OnceLock::new(),
+            secretsmanager: OnceLock::new(),
+            ssm: OnceLock::new(),
+            ecr: OnceLock::new(),
+            sts: OnceLock::new(),
+        }))
+    }
+
+    /// The object service. An endpoint of one's own is asked by path: it has no name for every bucket.
+    pub fn s3(&self) -> aws_sdk_s3::Client {
+        let make = || {
+            let config = &self.0.config;
+            let timeouts = timeouts(OBJECT_ATTEMPT, OBJECT_OPERATION);
+            let config = aws_sdk_s3::config::Builder::from(config)
+                .timeout_config(timeouts)
+                .force_path_style(config.endpoint_url().is_some());
+            aws_sdk_s3::Client::from_conf(config.build())
+        };
+        self.0.s3.get_or_init(make).clone()
+    }
+
+    /// The region, where one is set: for messages.
+    pub fn region(&self) -> Option<String> {
+        self.0.config.region().map(ToString::to_string)
+    }
+
+    /// What the clients are made of, for a client of another account or region.
+    pub fn config(&self) -> &SdkConfig {
+        &self.0.config
+    }
+}
+
+fn loader() -> ConfigLoader {
+    // Without this every service would have a connection pool of its own, and read the machine's certificates again.
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .build_https();
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .timeout_config(timeouts(ATTEMPT, OPERATION))
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(ATTEMPTS)
+                .with_initial_backoff(BACKOFF)
+                .with_max_backoff(Duration::from_secs(1)),
+        )
+}
+
+fn timeouts(attempt: Duration, operation: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(attempt)
+        .operation_timeout(operation)
+        .build()
+}

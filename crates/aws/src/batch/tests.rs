@@ -1,0 +1,190 @@
+use std::sync::Mutex;
+
+use transship_engine::{Result, Sweep};
+use transship_testkit::suites::task;
+
+use super::*;
+
+/// Does with a task what its rule's name says.
+struct Scripted;
+
+#[async_trait]
+impl Work for Scripted {
+    async fn message(&self, body: &str, _: Slot) -> Verdict {
+        let undecided = Verdict::Undecided {
+            code: "LEDGER_UNAVAILABLE",
+            why: "it does not answer".into(),
+        };
+        match Message::parse(body) {
+            Ok(Message::Task(task)) => match task.rule.as_str() {
+                "again" => Verdict::Again(Duration::from_secs(30)),
+                "undecided" => undecided,
+                "hang" => std::future::pending().await,
+                "panic" => panic!("a defect"),
+                _ => Verdict::Done,
+            },
+            Ok(Message::Sweep(_)) => undecided,
+            Err(error) => Verdict::of(&error),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Sent {
+    messages: Mutex<Vec<Outgoing>>,
+    refuses: bool,
+}
+
+#[async_trait]
+impl TaskQueue for Sent {
+    async fn send(&self, messages: &[Outgoing]) -> Result<()> {
+        if self.refuses {
+            let kind = ErrorKind::QueueUnavailable("it is gone".into());
+            return Err(Error::new(kind, "queue send"));
+        }
+        self.messages.lock().unwrap().extend_from_slice(messages);
+        Ok(())
+    }
+}
+
+fn body(rule: &str, hops: u32) -> String {
+    let task = Task {
+        rule: rule.into(),
+        hops,
+        not_before: Some(Timestamp::UNIX_EPOCH),
+        ..task(1)
+    };
+    Message::Task(task).to_json().unwrap()
+}
+
+fn received(id: &str, body: impl Into<String>) -> Received {
+    Received {
+        id: id.into(),
+        body: body.into(),
+        receive_count: 1,
+        sent: None,
+    }
+}
+
+async fn run(queue: &Arc<Sent>, received: Vec<Received>, time: Duration) -> Vec<String> {
+    let batch = Batch {
+        work: Arc::new(Scripted),
+        queue: Arc::clone(queue) as _,
+    };
+    batch.run(received, Instant::now() + time).await
+}
+
+const LONG: Duration = Duration::from_mins(1);
+
+#[tokio::test]
+async fn a_poisoned_message_or_a_panic_fails_alone() {
+    let queue = Arc::new(Sent::default());
+    let messages = vec![
+        received("1", body("fine", 0)),
+        received("2", r#"{"Records":[{"s3":{"object":{"key":"a"}}}]}"#),
+        received("3", body("panic", 0)),
+        received("4", "x".repeat(1024 * 1024)),
+        received("5", body("fine", 0)),
+    ];
+    assert_eq!(run(&queue, messages, LONG).await, ["2", "3", "4"]);
+    assert!(queue.messages.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_that_has_to_wait_is_sent_on_as_a_new_one() {
+    let queue = Arc::new(Sent::default());
+    assert!(
+        run(&queue, vec![received("1", body("again", 4))], LONG)
+            .await
+            .is_empty()
+    );
+    let sent = queue.messages.lock().unwrap();
+    let [
+        Outgoing {
+            message: Message::Task(task),
+            delay,
+        },
+    ] = sent.as_slice()
+    else {
+        panic!("{sent:?}");
+    };
+    assert_eq!((task.hops, task.not_before, *delay), (5, None, Duration::from_secs(30)));
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_sent_on_comes_again() {
+    let queue = Arc::new(Sent {
+        refuses: true,
+        ..Sent::default()
+    });
+    let messages = vec![
+        received("1", body("again", 0)),
+        received("2", body("undecided", 0)),
+        received("3", body("fine", 0)),
+    ];
+    assert_eq!(run(&queue, messages, LONG).await, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn work_that_hangs_is_sent_on_in_time_for_its_neighbours_answer() {
+    let queue = Arc::new(Sent::default());
+    let began = Instant::now();
+    let messages = vec![received("1", body("hang", 0)), received("2", body("fine", 0))];
+    let time = Duration::from_millis(900);
+    assert!(run(&queue, messages, time).await.is_empty());
+    assert!(began.elapsed() < time);
+    assert_eq!(queue.messages.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_sweep_nothing_is_decided_about_is_not_multiplied() {
+    let queue = Arc::new(Sent::default());
+    let order = Message::Sweep(Sweep::default()).to_json().unwrap();
+    assert_eq!(run(&queue, vec![received("1", order)], LONG).await, ["1"]);
+    assert!(queue.messages.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn without_a_document_tasks_wait_and_poison_is_still_poison() {
+    let work = Unconfigured {
+        code: "CONFIG_UNAVAILABLE",
+        why: "s3://bucket/transship.yaml is not there".into(),
+    };
+    let slot = Slot::until(Instant::now() + LONG, LONG);
+    let verdict = work.message(&body("fine", 0), slot).await;
+    assert!(
+        matches!(
+            verdict,
+            Verdict::Undecided {
+                code: "CONFIG_UNAVAILABLE",
+                ..
+            }
+        ),
+        "{verdict:?}"
+    );
+    assert!(matches!(work.message("{}", slot).await, Verdict::Invalid(_)));
+}
+
+#[test]
+fn waits_grow_with_the_hops_and_end() {
+    let delays: Vec<_> = [0, 1, 3, 7, 8, 20, HOPS_MAX - 1, HOPS_MAX]
+        .map(|hops| undecided_delay(&body("fine", hops)).map(|delay| delay.as_secs()))
+        .into();
+    let expected = [
+        Some(5),
+        Some(10),
+        Some(40),
+        Some(640),
+        Some(900),
+        Some(900),
+        Some(900),
+        None,
+    ];
+    assert_eq!(delays, expected);
+}
+
+#[test]
+fn of_a_strangers_text_only_the_beginning_is_told() {
+    assert_eq!(beginning("a\n\u{1b}[31m"), "a\\n\\u{1b}[31m");
+    assert_eq!(beginning(&"é".repeat(1000)).chars().count(), 200);
+}

@@ -1,0 +1,233 @@
+//! Where the document lies, `s3://bucket/key` or a path, and whether a newer version lies there.
+//!
+//! What must hold: making one sends nothing; it is looked at every 30 seconds at most; a version that is refused, and a
+//! document that vanished, leave the last good one in force and are told at every look.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::io::AsyncReadExt as _;
+use transship_copy::{Clock, SystemClock};
+use transship_engine::Configuration;
+use transship_rules::{Document, Parsed};
+
+use crate::error::Answer;
+use crate::{Aws, ConfigurationError};
+
+/// So long a document is in force before it is looked at again.
+pub const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The largest document that is read.
+const SIZE_MAX: u64 = 4 * 1024 * 1024;
+
+type Result<T> = std::result::Result<T, ConfigurationError>;
+
+/// The place of the document, and what was last seen there.
+pub struct ConfigurationSource {
+    place: Place,
+    clock: Arc<dyn Clock>,
+    seen: Mutex<Seen>,
+}
+
+enum Place {
+    File(PathBuf),
+    Object { bucket: String, key: String },
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Set by the first load, which tells with whose help the document is read.
+    aws: Option<Aws>,
+    /// The version in force: an `ETag`, or a file's time and size.
+    version: Option<String>,
+    looked: Option<SystemTime>,
+}
+
+/// A version of the document as it lies there.
+struct Found {
+    text: String,
+    version: Option<String>,
+}
+
+impl ConfigurationSource {
+    /// The place that `TRANSSHIP_CONFIG` names. `CONFIG_UNAVAILABLE` if that is none.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::with_clock(text, Arc::new(SystemClock))
+    }
+
+    /// The same by another clock.
+    pub fn with_clock(text: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+        Ok(Self {
+            place: Place::parse(text)?,
+            clock,
+            seen: Mutex::default(),
+        })
+    }
+
+    /// The document as it lies there now. `CONFIG_UNAVAILABLE`, or the document's own codes.
+    pub async fn load(&self, aws: &Aws) -> Result<Document> {
+        self.remember(|seen| {
+            seen.aws = Some(aws.clone());
+            seen.looked = Some(self.clock.now());
+        });
+        let found = self.place.read(Some(aws), None).await?;
+        // Nothing was held, so something was found.
+        let Some(Found { text, version }) = found else {
+            return Err(ConfigurationError::unavailable(&self.place.name(), "it is not there"));
+        };
+        let document = self.parse_document(&text)?;
+        self.remember(|seen| seen.version = version);
+        Ok(document)
+    }
+
+    /// Puts a newer version in force, if one lies there; at most every [`LOOK_EVERY`]. What cannot be read or is refused is
+    /// logged with its code, and the last good version stays.
+    pub async fn refresh(&self, configuration: &Configuration) {
+        let now = self.clock.now();
+        let (aws, version) = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.looked.is_some_and(|looked| is_recent(now, looked)) {
+                return;
+            }
+            seen.looked = Some(now);
+            (seen.aws.clone(), seen.version.clone())
+        };
+        let place = self.place.name();
+        match self.newer(aws.as_ref(), version.as_deref()).await {
+            Ok(None) => {}
+            Ok(Some((document, version))) => {
+                tracing::info!(
+                    place,
+                    rules = document.rules.len(),
+                    "a new version of the document is in force"
+                );
+                configuration.replace(document);
+                self.remember(|seen| seen.version = version);
+            }
+            Err(error) => {
+                tracing::error!(
+                    code = error.code(),
+                    place,
+                    "the last good version of the document stays in force: {error}"
+                );
+            }
+        }
+    }
+
+    async fn newer(&self, aws: Option<&Aws>, version: Option<&str>) -> Result<Option<(Document, Option<String>)>> {
+        let Some(found) = self.place.read(aws, version).await? else {
+            return Ok(None);
+        };
+        Ok(Some((self.parse_document(&found.text)?, found.version)))
+    }
+
+    fn remember(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn parse_document(&self, text: &str) -> Result<Document> {
+        let name = self.place.name();
+        let Parsed { document, warnings } =
+            Document::parse(text).map_err(|errors| ConfigurationError::refused(&name, errors))?;
+        for warning in warnings {
+            tracing::warn!(path = warning.path, "{}", warning.message);
+        }
+        Ok(document)
+    }
+}
+
+/// A clock that was set back makes no document last longer than the clock was set back by, and then half a minute.
+fn is_recent(now: SystemTime, looked: SystemTime) -> bool {
+    now.duration_since(looked).is_ok_and(|passed| passed < LOOK_EVERY)
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self> {
+        let Some(rest) = text.strip_prefix("s3://") else {
+            if text.is_empty() {
+                return Err(ConfigurationError::unavailable(
+                    "TRANSSHIP_CONFIG",
+                    "it names no document: set it to s3://bucket/key or to a path",
+                ));
+            }
+            return Ok(Self::File(text.into()));
+        };
+        match rest.split_once('/') {
+            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() && !key.ends_with('/') => Ok(Self::Object {
+                bucket: bucket.to_owned(),
+                key: key.to_owned(),
+            }),
+            _ => Err(ConfigurationError::unavailable(
+                text,
+                "it names no object: write s3://bucket/key",
+            )),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Object { bucket, key } => format!("s3://{bucket}/{key}"),
+        }
+    }
+
+    /// What lies there, unless it is the version that is held.
+    async fn read(&self, aws: Option<&Aws>, held: Option<&str>) -> Result<Option<Found>> {
+        match (self, aws) {
+            (Self::File(path), _) => self.read_file(path, held).await,
+            (Self::Object { bucket, key }, Some(aws)) => self.read_object(aws, bucket, key, held).await,
+            (Self::Object { .. }, None) => Err(self.unavailable("it was never loaded")),
+        }
+    }
+
+    async fn read_file(&self, path: &Path, held: Option<&str>) -> Result<Option<Found>> {
+        let failed = |error: std::io::Error| self.unavailable(format!("it cannot be read: {error}"));
+        let file = tokio::fs::File::open(path).await.map_err(failed)?;
+        let metadata = file.metadata().await.map_err(failed)?;
+        let version = format!("{:?} {}", metadata.modified().ok(), metadata.len());
+        if held == Some(&version) {
+            return Ok(None);
+        }
+        if metadata.len() > SIZE_MAX {
+            return Err(self.too_large());
+        }
+        let mut text = String::new();
+        file.take(SIZE_MAX).read_to_string(&mut text).await.map_err(failed)?;
+        Ok(Some(Found {
+            text,
+            version: Some(version),
+        }))
+    }
+
+    async fn read_object(&self, aws: &Aws, bucket: &str, key: &str, held: Option<&str>) -> Result<Option<Found>> {
+        let request = aws.s3().get_object().bucket(bucket).key(key);
+        let answer = match request.set_if_none_match(held.map(str::to_owned)).send().await {
+            Ok(answer) => answer,
+            Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 304) => return Ok(None),
+            Err(error) => {
+                let sentence = Answer::of(&error).of_secret("the object", "s3:GetObject").message;
+                return Err(self.unavailable(sentence));
+            }
+        };
+        let version = answer.e_tag;
+        let mut body = answer.body;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| self.unavailable(format!("it cannot be read: {error}")))?;
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 > SIZE_MAX {
+                return Err(self.too_large());
+            }
+        }
+        let text = String::from_utf8(bytes).map_err(|_| self.unavailable("it is no UTF-8 text"))?;
+        Ok(Some(Found { text, version }))
+    }
+
+    fn unavailable(&self, why: impl Into<String>) -> ConfigurationError {
+        ConfigurationError::unavailable(&self.name(), why)
+    }
+
+    fn too_large(&self) -> ConfigurationError {
+        self.unavailable(format!("it is larger than the {SIZE_MAX} bytes that are read"))
+    }
+}

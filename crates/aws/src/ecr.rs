@@ -1,0 +1,243 @@
+//! Tokens of Amazon ECR: one for each region and role, good for twelve hours, fetched again shortly before they end.
+//!
+//! Source: Amazon ECR API reference, `GetAuthorizationToken`. A token opens every registry its role may use, whatever the
+//! account; the role of another account is assumed first, for a quarter of an hour, which is long enough to ask.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_config::Region;
+use aws_credential_types::Credentials;
+use base64::Engine as _;
+use transship_copy::{Clock, SystemClock};
+use transship_registry::Login;
+
+use crate::Aws;
+use crate::error::Answer;
+use crate::remembered::{Fetched, Need, Remembered, Unread};
+
+/// A token is not used in its last minutes: a long upload authenticates more than once.
+const MARGIN: Duration = Duration::from_mins(30);
+/// The shortest session there is. Source: AWS STS API reference, `AssumeRole`.
+const SESSION_SECONDS: i32 = 900;
+/// What the role's own logs call us.
+const SESSION_NAME: &str = "transship";
+
+/// In which region, and under which role, a registry's tokens are fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Registration {
+    /// The region, if the registry's entry tells; else that of this process.
+    pub(crate) region: Option<String>,
+    /// The ARN of a role to assume; [`None`]: our own.
+    pub(crate) role: Option<String>,
+}
+
+impl Registration {
+    /// What a document says of a registry: its `region`, else that in its host or in one of its other names.
+    pub(crate) fn of(registry: &transship_rules::Registry, role: Option<String>) -> Self {
+        let mut hosts = std::iter::once(registry.host()).chain(&registry.hosts);
+        let of_host = || hosts.find_map(|host| region_of(host.as_str())).map(str::to_owned);
+        Self {
+            region: registry.region.clone().or_else(of_host),
+            role,
+        }
+    }
+
+    fn key(&self) -> String {
+        let text = |option: &Option<String>| option.clone().unwrap_or_default();
+        format!("{} {}", text(&self.region), text(&self.role))
+    }
+
+    fn name(&self) -> String {
+        let region = self.region.as_deref().unwrap_or("this region");
+        match &self.role {
+            Some(role) => format!("a token of Amazon ECR in {region} under {role}"),
+            None => format!("a token of Amazon ECR in {region}"),
+        }
+    }
+}
+
+/// `<account>.dkr.ecr.<region>.amazonaws.com`, with `.cn` in China; the same with `ecr-fips`; and dual-stack,
+/// `<account>.dkr-ecr.<region>.on.aws`. Source: AWS General Reference, "Amazon ECR endpoints and quotas".
+fn region_of(host: &str) -> Option<&str> {
+    let (account, rest) = host.split_once('.')?;
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let rest = ["dkr.ecr.", "dkr.ecr-fips.", "dkr-ecr.", "dkr-ecr-fips."]
+        .iter()
+        .find_map(|service| rest.strip_prefix(service))?;
+    let (region, domain) = rest.split_once('.')?;
+    let is_aws = matches!(
+        domain,
+        "amazonaws.com" | "amazonaws.com.cn" | "on.aws" | "on.amazonwebservices.com.cn"
+    );
+    (is_account && is_aws).then_some(region)
+}
+
+/// Fetches tokens and remembers them.
+pub(crate) struct EcrTokens {
+    aws: Aws,
+    remembered: Remembered<Login>,
+}
+
+impl EcrTokens {
+    pub(crate) fn new(aws: Aws) -> Self {
+        Self::with_clock(aws, Arc::new(SystemClock))
+    }
+
+    pub(crate) fn with_clock(aws: Aws, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            aws,
+            remembered: Remembered::new(clock),
+        }
+    }
+
+    /// The token at hand, or a new one.
+    pub(crate) async fn login(&self, registration: &Registration) -> Result<Login, Unread> {
+        self.remember(registration, Need::Usual(Duration::MAX)).await
+    }
+
+    /// A token that was fetched at most `age` ago.
+    pub(crate) async fn login_anew(&self, registration: &Registration, age: Duration) -> Result<Login, Unread> {
+        self.remember(registration, Need::Anew(age)).await
+    }
+
+    async fn remember(&self, registration: &Registration, need: Need) -> Result<Login, Unread> {
+        let fetch = self.fetch(registration);
+        self.remembered.get(&registration.key(), need, fetch).await
+    }
+
+    async fn fetch(&self, registration: &Registration) -> Result<Fetched<Login>, Unread> {
+        let name = registration.name();
+        let mut config = aws_sdk_ecr::config::Builder::from(self.aws.config());
+        if let Some(region) = &registration.region {
+            config = config.region(Region::new(region.clone()));
+        }
+        if let Some(role) = &registration.role {
+            config = config.credentials_provider(self.assume(role, registration).await?);
+        }
+        let client = aws_sdk_ecr::Client::from_conf(config.build());
+        let answer = client.get_authorization_token().send().await;
+        let answer = answer.map_err(|error| Answer::of(&error).of_secret(&name, "ecr:GetAuthorizationToken"))?;
+        let data = answer.authorization_data.unwrap_or_default().into_iter().next();
+        let expires = data.as_ref().and_then(|data| data.expires_at);
+        let login = data
+            .and_then(|data| login(&data.authorization_token?))
+            .ok_or_else(|| Unread {
+                message: format!("{name}: the answer holds none"),
+                is_temporary: true,
+            })?;
+        let until = expires.and_then(|expires| SystemTime::try_from(expires).ok());
+        Ok(Fetched {
+            value: login,
+            until: until.and_then(|until| until.checked_sub(MARGIN)),
+        })
+    }
+
+    /// Asked in the region of the registry: a role of another partition is unknown elsewhere.
+    async fn assume(&self, role: &str, registration: &Registration) -> Result<Credentials, Unread> {
+        let mut config = aws_sdk_sts::config::Builder::from(self.aws.config());
+        if let Some(region) = &registration.region {
+            config = config.region(Region::new(region.clone()));
+        }
+        let request = aws_sdk_sts::Client::from_conf(config.build())
+            .assume_role()
+            .role_arn(role)
+            .role_session_name(SESSION_NAME)
+            .duration_seconds(SESSION_SECONDS);
+        let answer = request.send().await;
+        let answer = answer.map_err(|error| Answer::of(&error).of_secret(role, "sts:AssumeRole"))?;
+        let given = answer.credentials.ok_or_else(|| Unread {
+            message: format!("{role}: the answer holds no credentials"),
+            is_temporary: true,
+        })?;
+        Ok(Credentials::new(
+            given.access_key_id,
+            given.secret_access_key,
+            Some(given.session_token),
+            SystemTime::try_from(given.expiration).ok(),
+            SESSION_NAME,
+        ))
+    }
+}
+
+/// A token is `user:password` in base64.
+fn login(token: &str) -> Option<Login> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(token).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (username, password) = text.split_once(':')?;
+    Some(Login::of(username.to_owned(), password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use transship_testkit::clock::ManualClock;
+    use transship_testkit::ministack::MiniStack;
+    use transship_testkit::proxy::FaultProxy;
+
+    use super::*;
+
+    #[test]
+    fn the_region_stands_in_the_host() {
+        for (host, region) in [
+            ("123456789012.dkr.ecr.us-west-2.amazonaws.com", Some("us-west-2")),
+            ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
+            (
+                "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+                Some("us-gov-west-1"),
+            ),
+            ("123456789012.dkr-ecr.eu-west-1.on.aws", Some("eu-west-1")),
+            ("127.0.0.1:5000", None),
+            ("12345.dkr.ecr.us-west-2.amazonaws.com", None),
+            ("123456789012.dkr.ecr.us-west-2.example.com", None),
+            ("123456789012.dkr.ecr.us-west-2.amazonaws.com.evil.example", None),
+        ] {
+            assert_eq!(region_of(host), region, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_a_login() {
+        let token = base64::engine::general_purpose::STANDARD.encode("AWS:a:b");
+        let Some(Login::Basic { username, .. }) = login(&token) else {
+            panic!("it is one")
+        };
+        assert_eq!(username, "AWS");
+        for bad in ["", "?", "QVdT"] {
+            assert!(login(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_token_is_fetched_again_shortly_before_it_ends_and_when_it_is_refused() {
+        let stack = MiniStack::start().await.unwrap();
+        let proxy = FaultProxy::start(stack.host()).await.unwrap();
+        let clock = ManualClock::new(SystemTime::now());
+        let aws = Aws::emulated(&proxy.url()).await;
+        let tokens = EcrTokens::with_clock(aws, Arc::new(clock.clone()));
+        let of = |region: &str| Registration {
+            region: Some(region.to_owned()),
+            role: None,
+        };
+        let requests = || proxy.requests().len();
+        tokens.login(&of("eu-west-1")).await.unwrap();
+        tokens.login(&of("eu-west-1")).await.unwrap();
+        assert_eq!(requests(), 1);
+        tokens.login(&of("us-east-1")).await.unwrap();
+        assert_eq!(requests(), 2, "each region has tokens of its own");
+
+        // MiniStack's last twelve hours, as Amazon's do.
+        clock.advance(Duration::from_hours(11));
+        tokens.login(&of("eu-west-1")).await.unwrap();
+        assert_eq!(requests(), 2);
+        clock.advance(Duration::from_mins(31));
+        tokens.login(&of("eu-west-1")).await.unwrap();
+        assert_eq!(requests(), 3);
+
+        let age = Duration::from_secs(2);
+        tokens.login_anew(&of("eu-west-1"), age).await.unwrap();
+        assert_eq!(requests(), 3, "it is new");
+        clock.advance(age);
+        tokens.login_anew(&of("eu-west-1"), age).await.unwrap();
+        assert_eq!(requests(), 4);
+    }
+}

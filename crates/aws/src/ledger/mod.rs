@@ -1,0 +1,194 @@
+//! The ledger in one DynamoDB table. Each file holds what is asked of one concept; here they become the port.
+//!
+//! What must hold: a terminal state is written once, by a condition of the write itself; what expires is judged by the
+//! caller's clock, never by the table's clean-up, which is days late; all that is asked for an event or a task stays within
+//! the calls its concept says.
+//!
+//! # The table
+//!
+//! Billed per request, with point-in-time recovery. Other attributes need no definition.
+//!
+//! | what | hash key | range key | projection |
+//! |---|---|---|---|
+//! | table | `pk` (S) | `sk` (S) | |
+//! | index `months` | `month` (S) | `month_order` (S) | `KEYS_ONLY` |
+//! | index `unfinished` | `unfinished_of` (S) | `touched` (N) | `INCLUDE`: `repository`, `follows` |
+//!
+//! Time to live: attribute `expires` (seconds since 1970).
+//!
+//! What a worker must be allowed on the table: `GetItem`, `BatchGetItem`, `Query`, `PutItem`, `UpdateItem`, `DeleteItem`,
+//! `BatchWriteItem`; and `Query` on its indexes (`table/…/index/*`). The intake needs `PutItem` alone, who only lists `Query`.
+//! A transaction needs what its parts need. No scan: nothing here makes one.
+//!
+//! # The items
+//!
+//! | item | `pk` | `sk` | kept |
+//! |---|---|---|---|
+//! | execution | `E#<execution>` | `E` | the retention |
+//! | task | `E#<execution>` | `T#<task>` | the retention |
+//! | replica | `R#<destination registry>/<repository>` | `:<tag>` or `@<digest>` | for ever |
+//! | lease | `C#<key>` | `C` | an hour after its end |
+//! | locations of a blob | `B#<host>#<digest>` | `B` | 90 days after the last change |
+//! | pause of a host | `P#<host>` | `P` | an hour after its end |
+//! | continuation | `K#<task>` | `<blob>` | an hour after its end |
+//!
+//! Only executions are in `months`, only tasks that have not ended in `unfinished`. Times are milliseconds, but `expires`.
+
+mod agreements;
+mod attributes;
+mod continuations;
+mod executions;
+mod expression;
+mod lists;
+mod locations;
+mod replicas;
+mod table;
+mod tasks;
+mod unfinished;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use transship_copy::Continuation;
+use transship_engine::{
+    Begin, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord,
+};
+use transship_oci::{Digest, Repository, Tag};
+
+use crate::Aws;
+use locations::Known;
+use table::Table;
+
+/// How long executions and tasks are kept.
+const RETENTION: Duration = Duration::from_hours(90 * 24);
+/// How far an index may be behind its table. AWS names no bound; it is a fraction of a second as a rule.
+const LAG: Duration = Duration::from_secs(5);
+
+/// A [`Ledger`] in a DynamoDB table. Clones share it.
+#[derive(Debug, Clone)]
+pub struct DynamoLedger {
+    table: Table,
+    retention: Duration,
+    known: Arc<Known>,
+}
+
+impl DynamoLedger {
+    /// The ledger in `table`. Executions and tasks are kept for 90 days.
+    pub fn new(aws: &Aws, table: String) -> Self {
+        Self {
+            table: Table::new(aws.dynamodb(), table),
+            retention: RETENTION,
+            known: Arc::default(),
+        }
+    }
+
+    /// The same, keeping executions and tasks for `retention` after their creation.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// The name of the table.
+    pub fn table(&self) -> &str {
+        self.table.name()
+    }
+}
+
+#[async_trait]
+impl Ledger for DynamoLedger {
+    async fn record(&self, execution: &Execution, tasks: &[Task]) -> Result<()> {
+        tasks::record(&self.table, execution, tasks, self.retention).await
+    }
+
+    async fn begin(&self, task: &Task, now: Timestamp) -> Result<Begin> {
+        tasks::begin(&self.table, task, now, self.retention).await
+    }
+
+    async fn wait(&self, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()> {
+        tasks::wait(&self.table, task, code, message, next).await
+    }
+
+    async fn finish(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
+        tasks::finish(&self.table, task, outcome, replicas).await
+    }
+
+    async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
+        lists::tasks(&self.table, filter, self.retention, attributes::record).await
+    }
+
+    async fn executions(&self, limit: usize) -> Result<Vec<ExecutionRecord>> {
+        lists::executions(&self.table, limit, self.retention).await
+    }
+
+    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<Task>> {
+        lists::tasks(&self.table, filter, self.retention, attributes::task).await
+    }
+
+    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        unfinished::list(&self.table, registry, before, limit).await
+    }
+
+    fn lag(&self) -> Duration {
+        LAG
+    }
+
+    async fn is_busy(&self, registry: &str, repository: &Repository) -> Result<bool> {
+        unfinished::is_busy(&self.table, registry, repository).await
+    }
+
+    async fn replica(&self, registry: &str, repository: &Repository, tag: &Tag) -> Result<Option<Replica>> {
+        replicas::find(&self.table, registry, repository, tag).await
+    }
+
+    async fn replica_intend(&self, replica: &Replica) -> Result<()> {
+        replicas::intend(&self.table, replica).await
+    }
+
+    async fn is_replicated(&self, task: &Task, manifest: &Digest) -> Result<bool> {
+        replicas::is_replicated(&self.table, task, manifest).await
+    }
+
+    async fn lease_take(&self, key: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<bool> {
+        agreements::lease_take(&self.table, key, holder, now, ttl).await
+    }
+
+    async fn lease_release(&self, key: &str, holder: &str) -> Result<()> {
+        agreements::lease_release(&self.table, key, holder).await
+    }
+
+    async fn locations_find(&self, host: &str, digests: &[Digest]) -> Result<HashMap<Digest, Vec<Repository>>> {
+        locations::find(&self.table, &self.known, host, digests).await
+    }
+
+    async fn locations_add(&self, host: &str, digests: &[Digest], repository: &Repository) -> Result<()> {
+        locations::add(&self.table, &self.known, host, digests, repository).await
+    }
+
+    async fn location_remove(&self, host: &str, digest: &Digest, repository: &Repository) -> Result<()> {
+        locations::remove(&self.table, &self.known, host, digest, repository).await
+    }
+
+    async fn pause(&self, host: &str, until: Timestamp) -> Result<()> {
+        agreements::pause(&self.table, host, until).await
+    }
+
+    async fn paused_until(&self, hosts: &[&str], now: Timestamp) -> Result<Option<(String, Timestamp)>> {
+        agreements::paused_until(&self.table, hosts, now).await
+    }
+
+    async fn continuation(&self, task: &str, blob: &Digest, now: Timestamp) -> Result<Option<Continuation>> {
+        continuations::find(&self.table, task, blob, now).await
+    }
+
+    async fn continuation_put(&self, task: &str, continuation: &Continuation, expires: Timestamp) -> Result<()> {
+        continuations::put(&self.table, task, continuation, expires).await
+    }
+
+    async fn continuation_remove(&self, task: &str, blob: &Digest) -> Result<()> {
+        continuations::remove(&self.table, task, blob).await
+    }
+}

@@ -1,0 +1,184 @@
+//! The parts every function stands on, from the environment of the deployed stack.
+//!
+//! Here so that the functions differ only in what they do. What must hold: nothing is asked over the network before the
+//! first event; the document is had once and then kept, however its source breaks or vanishes; and a function that never had
+//! one can say so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+use transship_copy::SystemClock;
+use transship_engine::{Configuration, Intake, Patience, Replicator};
+use transship_registry::Retries;
+
+use crate::{Aws, AwsSecrets, ConfigurationSource, DynamoLedger, SqsQueue, credentials_of};
+
+/// How long a worker here waits for a registry within a task; beyond it the task goes back to the queue.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Where the document is: `s3://bucket/key`, or a path in the function's package.
+const CONFIG: &str = "TRANSSHIP_CONFIG";
+/// The URL of the task queue.
+const QUEUE_URL: &str = "TRANSSHIP_QUEUE_URL";
+/// The name of the ledger's table.
+const TABLE: &str = "TRANSSHIP_TABLE";
+
+/// Why the platform cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// `ENVIRONMENT_INVALID`: the function was deployed without what it needs.
+    #[error("{0}: see the environment of the function")]
+    Environment(String),
+    /// The document cannot be had, and never could; its own code.
+    #[error("{message}")]
+    Configuration {
+        /// `CONFIG_UNAVAILABLE`, or what is wrong with the document.
+        code: &'static str,
+        /// The sentence.
+        message: String,
+    },
+}
+
+impl Unavailable {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Environment(_) => "ENVIRONMENT_INVALID",
+            Self::Configuration { code, .. } => code,
+        }
+    }
+}
+
+/// What the functions of a stack share.
+pub struct Platform {
+    source: ConfigurationSource,
+    /// The source's name, for messages.
+    document: String,
+    queue_url: String,
+    table: String,
+    parts: OnceCell<Parts>,
+    configuration: OnceCell<Configuration>,
+}
+
+/// The adapters.
+#[derive(Clone)]
+pub struct Parts {
+    /// The account.
+    pub aws: Aws,
+    /// The task queue.
+    pub queue: Arc<SqsQueue>,
+    /// The memory.
+    pub ledger: Arc<DynamoLedger>,
+    /// The secrets.
+    pub secrets: Arc<AwsSecrets>,
+}
+
+impl Platform {
+    /// What the environment names; nothing is looked at yet.
+    pub fn from_environment() -> Result<Self, Unavailable> {
+        let document = variable(CONFIG)?;
+        let source = ConfigurationSource::parse(&document)
+            .map_err(|error| Unavailable::Environment(format!("{CONFIG}: {error}")))?;
+        Ok(Self {
+            source,
+            document,
+            queue_url: variable(QUEUE_URL)?,
+            table: variable(TABLE)?,
+            parts: OnceCell::new(),
+            configuration: OnceCell::new(),
+        })
+    }
+
+    /// The adapters; made when they are first asked for.
+    pub async fn parts(&self) -> &Parts {
+        let make = || async {
+            let aws = Aws::load().await;
+            Parts {
+                queue: Arc::new(SqsQueue::new(&aws, self.queue_url.clone())),
+                ledger: Arc::new(DynamoLedger::new(&aws, self.table.clone())),
+                secrets: Arc::new(AwsSecrets::new(aws.clone())),
+                aws,
+            }
+        };
+        self.parts.get_or_init(make).await
+    }
+
+    /// The document in force, looked at again if it is time to. Within `patience`: a source that hangs must not take the
+    /// time of the work.
+    pub async fn configuration(&self, patience: Duration) -> Result<Configuration, Unavailable> {
+        if let Some(configuration) = self.configuration.get() {
+            if timeout(patience, self.source.refresh(configuration)).await.is_err() {
+                tracing::warn!(
+                    code = "CONFIG_UNAVAILABLE",
+                    "{} does not answer in time; the last good document stays",
+                    self.document
+                );
+            }
+            return Ok(configuration.clone());
+        }
+        let parts = self.parts().await;
+        let load = async {
+            let document = self
+                .source
+                .load(&parts.aws)
+                .await
+                .map_err(|error| Unavailable::Configuration {
+                    code: error.code(),
+                    message: error.to_string(),
+                })?;
+            let retries = Retries {
+                max_wait: MAX_WAIT,
+                ..Retries::default()
+            };
+            let credentials = credentials_of(parts.aws.clone(), Arc::clone(&parts.secrets));
+            Ok(Configuration::new(document, credentials, retries))
+        };
+        let loaded = self.configuration.get_or_try_init(|| load);
+        match timeout(patience, loaded).await {
+            Ok(loaded) => loaded.cloned(),
+            Err(_) => Err(Unavailable::Configuration {
+                code: "CONFIG_UNAVAILABLE",
+                message: format!("{} does not answer in time", self.document),
+            }),
+        }
+    }
+
+    /// What takes deliveries in, under `configuration`.
+    pub async fn intake(&self, configuration: Configuration) -> Intake {
+        let parts = self.parts().await;
+        Intake {
+            configuration,
+            queue: Arc::clone(&parts.queue) as _,
+            ledger: Arc::clone(&parts.ledger) as _,
+            secrets: Arc::clone(&parts.secrets) as _,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// What works on tasks, under `configuration`; `worker` tells it from others.
+    pub async fn replicator(&self, configuration: Configuration, worker: String) -> Replicator {
+        let parts = self.parts().await;
+        Replicator {
+            configuration,
+            ledger: Arc::clone(&parts.ledger) as _,
+            queue: Arc::clone(&parts.queue) as _,
+            clock: Arc::new(SystemClock),
+            patience: Patience::default(),
+            worker,
+        }
+    }
+
+    /// True if `arn` is that of the task queue.
+    pub fn is_task_queue(&self, arn: &str) -> bool {
+        let name = self.queue_url.trim_end_matches('/').rsplit('/').next();
+        arn.rsplit(':').next() == name
+    }
+}
+
+fn variable(name: &str) -> Result<String, Unavailable> {
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| Unavailable::Environment(format!("{name} is not set")))
+}

@@ -1,0 +1,179 @@
+//! A message as SQS takes it, and how many go in one request. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use transship_engine::{Message, Outgoing, Result};
+
+/// The longest delay SQS knows. Source: `SendMessage`, `DelaySeconds`.
+const DELAY_MAX: Duration = Duration::from_mins(15);
+/// The most messages of a request. Source: `SendMessageBatch`.
+const BATCH_MAX: usize = 10;
+/// The most bytes of a request: what every region takes (most take 1 MiB by now), less room for the rest of the request.
+const BATCH_BYTES_MAX: usize = 250 * 1024;
+/// The longest name of a message group. Source: `SendMessage`, `MessageGroupId`.
+const GROUP_MAX: usize = 128;
+
+/// One message of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Names it within its batch.
+    pub(super) id: String,
+    pub(super) body: String,
+    /// The fairness group, where it can be named.
+    pub(super) group: Option<String>,
+    pub(super) delay_seconds: i32,
+}
+
+impl Entry {
+    /// What is sent at `now`. A task that is to wait longer than SQS holds messages back carries the time itself.
+    pub(super) fn of(outgoing: &Outgoing, now: Timestamp) -> Result<Self> {
+        let message = if outgoing.delay > DELAY_MAX {
+            not_before(
+                &outgoing.message,
+                now.checked_add(outgoing.delay).unwrap_or(Timestamp::MAX),
+            )
+        } else {
+            outgoing.message.clone()
+        };
+        Ok(Self {
+            id: String::new(),
+            body: allowed(&message.to_json()?),
+            group: group(message.group()),
+            delay_seconds: whole_seconds(outgoing.delay.min(DELAY_MAX)),
+        })
+    }
+}
+
+/// A step of a sweep has no such field: one that comes early looks at what it would have looked at later.
+fn not_before(message: &Message, time: Timestamp) -> Message {
+    match message {
+        Message::Task(task) => {
+            let mut task = task.clone();
+            task.not_before = Some(task.not_before.map_or(time, |known| known.max(time)));
+            Message::Task(task)
+        }
+        sweep @ Message::Sweep(_) => sweep.clone(),
+    }
+}
+
+/// The same JSON without the two characters that JSON lets stand and SQS refuses; it refuses control characters too, which
+/// JSON escapes by itself. Source: `SendMessage`, `MessageBody`.
+fn allowed(json: &str) -> String {
+    json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
+}
+
+/// Letters, digits and punctuation of ASCII, 128 at most. Two groups that become one share their turn, no more.
+fn group(name: &str) -> Option<String> {
+    let name: String = name
+        .chars()
+        .map(|character| if character.is_ascii_graphic() { character } else { '_' })
+        .take(GROUP_MAX)
+        .collect();
+    (!name.is_empty()).then_some(name)
+}
+
+/// Never less than `duration`, which must be less than a lifetime.
+pub(super) fn whole_seconds(duration: Duration) -> i32 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+/// Batches within both limits, in order, each entry with an id of its own.
+pub(super) fn batches(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
+    let mut batches: Vec<Vec<Entry>> = Vec::new();
+    let mut bytes = 0;
+    for mut entry in entries {
+        bytes += entry.body.len();
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH_MAX && bytes <= BATCH_BYTES_MAX => {
+                entry.id = batch.len().to_string();
+                batch.push(entry);
+            }
+            _ => {
+                bytes = entry.body.len();
+                "0".clone_into(&mut entry.id);
+                batches.push(vec![entry]);
+            }
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use transship_engine::{MESSAGE_BYTES_MAX, Sweep};
+    use transship_testkit::suites::{at, task};
+
+    use super::*;
+
+    fn entry(bytes: usize) -> Entry {
+        Entry {
+            id: String::new(),
+            body: "a".repeat(bytes),
+            group: None,
+            delay_seconds: 0,
+        }
+    }
+
+    fn sent(delay: Duration) -> (i32, Option<Timestamp>) {
+        let entry = Entry::of(&Outgoing::later(task(1), delay), at(0)).unwrap();
+        match Message::parse(&entry.body).unwrap() {
+            Message::Task(task) => (entry.delay_seconds, task.not_before),
+            Message::Sweep(_) => panic!("a task became a sweep"),
+        }
+    }
+
+    #[test]
+    fn a_long_wait_travels_in_the_message() {
+        assert_eq!(sent(Duration::ZERO), (0, None));
+        assert_eq!(sent(Duration::from_mins(15)), (900, None));
+        assert_eq!(sent(Duration::from_secs(901)), (900, Some(at(901))));
+        assert_eq!(sent(Duration::MAX), (900, Some(Timestamp::MAX)));
+    }
+
+    #[test]
+    fn a_wait_is_never_shortened() {
+        assert_eq!(sent(Duration::from_millis(1)).0, 1);
+        assert_eq!(sent(Duration::from_millis(1999)).0, 2);
+        let mut later = task(1);
+        later.not_before = Some(at(5000));
+        let message = not_before(&Message::Task(later.clone()), at(1000));
+        assert_eq!(message, Message::Task(later));
+    }
+
+    #[test]
+    fn what_sqs_refuses_in_a_body_arrives_all_the_same() {
+        let mut strange = task(1);
+        strange.rule = "\u{0}\u{b}\u{1f}\u{7f}\u{fffe}\u{ffff}\u{10ffff} \\ufffe".to_owned();
+        let entry = Entry::of(&Outgoing::now(strange.clone()), at(0)).unwrap();
+        let is_allowed = |character: char| !matches!(character, '\u{0}'..'\u{20}' | '\u{fffe}' | '\u{ffff}');
+        assert!(entry.body.chars().all(is_allowed), "{}", entry.body);
+        assert_eq!(Message::parse(&entry.body).unwrap(), Message::Task(strange));
+    }
+
+    #[test]
+    fn a_group_has_a_name_that_sqs_takes() {
+        assert_eq!(group("zhangjiakou").as_deref(), Some("zhangjiakou"));
+        assert_eq!(group("上 b").as_deref(), Some("__b"));
+        assert_eq!(group(""), None);
+        assert_eq!(group(&"x".repeat(500)).unwrap().len(), 128);
+        let entry = Entry::of(&Outgoing::sweep(Sweep::default()), at(0)).unwrap();
+        assert_eq!(entry.group.as_deref(), Some("sweep"));
+    }
+
+    #[test]
+    fn batches_keep_both_limits_and_lose_nothing() {
+        assert!(batches(Vec::new()).is_empty());
+        let sizes = |entries: Vec<Entry>| batches(entries).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(vec![entry(10); 25]), [10, 10, 5]);
+        assert_eq!(sizes(vec![entry(MESSAGE_BYTES_MAX); 7]), [3, 3, 1]);
+        assert_eq!(sizes(vec![entry(BATCH_BYTES_MAX), entry(1)]), [1, 1]);
+        for batch in batches(vec![entry(10); 25]) {
+            let mut ids: Vec<_> = batch.iter().map(|entry| entry.id.clone()).collect();
+            ids.sort();
+            ids.dedup();
+            assert_eq!(ids.len(), batch.len(), "an id stands twice in a batch");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The queue in SQS: a standard queue with message groups, which make it fair. The sending end is here, the receiving end
+//! (for the command line and tests; in Lambda the event source mapping receives) in `receiver`.
+//!
+//! What must hold: [`TaskQueue::send`] succeeds only when SQS said of every single message that it has it. A batch is
+//! answered 200 with a list of those that failed.
+
+mod entry;
+mod receiver;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use transship_engine::{Error, ErrorKind, Outgoing, Result, TaskQueue};
+
+use crate::Aws;
+use crate::error::Answer;
+use entry::{Entry, batches};
+
+/// How often the failed part of a batch is sent again. The SDK sees an answer of 200 and does not.
+const RESENDS: u32 = 5;
+/// The wait before the first of them; each further one is twice as long.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// Batches under way at the same time.
+const PARALLEL: usize = 4;
+
+const SEND: &str = "queue send";
+
+/// A standard SQS queue. Clones share it.
+#[derive(Debug, Clone)]
+pub struct SqsQueue {
+    client: Client,
+    url: String,
+}
+
+impl SqsQueue {
+    /// The queue at `queue_url`, as `CreateQueue` and the template name it.
+    pub fn new(aws: &Aws, queue_url: String) -> Self {
+        Self {
+            client: aws.sqs(),
+            url: queue_url,
+        }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sends a batch until all of it is in the queue.
+    async fn batch_send(&self, mut entries: Vec<Entry>) -> Result<()> {
+        let mut wait = BACKOFF;
+        for _ in 0..RESENDS {
+            let failed = self.batch_send_once(&mut entries).await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            if let Some(refused) = failed.iter().find(|failed| is_final(failed)) {
+                let kind = ErrorKind::MessageInvalid(format!("the queue refuses it: {}", answer(refused)));
+                return Err(Error::new(kind, SEND));
+            }
+            tracing::warn!(
+                failed = entries.len(),
+                code = failed.first().map(BatchResultErrorEntry::code),
+                "the queue did not take all of a batch; the rest is sent again"
+            );
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        let code = "PartialBatch".to_owned();
+        let message = format!("{} messages of a batch failed {RESENDS} times", entries.len());
+        Err(Answer { code, message }.of_queue(&self.url, SEND))
+    }
+
+    /// One request. What the queue took is removed from `entries`; what it says of the others is returned.
+    async fn batch_send_once(&self, entries: &mut Vec<Entry>) -> Result<Vec<BatchResultErrorEntry>> {
+        let requested = entries.iter().map(Entry::request).collect::<Result<Vec<_>>>()?;
+        let request = self.client.send_message_batch().queue_url(&self.url);
+        let sent = request
+            .set_entries(Some(requested))
+            .send()
+            .await
+            .map_err(|error| Answer::of(&error).of_queue(&self.url, SEND))?;
+        // What stands in neither list is not known to be sent.
+        entries.retain(|entry| !sent.successful().iter().any(|taken| taken.id() == entry.id));
+        Ok(sent.failed)
+    }
+}
+
+#[async_trait]
+impl TaskQueue for SqsQueue {
+    async fn send(&self, messages: &[Outgoing]) -> Result<()> {
+        let now = Timestamp::now();
+        let entries = messages
+            .iter()
+            .map(|outgoing| Entry::of(outgoing, now))
+            .collect::<Result<Vec<_>>>()?;
+        stream::iter(batches(entries))
+            .map(|batch| self.batch_send(batch))
+            .buffer_unordered(PARALLEL)
+            .try_collect()
+            .await
+    }
+}
+
+/// True if the message would be refused again. A throttle is the sender's fault too, by AWS's reading.
+fn is_final(failed: &BatchResultErrorEntry) -> bool {
+    failed.sender_fault() && !answer(failed).is_throttled()
+}
+
+fn answer(failed: &BatchResultErrorEntry) -> Answer {
+    Answer {
+        code: failed.code().to_owned(),
+        message: failed.message().unwrap_or("no reason is given").to_owned(),
+    }
+}
+
+impl Entry {
+    fn request(&self) -> Result<SendMessageBatchRequestEntry> {
+        SendMessageBatchRequestEntry::builder()
+            .id(&self.id)
+            .message_body(&self.body)
+            .set_message_group_id(self.group.clone())
+            .set_delay_seconds((self.delay_seconds > 0).then_some(self.delay_seconds))
+            .build()
+            .map_err(|error| Error::new(ErrorKind::MessageInvalid(error.to_string()), SEND))
+    }
+}

@@ -1,0 +1,157 @@
+//! The receiving end of an SQS queue. SQS is approximate: it may give less than it has, and give a message twice.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
+use transship_engine::{Delivery, Result, TaskReceiver};
+
+use super::SqsQueue;
+use super::entry::whole_seconds;
+use crate::error::Answer;
+
+/// The most messages of a request. Source: `ReceiveMessage`.
+const RECEIVE_MAX: usize = 10;
+/// The longest visibility counts from when the message was received, at most so long ago. Source:
+/// `ChangeMessageVisibility` (12 hours), the longest run of a function (15 minutes).
+const VISIBILITY_MAX: Duration = Duration::from_mins(12 * 60 - 15);
+/// What SQS calls a receipt that is over.
+const OVER: [&str; 4] = [
+    "ReceiptHandleIsInvalid",
+    "MessageNotInflight",
+    "AWS.SimpleQueueService.MessageNotInflight",
+    "InvalidParameterValue",
+];
+/// All of them together are the depth.
+const COUNTS: [QueueAttributeName; 3] = [
+    QueueAttributeName::ApproximateNumberOfMessages,
+    QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+    QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+];
+
+impl SqsQueue {
+    async fn visibility_change(&self, receipt: &str, visibility: Duration, operation: &'static str) -> Result<()> {
+        let request = self.client.change_message_visibility().queue_url(&self.url);
+        let changed = request
+            .receipt_handle(receipt)
+            .visibility_timeout(whole_seconds(visibility.min(VISIBILITY_MAX)))
+            .send()
+            .await;
+        self.unless_over(changed, operation)
+    }
+
+    /// A receipt that is over does nothing and is no error.
+    fn unless_over<T, E, R>(&self, answered: std::result::Result<T, SdkError<E, R>>, operation: &str) -> Result<()>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        R: Debug + 'static,
+    {
+        let Err(error) = answered else {
+            return Ok(());
+        };
+        let answer = Answer::of(&error);
+        if is_over(&answer) {
+            return Ok(());
+        }
+        Err(answer.of_queue(&self.url, operation))
+    }
+}
+
+/// `InvalidParameterValue` says many things; of a receipt it says that it expired or that its message is gone.
+fn is_over(answer: &Answer) -> bool {
+    OVER.contains(&answer.code.as_str())
+        && (answer.code != "InvalidParameterValue" || answer.message.contains("ReceiptHandle"))
+}
+
+#[async_trait]
+impl TaskReceiver for SqsQueue {
+    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Delivery>> {
+        let Some(count) = i32::try_from(max.min(RECEIVE_MAX)).ok().filter(|count| *count > 0) else {
+            return Ok(Vec::new());
+        };
+        let received = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(count)
+            .visibility_timeout(whole_seconds(visibility.min(VISIBILITY_MAX)))
+            .wait_time_seconds(0)
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .send()
+            .await
+            .map_err(|error| Answer::of(&error).of_queue(&self.url, "queue receive"))?;
+        Ok(received
+            .messages
+            .unwrap_or_default()
+            .into_iter()
+            .map(delivery)
+            .collect())
+    }
+
+    async fn extend(&self, receipt: &str, visibility: Duration) -> Result<()> {
+        self.visibility_change(receipt, visibility, "queue extend").await
+    }
+
+    async fn complete(&self, receipt: &str) -> Result<()> {
+        let request = self.client.delete_message().queue_url(&self.url);
+        let deleted = request.receipt_handle(receipt).send().await;
+        self.unless_over(deleted, "queue complete")
+    }
+
+    async fn retry(&self, receipt: &str, delay: Duration) -> Result<()> {
+        self.visibility_change(receipt, delay, "queue retry").await
+    }
+
+    async fn depth(&self) -> Result<usize> {
+        let request = self.client.get_queue_attributes().queue_url(&self.url);
+        let answered = request
+            .set_attribute_names(Some(COUNTS.to_vec()))
+            .send()
+            .await
+            .map_err(|error| Answer::of(&error).of_queue(&self.url, "queue depth"))?;
+        let attributes = answered.attributes.unwrap_or_default();
+        let count = |name| attributes.get(name)?.parse::<usize>().ok();
+        Ok(COUNTS.iter().filter_map(count).sum())
+    }
+}
+
+fn delivery(message: Message) -> Delivery {
+    let attributes = message.attributes.unwrap_or_default();
+    let receive_count = attributes
+        .get(&MessageSystemAttributeName::ApproximateReceiveCount)
+        .and_then(|count| count.parse().ok());
+    Delivery {
+        body: message.body.unwrap_or_default(),
+        receipt: message.receipt_handle.unwrap_or_default(),
+        receive_count: receive_count.unwrap_or(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_receipt_that_is_over_is_no_error() {
+        let is_over = |code: &str, message: &str| {
+            let (code, message) = (code.into(), message.into());
+            is_over(&Answer { code, message })
+        };
+        assert!(is_over(
+            "ReceiptHandleIsInvalid",
+            "The input receipt handle is invalid."
+        ));
+        assert!(is_over("MessageNotInflight", ""));
+        assert!(is_over(
+            "InvalidParameterValue",
+            "Value AQEB for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired."
+        ));
+        assert!(!is_over(
+            "InvalidParameterValue",
+            "Value 99999 for parameter VisibilityTimeout is invalid."
+        ));
+        assert!(!is_over("QueueDoesNotExist", "ReceiptHandle"));
+    }
+}

@@ -1,0 +1,199 @@
+//! A bucket, or what lies below a prefix of one, as an object store.
+//!
+//! What must hold: bytes pass as they come, in memory of a few chunks; a read that breaks goes on where it broke, in the same
+//! content. Conditional writes: 412 says that somebody else was first, 409 that S3 could not tell, and is tried again.
+//! Source: Amazon S3 user guide, "Conditional writes"; `ListObjectsV2`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::types::EncodingType;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use transship_copy::ByteStream;
+use transship_layout::{Error, ErrorKind, Object, ObjectStore, PAGE_MAX, Page, Part, Put, Result};
+
+use crate::Aws;
+use crate::error::Answer;
+
+mod key;
+mod read;
+
+/// How often a write is tried that S3 could not decide, and how long it waits before the second time; then twice as long.
+const ATTEMPTS: u32 = 5;
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// [`ObjectStore`] in Amazon S3.
+#[derive(Debug, Clone)]
+pub struct S3Store {
+    aws: Aws,
+    bucket: String,
+    prefix: String,
+}
+
+impl S3Store {
+    /// What lies below `prefix` of `bucket`: empty, or ending in `/`. Keys are told without it. Sends nothing.
+    pub fn new(aws: &Aws, bucket: impl Into<String>, prefix: impl Into<String>) -> Self {
+        Self {
+            aws: aws.clone(),
+            bucket: bucket.into(),
+            prefix: prefix.into(),
+        }
+    }
+
+    fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Writes under the condition that `request` carries.
+    async fn put(&self, key: &str, request: impl Fn() -> PutObjectFluentBuilder) -> Result<Put> {
+        let mut wait = FIRST_WAIT;
+        for attempt in 1.. {
+            let error = match request().bucket(&self.bucket).key(self.full(key)).send().await {
+                Ok(answer) => return Ok(Put::Written(answer.e_tag)),
+                Err(error) => error,
+            };
+            match status(&error) {
+                // 404: the object whose content was named is gone, or the bucket is.
+                Some(412) => return Ok(Put::Lost),
+                Some(404) if error.code() == Some("NoSuchKey") => return Ok(Put::Lost),
+                Some(409) if attempt < ATTEMPTS => {}
+                Some(409) => return Err(Error::new(ErrorKind::Conflict, format!("write {}", self.place(key)))),
+                _ => return Err(self.refused(&error, "write", key, "s3:PutObject")),
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        Err(Error::new(ErrorKind::Conflict, format!("write {}", self.place(key))))
+    }
+
+    fn place(&self, key: &str) -> String {
+        format!("s3://{}/{}{key}", self.bucket, self.prefix)
+    }
+
+    /// What an answer means that is no answer to the question.
+    fn refused<E>(&self, error: &SdkError<E>, verb: &str, key: &str, permission: &str) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let operation = format!("{verb} {}", self.place(key));
+        let bucket = &self.bucket;
+        let answer = Answer::of(error);
+        let kind = match (status(error), answer.code.as_str()) {
+            (_, "NoSuchBucket") => {
+                ErrorKind::Refused(format!("there is no bucket {bucket:?}: see its name, and the account"))
+            }
+            (Some(301), _) | (_, "PermanentRedirect") => ErrorKind::Refused(format!(
+                "the bucket {bucket:?} is in another region: run in that one, or set AWS_REGION"
+            )),
+            (_, "InvalidObjectState") => ErrorKind::Refused("the object is archived: restore it first".to_owned()),
+            (Some(403), _) => ErrorKind::Refused(format!(
+                "the bucket {bucket:?} does not let us: the role needs {permission}, and s3:ListBucket to be told that an object is not there ({answer})"
+            )),
+            _ => ErrorKind::Unreadable(answer.to_string()),
+        };
+        Error::new(kind, operation)
+    }
+}
+
+/// The HTTP status of an answer, if there was one.
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    Some(error.raw_response()?.status().as_u16())
+}
+
+#[async_trait]
+impl ObjectStore for S3Store {
+    fn name(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.prefix.trim_end_matches('/'))
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<Object>> {
+        let client = self.aws.s3();
+        let answer = client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => Ok(Some(Object {
+                key: key.to_owned(),
+                size: answer
+                    .content_length
+                    .and_then(|size| u64::try_from(size).ok())
+                    .unwrap_or(0),
+                etag: answer.e_tag,
+            })),
+            Err(error) if status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(self.refused(&error, "read", key, "s3:GetObject")),
+        }
+    }
+
+    async fn get(&self, key: &str, part: Part<'_>) -> Result<Option<ByteStream>> {
+        if part.length == Some(0) {
+            return Ok(self.head(key).await?.map(|_| stream::empty().boxed()));
+        }
+        read::open(self, key, part).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Page> {
+        let max = max.min(PAGE_MAX);
+        let mut after = after.map(|after| self.full(after));
+        loop {
+            let request = self
+                .aws
+                .s3()
+                .list_objects_v2()
+                .bucket(&self.bucket)
+                .prefix(self.full(prefix))
+                .set_start_after(after)
+                .max_keys(i32::try_from(max).unwrap_or(i32::MAX))
+                // A key may hold what no XML can.
+                .encoding_type(EncodingType::Url);
+            let answer = request
+                .send()
+                .await
+                .map_err(|error| self.refused(&error, "list", prefix, "s3:ListBucket"))?;
+            let is_last = answer.is_truncated != Some(true);
+            let found: Vec<Object> = answer
+                .contents
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(key::object)
+                .collect();
+            after = found.last().map(|object| object.key.clone());
+            let objects: Vec<Object> = found.into_iter().filter_map(|object| self.below(object)).collect();
+            // The prefix itself may be an object, the "folder" of the console; it is none here.
+            if is_last || !objects.is_empty() || after.is_none() {
+                return Ok(Page { objects, is_last });
+            }
+        }
+    }
+
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<Put> {
+        let client = self.aws.s3();
+        self.put(key, || {
+            client.put_object().if_none_match("*").body(bytes.clone().into())
+        })
+        .await
+    }
+
+    async fn put_if_match(&self, key: &str, bytes: Bytes, etag: &str) -> Result<Put> {
+        let client = self.aws.s3();
+        self.put(key, || client.put_object().if_match(etag).body(bytes.clone().into()))
+            .await
+    }
+}
+
+impl S3Store {
+    /// The object under its key below our prefix.
+    fn below(&self, object: Object) -> Option<Object> {
+        let key = object.key.strip_prefix(&self.prefix).filter(|key| !key.is_empty())?;
+        Some(Object {
+            key: key.to_owned(),
+            ..object
+        })
+    }
+}

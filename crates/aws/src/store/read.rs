@@ -1,0 +1,116 @@
+//! Reading an object: as a stream, and again from where it broke, as long as it is the same content.
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream as Body;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use transship_copy::ByteStream;
+use transship_layout::{Error, Part, Result};
+
+use super::{S3Store, status};
+
+/// How often one read is taken up again.
+const RESUMES: u32 = 3;
+
+/// Bytes of an object; [`None`] if there is none.
+pub(super) async fn open(store: &S3Store, key: &str, part: Part<'_>) -> Result<Option<ByteStream>> {
+    let reading = Reading {
+        store: store.clone(),
+        key: key.to_owned(),
+        offset: part.offset,
+        end: part.length.map(|length| part.offset.saturating_add(length)),
+        etag: part.etag.map(str::to_owned),
+        resumes: RESUMES,
+        body: None,
+    };
+    let Some(reading) = reading.open().await? else {
+        return Ok(None);
+    };
+    Ok(Some(stream::try_unfold(reading, Reading::next).boxed()))
+}
+
+/// A read under way.
+struct Reading {
+    store: S3Store,
+    key: String,
+    /// Of the next byte.
+    offset: u64,
+    /// Of the first byte that is not wanted.
+    end: Option<u64>,
+    /// Of the content that is being read, once known.
+    etag: Option<String>,
+    resumes: u32,
+    /// [`None`]: nothing is left.
+    body: Option<Body>,
+}
+
+impl Reading {
+    /// Asks for what is left. [`None`] if there is no such object.
+    async fn open(mut self) -> Result<Option<Self>> {
+        self.body = None;
+        match self.request().await? {
+            Answered::Absent => Ok(None),
+            Answered::Nothing => Ok(Some(self)),
+            Answered::Bytes(answer) => {
+                self.etag = self.etag.or(answer.e_tag);
+                self.body = Some(answer.body);
+                Ok(Some(self))
+            }
+        }
+    }
+
+    async fn request(&self) -> Result<Answered> {
+        let range = match self.end {
+            Some(end) => Some(format!("bytes={}-{}", self.offset, end - 1)),
+            // An empty object has no range at all.
+            None => (self.offset > 0).then(|| format!("bytes={}-", self.offset)),
+        };
+        let client = self.store.aws.s3();
+        let request = client
+            .get_object()
+            .bucket(&self.store.bucket)
+            .key(self.store.full(&self.key));
+        let answer = request.set_range(range).set_if_match(self.etag.clone()).send().await;
+        match answer {
+            Ok(answer) => Ok(Answered::Bytes(Box::new(answer))),
+            Err(error) => match (status(&error), error.as_service_error()) {
+                (_, Some(service)) if service.is_no_such_key() => Ok(Answered::Absent),
+                (Some(412), _) => Err(Error::changed(&self.store.place(&self.key))),
+                (Some(416), _) => Ok(Answered::Nothing),
+                _ => Err(self.store.refused(&error, "read", &self.key, "s3:GetObject")),
+            },
+        }
+    }
+
+    async fn next(mut self) -> transship_copy::Result<Option<(Bytes, Self)>> {
+        loop {
+            let Some(body) = &mut self.body else { return Ok(None) };
+            match body.next().await {
+                None => return Ok(None),
+                Some(Ok(bytes)) => {
+                    self.offset += bytes.len() as u64;
+                    return Ok(Some((bytes, self)));
+                }
+                Some(Err(error)) if self.resumes == 0 || self.etag.is_none() => {
+                    let cause = std::io::Error::other(error);
+                    return Err(Error::unreadable(&self.store.place(&self.key), cause).into());
+                }
+                Some(Err(_)) => {
+                    self.resumes -= 1;
+                    let place = self.store.place(&self.key);
+                    let Some(again) = self.open().await? else {
+                        return Err(Error::changed(&place).into());
+                    };
+                    self = again;
+                }
+            }
+        }
+    }
+}
+
+enum Answered {
+    Absent,
+    /// Nothing lies at or beyond the offset.
+    Nothing,
+    Bytes(Box<GetObjectOutput>),
+}

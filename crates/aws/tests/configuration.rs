@@ -1,0 +1,211 @@
+//! The document of a function: read where `TRANSSHIP_CONFIG` says, again when it changes, and kept when it breaks.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, in its helpers too"
+)]
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use transship_aws::{Aws, ConfigurationSource, LOOK_EVERY};
+use transship_engine::Configuration;
+use transship_registry::{Anonymous, Retries};
+use transship_rules::Document;
+use transship_testkit::clock::ManualClock;
+use transship_testkit::ministack::MiniStack;
+use transship_testkit::proxy::FaultProxy;
+
+/// A document of so many registries.
+fn document(registries: usize) -> String {
+    let entries = (0..registries)
+        .map(|number| format!("  r{number}: {{ provider: generic, endpoint: \"https://r{number}.example\" }}\n"));
+    format!("version: 1\nregistries:\n{}", entries.collect::<String>())
+}
+
+fn in_force(document: Document) -> Configuration {
+    let retries = Retries {
+        times: 0,
+        max_wait: Duration::ZERO,
+        first: Duration::ZERO,
+    };
+    Configuration::new(document, Arc::new(|_, _| Arc::new(Anonymous)), retries)
+}
+
+fn registries(configuration: &Configuration) -> usize {
+    configuration.current().document.registries.len()
+}
+
+/// Where a document lies, and how it gets there.
+enum Place {
+    Bucket(Aws),
+    File(PathBuf),
+}
+
+impl Place {
+    fn name(&self) -> String {
+        match self {
+            Self::Bucket(_) => "s3://configuration/a b/transship.yaml".into(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    async fn write(&self, text: &str) {
+        match self {
+            Self::Bucket(aws) => {
+                let request = aws.s3().put_object().bucket("configuration").key("a b/transship.yaml");
+                request.body(text.as_bytes().to_vec().into()).send().await.unwrap();
+            }
+            Self::File(path) => std::fs::write(path, text).unwrap(),
+        }
+    }
+
+    async fn remove(&self) {
+        match self {
+            Self::Bucket(aws) => {
+                let request = aws
+                    .s3()
+                    .delete_object()
+                    .bucket("configuration")
+                    .key("a b/transship.yaml");
+                request.send().await.unwrap();
+            }
+            Self::File(path) => std::fs::remove_file(path).unwrap(),
+        }
+    }
+}
+
+/// What was logged, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_document_is_read_again_when_it_changes_and_kept_when_it_breaks() {
+    let stack = MiniStack::start().await.unwrap();
+    let aws = Aws::emulated(&stack.endpoint()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .with_max_level(tracing::Level::INFO)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    for place in [
+        Place::Bucket(aws.clone()),
+        Place::File(folder.path().join("transship.yaml")),
+    ] {
+        let name = place.name();
+        let clock = ManualClock::default();
+        let source = ConfigurationSource::with_clock(&name, Arc::new(clock.clone())).unwrap();
+        let error = source.load(&aws).await.unwrap_err();
+        assert_eq!(error.code(), "CONFIG_UNAVAILABLE");
+        assert!(error.to_string().contains(&name), "{error}");
+
+        if let Place::Bucket(aws) = &place {
+            aws.s3().create_bucket().bucket("configuration").send().await.unwrap();
+            let error = source.load(aws).await.unwrap_err();
+            assert_eq!(error.code(), "CONFIG_UNAVAILABLE", "{error}");
+        }
+        place.write("version: 2\nregistries: {}\n").await;
+        let error = source.load(&aws).await.unwrap_err();
+        assert_eq!(error.code(), "CONFIG_INVALID");
+        assert!(error.to_string().contains("line 1"), "{error}");
+
+        place.write(&document(1)).await;
+        let configuration = in_force(source.load(&aws).await.unwrap());
+        let look = async || {
+            clock.advance(LOOK_EVERY);
+            source.refresh(&configuration).await;
+            registries(&configuration)
+        };
+        place.write(&document(2)).await;
+        clock.advance(LOOK_EVERY.checked_sub(Duration::from_millis(1)).unwrap());
+        source.refresh(&configuration).await;
+        assert_eq!(registries(&configuration), 1, "it is not looked at so soon");
+        assert_eq!(look().await, 2);
+
+        log.take();
+        assert_eq!(look().await, 2);
+        assert_eq!(log.take(), "", "what did not change is not told");
+
+        place.write("{").await;
+        for _ in 0..2 {
+            assert_eq!(look().await, 2);
+            let told = log.take();
+            assert!(
+                told.contains("CONFIG_INVALID") && told.contains("last good version"),
+                "{told}"
+            );
+        }
+        place.remove().await;
+        assert_eq!(look().await, 2);
+        let told = log.take();
+        assert!(told.contains("CONFIG_UNAVAILABLE") && told.contains(&name), "{told}");
+
+        place.write(&document(3)).await;
+        assert_eq!(look().await, 3);
+        clock.set(std::time::SystemTime::UNIX_EPOCH);
+        place.write(&document(4)).await;
+        assert_eq!(look().await, 4, "a clock that is set back stops nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_did_not_change_is_not_sent_again() {
+    let stack = MiniStack::start().await.unwrap();
+    let proxy = FaultProxy::start(stack.host()).await.unwrap();
+    let aws = Aws::emulated(&proxy.url()).await;
+    aws.s3().create_bucket().bucket("configuration").send().await.unwrap();
+    let place = Place::Bucket(aws.clone());
+    place.write(&document(1)).await;
+    let clock = ManualClock::default();
+    let source = ConfigurationSource::with_clock(&place.name(), Arc::new(clock.clone())).unwrap();
+    let configuration = in_force(source.load(&aws).await.unwrap());
+    proxy.reset_requests();
+    for _ in 0..100 {
+        source.refresh(&configuration).await;
+    }
+    assert_eq!(proxy.requests().len(), 0);
+    for _ in 0..3 {
+        clock.advance(LOOK_EVERY);
+        source.refresh(&configuration).await;
+    }
+    let statuses: Vec<u16> = proxy.requests().iter().map(|request| request.status).collect();
+    assert_eq!(statuses, [304, 304, 304]);
+}
+
+#[tokio::test]
+async fn a_place_that_is_none_is_said_to_be_none() {
+    for text in [
+        "",
+        "s3://",
+        "s3://bucket",
+        "s3://bucket/",
+        "s3:///key",
+        "s3://bucket/folder/",
+    ] {
+        let error = ConfigurationSource::parse(text).err().unwrap();
+        assert_eq!(error.code(), "CONFIG_UNAVAILABLE", "{text}");
+    }
+}

@@ -1,0 +1,150 @@
+//! What a sweep makes of one tag: nothing if source and destination are equal, or if the rule would keep what is there.
+//!
+//! What must hold: a task is made only for what a rule would change, so that a house in order makes none.
+
+use futures_util::future::try_join;
+use transship_copy::{Destination as Reached, Result as CopyResult, Source as Read};
+use transship_oci::{Digest, Repository, Tag, Target};
+use transship_registry::RemoteRepository;
+use transship_rules::{Destination, Existing};
+
+use crate::plan::{Voyage, place};
+use crate::sweep_rule::Walk;
+use crate::{Place, Replica, Task};
+
+impl Walk<'_> {
+    /// The task that brings `tag`, if it was missed.
+    pub(crate) async fn compare(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        destination: Destination,
+    ) -> CopyResult<Option<Task>> {
+        let target = Target::Tag(tag.clone());
+        let destination = place(destination, &target);
+        let source = Place {
+            registry: self.rule.source.registry.clone(),
+            repository: repository.clone(),
+            target,
+        };
+        if self.is_under_way(&source, &destination) {
+            return Ok(None);
+        }
+        let from = self.source.repository(repository.clone());
+        let to = self.destination.repository(destination.repository.clone());
+        let (wanted, found) = try_join(
+            Read::manifest_head(&from, &source.target),
+            Reached::manifest_head(&to, &destination.target),
+        )
+        .await?;
+        let (wanted, found) = (wanted.map(|found| found.digest), found.map(|found| found.digest));
+        let Some(wanted) = wanted.filter(|wanted| found.as_ref() != Some(wanted)) else {
+            return Ok(None);
+        };
+        let replica = match (&found, &destination.target) {
+            (Some(_), Target::Tag(tag)) => {
+                let ledger = &self.replicator.ledger;
+                ledger
+                    .replica(&destination.registry, &destination.repository, tag)
+                    .await?
+            }
+            _ => None,
+        };
+        let is_changed = would_change(self.rule.existing, &source, found.as_ref(), replica.as_ref());
+        if !is_changed || !self.is_of_a_kind(&from, &wanted).await? {
+            return Ok(None);
+        }
+        let occurrence = format!("sweep {} {wanted}", self.execution.created);
+        let voyage = Voyage {
+            rule: self.rule,
+            source,
+            destination,
+            follows: false,
+            hint: Some(wanted),
+        };
+        Ok(Some(voyage.task(&self.execution, &occurrence)))
+    }
+
+    /// True if the rule lets the kind of this manifest pass, or if that cannot be told: then its task will tell.
+    async fn is_of_a_kind(&self, source: &RemoteRepository, digest: &Digest) -> CopyResult<bool> {
+        let kinds = &self.rule.kinds;
+        if kinds.is_empty() {
+            return Ok(true);
+        }
+        match Read::manifest_get(source, &Target::Digest(digest.clone())).await {
+            Ok(manifest) => Ok(kinds.contains(&manifest.kind())),
+            Err(error) if error.persistence().is_permanent() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// True if a task would replace what the destination tag names, which is not what the source tag names.
+fn would_change(existing: Existing, source: &Place, found: Option<&Digest>, replica: Option<&Replica>) -> bool {
+    let Some(found) = found else { return true };
+    let own = replica.filter(|replica| replica.digest == *found || replica.earlier.contains(found));
+    // Names can send several images to one tag. There the last push decides; a sweep does not know which that was.
+    if own.is_some_and(|own| own.source != *source) {
+        return false;
+    }
+    match existing {
+        Existing::Keep => false,
+        Existing::Follow => own.is_some(),
+        Existing::Overwrite | Existing::Backup => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(text: &str) -> Place {
+        Place {
+            registry: "a".into(),
+            repository: text.parse().unwrap(),
+            target: Target::Tag("v1".parse().unwrap()),
+        }
+    }
+
+    fn replica(digest: &Digest, earlier: &[&Digest]) -> Replica {
+        Replica {
+            destination: place("copy/app"),
+            source: place("core/app"),
+            digest: digest.clone(),
+            earlier: earlier.iter().copied().cloned().collect(),
+            manifests: Vec::new(),
+            rule: "core".into(),
+            written: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn only_what_the_policy_would_change_is_missed() {
+        let [ours, before, foreign] = [b"1", b"2", b"3"].map(|bytes| Digest::sha256(bytes));
+        let record = replica(&ours, &[&before]);
+        let ask = |existing, found: Option<&Digest>| would_change(existing, &place("core/app"), found, Some(&record));
+        for existing in [Existing::Follow, Existing::Keep, Existing::Overwrite, Existing::Backup] {
+            assert!(ask(existing, None), "{existing:?}: it is not there");
+            let replaces = matches!(existing, Existing::Overwrite | Existing::Backup);
+            assert_eq!(ask(existing, Some(&foreign)), replaces, "{existing:?}");
+            let follows = existing != Existing::Keep;
+            assert_eq!(ask(existing, Some(&ours)), follows, "{existing:?}");
+            assert_eq!(ask(existing, Some(&before)), follows, "{existing:?}");
+        }
+        assert!(!would_change(Existing::Follow, &place("core/app"), Some(&ours), None));
+    }
+
+    #[test]
+    fn two_images_of_one_name_do_not_take_turns() {
+        let ours = Digest::sha256(b"1");
+        let record = replica(&ours, &[]);
+        for existing in [Existing::Follow, Existing::Overwrite, Existing::Backup] {
+            assert!(!would_change(
+                existing,
+                &place("core/other"),
+                Some(&ours),
+                Some(&record)
+            ));
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The sweep of one rule: the repositories of its source, their tags, and what of them is missing at the destination.
+//!
+//! What must hold: a message looks at a bounded number of tags within its slot and sends the rest on with its cursor; the
+//! cursor moves only past tags whose tasks are in the queue. One repository that cannot be read is passed over. One sweep of
+//! a rule runs at a time, and it makes no more tasks than workers do: it waits for its own backlog.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use jiff::Timestamp;
+use transship_copy::{Error as CopyError, Result as CopyResult, Slot};
+use transship_oci::{Persistence, Repository, Tag};
+use transship_registry::{Catalog, Registry};
+use transship_rules::{Destination, Pushed, Rule, Verdict};
+
+use crate::dispatch::dispatch;
+use crate::plan::id;
+use crate::{Cursor, Disposition, Execution, Outgoing, Place, Replicator, Result, Sweep, SweepStep, Trigger};
+
+/// Tags and repositories that one message looks at.
+const LOOKS_MAX: usize = 1000;
+/// Tags between two moves of the cursor.
+const STRIDE: usize = 32;
+/// Tags that are compared at the same time.
+const SIDE_BY_SIDE: usize = 4;
+/// Pages of tags of one repository: 200 000 tags where a registry gives 1000 at once.
+const TAG_PAGES_MAX: usize = 200;
+/// Pages of a catalog. Some registries have been seen to page without end.
+const CATALOG_PAGES_MAX: u32 = 10_000;
+/// Unfinished tasks of a rule beyond which its sweep waits.
+const BACKLOG_MAX: usize = 1000;
+/// For how long.
+const BACKLOG_WAIT: Duration = Duration::from_mins(5);
+/// A sweep that stops without a word leaves its rule to the next one after so long: twice the longest wait.
+const LEASE: Duration = Duration::from_mins(30);
+/// The longest wait between two messages: what every queue can hold a message back.
+const WAIT_MAX: Duration = Duration::from_mins(15);
+/// How often the sweep waits at one place for errors to pass. Then it goes on past it.
+const STUCK_MAX: u32 = 5;
+/// A sweep that is older ends; the next one begins anew.
+const AGE_MAX: Duration = Duration::from_hours(24);
+
+/// One message's walk through the tags of a rule.
+pub(crate) struct Walk<'a> {
+    pub(crate) replicator: &'a Replicator,
+    pub(crate) rule: &'a Rule,
+    pub(crate) source: Registry,
+    pub(crate) destination: Registry,
+    /// What all tasks of this sweep of this rule belong to.
+    pub(crate) execution: Execution,
+    under_way: HashSet<(Place, Place)>,
+    cursor: Cursor,
+    looks_left: usize,
+    made: usize,
+}
+
+/// Why a walk ended.
+enum End {
+    /// There is no more to look at.
+    Whole,
+    /// The message has looked at enough.
+    Enough,
+}
+
+impl Replicator {
+    /// Looks at the tags of one rule, `after` what was looked at before.
+    #[tracing::instrument(skip_all, fields(rule = name))]
+    pub(crate) async fn sweep_rule(
+        &self,
+        name: &str,
+        after: Option<&Cursor>,
+        started: Timestamp,
+        slot: Option<Slot>,
+    ) -> Result<Disposition> {
+        let snapshot = self.configuration.current();
+        let Some(rule) = snapshot
+            .document
+            .rule(name)
+            .filter(|rule| rule.enabled && rule.on_event)
+        else {
+            tracing::info!("the rule is gone, and so is its sweep");
+            return Ok(Disposition::Done);
+        };
+        let (source, destination) = match (
+            snapshot.registry(&rule.source.registry),
+            snapshot.registry(&rule.destination.registry),
+        ) {
+            (Ok(source), Ok(destination)) => (source, destination),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(code = error.code(), %error, "the rule cannot be swept");
+                return Ok(Disposition::Done);
+            }
+        };
+        let (lease, holder) = (format!("sweep {name}"), started.to_string());
+        if !self.ledger.lease_take(&lease, &holder, self.now(), LEASE).await? {
+            tracing::info!(code = "SWEEP_RUNNING", "an earlier sweep of the rule is at work still");
+            return Ok(Disposition::Done);
+        }
+        let (cursor, rest) = self
+            .walk(
+                rule,
+                (source, destination),
+                after.cloned().unwrap_or_default(),
+                started,
+                slot,
+            )
+            .await?;
+        let rest = rest.filter(|_| !self.is_over(started, &cursor));
+        let Some(delay) = rest else {
+            self.ledger.lease_release(&lease, &holder).await?;
+            return Ok(Disposition::Done);
+        };
+        let next = Sweep {
+            started: Some(started),
+            step: Some(SweepStep::Rule {
+                rule: name.to_owned(),
+                after: Some(cursor),
+            }),
+        };
+        self.queue
+            .send(&[Outgoing::sweep_later(next, delay.min(WAIT_MAX))])
+            .await?;
+        Ok(Disposition::Done)
+    }
+
+    /// Where the walk got to, and how long the rest is to wait; [`None`] if there is none.
+    async fn walk(
+        &self,
+        rule: &Rule,
+        (source, destination): (Registry, Registry),
+        cursor: Cursor,
+        started: Timestamp,
+        slot: Option<Slot>,
+    ) -> Result<(Cursor, Option<Duration>)> {
+        let hosts = [source.host().as_str(), destination.host().as_str()];
+        if let Some((_, until)) = self.ledger.paused_until(&hosts, self.now()).await? {
+            let wait = Duration::try_from(until.duration_since(self.now())).unwrap_or_default();
+            return Ok((cursor, Some(wait)));
+        }
+        let unfinished = self
+            .ledger
+            .unfinished(&rule.source.registry, Timestamp::MAX, 2 * BACKLOG_MAX)
+            .await?;
+        let under_way: HashSet<(Place, Place)> = unfinished
+            .into_iter()
+            .filter(|task| task.rule == rule.name)
+            .map(|task| (task.source, task.destination))
+            .collect();
+        if under_way.len() >= BACKLOG_MAX {
+            return Ok((cursor, Some(BACKLOG_WAIT)));
+        }
+        let begun = cursor.clone();
+        let mut walk = Walk {
+            replicator: self,
+            rule,
+            source: source.clone(),
+            destination: destination.clone(),
+            execution: Execution {
+                id: id("e", &[&rule.name, "sweep", &started.to_string()]),
+                rule: rule.name.clone(),
+                trigger: Trigger::Schedule,
+                created: started,
+            },
+            under_way,
+            cursor,
+            looks_left: LOOKS_MAX,
+            made: 0,
+        };
+        let ended = match slot {
+            Some(slot) => tokio::time::timeout(slot.left(), walk.run()).await,
+            None => Ok(walk.run().await),
+        };
+        for registry in [&source, &destination] {
+            self.share_pause(registry).await;
+        }
+        let looked = LOOKS_MAX - walk.looks_left;
+        tracing::info!(looked, missed = walk.made, "tags were compared");
+        let rest = match ended {
+            Ok(Ok(End::Whole)) => None,
+            Ok(Ok(End::Enough)) => Some(Duration::ZERO),
+            Ok(Err(error)) => walk.stop(&error),
+            Err(_) => {
+                if walk.cursor == begun {
+                    walk.cursor.stuck += 1;
+                }
+                Some(Duration::ZERO)
+            }
+        };
+        Ok((walk.cursor, rest))
+    }
+
+    /// True if a sweep that is not at its end does not go on either.
+    fn is_over(&self, started: Timestamp, cursor: &Cursor) -> bool {
+        let age = Duration::try_from(self.now().duration_since(started)).unwrap_or_default();
+        let is_over = age > AGE_MAX || cursor.pages > CATALOG_PAGES_MAX || cursor.stuck > 2 * STUCK_MAX;
+        if is_over {
+            tracing::error!(
+                code = "SWEEP_ABORTED",
+                repository = cursor.repository.as_ref().map(ToString::to_string),
+                pages = cursor.pages,
+                ?age,
+                "the sweep ends before it saw every tag; the next one begins anew"
+            );
+        }
+        is_over
+    }
+}
+
+impl Walk<'_> {
+    /// True if a task of this rule that has not ended will look there anyway.
+    pub(crate) fn is_under_way(&self, source: &Place, destination: &Place) -> bool {
+        self.under_way.contains(&(source.clone(), destination.clone()))
+    }
+
+    async fn run(&mut self) -> CopyResult<End> {
+        loop {
+            let Some((repositories, next)) = self.page().await? else {
+                return Ok(End::Whole);
+            };
+            for repository in self.rest_of(&repositories) {
+                if self.looks_left == 0 {
+                    return Ok(End::Enough);
+                }
+                if let End::Enough = self.repository(repository).await? {
+                    return Ok(End::Enough);
+                }
+            }
+            let Some(next) = next else { return Ok(End::Whole) };
+            self.cursor = Cursor {
+                page: Some(next),
+                pages: self.cursor.pages + 1,
+                ..Cursor::default()
+            };
+            if self.cursor.pages > CATALOG_PAGES_MAX {
+                return Ok(End::Enough);
+            }
+        }
+    }
+
+    /// Repositories, and what comes after them; [`None`] if the registry does not say what it has.
+    async fn page(&self) -> CopyResult<Option<(Vec<Repository>, Option<String>)>> {
+        if let Some(only) = self.rule.source.only_repository() {
+            return Ok(Some((vec![only], None)));
+        }
+        match self.source.catalog(self.cursor.page.as_deref()).await? {
+            Catalog::Page { repositories, next } => Ok(Some((repositories, next))),
+            Catalog::Refused(how) => {
+                tracing::warn!(
+                    code = "SWEEP_NO_CATALOG",
+                    "{how}; name the repositories in rules of their own (source.repository: NAME), or let this login list the catalog"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// The repositories of the rule on this page that were not looked at in whole.
+    fn rest_of<'p>(&self, page: &'p [Repository]) -> Vec<&'p Repository> {
+        let at = self.cursor.repository.as_ref();
+        let from = page.iter().position(|repository| Some(repository) == at).unwrap_or(0);
+        page[from..]
+            .iter()
+            .filter(|repository| self.rule.source.holds(repository))
+            .collect()
+    }
+
+    /// Looks at the tags of one repository.
+    async fn repository(&mut self, repository: &Repository) -> CopyResult<End> {
+        let tags = match self.tags(repository).await {
+            Ok(tags) => tags,
+            Err(error) => {
+                self.pass_over(error, repository, None)?;
+                Vec::new()
+            }
+        };
+        self.looks_left = self.looks_left.saturating_sub(1);
+        if tags.is_empty() {
+            self.move_to(repository, None);
+        }
+        // What did not fit into one slot may fit into the next in smaller steps.
+        let stride = (STRIDE >> self.cursor.stuck.min(5)).max(1);
+        for stride in tags.chunks(stride) {
+            if self.looks_left == 0 {
+                return Ok(End::Enough);
+            }
+            self.stride(repository, stride).await?;
+        }
+        Ok(End::Whole)
+    }
+
+    /// The tags the rule matches, in order, after the cursor.
+    async fn tags(&self, repository: &Repository) -> CopyResult<Vec<(Tag, Destination)>> {
+        let listed = self
+            .source
+            .repository(repository.clone())
+            .list_tags(None, TAG_PAGES_MAX)
+            .await?;
+        let Some(mut tags) = listed else {
+            tracing::warn!(
+                code = "SWEEP_NO_TAGS",
+                %repository,
+                "the registry does not list the tags, or there are too many; the repository is not swept"
+            );
+            return Ok(Vec::new());
+        };
+        tags.sort_unstable();
+        tags.dedup();
+        let is_at_work = self.cursor.repository.as_ref() == Some(repository);
+        let after = self.cursor.tag.as_ref().filter(|_| is_at_work);
+        let matched = tags.into_iter().filter(|tag| after.is_none_or(|after| tag > after));
+        Ok(matched
+            .filter_map(|tag| self.destination_of(repository, &tag).map(|place| (tag, place)))
+            .collect())
+    }
+
+    fn destination_of(&self, repository: &Repository, tag: &Tag) -> Option<Destination> {
+        let pushed = Pushed {
+            repository,
+            tag: Some(tag),
+            digest: None,
+            kind: None,
+        };
+        match self.rule.evaluate(&self.rule.source.registry, &pushed) {
+            Verdict::Matches(destination) => Some(destination),
+            Verdict::Follows(_) | Verdict::No(_) => None,
+        }
+    }
+
+    /// Compares some tags, makes tasks of what was missed, and moves the cursor past them.
+    async fn stride(&mut self, repository: &Repository, tags: &[(Tag, Destination)]) -> CopyResult<()> {
+        // Made before they are polled: a closure over borrowed tags inside the stream would not be `Send`.
+        let looks: Vec<_> = tags
+            .iter()
+            .map(|(tag, destination)| self.compare(repository, tag, destination.clone()))
+            .collect();
+        let compared: Vec<_> = stream::iter(looks).buffered(SIDE_BY_SIDE).collect().await;
+        let mut tasks = Vec::new();
+        for ((tag, _), compared) in tags.iter().zip(compared) {
+            match compared {
+                Ok(missed) => tasks.extend(missed),
+                Err(error) => self.pass_over(error, repository, Some(tag))?,
+            }
+        }
+        let (queue, ledger) = (&self.replicator.queue, &self.replicator.ledger);
+        dispatch(queue.as_ref(), ledger.as_ref(), &self.execution, &tasks).await?;
+        self.made += tasks.len();
+        self.looks_left = self.looks_left.saturating_sub(tags.len());
+        self.move_to(repository, tags.last().map(|(tag, _)| tag.clone()));
+        Ok(())
+    }
+
+    /// The cursor goes past this tag, or past a repository of which there is nothing to look at.
+    fn move_to(&mut self, repository: &Repository, tag: Option<Tag>) {
+        self.cursor.stuck = 0;
+        self.cursor.repository = Some(repository.clone());
+        self.cursor.tag = tag;
+    }
+
+    /// An error that will not pass, or that did not, is told and passed over; another one stops the walk for a while.
+    fn pass_over(&self, error: CopyError, repository: &Repository, tag: Option<&Tag>) -> CopyResult<()> {
+        let is_stuck = self.cursor.stuck >= STUCK_MAX && error.persistence().retry_after().is_none();
+        if !is_stuck && matches!(error.persistence(), Persistence::Temporary(_)) {
+            return Err(error);
+        }
+        let tag = tag.map(ToString::to_string);
+        tracing::warn!(code = error.code(), %error, %repository, tag, "it cannot be swept and is passed over");
+        Ok(())
+    }
+
+    /// How long the sweep waits for this error to pass; [`None`]: it ends.
+    fn stop(&mut self, error: &CopyError) -> Option<Duration> {
+        let told = match error.persistence() {
+            Persistence::Temporary(told) => told,
+            Persistence::Permanent | Persistence::Persistent => {
+                tracing::error!(code = error.code(), %error, "the rule cannot be swept");
+                return None;
+            }
+        };
+        let wait = told.unwrap_or_else(|| {
+            self.cursor.stuck += 1;
+            Duration::from_secs(15) * (1 << self.cursor.stuck.min(6))
+        });
+        tracing::warn!(code = error.code(), %error, ?wait, "the sweep of the rule goes on later");
+        Some(wait)
+    }
+}

@@ -1,0 +1,105 @@
+//! Events that AWS itself brings: known by their host, and then as good as any delivery.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+use transship_engine::{Accepted, Refusal};
+use transship_oci::Digest;
+use transship_rules::Document;
+
+use crate::house::House;
+
+const HOST: &str = "123456789012.dkr.ecr.us-west-2.amazonaws.com";
+
+/// Registries of Amazon ECR, of which `hub` and `twin` are one, and a registry that merely says so.
+async fn house() -> House {
+    let house = House::new().await;
+    let text = format!(
+        "version: 1
+registries:
+  hub: {{ provider: ecr, endpoint: \"https://{HOST}\" }}
+  twin: {{ provider: ecr, endpoint: \"https://ecr.example.com\", hosts: [\"{HOST}\"] }}
+  other: {{ provider: ecr, endpoint: \"https://123456789012.dkr.ecr.eu-west-1.amazonaws.com\" }}
+  proxy: {{ provider: harbor, endpoint: \"https://harbor.example.com\", hosts: [\"111122223333.dkr.ecr.us-west-2.amazonaws.com\"], webhook: {{ secret: \"env:HOOK\" }} }}
+rules:
+  - {{ name: core, source: {{ registry: hub, namespace: core }}, destination: {{ registry: other }} }}
+  - {{ name: second, source: {{ registry: twin, namespace: core }}, destination: {{ registry: other, namespace: m }} }}
+  - {{ name: third, source: {{ registry: proxy, namespace: core }}, destination: {{ registry: other, namespace: n }} }}
+"
+    );
+    house.configuration.replace(Document::parse(&text).unwrap().document);
+    house
+}
+
+fn event(account: &str, repository: &str) -> Value {
+    json!({
+        "version": "0", "id": "1-2-3", "detail-type": "ECR Image Action", "source": "aws.ecr", "account": account,
+        "time": "2026-01-02T03:04:05Z", "region": "us-west-2", "resources": [],
+        "detail": {
+            "result": "SUCCESS", "repository-name": repository, "image-digest": Digest::sha256(b"x").to_string(),
+            "action-type": "PUSH", "image-tag": "v1",
+        },
+    })
+}
+
+async fn bring(house: &House, event: &Value) -> Result<Accepted, Refusal> {
+    house.intake.events(event.to_string().as_bytes()).await
+}
+
+#[tokio::test]
+async fn an_event_makes_the_tasks_of_every_source_that_is_called_by_its_host() {
+    let house = house().await;
+    let told = event("123456789012", "core/app");
+    for _ in 0..3 {
+        let Accepted::Tasks { events, executions } = bring(&house, &told).await.unwrap() else {
+            panic!("nothing was accepted")
+        };
+        assert_eq!((events, executions.len()), (1, 2));
+    }
+    let tasks = house.tasks().await;
+    let mut ways: Vec<(&str, &str)> = tasks
+        .iter()
+        .map(|task| (task.source.as_str(), task.destination.as_str()))
+        .collect();
+    ways.sort_unstable();
+    assert_eq!(
+        ways,
+        [
+            ("hub/core/app:v1", "other/core/app:v1"),
+            ("twin/core/app:v1", "other/m/core/app:v1")
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_event_of_no_registry_of_the_document_is_answered_and_does_nothing() {
+    let house = house().await;
+    for account in ["999999999999", "111122223333"] {
+        assert_eq!(
+            bring(&house, &event(account, "core/app")).await.unwrap(),
+            Accepted::Nothing {
+                code: Some("HOST_MISMATCH")
+            },
+            "{account}"
+        );
+    }
+    let mut scan = event("123456789012", "core/app");
+    scan["detail-type"] = "ECR Image Scan".into();
+    for told in [event("123456789012", "elsewhere/app"), scan] {
+        assert_eq!(bring(&house, &told).await.unwrap(), Accepted::Nothing { code: None });
+    }
+    assert_eq!(house.tasks().await, []);
+}
+
+#[tokio::test]
+async fn what_could_not_be_queued_is_an_error_that_brings_the_event_again() {
+    let house = house().await;
+    house.queue.is_down.store(true, Ordering::Relaxed);
+    let told = event("123456789012", "core/app");
+    assert_eq!(bring(&house, &told).await.unwrap_err().code(), "UNAVAILABLE");
+    assert_eq!(house.tasks().await, []);
+    for body in ["", "{}", r#"{"source":"my.app","detail-type":"ECR Image Action"}"#] {
+        let refusal = house.intake.events(body.as_bytes()).await.unwrap_err();
+        assert_eq!(refusal.code(), "DELIVERY_INVALID", "{body}");
+    }
+}

@@ -1,0 +1,304 @@
+//! The files of an archive, as objects.
+//!
+//! An archive is a store of its own: a layout in it is read like one in a folder. Of a plain tar, files are read by range
+//! where they lie. Of a compressed one, each read unpacks from the start, or from where an earlier read ended if that is
+//! before it: reading n blobs costs up to n passes. What is small (manifests, configurations) was kept when the archive was
+//! indexed and costs nothing.
+//!
+//! Memory: the index, what was kept, and up to [`DECODERS`] + 1 decoders. All reads are of the very object that was indexed:
+//! `OBJECT_CHANGED` if another took its place.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use transship_copy::ByteStream;
+use transship_oci::Digest;
+
+use super::entry::{Place, Span};
+use super::unpack::{Compression, Limits, Unpacked};
+use crate::{Error, ErrorKind, Object, ObjectStore, PAGE_MAX, Page, Part, Put, Result};
+
+/// Reads of a compressed archive that unpack at the same time; others wait.
+const DECODERS: usize = 3;
+
+/// An indexed archive.
+pub(crate) struct ArchiveFiles {
+    pub(super) pack: Arc<Pack>,
+    pub(super) places: BTreeMap<String, Place>,
+    /// It ended before its end: what is not there may have been behind.
+    pub(super) is_cut: bool,
+    /// Whether names that stand several times have one content, once compared.
+    pub(super) compared: Mutex<BTreeMap<String, bool>>,
+}
+
+/// The object an archive is.
+pub(super) struct Pack {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) object: Object,
+    pub(super) compression: Option<Compression>,
+    pub(super) limits: Limits,
+    decoders: Arc<Semaphore>,
+    /// Where the last read ended. It may be gone by the time it is taken up: then a new pass is begun.
+    parked: Mutex<Option<Unpacked>>,
+}
+
+impl Pack {
+    pub(super) fn new(
+        store: Arc<dyn ObjectStore>,
+        object: Object,
+        compression: Option<Compression>,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            store,
+            object,
+            compression,
+            limits,
+            decoders: Arc::new(Semaphore::new(DECODERS)),
+            parked: Mutex::default(),
+        }
+    }
+
+    /// Bytes of the object itself, as it was indexed.
+    async fn raw(&self, offset: u64, length: Option<u64>) -> Result<ByteStream> {
+        let part = Part {
+            offset,
+            length,
+            etag: self.object.etag.as_deref(),
+        };
+        let stream = self.store.get(&self.object.key, part).await?;
+        stream.ok_or_else(|| Error::changed(&self.object.key))
+    }
+
+    /// The unpacked bytes from the start of the archive.
+    pub(super) async fn pass(&self, compression: Compression) -> Result<Unpacked> {
+        let name = self.object.key.clone();
+        Unpacked::new(self.raw(0, None).await?, compression, self.limits, name)
+    }
+
+    /// The unpacked bytes from `offset` on.
+    async fn unpacked_at(&self, compression: Compression, offset: u64) -> Result<Unpacked> {
+        let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut parked) = parked.filter(|parked| parked.position() <= offset)
+            && matches!(parked.skip_to(offset).await, Ok(true))
+        {
+            return Ok(parked);
+        }
+        let mut fresh = self.pass(compression).await?;
+        if fresh.skip_to(offset).await? {
+            Ok(fresh)
+        } else {
+            Err(Error::new(ErrorKind::ArchiveTruncated, format!("read {}", self.object.key)))
+        }
+    }
+
+    fn park(&self, unpacked: Unpacked) {
+        *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(unpacked);
+    }
+
+    /// `length` bytes at `offset` of the unpacked tar.
+    async fn stream(self: &Arc<Self>, offset: u64, length: u64) -> Result<ByteStream> {
+        match self.compression {
+            _ if length == 0 => Ok(stream::empty().boxed()),
+            None => self.raw(offset, Some(length)).await,
+            Some(compression) => Ok(unpacking(Arc::clone(self), compression, offset, length)),
+        }
+    }
+}
+
+/// Waits for its turn and begins to unpack only when it is first asked for bytes: whoever opens streams and reads them one
+/// after the other is never stopped by a stream he has not begun.
+fn unpacking(pack: Arc<Pack>, compression: Compression, offset: u64, length: u64) -> ByteStream {
+    enum At {
+        Start,
+        Within(Unpacked, OwnedSemaphorePermit),
+    }
+    let start = (pack, At::Start, length);
+    stream::try_unfold(start, move |(pack, at, left)| async move {
+        let (mut unpacked, permit) = match at {
+            _ if left == 0 => return Ok(None),
+            At::Within(unpacked, permit) => (unpacked, permit),
+            At::Start => {
+                let permit = Arc::clone(&pack.decoders).acquire_owned().await;
+                let permit = permit.map_err(|_| Error::changed(&pack.object.key))?;
+                (pack.unpacked_at(compression, offset).await?, permit)
+            }
+        };
+        let chunk = unpacked.next(left).await?;
+        if chunk.is_empty() {
+            return Err(Error::new(ErrorKind::ArchiveTruncated, format!("read {}", pack.object.key)).into());
+        }
+        let left = left - chunk.len() as u64;
+        let at = if left == 0 {
+            pack.park(unpacked);
+            At::Start
+        } else {
+            At::Within(unpacked, permit)
+        };
+        Ok(Some((chunk, (pack, at, left))))
+    })
+    .boxed()
+}
+
+impl ArchiveFiles {
+    /// The plain file under `key`; [`None`] if nothing is there.
+    pub(crate) async fn span(&self, key: &str) -> Result<Option<&Span>> {
+        let refuse = |kind: ErrorKind| Error::new(kind, self.operation(key));
+        match self.places.get(key) {
+            None if self.is_cut => Err(refuse(ErrorKind::ArchiveTruncated)),
+            None => Ok(None),
+            Some(Place::Unsafe(what)) => Err(refuse(ErrorKind::EntryUnsafe(what))),
+            Some(Place::File(span)) => self.whole_span(key, span).map(Some),
+            Some(Place::Several(spans)) => {
+                if !self.is_one_content(key, spans).await? {
+                    return Err(refuse(ErrorKind::EntryAmbiguous));
+                }
+                spans.first().map(|span| self.whole_span(key, span)).transpose()
+            }
+        }
+    }
+
+    /// What a link would say is never looked at; that one stands there is.
+    pub(crate) fn is_unsafe(&self, key: &str) -> bool {
+        matches!(self.places.get(key), Some(Place::Unsafe(_)))
+    }
+
+    /// True if anything stands under `key`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
+    /// True if the archive ended before its end.
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// The sha256 of a file, by reading all of it unless a pass has done so.
+    pub(crate) async fn digest(&self, key: &str, span: &Span) -> Result<Digest> {
+        if let Some(seen) = &span.seen {
+            return Ok(seen.digest.clone());
+        }
+        let mut stream = self.pack.stream(span.offset, span.size).await?;
+        let mut hasher = transship_oci::Hasher::new(transship_oci::Algorithm::Sha256);
+        let mut count = 0;
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| Error::read(&error, self.operation(key)))?;
+            count += chunk.len() as u64;
+            hasher.update(&chunk);
+        }
+        if count != span.size {
+            return Err(Error::new(ErrorKind::ArchiveTruncated, self.operation(key)));
+        }
+        Ok(hasher.finish())
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.pack.store.name(), self.pack.object.key)
+    }
+
+    fn operation(&self, key: &str) -> String {
+        format!("read {} in {}", key, self.pack.object.key)
+    }
+
+    /// Of a plain tar, what reaches beyond the object is cut. Of a compressed one the read finds out.
+    fn whole_span<'a>(&self, key: &str, span: &'a Span) -> Result<&'a Span> {
+        let end = span.offset.saturating_add(span.size);
+        if self.pack.compression.is_none() && end > self.pack.object.size {
+            return Err(Error::new(ErrorKind::ArchiveTruncated, self.operation(key)));
+        }
+        Ok(span)
+    }
+
+    async fn is_one_content(&self, key: &str, spans: &[Span]) -> Result<bool> {
+        let known = self.compared.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let mut digests = Vec::new();
+        let is_one_size = spans.windows(2).all(|pair| pair[0].size == pair[1].size);
+        if is_one_size {
+            for span in spans {
+                digests.push(self.digest(key, self.whole_span(key, span)?).await?);
+            }
+        }
+        let is_one = is_one_size && digests.windows(2).all(|pair| pair[0] == pair[1]);
+        let mut compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        compared.insert(key.to_owned(), is_one);
+        Ok(is_one)
+    }
+
+    fn object(&self, key: &str, size: u64) -> Object {
+        Object {
+            key: key.to_owned(),
+            size,
+            etag: self.pack.object.etag.clone(),
+        }
+    }
+
+    fn read_only(&self, key: &str) -> Error {
+        let sentence = "an archive is only read".to_owned();
+        Error::new(ErrorKind::Refused(sentence), self.operation(key))
+    }
+}
+
+#[async_trait]
+impl ObjectStore for ArchiveFiles {
+    fn name(&self) -> String {
+        Self::name(self)
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<Object>> {
+        let span = self.span(key).await?;
+        Ok(span.map(|span| self.object(key, span.size)))
+    }
+
+    async fn get(&self, key: &str, part: Part<'_>) -> Result<Option<ByteStream>> {
+        let Some(span) = self.span(key).await? else {
+            return Ok(None);
+        };
+        let offset = part.offset.min(span.size);
+        let length = part.length.unwrap_or(u64::MAX).min(span.size - offset);
+        if let Some(whole) = span.seen.as_ref().and_then(|seen| seen.whole.clone()) {
+            let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(whole.len());
+            let bytes = whole.slice(index(offset)..index(offset + length));
+            return Ok(Some(stream::iter([Ok(bytes)]).boxed()));
+        }
+        self.pack.stream(span.offset + offset, length).await.map(Some)
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Page> {
+        use std::ops::Bound;
+        let start = after.filter(|after| *after >= prefix);
+        let start = start.map_or(Bound::Included(prefix), Bound::Excluded);
+        let files = self.places.range::<str, _>((start, Bound::Unbounded));
+        let mut files = files
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .filter_map(|(key, place)| match place {
+                Place::File(span) => Some(self.object(key, span.size)),
+                Place::Several(spans) => spans.first().map(|span| self.object(key, span.size)),
+                Place::Unsafe(_) => None,
+            });
+        let objects = files.by_ref().take(max.min(PAGE_MAX)).collect();
+        Ok(Page {
+            is_last: files.next().is_none(),
+            objects,
+        })
+    }
+
+    async fn put_if_absent(&self, key: &str, _: Bytes) -> Result<Put> {
+        Err(self.read_only(key))
+    }
+
+    async fn put_if_match(&self, key: &str, _: Bytes, _: &str) -> Result<Put> {
+        Err(self.read_only(key))
+    }
+}

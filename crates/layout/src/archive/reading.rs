@@ -1,0 +1,140 @@
+//! Indexing an archive: by range if it is plain, in one pass if it is compressed.
+//!
+//! The pass sees every byte anyway. So it hashes what it sees, which saves a docker-archive a second pass, and keeps what is
+//! small, which saves a layout one pass per manifest.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use transship_oci::{Algorithm, Hasher};
+
+use super::entry::{HEAD_BYTES, Seen};
+use super::files::{ArchiveFiles, Pack};
+use super::tar_header::BLOCK_BYTES;
+use super::tar_index::{Begun, TarIndex, Wanted};
+use super::unpack::{Compression, Limits, Unpacked};
+use super::window::{Window, part};
+use crate::{Error, ErrorKind, ObjectStore, Result};
+
+/// A file of at most this size is kept whole, until all that is kept is [`MAX_KEPT_BYTES`].
+const MAX_KEPT_FILE_BYTES: u64 = 128 * 1024;
+const MAX_KEPT_BYTES: usize = 8 * 1024 * 1024;
+
+impl ArchiveFiles {
+    /// Indexes the archive at `key`. `SOURCE_EMPTY` if nothing is there, `ARCHIVE_INVALID`,
+    /// `ARCHIVE_UNSUPPORTED`, `ARCHIVE_TOO_LARGE` or `ARCHIVE_BOMB` if it cannot be read at all. One that is cut is read
+    /// as far as it goes.
+    pub(crate) async fn read(store: Arc<dyn ObjectStore>, key: &str, limits: Limits) -> Result<Self> {
+        let operation = format!("read {}/{key}", store.name());
+        let object = store.head(key).await?;
+        let object = object.ok_or_else(|| Error::new(ErrorKind::SourceEmpty(key.to_owned()), &operation))?;
+        let head = match object.size.min(BLOCK_BYTES) {
+            0 => Bytes::new(),
+            length => part(store.as_ref(), &object, 0, length).await?,
+        };
+        let compression = Compression::of(&head).map_err(|kind| Error::new(kind, &operation))?;
+        let pack = Arc::new(Pack::new(store, object, compression, limits));
+        let mut index = TarIndex::new();
+        let is_whole = match compression {
+            None => by_range(&pack, &mut index).await?,
+            Some(compression) => by_pass(&pack, compression, &mut index).await?,
+        };
+        Ok(Self {
+            pack,
+            places: index.into_places(),
+            is_cut: !is_whole,
+            compared: Mutex::new(BTreeMap::new()),
+        })
+    }
+}
+
+/// True if the end of the tar was reached, or the end of the object where the next header would stand: some writers leave
+/// the end out.
+async fn by_range(pack: &Pack, index: &mut TarIndex) -> Result<bool> {
+    let mut window = Window::new(Arc::clone(&pack.store), pack.object.clone());
+    while let Wanted::Bytes { offset, length } = index.wanted() {
+        let bytes = window.read(offset, length).await?;
+        if (bytes.len() as u64) < length {
+            return Ok(offset == pack.object.size && offset > 0);
+        }
+        take(index, &bytes, &pack.object.key)?;
+    }
+    Ok(true)
+}
+
+async fn by_pass(pack: &Pack, compression: Compression, index: &mut TarIndex) -> Result<bool> {
+    let mut unpacked = pack.pass(compression).await?;
+    let mut kept = 0;
+    while let Wanted::Bytes { offset, length } = index.wanted() {
+        let bytes = match exactly(&mut unpacked, offset, length).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(unpacked.position() == offset && offset > 0),
+            Err(error) if matches!(error.kind, ErrorKind::ArchiveTruncated) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if let Some(begun) = take(index, &bytes, &pack.object.key)?
+            && let Some(key) = begun.key.clone()
+        {
+            match see(&mut unpacked, &begun, kept).await {
+                Ok(Some(seen)) => {
+                    kept += seen.whole.as_ref().map_or(0, Bytes::len);
+                    index.saw(&key, seen);
+                }
+                Ok(None) => return Ok(false),
+                Err(error) if matches!(error.kind, ErrorKind::ArchiveTruncated) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn take(index: &mut TarIndex, bytes: &[u8], key: &str) -> Result<Option<Begun>> {
+    index.take(bytes).map_err(|kind| Error::new(kind, format!("read {key}")))
+}
+
+/// `length` bytes at `offset`; [`None`] if the end comes first. Never more than a record may have.
+async fn exactly(unpacked: &mut Unpacked, offset: u64, length: u64) -> Result<Option<Bytes>> {
+    if !unpacked.skip_to(offset).await? {
+        return Ok(None);
+    }
+    let mut bytes = BytesMut::new();
+    while (bytes.len() as u64) < length {
+        let chunk = unpacked.next(length - bytes.len() as u64).await?;
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Some(bytes.freeze()))
+}
+
+/// Looks at all of a file on the way.
+async fn see(unpacked: &mut Unpacked, file: &Begun, kept: usize) -> Result<Option<Seen>> {
+    if !unpacked.skip_to(file.offset).await? {
+        return Ok(None);
+    }
+    let is_kept = file.size <= MAX_KEPT_FILE_BYTES && kept < MAX_KEPT_BYTES;
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let (mut left, mut held) = (file.size, BytesMut::new());
+    while left > 0 {
+        let chunk = unpacked.next(left).await?;
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        left -= chunk.len() as u64;
+        hasher.update(&chunk);
+        if is_kept {
+            held.extend_from_slice(&chunk);
+        } else if held.len() < HEAD_BYTES {
+            held.extend_from_slice(chunk.get(..HEAD_BYTES).unwrap_or(&chunk));
+        }
+    }
+    let held = held.freeze();
+    Ok(Some(Seen {
+        digest: hasher.finish(),
+        head: held.slice(..held.len().min(HEAD_BYTES)),
+        whole: is_kept.then_some(held),
+    }))
+}

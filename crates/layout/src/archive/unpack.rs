@@ -1,0 +1,379 @@
+//! A compressed archive as the stream of bytes it holds.
+//!
+//! Neither gzip nor zstd can be entered in the middle: whoever wants a byte unpacks all before it. Memory is that of the
+//! decoder (gzip 32 KiB, zstd at most 8 MiB of window) and one chunk. What expands out of proportion is stopped.
+
+use bytes::{Buf, Bytes};
+use flate2::{Decompress, FlushDecompress, Status};
+use futures_util::StreamExt;
+use transship_copy::ByteStream;
+use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, Operation};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Bytes handed on at once.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// The window every decoder must support, and the largest that fits several times into a worker's memory.
+/// Source: RFC 8878, section 3.1.1.1.2.
+const ZSTD_WINDOW_LOG: u32 = 23;
+/// Chunks after which others get their turn: unpacking from memory never waits by itself.
+const CHUNKS_PER_TURN: u32 = 16;
+
+/// How an archive is compressed, told by its first bytes and not by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// RFC 1952, any number of members.
+    Gzip,
+    /// RFC 8878, any number of frames.
+    Zstd,
+}
+
+impl Compression {
+    /// What `head` begins; [`None`] for anything plain. `ARCHIVE_UNSUPPORTED` for what is packed in another way.
+    pub(crate) fn of(head: &[u8]) -> std::result::Result<Option<Self>, ErrorKind> {
+        let unsupported = |what: &str| {
+            let sentence = format!("it is compressed with {what}; use gzip, zstd or none");
+            Err(ErrorKind::ArchiveUnsupported(sentence))
+        };
+        match head {
+            [0x1f, 0x8b, ..] => Ok(Some(Self::Gzip)),
+            // A frame, or a skippable frame as pzstd begins with.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Some(Self::Zstd)),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => unsupported("xz"),
+            [b'B', b'Z', b'h', ..] => unsupported("bzip2"),
+            [b'P', b'K', 3, 4, ..] => unsupported("zip"),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// How far an archive may expand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// So many unpacked bytes are free: below, no ratio is looked at.
+    pub free_bytes: u64,
+    /// Above, at most so many unpacked bytes per packed one.
+    pub ratio: u64,
+    /// Never more unpacked bytes than this.
+    pub most_bytes: u64,
+}
+
+impl Default for Limits {
+    /// 256 MiB, 200 to 1, 1 TiB. Images compress 2 to 10 to 1; a file of zeros 1000 to 1.
+    fn default() -> Self {
+        Self {
+            free_bytes: 256 * 1024 * 1024,
+            ratio: 200,
+            most_bytes: 1024 * 1024 * 1024 * 1024,
+        }
+    }
+}
+
+enum Decoder {
+    Gzip(Decompress),
+    Zstd(Box<ZstdDecoder<'static>>),
+}
+
+impl Decoder {
+    fn new(compression: Compression) -> std::io::Result<Self> {
+        match compression {
+            Compression::Gzip => Ok(Self::Gzip(Decompress::new_gzip(15))),
+            Compression::Zstd => {
+                let mut decoder = ZstdDecoder::new()?;
+                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
+                Ok(Self::Zstd(Box::new(decoder)))
+            }
+        }
+    }
+
+    /// Unpacks some of `input` into `output`: bytes taken, bytes written, and whether a member or frame ended.
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> std::io::Result<(usize, usize, bool)> {
+        match self {
+            Self::Gzip(inflate) => {
+                let (took, wrote) = (inflate.total_in(), inflate.total_out());
+                let status = inflate.decompress(input, output, FlushDecompress::None)?;
+                let count = |after: u64, before: u64| usize::try_from(after - before).unwrap_or(usize::MAX);
+                let step = (count(inflate.total_in(), took), count(inflate.total_out(), wrote));
+                Ok((step.0, step.1, status == Status::StreamEnd))
+            }
+            Self::Zstd(decoder) => {
+                let status = decoder.run_on_buffers(input, output)?;
+                Ok((status.bytes_read, status.bytes_written, status.remaining == 0))
+            }
+        }
+    }
+}
+
+/// The unpacked bytes of an archive, forward only.
+pub(super) struct Unpacked {
+    input: ByteStream,
+    compression: Compression,
+    decoder: Decoder,
+    /// Packed bytes not yet taken.
+    packed: Bytes,
+    packed_total: u64,
+    /// Unpacked bytes not yet handed on.
+    ready: Bytes,
+    buffer: Vec<u8>,
+    /// Where `ready` begins.
+    position: u64,
+    is_within_member: bool,
+    turn: u32,
+    limits: Limits,
+    name: String,
+}
+
+impl Unpacked {
+    /// `input` from its start. `name` is what it is called in errors.
+    pub(super) fn new(input: ByteStream, compression: Compression, limits: Limits, name: String) -> Result<Self> {
+        let decoder = Decoder::new(compression)
+            .map_err(|error| Error::new(ErrorKind::ArchiveUnsupported(error.to_string()), format!("read {name}")))?;
+        Ok(Self {
+            input,
+            compression,
+            decoder,
+            packed: Bytes::new(),
+            packed_total: 0,
+            ready: Bytes::new(),
+            buffer: vec![0; CHUNK_BYTES],
+            position: 0,
+            is_within_member: false,
+            turn: 0,
+            limits,
+            name,
+        })
+    }
+
+    /// The offset of the next byte.
+    pub(super) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next bytes, at most `max` of them; empty at the end. `ARCHIVE_TRUNCATED` if the end comes too early.
+    pub(super) async fn next(&mut self, max: u64) -> Result<Bytes> {
+        while self.ready.is_empty() {
+            if !self.unpack().await? {
+                return Ok(Bytes::new());
+            }
+        }
+        let max = usize::try_from(max).unwrap_or(usize::MAX).min(self.ready.len());
+        self.position += max as u64;
+        Ok(self.ready.split_to(max))
+    }
+
+    /// Goes on to `offset`, which must not lie behind; false if the end comes first.
+    pub(super) async fn skip_to(&mut self, offset: u64) -> Result<bool> {
+        while self.position < offset {
+            if self.next(offset - self.position).await?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Unpacks one more chunk; false at the end.
+    async fn unpack(&mut self) -> Result<bool> {
+        self.turn = (self.turn + 1) % CHUNKS_PER_TURN;
+        if self.turn == 0 {
+            tokio::task::yield_now().await;
+        }
+        if self.packed.is_empty() && !self.fill().await? {
+            // A decoder may hold bytes back; a last call shows them.
+            return if self.is_within_member { self.last() } else { Ok(false) };
+        }
+        if !self.is_within_member {
+            return self.begin_member().await;
+        }
+        let (took, wrote, is_end) = self.step()?;
+        if took == 0 && wrote == 0 && !is_end {
+            return Err(self.error(ErrorKind::ArchiveInvalid("its compressed data stands still".into())));
+        }
+        Ok(true)
+    }
+
+    /// More packed bytes; false at their end.
+    async fn fill(&mut self) -> Result<bool> {
+        while self.packed.is_empty() {
+            match self.input.next().await {
+                None => return Ok(false),
+                Some(Ok(chunk)) => self.packed = chunk,
+                Some(Err(error)) => return Err(Error::read(&error, format!("read {}", self.name))),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Between members there may be zeros, as tapes and block devices pad with, and nothing else.
+    async fn begin_member(&mut self) -> Result<bool> {
+        if self.packed_total > 0 {
+            while self.packed.first() == Some(&0) {
+                self.packed.advance(1);
+                if self.packed.is_empty() && !self.fill().await? {
+                    return Ok(false);
+                }
+            }
+            if matches!(self.compression, Compression::Gzip) && self.packed.first() != Some(&0x1f) {
+                return Err(self.error(ErrorKind::ArchiveInvalid("something stands behind its compressed data".into())));
+            }
+            let fresh = Decoder::new(self.compression);
+            self.decoder = fresh.map_err(|error| self.error(ErrorKind::ArchiveUnsupported(error.to_string())))?;
+        }
+        self.is_within_member = true;
+        Ok(true)
+    }
+
+    fn last(&mut self) -> Result<bool> {
+        match self.step()? {
+            (0, 0, false) => Err(self.error(ErrorKind::ArchiveTruncated)),
+            _ => Ok(true),
+        }
+    }
+
+    fn step(&mut self) -> Result<(usize, usize, bool)> {
+        let step = self.decoder.step(&self.packed, &mut self.buffer);
+        let (took, wrote, is_end) = step.map_err(|error| self.error(refusal(&error)))?;
+        self.packed.advance(took);
+        self.packed_total += took as u64;
+        self.ready = Bytes::copy_from_slice(self.buffer.get(..wrote).unwrap_or_default());
+        self.is_within_member = !is_end;
+        self.check(self.position + wrote as u64)?;
+        Ok((took, wrote, is_end))
+    }
+
+    fn check(&self, unpacked: u64) -> Result<()> {
+        let Limits {
+            free_bytes,
+            ratio,
+            most_bytes,
+        } = self.limits;
+        let proportionate = self.packed_total.saturating_mul(ratio).max(free_bytes).min(most_bytes);
+        if unpacked > proportionate {
+            return Err(self.error(ErrorKind::ArchiveBomb(proportionate)));
+        }
+        Ok(())
+    }
+
+    fn error(&self, kind: ErrorKind) -> Error {
+        Error::new(kind, format!("read {}", self.name))
+    }
+}
+
+/// What a decoder's complaint means to whoever made the archive.
+fn refusal(error: &std::io::Error) -> ErrorKind {
+    let sentence = error.to_string();
+    if sentence.contains("too much memory") {
+        ErrorKind::ArchiveUnsupported("its zstd window is larger than 8 MiB; compress it without --long and --ultra".into())
+    } else {
+        ErrorKind::ArchiveInvalid(format!("its compressed data is damaged, {sentence}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use futures_util::stream;
+
+    use super::*;
+
+    pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn unpacked(packed: Vec<u8>, compression: Compression, limits: Limits) -> Unpacked {
+        let chunks: Vec<_> = packed.chunks(1000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+        Unpacked::new(stream::iter(chunks).boxed(), compression, limits, "x".into()).unwrap()
+    }
+
+    async fn all(mut unpacked: Unpacked) -> std::result::Result<Vec<u8>, &'static str> {
+        let mut all = Vec::new();
+        loop {
+            let chunk = unpacked.next(u64::MAX).await.map_err(|error| error.code())?;
+            if chunk.is_empty() {
+                return Ok(all);
+            }
+            assert!(chunk.len() <= CHUNK_BYTES);
+            all.extend_from_slice(&chunk);
+        }
+    }
+
+    fn text() -> Vec<u8> {
+        (0..400_000_u32).flat_map(|n| (n % 1009).to_le_bytes()).collect()
+    }
+
+    #[tokio::test]
+    async fn members_and_frames_are_read_one_after_the_other() {
+        let text = text();
+        let (one, two) = text.split_at(777_777);
+        let padded = [gzip(one), gzip(&[]), gzip(two), vec![0; 700]].concat();
+        assert_eq!(all(unpacked(padded, Compression::Gzip, Limits::default())).await.unwrap(), text);
+        let frames = [zstd::encode_all(one, 3).unwrap(), zstd::encode_all(two, 19).unwrap()].concat();
+        assert_eq!(all(unpacked(frames, Compression::Zstd, Limits::default())).await.unwrap(), text);
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_damaged_or_followed_by_something_is_told() {
+        let text = text();
+        for (packed, compression) in [
+            (gzip(&text), Compression::Gzip),
+            (zstd::encode_all(&*text, 3).unwrap(), Compression::Zstd),
+        ] {
+            for cut in [1, 9, packed.len() / 2, packed.len() - 1] {
+                let cut = packed[..cut].to_vec();
+                assert_eq!(
+                    all(unpacked(cut, compression, Limits::default())).await,
+                    Err("ARCHIVE_TRUNCATED")
+                );
+            }
+            let mut flipped = packed.clone();
+            let middle = packed.len() / 2;
+            flipped[middle] ^= 0x55;
+            flipped[middle + 1] ^= 0x55;
+            let code = all(unpacked(flipped, compression, Limits::default())).await;
+            assert!(code.is_err() || code.as_ref() != Ok(&text), "{compression:?}");
+            let followed = [packed, b"garbage".to_vec()].concat();
+            assert_eq!(
+                all(unpacked(followed, compression, Limits::default())).await,
+                Err("ARCHIVE_INVALID")
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bomb_is_stopped() {
+        let limits = Limits {
+            free_bytes: 1 << 20,
+            ratio: 100,
+            most_bytes: 1 << 30,
+        };
+        let zeros = vec![0; 32 << 20];
+        for (packed, compression) in [
+            (gzip(&zeros), Compression::Gzip),
+            (zstd::encode_all(&*zeros, 3).unwrap(), Compression::Zstd),
+        ] {
+            assert_eq!(all(unpacked(packed, compression, limits)).await, Err("ARCHIVE_BOMB"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_window_that_does_not_fit_is_refused() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.set_parameter(zstd::zstd_safe::CParameter::WindowLog(27)).unwrap();
+        encoder.write_all(&text()).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert_eq!(
+            all(unpacked(packed, Compression::Zstd, Limits::default())).await,
+            Err("ARCHIVE_UNSUPPORTED")
+        );
+    }
+
+    #[test]
+    fn compression_is_told_by_the_bytes() {
+        assert_eq!(Compression::of(&gzip(b"x")), Ok(Some(Compression::Gzip)));
+        assert_eq!(Compression::of(&zstd::encode_all(&b"x"[..], 1).unwrap()), Ok(Some(Compression::Zstd)));
+        assert_eq!(Compression::of(b"oci-layout\0\0"), Ok(None));
+        assert!(Compression::of(b"\xfd7zXZ\0").is_err() && Compression::of(b"BZh9").is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! The manifest of a saved image.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use serde::Serialize;
+use transship_oci::media_type::{OCI_CONFIG, OCI_MANIFEST};
+use transship_oci::{Descriptor, Digest, Manifest};
+
+use super::layers::{Configuration, Known, MAX_CONFIG_BYTES, layer};
+use super::legacy;
+use super::written::{Listed, Saved};
+use crate::archive::{ArchiveFiles, entry_key};
+use crate::whole::whole;
+use crate::{Error, ErrorKind, Result};
+
+/// An image with the manifest made for it.
+pub(super) struct Image {
+    pub(super) manifest: Manifest,
+    /// Under which name of the archive each blob lies.
+    pub(super) blobs: HashMap<Digest, String>,
+    /// Blobs that no file holds, because they were made.
+    pub(super) made: HashMap<Digest, Bytes>,
+}
+
+/// The fields of a manifest in the order they are written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    schema_version: u8,
+    media_type: &'static str,
+    config: &'a Descriptor,
+    layers: &'a [Descriptor],
+}
+
+/// Assembles `saved`.
+pub(super) async fn image(files: &ArchiveFiles, saved: &Saved, known: &Known) -> Result<Image> {
+    match saved {
+        Saved::Listed(listed) => from_list(files, listed, known).await,
+        Saved::Legacy { id, .. } => legacy::image(files, id).await,
+        Saved::Broken { why, .. } => Err(invalid(files, why.clone())),
+    }
+}
+
+async fn from_list(files: &ArchiveFiles, listed: &Listed, known: &Known) -> Result<Image> {
+    let key = entry_key(listed.config.as_bytes());
+    let key = key.ok_or_else(|| invalid(files, "its configuration's name leads out of the archive".into()))?;
+    let bytes = whole(files, &key, MAX_CONFIG_BYTES).await?;
+    let bytes = bytes.ok_or_else(|| invalid(files, format!("its configuration {key} is not there")))?;
+    let digest = Digest::sha256(&bytes);
+    if said(&key).is_some_and(|said| said != digest) {
+        return Err(invalid(files, format!("its configuration {key} has another digest than its name")));
+    }
+    let diff_ids = Configuration::diff_ids(&bytes).map_err(|why| invalid(files, why))?;
+    if diff_ids.len() != listed.layers.len() {
+        let (said, has) = (diff_ids.len(), listed.layers.len());
+        return Err(invalid(files, format!("its configuration names {said} layers, and there are {has}")));
+    }
+    let config = Descriptor::new(OCI_CONFIG.into(), digest.clone(), bytes.len() as u64);
+    let mut blobs = HashMap::from([(digest, key)]);
+    let mut layers = Vec::new();
+    for (name, diff_id) in listed.layers.iter().zip(&diff_ids) {
+        let (descriptor, key) = layer(files, name, Some(diff_id), known).await?;
+        blobs.insert(descriptor.digest.clone(), key);
+        layers.push(descriptor);
+    }
+    Ok(Image {
+        manifest: manifest(files, &config, &layers)?,
+        blobs,
+        made: HashMap::new(),
+    })
+}
+
+/// The digest a configuration's name claims: `<hex>.json`, or `blobs/sha256/<hex>`.
+fn said(key: &str) -> Option<Digest> {
+    let name = key.rsplit('/').next()?;
+    format!("sha256:{}", name.strip_suffix(".json").unwrap_or(name)).parse().ok()
+}
+
+/// The manifest of these blobs: always the same bytes.
+pub(super) fn manifest(files: &ArchiveFiles, config: &Descriptor, layers: &[Descriptor]) -> Result<Manifest> {
+    let written = Written {
+        schema_version: 2,
+        media_type: OCI_MANIFEST,
+        config,
+        layers,
+    };
+    let bytes = serde_json::to_vec(&written).map_err(|error| invalid(files, error.to_string()))?;
+    let manifest = Manifest::parse(Bytes::from(bytes), Some(OCI_MANIFEST));
+    manifest.map_err(|error| Error::content(error, format!("assemble {}", files.name())))
+}
+
+pub(super) fn invalid(files: &ArchiveFiles, why: String) -> Error {
+    Error::new(ErrorKind::DockerArchiveInvalid(why), format!("assemble {}", files.name()))
+}

@@ -1,0 +1,131 @@
+//! Layers of saved images: which file one is, and by which digest it goes.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use transship_oci::{Descriptor, Digest};
+
+use super::written::Saved;
+use crate::archive::{ArchiveFiles, Compression, entry_key};
+use crate::{Error, ErrorKind, ObjectStore, Part, Result};
+
+/// The largest configuration that is read: registries take manifests of 4 MiB, and a configuration is of that order.
+pub(super) const MAX_CONFIG_BYTES: usize = 4 * 1024 * 1024;
+const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// As much of a configuration as the manifest is made of.
+#[derive(Deserialize)]
+pub(super) struct Configuration {
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<Digest>,
+}
+
+impl Configuration {
+    /// The digests of the layers' plain tars, the lowest first; why not, if it has none.
+    pub(super) fn diff_ids(bytes: &Bytes) -> std::result::Result<Vec<Digest>, String> {
+        let configuration: Self =
+            serde_json::from_slice(bytes).map_err(|error| format!("its configuration: {error}"))?;
+        Ok(configuration.rootfs.diff_ids)
+    }
+}
+
+/// Which file of the archive holds the layer of a `diff_id`.
+///
+/// Docker writes a layer that an image has twice once, and a symbolic link for the other. Links are not followed: the layer
+/// is found again by what it must be.
+#[derive(Default)]
+pub(super) struct Known(HashMap<Digest, String>);
+
+impl Known {
+    /// From all images of the archive, those that cannot be read left out.
+    pub(super) async fn of(files: &ArchiveFiles, saved: &[Saved]) -> Result<Self> {
+        let mut known = Self::default();
+        for saved in saved {
+            let Saved::Listed(listed) = saved else { continue };
+            let layers: Vec<String> = listed.layers.iter().filter_map(|name| entry_key(name.as_bytes())).collect();
+            // Only an image with links needs this, and reading a configuration may cost a pass.
+            if !layers.iter().any(|key| files.is_unsafe(key)) {
+                continue;
+            }
+            let Some(diff_ids) = diff_ids(files, &listed.config).await? else {
+                continue;
+            };
+            let files_of = diff_ids.into_iter().zip(layers).filter(|(_, key)| !files.is_unsafe(key));
+            known.0.extend(files_of);
+        }
+        Ok(known)
+    }
+}
+
+async fn diff_ids(files: &ArchiveFiles, config: &str) -> Result<Option<Vec<Digest>>> {
+    let Some(key) = entry_key(config.as_bytes()) else {
+        return Ok(None);
+    };
+    match crate::whole::whole(files, &key, MAX_CONFIG_BYTES).await {
+        Ok(bytes) => Ok(bytes.and_then(|bytes| Configuration::diff_ids(&bytes).ok())),
+        Err(error) if error.is_permanent() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The layer written as `name`, whose plain tar has the digest `diff_id` if that is known, and where it lies.
+pub(super) async fn layer(
+    files: &ArchiveFiles,
+    name: &str,
+    diff_id: Option<&Digest>,
+    known: &Known,
+) -> Result<(Descriptor, String)> {
+    let invalid = |why: String| {
+        let operation = format!("read {name} in {}", files.name());
+        Error::new(ErrorKind::DockerArchiveInvalid(why), operation)
+    };
+    let climbs = || invalid("a layer's name leads out of the archive".into());
+    let mut key = entry_key(name.as_bytes()).ok_or_else(climbs)?;
+    if files.is_unsafe(&key)
+        && let Some(other) = diff_id.and_then(|diff_id| known.0.get(diff_id))
+    {
+        key.clone_from(other);
+    }
+    let span = files.span(&key).await?;
+    let span = span.ok_or_else(|| invalid("a layer it names is not there".into()))?;
+    let head = match &span.seen {
+        Some(seen) => seen.head.clone(),
+        None => head(files, &key).await?,
+    };
+    let compression = Compression::of(&head).map_err(|kind| Error::new(kind, format!("read {name}")))?;
+    let media_type = match compression {
+        None => PLAIN.to_owned(),
+        Some(Compression::Gzip) => format!("{PLAIN}+gzip"),
+        Some(Compression::Zstd) => format!("{PLAIN}+zstd"),
+    };
+    let digest = match (compression, diff_id, &span.seen) {
+        (None, Some(diff_id), Some(seen)) if seen.digest != *diff_id && is_sha256(diff_id) => {
+            return Err(invalid("a layer is not what the configuration says".into()));
+        }
+        (None, Some(diff_id), _) => diff_id.clone(),
+        _ => files.digest(&key, span).await?,
+    };
+    let descriptor = Descriptor::new(media_type.as_str().into(), digest, span.size);
+    Ok((descriptor, key))
+}
+
+fn is_sha256(digest: &Digest) -> bool {
+    digest.algorithm() == transship_oci::Algorithm::Sha256
+}
+
+async fn head(files: &ArchiveFiles, key: &str) -> Result<Bytes> {
+    let part = Part {
+        offset: 0,
+        length: Some(8),
+        etag: None,
+    };
+    match files.get(key, part).await? {
+        Some(stream) => crate::whole::collected(stream, key, 8).await,
+        None => Ok(Bytes::new()),
+    }
+}

@@ -1,0 +1,203 @@
+//! Images as `docker save` writes them, and everybody who imitates it.
+//!
+//! Such an archive has no registry manifest, so one is assembled: an OCI manifest with the configuration's bytes as they are
+//! and the layers as they stand, in a fixed order of fields without white space. The same archive always gives the same
+//! manifest; so does the same image in another archive, if its layers are not packed otherwise. OCI and not Docker schema 2,
+//! because the layers are plain tars, for which Docker's specification has no type. Docker's configuration is a valid OCI one.
+//!
+//! A plain layer is called by its `diff_id`, which is the digest of its bytes by definition (image-spec, config.md), so it
+//! need not be read to be named; whoever copies it proves it. Packed layers are read once and hashed.
+//!
+//! Source: docker image-spec v1.2 (`manifest.json`) and v1 (`repositories`, `<id>/json`, `<id>/layer.tar`).
+
+mod assemble;
+mod layers;
+mod legacy;
+#[cfg(test)]
+mod tests;
+mod written;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::sync::OnceCell;
+use transship_copy::{BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
+use transship_oci::{Descriptor, Digest, Manifest, Target};
+
+use crate::archive::ArchiveFiles;
+use crate::images::{self, Called, Candidate, Images, Listing, Refused, called, conflict};
+use crate::{Error, ErrorKind, ObjectStore, Part, Result};
+use written::Saved;
+
+/// An archive of images as docker saves them.
+#[derive(Clone)]
+pub(crate) struct DockerArchive {
+    files: Arc<ArchiveFiles>,
+    saved: Arc<[Saved]>,
+    /// Made when first asked for.
+    assembled: Arc<OnceCell<Assembled>>,
+}
+
+/// All images of an archive with the manifests made for them.
+#[derive(Default)]
+struct Assembled {
+    candidates: Vec<Candidate>,
+    manifests: HashMap<Digest, Manifest>,
+    /// Under which name of the archive a blob lies.
+    blobs: HashMap<Digest, String>,
+    /// Blobs that were made with the manifests.
+    made: HashMap<Digest, Bytes>,
+    /// What each image that cannot be assembled is called, and why it cannot.
+    refused: Vec<(String, Why)>,
+}
+
+/// Why an image cannot be assembled, kept so that it can be told more than once.
+#[derive(Debug, Clone)]
+pub(super) struct Why {
+    kind: ErrorKind,
+    operation: String,
+}
+
+impl Assembled {
+    fn add(&mut self, names: &[String], image: assemble::Image) {
+        let descriptor = image.manifest.descriptor();
+        let named = names.iter().map(|name| Some(name.clone()));
+        let names = if names.is_empty() { vec![None] } else { named.collect() };
+        self.candidates.extend(names.into_iter().map(|name| Candidate {
+            name,
+            descriptor: descriptor.clone(),
+        }));
+        self.manifests.insert(descriptor.digest, image.manifest);
+        self.blobs.extend(image.blobs);
+        self.made.extend(image.made);
+    }
+}
+
+impl DockerArchive {
+    /// Reads `manifest.json`, or the `repositories` of older archives. `DOCKER_ARCHIVE_INVALID` if there is neither.
+    pub(crate) async fn open(files: Arc<ArchiveFiles>) -> Result<Self> {
+        let saved = written::read(&files).await?;
+        Ok(Self {
+            files,
+            saved: saved.into(),
+            assembled: Arc::default(),
+        })
+    }
+
+    /// All images, assembled. An image at fault is told apart; a store at fault fails them all.
+    async fn assembled(&self) -> Result<&Assembled> {
+        self.assembled.get_or_try_init(|| self.assemble_all()).await
+    }
+
+    async fn assemble_all(&self) -> Result<Assembled> {
+        let mut assembled = Assembled::default();
+        let layers = layers::Known::of(&self.files, &self.saved).await?;
+        for (at, saved) in self.saved.iter().enumerate() {
+            let names = saved.names();
+            match assemble::image(&self.files, saved, &layers).await {
+                Ok(image) => assembled.add(names, image),
+                Err(error) if error.is_permanent() => {
+                    let name = names.first().cloned();
+                    let why = Why {
+                        kind: error.kind,
+                        operation: error.operation,
+                    };
+                    let name = name.unwrap_or_else(|| format!("image {at} of {}", self.files.name()));
+                    assembled.refused.push((name, why));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(assembled)
+    }
+
+    async fn manifest_of(&self, target: &Target) -> Result<Option<Manifest>> {
+        let assembled = self.assembled().await?;
+        let digest = match target {
+            Target::Digest(digest) => Some(digest.clone()),
+            Target::Tag(tag) => {
+                let is_it = |name: Option<&str>| name.map(called) == Some(Called::Tag(tag.clone()));
+                let named = assembled.candidates.iter().filter(|one| is_it(one.name.as_deref()));
+                let digests: Vec<&Digest> = named.map(|one| &one.descriptor.digest).collect();
+                if digests.windows(2).any(|pair| pair[0] != pair[1]) {
+                    return Err(conflict(tag, digests.into_iter(), &self.files.name()));
+                }
+                if let Some((_, why)) = assembled.refused.iter().find(|(name, _)| is_it(Some(name)))
+                    && digests.is_empty()
+                {
+                    return Err(Error::new(why.kind.clone(), why.operation.clone()));
+                }
+                digests.first().copied().cloned()
+            }
+        };
+        Ok(digest.and_then(|digest| assembled.manifests.get(&digest).cloned()))
+    }
+}
+
+#[async_trait]
+impl BlobSource for DockerArchive {
+    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> CopyResult<ByteStream> {
+        let operation = || format!("blob_get {}@{}", self.files.name(), blob.digest);
+        let missing = || CopyError::new(CopyKind::BlobNotFound, operation());
+        let assembled = self.assembled().await?;
+        if let Some(made) = assembled.made.get(&blob.digest) {
+            let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(made.len());
+            return Ok(stream::iter([Ok(made.slice(offset..))]).boxed());
+        }
+        let key = assembled.blobs.get(&blob.digest).ok_or_else(missing)?;
+        self.files.get(key, Part::from(offset)).await?.ok_or_else(missing)
+    }
+}
+
+#[async_trait]
+impl Source for DockerArchive {
+    fn name(&self) -> String {
+        format!("docker-archive:{}", self.files.name())
+    }
+
+    async fn manifest_head(&self, target: &Target) -> CopyResult<Option<Descriptor>> {
+        let manifest = self.manifest_of(target).await?;
+        Ok(manifest.map(|manifest| manifest.descriptor()))
+    }
+
+    async fn manifest_get(&self, target: &Target) -> CopyResult<Manifest> {
+        let operation = || format!("manifest_get {}{}{target}", self.name(), target.separator());
+        let manifest = self.manifest_of(target).await?;
+        manifest.ok_or_else(|| CopyError::new(CopyKind::SourceNotFound, operation()))
+    }
+
+    /// Docker saves none.
+    async fn referrers(&self, _: &Digest) -> CopyResult<Vec<Descriptor>> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Images for DockerArchive {
+    async fn images(&self) -> Result<Listing> {
+        let assembled = self.assembled().await?;
+        let mut listing = images::listing(&assembled.candidates, |_| false, &self.files.name());
+        listing.refused.extend(assembled.refused.iter().map(|(name, why)| Refused {
+            name: name.clone(),
+            digest: None,
+            error: Error::new(why.kind.clone(), why.operation.clone()),
+        }));
+        Ok(listing)
+    }
+
+    async fn target_of(&self, reference: Option<&str>) -> Result<Target> {
+        let assembled = self.assembled().await?;
+        let found = images::resolve(&assembled.candidates, reference, &self.files.name());
+        match (found, assembled.refused.as_slice()) {
+            (Ok(found), _) => Ok(Target::Digest(found.descriptor.digest.clone())),
+            // The only image there is cannot be assembled: that is the answer, not that there is none.
+            (Err(_), [(_, why)]) if assembled.candidates.is_empty() => {
+                Err(Error::new(why.kind.clone(), why.operation.clone()))
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Behaviours of archives as docker saves them.

@@ -1,0 +1,178 @@
+//! What lies at a place of a store, told by its key alone.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use transship_oci::Repository;
+
+use crate::layout::{INDEX, MARKER};
+use crate::storage_tree::{ROOT, TreeRepository};
+use crate::{Archive, Error, Images, Layout, ObjectStore, Result};
+
+/// Names under which archives are looked for.
+const ARCHIVES: [&str; 6] = [".tar.zst", ".tar.gz", ".tar.zstd", ".tzst", ".tgz", ".tar"];
+
+/// A source within a store. Small and serialisable: it may travel in a message and be opened elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Found {
+    /// What kind it is.
+    pub kind: FoundKind,
+    /// Where: of a layout the prefix of its files (empty, or ending in `/`), of an archive its key, of a repository of a
+    /// storage tree `…docker/registry/v2/repositories/<name>/`.
+    pub key: String,
+    /// Its place relative to where was looked, as a repository path: empty for that place itself; of an archive without the
+    /// suffix, of a tree's repository its name behind what stands before the tree.
+    pub path: String,
+}
+
+/// The kinds of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FoundKind {
+    /// An OCI image layout, perhaps not yet complete.
+    Layout,
+    /// A tar, plain or compressed: an OCI layout or what docker saves.
+    Archive,
+    /// A repository in a registry's storage tree.
+    Repository,
+}
+
+impl Found {
+    /// The source that `key` belongs to, seen from `prefix` (empty, or ending in `/`): a layout for its two files and its
+    /// blobs, an archive for itself, a repository for its tags and revisions. [`None`] for anything else.
+    pub fn of_key(prefix: &str, key: &str) -> Option<Self> {
+        let below = key.strip_prefix(prefix)?;
+        if let Some((root, rest)) = tree(below) {
+            return Self::repository_of(prefix, root, rest);
+        }
+        if let Some(folder) = layout_folder(below) {
+            return Some(Self::layout(prefix, folder));
+        }
+        Self::archive(prefix, below)
+    }
+
+    pub(crate) fn layout(prefix: &str, folder: &str) -> Self {
+        Self {
+            kind: FoundKind::Layout,
+            key: format!("{prefix}{folder}"),
+            path: folder.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    pub(crate) fn archive(prefix: &str, below: &str) -> Option<Self> {
+        let lower = below.to_ascii_lowercase();
+        let suffix = ARCHIVES.iter().find(|suffix| lower.ends_with(**suffix))?;
+        let path = below.get(..below.len() - suffix.len())?;
+        let has_name = !path.is_empty() && !path.ends_with('/');
+        has_name.then(|| Self {
+            kind: FoundKind::Archive,
+            key: format!("{prefix}{below}"),
+            path: path.to_owned(),
+        })
+    }
+
+    /// `rest` is what follows the root of the tree.
+    pub(crate) fn repository_of(prefix: &str, root: &str, rest: &str) -> Option<Self> {
+        let (name, _) = rest.strip_prefix("repositories/")?.split_once("/_manifests/")?;
+        let before = root.strip_suffix(ROOT)?;
+        let is_name = name.split('/').all(|part| !part.starts_with('_') && !part.is_empty());
+        is_name.then(|| Self {
+            kind: FoundKind::Repository,
+            key: format!("{prefix}{root}repositories/{name}/"),
+            path: format!("{before}{name}"),
+        })
+    }
+
+    /// [`Found::path`] as a repository path to be joined to the destination's; [`None`] if it is empty. `INVALID_REFERENCE`
+    /// if no repository can be called so.
+    pub fn repository(&self) -> Result<Option<Repository>> {
+        let path = Some(self.path.as_str()).filter(|path| !path.is_empty());
+        let repository = path.map(str::parse).transpose();
+        repository.map_err(|error| Error::content(error, format!("import {}", self.key)))
+    }
+}
+
+/// Opens what was found. Keep it for as long as images of it are wanted: an archive is indexed here.
+pub async fn open(store: Arc<dyn ObjectStore>, found: &Found) -> Result<Arc<dyn Images>> {
+    match found.kind {
+        FoundKind::Layout => Ok(Arc::new(Layout::open(store, &found.key).await?)),
+        FoundKind::Archive => Ok(Arc::new(Archive::open(store, &found.key).await?)),
+        FoundKind::Repository => {
+            let (root, rest) = tree(&found.key).unwrap_or_default();
+            let name = rest.strip_prefix("repositories/").unwrap_or_default().trim_end_matches('/');
+            let name = name
+                .parse()
+                .map_err(|error| Error::content(error, format!("open {}", found.key)))?;
+            Ok(Arc::new(TreeRepository::new(store, root, name)))
+        }
+    }
+}
+
+/// A key as the root of a storage tree, which ends in [`ROOT`], and what follows it.
+pub(crate) fn tree(key: &str) -> Option<(&str, &str)> {
+    let mut starts = key.match_indices(ROOT).map(|(at, _)| at);
+    let at = starts.find(|at| *at == 0 || key[..*at].ends_with('/'))?;
+    Some(key.split_at(at + ROOT.len()))
+}
+
+/// The folder of the layout that a key belongs to, by its name: `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`.
+pub(crate) fn layout_folder(key: &str) -> Option<&str> {
+    let (folder, name) = split(key);
+    if name == MARKER || name == INDEX {
+        return Some(folder);
+    }
+    let (above, algorithm) = split(folder.strip_suffix('/')?);
+    let (above, blobs) = split(above.strip_suffix('/')?);
+    let is_blob = blobs == "blobs" && format!("{algorithm}:{name}").parse::<transship_oci::Digest>().is_ok();
+    is_blob.then_some(above)
+}
+
+/// A key as its folder, which is empty or ends in `/`, and its name.
+pub(crate) fn split(key: &str) -> (&str, &str) {
+    key.rfind('/').map_or(("", key), |slash| key.split_at(slash + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_says_what_it_belongs_to() {
+        let hex = "a".repeat(64);
+        for (key, expected) in [
+            ("p/index.json".to_owned(), Some((FoundKind::Layout, "p/", ""))),
+            ("p/a/b/oci-layout".to_owned(), Some((FoundKind::Layout, "p/a/b/", "a/b"))),
+            (format!("p/a/blobs/sha256/{hex}"), Some((FoundKind::Layout, "p/a/", "a"))),
+            (format!("p/blobs/sha256/{hex}"), Some((FoundKind::Layout, "p/", ""))),
+            (format!("p/blobs/md5/{hex}"), None),
+            (format!("p/blobs/sha256/{hex}x"), None),
+            ("p/a+b%2Bü.tar.gz".to_owned(), Some((FoundKind::Archive, "p/a+b%2Bü.tar.gz", "a+b%2Bü"))),
+            ("p/a/B.TAR".to_owned(), Some((FoundKind::Archive, "p/a/B.TAR", "a/B"))),
+            ("p/.tar".to_owned(), None),
+            ("p/a/.tgz".to_owned(), None),
+            ("elsewhere/index.json".to_owned(), None),
+            (
+                "p/docker/registry/v2/repositories/a/b/_manifests/tags/v1/current/link".to_owned(),
+                Some((FoundKind::Repository, "p/docker/registry/v2/repositories/a/b/", "a/b")),
+            ),
+            (
+                "p/copy/docker/registry/v2/repositories/a/_manifests/revisions/sha256/x/link".to_owned(),
+                Some((FoundKind::Repository, "p/copy/docker/registry/v2/repositories/a/", "copy/a")),
+            ),
+            ("p/docker/registry/v2/repositories/a/_layers/sha256/x/link".to_owned(), None),
+            (format!("p/docker/registry/v2/blobs/sha256/aa/{hex}/data"), None),
+            ("p/notdocker/registry/v2/repositories/a/_manifests/x".to_owned(), None),
+        ] {
+            let found = Found::of_key("p/", &key);
+            let found = found.as_ref().map(|found| (found.kind, found.key.as_str(), found.path.as_str()));
+            assert_eq!(found, expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_place_no_repository_can_be_called_by_is_told() {
+        let found = Found::of_key("", "Team/App/index.json").unwrap();
+        assert_eq!(found.repository().unwrap_err().code(), "INVALID_REFERENCE");
+        assert_eq!(Found::of_key("", "index.json").unwrap().repository().unwrap(), None);
+    }
+}

@@ -1,0 +1,265 @@
+//! What images a source has, by what they are called.
+//!
+//! Every source lists its images alike, whatever it is: one bad image is an item of the list with its code, and the
+//! others come. The whole list fails only if the store does.
+
+use std::collections::{BTreeMap, HashSet};
+
+use async_trait::async_trait;
+use transship_copy::Source;
+use transship_oci::{Descriptor, Digest, Tag, Target};
+
+use crate::{Error, ErrorKind, Result};
+
+/// One image that can be asked of its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The name as it stands in the source, perhaps a whole reference; [`None`] if it has only its digest.
+    pub name: Option<String>,
+    /// What the source is asked for, and what the image is to be called by: the tag part of its name, else its digest.
+    pub target: Target,
+    /// Its manifest, as far as it is known: type and size are what the source says, and are not proven yet.
+    pub descriptor: Descriptor,
+}
+
+/// One image that cannot be taken.
+#[derive(Debug)]
+pub struct Refused {
+    /// What it is called by in the source: its name, its digest, or its place.
+    pub name: String,
+    /// Its digest, where that is known.
+    pub digest: Option<Digest>,
+    /// Why, with a stable code.
+    pub error: Error,
+}
+
+/// The images of one source.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Those that can be asked for, named ones first. What comes along with another (children of an index, referrers,
+    /// cosign's and the fallback tags) is not listed itself.
+    pub images: Vec<Image>,
+    /// Those that cannot be taken.
+    pub refused: Vec<Refused>,
+}
+
+/// A source that can say what it has.
+#[async_trait]
+pub trait Images: Source {
+    /// Its images.
+    async fn images(&self) -> Result<Listing>;
+
+    /// The image `reference` means: a name, the tag part of one, or a digest. Without one: the only image, or `latest`.
+    /// `LAYOUT_REFERENCE_NOT_FOUND`, `LAYOUT_REFERENCE_AMBIGUOUS`, `LAYOUT_NAME_CONFLICT`.
+    async fn target_of(&self, reference: Option<&str>) -> Result<Target>;
+}
+
+/// Something of a source that has a name, or none.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) name: Option<String>,
+    pub(crate) descriptor: Descriptor,
+}
+
+/// What a written name says about the tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Called {
+    Tag(Tag),
+    /// A reference by digest only: `r.example/app@sha256:…`.
+    ByDigest,
+    /// No tag can be made of it.
+    Unmappable,
+}
+
+/// Reads a name: a tag alone, or a whole reference with a tag or a digest.
+pub(crate) fn called(name: &str) -> Called {
+    let (rest, has_digest) = match name.split_once('@') {
+        Some((rest, digest)) => (rest, digest.parse::<Digest>().is_ok()),
+        None => (name, false),
+    };
+    let tag = match rest.rsplit_once(':') {
+        Some((_, tag)) if !tag.contains('/') => Some(tag),
+        _ if has_digest || rest.contains('/') => None,
+        _ => Some(rest),
+    };
+    match tag.map(str::parse) {
+        Some(Ok(tag)) => Called::Tag(tag),
+        None if has_digest => Called::ByDigest,
+        _ => Called::Unmappable,
+    }
+}
+
+/// Tells names apart: each tag with one manifest is an image, each with several is refused. What has no name follows by
+/// digest, unless `comes_along` says that it comes with another image.
+pub(crate) fn listing(candidates: &[Candidate], comes_along: impl Fn(&Digest) -> bool, operation: &str) -> Listing {
+    let mut listing = Listing::default();
+    let mut by_tag: BTreeMap<Tag, Vec<&Candidate>> = BTreeMap::new();
+    let mut by_digest: Vec<&Candidate> = Vec::new();
+    for candidate in candidates {
+        match candidate.name.as_deref().map(called) {
+            Some(Called::Tag(tag)) => by_tag.entry(tag).or_default().push(candidate),
+            Some(Called::ByDigest) | None => by_digest.push(candidate),
+            Some(Called::Unmappable) => {
+                let name = candidate.name.clone().unwrap_or_default();
+                let error = Error::new(ErrorKind::NameUnmappable(name.clone()), operation);
+                let digest = Some(candidate.descriptor.digest.clone());
+                listing.refused.push(Refused { name, digest, error });
+            }
+        }
+    }
+    let mut named: HashSet<&Digest> = HashSet::new();
+    for (tag, candidates) in &by_tag {
+        match candidates.as_slice() {
+            [one, others @ ..] if others.iter().all(|other| other.descriptor.digest == one.descriptor.digest) => {
+                named.insert(&one.descriptor.digest);
+                listing.images.push(Image {
+                    name: one.name.clone(),
+                    target: Target::Tag(tag.clone()),
+                    descriptor: one.descriptor.clone(),
+                });
+            }
+            several => listing.refused.push(Refused {
+                name: tag.to_string(),
+                digest: None,
+                error: conflict(tag, several.iter().map(|one| &one.descriptor.digest), operation),
+            }),
+        }
+    }
+    for candidate in by_digest {
+        let digest = &candidate.descriptor.digest;
+        if !comes_along(digest) && named.insert(digest) {
+            listing.images.push(Image {
+                name: candidate.name.clone(),
+                target: Target::Digest(digest.clone()),
+                descriptor: candidate.descriptor.clone(),
+            });
+        }
+    }
+    listing
+}
+
+/// `LAYOUT_NAME_CONFLICT`.
+pub(crate) fn conflict<'a>(tag: &Tag, digests: impl Iterator<Item = &'a Digest>, operation: &str) -> Error {
+    let digests: Vec<String> = digests.map(Digest::to_string).take(4).collect();
+    let kind = ErrorKind::NameConflict {
+        tag: tag.to_string(),
+        digests: digests.join(", "),
+    };
+    Error::new(kind, operation)
+}
+
+/// What [`Images::target_of`] answers over `candidates`.
+pub(crate) fn resolve<'a>(
+    candidates: &'a [Candidate],
+    reference: Option<&str>,
+    operation: &str,
+) -> Result<&'a Candidate> {
+    let named: Vec<&str> = candidates.iter().filter_map(|one| one.name.as_deref()).collect();
+    let has = || match named.as_slice() {
+        [] => "no names".to_owned(),
+        names => names[..names.len().min(20)].join(", "),
+    };
+    let wanted = match (reference, candidates, named.as_slice()) {
+        (Some(reference), ..) => reference,
+        (None, [only], _) => return Ok(only),
+        (None, _, [only]) => only,
+        (None, ..) => "latest",
+    };
+    match (find(candidates, wanted, operation)?, reference) {
+        (Some(found), _) => Ok(found),
+        (None, None) if candidates.len() > 1 => Err(Error::new(ErrorKind::ReferenceAmbiguous(has()), operation)),
+        (None, reference) => {
+            let wanted = reference.unwrap_or_default().to_owned();
+            Err(Error::new(
+                ErrorKind::ReferenceNotFound { wanted, has: has() },
+                operation,
+            ))
+        }
+    }
+}
+
+/// By the whole name, else by its tag part, else by digest.
+fn find<'a>(candidates: &'a [Candidate], wanted: &str, operation: &str) -> Result<Option<&'a Candidate>> {
+    let is_name = |one: &&Candidate| one.name.as_deref() == Some(wanted);
+    let is_tag = |one: &&Candidate| match one.name.as_deref().map(called) {
+        Some(Called::Tag(tag)) => tag.as_str() == wanted,
+        _ => false,
+    };
+    for matches in [&is_name as &dyn Fn(&&Candidate) -> bool, &is_tag] {
+        let found: Vec<&Candidate> = candidates.iter().filter(matches).collect();
+        match found.as_slice() {
+            [] => {}
+            [one, others @ ..] if others.iter().all(|other| other.descriptor.digest == one.descriptor.digest) => {
+                return Ok(Some(one));
+            }
+            several => {
+                let digests: Vec<String> = several.iter().map(|one| one.descriptor.digest.to_string()).collect();
+                let kind = ErrorKind::NameConflict {
+                    tag: wanted.to_owned(),
+                    digests: digests.join(", "),
+                };
+                return Err(Error::new(kind, operation));
+            }
+        }
+    }
+    let digest = wanted.trim_start_matches('@').parse::<Digest>().ok();
+    Ok(candidates
+        .iter()
+        .find(|one| Some(&one.descriptor.digest) == digest.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use transship_oci::media_type::OCI_MANIFEST;
+
+    use super::*;
+
+    fn candidate(name: Option<&str>, content: &str) -> Candidate {
+        Candidate {
+            name: name.map(str::to_owned),
+            descriptor: Descriptor::new(OCI_MANIFEST.into(), Digest::sha256(content.as_bytes()), 1),
+        }
+    }
+
+    #[test]
+    fn names_give_their_tag_part() {
+        let tag = |text: &str| Called::Tag(text.parse().unwrap());
+        let digest = Digest::sha256(b"x");
+        for (name, expected) in [
+            ("v1", tag("v1")),
+            ("docker.io/library/app:v1", tag("v1")),
+            ("localhost:5000/app:v1", tag("v1")),
+            ("app:v1", tag("v1")),
+            ("localhost:5000/app", Called::Unmappable),
+            ("library/app", Called::Unmappable),
+            ("with space", Called::Unmappable),
+            ("../..", Called::Unmappable),
+            ("", Called::Unmappable),
+            (&format!("r.example/app@{digest}"), Called::ByDigest),
+            (&format!("r.example/app:v2@{digest}"), tag("v2")),
+            ("r.example/app@sha256:../..", Called::Unmappable),
+        ] {
+            assert_eq!(called(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn one_bad_name_leaves_the_others_alone() {
+        let candidates = [
+            candidate(Some("v1"), "one"),
+            candidate(Some("r.example/app:v1"), "two"),
+            candidate(Some("v2"), "two"),
+            candidate(Some("docker.io/app:v2"), "two"),
+            candidate(Some("a/b"), "three"),
+            candidate(None, "four"),
+            candidate(None, "five"),
+            candidate(None, "two"),
+        ];
+        let five = Digest::sha256(b"five");
+        let listing = listing(&candidates, |digest| *digest == five, "list");
+        let targets: Vec<String> = listing.images.iter().map(|image| image.target.to_string()).collect();
+        assert_eq!(targets, ["v2".to_owned(), Digest::sha256(b"four").to_string()]);
+        let refused: Vec<(&str, &str)> = listing.refused.iter().map(|one| (one.name.as_str(), one.error.code())).collect();
+        assert_eq!(refused, [("a/b", "LAYOUT_NAME_UNMAPPABLE"), ("v1", "LAYOUT_NAME_CONFLICT")]);
+    }
+}

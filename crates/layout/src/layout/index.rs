@@ -1,0 +1,116 @@
+//! `index.json`, entry by entry: one that cannot be read is told, and the others are taken.
+//!
+//! Source: OCI image-spec, image-layout.md and annotations.md.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use transship_oci::{Descriptor, Digest, MediaType};
+
+use crate::images::Candidate;
+use crate::{Error, ErrorKind};
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// The largest `index.json`: some 50,000 entries.
+pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
+const MAX_ENTRIES: usize = 100_000;
+
+/// What `index.json` says.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub(super) entries: Vec<Candidate>,
+    /// Entries that are no descriptors.
+    pub(super) broken: Vec<Broken>,
+}
+
+/// An entry that cannot be read: what it is called, and why.
+#[derive(Debug, Clone)]
+pub(super) struct Broken {
+    pub(super) name: String,
+    pub(super) kind: ErrorKind,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    #[serde(default)]
+    media_type: Option<String>,
+    #[serde(borrow, default)]
+    manifests: Option<Vec<&'a RawValue>>,
+    #[serde(default)]
+    layers: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    config: Option<serde::de::IgnoredAny>,
+}
+
+/// As much of a broken entry as it takes to say which it is.
+#[derive(Deserialize)]
+struct Glimpse {
+    #[serde(default)]
+    digest: Option<String>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Index {
+    /// Reads `index.json`; why not, if it is none.
+    pub(super) fn parse(bytes: &Bytes) -> Result<Self, String> {
+        let written: Written<'_> = serde_json::from_slice(bytes).map_err(|error| format!("index.json: {error}"))?;
+        let media_type = written.media_type.as_deref().filter(|own| !own.is_empty());
+        if media_type.is_some_and(|own| !MediaType::new(own).is_index()) {
+            return Err("index.json is no index".to_owned());
+        }
+        if written.layers.is_some() || written.config.is_some() {
+            return Err("index.json holds layers or a config, as an image does".to_owned());
+        }
+        let manifests = written.manifests.ok_or("index.json has no manifests")?;
+        if manifests.len() > MAX_ENTRIES {
+            return Err(format!("index.json has more than {MAX_ENTRIES} entries"));
+        }
+        let mut index = Self::default();
+        for (at, entry) in manifests.into_iter().enumerate() {
+            match serde_json::from_str::<Descriptor>(entry.get()) {
+                Ok(descriptor) => index.entries.push(candidate(descriptor)),
+                Err(error) => index.broken.push(broken(at, entry, &error)),
+            }
+        }
+        Ok(index)
+    }
+}
+
+/// A descriptor with the name it carries.
+pub(super) fn candidate(descriptor: Descriptor) -> Candidate {
+    Candidate {
+        name: name(&descriptor.annotations),
+        descriptor,
+    }
+}
+
+fn name(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let named = |key: &str| annotations.get(key).filter(|name| !name.is_empty()).cloned();
+    named(REF_NAME).or_else(|| named(CONTAINERD_NAME))
+}
+
+fn broken(at: usize, entry: &RawValue, error: &serde_json::Error) -> Broken {
+    let glimpse = serde_json::from_str::<Glimpse>(entry.get()).ok();
+    let named = glimpse.as_ref().and_then(|glimpse| name(glimpse.annotations.as_ref()?));
+    let digest = glimpse.and_then(|glimpse| glimpse.digest);
+    let refusal = digest.and_then(|digest| digest.parse::<Digest>().err());
+    let refusal = refusal.unwrap_or_else(|| transship_oci::Error {
+        kind: transship_oci::ErrorKind::ManifestInvalid,
+        detail: format!("entry {at} of index.json: {error}"),
+    });
+    Broken {
+        name: named.unwrap_or_else(|| format!("entry {at} of index.json")),
+        kind: ErrorKind::Content(refusal),
+    }
+}
+
+impl Broken {
+    pub(super) fn error(&self, operation: &str) -> Error {
+        Error::new(self.kind.clone(), operation)
+    }
+}

@@ -1,0 +1,149 @@
+//! The images of a layout: what can be asked of it by name or digest, and what comes along with something else.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use transship_oci::referrers::digest_tag;
+use transship_oci::{Digest, Target};
+
+use super::{Layout, PARALLEL};
+use crate::images::{self, Called, Candidate, Images, Listing, Refused, called};
+use crate::{Error, Result};
+
+/// Indexes within indexes deeper than this are not looked into: a copy refuses them.
+const MAX_DEPTH: usize = 8;
+/// More manifests than this are not told apart.
+const MAX_MEMBERS: usize = 200_000;
+
+#[async_trait]
+impl Images for Layout {
+    async fn images(&self) -> Result<Listing> {
+        let members = self.members().await?;
+        let (unreadable, attached) = self.unnamed(&members).await?;
+        let is_refused = |digest: &Digest| unreadable.iter().any(|refused| refused.digest.as_ref() == Some(digest));
+        let candidates: Vec<Candidate> = self
+            .contents
+            .candidates
+            .iter()
+            .filter(|candidate| !belongs_to_another(candidate, &members))
+            .cloned()
+            .collect();
+        let comes_along = |digest: &Digest| members.children.contains(digest) || attached.contains(digest) || is_refused(digest);
+        let operation = self.operation();
+        let mut listing = images::listing(&candidates, comes_along, &operation);
+        let broken = self.contents.broken.iter().map(|broken| Refused {
+            name: broken.name.clone(),
+            digest: None,
+            error: broken.error(&operation),
+        });
+        listing.refused.extend(broken);
+        listing.refused.extend(unreadable);
+        Ok(listing)
+    }
+
+    async fn target_of(&self, reference: Option<&str>) -> Result<Target> {
+        Ok(Target::Digest(self.resolve(reference)?.descriptor.digest))
+    }
+}
+
+/// Every manifest of the layout that an image brings along.
+#[derive(Default)]
+struct Members {
+    /// Named by `index.json`.
+    roots: HashSet<Digest>,
+    /// Named by an index.
+    children: HashSet<Digest>,
+}
+
+impl Members {
+    fn has(&self, digest: &Digest) -> bool {
+        self.roots.contains(digest) || self.children.contains(digest)
+    }
+}
+
+/// True for cosign's tags and the fallback tag of a manifest that is here: they come along with it.
+fn belongs_to_another(candidate: &Candidate, members: &Members) -> bool {
+    match candidate.name.as_deref().map(called) {
+        Some(Called::Tag(tag)) => digest_tag(&tag).is_some_and(|about| members.has(&about.subject)),
+        _ => false,
+    }
+}
+
+impl Layout {
+    async fn members(&self) -> Result<Members> {
+        let mut members = Members::default();
+        let mut level = Vec::new();
+        for entry in self.listed() {
+            let is_new = members.roots.insert(entry.descriptor.digest.clone());
+            if is_new && entry.descriptor.media_type.is_index() && !is_fallback(entry) {
+                level.push(entry.descriptor.digest.clone());
+            }
+        }
+        for _ in 0..MAX_DEPTH {
+            let found: Vec<Vec<(Digest, bool)>> = stream::iter(std::mem::take(&mut level))
+                .map(|digest| async move {
+                    let manifest = self.manifest_if_good(&digest).await?;
+                    let children = manifest.iter().flat_map(|manifest| manifest.children());
+                    let children = children.map(|child| (child.digest.clone(), child.media_type.is_index()));
+                    Ok::<_, Error>(children.collect())
+                })
+                .buffer_unordered(PARALLEL)
+                .try_collect()
+                .await?;
+            for (digest, is_index) in found.into_iter().flatten() {
+                if members.children.len() < MAX_MEMBERS && members.children.insert(digest.clone()) && is_index {
+                    level.push(digest);
+                }
+            }
+            if level.is_empty() {
+                break;
+            }
+        }
+        Ok(members)
+    }
+
+    /// Entries that have no tag: those that cannot be read, and those that refer to a manifest that is here.
+    async fn unnamed(&self, members: &Members) -> Result<(Vec<Refused>, HashSet<Digest>)> {
+        let unnamed: Vec<Digest> = self
+            .listed()
+            .iter()
+            .filter(|entry| !matches!(entry.name.as_deref().map(called), Some(Called::Tag(_))))
+            .map(|entry| entry.descriptor.digest.clone())
+            .collect();
+        let read: Vec<(Digest, transship_copy::Result<Option<Digest>>)> = stream::iter(unnamed)
+            .map(|digest| async move {
+                let target = Target::Digest(digest.clone());
+                let manifest = transship_copy::Source::manifest_get(self, &target).await;
+                let subject = manifest.map(|manifest| manifest.subject().map(|subject| subject.digest.clone()));
+                (digest, subject)
+            })
+            .buffered(PARALLEL)
+            .collect()
+            .await;
+        let (mut refused, mut attached) = (Vec::new(), HashSet::new());
+        for (digest, subject) in read {
+            match subject {
+                Ok(Some(subject)) if subject != digest && members.has(&subject) => {
+                    attached.insert(digest);
+                }
+                Ok(_) => {}
+                Err(error) if error.persistence().is_permanent() => refused.push(Refused {
+                    name: digest.to_string(),
+                    error: Error::read(&error, error.operation.clone()),
+                    digest: Some(digest),
+                }),
+                Err(error) => return Err(Error::read(&error, error.operation.clone())),
+            }
+        }
+        Ok((refused, attached))
+    }
+}
+
+/// A fallback tag lists referrers; they are no children of it.
+fn is_fallback(entry: &Candidate) -> bool {
+    match entry.name.as_deref().map(called) {
+        Some(Called::Tag(tag)) => digest_tag(&tag).is_some_and(|about| about.is_fallback),
+        _ => false,
+    }
+}

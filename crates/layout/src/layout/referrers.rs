@@ -1,0 +1,63 @@
+//! Referrers of a layout: unnamed manifests with a subject, and what a fallback tag lists.
+
+use std::collections::HashMap;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use transship_copy::Result as CopyResult;
+use transship_oci::{Descriptor, Digest, Manifest, Tag};
+
+use super::{Layout, PARALLEL};
+use crate::Result;
+use crate::images::{Called, called};
+
+impl Layout {
+    pub(super) async fn referrers_of(&self, subject: &Digest) -> CopyResult<Vec<Descriptor>> {
+        let by_subject = self.referrers.get_or_try_init(|| self.all_referrers()).await?;
+        let mut found = by_subject.get(subject).cloned().unwrap_or_default();
+        // A layout filled from a registry without the API carries the fallback tag instead.
+        if let Ok(tag) = subject.fallback_tag().parse::<Tag>()
+            && let Ok(Some(index)) = self.descriptor_of(&transship_oci::Target::Tag(tag))
+            && let Some(index) = self.manifest_if_good(&index.digest).await?
+        {
+            let listed: Vec<Descriptor> = index.children().to_vec();
+            for child in listed {
+                if !found.iter().any(|known| known.digest == child.digest) {
+                    found.push(child);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Of the entries that have no tag. One with a tag arrives under it, and refers to its subject there as well.
+    async fn all_referrers(&self) -> Result<HashMap<Digest, Vec<Descriptor>>> {
+        let mut by_subject: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
+        for manifest in self.untagged().await? {
+            if let Some(subject) = manifest.subject() {
+                let referrers = by_subject.entry(subject.digest.clone()).or_default();
+                referrers.push(manifest.referrer_descriptor());
+            }
+        }
+        Ok(by_subject)
+    }
+
+    /// The manifests with a subject among the entries without a tag, and below unnamed indexes.
+    async fn untagged(&self) -> Result<Vec<Manifest>> {
+        let is_tagged = |name: Option<&str>| matches!(name.map(called), Some(Called::Tag(_)));
+        let untagged: Vec<Digest> = self
+            .listed()
+            .iter()
+            .filter(|entry| !is_tagged(entry.name.as_deref()))
+            .map(|entry| entry.descriptor.digest.clone())
+            .collect();
+        let found: Vec<Option<Manifest>> = stream::iter(untagged)
+            .map(|digest| async move {
+                let manifest = self.manifest_if_good(&digest).await?;
+                Ok::<_, crate::Error>(manifest.filter(|manifest| manifest.subject().is_some()))
+            })
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+}

@@ -1,0 +1,156 @@
+//! One repository in the storage of a registry: `docker/registry/v2/…`, as CNCF Distribution lays it out and everything
+//! built on it (Harbor, and by their documentation ACR).
+//!
+//! ```text
+//! docker/registry/v2/blobs/sha256/<2 digits>/<hex>/data                          the bytes
+//!   repositories/<name>/_manifests/tags/<tag>/current/link                       the digest a tag names
+//!   repositories/<name>/_manifests/revisions/sha256/<hex>/link                   a manifest the repository has
+//!   repositories/<name>/_layers/… _uploads/…                                     not needed here
+//! ```
+//! A link is a file that holds a digest and nothing else; it is parsed as one before it becomes part of a key. The tree
+//! keeps no media types: a manifest says itself what it is. All tags are images, the fallback and cosign's too, so that the
+//! registry it is brought to has the same; of the untagged revisions those that nothing else brings along.
+//!
+//! Source: distribution, registry/storage/paths.go.
+
+mod contents;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+use transship_copy::{BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
+use transship_oci::manifest::MAX_BYTES;
+use transship_oci::{Descriptor, Digest, Manifest, Repository, Tag, Target};
+
+use crate::layout::proven;
+use crate::whole::whole;
+use crate::{Error, ErrorKind, ObjectStore, Part, Result};
+
+/// What stands before every key of a tree, perhaps below a prefix of its own.
+pub(crate) const ROOT: &str = "docker/registry/v2/";
+/// A digest in text, and room to see that there is more.
+const MAX_LINK_BYTES: usize = 256;
+
+/// One repository of a storage tree.
+#[derive(Clone)]
+pub struct TreeRepository {
+    store: Arc<dyn ObjectStore>,
+    /// Ends in [`ROOT`].
+    root: String,
+    name: Repository,
+    /// By subject; read once, when first asked for.
+    referrers: Arc<OnceCell<HashMap<Digest, Vec<Descriptor>>>>,
+}
+
+impl TreeRepository {
+    /// The repository `name` of the tree whose keys begin with `root`, which ends in `docker/registry/v2/`. Nothing is read.
+    pub fn new(store: Arc<dyn ObjectStore>, root: impl Into<String>, name: Repository) -> Self {
+        Self {
+            store,
+            root: root.into(),
+            name,
+            referrers: Arc::default(),
+        }
+    }
+
+    fn manifests(&self) -> String {
+        format!("{}repositories/{}/_manifests/", self.root, self.name)
+    }
+
+    fn tag_key(&self, tag: &Tag) -> String {
+        format!("{}tags/{tag}/current/link", self.manifests())
+    }
+
+    fn revision_key(&self, digest: &Digest) -> String {
+        let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
+        format!("{}revisions/{algorithm}/{hex}/link", self.manifests())
+    }
+
+    /// Where the bytes of `digest` lie. Safe: a digest holds nothing but its algorithm and hexadecimal digits.
+    fn blob_key(&self, digest: &Digest) -> String {
+        let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
+        format!("{}blobs/{algorithm}/{}/{hex}/data", self.root, hex.get(..2).unwrap_or_default())
+    }
+
+    /// What `tag` names; [`None`] if there is no such tag. `STORAGE_LINK_INVALID` if its link holds no digest.
+    async fn linked(&self, tag: &Tag) -> Result<Option<Digest>> {
+        let key = self.tag_key(tag);
+        let Some(bytes) = whole(self.store.as_ref(), &key, MAX_LINK_BYTES).await? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let digest = text.trim_end_matches(['\n', '\r']).parse();
+        digest.map(Some).map_err(|error: transship_oci::Error| {
+            Error::new(ErrorKind::LinkInvalid(error.to_string()), format!("read {key}"))
+        })
+    }
+
+    /// The bytes of the manifest `digest`, proven; [`None`] if the tree has none. Whether the repository has it as a
+    /// revision was asked before.
+    async fn manifest_bytes(&self, digest: &Digest) -> CopyResult<Option<Manifest>> {
+        let operation = || format!("manifest_get {}@{digest}", self.name());
+        match whole(self.store.as_ref(), &self.blob_key(digest), MAX_BYTES).await? {
+            Some(bytes) => proven(bytes, digest, None, operation).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn revision(&self, digest: &Digest) -> CopyResult<Option<Manifest>> {
+        match self.store.head(&self.revision_key(digest)).await? {
+            Some(_) => self.manifest_bytes(digest).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn manifest_of(&self, target: &Target) -> CopyResult<Option<Manifest>> {
+        match target {
+            Target::Digest(digest) => self.revision(digest).await,
+            Target::Tag(tag) => {
+                let Some(digest) = self.linked(tag).await? else {
+                    return Ok(None);
+                };
+                let manifest = self.revision(&digest).await?;
+                let operation = format!("manifest_get {}:{tag}", self.name());
+                let dangling = || Error::new(ErrorKind::LinkDangling(digest), operation);
+                Ok(Some(manifest.ok_or_else(dangling)?))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl BlobSource for TreeRepository {
+    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> CopyResult<ByteStream> {
+        let operation = format!("blob_get {}@{}", self.name(), blob.digest);
+        let bytes = self.store.get(&self.blob_key(&blob.digest), Part::from(offset)).await?;
+        bytes.ok_or_else(|| CopyError::new(CopyKind::BlobNotFound, operation))
+    }
+}
+
+#[async_trait]
+impl Source for TreeRepository {
+    fn name(&self) -> String {
+        format!("{}/{}repositories/{}", self.store.name(), self.root, self.name)
+    }
+
+    async fn manifest_head(&self, target: &Target) -> CopyResult<Option<Descriptor>> {
+        let manifest = self.manifest_of(target).await?;
+        Ok(manifest.map(|manifest| manifest.descriptor()))
+    }
+
+    async fn manifest_get(&self, target: &Target) -> CopyResult<Manifest> {
+        let operation = || format!("manifest_get {}{}{target}", self.name(), target.separator());
+        let manifest = self.manifest_of(target).await?;
+        manifest.ok_or_else(|| CopyError::new(CopyKind::SourceNotFound, operation()))
+    }
+
+    /// Every revision of the repository is read once for this, because a tree has no list of referrers.
+    async fn referrers(&self, subject: &Digest) -> CopyResult<Vec<Descriptor>> {
+        let by_subject = self.referrers.get_or_try_init(|| self.all_referrers()).await?;
+        Ok(by_subject.get(subject).cloned().unwrap_or_default())
+    }
+}

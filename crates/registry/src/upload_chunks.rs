@@ -1,0 +1,329 @@
+//! Uploading a blob in chunks that outlive their worker.
+//!
+//! `POST`; `PATCH`es of which each is acknowledged before the next is begun; an empty `PUT`. After each acknowledgement the
+//! location, the offset and the state of the hash are remembered, and another process can go on from there.
+//!
+//! What must hold: an offset counts only if the registry said it, in exactly our number. After anything uncertain the
+//! registry is asked where the session stands, and unless that is where we know every byte, the blob begins anew in another
+//! session (docker-registry 2.8.2 forgets one that is cut in the middle of a PATCH). An upload is handed over only when its
+//! state is remembered. The last bytes leave only if the digest is right.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use futures_util::stream;
+use transship_copy::{BlobSource, Error as CopyError, ErrorKind as CopyKind, Proof, Sending, Step};
+use transship_oci::Descriptor;
+use url::Url;
+
+use crate::pulse::Pulse;
+use crate::upload::Broken;
+use crate::upload_body::{Supply, Watchers};
+use crate::upload_plan::{ChunkLimits, Outlook, acknowledged, chunk, stands_at};
+use crate::upload_reached::Reached;
+use crate::upload_session::Standing;
+use crate::{Error, ErrorKind, RemoteRepository};
+
+/// An upload in chunks, over all the tries of one worker.
+pub(crate) struct Chunks<'a> {
+    repository: &'a RemoteRepository,
+    blob: &'a Descriptor,
+    source: &'a dyn BlobSource,
+    sending: &'a mut Sending<'a>,
+    reached: Reached<'a>,
+    /// The session at work, to be cancelled if it is left.
+    open: Option<Url>,
+    /// Bytes that progress was told of and that count.
+    shown: u64,
+    /// A chunk was acknowledged since the last try began.
+    pub(crate) has_advanced: bool,
+    /// Sessions of our own that were lost, or whose first chunk broke.
+    pub(crate) lost: u32,
+}
+
+/// A session at work.
+struct Session {
+    location: Url,
+    supply: Supply,
+    /// Nobody else ever knew it.
+    is_own: bool,
+}
+
+type Result<T> = std::result::Result<T, Broken>;
+
+impl<'a> Chunks<'a> {
+    /// Of which nothing is known yet.
+    pub(crate) fn new(
+        repository: &'a RemoteRepository,
+        blob: &'a Descriptor,
+        source: &'a dyn BlobSource,
+        sending: &'a mut Sending<'a>,
+    ) -> Self {
+        Self {
+            repository,
+            blob,
+            source,
+            reached: Reached::new(sending.continuations, &blob.digest),
+            sending,
+            open: None,
+            shown: 0,
+            has_advanced: false,
+            lost: 0,
+        }
+    }
+
+    /// One try: from where the last one got to, to the end of the blob or of the worker's time.
+    pub(crate) async fn send(&mut self) -> Result<()> {
+        self.has_advanced = false;
+        // A first attempt can have left nothing.
+        if self.sending.is_repeated {
+            self.reached.look_up().await;
+        }
+        let mut session = match self.resume().await? {
+            Some(session) => session,
+            None => self.begin().await?,
+        };
+        let mut is_first = true;
+        loop {
+            let left = session.supply.proof().left();
+            if left == 0 {
+                break;
+            }
+            let Some(length) = self.plan(left, is_first) else {
+                return self.hand_over().await;
+            };
+            is_first = false;
+            let taken = self.send_chunk(&session, length).await;
+            session.location = self.judge(taken, &session).await?;
+            self.open = Some(session.location.clone());
+            self.has_advanced = true;
+            self.reached.advance(&session.location, &session.supply.proof()).await;
+        }
+        self.commit(&session).await
+    }
+
+    /// Forgets how far it got: the next try begins with the blob's first byte.
+    pub(crate) async fn begin_anew(&mut self) {
+        if let Some(location) = self.open.take() {
+            self.repository.upload_cancel(self.blob, location).await;
+        }
+        self.reached.forget().await;
+        if self.shown > 0 {
+            self.sending.progress.step(Step::BlobRestart {
+                digest: &self.blob.digest,
+                bytes: std::mem::take(&mut self.shown),
+            });
+        }
+    }
+
+    /// The session that was reached, if it stands exactly there still.
+    async fn resume(&mut self) -> Result<Option<Session>> {
+        let Some(location) = self.reached.location() else {
+            return Ok(None);
+        };
+        // The memory may have been tampered with: what it says is judged as what a registry says.
+        let Some(location) = self.repository.remembered_location(location) else {
+            return self.give_up("its location is refused").await;
+        };
+        let status = self.repository.upload_status(self.blob, &location).await;
+        let Some(standing) = status.map_err(Broken::Begin)? else {
+            self.open = None;
+            return self.give_up("the registry does not know it").await;
+        };
+        self.open = Some(standing.location.clone());
+        let Some(reached) = self.reached.settle(|offset| is_at(&standing, offset)) else {
+            return self.give_up("it stands somewhere else").await;
+        };
+        let Some(proof) = Proof::resume(self.blob, reached.offset, &reached.hash) else {
+            return self.give_up("the state of its hash is not usable").await;
+        };
+        let bytes = if proof.left() == 0 {
+            Box::pin(stream::empty())
+        } else {
+            let opened = self.source.blob_get(self.blob, proof.seen()).await;
+            opened.map_err(Broken::Source)?
+        };
+        tracing::debug!(blob = %self.blob.digest, offset = proof.seen(), "an upload goes on");
+        Ok(Some(Session {
+            location: standing.location,
+            supply: Supply::new(bytes, proof),
+            is_own: false,
+        }))
+    }
+
+    async fn give_up(&mut self, why: &str) -> Result<Option<Session>> {
+        tracing::info!(blob = %self.blob.digest, why, "an upload is not taken up, and begins anew");
+        self.begin_anew().await;
+        Ok(None)
+    }
+
+    async fn begin(&mut self) -> Result<Session> {
+        if self.plan(self.blob.size, true).is_none() {
+            return Err(self.over());
+        }
+        // Of the last try, if its first chunk broke.
+        self.begin_anew().await;
+        let session = self.sending.session.take();
+        let open = async { self.source.blob_get(self.blob, 0).await.map_err(Broken::Source) };
+        let begin = async {
+            let location = self.repository.upload_begin(self.blob, session).await;
+            location.map_err(Broken::Begin)
+        };
+        let (bytes, location) = tokio::try_join!(open, begin)?;
+        self.open = Some(location.clone());
+        Ok(Session {
+            location,
+            supply: Supply::new(bytes, Proof::new(self.blob)),
+            is_own: true,
+        })
+    }
+
+    fn plan(&self, left: u64, is_first: bool) -> Option<u64> {
+        let registry = &self.repository.registry.0;
+        let limits = ChunkLimits {
+            max: registry.profile.chunk_max,
+            min: registry.chunk_min.load(Ordering::Relaxed),
+        };
+        let outlook = Outlook {
+            size: left,
+            left: self.sending.slot.map(|slot| slot.left()),
+            pace: registry.pace.get(),
+            is_repeated: self.sending.is_repeated,
+        };
+        chunk(limits, outlook, is_first)
+    }
+
+    async fn send_chunk(&mut self, session: &Session, length: u64) -> Result<Standing> {
+        let registry = &self.repository.registry.0;
+        let pulse = Arc::new(Pulse::new());
+        let watchers = Watchers {
+            pulse: Arc::clone(&pulse),
+            progress: Arc::clone(self.sending.progress),
+            bandwidth: registry.limiter.bandwidth(),
+        };
+        let first = session.supply.proof().seen();
+        let body = session.supply.body(self.blob, length, watchers);
+        let begin = Instant::now();
+        let send = self
+            .repository
+            .upload_chunk(self.blob, &session.location, (first, length), body, &pulse);
+        let sent = match self.sending.slot {
+            None => Some(send.await),
+            Some(slot) => tokio::time::timeout(slot.left(), send).await.ok(),
+        };
+        self.shown += pulse.bytes();
+        let Some(sent) = sent else {
+            // It was planned too large: the next one of this process will not be.
+            registry.pace.note(pulse.bytes(), begin.elapsed());
+            return Err(self.over());
+        };
+        if let Some(error) = session.supply.failure() {
+            return Err(Broken::Source(error));
+        }
+        let proof = session.supply.proof();
+        let is_whole = proof.seen() == first + length;
+        match sent {
+            Ok(standing) if is_whole => Ok(standing),
+            Ok(_) => Err(Broken::Destination(
+                self.error("a chunk is acknowledged before all of it was sent"),
+            )),
+            Err(error) => {
+                if is_whole {
+                    self.reached.suppose(&session.location, &proof);
+                }
+                Err(Broken::Destination(error))
+            }
+        }
+    }
+
+    /// Whether the registry took the chunk: the next location, or what is wrong with it, or with its way of taking chunks.
+    async fn judge(&mut self, taken: Result<Standing>, session: &Session) -> Result<Url> {
+        let offset = session.supply.proof().seen();
+        let standing = match taken {
+            Ok(standing) => standing,
+            Err(Broken::Destination(error)) if session.is_own => return Err(self.judge_refusal(error)),
+            Err(broken) => return Err(broken),
+        };
+        let Some(range) = &standing.range else {
+            return self.ask(&standing, offset).await;
+        };
+        match acknowledged(range) {
+            Some(told) if told == offset => Ok(standing.location),
+            // ECR answers 201 to every PATCH, and throws all but the first away: only the Range tells.
+            told if session.is_own && told < Some(offset) => Err(Broken::Refused(
+                self.error("fewer bytes are acknowledged than were sent"),
+            )),
+            _ => Err(Broken::Destination(
+                self.error("other bytes are acknowledged than were sent"),
+            )),
+        }
+    }
+
+    /// Without a Range there is nothing to go by: the session is asked.
+    async fn ask(&self, standing: &Standing, offset: u64) -> Result<Url> {
+        let status = self.repository.upload_status(self.blob, &standing.location).await;
+        match status.map_err(Broken::Destination)? {
+            Some(standing) if is_at(&standing, offset) => Ok(standing.location),
+            _ => Err(Broken::Refused(self.error("it does not say how much it has"))),
+        }
+    }
+
+    fn judge_refusal(&mut self, error: Error) -> Broken {
+        let is_first = self.reached.is_nowhere();
+        // Who refuses the first chunk before it was sent may be heard as nothing but a connection that breaks.
+        let is_unheard = is_first && matches!(error.kind, ErrorKind::Broken(_));
+        if is_unheard || matches!(error.kind, ErrorKind::SessionLost) {
+            self.lost += 1;
+        }
+        if is_refusal(&error, is_first) {
+            Broken::Refused(error)
+        } else {
+            Broken::Destination(error)
+        }
+    }
+
+    /// Leaves the rest to another worker.
+    async fn hand_over(&mut self) -> Result<()> {
+        self.reached.save().await.map_err(Broken::Over)?;
+        Err(self.over())
+    }
+
+    async fn commit(&mut self, session: &Session) -> Result<()> {
+        if self.plan(1, false).is_none() {
+            return self.hand_over().await;
+        }
+        let pulse = Pulse::new();
+        let body = reqwest::Body::from("");
+        let commit = self
+            .repository
+            .upload_commit(self.blob, &session.location, 0, body, &pulse);
+        commit.await.map_err(Broken::Destination)?;
+        self.reached.forget().await;
+        Ok(())
+    }
+
+    fn over(&self) -> Broken {
+        let operation = self.repository.blob_operation("blob_patch", &self.blob.digest);
+        Broken::Over(CopyError::new(CopyKind::SlotOver, operation))
+    }
+
+    fn error(&self, why: &str) -> Error {
+        let operation = self.repository.blob_operation("blob_patch", &self.blob.digest);
+        Error::new(ErrorKind::VerifyFailed(why.to_owned()), operation)
+    }
+}
+
+fn is_at(standing: &Standing, offset: u64) -> bool {
+    standing.range.as_deref().is_some_and(|range| stands_at(range, offset))
+}
+
+/// True if a registry said that it does not take chunks, to one of our own session. `is_first`: none was taken yet; later on
+/// some of these may speak of a session that was lost, or of one that holds other bytes than we think.
+fn is_refusal(error: &Error, is_first: bool) -> bool {
+    match &error.kind {
+        ErrorKind::SessionLost => is_first,
+        ErrorKind::Refused { status, .. } => is_first || !matches!(status, 400 | 409 | 416),
+        _ => false,
+    }
+}

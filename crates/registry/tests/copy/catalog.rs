@@ -1,0 +1,108 @@
+//! The catalog: pages as the registry links them, and the many ways in which registries refuse it.
+
+use transship_embedded_registry::EmbeddedRegistry;
+use transship_oci::Digest;
+use transship_registry::{Catalog, Registry};
+
+use crate::auth::{Logins, bearer};
+use crate::world::{always, answer, asked, client, client_as, name, tag};
+
+async fn registry_of(builder: transship_embedded_registry::Builder, repositories: &[&str]) -> EmbeddedRegistry {
+    let registry = builder.start().await.unwrap();
+    for repository in repositories {
+        registry.tag(&name(repository), &tag("v1"), &Digest::sha256(b"x"));
+    }
+    registry
+}
+
+/// All pages, in order.
+async fn pages(client: &Registry) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut page = None;
+    loop {
+        let Catalog::Page { repositories, next } = client.catalog(page.as_deref()).await.unwrap() else {
+            return pages;
+        };
+        pages.push(repositories.iter().map(ToString::to_string).collect());
+        match next {
+            Some(next) => page = Some(next),
+            None => return pages,
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_page_is_asked_for_as_the_one_before_it_says() {
+    let all = ["a", "a-b", "a/b", "c", "d/e"];
+    let registry = registry_of(EmbeddedRegistry::builder().page_size(2), &all).await;
+    assert_eq!(
+        pages(&client(&registry)).await,
+        [&["a", "a-b"][..], &["a/b", "c"], &["d/e"]]
+    );
+    let queries: Vec<_> = asked(&registry, "GET", "_catalog")
+        .into_iter()
+        .map(|request| request.query.unwrap())
+        .collect();
+    assert_eq!(queries, ["n=1000", "n=2&last=a-b", "n=2&last=c"]);
+}
+
+#[tokio::test]
+async fn a_token_for_the_catalog_is_asked_for_by_its_own_scope() {
+    let registry = registry_of(EmbeddedRegistry::builder().auth(bearer()), &["a"]).await;
+    let client = client_as(&registry, Logins::right());
+    assert_eq!(pages(&client).await, [["a"]]);
+    let [token] = asked(&registry, "GET", "/token").try_into().unwrap();
+    assert!(token.query.unwrap().contains("scope=registry%3Acatalog%3A*"));
+}
+
+#[tokio::test]
+async fn a_registry_that_refuses_its_catalog_says_how_and_is_no_error() {
+    let registry = registry_of(EmbeddedRegistry::builder(), &["a"]).await;
+    for code in [400, 401, 403, 404, 405, 410, 501] {
+        registry.set_faults(Some(always("GET", "_catalog", answer(code, &[], ""))));
+        let told = client(&registry).catalog(None).await.unwrap();
+        assert!(matches!(told, Catalog::Refused(_)), "{code}: {told:?}");
+    }
+    registry.set_faults(Some(always("GET", "_catalog", answer(503, &[], ""))));
+    let error = client(&registry).catalog(None).await.unwrap_err();
+    assert_eq!(error.code(), "REGISTRY_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn names_that_are_none_are_left_out_and_pages_that_do_not_end_are_refused() {
+    let registry = registry_of(EmbeddedRegistry::builder(), &[]).await;
+    for (link, body, expected) in [
+        ("", r#"{"repositories":["a",null,"","UPPER","../x","b/c"]}"#, Ok(2)),
+        ("", r#"{"repositories":null}"#, Ok(0)),
+        ("", "{}", Ok(0)),
+        ("", "no json", Err("RESPONSE_INVALID")),
+        (
+            r#"</v2/_catalog?n=1000>; rel="next""#,
+            r#"{"repositories":["a"]}"#,
+            Err("LIST_ABORTED"),
+        ),
+        (
+            r#"<http://elsewhere.example/v2/_catalog?last=a>; rel="next""#,
+            r#"{"repositories":["a"]}"#,
+            Ok(1),
+        ),
+    ] {
+        registry.set_faults(Some(always(
+            "GET",
+            "_catalog",
+            answer(200, &[("link", link)], body.to_owned()),
+        )));
+        let told = client(&registry).catalog(None).await;
+        match (told, expected) {
+            (Ok(Catalog::Page { repositories, next }), Ok(count)) => {
+                assert_eq!((repositories.len(), next), (count, None), "{body}");
+            }
+            (Err(error), Err(code)) => assert_eq!(error.code(), code, "{body}"),
+            (told, expected) => panic!("{body}: {told:?} where {expected:?} is right"),
+        }
+    }
+    let long = format!("</v2/_catalog?next={}>; rel=\"next\"", "x".repeat(5000));
+    registry.set_faults(Some(always("GET", "_catalog", answer(200, &[("link", &long)], "{}"))));
+    let error = client(&registry).catalog(None).await.unwrap_err();
+    assert_eq!(error.code(), "RESPONSE_INVALID", "it would not fit into a message");
+}

@@ -1,0 +1,201 @@
+//! What a deployed stack consists of besides its functions, on `MiniStack`: task queue, dead-letter queue, table, bucket.
+//!
+//! Here for the tests of the functions' binaries. Asked by plain HTTP and JSON, so that this crate needs no SDK; the signature
+//! is a form only, which names the service. What must hold: the table is as the ledger's page defines it
+//! (`crates/aws/src/ledger/mod.rs`).
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::ministack::MiniStack;
+use crate::{Error, ErrorKind, Result};
+
+/// The name of the ledger's table.
+pub const TABLE: &str = "transship";
+/// The name of the task queue.
+pub const QUEUE: &str = "tasks";
+/// The name of the dead-letter queue.
+pub const DEAD_LETTERS: &str = "dead-letters";
+const BUCKET: &str = "configuration";
+const DOCUMENT: &str = "transship.yaml";
+
+/// The parts. Gone when dropped.
+#[derive(Debug)]
+pub struct Deployment {
+    stack: MiniStack,
+    queue_url: String,
+    dead_letters_url: String,
+    client: reqwest::Client,
+}
+
+impl Deployment {
+    /// Everything, empty; also without a document.
+    pub async fn start() -> Result<Self> {
+        let mut deployment = Self {
+            stack: MiniStack::start().await?,
+            queue_url: String::new(),
+            dead_letters_url: String::new(),
+            client: reqwest::Client::new(),
+        };
+        deployment.dead_letters_url = deployment.queue_create(DEAD_LETTERS).await?;
+        deployment.queue_url = deployment.queue_create(QUEUE).await?;
+        deployment.table_create().await?;
+        deployment.object(Method::PUT, "", "").await?;
+        Ok(deployment)
+    }
+
+    /// `http://127.0.0.1:<port>`.
+    pub fn endpoint(&self) -> String {
+        self.stack.endpoint()
+    }
+
+    /// The task queue's.
+    pub fn queue_url(&self) -> &str {
+        &self.queue_url
+    }
+
+    /// The dead-letter queue's.
+    pub fn dead_letters_url(&self) -> &str {
+        &self.dead_letters_url
+    }
+
+    /// The environment of a function of this stack.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        [
+            ("AWS_ENDPOINT_URL", self.endpoint()),
+            ("TRANSSHIP_CONFIG", format!("s3://{BUCKET}/{DOCUMENT}")),
+            ("TRANSSHIP_QUEUE_URL", self.queue_url.clone()),
+            ("TRANSSHIP_TABLE", TABLE.to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+
+    /// Puts a version of the document where the functions look for it.
+    pub async fn document_put(&self, text: &str) -> Result<()> {
+        self.object(Method::PUT, &format!("/{DOCUMENT}"), text).await
+    }
+
+    /// Takes it away.
+    pub async fn document_remove(&self) -> Result<()> {
+        self.object(Method::DELETE, &format!("/{DOCUMENT}"), "").await
+    }
+
+    /// The messages of a queue that can be received, with their delays over or not: at most ten, and hidden from now on.
+    /// Their bodies.
+    pub async fn queue_receive(&self, url: &str) -> Result<Vec<String>> {
+        let request = json!({ "QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600 });
+        let answer = self.ask("AmazonSQS.ReceiveMessage", &request).await?;
+        let messages = answer["Messages"].as_array().into_iter().flatten();
+        Ok(messages
+            .filter_map(|message| message["Body"].as_str().map(str::to_owned))
+            .collect())
+    }
+
+    /// All messages of a queue: visible, hidden and delayed ones.
+    pub async fn queue_depth(&self, url: &str) -> Result<usize> {
+        let request = json!({ "QueueUrl": url, "AttributeNames": ["All"] });
+        let answer = self.ask("AmazonSQS.GetQueueAttributes", &request).await?;
+        let count = |name: &str| {
+            let text = answer["Attributes"][format!("ApproximateNumberOfMessages{name}")].as_str();
+            text.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0)
+        };
+        Ok(["", "NotVisible", "Delayed"].map(count).iter().sum())
+    }
+
+    /// Takes a queue away, as an operator by mistake could.
+    pub async fn queue_remove(&self, url: &str) -> Result<()> {
+        let request = json!({ "QueueUrl": url });
+        self.ask("AmazonSQS.DeleteQueue", &request).await.map(drop)
+    }
+
+    /// Takes the table away.
+    pub async fn table_remove(&self) -> Result<()> {
+        let request = json!({ "TableName": TABLE });
+        self.ask("DynamoDB_20120810.DeleteTable", &request).await.map(drop)
+    }
+
+    async fn queue_create(&self, name: &str) -> Result<String> {
+        let answer = self.ask("AmazonSQS.CreateQueue", &json!({ "QueueName": name })).await?;
+        Ok(answer["QueueUrl"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Makes the ledger's table.
+    pub async fn table_create(&self) -> Result<()> {
+        let key = |hash: &str, range: &str| json!([{ "AttributeName": hash, "KeyType": "HASH" }, { "AttributeName": range, "KeyType": "RANGE" }]);
+        let definitions = [
+            ("pk", "S"),
+            ("sk", "S"),
+            ("month", "S"),
+            ("month_order", "S"),
+            ("unfinished_of", "S"),
+            ("touched", "N"),
+        ]
+        .map(|(name, kind)| json!({ "AttributeName": name, "AttributeType": kind }));
+        let indexes = json!([
+            {
+                "IndexName": "months",
+                "KeySchema": key("month", "month_order"),
+                "Projection": { "ProjectionType": "KEYS_ONLY" },
+            },
+            {
+                "IndexName": "unfinished",
+                "KeySchema": key("unfinished_of", "touched"),
+                "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": ["repository", "follows"] },
+            },
+        ]);
+        let request = json!({
+            "TableName": TABLE,
+            "BillingMode": "PAY_PER_REQUEST",
+            "KeySchema": key("pk", "sk"),
+            "AttributeDefinitions": definitions,
+            "GlobalSecondaryIndexes": indexes,
+        });
+        self.ask("DynamoDB_20120810.CreateTable", &request).await.map(drop)
+    }
+
+    async fn ask(&self, target: &str, body: &Value) -> Result<Value> {
+        let service = if target.starts_with("AmazonSQS") {
+            "sqs"
+        } else {
+            "dynamodb"
+        };
+        let request = self
+            .client
+            .post(self.endpoint())
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("x-amz-target", target)
+            .header("authorization", authorization(service))
+            .body(body.to_string());
+        let text = answered(request, target).await?;
+        serde_json::from_str(&text).map_err(|error| Error::new(ErrorKind::RequestFailed, target).with_source(error))
+    }
+
+    async fn object(&self, method: Method, path: &str, body: &str) -> Result<()> {
+        let operation = format!("{method} {BUCKET}{path}");
+        let request = self
+            .client
+            .request(method, format!("{}/{BUCKET}{path}", self.endpoint()))
+            .header("authorization", authorization("s3"))
+            .body(body.to_owned());
+        answered(request, &operation).await.map(drop)
+    }
+}
+
+async fn answered(request: reqwest::RequestBuilder, operation: &str) -> Result<String> {
+    let failed = |error| Error::new(ErrorKind::RequestFailed, operation).with_source(error);
+    let answer = request.send().await.map_err(failed)?;
+    let status = answer.status();
+    let body = answer.text().await.map_err(failed)?;
+    if status.is_success() {
+        return Ok(if body.is_empty() { "null".to_owned() } else { body });
+    }
+    let status = status.as_u16();
+    Err(Error::new(ErrorKind::RequestRefused { status, body }, operation))
+}
+
+fn authorization(service: &str) -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+    )
+}

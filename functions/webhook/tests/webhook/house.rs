@@ -1,0 +1,155 @@
+//! A deployed stack and the webhook.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use transship_engine::{Message, Task};
+use transship_testkit::deployment::Deployment;
+use transship_testkit::lambda_runtime::{Ended, Function, Lambda, events};
+
+/// What the sender of deliveries must know.
+pub const SECRET: &str = "Bearer canary-of-the-hook";
+const DIGEST: &str = "sha256:7dc66294dc545ec68cba211e1627866be17e25f3ddf7094a7033d5cf4ad2d57e";
+
+pub struct House {
+    pub deployment: Deployment,
+    pub lambda: Lambda,
+}
+
+/// An answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u64,
+    pub body: Value,
+}
+
+impl House {
+    pub async fn start() -> Self {
+        let house = Self::without_document().await;
+        house.deployment.document_put(&document()).await.unwrap();
+        house
+    }
+
+    pub async fn without_document() -> Self {
+        let deployment = Deployment::start().await.unwrap();
+        let mut environment = deployment.environment();
+        environment.push(("HOOK".into(), SECRET.into()));
+        let function = Function {
+            program: env!("CARGO_BIN_EXE_transship-webhook").into(),
+            environment,
+            timeout: Duration::from_secs(20),
+        };
+        Self {
+            lambda: Lambda::new(function, 1).unwrap(),
+            deployment,
+        }
+    }
+
+    /// Posts a delivery with the right secret.
+    pub async fn deliver(&self, body: &str) -> Answer {
+        self.post("/hooks/hub", SECRET, body, false).await
+    }
+
+    pub async fn post(&self, path: &str, secret: &str, body: &str, is_base64: bool) -> Answer {
+        let headers = [("Authorization", secret)];
+        let event = events::function_url("POST", path, &headers, body, is_base64);
+        let ended = self.invoke(&event).await;
+        let Ended::Answered(answer) = ended else {
+            panic!("{ended:?}\n{}", self.lambda.log());
+        };
+        Answer {
+            status: answer["statusCode"].as_u64().unwrap(),
+            body: serde_json::from_str(answer["body"].as_str().unwrap()).unwrap(),
+        }
+    }
+
+    pub async fn invoke(&self, event: &Value) -> Ended {
+        self.lambda.invoke(event).await.unwrap()
+    }
+
+    /// The tasks in the queue.
+    pub async fn sent(&self) -> Vec<Task> {
+        let bodies = self
+            .deployment
+            .queue_receive(self.deployment.queue_url())
+            .await
+            .unwrap();
+        let task = |body: &String| match Message::parse(body) {
+            Ok(Message::Task(task)) => task,
+            other => panic!("{other:?}"),
+        };
+        bodies.iter().map(task).collect()
+    }
+}
+
+fn document() -> String {
+    let destination = json!({ "provider": "distribution", "endpoint": "https://mirror.example.com" });
+    let rule = |name: &str, source: &str| {
+        json!({
+            "name": name,
+            "source": { "registry": source, "namespace": "core" },
+            "destination": { "registry": "mirror", "namespace": "copy" },
+        })
+    };
+    let document = json!({
+        "version": 1,
+        "registries": {
+            "hub": {
+                "provider": "distribution",
+                "endpoint": "https://registry.example.com",
+                "webhook": { "secret": "env:HOOK" },
+            },
+            "ecr": {
+                "provider": "ecr",
+                "endpoint": "https://111122223333.dkr.ecr.eu-west-1.amazonaws.com",
+            },
+            "mirror": destination,
+        },
+        "rules": [rule("core", "hub"), rule("ecr", "ecr")],
+    });
+    document.to_string()
+}
+
+/// A push to `core/app:{tag}` of the registry `hub`, as Distribution tells of it.
+pub fn push(tag: &str) -> String {
+    let url = format!("https://registry.example.com/v2/core/app/manifests/{DIGEST}");
+    let event = json!({
+        "id": format!("0f8a2a5e-{tag}"),
+        "timestamp": "2026-03-14T09:26:53.589793238Z",
+        "action": "push",
+        "target": {
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": DIGEST,
+            "size": 1024,
+            "repository": "core/app",
+            "url": url,
+            "tag": tag,
+        },
+        "request": { "host": "registry.example.com", "method": "PUT" },
+        "actor": {},
+        "source": {},
+    });
+    json!({ "events": [event] }).to_string()
+}
+
+/// An event of ECR as `EventBridge` hands it to a function.
+pub fn ecr(account: &str, action: &str) -> Value {
+    json!({
+        "version": "0",
+        "id": "6a1f0a3c-0000-4000-8000-000000000001",
+        "detail-type": "ECR Image Action",
+        "source": "aws.ecr",
+        "account": account,
+        "time": "2026-01-02T03:04:05Z",
+        "region": "eu-west-1",
+        "resources": [],
+        "detail": {
+            "result": "SUCCESS",
+            "repository-name": "core/app",
+            "image-digest": DIGEST,
+            "action-type": action,
+            "image-tag": "v1.0.0",
+            "manifest-media-type": "application/vnd.oci.image.manifest.v1+json",
+        },
+    })
+}

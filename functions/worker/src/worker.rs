@@ -1,0 +1,107 @@
+//! One invocation: what of the batch is a task to work on, what is a dead letter to record, and what failed of either.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent};
+use tokio::sync::OnceCell;
+use transship_aws::batch::{Batch, Received, Unconfigured, Work};
+use transship_aws::emf::Emf;
+use transship_aws::{Platform, Recorder};
+use transship_copy::SystemClock;
+use transship_engine::Replicator;
+
+/// The part of an invocation's time that its document may take.
+const FOR_THE_DOCUMENT: u32 = 4;
+
+/// The function.
+pub(crate) struct Worker {
+    platform: Platform,
+    emf: Emf,
+    replicator: OnceCell<Arc<Replicator>>,
+}
+
+impl Worker {
+    pub(crate) fn new(platform: Platform, emf: Emf) -> Self {
+        Self {
+            platform,
+            emf,
+            replicator: OnceCell::new(),
+        }
+    }
+
+    /// Answers with the messages that failed. An error of the invocation would be one of all messages, so there is none.
+    pub(crate) async fn work(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+        let left = event.context.deadline().duration_since(SystemTime::now());
+        let left = left.unwrap_or_default();
+        let deadline = Instant::now() + left;
+        let (tasks, letters): (Vec<_>, Vec<_>) = event.payload.records.into_iter().partition(|message| {
+            let arn = message.event_source_arn.as_deref();
+            arn.is_none_or(|arn| self.platform.is_task_queue(arn))
+        });
+        let mut answer = SqsBatchResponse::default();
+        if !letters.is_empty() {
+            let failed = self.record(letters).await;
+            failed.into_iter().for_each(|id| answer.add_failure(id));
+        }
+        if !tasks.is_empty() {
+            let failed = self.replicate(tasks, deadline, left).await;
+            failed.into_iter().for_each(|id| answer.add_failure(id));
+        }
+        self.emf.flush();
+        Ok(answer)
+    }
+
+    async fn replicate(&self, messages: Vec<SqsMessage>, deadline: Instant, left: Duration) -> Vec<String> {
+        let batch = Batch {
+            work: self.engine(left / FOR_THE_DOCUMENT).await,
+            queue: Arc::clone(&self.platform.parts().await.queue) as _,
+        };
+        batch.run(messages.into_iter().map(received).collect(), deadline).await
+    }
+
+    /// The engine, under the document in force; without one, what says so.
+    async fn engine(&self, patience: Duration) -> Arc<dyn Work> {
+        let configuration = match self.platform.configuration(patience).await {
+            Ok(configuration) => configuration,
+            Err(unavailable) => {
+                return Arc::new(Unconfigured {
+                    code: unavailable.code(),
+                    why: unavailable.to_string(),
+                });
+            }
+        };
+        let make = || async { Arc::new(self.platform.replicator(configuration, name()).await) };
+        let replicator = self.replicator.get_or_init(make).await;
+        Arc::clone(replicator) as _
+    }
+
+    async fn record(&self, messages: Vec<SqsMessage>) -> Vec<String> {
+        let recorder = Recorder {
+            ledger: Arc::clone(&self.platform.parts().await.ledger) as _,
+            clock: Arc::new(SystemClock),
+        };
+        recorder.run(messages.into_iter().map(received).collect()).await
+    }
+}
+
+fn received(message: SqsMessage) -> Received {
+    let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
+    let sent = attribute("SentTimestamp").and_then(|text| Timestamp::from_millisecond(text.parse().ok()?).ok());
+    Received {
+        receive_count: attribute("ApproximateReceiveCount")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1),
+        sent,
+        id: message.message_id.unwrap_or_default(),
+        body: message.body.unwrap_or_default(),
+    }
+}
+
+/// What tells this environment from all others.
+fn name() -> String {
+    let stream = std::env::var("AWS_LAMBDA_LOG_STREAM_NAME").unwrap_or_default();
+    format!("lambda {stream} {}", std::process::id())
+}

@@ -1,0 +1,136 @@
+//! A deployed stack, two registries, and the worker.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use transship_aws::{Aws, DynamoLedger};
+use transship_embedded_registry::EmbeddedRegistry;
+use transship_engine::{Ledger, Message, Place, Task, TaskFilter, TaskRecord};
+use transship_oci::{Repository, Tag, Target};
+use transship_testkit::deployment::{Deployment, QUEUE, TABLE};
+use transship_testkit::images::{self, Sample};
+use transship_testkit::lambda_runtime::{Ended, Function, Lambda, events};
+use transship_testkit::suites;
+
+/// Longer than any of these tests needs.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+pub struct House {
+    pub a: EmbeddedRegistry,
+    pub b: EmbeddedRegistry,
+    pub deployment: Deployment,
+    pub lambda: Lambda,
+}
+
+impl House {
+    /// With the document in its place.
+    pub async fn start(timeout: Duration) -> Self {
+        let house = Self::without_document(timeout).await;
+        house.deployment.document_put(&house.document()).await.unwrap();
+        house
+    }
+
+    pub async fn without_document(timeout: Duration) -> Self {
+        let a = EmbeddedRegistry::builder().start().await.unwrap();
+        let b = EmbeddedRegistry::builder().start().await.unwrap();
+        let deployment = Deployment::start().await.unwrap();
+        let function = Function {
+            program: env!("CARGO_BIN_EXE_transship-worker").into(),
+            environment: deployment.environment(),
+            timeout,
+        };
+        Self {
+            lambda: Lambda::new(function, 1).unwrap(),
+            a,
+            b,
+            deployment,
+        }
+    }
+
+    pub fn document(&self) -> String {
+        let registry = |registry: &EmbeddedRegistry| json!({ "provider": "distribution", "endpoint": registry.url() });
+        let document = json!({
+            "version": 1,
+            "registries": { "a": registry(&self.a), "b": registry(&self.b) },
+            "rules": [{
+                "name": "core",
+                "source": { "registry": "a", "namespace": "core" },
+                "destination": { "registry": "b", "namespace": "copy" },
+            }],
+        });
+        document.to_string()
+    }
+
+    /// An image at `a` under `core/app:v{number}`, and the task that brings it to `b`.
+    pub fn image(&self, number: u32) -> (Sample, Task) {
+        let sample = images::image(u64::from(number), &[3000, 500]);
+        let task = task(number);
+        sample.seed_into(&self.a, &task.source.repository, &tag(number));
+        (sample, task)
+    }
+
+    /// True if `b` has the image that the task brings.
+    pub fn has(&self, sample: &Sample, task: &Task) -> bool {
+        let tag = task.destination.target.tag().unwrap();
+        self.b.digest(&task.destination.repository, tag).as_ref() == Some(&sample.root)
+    }
+
+    /// Invokes the worker with a batch of the task queue: the ids of the messages that failed.
+    pub async fn work(&self, messages: &[(&str, &str)]) -> Vec<String> {
+        failures(&self.invoke(QUEUE, messages).await)
+    }
+
+    pub async fn invoke(&self, queue: &str, messages: &[(&str, &str)]) -> Ended {
+        self.lambda.invoke(&events::sqs(queue, messages)).await.unwrap()
+    }
+
+    pub async fn tasks(&self) -> Vec<TaskRecord> {
+        let aws = Aws::emulated(&self.deployment.endpoint()).await;
+        let ledger = DynamoLedger::new(&aws, TABLE.to_owned());
+        ledger.tasks(&TaskFilter::default()).await.unwrap()
+    }
+
+    /// The lines of the log that say `field` is `value`.
+    pub fn logged(&self, field: &str, value: &str) -> Vec<Value> {
+        let log = self.lambda.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line[field] == value).collect()
+    }
+}
+
+/// The ids of an answer's failures.
+pub fn failures(ended: &Ended) -> Vec<String> {
+    let Ended::Answered(answer) = ended else {
+        panic!("{ended:?}");
+    };
+    let failures = answer["batchItemFailures"].as_array().unwrap();
+    failures
+        .iter()
+        .map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// `a/core/app:v{number}` to `b/copy/app:v{number}`, of an event received just now.
+pub fn task(number: u32) -> Task {
+    let place = |registry: &str, repository: &str| Place {
+        registry: registry.into(),
+        repository: repository.parse::<Repository>().unwrap(),
+        target: Target::Tag(tag(number)),
+    };
+    Task {
+        rule: "core".into(),
+        source: place("a", "core/app"),
+        destination: place("b", "copy/app"),
+        hint: None,
+        created: jiff::Timestamp::now(),
+        ..suites::task(number)
+    }
+}
+
+pub fn body(task: &Task) -> String {
+    Message::Task(task.clone()).to_json().unwrap()
+}
+
+fn tag(number: u32) -> Tag {
+    format!("v{number}").parse().unwrap()
+}

@@ -1,0 +1,16 @@
+//! The fleet under fire: the functions as they are deployed, with AWS, registries and workers that fail.
+//!
+//! Replay a seed with `TRANSSHIP_SEED=<seed> cargo test -p transship-tests --test fleet`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests, and what they share"
+)]
+
+mod fire;
+mod moving_tag;
+mod slots;
+mod stage;
+mod sweep;

@@ -1,0 +1,234 @@
+//! The deployed stack: the template, the functions as they were built, their roles, and real registries on both sides.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use transship_tests::docker_registry::{Options, PASSWORD};
+use transship_tests::stack::ecr_push;
+use transship_tests::{
+    DockerRegistry, Document, HOOK_SECRET, Image, Stack, assert_consistent, assert_equal, check, skopeo, until,
+};
+
+/// A task's way through a queue and a worker's start, on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn push_by_skopeo(source: &DockerRegistry, image: &Image, name: &str, tag: &str, options: &[&str]) {
+    let layout = tempfile::tempdir().unwrap();
+    image.write_layout(layout.path(), tag);
+    skopeo::copy(
+        options,
+        &format!("oci:{}:{tag}", layout.path().display()),
+        &format!("docker://{}/core/{name}:{tag}", source.host()),
+    );
+}
+
+fn locked_registry() -> DockerRegistry {
+    DockerRegistry::start_with(&Options {
+        locked: true,
+        ..Options::default()
+    })
+}
+
+/// From `source` to a `destination` that asks for a login; both secrets lie in Secrets Manager.
+fn document(stack: &Stack, source: &DockerRegistry, destination: &DockerRegistry) -> Document {
+    let login = format!("{}:{PASSWORD}", transship_tests::docker_registry::USER);
+    stack.aws().secret_put("transship/b-login", &login);
+    Document::between(&source.host(), &destination.host())
+        .registry(
+            "a",
+            &source.host(),
+            "webhook: { secret: \"secretsmanager:transship/a-hook\" }",
+        )
+        .registry(
+            "b",
+            &destination.host(),
+            "credentials: \"secretsmanager:transship/b-login\"",
+        )
+        .rule("core", "core", "copy", "")
+}
+
+fn assert_arrives(stack: &Stack, source: &DockerRegistry, destination: &DockerRegistry, name: &str, tag: &str) {
+    let (from, to) = (format!("core/{name}"), format!("copy/{name}"));
+    let (source, destination) = (source.host(), destination.unlocked_host());
+    let arrived = until(PATIENCE, || check::equal(&source, &from, tag, &destination, &to, tag));
+    assert!(
+        arrived.is_ok(),
+        "{to}:{tag} does not arrive: {arrived:?}\n{}",
+        stack.logs_tail()
+    );
+    assert_equal(&source, &from, tag, &destination, &to, tag);
+}
+
+/// Nothing is left anywhere, and nothing failed on the way.
+fn assert_all_is_well(stack: &Stack, tasks: &[Value]) {
+    for task in tasks {
+        let state = task["state"].as_str().unwrap();
+        let untagged = task["code"] == "NOT_A_REFERRER";
+        assert!(
+            ["succeeded", "unchanged"].contains(&state) || (state == "skipped" && untagged),
+            "{task}"
+        );
+    }
+    assert_eq!(stack.failed(), 0, "{}", stack.logs_tail());
+    assert_eq!(stack.leftovers(), Vec::<Value>::new());
+    for function in ["webhook", "worker"] {
+        for line in stack.log_lines(function) {
+            for secret in [HOOK_SECRET, PASSWORD, "_state="] {
+                assert!(!line.contains(secret), "{function} logs {secret}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_skopeo_pushes_arrives_through_the_deployed_stack() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let stack = Stack::deploy(&[]);
+    let source = DockerRegistry::notifying(&stack.hook("a"));
+    let destination = locked_registry();
+    stack.configure(&document(&stack, &source, &destination));
+
+    push_by_skopeo(&source, &Image::single(1, &[200_000, 50_000, 10]), "single", "v1", &[]);
+    push_by_skopeo(
+        &source,
+        &Image::multi_platform(2, 60_000),
+        "multi",
+        "v1.2.3",
+        &["--all"],
+    );
+    push_by_skopeo(
+        &source,
+        &Image::chart(3),
+        "charts/app",
+        "0.1.4",
+        &["--preserve-digests"],
+    );
+    for (name, tag) in [("single", "v1"), ("multi", "v1.2.3"), ("charts/app", "0.1.4")] {
+        assert_arrives(&stack, &source, &destination, name, tag);
+    }
+
+    let tasks = stack.until_at_rest(3, PATIENCE);
+    assert_all_is_well(&stack, &tasks);
+    assert_eq!(assert_consistent(&destination.unlocked_host()), 3);
+
+    let said_of_rule = |name: &str| {
+        stack
+            .metric("worker", name)
+            .into_iter()
+            .filter(|line| line["Rule"] == "core")
+            .count()
+    };
+    assert!(said_of_rule("ReplicationLag") > 0, "{}", stack.logs_tail());
+    let succeeded: f64 = stack
+        .metric("worker", "Tasks")
+        .iter()
+        .filter(|line| line["State"] == "succeeded")
+        .filter_map(|line| line["Tasks"].as_f64())
+        .sum();
+    assert!(succeeded >= 3.0, "{succeeded} tasks are counted as succeeded");
+    for name in ["BytesCopied", "Requests", "OldestTaskAge"] {
+        assert!(
+            !stack.metric("worker", name).is_empty(),
+            "no {name}\n{}",
+            stack.logs_tail()
+        );
+    }
+    let of_a_task = |line: &&Value| line["task"].is_string() && line["execution"].is_string() && line["rule"] == "core";
+    assert!(
+        stack.log("worker").iter().any(|line| of_a_task(&line)),
+        "{}",
+        stack.logs_tail()
+    );
+}
+
+#[test]
+fn an_event_of_ecr_passes_the_rule_and_becomes_a_task() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let stack = Stack::deploy(&[(
+        "EcrSourceRepositories",
+        "arn:aws:ecr:eu-west-1:111122223333:repository/core/*",
+    )]);
+    let (source, destination) = (DockerRegistry::start(), locked_registry());
+    let host = "hosts: [111122223333.dkr.ecr.eu-west-1.amazonaws.com]";
+    let image = Image::single(11, &[5000]);
+    image.push(&source.host(), "core/app", "v1");
+    let text = document(&stack, &source, &destination).yaml();
+    let fields = format!(
+        "{{ provider: distribution, endpoint: \"http://{}\", webhook:",
+        source.host()
+    );
+    assert!(text.contains(&fields), "{text}");
+    let as_ecr = format!(
+        "{{ provider: ecr, endpoint: \"http://{}\", {host}, webhook:",
+        source.host()
+    );
+    stack.configure_text(&text.replace(&fields, &as_ecr));
+
+    let sample = include_str!("../../events/eventbridge-ecr-push.json");
+    let sample: Value = serde_json::from_str(sample).unwrap();
+    let event = ecr_push(&sample, "core/app", "v1", &image.root().digest);
+    assert!(stack.rule_takes(&event));
+    let mut failed = event.clone();
+    failed["detail"]["result"] = json!("FAILURE");
+    assert!(!stack.rule_takes(&failed));
+    let mut scan = event.clone();
+    scan["detail-type"] = json!("ECR Image Scan");
+    assert!(!stack.rule_takes(&scan));
+
+    stack.invoke_webhook(&event);
+    assert_arrives(&stack, &source, &destination, "app", "v1");
+    assert_all_is_well(&stack, &stack.until_at_rest(1, PATIENCE));
+}
+
+#[test]
+fn only_what_is_no_message_of_ours_is_reported_as_failed() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let stack = Stack::deploy(&[]);
+    let (source, destination) = (DockerRegistry::start(), locked_registry());
+    stack.configure(&document(&stack, &source, &destination));
+    Image::single(21, &[5000]).push(&source.host(), "core/app", "v1.0.0");
+    let batch = include_str!("../../events/sqs-batch-mixed.json")
+        .replace(r#"\"registry\": \"hub\""#, r#"\"registry\": \"a\""#)
+        .replace(r#"\"registry\": \"mirror\""#, r#"\"registry\": \"b\""#)
+        .replace("transship-TaskQueue", stack.queue_name());
+    let answer = stack.invoke_worker(&serde_json::from_str(&batch).unwrap());
+    let failed: Vec<_> = answer["batchItemFailures"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer}\n{}", stack.logs_tail()))
+        .iter()
+        .map(|failure| failure["itemIdentifier"].as_str().unwrap().rsplit('-').next().unwrap())
+        .collect();
+    assert_eq!(failed, ["000000000002", "000000000003", "000000000004"], "{answer}");
+    assert_arrives(&stack, &source, &destination, "app", "v1.0.0");
+    assert!(
+        !stack.metric("worker", "MessagesInvalid").is_empty(),
+        "{}",
+        stack.logs_tail()
+    );
+}
+
+#[test]
+fn what_no_notification_told_is_found_by_the_sweep() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let stack = Stack::deploy(&[]);
+    let (source, destination) = (DockerRegistry::start(), locked_registry());
+    stack.configure(&document(&stack, &source, &destination));
+    for (seed, name) in [(31, "one"), (32, "two")] {
+        Image::single(seed, &[3000]).push(&source.host(), &format!("core/{name}"), "v1");
+    }
+    stack.send(r#"{"version":1,"sweep":{}}"#);
+    for name in ["one", "two"] {
+        assert_arrives(&stack, &source, &destination, name, "v1");
+    }
+    assert_all_is_well(&stack, &stack.until_at_rest(2, PATIENCE));
+}

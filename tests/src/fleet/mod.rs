@@ -1,0 +1,356 @@
+//! The deployed product on one machine: an emulator of AWS, the very binaries of the functions under a Lambda service, and
+//! everything that can befall them.
+//!
+//! ```text
+//! registry --> Bridge --> webhook (function) --> queue --> Poller --> workers (functions) --> registries
+//!                              '---- AwsFaults ----'---- table, configuration, secrets
+//! ```
+//!
+//! What must hold: nothing here is kinder than AWS. A message is delivered at least once, in any order, to any worker; a
+//! worker is killed at its deadline, or before; what it did not answer for comes again. All draws come from one seed.
+
+mod bridge;
+mod invocation;
+mod poller;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use transship_testkit::lambda_runtime::{Function, Lambda};
+use transship_testkit::ministack::MiniStack;
+
+pub use bridge::Bridge;
+pub use poller::{Deliveries, Tally};
+
+use crate::aws::Aws;
+use crate::aws_faults::{AwsFaults, Rates};
+use crate::process::peak_resident_bytes;
+use crate::serve::is_terminal;
+use crate::{Document, HOOK_SECRET, wait};
+use poller::Poller;
+
+const QUEUE: &str = "tasks";
+const DEAD: &str = "tasks-dead";
+/// How often a message is received before it is a dead letter, as the template says.
+const RECEIVES_MAX: u32 = 5;
+const TABLE: &str = "ledger";
+const BUCKET: &str = "configuration";
+const KEY: &str = "transship.yaml";
+/// What the webhook may take, as the template says.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
+/// The secret that documents name as `secretsmanager:fleet/hook`.
+const HOOK: &str = "fleet/hook";
+/// The last of the logs that a failing test shows, in characters.
+const TAIL: usize = 12_000;
+
+/// What the fleet is, and what befalls it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Of every draw.
+    pub seed: u64,
+    /// Workers at the same time.
+    pub workers: usize,
+    /// What an invocation of a worker may take.
+    pub slot: Duration,
+    /// How messages are delivered, and workers killed.
+    pub deliveries: Deliveries,
+    /// What befalls the calls to AWS.
+    pub aws: Rates,
+    /// What the functions log.
+    pub log: &'static str,
+}
+
+impl Options {
+    /// Two workers in a kind world.
+    pub fn calm(seed: u64) -> Self {
+        Self {
+            seed,
+            workers: 2,
+            slot: Duration::from_secs(30),
+            deliveries: Deliveries::default(),
+            aws: Rates::default(),
+            log: "info",
+        }
+    }
+}
+
+/// A running fleet. Dropped, everything of it ends.
+pub struct Fleet {
+    // In this order they go: who asks before who answers.
+    poller: Option<Poller>,
+    bridge: Bridge,
+    watching: Arc<AtomicBool>,
+    peak: Arc<AtomicU64>,
+    webhook: Arc<Lambda>,
+    workers: Vec<Arc<Lambda>>,
+    _d1: Dbg,
+    before_webhook: AwsFaults,
+    before_workers: AwsFaults,
+    _d2: Dbg,
+    options: Options,
+    queue: String,
+    dead: String,
+    aws: Aws,
+    _stack: MiniStack,
+    _d3: Dbg,
+    runtime: Runtime,
+    _d4: Dbg,
+}
+struct Dbg(&'static str);
+impl Drop for Dbg { fn drop(&mut self) { eprintln!("DBG {} {:?}", self.0, std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)); } }
+
+impl Fleet {
+    /// Everything but the document and the pollers: the bridge takes notifications, and keeps them until [`Fleet::begin`].
+    pub fn prepare(options: Options) -> Self {
+        let runtime = Runtime::new().expect("a runtime can be started");
+        let stack = runtime
+            .block_on(MiniStack::start())
+            .unwrap_or_else(|error| panic!("{error}"));
+        let aws = Aws::at(stack.host().as_str());
+        aws.table_create(TABLE);
+        let dead = aws.queue_create(DEAD, None);
+        let queue = aws.queue_create(QUEUE, Some((DEAD, RECEIVES_MAX)));
+        aws.bucket_create(BUCKET);
+        aws.secret_create(HOOK, HOOK_SECRET);
+        let before_webhook = AwsFaults::start(stack.host().as_str(), options.seed);
+        let before_workers = AwsFaults::start(stack.host().as_str(), options.seed.wrapping_add(1));
+        let function = |name: &str, faults: &AwsFaults, timeout| Function {
+            program: program(name),
+            environment: environment(&faults.endpoint(), &queue, options.log),
+            timeout,
+        };
+        let lambda = |function, environments| {
+            Arc::new(Lambda::new(function, environments).unwrap_or_else(|error| panic!("{error}")))
+        };
+        let webhook = lambda(function("transship-webhook", &before_webhook, WEBHOOK_TIMEOUT), 2);
+        // One environment each, so that it is known which process works on what.
+        let workers: Vec<_> = (0..options.workers)
+            .map(|_| lambda(function("transship-worker", &before_workers, options.slot), 1))
+            .collect();
+        let bridge = Bridge::start(Arc::clone(&webhook), runtime.handle().clone(), options.seed);
+        let (watching, peak) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+        watch_memory(workers.clone(), &watching, &peak);
+        Self {
+            poller: None,
+            bridge,
+            watching,
+            peak,
+            webhook,
+            workers,
+            _d1: Dbg("lambdas"),
+            before_webhook,
+            before_workers,
+            _d2: Dbg("faults"),
+            options,
+            queue,
+            dead,
+            aws,
+            _stack: stack,
+            _d3: Dbg("stack"),
+            runtime,
+            _d4: Dbg("runtime"),
+        }
+    }
+
+    /// Puts the document into its bucket, opens the bridge and starts to poll; from now on AWS is what
+    /// [`Options::aws`] says.
+    pub fn begin(&mut self, document: &Document) {
+        self.configure(document);
+        self.set_aws_rates(self.options.aws);
+        self.bridge.open();
+        self.poller = Some(Poller::start(
+            &self.aws,
+            &self.queue,
+            &self.workers,
+            self.runtime.handle(),
+            &self.options,
+        ));
+    }
+
+    /// Replaces the document. The functions see it within 30 seconds.
+    pub fn configure(&self, document: &Document) {
+        self.aws.object_put(BUCKET, KEY, document.yaml().as_bytes());
+    }
+
+    /// Between the source and the webhook.
+    pub const fn bridge(&self) -> &Bridge {
+        &self.bridge
+    }
+
+    /// AWS itself.
+    pub const fn aws(&self) -> &Aws {
+        &self.aws
+    }
+
+    /// What befalls the functions' calls to AWS from now on.
+    pub fn set_aws_rates(&self, rates: Rates) {
+        self.before_webhook.set_rates(rates);
+        self.before_workers.set_rates(rates);
+    }
+
+    /// Between the webhook and AWS.
+    pub const fn before_webhook(&self) -> &AwsFaults {
+        &self.before_webhook
+    }
+
+    /// Between the workers and AWS.
+    pub const fn before_workers(&self) -> &AwsFaults {
+        &self.before_workers
+    }
+
+    /// The webhook function.
+    pub fn webhook(&self) -> &Lambda {
+        &self.webhook
+    }
+
+    /// The worker functions.
+    pub fn workers(&self) -> &[Arc<Lambda>] {
+        &self.workers
+    }
+
+    /// Sends a message into the queue.
+    pub fn send(&self, body: &str) {
+        self.aws.queue_send(&self.queue, body);
+    }
+
+    /// Messages that nobody could work on.
+    pub fn dead_letters(&self) -> Vec<String> {
+        let received = self.aws.queue_receive(&self.dead, 10, 0);
+        received.into_iter().map(|message| message.body).collect()
+    }
+
+    /// Everything in the table, with plain values.
+    pub fn items(&self) -> Vec<Value> {
+        self.aws.table_scan(TABLE)
+    }
+
+    /// The tasks of the table.
+    pub fn tasks(&self) -> Vec<Value> {
+        let mut items = self.items();
+        items.retain(|item| item["sk"].as_str().is_some_and(|key| key.starts_with("T#")));
+        items
+    }
+
+    /// The body of every message that was ever received.
+    pub fn messages(&self) -> BTreeSet<String> {
+        self.poller.as_ref().map(Poller::messages).unwrap_or_default()
+    }
+
+    /// How deliveries ended so far.
+    pub fn tally(&self) -> Tally {
+        self.poller.as_ref().map(Poller::tally).unwrap_or_default()
+    }
+
+    /// The most memory a worker ever had, in bytes.
+    pub fn peak_resident_bytes(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// What all functions logged.
+    pub fn log(&self) -> String {
+        let all = self.workers.iter().chain([&self.webhook]);
+        all.map(|lambda| lambda.log()).collect()
+    }
+
+    /// Waits until every notification was accepted, the queue is empty, nobody works, and every task has ended; then all of
+    /// them.
+    ///
+    /// # Panics
+    /// If that does not come in time.
+    pub fn until_at_rest(&self, timeout: Duration) -> Vec<Value> {
+        let rested = wait::until(timeout, || self.rest());
+        rested.unwrap_or_else(|reason| panic!("{reason} (seed {}); {:?}", self.options.seed, self.tally()))
+    }
+
+    /// The tasks, if nothing is under way and all have ended; else what is not at rest.
+    pub fn rest(&self) -> Result<Vec<Value>, String> {
+        let left = self.bridge.left();
+        if left > 0 {
+            return Err(format!("{left} notifications are not accepted"));
+        }
+        self.idle()?;
+        let depth = self.aws.queue_depth(&self.queue);
+        if depth > 0 {
+            return Err(format!("{depth} messages are in the queue"));
+        }
+        // A message that was sent on between the two looks is in the queue again by the second.
+        self.idle()?;
+        let tasks = self.tasks();
+        match tasks.iter().find(|task| !is_terminal(task)) {
+            Some(open) => Err(format!("a task has not ended: {open}")),
+            None => Ok(tasks),
+        }
+    }
+
+    fn idle(&self) -> Result<(), String> {
+        match self.poller.as_ref().map_or(0, Poller::under_way) {
+            0 => Ok(()),
+            some => Err(format!("{some} deliveries are under way")),
+        }
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.watching.store(false, Ordering::Relaxed);
+        if std::thread::panicking() {
+            let log = self.log();
+            let start = log.char_indices().rev().nth(TAIL).map_or(0, |(index, _)| index);
+            eprintln!("--- the end of the functions' logs\n{}---", &log[start..]);
+        }
+        let b = std::time::Instant::now();
+        self.poller = None;
+        eprintln!("DBG poller {:?}", b.elapsed());
+        self.bridge.close();
+        eprintln!("DBG bridge {:?}", b.elapsed());
+    }
+}
+
+/// The binary of a function: beside the running program, or in the folder `TRANSSHIP_FUNCTIONS`.
+///
+/// # Panics
+/// If it has not been built.
+pub fn program(name: &str) -> PathBuf {
+    let named = std::env::var_os("TRANSSHIP_FUNCTIONS").map(PathBuf::from);
+    let this = std::env::current_exe().expect("a running program knows its own path");
+    let beside = this.ancestors().skip(1).take(2).map(PathBuf::from);
+    named
+        .into_iter()
+        .chain(beside)
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| {
+            panic!("no {name} beside {}: build it first (`cargo build -p {name}`), or say where it is in TRANSSHIP_FUNCTIONS", this.display())
+        })
+}
+
+fn environment(endpoint: &str, queue: &str, log: &str) -> Vec<(String, String)> {
+    [
+        ("AWS_ENDPOINT_URL", endpoint.to_owned()),
+        ("TRANSSHIP_CONFIG", format!("s3://{BUCKET}/{KEY}")),
+        ("TRANSSHIP_QUEUE_URL", queue.to_owned()),
+        ("TRANSSHIP_TABLE", TABLE.to_owned()),
+        ("RUST_LOG", log.to_owned()),
+        ("RUST_BACKTRACE", "1".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+/// Remembers the highest mark any worker reached, until `watching` ends.
+fn watch_memory(workers: Vec<Arc<Lambda>>, watching: &Arc<AtomicBool>, peak: &Arc<AtomicU64>) {
+    let (watching, peak) = (Arc::clone(watching), Arc::clone(peak));
+    std::thread::spawn(move || {
+        while watching.load(Ordering::Relaxed) {
+            for process in workers.iter().flat_map(|worker| worker.processes()) {
+                peak.fetch_max(peak_resident_bytes(process).unwrap_or(0), Ordering::Relaxed);
+            }
+            wait::pause();
+        }
+    });
+}
