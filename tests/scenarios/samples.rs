@@ -36,7 +36,7 @@ fn each_sample_is_json_and_named_in_the_readme() {
         .filter(|name| name != "README.md")
         .collect();
     assert_eq!(named, there);
-    for name in there.iter().filter(|name| name.ends_with(".json")) {
+    for name in &there {
         assert!(!sample(name).is_null(), "{name}");
     }
 }

@@ -50,7 +50,7 @@ impl Stack {
         let ministack = runtime
             .block_on(MiniStack::start_with(&[("AUTH", "true")]))
             .unwrap_or_else(|error| panic!("{error}"));
-        let aws = Aws::at(&ministack.host().to_string());
+        let aws = Aws::at(ministack.host().as_ref());
         upload_artifacts(&aws);
         aws.stack_create(NAME, &package::template(&aws.endpoint(), ARTIFACTS), parameters);
         let created = wait::until(DEPLOYMENT, || match aws.stack_status(NAME).as_str() {

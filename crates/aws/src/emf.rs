@@ -289,7 +289,9 @@ mod tests {
     fn no_line_has_more_values_than_are_taken() {
         let emf = Emf::default();
         with_local_recorder(&emf, || {
-            (0..250).for_each(|value| histogram!("OldestTaskAge").record(f64::from(value)))
+            for value in 0..250 {
+                histogram!("OldestTaskAge").record(f64::from(value));
+            }
         });
         let lengths: Vec<usize> = lines(&emf)
             .iter()

@@ -134,7 +134,7 @@ impl Platform {
             let credentials = credentials_of(parts.aws.clone(), Arc::clone(&parts.secrets));
             Ok(Configuration::new(document, credentials, retries))
         };
-        let loaded = self.configuration.get_or_try_init(|| load);
+        let loaded = Box::pin(self.configuration.get_or_try_init(|| load));
         match timeout(patience, loaded).await {
             Ok(loaded) => loaded.cloned(),
             Err(_) => Err(Unavailable::Configuration {

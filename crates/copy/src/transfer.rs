@@ -32,6 +32,8 @@ const REMEMBER: usize = 25;
 #[derive(Debug, PartialEq, Eq)]
 struct Approach {
     ask: bool,
+    /// The memory names the destination repository itself: forgotten if that proves wrong.
+    is_named: bool,
     mount_from: Vec<Repository>,
 }
 
@@ -46,7 +48,11 @@ fn approach(blob: &Descriptor, known: &[Repository], here: &Repository, is_likel
         .cloned()
         .collect();
     let ask = is_here || (is_likely || blob.size >= WORTH_ASKING_BYTES) && mount_from.is_empty();
-    Approach { ask, mount_from }
+    Approach {
+        ask,
+        is_named: is_here,
+        mount_from,
+    }
 }
 
 impl Work<'_> {
@@ -131,10 +137,10 @@ impl Work<'_> {
             if destination.blob_head(blob).await? {
                 return Ok(BlobEnd::Skipped);
             }
-            self.request
-                .locations
-                .remove(&blob.digest, destination.repository())
-                .await;
+            if approach.is_named {
+                let here = destination.repository();
+                self.request.locations.remove(&blob.digest, here).await;
+            }
         }
         let mut session = None;
         for from in &approach.mount_from {
@@ -250,5 +256,14 @@ mod tests {
             "said to be here: prove it, else mount"
         );
         assert_eq!(way(1, &[name("a"), name("b"), name("c")], false), (false, 2));
+    }
+
+    #[test]
+    fn what_no_memory_named_needs_not_be_forgotten() {
+        let blob = Descriptor::new("a/b".into(), Digest::sha256(b"x"), 10 << 20);
+        let (here, elsewhere): (Repository, Repository) = ("here".parse().unwrap(), "a".parse().unwrap());
+        let is_named = |known: &[Repository]| approach(&blob, known, &here, true).is_named;
+        assert!(is_named(std::slice::from_ref(&here)));
+        assert!(!is_named(&[]) && !is_named(&[elsewhere]));
     }
 }

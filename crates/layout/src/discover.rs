@@ -29,7 +29,11 @@ pub fn discover(store: Arc<dyn ObjectStore>, prefix: &str) -> BoxStream<'static,
             if is_over {
                 let empty = || ErrorKind::SourceEmpty(format!("{}/{}", store.name(), walk.prefix));
                 let operation = || format!("import {}", walk.prefix);
-                return if walk.has_any { Ok(None) } else { Err(Error::new(empty(), operation())) };
+                return if walk.has_any {
+                    Ok(None)
+                } else {
+                    Err(Error::new(empty(), operation()))
+                };
             }
             is_over = walk.next_page(store.as_ref()).await?;
         }
@@ -129,7 +133,10 @@ impl Walk {
     fn take_of_tree(&mut self, root: &str, rest: &str) {
         let within = |end: usize| format!("{}{root}{}~", self.prefix, &rest[..end]);
         let parts = ["/_layers/", "/_manifests/", "/_uploads/"];
-        let part = parts.iter().filter_map(|part| Some(rest.find(part)? + part.len())).min();
+        let part = parts
+            .iter()
+            .filter_map(|part| Some(rest.find(part)? + part.len()))
+            .min();
         if rest.starts_with("blobs/") {
             self.skip_to = Some(within("blobs/".len()));
         } else if let Some(end) = part {

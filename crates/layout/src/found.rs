@@ -26,7 +26,7 @@ pub struct Found {
 }
 
 /// The kinds of sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FoundKind {
     /// An OCI image layout, perhaps not yet complete.
@@ -99,7 +99,10 @@ pub async fn open(store: Arc<dyn ObjectStore>, found: &Found) -> Result<Arc<dyn 
         FoundKind::Archive => Ok(Arc::new(Archive::open(store, &found.key).await?)),
         FoundKind::Repository => {
             let (root, rest) = tree(&found.key).unwrap_or_default();
-            let name = rest.strip_prefix("repositories/").unwrap_or_default().trim_end_matches('/');
+            let name = rest
+                .strip_prefix("repositories/")
+                .unwrap_or_default()
+                .trim_end_matches('/');
             let name = name
                 .parse()
                 .map_err(|error| Error::content(error, format!("open {}", found.key)))?;
@@ -141,12 +144,21 @@ mod tests {
         let hex = "a".repeat(64);
         for (key, expected) in [
             ("p/index.json".to_owned(), Some((FoundKind::Layout, "p/", ""))),
-            ("p/a/b/oci-layout".to_owned(), Some((FoundKind::Layout, "p/a/b/", "a/b"))),
-            (format!("p/a/blobs/sha256/{hex}"), Some((FoundKind::Layout, "p/a/", "a"))),
+            (
+                "p/a/b/oci-layout".to_owned(),
+                Some((FoundKind::Layout, "p/a/b/", "a/b")),
+            ),
+            (
+                format!("p/a/blobs/sha256/{hex}"),
+                Some((FoundKind::Layout, "p/a/", "a")),
+            ),
             (format!("p/blobs/sha256/{hex}"), Some((FoundKind::Layout, "p/", ""))),
             (format!("p/blobs/md5/{hex}"), None),
             (format!("p/blobs/sha256/{hex}x"), None),
-            ("p/a+b%2Bü.tar.gz".to_owned(), Some((FoundKind::Archive, "p/a+b%2Bü.tar.gz", "a+b%2Bü"))),
+            (
+                "p/a+b%2Bü.tar.gz".to_owned(),
+                Some((FoundKind::Archive, "p/a+b%2Bü.tar.gz", "a+b%2Bü")),
+            ),
             ("p/a/B.TAR".to_owned(), Some((FoundKind::Archive, "p/a/B.TAR", "a/B"))),
             ("p/.tar".to_owned(), None),
             ("p/a/.tgz".to_owned(), None),
@@ -157,14 +169,23 @@ mod tests {
             ),
             (
                 "p/copy/docker/registry/v2/repositories/a/_manifests/revisions/sha256/x/link".to_owned(),
-                Some((FoundKind::Repository, "p/copy/docker/registry/v2/repositories/a/", "copy/a")),
+                Some((
+                    FoundKind::Repository,
+                    "p/copy/docker/registry/v2/repositories/a/",
+                    "copy/a",
+                )),
             ),
-            ("p/docker/registry/v2/repositories/a/_layers/sha256/x/link".to_owned(), None),
+            (
+                "p/docker/registry/v2/repositories/a/_layers/sha256/x/link".to_owned(),
+                None,
+            ),
             (format!("p/docker/registry/v2/blobs/sha256/aa/{hex}/data"), None),
             ("p/notdocker/registry/v2/repositories/a/_manifests/x".to_owned(), None),
         ] {
             let found = Found::of_key("p/", &key);
-            let found = found.as_ref().map(|found| (found.kind, found.key.as_str(), found.path.as_str()));
+            let found = found
+                .as_ref()
+                .map(|found| (found.kind, found.key.as_str(), found.path.as_str()));
             assert_eq!(found, expected, "{key}");
         }
     }

@@ -110,7 +110,11 @@ pub(crate) fn listing(candidates: &[Candidate], comes_along: impl Fn(&Digest) ->
     let mut named: HashSet<&Digest> = HashSet::new();
     for (tag, candidates) in &by_tag {
         match candidates.as_slice() {
-            [one, others @ ..] if others.iter().all(|other| other.descriptor.digest == one.descriptor.digest) => {
+            [one, others @ ..]
+                if others
+                    .iter()
+                    .all(|other| other.descriptor.digest == one.descriptor.digest) =>
+            {
                 named.insert(&one.descriptor.digest);
                 listing.images.push(Image {
                     name: one.name.clone(),
@@ -161,7 +165,9 @@ pub(crate) fn resolve<'a>(
     };
     let wanted = match (reference, candidates, named.as_slice()) {
         (Some(reference), ..) => reference,
-        (None, [only], _) => return Ok(only),
+        (None, [only, others @ ..], _) if others.iter().all(|one| one.descriptor.digest == only.descriptor.digest) => {
+            return Ok(only);
+        }
         (None, _, [only]) => only,
         (None, ..) => "latest",
     };
@@ -189,7 +195,11 @@ fn find<'a>(candidates: &'a [Candidate], wanted: &str, operation: &str) -> Resul
         let found: Vec<&Candidate> = candidates.iter().filter(matches).collect();
         match found.as_slice() {
             [] => {}
-            [one, others @ ..] if others.iter().all(|other| other.descriptor.digest == one.descriptor.digest) => {
+            [one, others @ ..]
+                if others
+                    .iter()
+                    .all(|other| other.descriptor.digest == one.descriptor.digest) =>
+            {
                 return Ok(Some(one));
             }
             several => {
@@ -259,7 +269,14 @@ mod tests {
         let listing = listing(&candidates, |digest| *digest == five, "list");
         let targets: Vec<String> = listing.images.iter().map(|image| image.target.to_string()).collect();
         assert_eq!(targets, ["v2".to_owned(), Digest::sha256(b"four").to_string()]);
-        let refused: Vec<(&str, &str)> = listing.refused.iter().map(|one| (one.name.as_str(), one.error.code())).collect();
-        assert_eq!(refused, [("a/b", "LAYOUT_NAME_UNMAPPABLE"), ("v1", "LAYOUT_NAME_CONFLICT")]);
+        let refused: Vec<(&str, &str)> = listing
+            .refused
+            .iter()
+            .map(|one| (one.name.as_str(), one.error.code()))
+            .collect();
+        assert_eq!(
+            refused,
+            [("a/b", "LAYOUT_NAME_UNMAPPABLE"), ("v1", "LAYOUT_NAME_CONFLICT")]
+        );
     }
 }

@@ -66,9 +66,12 @@ impl Files {
     pub(crate) fn finished(&self, prefix: &str) -> HashMap<String, Bytes> {
         let index = json!({"schemaVersion": 2, "manifests": self.entries}).to_string();
         let mut all = self.all.clone();
-        all.entry("oci-layout".into()).or_insert_with(|| r#"{"imageLayoutVersion":"1.0.0"}"#.into());
+        all.entry("oci-layout".into())
+            .or_insert_with(|| r#"{"imageLayoutVersion":"1.0.0"}"#.into());
         all.entry("index.json".into()).or_insert_with(|| index.into());
-        all.into_iter().map(|(key, bytes)| (format!("{prefix}{key}"), bytes)).collect()
+        all.into_iter()
+            .map(|(key, bytes)| (format!("{prefix}{key}"), bytes))
+            .collect()
     }
 }
 
@@ -89,13 +92,15 @@ pub(crate) async fn read_image(
     let mut count = 0;
     for blob in manifest.blobs() {
         let stream = source.blob_get(blob, 0).await.map_err(|error| error.code())?;
-        let read = verified(stream, blob).try_for_each(|_| std::future::ready(Ok(()))).await;
+        let read = verified(stream, blob)
+            .try_for_each(|_| std::future::ready(Ok(())))
+            .await;
         read.map_err(|error| error.code())?;
         count += 1;
     }
     for child in manifest.children() {
         let target = Target::Digest(child.digest.clone());
-        count += read_image(source, &target).boxed().await?.1;
+        count += read_image(source, &target).boxed_local().await?.1;
     }
     Ok((manifest.digest().clone(), count))
 }
@@ -118,7 +123,10 @@ impl<S> Counting<S> {
 
     /// Requests and bytes since the last time.
     pub(crate) fn taken(&self) -> (u64, u64) {
-        (self.requests.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
+        (
+            self.requests.swap(0, Ordering::Relaxed),
+            self.bytes.swap(0, Ordering::Relaxed),
+        )
     }
 
     fn count(&self) {
@@ -140,8 +148,14 @@ impl<S: ObjectStore> ObjectStore for Counting<S> {
     async fn get(&self, key: &str, part: Part<'_>) -> Result<Option<ByteStream>> {
         self.count();
         let bytes = Arc::clone(&self.bytes);
-        let counted = move |chunk: &Bytes| drop(bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed));
-        Ok(self.store.get(key, part).await?.map(|stream| stream.inspect_ok(counted).boxed()))
+        let counted = move |chunk: &Bytes| {
+            bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        };
+        Ok(self
+            .store
+            .get(key, part)
+            .await?
+            .map(|stream| stream.inspect_ok(counted).boxed()))
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Page> {

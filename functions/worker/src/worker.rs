@@ -41,16 +41,16 @@ impl Worker {
             let arn = message.event_source_arn.as_deref();
             arn.is_none_or(|arn| self.platform.is_task_queue(arn))
         });
-        let mut answer = SqsBatchResponse::default();
+        let mut failed = Vec::new();
         if !letters.is_empty() {
-            let failed = self.record(letters).await;
-            failed.into_iter().for_each(|id| answer.add_failure(id));
+            failed.extend(self.record(letters).await);
         }
         if !tasks.is_empty() {
-            let failed = self.replicate(tasks, deadline, left).await;
-            failed.into_iter().for_each(|id| answer.add_failure(id));
+            failed.extend(self.replicate(tasks, deadline, left).await);
         }
         self.emf.flush();
+        let mut answer = SqsBatchResponse::default();
+        answer.set_failures(failed);
         Ok(answer)
     }
 

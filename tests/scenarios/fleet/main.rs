@@ -2,12 +2,7 @@
 //!
 //! Replay a seed with `TRANSSHIP_SEED=<seed> cargo test -p transship-tests --test fleet`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests, and what they share"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests, and what they share")]
 
 mod fire;
 mod moving_tag;

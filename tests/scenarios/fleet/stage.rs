@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use transship_testkit::faults::{Action, Faults, RequestHead, Seeded};
@@ -117,7 +118,7 @@ impl Stage {
 
     /// Waits until the source has told of everything that was pushed: as many notifications as that.
     pub fn until_told(&self, notifications: usize) {
-        let told = until(Duration::from_secs(60), || match self.fleet.bridge().received() {
+        let told = until(Duration::from_mins(1), || match self.fleet.bridge().received() {
             some if some >= notifications => Ok(()),
             some => Err(format!("the source told of {some} of {notifications} manifests")),
         });
@@ -144,7 +145,8 @@ impl Stage {
             let now = now_ms();
             let mut items = self.fleet.items();
             items.retain(|item| {
-                item["pk"].as_str().is_some_and(|key| key.starts_with("C#")) && item["until"].as_f64() > Some(now)
+                let is_lease = item["pk"].as_str().is_some_and(|key| key.starts_with("C#"));
+                is_lease && item["until"].as_f64().is_none_or(|until| until > now)
             });
             items.first().map_or(Ok(()), |item| Err(item.to_string()))
         });
@@ -152,24 +154,26 @@ impl Stage {
         let items = self.fleet.items();
         let (uploads, items): (Vec<_>, Vec<_>) = items.iter().partition(|item| is_upload(item));
         assert!(uploads.is_empty(), "an upload is remembered: {uploads:?}");
-        self.assert_no_secret_in("the table", items.into_iter().map(Value::to_string));
-        self.assert_no_secret_in("a message", self.fleet.messages());
-        self.assert_no_secret_in("a log", [self.fleet.log()]);
+        assert_no_secret_in("the table", items.into_iter().map(Value::to_string));
+        assert_no_secret_in("a message", self.fleet.messages());
+        assert_no_secret_in("a log", [self.fleet.log()]);
     }
+}
 
-    fn assert_no_secret_in(&self, place: &str, texts: impl IntoIterator<Item = String>) {
-        let token = HOOK_SECRET.trim_start_matches("Bearer ");
-        for text in texts {
-            // `_state` is the capability in Distribution's upload locations.
-            for secret in [PASSWORD, token, "_state="] {
-                if let Some(at) = text.find(secret) {
-                    let around: String = text
-                        .chars()
-                        .skip(text[..at].chars().count().saturating_sub(200))
-                        .take(400)
-                        .collect();
-                    panic!("{place} shows {secret:?}: {around}");
-                }
+/// I6.
+fn assert_no_secret_in(place: &str, texts: impl IntoIterator<Item = String>) {
+    let token = HOOK_SECRET.trim_start_matches("Bearer ");
+    let login = BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    for text in texts {
+        // `_state` is the capability in Distribution's upload locations.
+        for secret in [PASSWORD, &login, token, "_state="] {
+            if let Some(at) = text.find(secret) {
+                let around: String = text
+                    .chars()
+                    .skip(text[..at].chars().count().saturating_sub(200))
+                    .take(400)
+                    .collect();
+                panic!("{place} shows {secret:?}: {around}");
             }
         }
     }

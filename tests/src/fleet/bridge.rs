@@ -47,7 +47,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    pub(super) fn start(webhook: Arc<Lambda>, runtime: Handle, seed: u64) -> Self {
+    pub(super) fn start(webhook: &Arc<Lambda>, runtime: &Handle, seed: u64) -> Self {
         let host = format!("127.0.0.1:{}", free_port());
         let listener = TcpListener::bind(&host).expect("a free port can be bound");
         let state = Arc::new(Mutex::new(State {
@@ -63,7 +63,7 @@ impl Bridge {
         let accepting = Arc::clone(&state);
         std::thread::spawn(move || accept(&listener, &accepting));
         for _ in 0..POSTMEN {
-            let (state, webhook, runtime) = (Arc::clone(&state), Arc::clone(&webhook), runtime.clone());
+            let (state, webhook, runtime) = (Arc::clone(&state), Arc::clone(webhook), runtime.clone());
             std::thread::spawn(move || deliver(&state, &webhook, &runtime));
         }
         Self { host, state }

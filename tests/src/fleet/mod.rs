@@ -10,11 +10,11 @@
 //! worker is killed at its deadline, or before; what it did not answer for comes again. All draws come from one seed.
 
 mod bridge;
+mod function;
 mod invocation;
 mod poller;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,13 +25,14 @@ use transship_testkit::lambda_runtime::{Function, Lambda};
 use transship_testkit::ministack::MiniStack;
 
 pub use bridge::Bridge;
+pub use function::program;
 pub use poller::{Deliveries, Tally};
 
 use crate::aws::Aws;
 use crate::aws_faults::{AwsFaults, Rates};
-use crate::process::peak_resident_bytes;
 use crate::serve::is_terminal;
 use crate::{Document, HOOK_SECRET, wait};
+use function::{environment, watch_memory};
 use poller::Poller;
 
 const QUEUE: &str = "tasks";
@@ -88,21 +89,15 @@ pub struct Fleet {
     peak: Arc<AtomicU64>,
     webhook: Arc<Lambda>,
     workers: Vec<Arc<Lambda>>,
-    _d1: Dbg,
     before_webhook: AwsFaults,
     before_workers: AwsFaults,
-    _d2: Dbg,
     options: Options,
     queue: String,
     dead: String,
     aws: Aws,
     _stack: MiniStack,
-    _d3: Dbg,
     runtime: Runtime,
-    _d4: Dbg,
 }
-struct Dbg(&'static str);
-impl Drop for Dbg { fn drop(&mut self) { eprintln!("DBG {} {:?}", self.0, std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)); } }
 
 impl Fleet {
     /// Everything but the document and the pollers: the bridge takes notifications, and keeps them until [`Fleet::begin`].
@@ -132,7 +127,7 @@ impl Fleet {
         let workers: Vec<_> = (0..options.workers)
             .map(|_| lambda(function("transship-worker", &before_workers, options.slot), 1))
             .collect();
-        let bridge = Bridge::start(Arc::clone(&webhook), runtime.handle().clone(), options.seed);
+        let bridge = Bridge::start(&webhook, runtime.handle(), options.seed);
         let (watching, peak) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
         watch_memory(workers.clone(), &watching, &peak);
         Self {
@@ -142,18 +137,14 @@ impl Fleet {
             peak,
             webhook,
             workers,
-            _d1: Dbg("lambdas"),
             before_webhook,
             before_workers,
-            _d2: Dbg("faults"),
             options,
             queue,
             dead,
             aws,
             _stack: stack,
-            _d3: Dbg("stack"),
             runtime,
-            _d4: Dbg("runtime"),
         }
     }
 
@@ -303,54 +294,7 @@ impl Drop for Fleet {
             let start = log.char_indices().rev().nth(TAIL).map_or(0, |(index, _)| index);
             eprintln!("--- the end of the functions' logs\n{}---", &log[start..]);
         }
-        let b = std::time::Instant::now();
         self.poller = None;
-        eprintln!("DBG poller {:?}", b.elapsed());
         self.bridge.close();
-        eprintln!("DBG bridge {:?}", b.elapsed());
     }
-}
-
-/// The binary of a function: beside the running program, or in the folder `TRANSSHIP_FUNCTIONS`.
-///
-/// # Panics
-/// If it has not been built.
-pub fn program(name: &str) -> PathBuf {
-    let named = std::env::var_os("TRANSSHIP_FUNCTIONS").map(PathBuf::from);
-    let this = std::env::current_exe().expect("a running program knows its own path");
-    let beside = this.ancestors().skip(1).take(2).map(PathBuf::from);
-    named
-        .into_iter()
-        .chain(beside)
-        .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
-        .unwrap_or_else(|| {
-            panic!("no {name} beside {}: build it first (`cargo build -p {name}`), or say where it is in TRANSSHIP_FUNCTIONS", this.display())
-        })
-}
-
-fn environment(endpoint: &str, queue: &str, log: &str) -> Vec<(String, String)> {
-    [
-        ("AWS_ENDPOINT_URL", endpoint.to_owned()),
-        ("TRANSSHIP_CONFIG", format!("s3://{BUCKET}/{KEY}")),
-        ("TRANSSHIP_QUEUE_URL", queue.to_owned()),
-        ("TRANSSHIP_TABLE", TABLE.to_owned()),
-        ("RUST_LOG", log.to_owned()),
-        ("RUST_BACKTRACE", "1".to_owned()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .to_vec()
-}
-
-/// Remembers the highest mark any worker reached, until `watching` ends.
-fn watch_memory(workers: Vec<Arc<Lambda>>, watching: &Arc<AtomicBool>, peak: &Arc<AtomicU64>) {
-    let (watching, peak) = (Arc::clone(watching), Arc::clone(peak));
-    std::thread::spawn(move || {
-        while watching.load(Ordering::Relaxed) {
-            for process in workers.iter().flat_map(|worker| worker.processes()) {
-                peak.fetch_max(peak_resident_bytes(process).unwrap_or(0), Ordering::Relaxed);
-            }
-            wait::pause();
-        }
-    });
 }

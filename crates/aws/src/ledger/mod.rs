@@ -36,14 +36,17 @@
 
 mod agreements;
 mod attributes;
+mod batches;
 mod continuations;
 mod executions;
 mod expression;
 mod lists;
 mod locations;
+mod repeats;
 mod replicas;
 mod table;
 mod tasks;
+mod transaction;
 mod unfinished;
 
 use std::collections::HashMap;

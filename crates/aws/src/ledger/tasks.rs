@@ -13,7 +13,8 @@ use super::attributes::{count_of, expires, item, key, number, state_of, text, ti
 use super::executions;
 use super::expression::Change;
 use super::replicas;
-use super::table::{Item, Table, Transaction, Written};
+use super::table::{Item, Table, Written};
+use super::transaction::Transaction;
 
 /// The most writes of a transaction. Source: `TransactWriteItems`.
 const TRANSACTION_MAX: usize = 100;

@@ -14,10 +14,10 @@ use crate::failure::{Exit, Failure};
 /// Where the ledger is.
 #[derive(Debug, Args)]
 pub(crate) struct Store {
-    /// The data folder that `serve` works in; TRANSSHIP_DATA names it too
+    /// The data folder that `serve` works in; `TRANSSHIP_DATA` names it too
     #[arg(long, value_name = "DIR", conflicts_with = "table")]
     data: Option<PathBuf>,
-    /// The DynamoDB table of a deployed stack; TRANSSHIP_TABLE names it too
+    /// The DynamoDB table of a deployed stack; `TRANSSHIP_TABLE` names it too
     #[arg(long, value_name = "NAME")]
     table: Option<String>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Store {
 /// Where the queue of a deployed stack is.
 #[derive(Debug, Args)]
 pub(crate) struct Queue {
-    /// The URL of the SQS queue of a deployed stack; TRANSSHIP_QUEUE_URL names it too
+    /// The URL of the SQS queue of a deployed stack; `TRANSSHIP_QUEUE_URL` names it too
     #[arg(long, value_name = "URL", conflicts_with = "data")]
     queue: Option<String>,
 }
@@ -110,13 +110,11 @@ mod stack {
 
     use crate::failure::Failure;
 
-    #[expect(clippy::unnecessary_wraps, reason = "a build without AWS refuses here")]
     pub(super) async fn ledger(table: String) -> Result<Arc<dyn Ledger>, Failure> {
         let aws = Aws::load().await;
         Ok(Arc::new(DynamoLedger::new(&aws, table)))
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "a build without AWS refuses here")]
     pub(super) async fn ledger_and_queue(
         table: String,
         queue_url: String,

@@ -92,7 +92,10 @@ impl Pack {
         if fresh.skip_to(offset).await? {
             Ok(fresh)
         } else {
-            Err(Error::new(ErrorKind::ArchiveTruncated, format!("read {}", self.object.key)))
+            Err(Error::new(
+                ErrorKind::ArchiveTruncated,
+                format!("read {}", self.object.key),
+            ))
         }
     }
 
@@ -219,7 +222,12 @@ impl ArchiveFiles {
     }
 
     async fn is_one_content(&self, key: &str, spans: &[Span]) -> Result<bool> {
-        let known = self.compared.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+        let known = self
+            .compared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .copied();
         if let Some(known) = known {
             return Ok(known);
         }

@@ -91,7 +91,9 @@ async fn by_pass(pack: &Pack, compression: Compression, index: &mut TarIndex) ->
 }
 
 fn take(index: &mut TarIndex, bytes: &[u8], key: &str) -> Result<Option<Begun>> {
-    index.take(bytes).map_err(|kind| Error::new(kind, format!("read {key}")))
+    index
+        .take(bytes)
+        .map_err(|kind| Error::new(kind, format!("read {key}")))
 }
 
 /// `length` bytes at `offset`; [`None`] if the end comes first. Never more than a record may have.

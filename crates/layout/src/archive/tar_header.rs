@@ -21,7 +21,11 @@ pub(super) enum Announced {
     /// A folder; its entry has no data.
     Folder,
     /// Something that is not read, with the bytes of data to jump over.
-    Unsafe { name: Vec<u8>, size: u64, what: &'static str },
+    Unsafe {
+        name: Vec<u8>,
+        size: u64,
+        what: &'static str,
+    },
     /// The name of the next entry, in so many bytes. Source: GNU.
     LongName(u64),
     /// The link target of the next entry, in so many bytes. Source: GNU.
@@ -101,7 +105,9 @@ impl Records {
         while !bytes.is_empty() {
             let space = bytes.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;
             let length = number(&bytes[..space]).and_then(|length| usize::try_from(length).ok());
-            let length = length.filter(|length| *length > space + 1 && *length <= bytes.len()).ok_or_else(bad)?;
+            let length = length
+                .filter(|length| *length > space + 1 && *length <= bytes.len())
+                .ok_or_else(bad)?;
             let record = bytes[space + 1..length].strip_suffix(b"\n").ok_or_else(bad)?;
             let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(bad)?;
             let (key, value) = (&record[..equals], &record[equals + 1..]);
@@ -128,7 +134,9 @@ pub(super) fn set<T: PartialEq>(slot: &mut Option<T>, value: T) -> Result<(), St
 
 fn number(digits: &[u8]) -> Option<u64> {
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    is_number.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
+    is_number
+        .then(|| std::str::from_utf8(digits).ok()?.parse().ok())
+        .flatten()
 }
 
 /// The size of an entry whose header says `header` and whose records say `record`. A header may leave out only what its

@@ -176,7 +176,9 @@ impl TarIndex {
     }
 
     fn jump(&mut self, header: u64, data: u64, size: u64) -> Result<(), ErrorKind> {
-        let behind = size.checked_next_multiple_of(BLOCK_BYTES).and_then(|size| data.checked_add(size));
+        let behind = size
+            .checked_next_multiple_of(BLOCK_BYTES)
+            .and_then(|size| data.checked_add(size));
         self.wanted = Wanted::Bytes {
             offset: behind.ok_or_else(|| invalid(header, "an entry is larger than any archive"))?,
             length: BLOCK_BYTES,
@@ -261,7 +263,12 @@ mod tests {
     #[test]
     fn files_are_found_under_names_of_any_length() {
         let long = format!("{}/x", "d".repeat(300));
-        let tar = Tar::new().file("./a", b"1").file(&long, b"22").pax(&[("path", "p/q")]).file("short", b"333").end();
+        let tar = Tar::new()
+            .file("./a", b"1")
+            .file(&long, b"22")
+            .pax(&[("path", "p/q")])
+            .file("short", b"333")
+            .end();
         let places = index(&tar).unwrap();
         assert_eq!(places["a"], file(512, 1));
         assert_eq!(places[&long].clone().size(), Some(2));
@@ -274,7 +281,11 @@ mod tests {
         let smuggle = Tar::new().pax(&[("size", "512")]).file("a", b"").file("b", b"x").end();
         let lying = Tar::new().pax(&[("size", "0")]).file("a", &[0; 512]).end();
         let global = Tar::new().special(b'g', "g", b"12 path=abc\n").file("a", b"").end();
-        let two_names = Tar::new().pax(&[("path", "a")]).special(b'L', "././@LongLink", b"b\0").file("c", b"").end();
+        let two_names = Tar::new()
+            .pax(&[("path", "a")])
+            .special(b'L', "././@LongLink", b"b\0")
+            .file("c", b"")
+            .end();
         let fat_link = Tar::new().special(b'2', "a", b"data").end();
         let sparse = Tar::new().special(b'S', "a", b"").end();
         for (at, tar) in [smuggle, lying, global, two_names, fat_link, sparse].iter().enumerate() {
@@ -302,7 +313,10 @@ mod tests {
             .end();
         let places = index(&tar).unwrap();
         assert_eq!(places.len(), 7);
-        assert!(places.values().all(|place| matches!(place, Place::Unsafe(_))), "{places:?}");
+        assert!(
+            places.values().all(|place| matches!(place, Place::Unsafe(_))),
+            "{places:?}"
+        );
     }
 
     #[test]

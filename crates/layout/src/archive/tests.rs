@@ -25,7 +25,9 @@ impl Tar {
     pub(crate) fn file(self, name: &str, bytes: &[u8]) -> Self {
         if name.len() > 100 {
             let record = [name.as_bytes(), b"\0"].concat();
-            return self.special(b'L', "././@LongLink", &record).special(b'0', "long", bytes);
+            return self
+                .special(b'L', "././@LongLink", &record)
+                .special(b'0', "long", bytes);
         }
         self.special(b'0', name, bytes)
     }
@@ -55,7 +57,9 @@ impl Tar {
             .iter()
             .map(|(key, value)| {
                 let rest = key.len() + value.len() + 3;
-                let length = (1..=5).map(|digits| rest + digits).find(|length| length.to_string().len() + rest == *length);
+                let length = (1..=5)
+                    .map(|digits| rest + digits)
+                    .find(|length| length.to_string().len() + rest == *length);
                 format!("{} {key}={value}\n", length.unwrap())
             })
             .collect();
@@ -72,7 +76,7 @@ impl Tar {
         self.0
     }
 }
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write as _;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -83,7 +87,9 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn tar_of(files: &HashMap<String, Bytes>, prefix: &str) -> Tar {
     let mut names: Vec<&String> = files.keys().collect();
     names.sort();
-    names.into_iter().fold(Tar::new(), |tar, name| tar.file(&format!("{prefix}{name}"), &files[name]))
+    names.into_iter().fold(Tar::new(), |tar, name| {
+        tar.file(&format!("{prefix}{name}"), &files[name])
+    })
 }
 
 fn two_images() -> Files {
@@ -135,11 +141,21 @@ async fn a_cut_archive_gives_what_is_whole() {
     let head = || Tar::new().file("oci-layout", &marker).file("index.json", &index);
     let mut names: Vec<&String> = files.keys().collect();
     names.sort();
-    let tar = names.iter().fold(head(), |tar, name| tar.file(name, &files[*name])).unended();
+    let tar = names
+        .iter()
+        .fold(head(), |tar, name| tar.file(name, &files[*name]))
+        .unended();
     let archive = open(tar.clone()).await.unwrap();
-    assert!(read_image(&archive, &tag("v2")).await.is_ok(), "the end may be left out");
+    assert!(
+        read_image(&archive, &tag("v2")).await.is_ok(),
+        "the end may be left out"
+    );
     for packed in [tar[..tar.len() - 700].to_vec(), tar[..tar.len() / 2 + 100].to_vec()] {
-        for packed in [packed.clone(), gzip(&packed), gzip(&tar)[..gzip(&tar).len() / 2].to_vec()] {
+        for packed in [
+            packed.clone(),
+            gzip(&packed),
+            gzip(&tar)[..gzip(&tar).len() / 2].to_vec(),
+        ] {
             let archive = open(packed).await.unwrap();
             let read = [tag("v1"), tag("v2")].map(|target| {
                 let archive = archive.clone();
@@ -149,7 +165,10 @@ async fn a_cut_archive_gives_what_is_whole() {
             assert!(read.contains(&Err("ARCHIVE_TRUNCATED")), "{read:?}");
         }
     }
-    assert_eq!(open(head().unended()[..700].to_vec()).await.err(), Some("ARCHIVE_TRUNCATED"));
+    assert_eq!(
+        open(head().unended()[..700].to_vec()).await.err(),
+        Some("ARCHIVE_TRUNCATED")
+    );
     assert_eq!(open(Vec::new()).await.err(), Some("ARCHIVE_TRUNCATED"));
 }
 
@@ -161,7 +180,11 @@ async fn a_link_or_a_second_content_costs_its_image_and_no_other() {
     files.list(&bad, Some("bad"));
     let finished = files.finished("");
     let key = format!("blobs/sha256/{}", digest_of(&bad).hex());
-    let rest: HashMap<String, Bytes> = finished.iter().filter(|(name, _)| **name != key).map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
+    let rest: HashMap<String, Bytes> = finished
+        .iter()
+        .filter(|(name, _)| **name != key)
+        .map(|(name, bytes)| (name.clone(), bytes.clone()))
+        .collect();
     let linked = |kind| tar_of(&rest, "").special(kind, &key, b"").end();
     let twice = tar_of(&finished, "").file(&key, b"other").end();
     let flipped = finished[&key].iter().map(|byte| byte ^ 1).collect::<Vec<u8>>();
@@ -184,14 +207,20 @@ async fn a_link_or_a_second_content_costs_its_image_and_no_other() {
     let again = tar_of(&finished, "").file(&key, &finished[&key]).end();
     for packed in [gzip(&again), again] {
         let archive = open(packed).await.unwrap();
-        assert!(read_image(&archive, &tag("bad")).await.is_ok(), "the same content twice is one content");
+        assert!(
+            read_image(&archive, &tag("bad")).await.is_ok(),
+            "the same content twice is one content"
+        );
     }
 }
 
 #[tokio::test]
 async fn what_is_no_archive_is_refused_whole() {
     let marker = br#"{"imageLayoutVersion":"1.0.0"}"#;
-    let two = Tar::new().file("a/oci-layout", marker).file("b/oci-layout", marker).end();
+    let two = Tar::new()
+        .file("a/oci-layout", marker)
+        .file("b/oci-layout", marker)
+        .end();
     for (bytes, code) in [
         (b"hello".to_vec(), "ARCHIVE_TRUNCATED"),
         (vec![b'x'; 2048], "ARCHIVE_INVALID"),
@@ -232,7 +261,11 @@ async fn an_archive_replaced_while_it_is_read_is_told() {
         store.put_if_match("a", other.into(), &etag).await.unwrap();
         let layer = Descriptor::new("a/b".into(), Digest::sha256(&large), large.len() as u64);
         let read = match transship_copy::BlobSource::blob_get(&archive, &layer, 0).await {
-            Ok(stream) => transship_copy::verified(stream, &layer).try_for_each(|_| std::future::ready(Ok(()))).await,
+            Ok(stream) => {
+                transship_copy::verified(stream, &layer)
+                    .try_for_each(|_| std::future::ready(Ok(())))
+                    .await
+            }
             Err(error) => Err(error),
         };
         assert_eq!(read.unwrap_err().code(), "OBJECT_CHANGED");
@@ -262,7 +295,9 @@ impl Made {
         let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
         for number in from / self.stride()..=(to / self.stride()).min(self.count - 1) {
             let start = number * self.stride();
-            let tar = Tar::new().entry(b'0', &format!("blobs/{number}"), self.size, b"").unended();
+            let tar = Tar::new()
+                .entry(b'0', &format!("blobs/{number}"), self.size, b"")
+                .unended();
             for (offset, byte) in (start..).zip(tar).filter(|(offset, _)| (from..to).contains(offset)) {
                 bytes[usize::try_from(offset - from).unwrap()] = byte;
             }
@@ -305,7 +340,9 @@ async fn cost(count: u64, size: u64) -> (u64, f64) {
     let made = Made { count, size };
     let total = made.object("").size;
     let store = Arc::new(Counting::new(made));
-    let files = ArchiveFiles::read(Arc::clone(&store) as _, "a", Limits::default()).await.unwrap();
+    let files = ArchiveFiles::read(Arc::clone(&store) as _, "a", Limits::default())
+        .await
+        .unwrap();
     assert_eq!(files.keys().count() as u64, count);
     let (requests, bytes) = store.taken();
     (requests, bytes as f64 / total as f64)
@@ -315,27 +352,42 @@ async fn cost(count: u64, size: u64) -> (u64, f64) {
 async fn an_index_costs_few_bytes_where_files_are_large_and_few_requests_where_they_are_small() {
     for size in [64 * 1024, 1_000_000] {
         let (requests, share) = cost(20_000, size).await;
-        println!("20000 files of {size} bytes: {requests} requests, {:.3} % of the bytes", share * 100.0);
+        println!(
+            "20000 files of {size} bytes: {requests} requests, {:.3} % of the bytes",
+            share * 100.0
+        );
         assert!(share <= 0.01, "{share} of the bytes at {size}");
         assert!(requests <= 20_010, "{requests} requests");
     }
     for size in [0, 500, 4000] {
         let (requests, share) = cost(20_000, size).await;
-        println!("20000 files of {size} bytes: {requests} requests, {:.3} % of the bytes", share * 100.0);
-        assert!(requests * 128 * 1024 <= 20_000 * (size + 1024) + 4 * 1024 * 1024, "{requests} requests at {size}");
+        println!(
+            "20000 files of {size} bytes: {requests} requests, {:.3} % of the bytes",
+            share * 100.0
+        );
+        assert!(
+            requests * 128 * 1024 <= 20_000 * (size + 1024) + 4 * 1024 * 1024,
+            "{requests} requests at {size}"
+        );
     }
 }
 
 #[tokio::test]
 async fn blobs_of_a_plain_tar_are_read_where_they_lie() {
     let tar = tar_of(&two_images().finished(""), "").end();
-    let store = Arc::new(Counting::new(MemoryStore::new([("a".to_owned(), Bytes::from(tar))].into())));
+    let store = Arc::new(Counting::new(MemoryStore::new(
+        [("a".to_owned(), Bytes::from(tar))].into(),
+    )));
     let archive = Archive::open(Arc::clone(&store) as _, "a").await.unwrap();
     store.taken();
-    let manifest = transship_copy::Source::manifest_get(&archive, &tag("v1")).await.unwrap();
+    let manifest = transship_copy::Source::manifest_get(&archive, &tag("v1"))
+        .await
+        .unwrap();
     assert_eq!(store.taken(), (1, manifest.size()));
     let layer = manifest.blobs().last().unwrap();
-    let stream = transship_copy::BlobSource::blob_get(&archive, layer, 100).await.unwrap();
+    let stream = transship_copy::BlobSource::blob_get(&archive, layer, 100)
+        .await
+        .unwrap();
     stream.collect::<Vec<_>>().await;
     assert_eq!(store.taken(), (1, layer.size - 100));
 }
@@ -343,13 +395,17 @@ async fn blobs_of_a_plain_tar_are_read_where_they_lie() {
 #[tokio::test]
 async fn small_files_of_a_packed_archive_are_read_once_and_blobs_in_order_cost_one_pass() {
     let mut files = Files::default();
-    let large: Vec<u8> = (0..400_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let large: Vec<u8> = (0..400_000_u32)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect();
     let (one, two) = (files.put(&large), files.put(&large[4..]));
     let image = files.image("x", None);
     files.list(&image, Some("v1"));
     let tar = gzip(&tar_of(&files.finished(""), "").end());
     let size = tar.len() as u64;
-    let store = Arc::new(Counting::new(MemoryStore::new([("a".to_owned(), Bytes::from(tar))].into())));
+    let store = Arc::new(Counting::new(MemoryStore::new(
+        [("a".to_owned(), Bytes::from(tar))].into(),
+    )));
     let archive = Archive::open(Arc::clone(&store) as _, "a").await.unwrap();
     let (_, bytes) = store.taken();
     assert!(bytes <= size + 512, "one pass and a look at the start");

@@ -213,7 +213,9 @@ impl Unpacked {
                 }
             }
             if matches!(self.compression, Compression::Gzip) && self.packed.first() != Some(&0x1f) {
-                return Err(self.error(ErrorKind::ArchiveInvalid("something stands behind its compressed data".into())));
+                return Err(self.error(ErrorKind::ArchiveInvalid(
+                    "something stands behind its compressed data".into(),
+                )));
             }
             let fresh = Decoder::new(self.compression);
             self.decoder = fresh.map_err(|error| self.error(ErrorKind::ArchiveUnsupported(error.to_string())))?;
@@ -262,7 +264,9 @@ impl Unpacked {
 fn refusal(error: &std::io::Error) -> ErrorKind {
     let sentence = error.to_string();
     if sentence.contains("too much memory") {
-        ErrorKind::ArchiveUnsupported("its zstd window is larger than 8 MiB; compress it without --long and --ultra".into())
+        ErrorKind::ArchiveUnsupported(
+            "its zstd window is larger than 8 MiB; compress it without --long and --ultra".into(),
+        )
     } else {
         ErrorKind::ArchiveInvalid(format!("its compressed data is damaged, {sentence}"))
     }
@@ -283,7 +287,10 @@ mod tests {
     }
 
     fn unpacked(packed: Vec<u8>, compression: Compression, limits: Limits) -> Unpacked {
-        let chunks: Vec<_> = packed.chunks(1000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+        let chunks: Vec<_> = packed
+            .chunks(1000)
+            .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
+            .collect();
         Unpacked::new(stream::iter(chunks).boxed(), compression, limits, "x".into()).unwrap()
     }
 
@@ -308,9 +315,19 @@ mod tests {
         let text = text();
         let (one, two) = text.split_at(777_777);
         let padded = [gzip(one), gzip(&[]), gzip(two), vec![0; 700]].concat();
-        assert_eq!(all(unpacked(padded, Compression::Gzip, Limits::default())).await.unwrap(), text);
+        assert_eq!(
+            all(unpacked(padded, Compression::Gzip, Limits::default()))
+                .await
+                .unwrap(),
+            text
+        );
         let frames = [zstd::encode_all(one, 3).unwrap(), zstd::encode_all(two, 19).unwrap()].concat();
-        assert_eq!(all(unpacked(frames, Compression::Zstd, Limits::default())).await.unwrap(), text);
+        assert_eq!(
+            all(unpacked(frames, Compression::Zstd, Limits::default()))
+                .await
+                .unwrap(),
+            text
+        );
     }
 
     #[tokio::test]
@@ -360,7 +377,9 @@ mod tests {
     #[tokio::test]
     async fn a_window_that_does_not_fit_is_refused() {
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
-        encoder.set_parameter(zstd::zstd_safe::CParameter::WindowLog(27)).unwrap();
+        encoder
+            .set_parameter(zstd::zstd_safe::CParameter::WindowLog(27))
+            .unwrap();
         encoder.write_all(&text()).unwrap();
         let packed = encoder.finish().unwrap();
         assert_eq!(
@@ -372,7 +391,10 @@ mod tests {
     #[test]
     fn compression_is_told_by_the_bytes() {
         assert_eq!(Compression::of(&gzip(b"x")), Ok(Some(Compression::Gzip)));
-        assert_eq!(Compression::of(&zstd::encode_all(&b"x"[..], 1).unwrap()), Ok(Some(Compression::Zstd)));
+        assert_eq!(
+            Compression::of(&zstd::encode_all(&b"x"[..], 1).unwrap()),
+            Ok(Some(Compression::Zstd))
+        );
         assert_eq!(Compression::of(b"oci-layout\0\0"), Ok(None));
         assert!(Compression::of(b"\xfd7zXZ\0").is_err() && Compression::of(b"BZh9").is_err());
     }

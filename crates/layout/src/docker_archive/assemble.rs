@@ -49,12 +49,18 @@ async fn from_list(files: &ArchiveFiles, listed: &Listed, known: &Known) -> Resu
     let bytes = bytes.ok_or_else(|| invalid(files, format!("its configuration {key} is not there")))?;
     let digest = Digest::sha256(&bytes);
     if said(&key).is_some_and(|said| said != digest) {
-        return Err(invalid(files, format!("its configuration {key} has another digest than its name")));
+        return Err(invalid(
+            files,
+            format!("its configuration {key} has another digest than its name"),
+        ));
     }
     let diff_ids = Configuration::diff_ids(&bytes).map_err(|why| invalid(files, why))?;
     if diff_ids.len() != listed.layers.len() {
         let (said, has) = (diff_ids.len(), listed.layers.len());
-        return Err(invalid(files, format!("its configuration names {said} layers, and there are {has}")));
+        return Err(invalid(
+            files,
+            format!("its configuration names {said} layers, and there are {has}"),
+        ));
     }
     let config = Descriptor::new(OCI_CONFIG.into(), digest.clone(), bytes.len() as u64);
     let mut blobs = HashMap::from([(digest, key)]);
@@ -74,7 +80,9 @@ async fn from_list(files: &ArchiveFiles, listed: &Listed, known: &Known) -> Resu
 /// The digest a configuration's name claims: `<hex>.json`, or `blobs/sha256/<hex>`.
 fn said(key: &str) -> Option<Digest> {
     let name = key.rsplit('/').next()?;
-    format!("sha256:{}", name.strip_suffix(".json").unwrap_or(name)).parse().ok()
+    format!("sha256:{}", name.strip_suffix(".json").unwrap_or(name))
+        .parse()
+        .ok()
 }
 
 /// The manifest of these blobs: always the same bytes.
@@ -91,5 +99,8 @@ pub(super) fn manifest(files: &ArchiveFiles, config: &Descriptor, layers: &[Desc
 }
 
 pub(super) fn invalid(files: &ArchiveFiles, why: String) -> Error {
-    Error::new(ErrorKind::DockerArchiveInvalid(why), format!("assemble {}", files.name()))
+    Error::new(
+        ErrorKind::DockerArchiveInvalid(why),
+        format!("assemble {}", files.name()),
+    )
 }

@@ -47,7 +47,11 @@ impl Known {
         let mut known = Self::default();
         for saved in saved {
             let Saved::Listed(listed) = saved else { continue };
-            let layers: Vec<String> = listed.layers.iter().filter_map(|name| entry_key(name.as_bytes())).collect();
+            let layers: Vec<String> = listed
+                .layers
+                .iter()
+                .filter_map(|name| entry_key(name.as_bytes()))
+                .collect();
             // Only an image with links needs this, and reading a configuration may cost a pass.
             if !layers.iter().any(|key| files.is_unsafe(key)) {
                 continue;
@@ -55,7 +59,10 @@ impl Known {
             let Some(diff_ids) = diff_ids(files, &listed.config).await? else {
                 continue;
             };
-            let files_of = diff_ids.into_iter().zip(layers).filter(|(_, key)| !files.is_unsafe(key));
+            let files_of = diff_ids
+                .into_iter()
+                .zip(layers)
+                .filter(|(_, key)| !files.is_unsafe(key));
             known.0.extend(files_of);
         }
         Ok(known)

@@ -126,11 +126,7 @@ impl Link {
     }
 }
 
-fn configuration(
-    newest: &Bytes,
-    diff_ids: &[Digest],
-    history: &[History],
-) -> std::result::Result<Bytes, String> {
+fn configuration(newest: &Bytes, diff_ids: &[Digest], history: &[History]) -> std::result::Result<Bytes, String> {
     let said = |error: serde_json::Error| format!("its configuration: {error}");
     let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(newest).map_err(said)?;
     fields.retain(|name, _| !OF_THE_CHAIN.contains(&name.as_str()));

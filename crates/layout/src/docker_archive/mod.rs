@@ -180,11 +180,13 @@ impl Images for DockerArchive {
     async fn images(&self) -> Result<Listing> {
         let assembled = self.assembled().await?;
         let mut listing = images::listing(&assembled.candidates, |_| false, &self.files.name());
-        listing.refused.extend(assembled.refused.iter().map(|(name, why)| Refused {
-            name: name.clone(),
-            digest: None,
-            error: Error::new(why.kind.clone(), why.operation.clone()),
-        }));
+        listing
+            .refused
+            .extend(assembled.refused.iter().map(|(name, why)| Refused {
+                name: name.clone(),
+                digest: None,
+                error: Error::new(why.kind.clone(), why.operation.clone()),
+            }));
         Ok(listing)
     }
 

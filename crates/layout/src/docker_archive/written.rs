@@ -76,7 +76,10 @@ pub(super) async fn read(files: &ArchiveFiles) -> Result<Vec<Saved>> {
         return Ok(legacy(written));
     }
     if files.is_cut() {
-        return Err(Error::new(ErrorKind::ArchiveTruncated, format!("read {}", files.name())));
+        return Err(Error::new(
+            ErrorKind::ArchiveTruncated,
+            format!("read {}", files.name()),
+        ));
     }
     Err(invalid(
         "it holds neither an OCI layout (oci-layout, index.json) nor manifest.json".into(),

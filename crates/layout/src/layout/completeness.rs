@@ -84,7 +84,10 @@ impl Layout {
             while let Some(edges) = read.try_next().await? {
                 match edges {
                     Edges::Missing(absent) => missing.push(absent),
-                    Edges::Found { manifests, blobs: named } => {
+                    Edges::Found {
+                        manifests,
+                        blobs: named,
+                    } => {
                         level.extend(manifests);
                         blobs.extend(named.into_iter().map(|blob| (self.key(&blob.digest), blob)));
                     }
@@ -169,7 +172,8 @@ impl Layout {
             let Some(last) = page.objects.last().filter(|_| !page.is_last) else {
                 return Ok(sizes);
             };
-            let next = blobs.range::<str, _>((std::ops::Bound::Excluded(last.key.as_str()), std::ops::Bound::Unbounded));
+            let next =
+                blobs.range::<str, _>((std::ops::Bound::Excluded(last.key.as_str()), std::ops::Bound::Unbounded));
             let Some((next, _)) = next.into_iter().next() else {
                 return Ok(sizes);
             };

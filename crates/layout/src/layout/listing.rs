@@ -29,7 +29,8 @@ impl Images for Layout {
             .filter(|candidate| !belongs_to_another(candidate, &members))
             .cloned()
             .collect();
-        let comes_along = |digest: &Digest| members.children.contains(digest) || attached.contains(digest) || is_refused(digest);
+        let comes_along =
+            |digest: &Digest| members.children.contains(digest) || attached.contains(digest) || is_refused(digest);
         let operation = self.operation();
         let mut listing = images::listing(&candidates, comes_along, &operation);
         let broken = self.contents.broken.iter().map(|broken| Refused {

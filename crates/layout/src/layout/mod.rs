@@ -198,11 +198,22 @@ impl Layout {
 
     fn descriptor_of(&self, target: &Target) -> Result<Option<Descriptor>> {
         let contents = &self.contents;
-        let descriptor = |at: &usize| contents.candidates.get(*at).map(|candidate| candidate.descriptor.clone());
+        let descriptor = |at: &usize| {
+            contents
+                .candidates
+                .get(*at)
+                .map(|candidate| candidate.descriptor.clone())
+        };
         match target {
             Target::Digest(digest) => Ok(contents.by_digest.get(digest).and_then(descriptor)),
             Target::Tag(tag) => {
-                let found: Vec<Descriptor> = contents.by_tag.get(tag).into_iter().flatten().filter_map(descriptor).collect();
+                let found: Vec<Descriptor> = contents
+                    .by_tag
+                    .get(tag)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(descriptor)
+                    .collect();
                 match found.as_slice() {
                     [one, others @ ..] if others.iter().any(|other| other.digest != one.digest) => {
                         Err(conflict(tag, found.iter().map(|one| &one.digest), &self.operation()))

@@ -129,3 +129,219 @@ async fn changed_bytes_and_missing_blobs_are_told_apart() {
     );
     assert_eq!(layout.manifest_get(&gone).await.unwrap_err().code(), "SOURCE_NOT_FOUND");
 }
+
+mod arriving {
+    //! Layouts that arrive piece by piece, and lists with bad entries.
+
+    use std::collections::HashMap;
+
+    use bytes::Bytes;
+    use futures_util::TryStreamExt;
+    use serde_json::json;
+    use transship_oci::Digest;
+
+    use crate::test_support::{Counting, Files, digest_of, read_image, store_of};
+    use crate::{Completeness, Found, FoundKind, Images, Layout, MemoryStore, Missing, discover};
+    use std::sync::Arc;
+
+    fn sample() -> Files {
+        let mut files = Files::default();
+        let (one, two) = (files.image("one", None), files.image("two", None));
+        let index = files.index(&[one, two]);
+        let about = files.image("about", Some(&index));
+        files.list(&index, Some("v1"));
+        files.list(&about, None);
+        files
+    }
+
+    async fn missing(objects: HashMap<String, Bytes>) -> Vec<Missing> {
+        match Layout::completeness(store_of(objects), "p/").await.unwrap() {
+            Completeness::Complete(_) => Vec::new(),
+            Completeness::Incomplete { missing } => missing,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_layout_waits_for_whatever_of_it_is_not_there() {
+        let all = sample().finished("p/");
+        assert!(missing(all.clone()).await.is_empty());
+        for key in all.keys() {
+            let mut some = all.clone();
+            some.remove(key);
+            let missing = missing(some).await;
+            let name = key.strip_prefix("p/").unwrap();
+            let expected = match name.strip_prefix("blobs/sha256/") {
+                None => Missing::File(name.to_owned()),
+                Some(hex) => Missing::Blob {
+                    digest: format!("sha256:{hex}").parse().unwrap(),
+                    size_bytes: all[key].len() as u64,
+                    found_bytes: None,
+                },
+            };
+            assert_eq!(missing, [expected], "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn blobs_of_another_size_are_still_arriving() {
+        let mut files = sample();
+        // Enough of them for a listing instead of questions one by one.
+        let many: Vec<_> = (0..60).map(|at| files.image(&format!("many {at}"), None)).collect();
+        let index = files.index(&many);
+        files.list(&index, Some("many"));
+        let mut all = files.finished("p/");
+        assert!(missing(all.clone()).await.is_empty());
+        let layer = Digest::sha256("layer of many 7".repeat(500).as_bytes());
+        let key = format!("p/blobs/sha256/{}", layer.hex());
+        let whole = all[&key].len() as u64;
+        all.insert(key, Bytes::from_static(b"half"));
+        let half = Missing::Blob {
+            digest: layer,
+            size_bytes: whole,
+            found_bytes: Some(4),
+        };
+        assert_eq!(missing(all).await, [half]);
+    }
+
+    #[tokio::test]
+    async fn one_bad_entry_leaves_the_others_alone() {
+        let mut files = sample();
+        let good = files.image("good", None);
+        let other = files.image("other", None);
+        files.list(&good, Some("good"));
+        files.list(&good, Some("twice"));
+        files.list(&other, Some("r.example/app:twice"));
+        files.list(&good, Some("no/tag"));
+        files
+            .entries
+            .push(json!({"mediaType": "a/b", "digest": "sha256:../../etc/passwd", "size": 1}));
+        files.entries.push(json!({"mediaType": "a/b", "digest": digest_of(&good), "size": -1, "annotations": {"org.opencontainers.image.ref.name": "negative"}}));
+        files.entries.push(json!(7));
+        let gone = Digest::sha256(b"gone");
+        files.list(
+            &json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": gone, "size": 1}),
+            None,
+        );
+        let layout = Layout::open(store_of(files.finished("")), "").await.unwrap();
+        let listing = layout.images().await.unwrap();
+        let targets: Vec<String> = listing.images.iter().map(|image| image.target.to_string()).collect();
+        assert_eq!(targets, ["good", "v1"]);
+        for image in &listing.images {
+            read_image(&layout, &image.target).await.unwrap();
+        }
+        let gone = gone.to_string();
+        let mut refused: Vec<(&str, &str)> = listing
+            .refused
+            .iter()
+            .map(|one| (one.name.as_str(), one.error.code()))
+            .collect();
+        refused.sort_unstable();
+        let mut expected = [
+            ("entry 6 of index.json", "INVALID_DIGEST"),
+            ("entry 8 of index.json", "MANIFEST_INVALID"),
+            ("negative", "MANIFEST_INVALID"),
+            ("no/tag", "LAYOUT_NAME_UNMAPPABLE"),
+            (gone.as_str(), "SOURCE_NOT_FOUND"),
+            ("twice", "LAYOUT_NAME_CONFLICT"),
+        ];
+        expected.sort_unstable();
+        assert_eq!(refused, expected);
+        assert_eq!(
+            layout.resolve(Some("twice")).unwrap().name.as_deref(),
+            Some("twice"),
+            "the exact name tells them apart"
+        );
+    }
+
+    #[tokio::test]
+    async fn children_with_names_are_found_in_an_index_without() {
+        let mut files = Files::default();
+        let mut one = files.image("one", None);
+        one["annotations"] = json!({"io.containerd.image.name": "docker.io/library/app:v1"});
+        let index = files.index(&[one.clone()]);
+        files.list(&index, None);
+        let layout = Layout::open(store_of(files.finished("")), "").await.unwrap();
+        let targets: Vec<String> = layout
+            .images()
+            .await
+            .unwrap()
+            .images
+            .iter()
+            .map(|image| image.target.to_string())
+            .collect();
+        assert_eq!(targets, ["v1".to_owned(), digest_of(&index).to_string()]);
+        assert_eq!(layout.resolve(Some("v1")).unwrap().descriptor.digest, digest_of(&one));
+    }
+
+    async fn found(objects: HashMap<String, Bytes>, prefix: &str) -> (Vec<(FoundKind, String)>, u64) {
+        let store = Arc::new(Counting::new(MemoryStore::new(objects)));
+        let found: Vec<Found> = discover(Arc::clone(&store) as _, prefix).try_collect().await.unwrap();
+        let found = found.into_iter().map(|found| (found.kind, found.path)).collect();
+        (found, store.taken().0)
+    }
+
+    #[tokio::test]
+    async fn everything_under_a_prefix_is_found_and_blobs_are_jumped_over() {
+        let layout = sample();
+        let mut objects = layout.finished("p/");
+        for folder in ["p/team/app+1/", "p/team/app+1/nested/", "p/ü%2B/", "elsewhere/"] {
+            objects.extend(layout.finished(folder));
+        }
+        // Half of one each, and what is none.
+        objects.insert("p/half/oci-layout".into(), Bytes::new());
+        objects.insert("p/page/index.json".into(), Bytes::new());
+        for archive in ["p/a.tar", "p/team/b.tar.gz", "p/team/readme.txt"] {
+            objects.insert(archive.into(), Bytes::new());
+        }
+        for number in 0..5000 {
+            let hex = Digest::sha256(format!("{number}").as_bytes()).hex().to_owned();
+            let tree = "p/reg/docker/registry/v2/";
+            objects.insert(format!("{tree}blobs/sha256/{}/{hex}/data", &hex[..2]), Bytes::new());
+            objects.insert(
+                format!("{tree}repositories/a/b/_layers/sha256/{hex}/link"),
+                Bytes::new(),
+            );
+            objects.insert(
+                format!("{tree}repositories/a/b/_manifests/revisions/sha256/{hex}/link"),
+                Bytes::new(),
+            );
+            objects.insert(
+                format!("{tree}repositories/a/b/0c/_manifests/revisions/sha256/{hex}/link"),
+                Bytes::new(),
+            );
+            objects.insert(
+                format!("{tree}repositories/z/_uploads/{number}/startedat"),
+                Bytes::new(),
+            );
+            objects.insert(format!("p/team/app+1/blobs/sha256/{hex}"), Bytes::new());
+        }
+        let (mut all, requests) = found(objects.clone(), "p/").await;
+        all.sort();
+        let expect = |kind, path: &str| (kind, path.to_owned());
+        let mut expected = vec![
+            expect(FoundKind::Layout, ""),
+            expect(FoundKind::Layout, "half"),
+            expect(FoundKind::Layout, "team/app+1"),
+            expect(FoundKind::Layout, "team/app+1/nested"),
+            expect(FoundKind::Layout, "ü%2B"),
+            expect(FoundKind::Archive, "a"),
+            expect(FoundKind::Archive, "team/b"),
+            expect(FoundKind::Repository, "reg/a/b"),
+            expect(FoundKind::Repository, "reg/a/b/0c"),
+        ];
+        expected.sort();
+        assert_eq!(all, expected);
+        assert!(requests <= 10, "{requests} pages of 30,000 objects");
+        assert_eq!(found(objects.clone(), "p").await.0.len(), all.len());
+        assert_eq!(found(objects, "p/a.tar").await.0, [expect(FoundKind::Archive, "")]);
+    }
+
+    #[tokio::test]
+    async fn where_nothing_lies_an_error_says_where_it_looked() {
+        let store = store_of([("other/index.json".to_owned(), Bytes::new())]);
+        let found: crate::Result<Vec<Found>> = discover(store, "there/").try_collect().await;
+        let error = found.unwrap_err();
+        assert_eq!(error.code(), "SOURCE_EMPTY");
+        assert!(error.to_string().contains("memory/there/"), "{error}");
+    }
+}

@@ -198,7 +198,8 @@ impl Images for TreeRepository {
         }));
         let comes_along = |digest: &Digest| {
             let subject = revisions.get(digest).and_then(|revision| revision.subject.as_ref());
-            children.contains(digest) || subject.is_some_and(|subject| subject != digest && revisions.contains_key(subject))
+            children.contains(digest)
+                || subject.is_some_and(|subject| subject != digest && revisions.contains_key(subject))
         };
         let mut listing = images::listing(&candidates, comes_along, &operation);
         listing.refused.extend(refused);

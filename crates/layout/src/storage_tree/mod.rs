@@ -73,7 +73,11 @@ impl TreeRepository {
     /// Where the bytes of `digest` lie. Safe: a digest holds nothing but its algorithm and hexadecimal digits.
     fn blob_key(&self, digest: &Digest) -> String {
         let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
-        format!("{}blobs/{algorithm}/{}/{hex}/data", self.root, hex.get(..2).unwrap_or_default())
+        format!(
+            "{}blobs/{algorithm}/{}/{hex}/data",
+            self.root,
+            hex.get(..2).unwrap_or_default()
+        )
     }
 
     /// What `tag` names; [`None`] if there is no such tag. `STORAGE_LINK_INVALID` if its link holds no digest.

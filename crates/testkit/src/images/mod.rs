@@ -8,6 +8,7 @@ mod kinds;
 mod layout;
 mod push;
 mod referrers;
+mod unpackable;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use kinds::{
     non_distributable, schema1, sha512_blob, unknown_fields,
 };
 pub use referrers::{with_cosign_signature, with_referrer};
+pub use unpackable::unpackable;
 
 /// An image, or whatever else one tag brings along: blobs, manifests, and the one that the tag names.
 #[derive(Debug, Clone)]

@@ -4,18 +4,18 @@
 //! `AWS_ENDPOINT_URL` of the functions points here. What must hold: what it refuses was not done, what it forwards is
 //! unchanged, and a lost answer is of a request that was carried out.
 
+mod request;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
-
-use crate::aws::service_of;
-use crate::http::{self, Response};
+use crate::http;
 use crate::process::free_port;
 use crate::random::Random;
+use request::{Request, bytes_of, throttle};
 
 /// How often something befalls a request, in percent.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,13 +55,6 @@ enum Fate {
     Lose,
     /// Only so many of the entries are sent.
     Part(usize),
-}
-
-struct Request {
-    method: String,
-    path: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
 }
 
 impl AwsFaults {
@@ -144,80 +137,6 @@ impl State {
     }
 }
 
-impl Request {
-    fn header(&self, wanted: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(name, _)| name == wanted);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    fn target(&self) -> Option<&str> {
-        self.header("x-amz-target")
-    }
-
-    /// Without a target it is S3: nothing else here is asked otherwise.
-    fn operation(&self) -> String {
-        match self.target() {
-            Some(target) => {
-                let operation = target.split_once('.').map_or(target, |(_, operation)| operation);
-                format!("{} {operation}", service_of(target))
-            }
-            None => format!("s3 {}", self.method),
-        }
-    }
-
-    fn batch_size(&self) -> Option<usize> {
-        let is_batch = self.target()?.ends_with(".SendMessageBatch");
-        let body: Value = is_batch.then(|| serde_json::from_slice(&self.body).ok())??;
-        body["Entries"].as_array().map(Vec::len)
-    }
-
-    fn forward(&self, upstream: &str) -> std::io::Result<Response> {
-        let headers: Vec<_> = self
-            .headers
-            .iter()
-            .filter(|(name, _)| !is_of_the_connection(name))
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        http::request(&self.method, upstream, &self.path, &headers, &self.body)
-    }
-
-    /// Sends the first `count` entries; the others are answered as failed by AWS.
-    fn forward_part(&self, upstream: &str, count: usize) -> std::io::Result<Response> {
-        let mut body: Value = serde_json::from_slice(&self.body)?;
-        let mut entries = body["Entries"].as_array().cloned().unwrap_or_default();
-        let left = entries.split_off(count.min(entries.len()));
-        body["Entries"] = entries.into();
-        let part = Self {
-            method: self.method.clone(),
-            path: self.path.clone(),
-            headers: self.headers.clone(),
-            body: body.to_string().into_bytes(),
-        };
-        let mut answer = part.forward(upstream)?;
-        let failed = left.iter().map(
-            |entry| json!({ "Id": entry["Id"], "SenderFault": false, "Code": "InternalError", "Message": "try again" }),
-        );
-        let mut said = answer.json();
-        let mut all = said["Failed"].as_array().cloned().unwrap_or_default();
-        all.extend(failed);
-        said["Failed"] = all.into();
-        answer.body = said.to_string().into_bytes();
-        Ok(answer)
-    }
-}
-
-fn is_of_the_connection(name: &str) -> bool {
-    [
-        "host",
-        "connection",
-        "content-length",
-        "transfer-encoding",
-        "expect",
-        "keep-alive",
-    ]
-    .contains(&name)
-}
-
 /// Serves one connection, which the client keeps open.
 fn serve(stream: TcpStream, upstream: &str, state: &Mutex<State>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -253,51 +172,12 @@ fn serve(stream: TcpStream, upstream: &str, state: &Mutex<State>) -> std::io::Re
     Ok(())
 }
 
-/// A throttle as the service words it.
-fn throttle(request: &Request) -> Response {
-    let (status, kind, body) = match request.target() {
-        None => (
-            503,
-            "application/xml",
-            "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-                .to_owned(),
-        ),
-        Some(target) => {
-            let code = match (service_of(target), request.body.len() % 2) {
-                ("dynamodb", 0) => "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
-                ("dynamodb", _) => "com.amazon.coral.availability#ThrottlingException",
-                ("sqs", _) => "com.amazonaws.sqs#RequestThrottled",
-                _ => "ThrottlingException",
-            };
-            let body = json!({ "__type": code, "message": "Rate exceeded" }).to_string();
-            (400, "application/x-amz-json-1.0", body)
-        }
-    };
-    Response {
-        status,
-        headers: vec![("content-type".to_owned(), kind.to_owned())],
-        body: body.into_bytes(),
-    }
-}
-
-/// An answer on the wire. That of a HEAD keeps the length it tells of.
-fn bytes_of(answer: &Response, is_head: bool) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {} .\r\n", answer.status);
-    for (name, value) in &answer.headers {
-        if !is_of_the_connection(name) || (is_head && name == "content-length") {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-    }
-    if !is_head {
-        head.push_str(&format!("content-length: {}\r\n", answer.body.len()));
-    }
-    head.push_str("\r\n");
-    [head.as_bytes(), &answer.body].concat()
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::http::Response;
 
     /// Answers every request with the ids it was sent, as SQS does; remembers how many that were.
     fn queue() -> (String, Arc<Mutex<Vec<usize>>>) {

@@ -1,0 +1,47 @@
+//! Sending again what the SDK leaves to its user: parts that were not processed, and what met a transaction.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::time::Duration;
+
+use transship_engine::Result;
+
+use crate::error::Answer;
+
+/// How often what was not processed, or was in another's way, is sent again.
+const REPEATS: u32 = 8;
+/// The longest first wait before that; each further one is at most twice as long.
+const BACKOFF: Duration = Duration::from_millis(25);
+/// What a request is answered that met a transaction, or a throttle within one. The SDK leaves it to its user.
+const PASSING: [&str; 7] = [
+    "TransactionConflictException",
+    "TransactionInProgressException",
+    "TransactionConflict",
+    "ThrottlingError",
+    "ProvisionedThroughputExceeded",
+    "RequestLimitExceeded",
+    "Unprocessed",
+];
+
+/// True if it passes when it is sent again.
+pub(super) fn is_passing(answer: &Answer) -> bool {
+    PASSING.contains(&answer.code.as_str())
+}
+
+/// How often something was sent again.
+#[derive(Default)]
+pub(super) struct Repeats(u32);
+
+impl Repeats {
+    /// Waits, or says that it was often enough.
+    pub(super) async fn next(&mut self, table: &str, operation: &str, answer: Answer) -> Result<()> {
+        if self.0 >= REPEATS {
+            return Err(answer.of_table(table, operation));
+        }
+        let longest = u64::try_from(BACKOFF.as_millis()).unwrap_or_default() << self.0;
+        // Those who met each other must not meet again: RandomState is the standard library's only source of chance.
+        let chance = RandomState::new().build_hasher().finish();
+        tokio::time::sleep(Duration::from_millis(chance % longest + 1)).await;
+        self.0 += 1;
+        Ok(())
+    }
+}
