@@ -1,7 +1,8 @@
 //! What the black-box scenarios stand on: real registries, the built `transship`, a stranger's client, and a checker
 //! that shares no code with the product.
 //!
-//! `cargo build --bin transship` comes first; `TRANSSHIP_BIN` names another binary. The registries and skopeo are Debian's
+//! `cargo build --bin transship` comes first; `TRANSSHIP_BIN` names another binary. The stack takes the functions as well,
+//! and MiniStack from `PyPI` (`tests/run` builds and installs all of it). The registries and skopeo are Debian's
 //! (`apt-get install docker-registry skopeo curl`); a scenario that lacks them fails unless `TRANSSHIP_TESTS_SKIP_REAL=1`.
 //!
 //! Nothing here calls the product's crates. A scenario sees what a user sees: processes, HTTP, files, exit codes. Every

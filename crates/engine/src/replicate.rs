@@ -97,7 +97,7 @@ impl Replicator {
             Ended::Later { code, message, after } => {
                 let delay = self.patience.delay(attempt, &task.id, after);
                 let next = self.now().checked_add(delay).unwrap_or(Timestamp::MAX);
-                tracing::warn!(code, message, attempt, ?delay, source = %task.source, destination = %task.destination, "the task is tried again later");
+                tracing::warn!(code, why = message, attempt, ?delay, source = %task.source, destination = %task.destination, "the task is tried again later");
                 self.ledger.wait(task, &code, &message, next).await?;
                 Ok(Disposition::Again(delay))
             }
@@ -110,8 +110,8 @@ impl Replicator {
         let digest = outcome.digest.as_ref().map(ToString::to_string).unwrap_or_default();
         let (state, source, destination) = (outcome.state, &task.source, &task.destination);
         match state {
-            TaskState::Failed => tracing::error!(%state, code, message, %source, %destination, "the task ended"),
-            TaskState::Kept => tracing::warn!(%state, code, message, %source, %destination, digest, "the task ended"),
+            TaskState::Failed => tracing::error!(%state, code, why = message, %source, %destination, "the task ended"),
+            TaskState::Kept => tracing::warn!(%state, code, why = message, %source, %destination, digest, "the task ended"),
             _ => {
                 let (bytes_copied, bytes_mounted) = (outcome.bytes.copied, outcome.bytes.mounted);
                 tracing::info!(%state, code, %source, %destination, digest, bytes_copied, bytes_mounted, "the task ended");

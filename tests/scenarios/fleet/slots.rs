@@ -78,11 +78,12 @@ fn a_layer_of_4_gib_goes_through_many_slots_of_5_seconds() {
         .unwrap_or(0);
     let (received, peak) = (destination.traffic().total.bytes_in, fleet.peak_resident_bytes());
     eprintln!(
-        "{handed_over} hand-overs, {} MiB too many, {} MiB of memory, {:.0} s, {:?}",
+        "{handed_over} hand-overs, {} MiB too many, {} MiB of memory, {:.0} s, {:?}, {:?}",
         received.saturating_sub(LAYER_BYTES) / MEBIBYTE,
         peak / MEBIBYTE,
         begun.elapsed().as_secs_f64(),
         fleet.tally(),
+        fleet.before_workers().take_calls(),
     );
     assert!(
         handed_over >= 5,

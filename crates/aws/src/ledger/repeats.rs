@@ -12,13 +12,11 @@ const REPEATS: u32 = 8;
 /// The longest first wait before that; each further one is at most twice as long.
 const BACKOFF: Duration = Duration::from_millis(25);
 /// What a request is answered that met a transaction, or a throttle within one. The SDK leaves it to its user.
-const PASSING: [&str; 7] = [
+const PASSING: [&str; 5] = [
     "TransactionConflictException",
-    "TransactionInProgressException",
     "TransactionConflict",
     "ThrottlingError",
     "ProvisionedThroughputExceeded",
-    "RequestLimitExceeded",
     "Unprocessed",
 ];
 

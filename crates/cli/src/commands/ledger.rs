@@ -50,10 +50,7 @@ impl Store {
     }
 
     /// The ledger and the queue, to be written, also while others do.
-    pub(crate) async fn ledger_and_queue(
-        &self,
-        queue: &Queue,
-    ) -> Result<(Arc<dyn Ledger>, Arc<dyn TaskQueue>), Failure> {
+    pub(crate) async fn ledger_and_queue(&self, queue: &Queue) -> Result<Pair, Failure> {
         match self.chosen(variable)? {
             Chosen::Folder(data) => {
                 let refuse = |error| Failure::of(Exit::Input, &error);
@@ -91,6 +88,9 @@ impl Store {
     }
 }
 
+/// A ledger and a queue, to be written.
+type Pair = (Arc<dyn Ledger>, Arc<dyn TaskQueue>);
+
 /// A variable of the environment that says something.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -106,8 +106,9 @@ mod stack {
     use std::sync::Arc;
 
     use transship_aws::{Aws, DynamoLedger, SqsQueue};
-    use transship_engine::{Ledger, TaskQueue};
+    use transship_engine::Ledger;
 
+    use super::Pair;
     use crate::failure::Failure;
 
     pub(super) async fn ledger(table: String) -> Result<Arc<dyn Ledger>, Failure> {
@@ -115,10 +116,7 @@ mod stack {
         Ok(Arc::new(DynamoLedger::new(&aws, table)))
     }
 
-    pub(super) async fn ledger_and_queue(
-        table: String,
-        queue_url: String,
-    ) -> Result<(Arc<dyn Ledger>, Arc<dyn TaskQueue>), Failure> {
+    pub(super) async fn ledger_and_queue(table: String, queue_url: String) -> Result<Pair, Failure> {
         let aws = Aws::load().await;
         let ledger = Arc::new(DynamoLedger::new(&aws, table));
         Ok((ledger, Arc::new(SqsQueue::new(&aws, queue_url))))
@@ -129,18 +127,16 @@ mod stack {
 mod stack {
     use std::sync::Arc;
 
-    use transship_engine::{Ledger, TaskQueue};
+    use transship_engine::Ledger;
 
+    use super::Pair;
     use crate::failure::{Exit, Failure};
 
     pub(super) fn ledger(_: String) -> std::future::Ready<Result<Arc<dyn Ledger>, Failure>> {
         std::future::ready(Err(refused()))
     }
 
-    pub(super) fn ledger_and_queue(
-        _: String,
-        _: String,
-    ) -> std::future::Ready<Result<(Arc<dyn Ledger>, Arc<dyn TaskQueue>), Failure>> {
+    pub(super) fn ledger_and_queue(_: String, _: String) -> std::future::Ready<Result<Pair, Failure>> {
         std::future::ready(Err(refused()))
     }
 

@@ -66,7 +66,7 @@ async fn an_event_makes_the_tasks_of_every_source_that_is_called_by_its_host() {
         ways,
         [
             ("hub/core/app:v1", "other/core/app:v1"),
-            ("twin/core/app:v1", "other/m/core/app:v1")
+            ("twin/core/app:v1", "other/m/app:v1")
         ]
     );
 }

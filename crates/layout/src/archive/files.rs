@@ -118,7 +118,7 @@ impl Pack {
 fn unpacking(pack: Arc<Pack>, compression: Compression, offset: u64, length: u64) -> ByteStream {
     enum At {
         Start,
-        Within(Unpacked, OwnedSemaphorePermit),
+        Within(Box<Unpacked>, OwnedSemaphorePermit),
     }
     let start = (pack, At::Start, length);
     stream::try_unfold(start, move |(pack, at, left)| async move {
@@ -128,7 +128,7 @@ fn unpacking(pack: Arc<Pack>, compression: Compression, offset: u64, length: u64
             At::Start => {
                 let permit = Arc::clone(&pack.decoders).acquire_owned().await;
                 let permit = permit.map_err(|_| Error::changed(&pack.object.key))?;
-                (pack.unpacked_at(compression, offset).await?, permit)
+                (Box::new(pack.unpacked_at(compression, offset).await?), permit)
             }
         };
         let chunk = unpacked.next(left).await?;
@@ -137,7 +137,7 @@ fn unpacking(pack: Arc<Pack>, compression: Compression, offset: u64, length: u64
         }
         let left = left - chunk.len() as u64;
         let at = if left == 0 {
-            pack.park(unpacked);
+            pack.park(*unpacked);
             At::Start
         } else {
             At::Within(unpacked, permit)

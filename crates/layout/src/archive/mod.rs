@@ -14,7 +14,9 @@ mod reading;
 mod tar_header;
 mod tar_index;
 #[cfg(test)]
-pub(crate) mod tests;
+pub(crate) mod tar_maker;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod window;
 

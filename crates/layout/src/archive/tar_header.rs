@@ -1,7 +1,7 @@
 //! One 512-byte header of a tar, read strictly.
 //!
 //! Source: POSIX.1-2024 pax, ustar interchange format; GNU tar manual, Basic Tar Format. Readers of tar differ, and an
-//! archive that two of them read differently is an attack (TARmageddon, CVE-2025-62518). So wherever the formats leave a
+//! archive that two of them read differently is an attack (`TARmageddon`, CVE-2025-62518). So wherever the formats leave a
 //! choice, what has two meanings is refused.
 
 use tar::{EntryType, Header};

@@ -1,4 +1,4 @@
-//! A maker of tars, good and bad, and the behaviours of [`super::Archive`] over them.
+//! Behaviours of [`super::Archive`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,78 +10,9 @@ use transship_copy::ByteStream;
 use transship_oci::{Descriptor, Digest, Target};
 
 use super::{Archive, ArchiveFiles, Limits};
+use crate::archive::tar_maker::{Tar, gzip};
 use crate::test_support::{Counting, Files, digest_of, read_image, store_of};
 use crate::{Images, MemoryStore, Object, ObjectStore, Page, Part, Put, Result};
-
-/// A tar in the making.
-#[derive(Default)]
-pub(crate) struct Tar(Vec<u8>);
-
-impl Tar {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    pub(crate) fn file(self, name: &str, bytes: &[u8]) -> Self {
-        if name.len() > 100 {
-            let record = [name.as_bytes(), b"\0"].concat();
-            return self
-                .special(b'L', "././@LongLink", &record)
-                .special(b'0', "long", bytes);
-        }
-        self.special(b'0', name, bytes)
-    }
-
-    /// An entry of any type.
-    pub(crate) fn special(self, kind: u8, name: &str, bytes: &[u8]) -> Self {
-        self.entry(kind, name, bytes.len() as u64, bytes)
-    }
-
-    /// A header that says `size`, whatever the data is.
-    pub(crate) fn entry(mut self, kind: u8, name: &str, size: u64, bytes: &[u8]) -> Self {
-        let mut header = tar::Header::new_ustar();
-        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_entry_type(tar::EntryType::new(kind));
-        header.set_size(size);
-        header.set_mode(0o644);
-        header.set_cksum();
-        self.0.extend_from_slice(header.as_bytes());
-        self.0.extend_from_slice(bytes);
-        self.0.resize(self.0.len().next_multiple_of(512), 0);
-        self
-    }
-
-    /// Records about the next entry.
-    pub(crate) fn pax(self, records: &[(&str, &str)]) -> Self {
-        let text: String = records
-            .iter()
-            .map(|(key, value)| {
-                let rest = key.len() + value.len() + 3;
-                let length = (1..=5)
-                    .map(|digits| rest + digits)
-                    .find(|length| length.to_string().len() + rest == *length);
-                format!("{} {key}={value}\n", length.unwrap())
-            })
-            .collect();
-        self.special(b'x', "pax", text.as_bytes())
-    }
-
-    pub(crate) fn end(mut self) -> Vec<u8> {
-        self.0.resize(self.0.len() + 1024, 0);
-        self.0
-    }
-
-    /// Without the blocks of zeros.
-    pub(crate) fn unended(self) -> Vec<u8> {
-        self.0
-    }
-}
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
 
 /// A tar of these files, in the order of their names, below `prefix`.
 fn tar_of(files: &HashMap<String, Bytes>, prefix: &str) -> Tar {

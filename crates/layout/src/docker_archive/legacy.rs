@@ -20,7 +20,7 @@ use crate::whole::whole;
 
 /// Docker could not make longer chains.
 const MAX_LAYERS: usize = 128;
-/// What only made sense within the chain. Source: moby, image/v1, MakeConfigFromV1Config.
+/// What only made sense within the chain. Source: moby, image/v1, `MakeConfigFromV1Config`.
 const OF_THE_CHAIN: [&str; 7] = [
     "id",
     "parent",

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use transship_oci::{Digest, Target};
 
-use crate::archive::tests::{Tar, gzip};
+use crate::archive::tar_maker::{Tar, gzip};
 use crate::test_support::{read_image, store_of};
 use crate::{Archive, Images};
 

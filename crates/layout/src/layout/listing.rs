@@ -85,7 +85,7 @@ impl Layout {
             let found: Vec<Vec<(Digest, bool)>> = stream::iter(std::mem::take(&mut level))
                 .map(|digest| async move {
                     let manifest = self.manifest_if_good(&digest).await?;
-                    let children = manifest.iter().flat_map(|manifest| manifest.children());
+                    let children = manifest.iter().flat_map(transship_oci::Manifest::children);
                     let children = children.map(|child| (child.digest.clone(), child.media_type.is_index()));
                     Ok::<_, Error>(children.collect())
                 })

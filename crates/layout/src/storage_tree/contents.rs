@@ -60,7 +60,7 @@ impl Revision {
 
 /// What became of reading a revision.
 enum Read {
-    Found(Manifest),
+    Found(Box<Manifest>),
     Missing,
     Bad(Error),
 }
@@ -83,7 +83,7 @@ impl TreeRepository {
 
     async fn read(&self, digest: &Digest) -> Result<Read> {
         match self.manifest_bytes(digest).await {
-            Ok(Some(manifest)) => Ok(Read::Found(manifest)),
+            Ok(Some(manifest)) => Ok(Read::Found(Box::new(manifest))),
             Ok(None) => Ok(Read::Missing),
             Err(error) if error.persistence().is_permanent() => {
                 Ok(Read::Bad(Error::read(&error, error.operation.clone())))

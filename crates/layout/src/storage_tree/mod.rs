@@ -5,7 +5,7 @@
 //! docker/registry/v2/blobs/sha256/<2 digits>/<hex>/data                          the bytes
 //!   repositories/<name>/_manifests/tags/<tag>/current/link                       the digest a tag names
 //!   repositories/<name>/_manifests/revisions/sha256/<hex>/link                   a manifest the repository has
-//!   repositories/<name>/_layers/… _uploads/…                                     not needed here
+//!   repositories/<name>/_layers/sha512/<hex>/link                                    where a blob of another algorithm lies
 //! ```
 //! A link is a file that holds a digest and nothing else; it is parsed as one before it becomes part of a key. The tree
 //! keeps no media types: a manifest says itself what it is. All tags are images, the fallback and cosign's too, so that the
@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use transship_copy::{BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
 use transship_oci::manifest::MAX_BYTES;
-use transship_oci::{Descriptor, Digest, Manifest, Repository, Tag, Target};
+use transship_oci::{Algorithm, Descriptor, Digest, Manifest, Repository, Tag, Target};
 
 use crate::layout::proven;
 use crate::whole::whole;
@@ -70,6 +70,11 @@ impl TreeRepository {
         format!("{}revisions/{algorithm}/{hex}/link", self.manifests())
     }
 
+    fn layer_key(&self, digest: &Digest) -> String {
+        let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
+        format!("{}repositories/{}/_layers/{algorithm}/{hex}/link", self.root, self.name)
+    }
+
     /// Where the bytes of `digest` lie. Safe: a digest holds nothing but its algorithm and hexadecimal digits.
     fn blob_key(&self, digest: &Digest) -> String {
         let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
@@ -82,8 +87,11 @@ impl TreeRepository {
 
     /// What `tag` names; [`None`] if there is no such tag. `STORAGE_LINK_INVALID` if its link holds no digest.
     async fn linked(&self, tag: &Tag) -> Result<Option<Digest>> {
-        let key = self.tag_key(tag);
-        let Some(bytes) = whole(self.store.as_ref(), &key, MAX_LINK_BYTES).await? else {
+        self.link(&self.tag_key(tag)).await
+    }
+
+    async fn link(&self, key: &str) -> Result<Option<Digest>> {
+        let Some(bytes) = whole(self.store.as_ref(), key, MAX_LINK_BYTES).await? else {
             return Ok(None);
         };
         let text = String::from_utf8_lossy(&bytes);
@@ -93,11 +101,22 @@ impl TreeRepository {
         })
     }
 
-    /// The bytes of the manifest `digest`, proven; [`None`] if the tree has none. Whether the repository has it as a
-    /// revision was asked before.
+    /// Where the bytes of `digest` lie, whose link in this repository is at `link`. A registry keeps bytes under their sha256
+    /// whatever they are called by; by another algorithm only the link leads to them.
+    async fn located(&self, digest: &Digest, link: String) -> Result<String> {
+        if digest.algorithm() == Algorithm::Sha256 {
+            return Ok(self.blob_key(digest));
+        }
+        let linked = self.link(&link).await?;
+        Ok(self.blob_key(linked.as_ref().unwrap_or(digest)))
+    }
+
+    /// The manifest `digest`, its bytes proven; [`None`] if the tree has none. Whether the repository has it as a revision
+    /// was asked before.
     async fn manifest_bytes(&self, digest: &Digest) -> CopyResult<Option<Manifest>> {
         let operation = || format!("manifest_get {}@{digest}", self.name());
-        match whole(self.store.as_ref(), &self.blob_key(digest), MAX_BYTES).await? {
+        let key = self.located(digest, self.revision_key(digest)).await?;
+        match whole(self.store.as_ref(), &key, MAX_BYTES).await? {
             Some(bytes) => proven(bytes, digest, None, operation).map(Some),
             None => Ok(None),
         }
@@ -130,7 +149,8 @@ impl TreeRepository {
 impl BlobSource for TreeRepository {
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> CopyResult<ByteStream> {
         let operation = format!("blob_get {}@{}", self.name(), blob.digest);
-        let bytes = self.store.get(&self.blob_key(&blob.digest), Part::from(offset)).await?;
+        let key = self.located(&blob.digest, self.layer_key(&blob.digest)).await?;
+        let bytes = self.store.get(&key, Part::from(offset)).await?;
         bytes.ok_or_else(|| CopyError::new(CopyKind::BlobNotFound, operation))
     }
 }

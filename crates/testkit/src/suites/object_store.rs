@@ -1,5 +1,11 @@
 //! What every [`ObjectStore`] promises: whole objects by any key, ranges, listings in order, and writes of which one wins.
 
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a check fails by panicking, as every test does"
+)]
+
 use std::collections::HashSet;
 use std::sync::Arc;
 

@@ -1,0 +1,118 @@
+//! Behaviours of the index of a tar.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::archive::tar_maker::Tar;
+
+/// Reads all of `tar` through the machine; what it holds, or the code it is refused by.
+fn index(tar: &[u8]) -> Result<BTreeMap<String, Place>, &'static str> {
+    let mut index = TarIndex::new();
+    while let Wanted::Bytes { offset, length } = index.wanted() {
+        let from = usize::try_from(offset).unwrap();
+        let to = from.saturating_add(usize::try_from(length).unwrap());
+        let Some(bytes) = tar.get(from..to) else { break };
+        if let Err(kind) = index.take(bytes) {
+            return Err(crate::Error::new(kind, "").code());
+        }
+    }
+    Ok(index.into_places())
+}
+
+fn file(offset: u64, size: u64) -> Place {
+    Place::File(Span {
+        offset,
+        size,
+        seen: None,
+    })
+}
+
+#[test]
+fn files_are_found_under_names_of_any_length() {
+    let long = format!("{}/x", "d".repeat(300));
+    let tar = Tar::new()
+        .file("./a", b"1")
+        .file(&long, b"22")
+        .pax(&[("path", "p/q")])
+        .file("short", b"333")
+        .end();
+    let places = index(&tar).unwrap();
+    assert_eq!(places["a"], file(512, 1));
+    assert_eq!(places[&long].clone().size(), Some(2));
+    assert_eq!(places["p/q"].clone().size(), Some(3));
+    assert!(!places.contains_key("short"));
+}
+
+#[test]
+fn what_readers_take_differently_is_refused() {
+    let smuggle = Tar::new().pax(&[("size", "512")]).file("a", b"").file("b", b"x").end();
+    let lying = Tar::new().pax(&[("size", "0")]).file("a", &[0; 512]).end();
+    let global = Tar::new().special(b'g', "g", b"12 path=abc\n").file("a", b"").end();
+    let two_names = Tar::new()
+        .pax(&[("path", "a")])
+        .special(b'L', "././@LongLink", b"b\0")
+        .file("c", b"")
+        .end();
+    let fat_link = Tar::new().special(b'2', "a", b"data").end();
+    let sparse = Tar::new().special(b'S', "a", b"").end();
+    for (at, tar) in [smuggle, lying, global, two_names, fat_link, sparse].iter().enumerate() {
+        assert_eq!(index(tar), Err("ARCHIVE_INVALID"), "{at}");
+    }
+    let mut flipped = Tar::new().file("a", b"x").end();
+    flipped[3] ^= 1;
+    assert_eq!(index(&flipped), Err("ARCHIVE_INVALID"));
+    assert_eq!(index(&[b'x'; 1024]), Err("ARCHIVE_INVALID"));
+}
+
+#[test]
+fn links_devices_and_sparse_files_are_no_files() {
+    let tar = Tar::new()
+        .special(b'1', "hard", b"")
+        .special(b'2', "soft", b"")
+        .special(b'3', "device", b"")
+        .special(b'6', "pipe", b"")
+        .special(b'V', "label", b"xx")
+        .pax(&[("GNU.sparse.major", "1")])
+        .file("sparse", b"x")
+        .file("hard", b"x")
+        .special(b'2', "file", b"")
+        .file("file", b"x")
+        .end();
+    let places = index(&tar).unwrap();
+    assert_eq!(places.len(), 7);
+    assert!(
+        places.values().all(|place| matches!(place, Place::Unsafe(_))),
+        "{places:?}"
+    );
+}
+
+#[test]
+fn a_name_that_stands_twice_is_kept_as_two() {
+    let tar = Tar::new().file("a", b"1").file("./a", b"2").end();
+    assert!(matches!(&index(&tar).unwrap()["a"], Place::Several(spans) if spans.len() == 2));
+}
+
+#[test]
+fn what_lies_behind_the_end_is_not_there() {
+    let tar = [Tar::new().file("a", b"1").end(), Tar::new().file("b", b"1").end()].concat();
+    assert_eq!(index(&tar).unwrap().into_keys().collect::<Vec<_>>(), ["a"]);
+}
+
+impl Place {
+    fn size(self) -> Option<u64> {
+        match self {
+            Self::File(span) => Some(span.size),
+            _ => None,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn damage_is_refused_and_never_a_crash(at in 0usize..4096, bits in 1u8..=255) {
+        let mut tar = Tar::new().file("a", &[7; 600]).pax(&[("path", "b")]).file("x", b"22").file(&"n".repeat(200), b"3").end();
+        let at = at % tar.len();
+        tar[at] ^= bits;
+        let _ = index(&tar);
+    }
+}
