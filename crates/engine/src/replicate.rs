@@ -111,7 +111,9 @@ impl Replicator {
         let (state, source, destination) = (outcome.state, &task.source, &task.destination);
         match state {
             TaskState::Failed => tracing::error!(%state, code, why = message, %source, %destination, "the task ended"),
-            TaskState::Kept => tracing::warn!(%state, code, why = message, %source, %destination, digest, "the task ended"),
+            TaskState::Kept => {
+                tracing::warn!(%state, code, why = message, %source, %destination, digest, "the task ended")
+            }
             _ => {
                 let (bytes_copied, bytes_mounted) = (outcome.bytes.copied, outcome.bytes.mounted);
                 tracing::info!(%state, code, %source, %destination, digest, bytes_copied, bytes_mounted, "the task ended");

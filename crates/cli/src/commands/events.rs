@@ -32,7 +32,7 @@ enum Command {
     after_help = "Examples:\n  transship events parse --provider distribution delivery.json\n  transship events parse --provider harbor --secret s3cret --header 'Authorization: s3cret' body.json\n\nExit 2: the body is no such delivery. 3: it is not authentic; asked only with --secret."
 )]
 struct Parse {
-    /// The format: distribution, harbor, gitlab or generic
+    /// The format: distribution, ecr, harbor, gitlab or generic
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     provider: Format,
     /// The registry's host; by default what the delivery says

@@ -93,7 +93,10 @@ async fn a_deployed_ledger_is_looked_at_and_what_failed_begins_anew_once() {
     assert_eq!(messages.len(), 1);
     let message: Value = serde_json::from_str(&messages[0]).unwrap();
     assert_eq!(message["trigger"], "manual");
-    assert!(message["source"].to_string().contains("v2"), "it is the one that failed: {message}");
+    assert!(
+        message["source"].to_string().contains("v2"),
+        "it is the one that failed: {message}"
+    );
     let queued = stack.json(&["tasks", "--json"]);
     assert_eq!(queued[0]["state"], "queued", "{queued}");
 }
@@ -104,5 +107,8 @@ async fn a_table_that_is_not_there_is_named() {
     stack.deployment.table_remove().await.unwrap();
     let (code, _, error) = stack.run(&["tasks"]);
     assert_eq!(code, 1);
-    assert!(error.starts_with("LEDGER_UNAVAILABLE: ") && error.contains(TABLE), "{error}");
+    assert!(
+        error.starts_with("LEDGER_UNAVAILABLE: ") && error.contains(TABLE),
+        "{error}"
+    );
 }
