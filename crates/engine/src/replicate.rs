@@ -112,7 +112,7 @@ impl Replicator {
         match state {
             TaskState::Failed => tracing::error!(%state, code, why = message, %source, %destination, "the task ended"),
             TaskState::Kept => {
-                tracing::warn!(%state, code, why = message, %source, %destination, digest, "the task ended")
+                tracing::warn!(%state, code, why = message, %source, %destination, digest, "the task ended");
             }
             _ => {
                 let (bytes_copied, bytes_mounted) = (outcome.bytes.copied, outcome.bytes.mounted);
