@@ -19,6 +19,8 @@ use transship_engine::{Disposition, Error, ErrorKind, HOPS_MAX, Message, Outgoin
 
 use crate::logging;
 
+/// From so many receipts on a message may be what ended its workers. Two fewer than make a dead letter.
+const SUSPECT: u32 = 3;
 /// The first wait of a message about which nothing could be decided; it doubles with each hop.
 const UNDECIDED_FIRST: Duration = Duration::from_secs(5);
 /// The longest: what the queue can hold a message back.
@@ -126,6 +128,7 @@ impl Batch {
             slot: Slot::until(deadline, length),
             deadline: deadline.checked_sub(ANSWERING).unwrap_or(deadline),
         };
+        let received = self.alone(received, times).await;
         let mut running = JoinSet::new();
         let mut ids: Vec<(Id, String)> = Vec::with_capacity(received.len());
         for message in received {
@@ -150,6 +153,22 @@ impl Batch {
             }
         }
         ids.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// What may have ended its workers is worked on alone, one such message at a time: what came with it is sent on, for it
+    /// would become a dead letter with it. What cannot be sent on stays.
+    async fn alone(&self, mut received: Vec<Received>, times: Times) -> Vec<Received> {
+        let Some(suspect) = suspect(&received) else {
+            return received;
+        };
+        let mut staying = vec![received.swap_remove(suspect)];
+        for (seconds, message) in (1..).zip(received) {
+            // One after the other, so that they do not meet again.
+            if !self.send_on(&message, Duration::from_secs(seconds), times).await {
+                staying.push(message);
+            }
+        }
+        staying
     }
 
     /// False if the message must come again as it is.
@@ -231,6 +250,15 @@ impl Times {
     fn for_sending(self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
+}
+
+/// The message among others that was received so often that it may be what ended its workers.
+fn suspect(received: &[Received]) -> Option<usize> {
+    let (position, message) = received
+        .iter()
+        .enumerate()
+        .max_by_key(|(_, message)| message.receive_count)?;
+    (received.len() > 1 && message.receive_count >= SUSPECT).then_some(position)
 }
 
 /// The message that is sent in place of the one with this body.

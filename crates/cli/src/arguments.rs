@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Serve(commands::serve::Arguments),
     /// Copy one image
     Copy(commands::copy::Arguments),
+    /// Bring every image of a folder or archive into a registry
+    Import(commands::import::Arguments),
     /// Check a configuration document, and that its registries can be reached
     Check(commands::check::Arguments),
     /// Say which rules match an event, which do not, and why
@@ -158,6 +160,8 @@ mod tests {
             "transship nonsense",
             "transship copy a",
             "transship copy a b --existing sometimes",
+            "transship import a",
+            "transship import a --to b --existing sometimes",
             "transship serve --cnofig x",
             "transship events",
             "transship tasks --limit x --data y",

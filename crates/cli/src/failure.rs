@@ -83,6 +83,12 @@ impl Failure {
         }
     }
 
+    /// Several things that went wrong: one line each, of code and sentence.
+    pub(crate) fn several<'a>(exit: Exit, what: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let lines = what.into_iter().map(|(code, sentence)| line(code, &sentence)).collect();
+        Self { exit, lines }
+    }
+
     /// Writes the lines to standard error.
     pub(crate) fn tell(self) -> ExitCode {
         let mut out = std::io::stderr().lock();

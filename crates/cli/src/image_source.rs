@@ -1,7 +1,13 @@
-//! What `copy` may be told to read: a registry reference, or a layout under `oci:`.
+//! What `copy` may be told to read: a registry reference, a layout under `oci:`, an archive under `oci-archive:` or
+//! `docker-archive:`.
+//!
+//! What an archive holds, it says itself; the two words are those of other tools, and mean the same here.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use transship_layout::ObjectStore;
+use transship_local::ObjectFolder;
 use transship_oci::Reference;
 
 use crate::failure::{Exit, Failure};
@@ -18,32 +24,62 @@ pub(crate) enum ImageSource {
         /// A name or digest that its index knows.
         reference: Option<String>,
     },
+    /// An archive in a file, and which of its images.
+    Archive {
+        /// The word it was named with.
+        transport: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// A name or digest that it knows.
+        reference: Option<String>,
+    },
 }
 
 impl ImageSource {
     /// Reads `text`, looking at the disk to tell a folder's name from what follows it.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
-        Self::parse_with(text, Path::is_dir)
+        Self::parse_with(text, Path::is_dir, Path::is_file)
     }
 
-    fn parse_with(text: &str, is_folder: impl Fn(&Path) -> bool) -> Result<Self, Failure> {
+    fn parse_with(
+        text: &str,
+        is_folder: impl Fn(&Path) -> bool,
+        is_file: impl Fn(&Path) -> bool,
+    ) -> Result<Self, Failure> {
         if let Some(layout) = text.strip_prefix("oci:") {
             return layout_of(layout, is_folder);
         }
-        if text.starts_with("s3://") {
-            let sentence = format!("{text} lies in a bucket, and this build reads none");
-            return Err(Failure::new(Exit::Input, "S3_NOT_BUILT", sentence));
+        if text.starts_with(BUCKET) {
+            return Err(no_buckets(text));
         }
-        if let Some(archive) = ["oci-archive:", "docker-archive:"]
-            .iter()
-            .find(|prefix| text.starts_with(**prefix))
-        {
-            let sentence =
-                format!("{archive} is not read by this version: unpack it into an OCI layout and name that with oci:");
-            return Err(Failure::new(Exit::Input, "NOT_YET_SUPPORTED", sentence));
+        let named = |transport| Some((transport, text.strip_prefix(transport)?.strip_prefix(':')?));
+        match ["oci-archive", "docker-archive"].into_iter().find_map(named) {
+            Some((transport, archive)) => archive_of(transport, archive, is_file),
+            None => reference(text).map(Self::Registry),
         }
-        reference(text).map(Self::Registry)
     }
+}
+
+/// What a source in object storage begins with.
+pub(crate) const BUCKET: &str = "s3://";
+
+/// `S3_NOT_BUILT`.
+pub(crate) fn no_buckets(text: &str) -> Failure {
+    let sentence =
+        format!("{text} lies in a bucket, and this version reads none: bring it into a folder and name that");
+    Failure::new(Exit::Input, "S3_NOT_BUILT", sentence)
+}
+
+/// A file as the store it lies in, and its key there. A link is followed, because whoever names it means what it leads to.
+pub(crate) fn file_in_store(file: &Path) -> Result<(Arc<dyn ObjectStore>, String), Failure> {
+    let refuse = |why: &str| Failure::new(Exit::Input, "OBJECT_UNREADABLE", format!("{}: {why}", file.display()));
+    let whole = file.canonicalize().map_err(|error| refuse(&error.to_string()))?;
+    let name = whole.file_name().and_then(|name| name.to_str());
+    let (Some(folder), Some(name)) = (whole.parent(), name) else {
+        return Err(refuse("its name is not UTF-8"));
+    };
+    let store = ObjectFolder::open(folder).map_err(|error| Failure::of(Exit::Input, &error))?;
+    Ok((Arc::new(store), name.to_owned()))
 }
 
 /// A registry reference of the command line.
@@ -53,21 +89,37 @@ pub(crate) fn reference(text: &str) -> Result<Reference, Failure> {
         .map_err(|error: transship_oci::Error| Failure::of(Exit::Input, &error))
 }
 
-/// `DIR[:ref]`: both may hold colons, so the longest prefix that is a folder is one.
 fn layout_of(text: &str, is_folder: impl Fn(&Path) -> bool) -> Result<ImageSource, Failure> {
-    let colons = text.match_indices(':').map(|(at, _)| at);
-    let mut ends: Vec<usize> = colons.chain([text.len()]).collect();
-    ends.reverse();
-    let found = ends.into_iter().find(|end| is_folder(Path::new(&text[..*end])));
-    let Some(end) = found.filter(|end| *end > 0) else {
+    let Some((folder, reference)) = split(text, is_folder) else {
         let sentence = format!("{text:?} does not begin with a folder: write oci:DIR or oci:DIR:REFERENCE");
         return Err(Failure::new(Exit::Input, "LAYOUT_INVALID", sentence));
     };
-    let reference = text[end..].strip_prefix(':').filter(|reference| !reference.is_empty());
-    Ok(ImageSource::Layout {
-        folder: text[..end].into(),
-        reference: reference.map(str::to_owned),
+    Ok(ImageSource::Layout { folder, reference })
+}
+
+fn archive_of(transport: &'static str, text: &str, is_file: impl Fn(&Path) -> bool) -> Result<ImageSource, Failure> {
+    let Some((file, reference)) = split(text, is_file) else {
+        let sentence =
+            format!("{text:?} does not begin with a file: write {transport}:FILE or {transport}:FILE:REFERENCE");
+        return Err(Failure::new(Exit::Input, "ARCHIVE_INVALID", sentence));
+    };
+    Ok(ImageSource::Archive {
+        transport,
+        file,
+        reference,
     })
+}
+
+/// `PATH[:ref]`: both may hold colons, so the longest prefix that is there is the path.
+fn split(text: &str, is_there: impl Fn(&Path) -> bool) -> Option<(PathBuf, Option<String>)> {
+    let colons = text.match_indices(':').map(|(at, _)| at);
+    let mut ends: Vec<usize> = colons.chain([text.len()]).collect();
+    ends.reverse();
+    let end = ends
+        .into_iter()
+        .find(|end| *end > 0 && is_there(Path::new(&text[..*end])))?;
+    let reference = text[end..].strip_prefix(':').filter(|reference| !reference.is_empty());
+    Some((text[..end].into(), reference.map(str::to_owned)))
 }
 
 #[cfg(test)]
@@ -76,9 +128,9 @@ mod tests {
 
     fn layout(text: &str, folders: &[&str]) -> Option<(String, Option<String>)> {
         let is_folder = |path: &Path| folders.iter().any(|folder| Path::new(folder) == path);
-        match ImageSource::parse_with(text, is_folder) {
+        match ImageSource::parse_with(text, is_folder, |_| false) {
             Ok(ImageSource::Layout { folder, reference }) => Some((folder.display().to_string(), reference)),
-            Ok(ImageSource::Registry(reference)) => panic!("{reference} is no layout"),
+            Ok(other) => panic!("{other:?} is no layout"),
             Err(failure) => {
                 assert_eq!((failure.code(), failure.exit()), ("LAYOUT_INVALID", Exit::Input));
                 None
@@ -112,11 +164,34 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_file_is_the_archive() {
+        let is_file = |path: &Path| ["a.tar", "a.tar:b"].iter().any(|file| Path::new(file) == path);
+        for (text, expected) in [
+            ("oci-archive:a.tar", ("oci-archive", "a.tar", None)),
+            ("oci-archive:a.tar:v1", ("oci-archive", "a.tar", Some("v1"))),
+            ("docker-archive:a.tar:b", ("docker-archive", "a.tar:b", None)),
+            (
+                "docker-archive:a.tar:docker.io/library/nginx:1",
+                ("docker-archive", "a.tar", Some("docker.io/library/nginx:1")),
+            ),
+        ] {
+            let (transport, file, reference) = expected;
+            let expected = ImageSource::Archive {
+                transport,
+                file: file.into(),
+                reference: reference.map(str::to_owned),
+            };
+            assert_eq!(ImageSource::parse_with(text, |_| false, is_file).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn other_sources_are_refused_under_their_own_codes() {
         for (text, code) in [
             ("s3://bucket/prefix:v1", "S3_NOT_BUILT"),
-            ("oci-archive:a.tar", "NOT_YET_SUPPORTED"),
-            ("docker-archive:a.tar:v1", "NOT_YET_SUPPORTED"),
+            ("oci-archive:/nowhere/a.tar", "ARCHIVE_INVALID"),
+            ("docker-archive:", "ARCHIVE_INVALID"),
+            ("docker-archive::v1", "ARCHIVE_INVALID"),
             ("https://r.example/a", "INVALID_REFERENCE"),
             ("127.0.0.1:1/UPPER:v1", "INVALID_REFERENCE"),
         ] {

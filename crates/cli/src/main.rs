@@ -3,14 +3,17 @@
 mod arguments;
 mod commands;
 mod copy_report;
+mod crossing;
 mod demo;
 mod document;
 mod failure;
 mod image_source;
+mod import_report;
 mod locations;
 mod logging;
 mod logins;
 mod output;
+mod policy;
 mod progress;
 mod registries;
 mod service;

@@ -7,10 +7,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use transship_oci::{Manifest, Target};
 
-use crate::graph::{Graph, blobs_of};
+use crate::graph::{Graph, blobs, blobs_of};
 use crate::parallel::side_by_side;
 use crate::work::{PARALLEL, Work};
 use crate::{BlobEnd, ErrorKind, Result, Step};
+
+/// Manifests that come with their blobs before the next ones are begun. A manifest that is there spares the next attempt all
+/// that is below it: else one of hundreds of manifests could fill every slot with asking for blobs that arrived.
+const GROUP: usize = 32;
 
 impl Work<'_> {
     /// Everything of a graph, its root under `target`.
@@ -22,16 +26,25 @@ impl Work<'_> {
         }
     }
 
-    /// Everything of a graph but its root: blobs, then manifests, children before parents.
+    /// Everything of a graph but its root: blobs before manifests, children before parents.
     pub(crate) async fn bring_parts(&self, graph: &Graph, is_likely: bool) -> Result<()> {
-        let (blobs, foreign) = graph.blobs();
+        let (all, foreign) = blobs(&graph.manifests);
         self.tally().foreign_layers += foreign;
-        self.transfer(&blobs, is_likely).await?;
-        for level in graph.levels() {
-            let puts = level
-                .into_iter()
+        let is_large = graph.manifests.len() > GROUP;
+        if !is_large {
+            self.transfer(&all, is_likely).await?;
+        }
+        for group in graph.levels().iter().flat_map(|level| level.chunks(GROUP)) {
+            if is_large {
+                self.transfer(&blobs(group.iter().copied()).0, is_likely).await?;
+            }
+            let puts = group
+                .iter()
                 .map(|child| async move { self.put(&Target::Digest(child.digest().clone()), child).await });
             side_by_side(puts.collect(), PARALLEL).await?;
+        }
+        if is_large {
+            self.transfer(&blobs(graph.root()).0, is_likely).await?;
         }
         Ok(())
     }

@@ -102,27 +102,26 @@ impl Graph {
             .chain(self.present.iter().map(|child| child.digest.clone()))
             .collect()
     }
-
-    /// The blobs that must be at the destination, each once, and how many layers are not distributed. An index may name
-    /// blobs directly: `BuildKit`'s cache does.
-    pub(crate) fn blobs(&self) -> (Vec<Descriptor>, u64) {
-        let mut unique: HashMap<&Digest, &Descriptor> = HashMap::new();
-        let mut foreign = 0;
-        for blob in self.manifests.iter().flat_map(blobs_of) {
-            if blob.media_type.is_non_distributable() {
-                foreign += 1;
-            } else {
-                unique.entry(&blob.digest).or_insert(blob);
-            }
-        }
-        let mut blobs: Vec<Descriptor> = unique.into_values().cloned().collect();
-        // Largest first, so that the longest transfer is not the last to begin; then by name, so that runs are alike.
-        blobs.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
-        (blobs, foreign)
-    }
 }
 
-/// The blobs one manifest names.
+/// The blobs these manifests need at the destination, each once, and how many layers are not distributed.
+pub(crate) fn blobs<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> (Vec<Descriptor>, u64) {
+    let mut unique: HashMap<&Digest, &Descriptor> = HashMap::new();
+    let mut foreign = 0;
+    for blob in manifests.into_iter().flat_map(blobs_of) {
+        if blob.media_type.is_non_distributable() {
+            foreign += 1;
+        } else {
+            unique.entry(&blob.digest).or_insert(blob);
+        }
+    }
+    let mut blobs: Vec<Descriptor> = unique.into_values().cloned().collect();
+    // Largest first, so that the longest transfer is not the last to begin; then by name, so that runs are alike.
+    blobs.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
+    (blobs, foreign)
+}
+
+/// The blobs one manifest names. An index may name blobs directly: `BuildKit`'s cache does.
 pub(crate) fn blobs_of(manifest: &Manifest) -> impl Iterator<Item = &Descriptor> {
     manifest.blobs().chain(
         manifest

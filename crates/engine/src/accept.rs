@@ -7,8 +7,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;
 use secrecy::ExposeSecret;
+use tokio::time::timeout;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
 use transship_rules::{Document, Provider, Registry, Webhook};
@@ -21,6 +23,11 @@ use crate::{Configuration, Error, Execution, Ledger, Outgoing, Secrets, Task, Ta
 const HOST_MISMATCH: &str = "HOST_MISMATCH";
 /// How old a webhook secret may be that refuses a delivery, if it can be read anew.
 const SECRET_AGE: Duration = Duration::from_mins(1);
+
+/// How long a sender waits for the ledger, which nothing rests on: one that gives up sends all of it again, and again.
+const RECORDING: Duration = Duration::from_secs(2);
+/// Tasks recorded at the same time.
+const RECORDS: usize = 8;
 
 /// A request to `/hooks/{source}[/{token}]`.
 #[derive(Debug, Clone, Copy)]
@@ -236,12 +243,25 @@ impl Intake {
             tracing::error!(code = error.code(), %error, "a delivery could not be made durable and is answered 503");
             Refusal::Unavailable("the delivery could not be made durable: send it again".into())
         })?;
-        for (execution, task) in planned {
-            if let Err(error) = self.ledger.record(execution, std::slice::from_ref(task)).await {
-                tracing::warn!(code = error.code(), %error, task = task.id, "a task is in the queue and not yet in the ledger");
-            }
+        let records: Vec<_> = planned
+            .iter()
+            .map(|(execution, task)| self.record(execution, task))
+            .collect();
+        let recorded = stream::iter(records).buffer_unordered(RECORDS).collect::<()>();
+        if timeout(RECORDING, recorded).await.is_err() {
+            tracing::warn!(
+                code = "LEDGER_UNAVAILABLE",
+                tasks = planned.len(),
+                "tasks are in the queue and not all of them yet in the ledger, which takes its time"
+            );
         }
         Ok(())
+    }
+
+    async fn record(&self, execution: &Execution, task: &Task) {
+        if let Err(error) = self.ledger.record(execution, std::slice::from_ref(task)).await {
+            tracing::warn!(code = error.code(), %error, task = task.id, "a task is in the queue and not yet in the ledger");
+        }
     }
 }
 

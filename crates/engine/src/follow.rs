@@ -22,10 +22,10 @@ pub(crate) enum Subject {
 
 impl Replicator {
     /// What a referrer or a digest tag belongs to, and whether that is at the destination by our hand.
-    pub(crate) async fn subject(&self, task: &Task, source: &RemoteRepository) -> CopyResult<Subject> {
+    pub(crate) async fn subject(&self, task: &Task, tries: u32, source: &RemoteRepository) -> CopyResult<Subject> {
         let subject = match &task.source.target {
             target @ Target::Tag(tag) => {
-                self.settled(task, source, target).await?;
+                self.settled(task, tries, source, target).await?;
                 digest_tag(tag).map(|tag| tag.subject)
             }
             target @ Target::Digest(_) => match Source::manifest_get(source, target).await {
@@ -50,7 +50,8 @@ impl Replicator {
         }
         let place = &task.source;
         let is_busy = self.ledger.is_busy(&place.registry, &place.repository).await?;
-        if is_busy || self.is_younger(task, self.ledger.lag()) {
+        let lag = self.ledger.lag();
+        if is_busy || !lag.is_zero() && self.is_early(task, tries, lag) {
             return Ok(Subject::Pending);
         }
         // Its task may have ended between the two questions, with a replica and without this referrer.
@@ -64,8 +65,8 @@ impl Replicator {
     }
 
     /// Refuses a digest tag that does not name yet what its event said: what it will name would be missed.
-    async fn settled(&self, task: &Task, source: &RemoteRepository, target: &Target) -> CopyResult<()> {
-        let Some(expected) = task.hint.as_ref().filter(|_| self.is_settling(task)) else {
+    async fn settled(&self, task: &Task, tries: u32, source: &RemoteRepository, target: &Target) -> CopyResult<()> {
+        let Some(expected) = task.hint.as_ref().filter(|_| self.is_settling(task, tries)) else {
             return Ok(());
         };
         let now = Source::manifest_head(source, target).await?;

@@ -8,9 +8,9 @@ use crate::replicate::Ended;
 use crate::{Bytes, Outcome, Replicator, Task, TaskState};
 
 impl Replicator {
-    pub(crate) fn judge(&self, task: &Task, error: &CopyError) -> Ended {
+    pub(crate) fn judge(&self, task: &Task, tries: u32, error: &CopyError) -> Ended {
         let message = error.to_string();
-        if is_not_there_yet(error, task) && self.is_settling(task) {
+        if is_not_there_yet(error, task) && self.is_settling(task, tries) {
             return Ended::Later {
                 code: error.code().into(),
                 message,

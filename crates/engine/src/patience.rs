@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
+use transship_copy::Slot;
+
 use crate::{Replicator, Task, Trigger};
 
 /// How long after its event a source tag may still not be what the event said. Distribution tells of a manifest before
 /// it writes the tag (2.8.2, `PutManifest`), Harbor has been seen to (goharbor/harbor 14245).
 const SETTLING: Duration = Duration::from_secs(10);
 
+/// So many looks are always too early: the age of an event is told by two clocks, and the sender's may be minutes behind.
+const LOOKS_EARLY: u32 = 3;
+/// Later ones never are: it may be minutes ahead, too.
+const LOOKS_LATE: u32 = 12;
+
 /// No task comes again sooner.
-const SHORTEST: Duration = Duration::from_secs(1);
+pub(crate) const SHORTEST: Duration = Duration::from_secs(1);
 
 /// How long a task that may still succeed is tried.
 #[derive(Debug, Clone, Copy)]
@@ -33,25 +40,26 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// The wait after attempt number `attempt`. Who is told how long to wait waits so long, not longer for having been told
+    /// The wait after try number `tries`. Who is told how long to wait waits so long, not longer for having been told
     /// before.
-    pub(crate) fn delay(&self, attempt: u32, id: &str, told: Option<Duration>) -> Duration {
+    pub(crate) fn delay(&self, tries: u32, id: &str, told: Option<Duration>) -> Duration {
         match told {
             Some(Duration::ZERO) => Duration::ZERO,
             Some(told) => told.max(SHORTEST),
-            None => backoff(attempt, id).min(self.max_delay),
+            None => backoff(tries, id).min(self.max_delay),
         }
     }
 }
 
 impl Replicator {
     /// True for an event so young that the source may be behind it.
-    pub(crate) fn is_settling(&self, task: &Task) -> bool {
-        task.trigger == Trigger::Event && self.is_younger(task, SETTLING)
+    pub(crate) fn is_settling(&self, task: &Task, tries: u32) -> bool {
+        task.trigger == Trigger::Event && self.is_early(task, tries, SETTLING)
     }
 
-    pub(crate) fn is_younger(&self, task: &Task, than: Duration) -> bool {
-        self.age(task) < than
+    /// True if what may be `behind` its event by so long may be so now.
+    pub(crate) fn is_early(&self, task: &Task, tries: u32, behind: Duration) -> bool {
+        tries <= LOOKS_EARLY || tries <= LOOKS_LATE && self.age(task) < behind
     }
 
     pub(crate) fn is_out_of_patience(&self, task: &Task, attempt: u32) -> bool {
@@ -61,6 +69,12 @@ impl Replicator {
     fn age(&self, task: &Task) -> Duration {
         Duration::try_from(self.now().duration_since(task.created)).unwrap_or_default()
     }
+}
+
+/// How often the way of this message was tried, which is what its waits grow with. Where there are slots a wait is a new
+/// message, and one that came twice goes two ways: their attempts count together, and each alone would wait too long.
+pub(crate) fn tries(task: &Task, attempt: u32, slot: Option<Slot>) -> u32 {
+    slot.map_or(attempt, |_| attempt.min(task.hops.saturating_add(1)))
 }
 
 /// 1, 2, 4 … seconds, up to a quarter more by the task's own id, so that tasks that failed together do not come together.

@@ -52,6 +52,7 @@ impl Voyage<'_> {
             created: execution.created,
             hops: 0,
             not_before: None,
+            found: None,
         }
     }
 }

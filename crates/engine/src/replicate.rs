@@ -15,6 +15,7 @@ use transship_rules::{Existing, Referrers};
 
 use crate::follow::Subject;
 use crate::memory::{Lease, Locations, Uploads, Written, now};
+use crate::patience::{SHORTEST, tries};
 use crate::{Begin, Configuration, Ledger, Message, Outcome, Patience, Replica, Result, Task, TaskQueue, TaskState};
 
 /// How often a task may be sent on as a new message. A worker that hands over every 54 seconds works 15 hours within it.
@@ -81,10 +82,20 @@ impl Replicator {
             }
             Begin::Attempt(attempt) => attempt,
         };
+        let turn = self.turn_of(task, attempt, slot);
+        if let Some(turn) = &turn
+            && !self.turn_begin(turn).await?
+        {
+            tracing::info!(code = "TASK_BUSY", "another worker is at it: this message waits");
+            return Ok(Disposition::Again(turn.length.max(SHORTEST)));
+        }
         let ended = match self.attempt(task, attempt, progress, slot).await {
             Ok(ended) => ended,
-            Err(error) => self.judge(task, &error),
+            Err(error) => self.judge(task, tries(task, attempt, slot), &error),
         };
+        if let Some(turn) = &turn {
+            self.turn_end(turn).await;
+        }
         match ended {
             Ended::Outcome(outcome, replicas) => self.end(task, &outcome, &replicas).await,
             Ended::Later { code, message, .. } if self.is_out_of_patience(task, attempt) => {
@@ -95,7 +106,7 @@ impl Replicator {
                 self.end(task, &self.failed("HOPS_EXHAUSTED", message), &[]).await
             }
             Ended::Later { code, message, after } => {
-                let delay = self.patience.delay(attempt, &task.id, after);
+                let delay = self.patience.delay(tries(task, attempt, slot), &task.id, after);
                 let next = self.now().checked_add(delay).unwrap_or(Timestamp::MAX);
                 tracing::warn!(code, why = message, attempt, ?delay, source = %task.source, destination = %task.destination, "the task is tried again later");
                 self.ledger.wait(task, &code, &message, next).await?;
@@ -166,9 +177,10 @@ impl Replicator {
         progress: Arc<dyn Progress>,
         slot: Option<Slot>,
     ) -> std::result::Result<Ended, CopyError> {
+        let tries = tries(task, attempt, slot);
         let source = source.repository(task.source.repository.clone());
         let (from, to) = if task.follows {
-            match self.subject(task, &source).await? {
+            match self.subject(task, tries, &source).await? {
                 Subject::Replicated(subject) => (Target::Digest(subject.clone()), Target::Digest(subject)),
                 Subject::Pending => {
                     return Ok(Ended::Later {
@@ -214,7 +226,10 @@ impl Replicator {
             destination: &remote,
             to,
             options: Options {
-                expected: task.hint.clone().filter(|_| !task.follows && self.is_settling(task)),
+                expected: task
+                    .hint
+                    .clone()
+                    .filter(|_| !task.follows && self.is_settling(task, tries)),
                 ..options(task, attempt)
             },
             locations: &locations,

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use transship_layout::Found;
 use transship_oci::{Digest, Kind, Repository, Target};
 use transship_rules::{Existing, Referrers};
 
@@ -49,6 +50,11 @@ pub struct Task {
     /// Not to be worked on before: for waits longer than the queue can hold a message back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// What lies in a store and is no registry's: the registry of [`Task::source`] then names the store (`s3://bucket`), its
+    /// repository stands for [`Found::path`], and this says what is to be opened there. [`None`], as in every message that
+    /// was sent before there were imports: the source is a registry of the document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Box<Found>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]

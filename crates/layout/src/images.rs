@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
 use transship_copy::Source;
-use transship_oci::{Descriptor, Digest, Tag, Target};
+use transship_oci::{Descriptor, Digest, Reference, Tag, Target};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -184,14 +184,17 @@ pub(crate) fn resolve<'a>(
     }
 }
 
-/// By the whole name, else by its tag part, else by digest.
+/// By the whole name, else by its tag part, else by what both names mean (`app` is `docker.io/library/app:latest`), else by
+/// digest.
 fn find<'a>(candidates: &'a [Candidate], wanted: &str, operation: &str) -> Result<Option<&'a Candidate>> {
     let is_name = |one: &&Candidate| one.name.as_deref() == Some(wanted);
     let is_tag = |one: &&Candidate| match one.name.as_deref().map(called) {
         Some(Called::Tag(tag)) => tag.as_str() == wanted,
         _ => false,
     };
-    for matches in [&is_name as &dyn Fn(&&Candidate) -> bool, &is_tag] {
+    let meant = meaning(wanted);
+    let is_meant = |one: &&Candidate| meant.is_some() && one.name.as_deref().and_then(meaning) == meant;
+    for matches in [&is_name as &dyn Fn(&&Candidate) -> bool, &is_tag, &is_meant] {
         let found: Vec<&Candidate> = candidates.iter().filter(matches).collect();
         match found.as_slice() {
             [] => {}
@@ -216,6 +219,19 @@ fn find<'a>(candidates: &'a [Candidate], wanted: &str, operation: &str) -> Resul
     Ok(candidates
         .iter()
         .find(|one| Some(&one.descriptor.digest) == digest.as_ref()))
+}
+
+/// A name as a whole reference. Tools write one image's name long or short: `docker save` as it was typed, skopeo and podman
+/// in full.
+fn meaning(name: &str) -> Option<(Reference, Target)> {
+    let reference: Reference = name.parse().ok()?;
+    let target = reference.target().ok()?;
+    let bare = Reference {
+        tag: None,
+        digest: None,
+        ..reference
+    };
+    Some((bare, target))
 }
 
 #[cfg(test)]
@@ -250,6 +266,29 @@ mod tests {
             ("r.example/app@sha256:../..", Called::Unmappable),
         ] {
             assert_eq!(called(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_however_long_it_is_written() {
+        let candidates = [
+            candidate(Some("docker.io/team/app:v1"), "one"),
+            candidate(Some("nginx:latest"), "two"),
+            candidate(Some("quay.io/team/app:v3"), "three"),
+        ];
+        let found = |wanted| {
+            let found = resolve(&candidates, Some(wanted), "find").ok()?;
+            found.name.clone()
+        };
+        for (wanted, name) in [
+            ("team/app:v1", Some("docker.io/team/app:v1")),
+            ("docker.io/library/nginx:latest", Some("nginx:latest")),
+            ("nginx", Some("nginx:latest")),
+            ("v3", Some("quay.io/team/app:v3")),
+            ("team/app:v3", None),
+            ("team/app", None),
+        ] {
+            assert_eq!(found(wanted).as_deref(), name, "{wanted}");
         }
     }
 

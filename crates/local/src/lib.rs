@@ -14,6 +14,7 @@ mod fairness;
 mod folder;
 mod ledger;
 mod object_folder;
+mod object_listing;
 mod queue;
 mod schema;
 mod secrets;

@@ -17,6 +17,8 @@ use tokio_util::io::ReaderStream;
 use transship_copy::ByteStream;
 use transship_layout::{Error, Object, ObjectStore, PAGE_MAX, Page, Part, Put, Result};
 
+use crate::object_listing::Wanted;
+
 /// Bytes per read: large enough that the hand-over to the blocking thread does not count.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// What a file that is being written is called first; such files are no objects.
@@ -127,9 +129,15 @@ impl ObjectStore for ObjectFolder {
 
     async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Page> {
         let root = self.root.clone();
-        let (wanted, after) = (prefix.to_owned(), after.map(str::to_owned));
+        let (prefix_owned, after) = (prefix.to_owned(), after.map(str::to_owned));
         in_background(prefix, move || {
-            listing(&root, &wanted, after.as_deref(), max.min(PAGE_MAX))
+            let wanted = Wanted {
+                root: &root,
+                prefix: &prefix_owned,
+                after: after.as_deref(),
+                max: max.min(PAGE_MAX),
+            };
+            wanted.page(|name| !name.starts_with(TEMPORARY), object)
         })
         .await
     }
@@ -187,55 +195,6 @@ fn unchanged(
             Err(error) => Err(Error::unreadable(&key, error).into()),
         }
     })
-}
-
-/// A page of the files whose key begins with `prefix`. Every name below the prefix's folder is looked at for each page.
-fn listing(root: &Path, prefix: &str, after: Option<&str>, max: usize) -> std::io::Result<Page> {
-    let top = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
-    if !is_key(top.trim_end_matches('/')) && !top.is_empty() {
-        return Ok(Page {
-            objects: Vec::new(),
-            is_last: true,
-        });
-    }
-    let mut found = Vec::new();
-    let mut folders = vec![top.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = match std::fs::read_dir(root.join(&folder)) {
-            Ok(entries) => entries,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
-            // What no key can name cannot be read either. A link is not followed: it may lead out, or round in a circle.
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-                continue;
-            };
-            let key = format!("{folder}{name}");
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                folders.push(format!("{key}/"));
-            } else if kind.is_file()
-                && !name.starts_with(TEMPORARY)
-                && key.starts_with(prefix)
-                && after.is_none_or(|after| key.as_str() > after)
-            {
-                found.push(key);
-            }
-        }
-    }
-    found.sort_unstable();
-    let is_last = found.len() <= max;
-    found.truncate(max);
-    let objects = found
-        .into_iter()
-        .filter_map(|key| {
-            let metadata = std::fs::metadata(root.join(&key)).ok()?;
-            Some(object(&key, &metadata))
-        })
-        .collect();
-    Ok(Page { objects, is_last })
 }
 
 /// Writes beside the target first, so that nobody ever sees half an object.

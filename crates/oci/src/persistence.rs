@@ -9,7 +9,8 @@ pub enum Persistence {
     Permanent,
     /// May pass by itself; wait at least this long if the other side said so.
     Temporary(Option<Duration>),
-    /// Was temporary, and stayed: everything this owner of retries may try was tried. The next owner decides.
+    /// Was temporary, and stayed, or passes when a person acts: everything this owner of retries may try was tried. The next
+    /// owner decides.
     Persistent,
 }
 

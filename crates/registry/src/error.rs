@@ -198,6 +198,8 @@ impl Error {
             | ErrorKind::VerifyFailed(_)
             | ErrorKind::BlobUnknown(_)
             | ErrorKind::ListAborted(_) => Persistence::Temporary(None),
+            // A person puts it right, and nobody pushes again for that.
+            ErrorKind::CredentialsUnavailable(_) => Persistence::Persistent,
             _ => Persistence::Permanent,
         }
     }

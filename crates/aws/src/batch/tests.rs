@@ -188,3 +188,66 @@ fn of_a_strangers_text_only_the_beginning_is_told() {
     assert_eq!(beginning("a\n\u{1b}[31m"), "a\\n\\u{1b}[31m");
     assert_eq!(beginning(&"é".repeat(1000)).chars().count(), 200);
 }
+
+/// Tells which messages it was given.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Work for Told {
+    async fn message(&self, body: &str, _: Slot) -> Verdict {
+        if let Ok(Message::Task(task)) = Message::parse(body) {
+            self.0.lock().unwrap().push(task.rule);
+        }
+        Verdict::Done
+    }
+}
+
+/// Rules of the messages that were worked on, and of those that were sent on.
+async fn worked_and_sent(counts: &[u32], refuses: bool) -> (Vec<String>, Vec<String>) {
+    let (work, queue) = (
+        Arc::new(Told::default()),
+        Arc::new(Sent {
+            refuses,
+            ..Sent::default()
+        }),
+    );
+    let batch = Batch {
+        work: Arc::clone(&work) as _,
+        queue: Arc::clone(&queue) as _,
+    };
+    let messages = counts.iter().enumerate().map(|(number, count)| Received {
+        receive_count: *count,
+        ..received(&number.to_string(), body(&number.to_string(), 0))
+    });
+    assert!(batch.run(messages.collect(), Instant::now() + LONG).await.is_empty());
+    let mut worked = std::mem::take(&mut *work.0.lock().unwrap());
+    worked.sort();
+    let mut sent = Vec::new();
+    for outgoing in queue.messages.lock().unwrap().iter() {
+        if let Message::Task(task) = &outgoing.message {
+            sent.push(task.rule.clone());
+        }
+    }
+    sent.sort();
+    (worked, sent)
+}
+
+#[tokio::test]
+async fn what_may_have_ended_its_workers_takes_no_neighbour_along() {
+    let rules = |numbers: &[u32]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for (counts, worked, sent) in [
+        (vec![1, 2, 1], rules(&[0, 1, 2]), rules(&[])),
+        (vec![1, 3, 2], rules(&[1]), rules(&[0, 2])),
+        (vec![3, 4, 4, 1], rules(&[2]), rules(&[0, 1, 3])),
+        (vec![5], rules(&[0]), rules(&[])),
+    ] {
+        assert_eq!(worked_and_sent(&counts, false).await, (worked, sent), "{counts:?}");
+    }
+    let all = rules(&[0, 1, 2]);
+    assert_eq!(
+        worked_and_sent(&[1, 3, 2], true).await,
+        (all, rules(&[])),
+        "a queue that takes nothing is no reason not to work"
+    );
+}

@@ -1,22 +1,23 @@
 //! `transship copy`: one image, now, from where it is to where it is wanted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
-use transship_copy::{NoReplicas, Options, Report, Request, Source};
-use transship_layout::Layout;
+use clap::Args;
+use transship_copy::{NoReplicas, Report, Request, Source};
+use transship_layout::{Archive, Images as _, Layout};
 use transship_local::{DockerConfig, ObjectFolder};
 use transship_oci::{Digest, Reference, Target};
 use transship_registry::RemoteRepository;
 
 use crate::copy_report::{CopyReport, Requests};
 use crate::failure::{Exit, Failure};
-use crate::image_source::{ImageSource, reference};
+use crate::image_source::{ImageSource, file_in_store, reference};
 use crate::locations::RememberedLocations;
 use crate::logging;
 use crate::output::Form;
+use crate::policy::Policy;
 use crate::progress::Shown;
 use crate::registries::Registries;
 use crate::units;
@@ -27,67 +28,20 @@ use crate::units;
     after_help = "Examples:\n  transship copy docker.io/library/alpine:3.20 registry.example.com/base/alpine:3.20\n  transship copy oci:./build/image:v1 localhost:5000/app:v1 --json\n\nLogins are those of docker login, podman login and skopeo login."
 )]
 pub(crate) struct Arguments {
-    /// HOST/REPOSITORY[:TAG|@DIGEST], or oci:DIR[:REFERENCE]
+    /// HOST/REPOSITORY[:TAG|@DIGEST], oci:DIR[:REFERENCE], oci-archive:FILE[:REFERENCE], docker-archive:FILE[:REFERENCE]
     #[arg(value_name = "SOURCE")]
     source: String,
     /// HOST/REPOSITORY[:TAG|@DIGEST]
     #[arg(value_name = "DESTINATION")]
     destination: String,
-    /// What happens if the destination tag names another image
-    #[arg(long, value_enum, default_value_t = Existing::Overwrite)]
-    existing: Existing,
-    /// What happens to signatures, SBOMs and other referrers
-    #[arg(long, value_enum, default_value_t = Referrers::Include)]
-    referrers: Referrers,
+    #[command(flatten)]
+    policy: Policy,
     /// Only this platform (not in this version)
     #[arg(long, value_name = "OS/ARCH")]
     platform: Vec<String>,
     /// Where blob locations are remembered, by default the user's cache folder
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
-}
-
-/// `--existing`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Existing {
-    /// Replace what we wrote; this command remembers none, so it is as keep
-    Follow,
-    /// Never replace
-    Keep,
-    /// Replace
-    Overwrite,
-    /// Replace, after the old image got a tag of its own
-    Backup,
-}
-
-/// `--referrers`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Referrers {
-    /// They go with the image
-    Include,
-    /// They stay
-    Exclude,
-    /// They go with it, and there must be one
-    Require,
-}
-
-impl Arguments {
-    fn options(&self) -> Options {
-        Options {
-            existing: match self.existing {
-                Existing::Follow => transship_copy::Existing::Follow,
-                Existing::Keep => transship_copy::Existing::Keep,
-                Existing::Overwrite => transship_copy::Existing::Overwrite,
-                Existing::Backup => transship_copy::Existing::Backup,
-            },
-            referrers: match self.referrers {
-                Referrers::Include => transship_copy::Referrers::Include,
-                Referrers::Exclude => transship_copy::Referrers::Exclude,
-                Referrers::Require => transship_copy::Referrers::Require,
-            },
-            ..Options::default()
-        }
-    }
 }
 
 /// Where an image is read, opened.
@@ -122,7 +76,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         from: opened.from.clone(),
         destination: &remote,
         to,
-        options: arguments.options(),
+        options: arguments.policy.options(),
         locations: &locations,
         replicas: &NoReplicas,
         lease: None,
@@ -167,6 +121,7 @@ fn destination(text: &str) -> Result<(Reference, Target), Failure> {
 }
 
 async fn open(source: ImageSource, registries: &mut Registries) -> Result<Opened, Failure> {
+    let input = |error: transship_layout::Error| Failure::of(Exit::Input, &error);
     match source {
         ImageSource::Registry(reference) => {
             let remote = registries
@@ -181,19 +136,38 @@ async fn open(source: ImageSource, registries: &mut Registries) -> Result<Opened
             })
         }
         ImageSource::Layout { folder, reference } => {
-            let input = |error: transship_layout::Error| Failure::of(Exit::Input, &error);
             let store = Arc::new(ObjectFolder::open(&folder).map_err(input)?);
             let layout = Layout::open(store, "").await.map_err(input)?;
             let digest = layout.resolve(reference.as_deref())?.descriptor.digest.clone();
-            let name = [Some(format!("oci:{}", folder.display())), reference];
             Ok(Opened {
                 source: Box::new(layout),
                 remote: None,
                 from: Target::Digest(digest),
-                name: name.into_iter().flatten().collect::<Vec<_>>().join(":"),
+                name: named("oci", &folder, reference),
+            })
+        }
+        ImageSource::Archive {
+            transport,
+            file,
+            reference,
+        } => {
+            let (store, key) = file_in_store(&file)?;
+            let archive = Archive::open(store, &key).await.map_err(input)?;
+            let from = archive.target_of(reference.as_deref()).await?;
+            Ok(Opened {
+                source: Box::new(archive),
+                remote: None,
+                from,
+                name: named(transport, &file, reference),
             })
         }
     }
+}
+
+/// The source as it may be written again.
+fn named(transport: &str, path: &Path, reference: Option<String>) -> String {
+    let name = [Some(format!("{transport}:{}", path.display())), reference];
+    name.into_iter().flatten().collect::<Vec<_>>().join(":")
 }
 
 /// The source by the digest that the destination is to be called by: it must be the image's own.

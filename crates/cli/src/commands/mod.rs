@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod explain;
+pub(crate) mod import;
 mod ledger;
 pub(crate) mod redrive;
 pub(crate) mod schema;
@@ -23,6 +24,7 @@ pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::run(arguments, form).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Copy(arguments) => copy::run(arguments, form).await,
+        Command::Import(arguments) => import::run(arguments, form).await,
         Command::Check(arguments) => check::run(arguments, form).await,
         Command::Explain(arguments) => explain::run(&arguments, form),
         Command::Executions(arguments) => executions::run(arguments, form).await,

@@ -1,6 +1,7 @@
 //! What a copy shows while it runs: bars on a terminal, now and then a line elsewhere, nothing where JSON is wanted.
 
 mod bars;
+mod images;
 mod lines;
 
 use std::io::IsTerminal as _;
@@ -10,6 +11,7 @@ use transship_copy::{NoProgress, Progress};
 
 use crate::output::Form;
 use bars::Bars;
+pub(crate) use images::ImagesShown;
 use lines::Lines;
 
 /// A progress that is shown, and taken away when it is over.

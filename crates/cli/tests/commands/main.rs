@@ -4,6 +4,7 @@
 
 mod copy;
 mod demo;
+mod import;
 mod input;
 mod redrive;
 mod run;

@@ -315,3 +315,26 @@ async fn the_document_in_force_when_an_event_comes_decides() {
     house.configuration.replace(document(&house.a, &house.b, RULE));
     assert_eq!(house.queued().await[0].existing, transship_rules::Existing::Keep);
 }
+
+#[tokio::test]
+async fn a_ledger_that_hangs_keeps_no_sender_waiting() {
+    let house = House::new().await;
+    house.ledger.before(|call, _| {
+        let hangs = call == "record";
+        Box::pin(async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        })
+    });
+    let events: Vec<Value> = (0..30)
+        .map(|number| house.event(&format!("v{number}"), &digest("x")))
+        .collect();
+    let accepted = tokio::time::timeout(Duration::from_secs(8), house.deliver(&events)).await;
+    assert!(
+        matches!(accepted, Ok(Ok(Accepted::Tasks { events: 30, .. }))),
+        "{accepted:?}"
+    );
+    assert_eq!(house.queued().await.len(), 30);
+}

@@ -11,6 +11,7 @@
 mod accept;
 mod bus;
 mod house;
+mod import;
 mod ledger;
 mod redrive;
 mod referrers;

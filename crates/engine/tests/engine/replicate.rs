@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{Clock, NoProgress};
-use transship_embedded_registry::EmbeddedRegistry;
+use transship_copy::{Clock, NoProgress, Slot};
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
-use transship_engine::{Disposition, Ledger, Patience, TaskReceiver, TaskState};
-use transship_oci::Digest;
+use transship_embedded_registry::{Auth, EmbeddedRegistry};
+use transship_engine::{Configuration, Disposition, Ledger, Patience, TaskReceiver, TaskState};
+use transship_oci::{Digest, RegistryHost};
+use transship_registry::{Anonymous, Credentials, Login, Retries};
+use transship_testkit::clock::ManualClock;
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images;
 
@@ -119,7 +122,6 @@ async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
 #[tokio::test]
 async fn what_cannot_succeed_ends_after_one_try_with_its_code() {
     for (registry, method, path, action, code) in [
-        ("a", "GET", "/manifests/v1", Action::status(404), "SOURCE_NOT_FOUND"),
         ("a", "GET", "/blobs/", Action::status(404), "BLOB_NOT_FOUND"),
         (
             "a",
@@ -135,8 +137,6 @@ async fn what_cannot_succeed_ends_after_one_try_with_its_code() {
         house.push_and_tell(&images::image(6, &[100])).await;
         let broken = if registry == "a" { &house.a } else { &house.b };
         broken.set_faults(Some(always(method, path, action)));
-        // An event this old is not ahead of its source any more.
-        house.clock.advance(Duration::from_secs(10));
         assert_eq!(house.attempt().await, Disposition::Done, "{code}");
         let task = house.task().await;
         assert_eq!(
@@ -280,7 +280,8 @@ async fn a_worker_that_vanishes_at_the_tag_keeps_what_it_wrote() {
     house.drain().await;
     house.assert_equal(&second);
     assert_eq!(house.task().await.state, TaskState::Succeeded);
-    assert_eq!(house.task().await.attempts, 2);
+    // The tag is ahead of the event, which takes some looks.
+    assert!(house.task().await.attempts >= 2);
 }
 
 #[tokio::test]
@@ -573,4 +574,175 @@ async fn an_event_that_never_comes_true_is_a_hint_to_look() {
     assert_eq!(house.task().await.code.as_deref(), Some("SOURCE_NOT_SETTLED"));
     house.drain().await;
     house.assert_equal(&sample);
+}
+
+#[tokio::test]
+async fn a_webhook_whose_clock_is_minutes_behind_does_not_make_an_event_old() {
+    let house = House::new().await;
+    let sample = images::image(203, &[100]);
+    house.tell(&house.event("v1", &sample.root)).await;
+    house.clock.advance(Duration::from_mins(5));
+    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    house.push(&sample);
+    house.clock.advance(Duration::from_mins(1));
+    assert_eq!(house.attempt().await, Disposition::Done);
+    house.assert_equal(&sample);
+}
+
+#[tokio::test]
+async fn a_webhook_whose_clock_is_minutes_ahead_does_not_keep_an_event_young() {
+    let mut house = House::new().await;
+    let sample = images::image(204, &[100]);
+    house.push(&sample);
+    let ahead = ManualClock::new(house.clock.now() + Duration::from_mins(5));
+    house.intake.clock = Arc::new(ahead);
+    house.tell(&house.event("v1", &Digest::sha256(b"never pushed"))).await;
+    while let Disposition::Again(wait) = house.attempt().await {
+        house.clock.advance(wait);
+    }
+    house.assert_equal(&sample);
+    assert!(house.task().await.attempts < 20, "{:?}", house.task().await);
+}
+
+#[tokio::test]
+async fn a_tag_that_is_not_there_is_looked_for_a_few_times() {
+    let house = House::new().await;
+    house.tell(&house.event("v1", &Digest::sha256(b"gone"))).await;
+    house.clock.advance(Duration::from_hours(1));
+    house.drain().await;
+    let task = house.task().await;
+    assert_eq!(
+        (task.state, task.attempts, task.code.as_deref()),
+        (TaskState::Failed, 4, Some("SOURCE_NOT_FOUND"))
+    );
+}
+
+/// A login that is not where the document says.
+struct NotThere;
+
+#[async_trait]
+impl Credentials for NotThere {
+    async fn login(&self, _: &RegistryHost) -> transship_registry::Result<Login> {
+        Err(transship_registry::Error::credentials("secretsmanager:b is not there"))
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_is_not_there_is_waited_for() {
+    let closed = Auth::Basic {
+        user: "robot".into(),
+        password: "canary".into(),
+    };
+    let house = House::of(
+        EmbeddedRegistry::builder(),
+        EmbeddedRegistry::builder().auth(closed),
+        RULE,
+    )
+    .await;
+    let mut worker = house.other_worker();
+    worker.configuration = Configuration::new(
+        house.configuration.current().document.clone(),
+        Arc::new(|name, _| match name {
+            "b" => Arc::new(NotThere),
+            _ => Arc::new(Anonymous),
+        }),
+        Retries::default(),
+    );
+    house.push_and_tell(&images::image(205, &[100])).await;
+    for _ in 0..3 {
+        let Disposition::Again(wait) = house.attempt_by(&worker).await else {
+            panic!("a person could not have put it there in time")
+        };
+        house.clock.advance(wait);
+    }
+    let task = house.task().await;
+    assert_eq!(
+        (task.state, task.code.as_deref()),
+        (TaskState::Waiting, Some("CREDENTIALS_UNAVAILABLE"))
+    );
+}
+
+#[tokio::test]
+async fn of_two_messages_of_one_task_one_goes_on_at_a_time_and_none_is_lost() {
+    let house = House::new().await;
+    let sample = images::image(206, &[100]);
+    house.push_and_tell(&sample).await;
+    let task = house.queued().await.remove(0);
+    let length = Duration::from_mins(1);
+    let slot = Some(Slot::until(Instant::now() + length, length));
+    house
+        .b
+        .set_faults(Some(always("HEAD", "/manifests/v1", Action::status(503))));
+    let failed = house
+        .replicator
+        .replicate(&task, Arc::new(NoProgress), slot)
+        .await
+        .unwrap();
+    assert!(matches!(failed, Disposition::Again(_)));
+    house.b.set_faults(None);
+
+    // The second attempt stops for ever in the middle.
+    let (worker, same) = (Arc::clone(&house.replicator), task.clone());
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    let tell = std::sync::Mutex::new(Some(tell));
+    house.ledger.before(move |call, _| {
+        let first = (call == "locations_find")
+            .then(|| tell.lock().unwrap().take())
+            .flatten();
+        Box::pin(async move {
+            if let Some(first) = first {
+                first.send(()).ok();
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        })
+    });
+    let stopped = tokio::spawn(async move { worker.replicate(&same, Arc::new(NoProgress), slot).await });
+    told.await.unwrap();
+
+    let other = house.other_worker();
+    let before = house.b.requests().len();
+    for _ in 0..2 {
+        let Disposition::Again(wait) = other.replicate(&task, Arc::new(NoProgress), slot).await.unwrap() else {
+            panic!("the message is lost")
+        };
+        assert!(wait > Duration::from_secs(1) && wait <= length, "{wait:?}");
+    }
+    assert_eq!(house.b.requests().len(), before, "it met the other one");
+    stopped.abort();
+    stopped.await.unwrap_err();
+    house.clock.advance(length);
+    let ended = other.replicate(&task, Arc::new(NoProgress), slot).await.unwrap();
+    assert_eq!(ended, Disposition::Done);
+    house.assert_equal(&sample);
+    let turn = format!("task {}", task.id);
+    let now = now(&house);
+    assert!(
+        house.ledger.lease_take(&turn, "anyone", now, length).await.unwrap(),
+        "a turn is left"
+    );
+}
+
+#[tokio::test]
+async fn messages_of_one_task_do_not_make_the_waits_of_each_other_longer() {
+    let house = House::new().await;
+    house.push_and_tell(&images::image(207, &[100])).await;
+    house
+        .b
+        .set_faults(Some(always("POST", "/uploads/", Action::status(503))));
+    let task = house.queued().await.remove(0);
+    let length = Duration::from_mins(1);
+    for _ in 0..6 {
+        let slot = Some(Slot::until(Instant::now() + length, length));
+        let again = house
+            .replicator
+            .replicate(&task, Arc::new(NoProgress), slot)
+            .await
+            .unwrap();
+        let Disposition::Again(wait) = again else {
+            panic!("{again:?}")
+        };
+        assert!(wait < Duration::from_secs(2), "{wait:?}");
+    }
+    assert_eq!(house.task().await.attempts, 6);
 }

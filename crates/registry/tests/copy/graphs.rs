@@ -1,12 +1,17 @@
 //! Graphs that are odd, broken or hostile.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use serde_json::{Value, json};
+use transship_copy::Options;
+use transship_embedded_registry::faults::Action;
 use transship_oci::media_type::{OCI_INDEX, OCI_MANIFEST};
 use transship_oci::{Algorithm, Digest, Target};
 use transship_testkit::images::{self, Sample};
 
-use crate::world::{World, asked, name, tag};
+use crate::world::{World, asked, name, tag, watch};
 
 /// Puts a manifest into the source repository; its descriptor.
 pub fn put(world: &World, media_type: &str, manifest: &Value) -> Value {
@@ -262,4 +267,47 @@ async fn members_reach_below_an_index_the_destination_had() {
         "what refers to it later must find it"
     );
     assert!(world.destination.manifests(&name("copy/app")).contains(&digest(&note)));
+}
+
+/// An image of one layer; its descriptor.
+fn small_image(world: &World, number: usize) -> Value {
+    let blob = |text: String| {
+        let bytes = Bytes::from(text);
+        let size = bytes.len();
+        let digest = world.source.seed_blob(&name("core/app"), Algorithm::Sha256, bytes);
+        json!({ "mediaType": "application/vnd.example.part", "digest": digest, "size": size })
+    };
+    let (config, layer) = (blob(format!("config {number}")), blob(format!("layer {number}")));
+    let image = json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer] });
+    put(world, OCI_MANIFEST, &image)
+}
+
+#[tokio::test]
+async fn an_index_of_hundreds_arrives_however_little_each_attempt_may_ask() {
+    let world = World::new().await;
+    let children: Vec<Value> = (0..200).map(|number| small_image(&world, number)).collect();
+    let root = index(&world, &children);
+    tag_as(&world, &root);
+    // As many requests as a slot has time for where a registry lets us send only so many a second.
+    let left = Arc::new(AtomicU64::new(0));
+    let budget = Arc::clone(&left);
+    watch(&world.destination, move |_| {
+        let is_over = budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_err();
+        is_over.then(|| Action::status(418))
+    });
+    let mut attempts = 0;
+    while world.arrived().is_none() {
+        assert!(attempts < 20, "it makes no progress");
+        left.store(450, Ordering::Relaxed);
+        let options = Options {
+            is_repeated: attempts > 0,
+            ..Options::default()
+        };
+        world.copy_with(options).await.ok();
+        attempts += 1;
+    }
+    assert_eq!(world.arrived(), Some(digest(&root)));
+    assert!(attempts > 2, "{attempts} attempts: the budget was no budget");
 }

@@ -40,6 +40,7 @@ pub fn task(number: u32) -> Task {
         created: at(i64::from(number)),
         hops: 0,
         not_before: None,
+        found: None,
     }
 }
 

@@ -1,0 +1,195 @@
+//! One import at work: sources are found and opened, their images go side by side, each end is counted.
+//!
+//! What must hold: whatever is wrong with one image or source is an item of the report with its code, and the others go on;
+//! of two images that would have one name the first that is found has it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use transship_copy::{NoReplicas, Options, Progress, Report, Request};
+use transship_engine::{Arrivals, Arriving, Execution, Import, Place, Task};
+use transship_layout::{Error as LayoutError, ErrorKind, Found, Images, ObjectStore, discover, open};
+use transship_oci::Digest;
+use transship_registry::Registry;
+
+use crate::failure::{Coded, Exit, Failure, sentence};
+use crate::import_report::{Failed, ImportReport};
+use crate::locations::RememberedLocations;
+use crate::progress::ImagesShown;
+
+/// Images on their way at the same time. Each sends several blobs side by side.
+const SIDE_BY_SIDE: usize = 4;
+/// Sources opened ahead of those whose images are on their way.
+const OPENED_AHEAD: usize = 2;
+
+/// One import at work.
+pub(crate) struct Crossing {
+    /// Where everything goes.
+    pub(crate) import: Import,
+    /// What the tasks belong to.
+    pub(crate) execution: Execution,
+    /// Where everything lies.
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// The destination.
+    pub(crate) client: Registry,
+    /// How images are copied.
+    pub(crate) options: Options,
+    /// What earlier runs brought there.
+    pub(crate) locations: RememberedLocations,
+    /// What this run brought there.
+    pub(crate) arrivals: Arrivals,
+    /// Who listens.
+    pub(crate) shown: Arc<ImagesShown>,
+}
+
+/// What the sources come to.
+enum Item {
+    Image(Arc<dyn Images>, Box<Task>),
+    Failed(Failed),
+    /// The search itself ended here.
+    Stopped(LayoutError),
+}
+
+/// Which image goes to which place: the first that is found.
+#[derive(Default)]
+struct Claims(HashMap<Place, Digest>);
+
+impl Claims {
+    /// Refuses an image whose place is another's.
+    fn claim(&mut self, item: Item) -> Item {
+        let Item::Image(images, task) = item else { return item };
+        let Some(digest) = &task.hint else {
+            return Item::Image(images, task);
+        };
+        let first = self.0.entry(task.destination.clone()).or_insert_with(|| digest.clone());
+        if first == digest {
+            return Item::Image(images, task);
+        }
+        let kind = ErrorKind::NameConflict {
+            tag: task.destination.to_string(),
+            digests: format!("{first}, {digest}"),
+        };
+        let error = LayoutError::new(kind, "import");
+        Item::Failed(failed_image(&task, &error))
+    }
+}
+
+impl Crossing {
+    /// Every image of `archive`, or of all that lies in the store. An error: there is nothing.
+    pub(crate) async fn all(&self, archive: Option<Found>) -> Result<ImportReport, Failure> {
+        let found = match archive {
+            Some(archive) => stream::iter([Ok(archive)]).boxed(),
+            None => discover(Arc::clone(&self.store), ""),
+        };
+        let items = found.map(|found| self.items(found)).buffered(OPENED_AHEAD);
+        let mut claims = Claims::default();
+        let ends = items.flat_map(stream::iter).map(|item| self.end(claims.claim(item)));
+        let mut ends = std::pin::pin!(ends.buffer_unordered(SIDE_BY_SIDE));
+        let mut report = ImportReport::default();
+        while let Some(end) = ends.next().await {
+            match end {
+                Ok(copied) => report.count(&copied),
+                Err(Stopped::Image(failed)) => report.fail(failed),
+                Err(Stopped::Search(error)) if matches!(error.kind, ErrorKind::SourceEmpty(_)) => {
+                    return Err(Failure::of(Exit::Input, &error));
+                }
+                Err(Stopped::Search(error)) => report.fail(failed(self.store.name(), None, &error)),
+            }
+        }
+        Ok(report)
+    }
+
+    /// The images of one source, and what is wrong with it.
+    async fn items(&self, found: Result<Found, LayoutError>) -> Vec<Item> {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return vec![Item::Stopped(error)],
+        };
+        let items = self
+            .opened(&found)
+            .await
+            .unwrap_or_else(|error| vec![Item::Failed(failed(place(&self.store.name(), &found), None, &error))]);
+        self.shown.planned(items.len() as u64);
+        items
+    }
+
+    async fn opened(&self, found: &Found) -> Result<Vec<Item>, LayoutError> {
+        self.import.repository(found)?;
+        let images = open(Arc::clone(&self.store), found).await?;
+        let listing = images.images().await?;
+        let tasks = self
+            .import
+            .plan(&self.store.name(), found, &listing.images, &self.execution)?;
+        let place = place(&self.store.name(), found);
+        let refused = listing
+            .refused
+            .into_iter()
+            .map(|refused| Item::Failed(failed(place.clone(), Some(refused.name), &refused.error)));
+        let tasks = tasks
+            .into_iter()
+            .map(|task| Item::Image(Arc::clone(&images), Box::new(task)));
+        Ok(refused.chain(tasks).collect())
+    }
+
+    async fn end(&self, item: Item) -> Result<Report, Stopped> {
+        let end = match item {
+            Item::Image(images, task) => {
+                let brought = self.bring(images.as_ref(), &task).await;
+                brought.map_err(|error| Stopped::Image(failed_image(&task, &error)))
+            }
+            Item::Failed(failed) => Err(Stopped::Image(failed)),
+            Item::Stopped(error) => return Err(Stopped::Search(error)),
+        };
+        self.shown.ended(end.is_err());
+        end
+    }
+
+    async fn bring(&self, images: &dyn Images, task: &Task) -> transship_copy::Result<Report> {
+        let repository = self.client.repository(task.destination.repository.clone());
+        let destination = Arriving::new(repository.for_writing(), self.arrivals.clone());
+        let report = transship_copy::copy(Request {
+            source: images,
+            from: task.source.target.clone(),
+            destination: &destination,
+            to: task.destination.target.clone(),
+            options: self.options.clone(),
+            locations: &self.locations,
+            replicas: &NoReplicas,
+            lease: None,
+            continuations: None,
+            slot: None,
+            progress: Arc::clone(&self.shown) as Arc<dyn Progress>,
+        });
+        Ok(destination.corrected(report.await?))
+    }
+}
+
+/// Why something did not arrive.
+enum Stopped {
+    Image(Failed),
+    Search(LayoutError),
+}
+
+/// Where `found` lies, as it may be written.
+fn place(store: &str, found: &Found) -> String {
+    format!("{store}/{}", found.key).trim_end_matches('/').to_owned()
+}
+
+fn failed_image(task: &Task, error: &impl Coded) -> Failed {
+    let store = &task.source.registry;
+    let place = task
+        .found
+        .as_ref()
+        .map_or_else(|| store.clone(), |found| place(store, found));
+    failed(place, Some(task.source.target.to_string()), error)
+}
+
+fn failed(source: String, reference: Option<String>, error: &impl Coded) -> Failed {
+    Failed {
+        source,
+        reference,
+        code: error.code().to_owned(),
+        message: sentence(error),
+    }
+}

@@ -1,0 +1,181 @@
+//! Arrivals: blobs that one import brought to a registry, so that what images share moves once.
+//!
+//! Images travel side by side, each in a copy of its own that knows nothing of the others. Here a blob that one of them is
+//! sending is waited for by those that want it too; then the registry is asked to take it from where it arrived. What must
+//! hold: a blob is said to be there only if the registry acknowledged it, in this very repository, in this import.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::Mutex as AsyncMutex;
+use transship_copy::{
+    BlobSource, Counts, Destination, ErrorKind as CopyKind, Mount, Report, Result as CopyResult, Sending, Upload,
+};
+use transship_oci::{Descriptor, Digest, Manifest, Repository, Target};
+
+/// Repositories that a blob is taken from before it is sent.
+const MOUNTS: usize = 2;
+
+/// Repositories that hold one blob. Locked by whoever is bringing it somewhere.
+type Holders = Arc<AsyncMutex<Vec<Repository>>>;
+
+/// What arrived at one registry. Clones share it.
+#[derive(Clone, Default)]
+pub struct Arrivals(Arc<Mutex<HashMap<Digest, Holders>>>);
+
+impl Arrivals {
+    fn holders(&self, digest: &Digest) -> Holders {
+        let mut blobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(blobs.entry(digest.clone()).or_default())
+    }
+
+    async fn forget(&self, digest: &Digest, repository: &Repository) {
+        self.holders(digest).lock().await.retain(|holder| holder != repository);
+    }
+}
+
+/// One repository as one copy writes to it, with what all copies of the import brought.
+pub struct Arriving<D> {
+    repository: D,
+    arrivals: Arrivals,
+    spared: Mutex<Spared>,
+}
+
+/// What a copy believes to have sent and did not need to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spared {
+    blobs: Counts,
+    bytes: Counts,
+}
+
+impl<D: Destination> Arriving<D> {
+    /// `repository`, as one of the destinations of an import.
+    pub fn new(repository: D, arrivals: Arrivals) -> Self {
+        Self {
+            repository,
+            arrivals,
+            spared: Mutex::default(),
+        }
+    }
+
+    /// The report of the one copy that wrote here, told what did not need to be sent.
+    #[must_use]
+    pub fn corrected(&self, report: Report) -> Report {
+        let spared = *self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        Report {
+            blobs: moved(report.blobs, spared.blobs),
+            bytes: moved(report.bytes, spared.bytes),
+            ..report
+        }
+    }
+
+    fn spare(&self, blob: &Descriptor, how: impl Fn(&mut Counts) -> &mut u64) {
+        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        *how(&mut spared.blobs) += 1;
+        *how(&mut spared.bytes) += blob.size;
+    }
+
+    /// Takes the blob from where it arrived before. If that cannot be, the session the registry opened instead.
+    async fn mounted(&self, blob: &Descriptor, holders: &[Repository]) -> CopyResult<Mount> {
+        for from in holders.iter().take(MOUNTS) {
+            match self.repository.blob_mount(blob, from).await? {
+                Mount::NotMounted(None) => {}
+                done => return Ok(done),
+            }
+        }
+        Ok(Mount::NotMounted(None))
+    }
+}
+
+/// `counts` with what was spared taken from what was copied.
+fn moved(counts: Counts, spared: Counts) -> Counts {
+    Counts {
+        copied: counts.copied.saturating_sub(spared.mounted + spared.skipped),
+        mounted: counts.mounted + spared.mounted,
+        skipped: counts.skipped + spared.skipped,
+    }
+}
+
+#[async_trait]
+impl<D: Destination> Destination for Arriving<D> {
+    fn name(&self) -> String {
+        self.repository.name()
+    }
+
+    fn repository(&self) -> &Repository {
+        self.repository.repository()
+    }
+
+    async fn manifest_head(&self, target: &Target) -> CopyResult<Option<Descriptor>> {
+        self.repository.manifest_head(target).await
+    }
+
+    async fn manifest_get(&self, target: &Target) -> CopyResult<Option<Manifest>> {
+        self.repository.manifest_get(target).await
+    }
+
+    async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> CopyResult<bool> {
+        let put = self.repository.manifest_put(target, manifest).await;
+        if let Err(error) = &put
+            && error.kind == CopyKind::BlobUnknownAtDestination
+        {
+            // It lost what it acknowledged: nobody is to rely on it again.
+            for blob in manifest.blobs() {
+                self.arrivals.forget(&blob.digest, self.repository()).await;
+            }
+        }
+        put
+    }
+
+    async fn blob_head(&self, blob: &Descriptor) -> CopyResult<bool> {
+        let holders = self.arrivals.holders(&blob.digest);
+        let mut holders = holders.lock().await;
+        if holders.contains(self.repository()) {
+            return Ok(true);
+        }
+        let is_there = self.repository.blob_head(blob).await?;
+        if is_there {
+            holders.push(self.repository().clone());
+        }
+        Ok(is_there)
+    }
+
+    async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> CopyResult<Mount> {
+        let mount = self.repository.blob_mount(blob, from).await?;
+        if matches!(mount, Mount::Mounted) {
+            let holders = self.arrivals.holders(&blob.digest);
+            holders.lock().await.push(self.repository().clone());
+        }
+        Ok(mount)
+    }
+
+    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> CopyResult<()> {
+        let holders = self.arrivals.holders(&blob.digest);
+        let mut holders = holders.lock().await;
+        if holders.contains(self.repository()) {
+            self.spare(blob, |counts| &mut counts.skipped);
+            return Ok(());
+        }
+        // A session that is open already is what came of an attempt to mount.
+        let session: Option<Upload> = match sending.session {
+            Some(session) => Some(session),
+            None => match self.mounted(blob, &holders).await? {
+                Mount::Mounted => {
+                    holders.push(self.repository().clone());
+                    self.spare(blob, |counts| &mut counts.mounted);
+                    return Ok(());
+                }
+                Mount::NotMounted(session) => session,
+            },
+        };
+        let sending = Sending { session, ..sending };
+        self.repository.blob_put(blob, source, sending).await?;
+        holders.push(self.repository().clone());
+        Ok(())
+    }
+
+    async fn has_referrers_api(&self, subject: &Digest) -> CopyResult<bool> {
+        self.repository.has_referrers_api(subject).await
+    }
+}

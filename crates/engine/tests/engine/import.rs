@@ -1,0 +1,117 @@
+//! What images of one import share moves once, whatever the registry does about it.
+
+use std::sync::Arc;
+
+use transship_copy::{NoLocations, NoProgress, NoReplicas, Options, Report, Request, Result, State};
+use transship_embedded_registry::{Builder, EmbeddedRegistry};
+use transship_engine::{Arrivals, Arriving};
+use transship_oci::Target;
+use transship_testkit::images::{self, Sample};
+
+use crate::house::{House, RULE, assert_parts, name, tag};
+
+/// `core/app:v1` of `a` to `to` of `b`, as one image of an import.
+async fn bring(house: &House, arrivals: &Arrivals, to: &str) -> Result<Report> {
+    let snapshot = house.configuration.current();
+    let source = snapshot.registry("a").unwrap().repository(house.from());
+    let destination = snapshot.registry("b").unwrap().repository(name(to)).for_writing();
+    let destination = Arriving::new(destination, arrivals.clone());
+    let target = Target::Tag(tag("v1"));
+    let report = transship_copy::copy(Request {
+        source: &source,
+        from: target.clone(),
+        destination: &destination,
+        to: target,
+        options: Options::default(),
+        locations: &NoLocations,
+        replicas: &NoReplicas,
+        lease: None,
+        continuations: None,
+        slot: None,
+        progress: Arc::new(NoProgress),
+    });
+    Ok(destination.corrected(report.await?))
+}
+
+/// An image of two layers, one of which is worth asking for before it is sent.
+async fn stage() -> (House, Sample) {
+    stage_with(EmbeddedRegistry::builder()).await
+}
+
+async fn stage_with(destination: Builder) -> (House, Sample) {
+    let house = House::of(EmbeddedRegistry::builder(), destination, RULE).await;
+    let sample = images::image(1, &[5_000_000, 70_000]);
+    house.push(&sample);
+    (house, sample)
+}
+
+/// Bytes of blobs that `b` was sent.
+fn sent(house: &House) -> u64 {
+    let requests = house.b.requests();
+    let uploads = requests
+        .iter()
+        .filter(|request| request.path.contains("/blobs/uploads/"));
+    uploads.map(|request| request.bytes_in).sum()
+}
+
+#[tokio::test]
+async fn images_side_by_side_wait_for_what_one_of_them_sends() {
+    let (house, sample) = stage().await;
+    let arrivals = Arrivals::default();
+    let (one, two, three) = tokio::join!(
+        bring(&house, &arrivals, "copy/one"),
+        bring(&house, &arrivals, "copy/two"),
+        bring(&house, &arrivals, "copy/three"),
+    );
+    let reports = [one.unwrap(), two.unwrap(), three.unwrap()];
+    let size = sample.blobs_size();
+    assert_eq!(sent(&house), size);
+    assert_eq!(reports.iter().map(|report| report.bytes.copied).sum::<u64>(), size);
+    assert_eq!(reports.iter().map(|report| report.bytes.mounted).sum::<u64>(), 2 * size);
+    for to in ["copy/one", "copy/two", "copy/three"] {
+        assert_parts(&house.b, &name(to), &sample);
+    }
+}
+
+#[tokio::test]
+async fn a_second_tag_of_one_repository_asks_for_nothing_it_brought() {
+    let (house, sample) = stage().await;
+    let arrivals = Arrivals::default();
+    bring(&house, &arrivals, "copy/app").await.unwrap();
+    house.b.forget(&name("copy/app"), &sample.root);
+    house.b.reset_requests();
+    let again = bring(&house, &arrivals, "copy/app").await.unwrap();
+    assert_eq!((again.state, again.bytes.skipped), (State::Copied, sample.blobs_size()));
+    let requests = house.b.requests();
+    assert!(
+        requests.iter().all(|request| !request.path.contains("/blobs/")),
+        "{requests:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_registry_that_mounts_nothing_is_sent_everything() {
+    let (house, sample) = stage_with(EmbeddedRegistry::builder().mounts(false)).await;
+    let arrivals = Arrivals::default();
+    for to in ["copy/one", "copy/two"] {
+        let report = bring(&house, &arrivals, to).await.unwrap();
+        assert_eq!(report.bytes.copied, sample.blobs_size());
+        assert_parts(&house.b, &name(to), &sample);
+    }
+    assert_eq!(sent(&house), 2 * sample.blobs_size());
+}
+
+#[tokio::test]
+async fn what_the_registry_lost_is_not_relied_on_again() {
+    let (house, sample) = stage().await;
+    let arrivals = Arrivals::default();
+    bring(&house, &arrivals, "copy/app").await.unwrap();
+    for digest in sample.blobs.keys().chain([&sample.root]) {
+        house.b.forget(&name("copy/app"), digest);
+    }
+    let lost = bring(&house, &arrivals, "copy/app").await.unwrap_err();
+    assert_eq!(lost.code(), "BLOB_UNKNOWN_AT_DEST");
+    let again = bring(&house, &arrivals, "copy/app").await.unwrap();
+    assert_eq!(again.state, State::Copied);
+    assert_parts(&house.b, &name("copy/app"), &sample);
+}
