@@ -10,6 +10,7 @@
 
 mod accept;
 mod bus;
+mod early;
 mod house;
 mod import;
 mod ledger;
@@ -18,3 +19,4 @@ mod referrers;
 mod replicate;
 mod seeded;
 mod sweep;
+mod turns;

@@ -2,27 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{Clock, NoProgress, Slot};
+use transship_copy::{Clock, NoProgress};
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
 use transship_engine::{Configuration, Disposition, Ledger, Patience, TaskReceiver, TaskState};
 use transship_oci::{Digest, RegistryHost};
 use transship_registry::{Anonymous, Credentials, Login, Retries};
-use transship_testkit::clock::ManualClock;
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images;
 
 use crate::house::{House, RULE, name, tag};
 
-fn always(method: &str, path: &str, action: Action) -> Arc<Script> {
+pub fn always(method: &str, path: &str, action: Action) -> Arc<Script> {
     Arc::new(Script::new([Fault::new(method, path, action).unwrap().always()]))
 }
 
-fn now(house: &House) -> Timestamp {
+pub fn now(house: &House) -> Timestamp {
     Timestamp::try_from(house.clock.now()).unwrap()
 }
 
@@ -543,80 +542,6 @@ async fn workers_side_by_side_at_a_tag_that_moves_end_at_the_newest() {
     }
 }
 
-#[tokio::test]
-async fn an_event_that_is_ahead_of_its_tag_is_waited_for() {
-    let house = House::new().await;
-    let (old, new) = (images::image(200, &[100]), images::image(201, &[200]));
-    // Told before anything is there, and before the tag names the new image.
-    for sample in [&old, &new] {
-        house.tell(&house.event("v1", &sample.root)).await;
-        let before = house.arrived();
-        let Disposition::Again(wait) = house.attempt().await else {
-            panic!("the event was taken for a mistake")
-        };
-        assert!(wait < Duration::from_secs(3), "{wait:?}");
-        assert_eq!(house.arrived(), before);
-        house.push(sample);
-        house.clock.advance(wait);
-        assert_eq!(house.attempt().await, Disposition::Done);
-        house.assert_equal(sample);
-    }
-    assert_eq!(house.states().await, ["succeeded", "succeeded"]);
-}
-
-#[tokio::test]
-async fn an_event_that_never_comes_true_is_a_hint_to_look() {
-    let house = House::new().await;
-    let sample = images::image(202, &[100]);
-    house.push(&sample);
-    house.tell(&house.event("v1", &Digest::sha256(b"never pushed"))).await;
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
-    assert_eq!(house.task().await.code.as_deref(), Some("SOURCE_NOT_SETTLED"));
-    house.drain().await;
-    house.assert_equal(&sample);
-}
-
-#[tokio::test]
-async fn a_webhook_whose_clock_is_minutes_behind_does_not_make_an_event_old() {
-    let house = House::new().await;
-    let sample = images::image(203, &[100]);
-    house.tell(&house.event("v1", &sample.root)).await;
-    house.clock.advance(Duration::from_mins(5));
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
-    house.push(&sample);
-    house.clock.advance(Duration::from_mins(1));
-    assert_eq!(house.attempt().await, Disposition::Done);
-    house.assert_equal(&sample);
-}
-
-#[tokio::test]
-async fn a_webhook_whose_clock_is_minutes_ahead_does_not_keep_an_event_young() {
-    let mut house = House::new().await;
-    let sample = images::image(204, &[100]);
-    house.push(&sample);
-    let ahead = ManualClock::new(house.clock.now() + Duration::from_mins(5));
-    house.intake.clock = Arc::new(ahead);
-    house.tell(&house.event("v1", &Digest::sha256(b"never pushed"))).await;
-    while let Disposition::Again(wait) = house.attempt().await {
-        house.clock.advance(wait);
-    }
-    house.assert_equal(&sample);
-    assert!(house.task().await.attempts < 20, "{:?}", house.task().await);
-}
-
-#[tokio::test]
-async fn a_tag_that_is_not_there_is_looked_for_a_few_times() {
-    let house = House::new().await;
-    house.tell(&house.event("v1", &Digest::sha256(b"gone"))).await;
-    house.clock.advance(Duration::from_hours(1));
-    house.drain().await;
-    let task = house.task().await;
-    assert_eq!(
-        (task.state, task.attempts, task.code.as_deref()),
-        (TaskState::Failed, 4, Some("SOURCE_NOT_FOUND"))
-    );
-}
-
 /// A login that is not where the document says.
 struct NotThere;
 
@@ -660,89 +585,4 @@ async fn a_login_that_is_not_there_is_waited_for() {
         (task.state, task.code.as_deref()),
         (TaskState::Waiting, Some("CREDENTIALS_UNAVAILABLE"))
     );
-}
-
-#[tokio::test]
-async fn of_two_messages_of_one_task_one_goes_on_at_a_time_and_none_is_lost() {
-    let house = House::new().await;
-    let sample = images::image(206, &[100]);
-    house.push_and_tell(&sample).await;
-    let task = house.queued().await.remove(0);
-    let length = Duration::from_mins(1);
-    let slot = Some(Slot::until(Instant::now() + length, length));
-    house
-        .b
-        .set_faults(Some(always("HEAD", "/manifests/v1", Action::status(503))));
-    let failed = house
-        .replicator
-        .replicate(&task, Arc::new(NoProgress), slot)
-        .await
-        .unwrap();
-    assert!(matches!(failed, Disposition::Again(_)));
-    house.b.set_faults(None);
-
-    // The second attempt stops for ever in the middle.
-    let (worker, same) = (Arc::clone(&house.replicator), task.clone());
-    let (tell, told) = tokio::sync::oneshot::channel::<()>();
-    let tell = std::sync::Mutex::new(Some(tell));
-    house.ledger.before(move |call, _| {
-        let first = (call == "locations_find")
-            .then(|| tell.lock().unwrap().take())
-            .flatten();
-        Box::pin(async move {
-            if let Some(first) = first {
-                first.send(()).ok();
-                std::future::pending::<()>().await;
-            }
-            Ok(())
-        })
-    });
-    let stopped = tokio::spawn(async move { worker.replicate(&same, Arc::new(NoProgress), slot).await });
-    told.await.unwrap();
-
-    let other = house.other_worker();
-    let before = house.b.requests().len();
-    for _ in 0..2 {
-        let Disposition::Again(wait) = other.replicate(&task, Arc::new(NoProgress), slot).await.unwrap() else {
-            panic!("the message is lost")
-        };
-        assert!(wait > Duration::from_secs(1) && wait <= length, "{wait:?}");
-    }
-    assert_eq!(house.b.requests().len(), before, "it met the other one");
-    stopped.abort();
-    stopped.await.unwrap_err();
-    house.clock.advance(length);
-    let ended = other.replicate(&task, Arc::new(NoProgress), slot).await.unwrap();
-    assert_eq!(ended, Disposition::Done);
-    house.assert_equal(&sample);
-    let turn = format!("task {}", task.id);
-    let now = now(&house);
-    assert!(
-        house.ledger.lease_take(&turn, "anyone", now, length).await.unwrap(),
-        "a turn is left"
-    );
-}
-
-#[tokio::test]
-async fn messages_of_one_task_do_not_make_the_waits_of_each_other_longer() {
-    let house = House::new().await;
-    house.push_and_tell(&images::image(207, &[100])).await;
-    house
-        .b
-        .set_faults(Some(always("POST", "/uploads/", Action::status(503))));
-    let task = house.queued().await.remove(0);
-    let length = Duration::from_mins(1);
-    for _ in 0..6 {
-        let slot = Some(Slot::until(Instant::now() + length, length));
-        let again = house
-            .replicator
-            .replicate(&task, Arc::new(NoProgress), slot)
-            .await
-            .unwrap();
-        let Disposition::Again(wait) = again else {
-            panic!("{again:?}")
-        };
-        assert!(wait < Duration::from_secs(2), "{wait:?}");
-    }
-    assert_eq!(house.task().await.attempts, 6);
 }
