@@ -1,7 +1,7 @@
 //! The benchmark: `cargo run --release -p transship-tests --bin bench`.
 //!
-//! Copies the images of six cases between two `docker-registry` processes on loopback, with `transship` and with every
-//! peer that is installed (skopeo, crane, regctl, oras), in rounds that take turns, and prints a table of medians and of
+//! Copies the images of its cases between two `docker-registry` processes on loopback, or from layouts in a folder into one,
+//! with `transship` and with every peer that is installed (skopeo, crane, regctl, oras), in rounds that take turns, and prints a table of medians and of
 //! ratios to the best peer. What one run leaves behind no other run finds: registries and memories are fresh each time.
 //!
 //! `lambda` is a row of another kind: the functions on an emulator of AWS. It needs their binaries
@@ -30,7 +30,7 @@ struct Arguments {
     /// One round, a smaller image: does everything work?
     #[arg(long)]
     quick: bool,
-    /// Only this case: large, requests, distant, again, again-referrers, second-repository, lambda.
+    /// Only this case: large, requests, distant, again, again-referrers, second-repository, import-large, import-shared, lambda.
     #[arg(long, value_parser = only_of)]
     only: Option<Only>,
     /// How often each client runs.
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
         .into_iter()
         .filter(|case| arguments.only.is_none_or(|only| only == Only::Case(*case)))
     {
-        let stage = Stage::set(case, arguments.quick, runtime.handle().clone());
+        let stage = Stage::set(case, arguments.quick, runtime.handle().clone())?;
         let measured = take_turns(&stage, &tools, rounds);
         table::print(case, arguments.quick, &tools, &measured);
     }

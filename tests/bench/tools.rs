@@ -97,6 +97,55 @@ impl Tool {
         command
     }
 
+    /// The command that brings the layouts `names` below `folder` to `copy/NAME:v1` of `host`; of a client that takes one
+    /// layout at a time, one after the other.
+    pub fn import(&self, folder: &Path, names: &[String], host: &str, memory: &Path) -> Command {
+        let mut command = match self.name {
+            "transship" => {
+                let mut command = Command::new(&self.program);
+                command.arg("import").arg(folder);
+                command
+                    .args(["--to", &format!("{host}/copy"), "--json", "--data"])
+                    .arg(memory);
+                command
+            }
+            _ => {
+                let mut command = Command::new("sh");
+                let lines: Vec<String> = names
+                    .iter()
+                    .map(|name| {
+                        self.import_line(
+                            &folder.join(name).display().to_string(),
+                            &format!("{host}/copy/{name}:v1"),
+                        )
+                    })
+                    .collect();
+                command.args(["-ec", &lines.join("\n")]);
+                command
+            }
+        };
+        command
+            .env("DOCKER_CONFIG", memory)
+            .env("REGCTL_CONFIG", memory.join("regctl.json"));
+        command
+    }
+
+    /// What a shell is told to bring one layout with.
+    fn import_line(&self, layout: &str, destination: &str) -> String {
+        let program = self.program.display();
+        let host = destination.split('/').next().unwrap_or_default();
+        match self.name {
+            "skopeo" => {
+                format!("{program} copy --quiet --dest-tls-verify=false oci:{layout}:v1 docker://{destination}")
+            }
+            "crane" => format!("{program} push --insecure {layout} {destination}"),
+            "regctl" => {
+                format!("{program} --host reg={host},tls=disabled image copy ocidir://{layout}:v1 {destination}")
+            }
+            _ => format!("{program} copy --no-tty --to-plain-http --from-oci-layout {layout}:v1 {destination}"),
+        }
+    }
+
     /// What it says of its version, in one line.
     pub fn version(&self) -> String {
         let word = if self.name == "transship" || self.name == "skopeo" {

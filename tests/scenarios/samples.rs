@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use transship_engine::Message;
+use transship_engine::{Message, Order};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../events")
@@ -53,6 +53,15 @@ fn the_task_is_a_task_and_the_mixed_batch_has_three_that_are_no_messages() {
     };
     assert_eq!(task.source.to_string(), "hub/core/app:v1.0.0");
     assert_eq!(task.destination.to_string(), "mirror/copy/app:v1.0.0");
+}
+
+#[test]
+fn the_orders_are_orders() {
+    let order = |name: &str| serde_json::from_value::<Order>(sample(name)).unwrap();
+    let directed = order("bulk-import-order.json");
+    assert_eq!(directed.to.as_deref(), Some("mirror/copy"));
+    assert_eq!(directed.bucket.as_deref(), Some("my-layouts"));
+    assert_eq!(order("bulk-import-import.json").import.as_deref(), Some("seed"));
 }
 
 #[test]

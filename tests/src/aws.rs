@@ -195,7 +195,7 @@ impl Aws {
 
     /// Puts an object.
     pub fn object_put(&self, bucket: &str, key: &str, body: &[u8]) {
-        self.put(&format!("/{bucket}/{key}"), body);
+        self.put(&format!("/{bucket}/{}", http::encoded_path(key)), body);
     }
 
     fn put(&self, path: &str, body: &[u8]) {

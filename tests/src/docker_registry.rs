@@ -116,6 +116,11 @@ impl DockerRegistry {
             .join("data")
     }
 
+    /// The folder of its storage (the filesystem driver's layout), which holds `docker/registry/v2/`.
+    pub fn storage(&self) -> PathBuf {
+        self.folder.path().join("storage")
+    }
+
     /// True while an upload session into `repository` is open.
     pub fn has_open_upload(&self, repository: &str) -> bool {
         let uploads = self

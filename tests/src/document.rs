@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 pub struct Document {
     registries: BTreeMap<String, String>,
     rules: Vec<String>,
+    imports: Vec<String>,
 }
 
 impl Document {
@@ -37,6 +38,15 @@ impl Document {
         self
     }
 
+    /// Adds an import of what lies below `prefix` of `bucket` into namespace `to` of `b`.
+    #[must_use]
+    pub fn import(mut self, name: &str, bucket: &str, prefix: &str, to: &str) -> Self {
+        self.imports.push(format!(
+            "{{ name: {name}, bucket: {bucket}, prefix: \"{prefix}\", destination: {{ registry: b, namespace: \"{to}\" }} }}"
+        ));
+        self
+    }
+
     /// The document as YAML.
     pub fn yaml(&self) -> String {
         let registries: Vec<_> = self
@@ -44,11 +54,16 @@ impl Document {
             .iter()
             .map(|(name, fields)| format!("  {name}: {fields}\n"))
             .collect();
-        let rules: Vec<_> = self.rules.iter().map(|rule| format!("  - {rule}\n")).collect();
+        let list = |name: &str, entries: &[String]| {
+            let lines: Vec<_> = entries.iter().map(|entry| format!("  - {entry}\n")).collect();
+            let none = if entries.is_empty() { " []" } else { "" };
+            format!("{name}:{none}\n{}", lines.concat())
+        };
         format!(
-            "version: 1\nregistries:\n{}rules:\n{}",
+            "version: 1\nregistries:\n{}{}{}",
             registries.concat(),
-            rules.concat()
+            list("rules", &self.rules),
+            list("imports", &self.imports)
         )
     }
 }

@@ -3,6 +3,7 @@
 //! The tests post deliveries and push images with it, some of them in ways a polite client refuses to. It knows
 //! `Content-Length`, chunked answers and nothing else.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -74,6 +75,27 @@ pub fn request(
         Ok(response) => Ok(response),
         Err(error) => Err(sent.err().unwrap_or(error)),
     }
+}
+
+/// A path whose parts may hold anything, as a URL spells it (RFC 3986, section 2.3).
+pub fn encoded_path(path: &str) -> String {
+    encoded(path, b"-._~/")
+}
+
+/// A part of a path or query that may hold anything.
+pub fn encoded_part(part: &str) -> String {
+    encoded(part, b"-._~")
+}
+
+fn encoded(text: &str, kept: &[u8]) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
 }
 
 /// GET without headers.

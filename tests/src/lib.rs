@@ -24,6 +24,7 @@ pub mod document;
 pub mod fleet;
 pub mod http;
 pub mod images;
+pub mod layouts;
 pub mod process;
 pub mod push;
 pub mod random;

@@ -127,6 +127,11 @@ impl Stack {
         self.aws.function_invoke(self.output("WorkerFunction"), event)
     }
 
+    /// The bulk import as AWS services and operators call it.
+    pub fn invoke_bulk_import(&self, event: &Value) -> Value {
+        self.aws.function_invoke(self.output("BulkImportFunction"), event)
+    }
+
     /// Puts a message into the queue, as the schedule does.
     pub fn send(&self, body: &str) {
         self.aws.queue_send(self.output("QueueUrl"), body);
@@ -152,21 +157,30 @@ impl Stack {
         items
     }
 
+    /// Items of sources that wait for what is missing.
+    pub fn awaiting(&self) -> Vec<Value> {
+        let mut items = self.aws.table_scan(self.output("TableName"));
+        items.retain(|item| item["pk"].as_str().is_some_and(|key| key.starts_with("W#")));
+        items
+    }
+
     /// Waits until at least `count` tasks are there, all have ended, and every queue is empty; then the tasks.
     ///
     /// # Panics
     /// If that does not happen in time, with the logs of the functions.
     pub fn until_at_rest(&self, count: usize, timeout: Duration) -> Vec<Value> {
         let rested = wait::until(timeout, || {
+            // First what costs the emulator little: to read all tasks again and again would keep it from its work.
+            let waiting = self.waiting();
+            if waiting > 0 {
+                return Err(format!("{waiting} messages are in the queue"));
+            }
             let tasks = self.tasks();
             let open: Vec<_> = tasks.iter().filter(|task| !is_terminal(task)).collect();
             if tasks.len() < count || !open.is_empty() {
                 return Err(format!("{} tasks, open: {open:?}", tasks.len()));
             }
-            match self.waiting() {
-                0 => Ok(tasks),
-                waiting => Err(format!("{waiting} messages are in the queue")),
-            }
+            Ok(tasks)
         });
         rested.unwrap_or_else(|reason| panic!("{reason}\n{}", self.logs_tail()))
     }
@@ -182,7 +196,7 @@ impl Stack {
             + self.aws.queue_depth(self.output("UndeliveredQueueUrl"))
     }
 
-    /// The lines of the `webhook`'s or `worker`'s log that are JSON.
+    /// The lines of the log of `webhook`, `worker` or `bulk-import` that are JSON.
     pub fn log(&self, function: &str) -> Vec<Value> {
         self.log_lines(function)
             .iter()
@@ -190,7 +204,7 @@ impl Stack {
             .collect()
     }
 
-    /// Every line of the log of `webhook` or `worker`.
+    /// Every line of the log of `webhook`, `worker` or `bulk-import`.
     pub fn log_lines(&self, function: &str) -> Vec<String> {
         self.aws.log_lines(&format!("/transship/{NAME}/{function}"))
     }
@@ -210,12 +224,22 @@ impl Stack {
 
     /// True if the template's rule for ECR takes the event.
     pub fn rule_takes(&self, event: &Value) -> bool {
-        self.aws.event_matches(&self.aws.event_pattern(NAME), event)
+        self.rule("WebhookFunctionEcrImages", event)
     }
 
-    /// The last lines of both functions, for messages.
+    /// True if the template's rule for uploads takes the event.
+    pub fn upload_rule_takes(&self, event: &Value) -> bool {
+        self.rule("BulkImportFunctionUploads", event)
+    }
+
+    fn rule(&self, logical_id: &str, event: &Value) -> bool {
+        let pattern = self.aws.event_pattern(&format!("{NAME}-{logical_id}"));
+        self.aws.event_matches(&pattern, event)
+    }
+
+    /// The last lines of all functions, for messages.
     pub fn logs_tail(&self) -> String {
-        ["webhook", "worker"]
+        ["webhook", "worker", "bulk-import"]
             .map(|function| {
                 let lines = self.log_lines(function);
                 let tail = &lines[lines.len().saturating_sub(20)..];

@@ -15,7 +15,9 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::Instrument;
 use transship_copy::{NoProgress, Slot};
-use transship_engine::{Disposition, Error, ErrorKind, HOPS_MAX, Message, Outgoing, Replicator, Task, TaskQueue};
+use transship_engine::{
+    Disposition, Error, ErrorKind, HOPS_MAX, Message, Outgoing, Replicator, Search, Task, TaskQueue,
+};
 
 use crate::logging;
 
@@ -188,15 +190,16 @@ impl Batch {
                 false
             }
             Verdict::Undecided { code, why } => {
-                let delay = undecided_delay(&message.body);
+                let again = undecided(&message.body);
+                let delay = again.as_ref().map(|again| again.delay);
                 tracing::error!(
                     code,
                     message_id = message.id,
                     ?delay,
                     "nothing is decided about a message: {why}"
                 );
-                match delay {
-                    Some(delay) => self.send_on(&message, delay, times).await,
+                match again {
+                    Some(again) => self.send(&message, again, times).await,
                     None => false,
                 }
             }
@@ -205,9 +208,13 @@ impl Batch {
 
     /// Sends the message on as a new one, for a message that is received too often ends in the dead-letter queue.
     async fn send_on(&self, message: &Received, delay: Duration, times: Times) -> bool {
-        let Some(next) = next_of(&message.body, delay) else {
-            return false;
-        };
+        match next_of(&message.body, delay) {
+            Some(next) => self.send(message, next, times).await,
+            None => false,
+        }
+    }
+
+    async fn send(&self, message: &Received, next: Outgoing, times: Times) -> bool {
         match timeout(times.for_sending(), self.queue.send(&[next])).await {
             Ok(Ok(())) => {
                 counter!("HandedOver").increment(1);
@@ -269,19 +276,30 @@ fn next_of(body: &str, delay: Duration) -> Option<Outgoing> {
             not_before: None,
             ..task
         }),
-        sweep @ Message::Sweep(_) => sweep,
+        // A sweep is followed by the next one, a search counts its tries itself.
+        other @ (Message::Sweep(_) | Message::Search(_)) => other,
     };
     Some(Outgoing { message, delay })
 }
 
-/// How long to wait with a message nothing was decided about; [`None`] if it is not sent on: a sweep, which is followed
-/// by the next one anyway, and a task that was sent on too often already.
-fn undecided_delay(body: &str) -> Option<Duration> {
-    match Message::parse(body).ok()? {
-        Message::Task(task) if task.hops < HOPS_MAX => {
-            Some((UNDECIDED_FIRST * (1 << task.hops.min(10))).min(UNDECIDED_LONGEST))
+/// What is sent in place of a message nothing was decided about; [`None`] if it is not sent on: a sweep, which is followed
+/// by the next one anyway, and what was sent on too often already.
+fn undecided(body: &str) -> Option<Outgoing> {
+    let (tries, message) = match Message::parse(body).ok()? {
+        Message::Task(task) => (task.hops, None),
+        Message::Search(search) => {
+            let stuck = search.stuck.saturating_add(1);
+            (search.stuck, Some(Message::Search(Search { stuck, ..search })))
         }
-        _ => None,
+        Message::Sweep(_) => return None,
+    };
+    if tries >= HOPS_MAX {
+        return None;
+    }
+    let delay = (UNDECIDED_FIRST * (1 << tries.min(10))).min(UNDECIDED_LONGEST);
+    match message {
+        Some(message) => Some(Outgoing { message, delay }),
+        None => next_of(body, delay),
     }
 }
 

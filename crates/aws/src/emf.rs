@@ -13,6 +13,9 @@
 //! | `OldestTaskAge` | milliseconds | | the worker: since the message was sent |
 //! | `MessagesInvalid` | count | | the worker: a message that is no task of ours |
 //! | `HandedOver` | count | | the worker: a message sent on as a new one |
+//! | `Uploads` | count | | the function of imports: objects it was told of |
+//! | `Looks` | count | | the function of imports: sources it sent to be looked at |
+//! | `SourcesIncomplete` | count | | `engine`, at each sweep: sources that wait for something |
 //!
 //! The format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 
@@ -228,7 +231,7 @@ fn unit(name: &str) -> &'static str {
 mod tests {
     use std::time::Duration;
 
-    use metrics::{counter, histogram, with_local_recorder};
+    use metrics::{counter, gauge, histogram, with_local_recorder};
 
     use super::*;
 
@@ -298,6 +301,20 @@ mod tests {
             .map(|line| line["OldestTaskAge"].as_array().unwrap().len())
             .collect();
         assert_eq!(lengths, [100, 100, 50]);
+    }
+
+    #[test]
+    fn of_a_gauge_the_last_value_is_told() {
+        let emf = Emf::default();
+        with_local_recorder(&emf, || {
+            for sources in [7.0, 3.0] {
+                gauge!("SourcesIncomplete").set(sources);
+            }
+        });
+        let line = &lines(&emf)[0];
+        assert_eq!(line["SourcesIncomplete"], json!(3.0));
+        let said = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0];
+        assert_eq!(said, &json!({ "Name": "SourcesIncomplete", "Unit": "Count" }));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! AWS as the platform: SQS is the queue, one DynamoDB table the ledger, S3 the object store, Secrets Manager and Systems
-//! Manager keep secrets, ECR gives tokens.
+//! Manager keep secrets, ECR gives tokens; S3 and `EventBridge` tell of uploads.
 //!
 //! No type of an SDK crosses a port. Only this crate, the functions, and who asks for them compile the AWS SDK.
 
@@ -19,6 +19,8 @@ mod remembered;
 mod secrets;
 mod sqs;
 mod store;
+mod stores;
+mod uploads;
 
 pub use aws::Aws;
 pub use configuration_error::{ConfigurationError, ConfigurationErrorKind};
@@ -30,3 +32,5 @@ pub use recorder::Recorder;
 pub use secrets::AwsSecrets;
 pub use sqs::SqsQueue;
 pub use store::S3Store;
+pub use stores::BucketStores;
+pub use uploads::{EventInvalid, Invocation};

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use transship_copy::SystemClock;
-use transship_engine::{Configuration, Intake, Patience, Replicator};
+use transship_engine::{Configuration, ImportIntake, Imports, Intake, Patience, Replicator};
 use transship_registry::Retries;
 
-use crate::{Aws, AwsSecrets, ConfigurationSource, DynamoLedger, SqsQueue, credentials_of};
+use crate::{Aws, AwsSecrets, BucketStores, ConfigurationSource, DynamoLedger, SqsQueue, credentials_of};
 
 /// How long a worker here waits for a registry within a task; beyond it the task goes back to the queue.
 const MAX_WAIT: Duration = Duration::from_secs(2);
@@ -156,13 +156,26 @@ impl Platform {
         }
     }
 
+    /// What takes uploads and orders to import in, under `configuration`.
+    pub async fn import_intake(&self, configuration: Configuration) -> ImportIntake {
+        let parts = self.parts().await;
+        ImportIntake {
+            configuration,
+            queue: Arc::clone(&parts.queue) as _,
+            awaited: Arc::clone(&parts.ledger) as _,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
     /// What works on tasks, under `configuration`; `worker` tells it from others.
     pub async fn replicator(&self, configuration: Configuration, worker: String) -> Replicator {
         let parts = self.parts().await;
+        let stores = Arc::new(BucketStores::new(parts.aws.clone()));
         Replicator {
             configuration,
             ledger: Arc::clone(&parts.ledger) as _,
             queue: Arc::clone(&parts.queue) as _,
+            imports: Arc::new(Imports::new(stores, Arc::clone(&parts.ledger) as _)),
             clock: Arc::new(SystemClock),
             patience: Patience::default(),
             worker,

@@ -35,35 +35,40 @@ impl Recorder {
     }
 
     async fn is_recorded(&self, message: &Received) -> bool {
-        match Message::parse(&message.body) {
-            Ok(Message::Task(task)) => match self.end(&task, message.receive_count).await {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::error!(
-                        code = error.code(),
-                        task = task.id,
-                        message_id = message.id,
-                        "the end of a task could not be recorded; it stays in the dead-letter queue: {error}"
-                    );
-                    false
-                }
-            },
-            Ok(Message::Sweep(_)) => {
-                tracing::error!(
-                    code = "WORKER_CRASHED",
-                    message_id = message.id,
-                    "a step of a sweep could not be worked on and is given up; the next sweep takes it up"
-                );
-                true
-            }
+        let parsed = match Message::parse(&message.body) {
+            Ok(parsed) => parsed,
             Err(error) => {
                 tell_invalid(message, &error.kind.to_string());
+                return false;
+            }
+        };
+        let Some(task) = parsed.recorded() else {
+            tracing::error!(
+                code = "WORKER_CRASHED",
+                message_id = message.id,
+                "a step of a sweep could not be worked on and is given up; the next sweep takes it up"
+            );
+            return true;
+        };
+        let advice = match parsed {
+            Message::Search(_) => "see what they logged, then order the import again",
+            _ => "see what they logged, then redrive it",
+        };
+        match self.end(&task, message.receive_count, advice).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(
+                    code = error.code(),
+                    task = task.id,
+                    message_id = message.id,
+                    "the end of a task could not be recorded; it stays in the dead-letter queue: {error}"
+                );
                 false
             }
         }
     }
 
-    async fn end(&self, task: &Task, receive_count: u32) -> Result<()> {
+    async fn end(&self, task: &Task, receive_count: u32, advice: &str) -> Result<()> {
         let execution = Execution {
             id: task.execution.clone(),
             rule: task.rule.clone(),
@@ -77,7 +82,7 @@ impl Recorder {
             code: Some("WORKER_CRASHED".into()),
             message: Some(format!(
                 "its workers ended without an outcome, and its message became a dead letter; it was received {receive_count} \
-                 times; see what they logged, then redrive it"
+                 times; {advice}"
             )),
             bytes: Bytes::default(),
             finished: Timestamp::try_from(self.clock.now()).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -101,7 +106,9 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use transship_copy::SystemClock;
-    use transship_engine::{Begin, Sweep, TaskFilter};
+    use transship_engine::{Begin, Import, Look, Search, Sweep, TaskFilter};
+    use transship_layout::Search as Cursor;
+    use transship_rules::{Existing, Referrers};
     use transship_testkit::memory::MemoryLedger;
     use transship_testkit::suites::{at, task};
 
@@ -160,6 +167,52 @@ mod tests {
             ledger.tasks(&TaskFilter::default()).await.unwrap()[0].state,
             TaskState::Succeeded
         );
+    }
+
+    #[tokio::test]
+    async fn a_search_and_a_look_whose_workers_crashed_are_recorded_too() {
+        let import = Import {
+            name: "seed".into(),
+            registry: "zhangjiakou".into(),
+            path: Some("core".parse().unwrap()),
+            existing: Existing::Keep,
+            referrers: Referrers::Include,
+        };
+        let search = Search {
+            import: import.clone(),
+            store: "s3://layouts".into(),
+            execution: import.execution("order", at(5)),
+            at: Cursor::new("to/"),
+            stuck: 0,
+        };
+        let look = Task {
+            look: Some(Box::new(Look {
+                import,
+                done: 0,
+                is_single: false,
+                is_upload: true,
+                is_recorded: false,
+            })),
+            ..task(1)
+        };
+        let ledger = Arc::new(MemoryLedger::default());
+        let letters = [Message::Search(search.clone()), Message::Task(look)];
+        let letters = letters.map(|letter| received("m", letter.to_json().unwrap()));
+        for _ in 0..2 {
+            assert!(run(&ledger, letters.to_vec()).await.is_empty());
+        }
+        let tasks = ledger.tasks(&TaskFilter::default()).await.unwrap();
+        assert_eq!(tasks.len(), 2);
+        let advice = |execution: &str| {
+            let recorded = tasks.iter().find(|task| task.execution == execution).unwrap();
+            assert_eq!(
+                (recorded.state, recorded.code.as_deref()),
+                (TaskState::Failed, Some("WORKER_CRASHED"))
+            );
+            recorded.message.clone().unwrap()
+        };
+        assert!(advice(&search.execution.id).contains("order the import again"));
+        assert!(advice("execution-1").contains("redrive it"));
     }
 
     #[tokio::test]

@@ -18,12 +18,19 @@ use transship_layout::{Error, ErrorKind, Object, ObjectStore, PAGE_MAX, Page, Pa
 use crate::Aws;
 use crate::error::Answer;
 
-mod key;
+pub(crate) mod key;
 mod read;
 
 /// How often a write is tried that S3 could not decide, and how long it waits before the second time; then twice as long.
 const ATTEMPTS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// What S3 answers who asks in another region than the bucket's; which of them depends on the two. Source: Amazon S3 API
+/// reference, "Error responses".
+const ELSEWHERE: [&str; 3] = [
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+];
 
 /// [`ObjectStore`] in Amazon S3.
 #[derive(Debug, Clone)]
@@ -85,9 +92,8 @@ impl S3Store {
             (_, "NoSuchBucket") => {
                 ErrorKind::Refused(format!("there is no bucket {bucket:?}: see its name, and the account"))
             }
-            (Some(301), _) | (_, "PermanentRedirect") => ErrorKind::Refused(format!(
-                "the bucket {bucket:?} is in another region: run in that one, or set AWS_REGION"
-            )),
+            (Some(301), _) => elsewhere(bucket),
+            (_, code) if ELSEWHERE.contains(&code) => elsewhere(bucket),
             (_, "InvalidObjectState") => ErrorKind::Refused("the object is archived: restore it first".to_owned()),
             (Some(403), _) => ErrorKind::Refused(format!(
                 "the bucket {bucket:?} does not let us: the role needs {permission}, and s3:ListBucket to be told that an object is not there ({answer})"
@@ -96,6 +102,12 @@ impl S3Store {
         };
         Error::new(kind, operation)
     }
+}
+
+fn elsewhere(bucket: &str) -> ErrorKind {
+    ErrorKind::Refused(format!(
+        "the bucket {bucket:?} is in another region: run in that one, or set AWS_REGION"
+    ))
 }
 
 /// The HTTP status of an answer, if there was one.
@@ -125,6 +137,7 @@ impl ObjectStore for S3Store {
                     .and_then(|size| u64::try_from(size).ok())
                     .unwrap_or(0),
                 etag: answer.e_tag,
+                written: answer.last_modified.and_then(key::written),
             })),
             Err(error) if status(&error) == Some(404) => Ok(None),
             Err(error) => Err(self.refused(&error, "read", key, "s3:GetObject")),

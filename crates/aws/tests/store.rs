@@ -183,6 +183,14 @@ async fn a_refusal_names_the_bucket_and_what_is_missing() {
         assert!(text.contains("\"bucket\"") && text.contains(permission), "{text}");
     }
 
+    for (status, code) in [(301, "PermanentRedirect"), (400, "AuthorizationHeaderMalformed")] {
+        world.suffer(Fault::new("*", "/bucket", answer(status, code)).unwrap().always());
+        let error = store.list("", None, 1).await.err().unwrap();
+        assert_eq!(error.code(), "OBJECT_REFUSED", "{error}");
+        assert!(error.to_string().contains("another region"), "{error}");
+        assert!(error.persistence().is_permanent());
+    }
+
     world.suffer(Fault::new("*", "/bucket", answer(503, "SlowDown")).unwrap().always());
     let error = store.get("a", Part::from(0)).await.err().unwrap();
     assert_eq!(error.code(), "OBJECT_UNREADABLE");

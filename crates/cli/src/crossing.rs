@@ -12,9 +12,12 @@ use transship_engine::{Arrivals, Arriving, Execution, Import, Place, Task};
 use transship_layout::{Error as LayoutError, ErrorKind, Found, Images, ObjectStore, discover, open};
 use transship_oci::Digest;
 use transship_registry::Registry;
+use transship_rules::Referrers;
 
+use crate::attempts::Waits;
 use crate::failure::{Coded, Exit, Failure, sentence};
-use crate::import_report::{Failed, ImportReport};
+use crate::import_report::{Failed, ImportReport, place};
+use crate::import_source::Sources;
 use crate::locations::RememberedLocations;
 use crate::progress::ImagesShown;
 
@@ -22,6 +25,9 @@ use crate::progress::ImagesShown;
 const SIDE_BY_SIDE: usize = 4;
 /// Sources opened ahead of those whose images are on their way.
 const OPENED_AHEAD: usize = 2;
+
+/// The code of a read that met another object than the one it began with.
+const CHANGED: &str = "OBJECT_CHANGED";
 
 /// One import at work.
 pub(crate) struct Crossing {
@@ -76,11 +82,11 @@ impl Claims {
 }
 
 impl Crossing {
-    /// Every image of `archive`, or of all that lies in the store. An error: there is nothing.
-    pub(crate) async fn all(&self, archive: Option<Found>) -> Result<ImportReport, Failure> {
-        let found = match archive {
-            Some(archive) => stream::iter([Ok(archive)]).boxed(),
-            None => discover(Arc::clone(&self.store), ""),
+    /// Every image of `sources`. An error: there is nothing.
+    pub(crate) async fn all(&self, sources: Sources) -> Result<ImportReport, Failure> {
+        let found = match sources {
+            Sources::One(found) => stream::iter([Ok(found)]).boxed(),
+            Sources::Below(prefix) => discover(Arc::clone(&self.store), &prefix),
         };
         let items = found.map(|found| self.items(found)).buffered(OPENED_AHEAD);
         let mut claims = Claims::default();
@@ -135,7 +141,7 @@ impl Crossing {
     async fn end(&self, item: Item) -> Result<Report, Stopped> {
         let end = match item {
             Item::Image(images, task) => {
-                let brought = self.bring(images.as_ref(), &task).await;
+                let brought = self.bring(images, &task).await;
                 brought.map_err(|error| Stopped::Image(failed_image(&task, &error)))
             }
             Item::Failed(failed) => Err(Stopped::Image(failed)),
@@ -145,7 +151,40 @@ impl Crossing {
         end
     }
 
-    async fn bring(&self, images: &dyn Images, task: &Task) -> transship_copy::Result<Report> {
+    /// Brings one image, however often that is tried.
+    async fn bring(&self, mut images: Arc<dyn Images>, task: &Task) -> transship_copy::Result<Report> {
+        let mut waits = Waits::new();
+        loop {
+            let error = match self.attempt(images.as_ref(), task).await {
+                Ok(report) => return Ok(report),
+                Err(error) => error,
+            };
+            let Some(wait) = waits.next(error.persistence()) else {
+                return Err(error);
+            };
+            tokio::time::sleep(wait).await;
+            // What was learned of a source that was replaced is no longer so.
+            if error.code() == CHANGED
+                && let Some(found) = &task.found
+            {
+                images = open(Arc::clone(&self.store), found).await?;
+            }
+        }
+    }
+
+    /// Referrers that are images of the list themselves do not come with another one too.
+    fn options_of(&self, task: &Task) -> Options {
+        let options = self.options.clone();
+        match task.referrers {
+            Referrers::Exclude => Options {
+                referrers: transship_copy::Referrers::Exclude,
+                ..options
+            },
+            _ => options,
+        }
+    }
+
+    async fn attempt(&self, images: &dyn Images, task: &Task) -> transship_copy::Result<Report> {
         let repository = self.client.repository(task.destination.repository.clone());
         let destination = Arriving::new(repository.for_writing(), self.arrivals.clone());
         let report = transship_copy::copy(Request {
@@ -153,7 +192,7 @@ impl Crossing {
             from: task.source.target.clone(),
             destination: &destination,
             to: task.destination.target.clone(),
-            options: self.options.clone(),
+            options: self.options_of(task),
             locations: &self.locations,
             replicas: &NoReplicas,
             lease: None,
@@ -169,11 +208,6 @@ impl Crossing {
 enum Stopped {
     Image(Failed),
     Search(LayoutError),
-}
-
-/// Where `found` lies, as it may be written.
-fn place(store: &str, found: &Found) -> String {
-    format!("{store}/{}", found.key).trim_end_matches('/').to_owned()
 }
 
 fn failed_image(task: &Task, error: &impl Coded) -> Failed {

@@ -1,5 +1,5 @@
 //! What `copy` may be told to read: a registry reference, a layout under `oci:`, an archive under `oci-archive:` or
-//! `docker-archive:`.
+//! `docker-archive:`, either of them under `s3://`.
 //!
 //! What an archive holds, it says itself; the two words are those of other tools, and mean the same here.
 
@@ -10,6 +10,7 @@ use transship_layout::ObjectStore;
 use transship_local::ObjectFolder;
 use transship_oci::Reference;
 
+use crate::bucket::InBucket;
 use crate::failure::{Exit, Failure};
 
 /// Where an image is read.
@@ -33,6 +34,13 @@ pub(crate) enum ImageSource {
         /// A name or digest that it knows.
         reference: Option<String>,
     },
+    /// An OCI image layout or an archive in a bucket, and which of its images.
+    Bucket {
+        /// What keys of the layout begin with, or the archive's key.
+        place: InBucket,
+        /// A name or digest that it knows.
+        reference: Option<String>,
+    },
 }
 
 impl ImageSource {
@@ -49,8 +57,8 @@ impl ImageSource {
         if let Some(layout) = text.strip_prefix("oci:") {
             return layout_of(layout, is_folder);
         }
-        if text.starts_with(BUCKET) {
-            return Err(no_buckets(text));
+        if let Some(named) = InBucket::parse_with_reference(text) {
+            return named.map(|(place, reference)| Self::Bucket { place, reference });
         }
         let named = |transport| Some((transport, text.strip_prefix(transport)?.strip_prefix(':')?));
         match ["oci-archive", "docker-archive"].into_iter().find_map(named) {
@@ -58,16 +66,6 @@ impl ImageSource {
             None => reference(text).map(Self::Registry),
         }
     }
-}
-
-/// What a source in object storage begins with.
-pub(crate) const BUCKET: &str = "s3://";
-
-/// `S3_NOT_BUILT`.
-pub(crate) fn no_buckets(text: &str) -> Failure {
-    let sentence =
-        format!("{text} lies in a bucket, and this version reads none: bring it into a folder and name that");
-    Failure::new(Exit::Input, "S3_NOT_BUILT", sentence)
 }
 
 /// A file as the store it lies in, and its key there. A link is followed, because whoever names it means what it leads to.
@@ -188,7 +186,7 @@ mod tests {
     #[test]
     fn other_sources_are_refused_under_their_own_codes() {
         for (text, code) in [
-            ("s3://bucket/prefix:v1", "S3_NOT_BUILT"),
+            ("s3:///prefix:v1", "USAGE"),
             ("oci-archive:/nowhere/a.tar", "ARCHIVE_INVALID"),
             ("docker-archive:", "ARCHIVE_INVALID"),
             ("docker-archive::v1", "ARCHIVE_INVALID"),

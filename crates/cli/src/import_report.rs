@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use transship_copy::{Counts, Report, State};
+use transship_layout::Found;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
@@ -28,6 +29,11 @@ pub(crate) struct ImportReport {
     pub(crate) elapsed_ms: u64,
 }
 
+/// Where `found` lies in `store`, as it may be written.
+pub(crate) fn place(store: &str, found: &Found) -> String {
+    format!("{store}/{}", found.key).trim_end_matches('/').to_owned()
+}
+
 /// Something that did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Failed {
@@ -41,19 +47,40 @@ pub(crate) struct Failed {
     pub(crate) message: String,
 }
 
+/// How an image ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The destination became equal to the source.
+    Copied,
+    /// It was equal already.
+    Unchanged,
+    /// The destination holds another image, which is not to be replaced.
+    Kept,
+}
+
 impl ImportReport {
     /// Counts one image that did not fail.
     pub(crate) fn count(&mut self, report: &Report) {
-        self.images += 1;
-        match report.state {
-            State::Copied => self.copied += 1,
+        let end = match report.state {
+            State::Copied => End::Copied,
             // Skipped cannot be: an import asks for no kinds.
-            State::Unchanged | State::Skipped => self.unchanged += 1,
-            State::Kept => self.kept += 1,
-        }
-        self.bytes.copied += report.bytes.copied;
-        self.bytes.mounted += report.bytes.mounted;
-        self.bytes.skipped += report.bytes.skipped;
+            State::Unchanged | State::Skipped => End::Unchanged,
+            State::Kept => End::Kept,
+        };
+        self.count_as(end, report.bytes);
+    }
+
+    /// The same of one that somebody else brought.
+    pub(crate) fn count_as(&mut self, end: End, bytes: Counts) {
+        self.images += 1;
+        *match end {
+            End::Copied => &mut self.copied,
+            End::Unchanged => &mut self.unchanged,
+            End::Kept => &mut self.kept,
+        } += 1;
+        self.bytes.copied += bytes.copied;
+        self.bytes.mounted += bytes.mounted;
+        self.bytes.skipped += bytes.skipped;
     }
 
     /// Counts one that failed.

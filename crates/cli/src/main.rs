@@ -1,14 +1,18 @@
 //! `transship`: container images, brought from one registry to another. What each command does stands in `commands`.
 
 mod arguments;
+mod attempts;
+mod bucket;
 mod commands;
 mod copy_report;
 mod crossing;
 mod demo;
 mod document;
 mod failure;
+mod fleet;
 mod image_source;
 mod import_report;
+mod import_source;
 mod locations;
 mod logging;
 mod logins;

@@ -10,7 +10,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use transship_copy::{Progress, SystemClock};
-use transship_engine::{Configuration, Intake, Patience, Replicator};
+use transship_engine::{Configuration, Imports, Intake, Patience, Replicator};
 use transship_local::{Database, Environment, EnvironmentSecrets, SqliteLedger, SqliteQueue, Worker};
 use transship_registry::Retries;
 use transship_rules::Document;
@@ -65,6 +65,7 @@ impl Service {
             configuration: configuration.clone(),
             ledger: Arc::clone(&ledger) as _,
             queue: Arc::new(queue.clone()),
+            imports: Arc::new(Imports::none()),
             clock: Arc::new(SystemClock),
             patience: Patience::default(),
             worker: format!("process {}", std::process::id()),

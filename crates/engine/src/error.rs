@@ -40,6 +40,9 @@ pub enum ErrorKind {
     /// `REGISTRY_INVALID`: its entry makes no client.
     #[error("{0}")]
     RegistryInvalid(String),
+    /// `STORE_UNKNOWN`: a task reads from a store that cannot be had here.
+    #[error("{0:?} is no store that can be read here: tasks of imports are done by the deployed stack")]
+    StoreUnknown(String),
 }
 
 impl Error {
@@ -68,15 +71,17 @@ impl Error {
             ErrorKind::MessageInvalid(_) => "MESSAGE_INVALID",
             ErrorKind::UnknownRegistry(_) => "UNKNOWN_REGISTRY",
             ErrorKind::RegistryInvalid(_) => "REGISTRY_INVALID",
+            ErrorKind::StoreUnknown(_) => "STORE_UNKNOWN",
         }
     }
 
     /// Whether trying again can help.
     pub const fn persistence(&self) -> Persistence {
         match self.kind {
-            ErrorKind::MessageInvalid(_) | ErrorKind::UnknownRegistry(_) | ErrorKind::RegistryInvalid(_) => {
-                Persistence::Permanent
-            }
+            ErrorKind::MessageInvalid(_)
+            | ErrorKind::UnknownRegistry(_)
+            | ErrorKind::RegistryInvalid(_)
+            | ErrorKind::StoreUnknown(_) => Persistence::Permanent,
             _ => Persistence::Temporary(None),
         }
     }

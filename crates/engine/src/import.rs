@@ -1,27 +1,34 @@
 //! Import: what lies in a store and is no registry's becomes tasks, one per image.
 //!
 //! [`Import::plan`] is pure: whoever opened a source and listed its images is told the tasks. A command works on them at
-//! once, a function sends them into the queue. A source at the relative path P goes to the import's path and P, under the
+//! once, a worker sends them into the queue. A source at the relative path P goes to the import's path and P, under the
 //! tag part of its name, else by digest only. The store is named in the place of a registry, as `s3://bucket` or by a
 //! folder's path, which no registry of a document can be called; [`Task::found`] says what is to be opened there.
+//!
+//! [`Import::look`] is the task that comes before: it says what is to be looked at, and is recorded only if it fails.
 
 use jiff::Timestamp;
-use transship_layout::{Error as LayoutError, Found, Image, Result as LayoutResult};
-use transship_oci::Repository;
+use serde::{Deserialize, Serialize};
+use transship_layout::{Error as LayoutError, Found, FoundKind, Image, Refused, Result as LayoutResult};
+use transship_oci::{Repository, Target};
 use transship_rules::{Existing, Referrers};
 
 use crate::plan::id;
 use crate::task::TASK_VERSION;
-use crate::{Action, Execution, Place, Task, Trigger};
+use crate::{Action, Execution, Look, Place, Task, Trigger};
+
+/// What a record calls that has no name a tag could be made of, and all images of a source together.
+const UNNAMED: &str = "_";
 
 /// Where everything that is found goes, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
     /// Its name in the document; tasks carry it as their rule.
     pub name: String,
     /// The destination registry's name.
     pub registry: String,
     /// What stands before every repository there; [`None`]: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<Repository>,
     /// What happens to what the destination tag names already.
     pub existing: Existing,
@@ -29,9 +36,32 @@ pub struct Import {
     pub referrers: Referrers,
 }
 
+/// What a look is about.
+pub(crate) struct Looked<'a> {
+    pub(crate) store: &'a str,
+    pub(crate) found: &'a Found,
+    /// Only this image of a storage tree.
+    pub(crate) single: Option<&'a Target>,
+    /// See [`Look::is_upload`].
+    pub(crate) is_upload: bool,
+}
+
+impl From<&transship_rules::Import> for Import {
+    fn from(import: &transship_rules::Import) -> Self {
+        Self {
+            name: import.name.clone(),
+            registry: import.destination.registry.clone(),
+            // A namespace that is not the root is a repository's path.
+            path: import.destination.namespace.as_str().parse().ok(),
+            existing: import.existing,
+            referrers: import.referrers,
+        }
+    }
+}
+
 impl Import {
     /// The execution of this import at one occasion. `occurrence` tells it from every other one and is the same each time
-    /// the same occasion is told: of an event the key with its version, of a command its time.
+    /// the same occasion is told: of an upload the version of the source, of an order its request, of a command its time.
     pub fn execution(&self, occurrence: &str, created: Timestamp) -> Execution {
         Execution {
             id: id("e", &["import", &self.name, occurrence]),
@@ -57,6 +87,14 @@ impl Import {
     pub fn plan(&self, store: &str, found: &Found, images: &[Image], execution: &Execution) -> LayoutResult<Vec<Task>> {
         let repository = self.repository(found)?;
         let source = found.repository()?.unwrap_or_else(|| repository.clone());
+        // A storage tree has no list of referrers: to ask it for those of one image is to read all. They are images of its
+        // list instead, and the tasks of the others leave them alone.
+        let is_tree = found.kind == FoundKind::Repository;
+        let referrers = match self.referrers {
+            Referrers::Include if is_tree => Referrers::Exclude,
+            other => other,
+        };
+        let is_wanted = |image: &&Image| !image.refers || self.referrers != Referrers::Exclude;
         let task = |image: &Image| {
             let place = |registry: &str, repository: &Repository| Place {
                 registry: registry.to_owned(),
@@ -64,28 +102,131 @@ impl Import {
                 target: image.target.clone(),
             };
             let destination = place(&self.registry, &repository);
+            let id = id("t", &[&execution.id, store, &found.key, &destination.to_string()]);
             Task {
-                version: TASK_VERSION,
-                id: id("t", &[&execution.id, store, &found.key, &destination.to_string()]),
-                execution: execution.id.clone(),
-                rule: self.name.clone(),
-                trigger: Trigger::Import,
-                action: Action::Copy,
-                source: place(store, &source),
-                destination,
-                existing: self.existing,
-                referrers: self.referrers,
-                kinds: Vec::new(),
-                follows: false,
+                referrers,
                 hint: Some(image.descriptor.digest.clone()),
-                created: execution.created,
-                hops: 0,
-                not_before: None,
                 found: Some(Box::new(found.clone())),
+                ..self.task(id, execution, place(store, &source), destination)
             }
         };
-        Ok(images.iter().map(task).collect())
+        Ok(images.iter().filter(is_wanted).map(task).collect())
     }
+
+    /// What a source is known by that waits, whoever asked for it: at what is looked for whom.
+    pub(crate) fn look_id(&self, store: &str, found: &Found, target: &Target) -> String {
+        let path = self.path.as_ref().map(Repository::as_str).unwrap_or_default();
+        let target = target.to_string();
+        id("l", &[&self.name, &self.registry, path, store, &found.key, &target])
+    }
+
+    /// The task of looking at `looked`. What is called by no name is called by the nearest, for it is only told of.
+    pub(crate) fn look(&self, looked: &Looked<'_>, execution: &Execution) -> LayoutResult<Task> {
+        let Looked { store, found, .. } = looked;
+        let target = looked.single.cloned().map_or_else(unnamed, Ok)?;
+        let id = self.look_id(store, found, &target);
+        let look = Look {
+            import: self.clone(),
+            done: 0,
+            is_single: looked.single.is_some(),
+            is_upload: looked.is_upload,
+            is_recorded: false,
+        };
+        Ok(Task {
+            look: Some(Box::new(look)),
+            ..self.told(id, execution, looked, target)?
+        })
+    }
+
+    /// What an image that is refused is recorded as.
+    pub(crate) fn refused(&self, looked: &Looked<'_>, refused: &Refused, execution: &Execution) -> LayoutResult<Task> {
+        let target = match (&refused.digest, refused.name.parse()) {
+            (_, Ok(tag)) => Target::Tag(tag),
+            (Some(digest), _) => Target::Digest(digest.clone()),
+            (None, Err(_)) => unnamed()?,
+        };
+        let parts = ["refused", &execution.id, looked.store, &looked.found.key, &refused.name];
+        let mut task = self.told(id("t", &parts), execution, looked, target)?;
+        task.hint.clone_from(&refused.digest);
+        Ok(task)
+    }
+
+    fn told(&self, id: String, execution: &Execution, looked: &Looked<'_>, target: Target) -> LayoutResult<Task> {
+        let nearest = nearest(&looked.found.path)?;
+        let path = match &self.path {
+            Some(path) if looked.found.path.is_empty() => path.clone(),
+            Some(path) => called(&format!("{path}/{nearest}"))?,
+            None => nearest.clone(),
+        };
+        let source = Place {
+            registry: looked.store.to_owned(),
+            repository: if looked.found.path.is_empty() {
+                path.clone()
+            } else {
+                nearest
+            },
+            target: target.clone(),
+        };
+        let destination = Place {
+            registry: self.registry.clone(),
+            repository: path,
+            target,
+        };
+        Ok(Task {
+            found: Some(Box::new(looked.found.clone())),
+            ..self.task(id, execution, source, destination)
+        })
+    }
+
+    fn task(&self, id: String, execution: &Execution, source: Place, destination: Place) -> Task {
+        Task {
+            version: TASK_VERSION,
+            id,
+            execution: execution.id.clone(),
+            rule: self.name.clone(),
+            trigger: execution.trigger,
+            action: Action::Copy,
+            source,
+            destination,
+            existing: self.existing,
+            referrers: self.referrers,
+            kinds: Vec::new(),
+            follows: false,
+            hint: None,
+            created: execution.created,
+            hops: 0,
+            not_before: None,
+            found: None,
+            look: None,
+        }
+    }
+}
+
+fn unnamed() -> LayoutResult<Target> {
+    let tag = UNNAMED.parse();
+    tag.map(Target::Tag)
+        .map_err(|error| LayoutError::content(error, "import"))
+}
+
+fn called(path: &str) -> LayoutResult<Repository> {
+    path.parse()
+        .map_err(|error| LayoutError::content(error, format!("import {path}")))
+}
+
+/// The repository whose name is nearest to `path`, for records.
+fn nearest(path: &str) -> LayoutResult<Repository> {
+    let part = |part: &str| -> String {
+        let kept = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
+        let letters = part.chars().map(|character| character.to_ascii_lowercase());
+        let letters: String = letters.map(|letter| if kept(letter) { letter } else { '-' }).collect();
+        letters.trim_matches('-').to_owned()
+    };
+    if let Ok(repository) = path.parse() {
+        return Ok(repository);
+    }
+    let parts: Vec<String> = path.split('/').map(part).filter(|part| !part.is_empty()).collect();
+    let nearest = parts.join("/").chars().take(100).collect::<String>();
+    called(nearest.trim_end_matches(['/', '-'])).or_else(|_| called("unnamed"))
 }
 
 #[cfg(test)]
@@ -124,6 +265,7 @@ mod tests {
                 |tag| Target::Tag(tag.parse().unwrap()),
             ),
             descriptor: Descriptor::new(OCI_MANIFEST.into(), digest, 1),
+            refers: false,
         }
     }
 

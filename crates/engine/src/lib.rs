@@ -1,5 +1,5 @@
-//! The use cases: *accept* a delivery, *replicate* a task. Ports: [`TaskQueue`], [`TaskReceiver`], [`Ledger`],
-//! [`Secrets`].
+//! The use cases: *accept* a delivery, *replicate* a task, *import* what lies in a store. Ports: [`TaskQueue`],
+//! [`TaskReceiver`], [`Ledger`], [`Secrets`], [`Stores`], [`Awaited`].
 //!
 //! A message carries the whole task, so the queue alone is enough: send, then record; the worker upserts.
 
@@ -10,6 +10,10 @@ mod error;
 mod follow;
 mod import;
 mod import_arrivals;
+mod import_intake;
+mod import_look;
+mod import_open;
+mod import_search;
 mod memory;
 mod message;
 mod outcome;
@@ -29,12 +33,15 @@ pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use error::{Error, ErrorKind, Result};
 pub use import::Import;
 pub use import_arrivals::{Arrivals, Arriving};
+pub use import_intake::{ImportIntake, Order, OrderError, Uploaded};
+pub use import_open::Imports;
+pub use import_search::Search;
 pub use message::{Cursor, MESSAGE_BYTES_MAX, Message, Outgoing, Sweep, SweepStep};
 pub use patience::Patience;
-pub use ports::{Begin, Delivery, Ledger, Secrets, TaskFilter, TaskQueue, TaskReceiver};
+pub use ports::{Awaited, Begin, Delivery, Ledger, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver, Waiting};
 pub use redrive::{Redrive, Redriven};
 pub use replicate::{Disposition, HOPS_MAX, Replicator};
 pub use task::{
-    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Place, Replica, TASK_VERSION, Task, TaskRecord,
-    TaskState, Trigger,
+    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Look, Outcome, Place, Replica, TASK_VERSION, Task,
+    TaskRecord, TaskState, Trigger,
 };

@@ -1,4 +1,4 @@
-//! What travels in the queue: a task, or the order to sweep. A message is JSON and carries everything; the ledger is memory.
+//! What travels in the queue: a task, or the order to sweep or to search. A message is JSON and carries everything; the ledger is memory.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_oci::{Repository, Tag};
 
+use crate::import_look::recorded;
 use crate::task::{TASK_VERSION, is_zero};
-use crate::{Error, ErrorKind, Result, Task};
+use crate::{Error, ErrorKind, Result, Search, Task};
 
 /// The largest message that is sent, in bytes: what every region's queue takes.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -19,6 +20,8 @@ pub enum Message {
     Task(Task),
     /// Look for what was missed.
     Sweep(Sweep),
+    /// Look for what can be imported.
+    Search(Search),
 }
 
 /// One step of looking for what was missed. Without `step` it is the order to begin, and makes one step for each part.
@@ -36,11 +39,13 @@ pub struct Sweep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SweepStep {
-    /// Tasks that read from this registry and were left by their worker.
+    /// Tasks that read from this registry, or store, and were left by their worker.
     Tasks {
-        /// The registry's name in the document.
+        /// The registry's name in the document, or the store's: `s3://bucket`.
         registry: String,
     },
+    /// Sources of imports that are not complete.
+    Incomplete,
     /// The tags of one event rule.
     Rule {
         /// The rule's name.
@@ -86,6 +91,12 @@ struct SweepMessage {
     sweep: Sweep,
 }
 
+#[derive(Serialize, Deserialize)]
+struct SearchMessage {
+    version: u32,
+    search: Search,
+}
+
 impl Message {
     /// Reads the JSON of a message. `MESSAGE_INVALID` for anything else, another version among it.
     pub fn parse(body: &str) -> Result<Self> {
@@ -100,6 +111,10 @@ impl Message {
             let message: SweepMessage = serde_json::from_value(value).map_err(|error| refuse(error.to_string()))?;
             return Ok(Self::Sweep(message.sweep));
         }
+        if value.get("search").is_some() {
+            let message: SearchMessage = serde_json::from_value(value).map_err(|error| refuse(error.to_string()))?;
+            return Ok(Self::Search(message.search));
+        }
         serde_json::from_value(value)
             .map(Self::Task)
             .map_err(|error| refuse(error.to_string()))
@@ -113,6 +128,10 @@ impl Message {
                 version: TASK_VERSION,
                 sweep: sweep.clone(),
             }),
+            Self::Search(search) => serde_json::to_string(&SearchMessage {
+                version: TASK_VERSION,
+                search: search.clone(),
+            }),
         };
         let refuse = |why: String| Error::new(ErrorKind::MessageInvalid(why), "queue send");
         let json = json.map_err(|error| refuse(error.to_string()))?;
@@ -125,11 +144,21 @@ impl Message {
         Ok(json)
     }
 
+    /// The task as which the ledger is told of a message that nobody could work on; [`None`]: it is not told of it.
+    pub fn recorded(&self) -> Option<Task> {
+        match self {
+            Self::Task(task) => Some(recorded(task)),
+            Self::Search(search) => search.as_task().ok().map(|task| recorded(&task)),
+            Self::Sweep(_) => None,
+        }
+    }
+
     /// The fairness group: the destination registry of a task.
     pub fn group(&self) -> &str {
         match self {
             Self::Task(task) => &task.destination.registry,
             Self::Sweep(_) => "sweep",
+            Self::Search(_) => "search",
         }
     }
 }
@@ -145,6 +174,14 @@ impl Outgoing {
         Self {
             message: Message::Task(task),
             delay,
+        }
+    }
+
+    /// A search, to be received at once.
+    pub const fn search(search: Search) -> Self {
+        Self {
+            message: Message::Search(search),
+            delay: Duration::ZERO,
         }
     }
 

@@ -53,6 +53,7 @@ impl Voyage<'_> {
             hops: 0,
             not_before: None,
             found: None,
+            look: None,
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What the engine needs of the world: a queue, a ledger, secrets. Each adapter passes the suites of the testkit.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use transship_copy::Continuation;
+use transship_layout::ObjectStore;
 use transship_oci::{Digest, Repository, Tag};
 
 use crate::{Execution, ExecutionRecord, Outcome, Outgoing, Place, Replica, Result, Task, TaskRecord, TaskState};
@@ -169,6 +171,47 @@ pub trait Secrets: Send + Sync {
     async fn secret_anew(&self, _reference: &str, _age: Duration) -> Result<Option<SecretString>> {
         Ok(None)
     }
+}
+
+/// Where layouts and archives lie.
+pub trait Stores: Send + Sync {
+    /// The store that [`Place::registry`] of an import's source names: `s3://bucket`. `STORE_UNKNOWN` if there is none of
+    /// that name here. Sends nothing.
+    fn store(&self, name: &str) -> Result<Arc<dyn ObjectStore>>;
+}
+
+/// A look that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Sent again when all it waits for is there.
+    pub look: Task,
+    /// Since when.
+    pub since: Timestamp,
+    /// For how many blobs, when it began to wait.
+    pub blobs: usize,
+}
+
+/// What incomplete sources wait for. A look is known by the id of its task, a blob by its place ([`Found::place`] behind the
+/// name of the store) and its digest.
+///
+/// What must hold: of several blobs that arrive at the same time, at least one arrival is told of every look that then waits
+/// for nothing more.
+///
+/// [`Found::place`]: transship_layout::Found::place
+#[async_trait]
+pub trait Awaited: Send + Sync {
+    /// `waiting` waits for these blobs at `place` and for nothing it waited for before. It is forgotten at `expires`.
+    async fn wait_for(&self, waiting: &Waiting, place: &str, blobs: &[Digest], expires: Timestamp) -> Result<()>;
+
+    /// A blob is there: the looks that waited for it and now wait for nothing. They are told again at each call until they
+    /// are [`Awaited::settle`]d: whoever is told may die before it sent them.
+    async fn arrived(&self, place: &str, blob: &Digest, now: Timestamp) -> Result<Vec<Task>>;
+
+    /// The look `task` does not wait any more. Nothing happens if it never did.
+    async fn settle(&self, task: &str, place: &str) -> Result<()>;
+
+    /// Looks that wait, the longest waiting first; at most `limit`.
+    async fn waiting(&self, limit: usize, now: Timestamp) -> Result<Vec<Waiting>>;
 }
 
 impl Place {

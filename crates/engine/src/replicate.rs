@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use metrics::{counter, histogram};
-use transship_copy::{Clock, Error as CopyError, Options, Progress, Report, Request, Slot, State, copy};
+use transship_copy::{Clock, Error as CopyError, Options, Progress, Report, Request, Slot, Source, State, copy};
+use transship_layout::{Found, Images};
 use transship_oci::Target;
 use transship_registry::Registry;
 use transship_rules::{Existing, Referrers};
@@ -16,7 +17,9 @@ use transship_rules::{Existing, Referrers};
 use crate::follow::Subject;
 use crate::memory::{Lease, Locations, Uploads, Written, now};
 use crate::patience::{SHORTEST, tries};
-use crate::{Begin, Configuration, Ledger, Message, Outcome, Patience, Replica, Result, Task, TaskQueue, TaskState};
+use crate::{
+    Begin, Configuration, Imports, Ledger, Message, Outcome, Patience, Replica, Result, Task, TaskQueue, TaskState,
+};
 
 /// How often a task may be sent on as a new message. A worker that hands over every 54 seconds works 15 hours within it.
 pub const HOPS_MAX: u32 = 1000;
@@ -36,14 +39,39 @@ pub struct Replicator {
     pub configuration: Configuration,
     /// The memory.
     pub ledger: Arc<dyn Ledger>,
-    /// Where a sweep sends what was missed.
+    /// Where a sweep sends what was missed, and a look what it found.
     pub queue: Arc<dyn TaskQueue>,
+    /// What tasks of imports read.
+    pub imports: Arc<Imports>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How long tasks are tried.
     pub patience: Patience,
     /// Tells this worker from others: the holder of its leases.
     pub worker: String,
+}
+
+/// Where a task reads.
+enum Origin<'a> {
+    Registry(Registry),
+    Found(&'a Found),
+}
+
+impl Origin<'_> {
+    const fn registry(&self) -> Option<&Registry> {
+        match self {
+            Self::Registry(registry) => Some(registry),
+            Self::Found(_) => None,
+        }
+    }
+}
+
+/// What an attempt brings where.
+struct Way<'a> {
+    from: Target,
+    to: Target,
+    destination: &'a Registry,
+    attempt: u32,
 }
 
 /// How an attempt ended.
@@ -60,19 +88,19 @@ impl Replicator {
     /// Works on one message of the queue, within `slot`. A message that is none of ours is an error, and stays one.
     pub async fn message(&self, body: &str, progress: Arc<dyn Progress>, slot: Option<Slot>) -> Result<Disposition> {
         match Message::parse(body)? {
-            Message::Task(task) => self.replicate(&task, progress, slot).await,
+            Message::Task(task) => match &task.look {
+                Some(orders) => self.look(&task, orders, slot).await,
+                None => self.replicate(&task, progress, slot).await,
+            },
             Message::Sweep(sweep) => self.sweep(&sweep, slot).await,
+            Message::Search(search) => self.search(&search, slot).await,
         }
     }
 
     /// One attempt. An error means that the ledger did not answer: nothing is decided, the message comes again.
     #[tracing::instrument(skip_all, fields(execution = task.execution, task = task.id, rule = task.rule))]
     pub async fn replicate(&self, task: &Task, progress: Arc<dyn Progress>, slot: Option<Slot>) -> Result<Disposition> {
-        if let Some(early) = task
-            .not_before
-            .and_then(|at| Duration::try_from(at.duration_since(self.now())).ok())
-            && !early.is_zero()
-        {
+        if let Some(early) = self.early(task) {
             return Ok(Disposition::Again(early));
         }
         let attempt = match self.ledger.begin(task, self.now()).await? {
@@ -115,7 +143,13 @@ impl Replicator {
         }
     }
 
-    async fn end(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<Disposition> {
+    /// How long a task is not to be worked on yet.
+    pub(crate) fn early(&self, task: &Task) -> Option<Duration> {
+        let early = task.not_before?.duration_since(self.now());
+        Duration::try_from(early).ok().filter(|early| !early.is_zero())
+    }
+
+    pub(crate) async fn end(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<Disposition> {
         let code = outcome.code.as_deref().unwrap_or_default();
         let message = outcome.message.as_deref().unwrap_or_default();
         let digest = outcome.digest.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -144,16 +178,20 @@ impl Replicator {
         slot: Option<Slot>,
     ) -> std::result::Result<Ended, CopyError> {
         let snapshot = self.configuration.current();
-        let (source, destination) = match (
-            snapshot.registry(&task.source.registry),
-            snapshot.registry(&task.destination.registry),
-        ) {
-            (Ok(source), Ok(destination)) => (source, destination),
-            (Err(error), _) | (_, Err(error)) => {
-                return Ok(Ended::Outcome(self.failed(error.code(), error.to_string()), Vec::new()));
-            }
+        let unknown = |error: &crate::Error| Ended::Outcome(self.failed(error.code(), error.to_string()), Vec::new());
+        let destination = match snapshot.registry(&task.destination.registry) {
+            Ok(destination) => destination,
+            Err(error) => return Ok(unknown(&error)),
         };
-        let hosts = [source.host().as_str(), destination.host().as_str()];
+        let source = match &task.found {
+            Some(found) => Origin::Found(found),
+            None => match snapshot.registry(&task.source.registry) {
+                Ok(source) => Origin::Registry(source),
+                Err(error) => return Ok(unknown(&error)),
+            },
+        };
+        let registries: Vec<&Registry> = source.registry().into_iter().chain([&destination]).collect();
+        let hosts: Vec<&str> = registries.iter().map(|registry| registry.host().as_str()).collect();
         if let Ok(Some((host, until))) = self.ledger.paused_until(&hosts, self.now()).await {
             let after = Duration::try_from(until.duration_since(self.now())).unwrap_or_default();
             return Ok(Ended::Later {
@@ -162,41 +200,80 @@ impl Replicator {
                 after: Some(after),
             });
         }
-        let result = self.copy(task, attempt, (&source, &destination), progress, slot).await;
-        for registry in [&source, &destination] {
+        let result = self.bring(task, attempt, (&source, &destination), progress, slot).await;
+        for registry in registries {
             self.share_pause(registry).await;
         }
         result
     }
 
-    async fn copy(
+    /// From a registry, or from what lies in a store.
+    async fn bring(
         &self,
         task: &Task,
         attempt: u32,
-        (source, destination): (&Registry, &Registry),
+        (source, destination): (&Origin<'_>, &Registry),
         progress: Arc<dyn Progress>,
         slot: Option<Slot>,
     ) -> std::result::Result<Ended, CopyError> {
-        let tries = tries(task, attempt, slot);
-        let source = source.repository(task.source.repository.clone());
-        let (from, to) = if task.follows {
-            match self.subject(task, tries, &source).await? {
-                Subject::Replicated(subject) => (Target::Digest(subject.clone()), Target::Digest(subject)),
-                Subject::Pending => {
-                    return Ok(Ended::Later {
-                        code: "SUBJECT_PENDING".into(),
-                        message: "the image it belongs to is on its way".into(),
-                        after: None,
-                    });
-                }
-                Subject::None(code, message) => {
-                    let outcome = self.outcome(TaskState::Skipped, None, Some(code), Some(message.into()));
-                    return Ok(Ended::Outcome(outcome, Vec::new()));
-                }
-            }
-        } else {
-            (task.source.target.clone(), task.destination.target.clone())
+        let way = |from, to| Way {
+            from,
+            to,
+            destination,
+            attempt,
         };
+        match source {
+            Origin::Registry(source) => {
+                let source = source.repository(task.source.repository.clone());
+                let (from, to) = if task.follows {
+                    match self.subject(task, tries(task, attempt, slot), &source).await? {
+                        Subject::Replicated(subject) => (Target::Digest(subject.clone()), Target::Digest(subject)),
+                        Subject::Pending => {
+                            return Ok(Ended::Later {
+                                code: "SUBJECT_PENDING".into(),
+                                message: "the image it belongs to is on its way".into(),
+                                after: None,
+                            });
+                        }
+                        Subject::None(code, message) => {
+                            let outcome = self.outcome(TaskState::Skipped, None, Some(code), Some(message.into()));
+                            return Ok(Ended::Outcome(outcome, Vec::new()));
+                        }
+                    }
+                } else {
+                    (task.source.target.clone(), task.destination.target.clone())
+                };
+                let ended = self.copy(task, &source, way(from, to), progress, slot).await;
+                tracing::debug!(requests_source = source.requests(), "copied");
+                ended
+            }
+            Origin::Found(found) => {
+                let images: Arc<dyn Images> = self.imports.source(task, found, slot).await?;
+                let (from, to) = (task.source.target.clone(), task.destination.target.clone());
+                let ended = self.copy(task, images.as_ref(), way(from, to), progress, slot).await;
+                if ended.is_err() {
+                    self.imports.close(&task.source.registry, found);
+                }
+                ended
+            }
+        }
+    }
+
+    async fn copy(
+        &self,
+        task: &Task,
+        source: &dyn Source,
+        way: Way<'_>,
+        progress: Arc<dyn Progress>,
+        slot: Option<Slot>,
+    ) -> std::result::Result<Ended, CopyError> {
+        let Way {
+            from,
+            to,
+            destination,
+            attempt,
+        } = way;
+        let tries = tries(task, attempt, slot);
         let remote = destination
             .repository(task.destination.repository.clone())
             .for_writing();
@@ -221,7 +298,7 @@ impl Replicator {
             clock: Arc::clone(&self.clock),
         };
         let report = copy(Request {
-            source: &source,
+            source,
             from,
             destination: &remote,
             to,
@@ -241,7 +318,6 @@ impl Replicator {
         })
         .await?;
         tracing::debug!(
-            requests_source = source.requests(),
             requests_destination = remote.requests(),
             name = transship_copy::Destination::name(&remote),
             "copied"

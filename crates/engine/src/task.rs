@@ -6,6 +6,8 @@ use transship_layout::Found;
 use transship_oci::{Digest, Kind, Repository, Target};
 use transship_rules::{Existing, Referrers};
 
+use crate::Import;
+
 /// The version of [`Task`] as JSON; a message of another version is refused, not guessed at.
 pub const TASK_VERSION: u32 = 1;
 
@@ -55,6 +57,34 @@ pub struct Task {
     /// was sent before there were imports: the source is a registry of the document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Box<Found>>,
+    /// [`Task::found`] is to be looked at, and each of its images becomes a task of its own. [`None`]: this is one image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<Box<Look>>,
+}
+
+/// What is to be done with the images of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// Where they go.
+    pub import: Import,
+    /// How many of the source's list are tasks already.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub done: usize,
+    /// Only the one that [`Task::source`] names, of a storage tree.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_single: bool,
+    /// An upload told of it, and every other upload of this source did too: all that find the same version of it make the
+    /// same tasks. False: whoever searched wants tasks of [`Task::execution`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_upload: bool,
+    /// The ledger has it, because it failed and was redriven: its end is recorded, whatever it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_recorded: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
+const fn is_none_yet(number: &usize) -> bool {
+    *number == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]

@@ -12,6 +12,9 @@ use crate::{Archive, Error, Images, Layout, ObjectStore, Result};
 /// Names under which archives are looked for.
 const ARCHIVES: [&str; 6] = [".tar.zst", ".tar.gz", ".tar.zstd", ".tzst", ".tgz", ".tar"];
 
+/// What stands between the root of a storage tree and a repository's name.
+const REPOSITORIES: &str = "repositories/";
+
 /// A source within a store. Small and serialisable: it may travel in a message and be opened elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Found {
@@ -60,11 +63,7 @@ impl Found {
     }
 
     pub(crate) fn archive(prefix: &str, below: &str) -> Option<Self> {
-        let lower = below.to_ascii_lowercase();
-        let suffix = ARCHIVES.iter().find(|suffix| lower.ends_with(**suffix))?;
-        let path = below.get(..below.len() - suffix.len())?;
-        let has_name = !path.is_empty() && !path.ends_with('/');
-        has_name.then(|| Self {
+        archive_path(below).map(|path| Self {
             kind: FoundKind::Archive,
             key: format!("{prefix}{below}"),
             path: path.to_owned(),
@@ -73,7 +72,7 @@ impl Found {
 
     /// `rest` is what follows the root of the tree.
     pub(crate) fn repository_of(prefix: &str, root: &str, rest: &str) -> Option<Self> {
-        let (name, _) = rest.strip_prefix("repositories/")?.split_once("/_manifests/")?;
+        let (name, _) = rest.strip_prefix(REPOSITORIES)?.split_once("/_manifests/")?;
         let before = root.strip_suffix(ROOT)?;
         let is_name = name.split('/').all(|part| !part.starts_with('_') && !part.is_empty());
         is_name.then(|| Self {
@@ -81,6 +80,29 @@ impl Found {
             key: format!("{prefix}{root}repositories/{name}/"),
             path: format!("{before}{name}"),
         })
+    }
+
+    /// Where its content lies, which others may share: of a layout and an archive its key, of a repository the root of its
+    /// tree, `…docker/registry/v2/`.
+    pub fn place(&self) -> &str {
+        match self.kind {
+            FoundKind::Layout | FoundKind::Archive => &self.key,
+            FoundKind::Repository => self.in_tree().0,
+        }
+    }
+
+    /// The root of the tree a repository lies in, and its name there. Folders above the tree and the repository itself may be
+    /// called as a tree is; the path tells where the name begins.
+    fn in_tree(&self) -> (&str, &str) {
+        let key = self.key.trim_end_matches('/');
+        let split = |at: usize| Some((key.get(..at)?, key.get(at..)?.strip_prefix(REPOSITORIES)?));
+        let is_it = |(root, name): &(&str, &str)| {
+            let above = root.strip_suffix(ROOT);
+            let before = self.path.strip_suffix(name);
+            matches!((above, before), (Some(above), Some(before)) if above.ends_with(before))
+        };
+        let mut places = key.match_indices(REPOSITORIES).filter_map(|(at, _)| split(at));
+        places.find(is_it).unwrap_or_default()
     }
 
     /// [`Found::path`] as a repository path to be joined to the destination's; [`None`] if it is empty. `INVALID_REFERENCE`
@@ -97,18 +119,25 @@ pub async fn open(store: Arc<dyn ObjectStore>, found: &Found) -> Result<Arc<dyn 
     match found.kind {
         FoundKind::Layout => Ok(Arc::new(Layout::open(store, &found.key).await?)),
         FoundKind::Archive => Ok(Arc::new(Archive::open(store, &found.key).await?)),
-        FoundKind::Repository => {
-            let (root, rest) = tree(&found.key).unwrap_or_default();
-            let name = rest
-                .strip_prefix("repositories/")
-                .unwrap_or_default()
-                .trim_end_matches('/');
-            let name = name
-                .parse()
-                .map_err(|error| Error::content(error, format!("open {}", found.key)))?;
-            Ok(Arc::new(TreeRepository::new(store, root, name)))
-        }
+        FoundKind::Repository => Ok(Arc::new(tree_repository(store, found)?)),
     }
+}
+
+/// The repository of a storage tree that was found. `INVALID_REFERENCE` if no repository can be called so.
+pub(crate) fn tree_repository(store: Arc<dyn ObjectStore>, found: &Found) -> Result<TreeRepository> {
+    let (root, name) = found.in_tree();
+    let name = name
+        .parse()
+        .map_err(|error| Error::content(error, format!("open {}", found.key)))?;
+    Ok(TreeRepository::new(store, root, name))
+}
+
+/// A key without the suffix of an archive; [`None`] if it has none, or nothing before it.
+pub(crate) fn archive_path(key: &str) -> Option<&str> {
+    let lower = key.to_ascii_lowercase();
+    let suffix = ARCHIVES.iter().find(|suffix| lower.ends_with(**suffix))?;
+    let path = key.get(..key.len() - suffix.len())?;
+    (!path.is_empty() && !path.ends_with('/')).then_some(path)
 }
 
 /// A key as the root of a storage tree, which ends in [`ROOT`], and what follows it.

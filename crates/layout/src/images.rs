@@ -20,6 +20,9 @@ pub struct Image {
     pub target: Target,
     /// Its manifest, as far as it is known: type and size are what the source says, and are not proven yet.
     pub descriptor: Descriptor,
+    /// True if it is listed only because it refers to another manifest: a referrer in a storage tree. Those of layouts and
+    /// archives come along with what they refer to, and are not listed.
+    pub refers: bool,
 }
 
 /// One image that cannot be taken.
@@ -36,8 +39,8 @@ pub struct Refused {
 /// The images of one source.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Those that can be asked for, named ones first. What comes along with another (children of an index, referrers,
-    /// cosign's and the fallback tags) is not listed itself.
+    /// Those that can be asked for, named ones first. What comes along with another is not listed itself: children of an
+    /// index; of a layout also referrers, cosign's and the fallback tags.
     pub images: Vec<Image>,
     /// Those that cannot be taken.
     pub refused: Vec<Refused>,
@@ -120,6 +123,7 @@ pub(crate) fn listing(candidates: &[Candidate], comes_along: impl Fn(&Digest) ->
                     name: one.name.clone(),
                     target: Target::Tag(tag.clone()),
                     descriptor: one.descriptor.clone(),
+                    refers: false,
                 });
             }
             several => listing.refused.push(Refused {
@@ -136,6 +140,7 @@ pub(crate) fn listing(candidates: &[Candidate], comes_along: impl Fn(&Digest) ->
                 name: candidate.name.clone(),
                 target: Target::Digest(digest.clone()),
                 descriptor: candidate.descriptor.clone(),
+                refers: false,
             });
         }
     }

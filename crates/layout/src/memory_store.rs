@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,12 +21,17 @@ pub struct MemoryStore(Mutex<BTreeMap<String, Held>>);
 struct Held {
     bytes: Bytes,
     etag: String,
+    written: SystemTime,
 }
 
 impl Held {
     fn new(bytes: Bytes) -> Self {
         let etag = Digest::sha256(&bytes).to_string();
-        Self { bytes, etag }
+        Self {
+            bytes,
+            etag,
+            written: SystemTime::now(),
+        }
     }
 
     fn object(&self, key: &str) -> Object {
@@ -33,6 +39,7 @@ impl Held {
             key: key.to_owned(),
             size: self.bytes.len() as u64,
             etag: Some(self.etag.clone()),
+            written: Some(self.written),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Reads are by range, so that a layer of any size passes through a few chunks of memory. Writes are conditional: whoever
 //! writes says what was there before, and learns if that was no longer so. Nothing is overwritten blindly.
 
+use std::time::SystemTime;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::ByteStream;
@@ -21,6 +23,9 @@ pub struct Object {
     pub size: u64,
     /// Tells this content from any other the key held or will hold. Opaque; [`None`] where the store has no such thing.
     pub etag: Option<String>,
+    /// When this content was written, by the store's own clock and as finely as it tells (Amazon S3: whole seconds). The same
+    /// bytes written again have the same `etag` in some stores, but another time. [`None`] where the store does not say.
+    pub written: Option<SystemTime>,
 }
 
 /// A part of a listing.

@@ -168,6 +168,7 @@ fn object(key: &str, metadata: &Metadata) -> Object {
         key: key.to_owned(),
         size: metadata.len(),
         etag: Some(etag(metadata)),
+        written: metadata.modified().ok(),
     }
 }
 
@@ -278,5 +279,32 @@ mod tests {
                 assert_eq!(put.err().unwrap().code(), "OBJECT_UNREADABLE", "{key}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn no_folder_on_the_way_leads_out_and_nothing_but_files_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, outside) = (folder.path().join("root"), folder.path().join("outside/sha256"));
+        std::fs::create_dir_all(&outside).unwrap();
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(outside.join("secret"), b"x").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("outside"), root.join("blobs")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", root.join("device")).unwrap();
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(root.join("pipe"))
+                .status()
+                .unwrap()
+                .success()
+        );
+        let store = ObjectFolder::open(&root).unwrap();
+        for key in ["blobs/sha256/secret", "device"] {
+            assert_eq!(store.head(key).await.unwrap_err().code(), "OBJECT_UNREADABLE", "{key}");
+            let read = store.get(key, Part::from(0)).await;
+            assert_eq!(read.err().unwrap().code(), "OBJECT_UNREADABLE", "{key}");
+        }
+        // Nobody writes to it: reading would wait for ever.
+        assert!(store.head("pipe").await.unwrap().is_none() && read(&store, "pipe", 0).await.is_none());
+        assert!(store.list("", None, 10).await.unwrap().objects.is_empty());
     }
 }

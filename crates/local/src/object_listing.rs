@@ -127,6 +127,7 @@ mod tests {
             key: key.to_owned(),
             size: metadata.len(),
             etag: None,
+            written: None,
         };
         let page = wanted.page(|name| !name.starts_with('.'), object).unwrap();
         let keys = page.objects.into_iter().map(|object| object.key).collect();

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use crate::check;
 use crate::error::Errors;
 use crate::faults::{Faults, Warning};
+use crate::import::Import;
 use crate::policy::Topology;
 use crate::registry::Registry;
 use crate::rule::Rule;
 use crate::syntax;
 use crate::verdict::{Evaluation, Pushed};
 
-/// Registries and rules that were found to make sense together.
+/// Registries, rules and imports that were found to make sense together.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// The registries by name.
@@ -22,6 +23,8 @@ pub struct Document {
     pub links: Vec<Link>,
     /// The rules, in the order of the document.
     pub rules: Vec<Rule>,
+    /// The imports, in the order of the document.
+    pub imports: Vec<Import>,
 }
 
 /// An exception: what rules bring from one registry to another neither closes a cycle nor crosses a partition.
@@ -69,5 +72,10 @@ impl Document {
     /// The rule named `name`.
     pub fn rule(&self, name: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.name == name)
+    }
+
+    /// The import named `name`.
+    pub fn import(&self, name: &str) -> Option<&Import> {
+        self.imports.iter().find(|import| import.name == name)
     }
 }

@@ -1,4 +1,4 @@
-//! The one document: registries, rules, matching, naming and topology. No I/O.
+//! The one document: registries, rules, imports, matching, naming and topology. No I/O.
 //!
 //! A [`Document`] that exists makes sense: its names are valid, its patterns are compiled, every registry it uses is
 //! there, no rule can start itself again, and everything it asks for is honoured. What is part of the language but not
@@ -9,6 +9,7 @@ mod check;
 mod document;
 mod error;
 mod faults;
+mod import;
 mod namespace;
 mod naming;
 mod path;
@@ -28,6 +29,7 @@ mod written;
 pub use document::{Document, Link, Parsed};
 pub use error::{Error, ErrorKind, Errors, Place};
 pub use faults::Warning;
+pub use import::{Import, ImportDestination};
 pub use namespace::Namespace;
 pub use policy::{Existing, Network, Referrers, Topology};
 pub use provider::Provider;

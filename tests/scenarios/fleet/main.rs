@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests, and what they share")]
 
 mod fire;
+mod import;
 mod moving_tag;
 mod slots;
 mod stage;

@@ -26,8 +26,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Proves the whole graph below a tag.
-    pub(super) fn tag(&mut self, tag: &str) -> Result<(), String> {
+    /// Proves the whole graph below a tag or digest; the digest of its manifest.
+    pub(super) fn tag(&mut self, tag: &str) -> Result<String, String> {
         let manifest = self
             .registry
             .manifest(tag)?
@@ -39,7 +39,8 @@ impl<'a> Walk<'a> {
         if tag.contains(':') && digest != tag {
             return Err(format!("the manifest served as {tag} hashes to {digest}"));
         }
-        self.manifest(&digest, &manifest)
+        self.manifest(&digest, &manifest)?;
+        Ok(digest)
     }
 
     fn manifest(&mut self, digest: &str, manifest: &Manifest) -> Result<(), String> {

@@ -7,7 +7,7 @@ mod fetch;
 mod graph;
 mod referrers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fetch::Registry;
 use graph::Walk;
@@ -81,7 +81,26 @@ pub fn assert_consistent(host: &str) -> usize {
 
 /// I2 for one tag: all it needs is there, and every blob has the hash of its name.
 pub fn whole(host: &str, repository: &str, tag: &str) -> Result<(), String> {
-    Walk::new(&Registry::new(host, repository)).tag(tag)
+    Walk::new(&Registry::new(host, repository)).tag(tag).map(drop)
+}
+
+/// I2 for what a repository is to hold: each reference, a tag or a digest, names that digest, and all it needs is there.
+pub fn holds(host: &str, repository: &str, expected: &BTreeMap<String, String>) -> Result<(), String> {
+    let registry = Registry::new(host, repository);
+    let mut walk = Walk::new(&registry);
+    for (reference, digest) in expected {
+        let named = walk.tag(reference);
+        let named = named.map_err(|reason| format!("{host}/{repository}: {reference} is not whole: {reason}"))?;
+        if named != *digest {
+            return Err(format!("{host}/{repository}: {reference} names {named}, not {digest}"));
+        }
+    }
+    Ok(())
+}
+
+/// The digests a registry lists as referrers of `subject`, by the API and by the fallback tag.
+pub fn referrers(host: &str, repository: &str, subject: &str) -> Result<BTreeSet<String>, String> {
+    referrers::listed(&Registry::new(host, repository), subject)
 }
 
 /// The names of all repositories of a registry.

@@ -52,7 +52,7 @@ fn listed_at_source(source: &Registry, subject: &str, tags: &BTreeSet<String>) -
 }
 
 /// The digests listed by the API and by the fallback tag together.
-fn listed(registry: &Registry, subject: &str) -> Result<BTreeSet<String>, String> {
+pub(super) fn listed(registry: &Registry, subject: &str) -> Result<BTreeSet<String>, String> {
     let mut all = registry
         .referrers(subject)?
         .map(|index| digests(&index))

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use transship_testkit::lambda_runtime::{Function, Lambda};
+use transship_testkit::lambda_runtime::{Ended, Function, Lambda};
 use transship_testkit::ministack::MiniStack;
 
 pub use bridge::Bridge;
@@ -44,6 +44,8 @@ const BUCKET: &str = "configuration";
 const KEY: &str = "transship.yaml";
 /// What the webhook may take, as the template says.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
+/// What the function of imports may take, as the template says.
+const BULK_IMPORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The secret that documents name as `secretsmanager:fleet/hook`.
 const HOOK: &str = "fleet/hook";
 /// The last of the logs that a failing test shows, in characters.
@@ -197,6 +199,22 @@ impl Fleet {
     /// The webhook function.
     pub fn webhook(&self) -> &Lambda {
         &self.webhook
+    }
+
+    /// The function of imports, in an environment of its own, behind what befalls the workers' calls.
+    pub fn bulk_import(&self) -> Lambda {
+        let function = Function {
+            program: program("transship-bulk-import"),
+            environment: environment(&self.before_workers.endpoint(), &self.queue, self.options.log),
+            timeout: BULK_IMPORT_TIMEOUT,
+        };
+        Lambda::new(function, 1).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Invokes a function of this fleet and waits for its end.
+    pub fn invoke(&self, lambda: &Lambda, event: &Value) -> Ended {
+        let ended = self.runtime.block_on(lambda.invoke(event));
+        ended.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The worker functions.

@@ -49,7 +49,7 @@ impl Aws {
     fn cloudformation(&self, fields: &[(&str, &str)]) -> String {
         let form: Vec<_> = fields
             .iter()
-            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .map(|(name, value)| format!("{name}={}", http::encoded_part(value)))
             .collect();
         let headers = [("Content-Type", "application/x-www-form-urlencoded")];
         let answer = self.request("cloudformation", "POST", "/", &headers, form.join("&").as_bytes());
@@ -108,9 +108,17 @@ impl Aws {
         assert_eq!(answer.status, 200, "bucket {bucket}: {}", answer.text());
     }
 
+    /// Lets a bucket tell the event bus of what is written into it.
+    pub fn bucket_tells_events(&self, bucket: &str) {
+        let body = "<NotificationConfiguration><EventBridgeConfiguration/></NotificationConfiguration>";
+        let answer = self.request("s3", "PUT", &format!("/{bucket}?notification"), &[], body.as_bytes());
+        assert_eq!(answer.status, 200, "bucket {bucket}: {}", answer.text());
+    }
+
     /// Writes an object.
     pub fn object_put(&self, bucket: &str, key: &str, bytes: &[u8]) {
-        let answer = self.request("s3", "PUT", &format!("/{bucket}/{key}"), &[], bytes);
+        let path = format!("/{bucket}/{}", http::encoded_path(key));
+        let answer = self.request("s3", "PUT", &path, &[], bytes);
         assert_eq!(answer.status, 200, "object {bucket}/{key}: {}", answer.text());
     }
 
@@ -127,7 +135,7 @@ impl Aws {
         }
     }
 
-    /// Invokes a function and waits for its answer.
+    /// Invokes a function and waits for its answer; of one that failed its `errorType` and `errorMessage`.
     pub fn function_invoke(&self, name: &str, event: &Value) -> Value {
         let path = format!("/2015-03-31/functions/{name}/invocations");
         let body = event.to_string();
@@ -223,17 +231,6 @@ fn plain(item: &Value) -> Value {
         })
         .collect();
     Value::Object(attributes)
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
 }
 
 /// A token that is the same for the same secret, of the form the service asks for.

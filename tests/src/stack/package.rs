@@ -7,17 +7,23 @@ use std::sync::OnceLock;
 
 /// The templates that `template.yaml` nests.
 const NESTED: [&str; 2] = ["access", "observability"];
-const FUNCTIONS: [&str; 2] = ["webhook", "worker"];
+const FUNCTIONS: [&str; 3] = ["webhook", "worker", "bulk-import"];
 
 /// `template.yaml` with the places of its artifacts, and with what the emulator needs: its own address for the functions;
-/// a number where it would keep the text of a parameter (`MaximumConcurrency`, MiniStack 1.5); and a bucket that may be
+/// a number where it would keep the text of a parameter (`MaximumConcurrency`, MiniStack 1.5); and buckets that may be
 /// asked over plain HTTP, for it speaks nothing else.
 pub(super) fn template(endpoint: &str, bucket: &str) -> String {
     let mut text = read(&root().join("template.yaml"));
-    let mut replace = |from: &str, to: &str| {
-        assert_eq!(text.matches(from).count(), 1, "the template has {from:?} once");
+    let mut replace_all = |from: &str, to: &str, times: usize| {
+        assert_eq!(text.matches(from).count(), times, "how often the template has {from:?}");
         text = text.replace(from, to);
     };
+    let plain_http = (
+        "Bool: { \"aws:SecureTransport\": \"false\" }",
+        "StringEquals: { \"aws:UserAgent\": nobody }",
+    );
+    replace_all(plain_http.0, plain_http.1, 2);
+    let mut replace = |from: &str, to: &str| replace_all(from, to, 1);
     for name in FUNCTIONS {
         let place = format!("CodeUri: {{ Bucket: {bucket}, Key: {name}.zip }}");
         replace(&format!("CodeUri: functions/{name}"), &place);
@@ -29,10 +35,6 @@ pub(super) fn template(endpoint: &str, bucket: &str) -> String {
     let level = "        RUST_LOG: !Ref LogLevel\n";
     replace(level, &format!("{level}        AWS_ENDPOINT_URL: {endpoint}\n"));
     replace("MaximumConcurrency: !Ref WorkerConcurrency", "MaximumConcurrency: 10");
-    replace(
-        "Bool: { \"aws:SecureTransport\": \"false\" }",
-        "StringEquals: { \"aws:UserAgent\": nobody }",
-    );
     text
 }
 
@@ -44,6 +46,7 @@ pub(super) fn artifacts() -> &'static [(&'static str, Vec<u8>)] {
         vec![
             ("webhook.zip", zipped(&executable("transship-webhook"))),
             ("worker.zip", zipped(&executable("transship-worker"))),
+            ("bulk-import.zip", zipped(&executable("transship-bulk-import"))),
             ("access.yaml", access(&read(&root().join("infra/access.yaml")))),
             ("observability.yaml", nested("observability")),
         ]

@@ -1,7 +1,9 @@
 use std::sync::Mutex;
 
-use transship_engine::{Result, Sweep};
-use transship_testkit::suites::task;
+use transship_engine::{Import, Result, Sweep};
+use transship_layout::Search as Cursor;
+use transship_rules::{Existing, Referrers};
+use transship_testkit::suites::{execution, task};
 
 use super::*;
 
@@ -23,7 +25,7 @@ impl Work for Scripted {
                 "panic" => panic!("a defect"),
                 _ => Verdict::Done,
             },
-            Ok(Message::Sweep(_)) => undecided,
+            Ok(Message::Sweep(_) | Message::Search(_)) => undecided,
             Err(error) => Verdict::of(&error),
         }
     }
@@ -144,6 +146,39 @@ async fn a_sweep_nothing_is_decided_about_is_not_multiplied() {
     assert!(queue.messages.lock().unwrap().is_empty());
 }
 
+fn search(stuck: u32) -> Search {
+    Search {
+        import: Import {
+            name: "seed".into(),
+            registry: "zhangjiakou".into(),
+            path: None,
+            existing: Existing::Keep,
+            referrers: Referrers::Include,
+        },
+        store: "s3://layouts".into(),
+        execution: execution(1),
+        at: Cursor::new("to/"),
+        stuck,
+    }
+}
+
+#[tokio::test]
+async fn a_search_nothing_is_decided_about_is_sent_on_and_counts_it() {
+    let body = |stuck| Message::Search(search(stuck)).to_json().unwrap();
+    let queue = Arc::new(Sent::default());
+    let messages = vec![received("1", body(3)), received("2", body(HOPS_MAX))];
+    assert_eq!(
+        run(&queue, messages, LONG).await,
+        ["2"],
+        "one that was sent on too often is a dead letter"
+    );
+    let next = Outgoing {
+        message: Message::Search(search(4)),
+        delay: Duration::from_secs(40),
+    };
+    assert_eq!(*queue.messages.lock().unwrap(), [next]);
+}
+
 #[tokio::test]
 async fn without_a_document_tasks_wait_and_poison_is_still_poison() {
     let work = Unconfigured {
@@ -168,7 +203,7 @@ async fn without_a_document_tasks_wait_and_poison_is_still_poison() {
 #[test]
 fn waits_grow_with_the_hops_and_end() {
     let delays: Vec<_> = [0, 1, 3, 7, 8, 20, HOPS_MAX - 1, HOPS_MAX]
-        .map(|hops| undecided_delay(&body("fine", hops)).map(|delay| delay.as_secs()))
+        .map(|hops| undecided(&body("fine", hops)).map(|again| again.delay.as_secs()))
         .into();
     let expected = [
         Some(5),

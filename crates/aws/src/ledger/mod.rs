@@ -1,4 +1,5 @@
-//! The ledger in one DynamoDB table. Each file holds what is asked of one concept; here they become the port.
+//! The ledger in one DynamoDB table, and what incomplete sources wait for. Each file holds what is asked of one concept; here
+//! they become the ports.
 //!
 //! What must hold: a terminal state is written once, by a condition of the write itself; what expires is judged by the
 //! caller's clock, never by the table's clean-up, which is days late; all that is asked for an event or a task stays within
@@ -17,8 +18,9 @@
 //! Time to live: attribute `expires` (seconds since 1970).
 //!
 //! What a worker must be allowed on the table: `GetItem`, `BatchGetItem`, `Query`, `PutItem`, `UpdateItem`, `DeleteItem`,
-//! `BatchWriteItem`; and `Query` on its indexes (`table/…/index/*`). The intake needs `PutItem` alone, who only lists `Query`.
-//! A transaction needs what its parts need. No scan: nothing here makes one.
+//! `BatchWriteItem`; and `Query` on its indexes (`table/…/index/*`). The intake needs `PutItem` alone, who only lists `Query`,
+//! that of imports `Query` on the table, `UpdateItem` and `DeleteItem`. A transaction needs what its parts need. No scan:
+//! nothing here makes one.
 //!
 //! # The items
 //!
@@ -31,11 +33,15 @@
 //! | locations of a blob | `B#<host>#<digest>` | `B` | 90 days after the last change |
 //! | pause of a host | `P#<host>` | `P` | an hour after its end |
 //! | continuation | `K#<task>` | `<blob>` | an hour after its end |
+//! | look that waits | `W#<look>` | `W` | an hour after its end |
+//! | blob it waits for | `A#<place>#<blob>` | `<look>` | an hour after its end |
 //!
-//! Only executions are in `months`, only tasks that have not ended in `unfinished`. Times are milliseconds, but `expires`.
+//! Only executions are in `months`; in `unfinished` are only tasks that have not ended, and looks that wait, those under a
+//! name no registry has. Times are milliseconds, but `expires`.
 
 mod agreements;
 mod attributes;
+mod awaited;
 mod batches;
 mod continuations;
 mod executions;
@@ -57,7 +63,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::Continuation;
 use transship_engine::{
-    Begin, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord,
+    Awaited, Begin, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord, Waiting,
 };
 use transship_oci::{Digest, Repository, Tag};
 
@@ -70,7 +76,7 @@ const RETENTION: Duration = Duration::from_hours(90 * 24);
 /// How far an index may be behind its table. AWS names no bound; it is a fraction of a second as a rule.
 const LAG: Duration = Duration::from_secs(5);
 
-/// A [`Ledger`] in a DynamoDB table. Clones share it.
+/// A [`Ledger`], and an [`Awaited`], in a DynamoDB table. Clones share it.
 #[derive(Debug, Clone)]
 pub struct DynamoLedger {
     table: Table,
@@ -193,5 +199,24 @@ impl Ledger for DynamoLedger {
 
     async fn continuation_remove(&self, task: &str, blob: &Digest) -> Result<()> {
         continuations::remove(&self.table, task, blob).await
+    }
+}
+
+#[async_trait]
+impl Awaited for DynamoLedger {
+    async fn wait_for(&self, waiting: &Waiting, place: &str, blobs: &[Digest], expires: Timestamp) -> Result<()> {
+        awaited::wait_for(&self.table, waiting, place, blobs, expires).await
+    }
+
+    async fn arrived(&self, place: &str, blob: &Digest, now: Timestamp) -> Result<Vec<Task>> {
+        awaited::arrived(&self.table, place, blob, now).await
+    }
+
+    async fn settle(&self, task: &str, _: &str) -> Result<()> {
+        awaited::settle(&self.table, task).await
+    }
+
+    async fn waiting(&self, limit: usize, now: Timestamp) -> Result<Vec<Waiting>> {
+        awaited::waiting(&self.table, limit, now).await
     }
 }

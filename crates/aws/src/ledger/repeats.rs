@@ -36,10 +36,14 @@ impl Repeats {
             return Err(answer.of_table(table, operation));
         }
         let longest = u64::try_from(BACKOFF.as_millis()).unwrap_or_default() << self.0;
-        // Those who met each other must not meet again: RandomState is the standard library's only source of chance.
-        let chance = RandomState::new().build_hasher().finish();
-        tokio::time::sleep(Duration::from_millis(chance % longest + 1)).await;
+        // Those who met each other must not meet again.
+        tokio::time::sleep(Duration::from_millis(chance() % longest + 1)).await;
         self.0 += 1;
         Ok(())
     }
+}
+
+/// A number nobody else has. `RandomState` is the standard library's only source of chance.
+pub(super) fn chance() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

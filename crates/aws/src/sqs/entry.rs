@@ -45,7 +45,7 @@ impl Entry {
     }
 }
 
-/// A step of a sweep has no such field: one that comes early looks at what it would have looked at later.
+/// A step of a sweep and a search have no such field: one that comes early looks at what it would have looked at later.
 fn not_before(message: &Message, time: Timestamp) -> Message {
     match message {
         Message::Task(task) => {
@@ -53,7 +53,7 @@ fn not_before(message: &Message, time: Timestamp) -> Message {
             task.not_before = Some(task.not_before.map_or(time, |known| known.max(time)));
             Message::Task(task)
         }
-        sweep @ Message::Sweep(_) => sweep.clone(),
+        other @ (Message::Sweep(_) | Message::Search(_)) => other.clone(),
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
         let entry = Entry::of(&Outgoing::later(task(1), delay), at(0)).unwrap();
         match Message::parse(&entry.body).unwrap() {
             Message::Task(task) => (entry.delay_seconds, task.not_before),
-            Message::Sweep(_) => panic!("a task became a sweep"),
+            other => panic!("a task became {other:?}"),
         }
     }
 

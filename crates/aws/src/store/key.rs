@@ -1,5 +1,8 @@
-//! Keys as a listing tells them: encoded, because XML cannot hold every character a key may.
+//! Keys as listings and notifications tell them: encoded, because XML cannot hold every character a key may.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_sdk_s3::primitives::DateTime;
 use transship_layout::Object;
 
 /// An entry of a listing; [`None`] for a key that is no UTF-8, which nobody can ask for.
@@ -8,11 +11,18 @@ pub(super) fn object(entry: aws_sdk_s3::types::Object) -> Option<Object> {
         key: decoded(&entry.key?)?,
         size: entry.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
         etag: entry.e_tag,
+        written: entry.last_modified.and_then(written),
     })
 }
 
+/// When an object was written, in whole seconds: a look tells no more, and a listing must tell the same.
+pub(super) fn written(time: DateTime) -> Option<SystemTime> {
+    let seconds = u64::try_from(time.secs()).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
 /// As forms are encoded: `+` is a space. Decoded once.
-fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let spaced = text.replace('+', " ");
     let bytes = percent_encoding::percent_decode_str(&spaced);
     bytes.decode_utf8().ok().map(std::borrow::Cow::into_owned)

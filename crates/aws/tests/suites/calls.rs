@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use transship_copy::Continuation;
-use transship_engine::{Bytes, Ledger, Outcome, Outgoing, Replica, TaskQueue, TaskReceiver, TaskState};
+use transship_engine::{
+    Awaited, Bytes, Ledger, Outcome, Outgoing, Replica, TaskQueue, TaskReceiver, TaskState, Waiting,
+};
 use transship_oci::{Digest, Repository};
 use transship_testkit::suites::{at, execution, task};
 
@@ -187,4 +189,49 @@ async fn blob_locations_cost_one_call_for_25_written_and_100_read() {
     assert_eq!(found.get(&blobs[0]), None);
     assert_eq!(found[&blobs[1]], [repository("b")]);
     assert_eq!(found[&blobs[2]], ["b", "a"].map(repository));
+}
+
+#[tokio::test]
+async fn an_upload_nobody_waits_for_costs_one_call_and_each_that_waits_one_more() {
+    let stack = Stack::start().await;
+    let ledger = stack.ledger().await;
+    let calls = || stack.calls.take().join(" ");
+    let wait_for = async |number: u32, blobs: &[Digest]| {
+        let waiting = Waiting {
+            look: task(number),
+            since: at(0),
+            blobs: blobs.len(),
+        };
+        ledger
+            .wait_for(&waiting, "s3://layouts/a/", blobs, at(9))
+            .await
+            .unwrap();
+    };
+    let arrived = async |blob: &Digest| ledger.arrived("s3://layouts/a/", blob, at(1)).await.unwrap().len();
+    calls();
+    let blobs = digests(0..26);
+    assert_eq!(arrived(&blobs[0]).await, 0);
+    assert_eq!(calls(), "Query");
+    wait_for(1, &blobs).await;
+    assert_eq!(calls(), "PutItem BatchWriteItem BatchWriteItem");
+    wait_for(2, &blobs[..1]).await;
+    assert_eq!(calls(), "PutItem BatchWriteItem");
+    assert_eq!(arrived(&blobs[1]).await, 0);
+    assert_eq!(calls(), "Query UpdateItem");
+    assert_eq!(arrived(&blobs[0]).await, 1);
+    assert_eq!(calls(), "Query UpdateItem UpdateItem");
+    ledger.settle("task-2", "s3://layouts/a/").await.unwrap();
+    assert_eq!(calls(), "DeleteItem");
+    assert_eq!(ledger.waiting(10, at(1)).await.unwrap().len(), 1);
+    assert_eq!(calls(), "Query BatchGetItem");
+
+    // What leads to nothing any more is found once.
+    ledger.settle("task-1", "s3://layouts/a/").await.unwrap();
+    calls();
+    assert_eq!(arrived(&blobs[2]).await, 0);
+    assert_eq!(calls(), "Query UpdateItem DeleteItem");
+    assert_eq!(arrived(&blobs[2]).await, 0);
+    assert_eq!(calls(), "Query");
+    assert!(ledger.waiting(10, at(1)).await.unwrap().is_empty());
+    assert_eq!(calls(), "Query");
 }

@@ -11,7 +11,7 @@ mod stack;
 use std::sync::Arc;
 use std::time::Duration;
 
-use transship_engine::Ledger;
+use transship_engine::{Awaited, Ledger};
 use transship_testkit::suites::{self, QueueUnderTest};
 
 use stack::Stack;
@@ -20,6 +20,12 @@ use stack::Stack;
 async fn the_ledger_keeps_its_promises() {
     let stack = Stack::start().await;
     suites::ledger(async || Arc::new(stack.ledger().await) as Arc<dyn Ledger>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_awaited_keeps_its_promises() {
+    let stack = Stack::start().await;
+    suites::awaited(async || Arc::new(stack.ledger().await) as Arc<dyn Awaited>).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

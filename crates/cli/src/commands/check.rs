@@ -11,7 +11,7 @@ use serde::Serialize;
 use transship_engine::{Configuration, Secrets, Snapshot};
 use transship_local::{Environment, EnvironmentSecrets};
 use transship_registry::Retries;
-use transship_rules::{Document, Webhook};
+use transship_rules::{Document, Import, Webhook};
 
 use crate::failure::{Exit, Failure};
 use crate::logins::logins;
@@ -45,9 +45,21 @@ pub(crate) struct Arguments {
 struct Findings {
     registries: usize,
     rules: usize,
+    imports: Vec<Imported>,
     warnings: Vec<Warning>,
     connections: Vec<Probe>,
     secrets: Vec<Probe>,
+}
+
+/// An import of the document.
+#[derive(Debug, Serialize)]
+struct Imported {
+    name: String,
+    enabled: bool,
+    /// `s3://BUCKET/PREFIX`.
+    source: String,
+    /// `REGISTRY/NAMESPACE`.
+    destination: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,6 +111,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     let mut findings = Findings {
         registries: parsed.document.registries.len(),
         rules: parsed.document.rules.len(),
+        imports: parsed.document.imports.iter().map(Imported::of).collect(),
         warnings: warnings.collect(),
         connections: Vec::new(),
         secrets: Vec::new(),
@@ -156,6 +169,29 @@ async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Pr
     probes
 }
 
+impl Imported {
+    fn of(import: &Import) -> Self {
+        let to = &import.destination;
+        Self {
+            name: import.name.clone(),
+            enabled: import.enabled,
+            source: format!("s3://{}/{}", import.bucket, import.prefix),
+            destination: format!("{}/{}", to.registry, to.namespace)
+                .trim_end_matches('/')
+                .to_owned(),
+        }
+    }
+
+    fn row(&self) -> [String; 3] {
+        let name = if self.enabled {
+            self.name.clone()
+        } else {
+            format!("{} (not enabled)", self.name)
+        };
+        [name, self.source.clone(), self.destination.clone()]
+    }
+}
+
 impl Probe {
     fn new(registry: &str, tried: Tried, failure: Option<(String, String)>, begin: Instant) -> Self {
         let (code, message) = failure.unzip();
@@ -188,13 +224,21 @@ fn verdict(findings: &Findings) -> Result<(), Failure> {
 
 fn text(findings: &Findings) -> String {
     let mut text = format!(
-        "the document is good: {}, {}\n",
+        "the document is good: {}, {}{}\n",
         match findings.registries {
             1 => "1 registry".to_owned(),
             many => format!("{many} registries"),
         },
-        units::count(findings.rules as u64, "rule")
+        units::count(findings.rules as u64, "rule"),
+        match findings.imports.len() as u64 {
+            0 => String::new(),
+            imports => format!(", {}", units::count(imports, "import")),
+        }
     );
+    if !findings.imports.is_empty() {
+        let rows: Vec<_> = findings.imports.iter().map(Imported::row).collect();
+        text.push_str(&table(["import", "from", "to"], &rows));
+    }
     for warning in &findings.warnings {
         let _ = writeln!(text, "warning: {}: {}", warning.path, warning.message);
     }
@@ -234,6 +278,20 @@ mod tests {
         Findings {
             registries: 1,
             rules: 2,
+            imports: vec![
+                Imported {
+                    name: "seed".into(),
+                    enabled: true,
+                    source: "s3://layouts/seed/".into(),
+                    destination: "hub/core".into(),
+                },
+                Imported {
+                    name: "rest".into(),
+                    enabled: false,
+                    source: "s3://layouts/".into(),
+                    destination: "hub".into(),
+                },
+            ],
             warnings: vec![Warning {
                 path: "rules[0]".into(),
                 message: "it does nothing".into(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 use transship_copy::{NoReplicas, Report, Request, Source};
-use transship_layout::{Archive, Images as _, Layout};
+use transship_layout::{Archive, Found, FoundKind, Images as _, Layout, ObjectStore};
 use transship_local::{DockerConfig, ObjectFolder};
 use transship_oci::{Digest, Reference, Target};
 use transship_registry::RemoteRepository;
@@ -28,7 +28,8 @@ use crate::units;
     after_help = "Examples:\n  transship copy docker.io/library/alpine:3.20 registry.example.com/base/alpine:3.20\n  transship copy oci:./build/image:v1 localhost:5000/app:v1 --json\n\nLogins are those of docker login, podman login and skopeo login."
 )]
 pub(crate) struct Arguments {
-    /// HOST/REPOSITORY[:TAG|@DIGEST], oci:DIR[:REFERENCE], oci-archive:FILE[:REFERENCE], docker-archive:FILE[:REFERENCE]
+    /// HOST/REPOSITORY[:TAG|@DIGEST], oci:DIR[:REFERENCE], oci-archive:FILE[:REFERENCE], docker-archive:FILE[:REFERENCE],
+    /// `s3://BUCKET/PREFIX[:REFERENCE]`
     #[arg(value_name = "SOURCE")]
     source: String,
     /// HOST/REPOSITORY[:TAG|@DIGEST]
@@ -161,7 +162,48 @@ async fn open(source: ImageSource, registries: &mut Registries) -> Result<Opened
                 name: named(transport, &file, reference),
             })
         }
+        ImageSource::Bucket { place, reference } => {
+            let store = place.store().await?;
+            let name = [Some(format!("s3://{}/{}", place.bucket, place.key)), reference.clone()];
+            let (source, from) = open_in_bucket(store, &place.key, reference.as_deref()).await?;
+            Ok(Opened {
+                source,
+                remote: None,
+                from,
+                name: name.into_iter().flatten().collect::<Vec<_>>().join(":"),
+            })
+        }
     }
+}
+
+/// The archive whose key is `key`, or the layout at that prefix.
+async fn open_in_bucket(
+    store: Arc<dyn ObjectStore>,
+    key: &str,
+    reference: Option<&str>,
+) -> Result<(Box<dyn Source>, Target), Failure> {
+    let input = |error: transship_layout::Error| Failure::of(Exit::Input, &error);
+    if is_archive(store.as_ref(), key).await {
+        let archive = Archive::open(store, key).await.map_err(input)?;
+        let from = archive.target_of(reference).await?;
+        return Ok((Box::new(archive), from));
+    }
+    let prefix = match key.trim_end_matches('/') {
+        "" => String::new(),
+        folder => format!("{folder}/"),
+    };
+    let layout = Layout::open(store, &prefix).await.map_err(input)?;
+    let digest = layout.resolve(reference)?.descriptor.digest.clone();
+    Ok((Box::new(layout), Target::Digest(digest)))
+}
+
+/// True for a key that archives have, and for an object of any other name. Who may not ask is told when it is opened.
+async fn is_archive(store: &dyn ObjectStore, key: &str) -> bool {
+    if key.is_empty() || key.ends_with('/') {
+        return false;
+    }
+    let has_name = Found::of_key("", key).is_some_and(|found| found.kind == FoundKind::Archive);
+    has_name || store.head(key).await.is_ok_and(|object| object.is_some())
 }
 
 /// The source as it may be written again.

@@ -1,23 +1,28 @@
-//! `transship import`: every image of a layout, an archive, a storage tree, or a folder of them, into one registry.
+//! `transship import`: every image of a layout, an archive, a storage tree, or a folder or bucket of them, into one
+//! registry.
 //!
 //! What must hold: one image that cannot be brought is told with its code and leaves the others alone; what is there
 //! already is not moved again, so a run that was broken off is simply repeated.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use jiff::Timestamp;
+use serde::Serialize;
 use transship_engine::{Arrivals, Import};
-use transship_layout::{Found, FoundKind, ObjectStore};
-use transship_local::{DockerConfig, ObjectFolder};
+use transship_local::DockerConfig;
 use transship_oci::{Reference, RegistryHost, Repository};
 
+use super::ledger;
+use crate::bucket::InBucket;
 use crate::crossing::Crossing;
 use crate::failure::{Exit, Failure};
-use crate::image_source::{BUCKET, file_in_store, no_buckets, reference};
+use crate::fleet::{Fleet, Pace};
+use crate::image_source::reference;
 use crate::import_report::ImportReport;
+use crate::import_source::ImportSource;
 use crate::locations::RememberedLocations;
 use crate::logging;
 use crate::output::Form;
@@ -28,13 +33,13 @@ use crate::registries::Registries;
 /// The arguments.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  transship import ./images --to registry.example.com/mirror\n  transship import ./app.tar --to localhost:5000/app --json\n\nA layout or archive at ./images/team/app goes to mirror/team/app, under the tag part of its name, or by digest\nonly if it has none. Run it again after a failure: what is there is not moved again."
+    after_help = "Examples:\n  transship import ./images --to registry.example.com/mirror\n  transship import ./app.tar --to localhost:5000/app --json\n  transship import s3://layouts/seed/ --to registry.example.com/mirror\n  transship import s3://layouts/seed/ --to hangzhou/core --table TABLE --queue URL\n\nA layout or archive at ./images/team/app goes to mirror/team/app, under the tag part of its name, or by digest\nonly if it has none. Run it again after a failure: what is there is not moved again."
 )]
 pub(crate) struct Arguments {
-    /// A folder, searched for layouts, archives and storage trees, or one archive
+    /// A folder or `s3://BUCKET/PREFIX`, searched for layouts, archives and storage trees; or one archive
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// Where everything goes
+    /// Where everything goes; with --table also NAME/PATH, with a registry's name in the stack's document
     #[arg(long, value_name = "HOST/PATH")]
     to: String,
     #[command(flatten)]
@@ -42,27 +47,73 @@ pub(crate) struct Arguments {
     /// Where blob locations are remembered, by default the user's cache folder
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    stack: Stack,
+}
+
+/// The deployed stack that is to do it. Only arguments name it: who has a stack imports from here all the same.
+#[derive(Debug, Args)]
+struct Stack {
+    /// Let a deployed stack do it, that of this DynamoDB table
+    #[arg(long, value_name = "NAME", requires = "queue")]
+    table: Option<String>,
+    /// The URL of its SQS queue
+    #[arg(long, value_name = "URL", requires = "table")]
+    queue: Option<String>,
+    /// Return when the order is in the queue
+    #[arg(long, requires = "table")]
+    no_wait: bool,
+}
+
+/// An order that is not waited for.
+#[derive(Debug, Serialize)]
+struct Ordered {
+    execution: String,
 }
 
 /// Imports.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     let begin = Instant::now();
     logging::begin_command();
-    let source = Searched::parse(&arguments.source)?;
-    let (host, path) = destination(&arguments.to)?;
-    let import = Import {
-        name: "import".to_owned(),
-        registry: host.to_string(),
-        path,
-        existing: arguments.policy.existing(),
-        referrers: arguments.policy.referrers(),
+    let report = match (&arguments.stack.table, &arguments.stack.queue) {
+        (Some(table), Some(queue)) => {
+            let (source, import) = order(&arguments)?;
+            let (ledger, queue) = ledger::of_stack(table.clone(), queue.clone()).await?;
+            let fleet = Fleet {
+                ledger,
+                queue,
+                pace: Pace::default(),
+            };
+            let execution = fleet.order(import, &source).await?;
+            if arguments.stack.no_wait {
+                return form.print(&Ordered { execution }, |ordered| {
+                    format!("ordered: `transship tasks {}` tells how it goes", ordered.execution)
+                });
+            }
+            let shown = ImagesShown::suitable(form);
+            let report = fleet.follow(&execution, &shown).await;
+            shown.end();
+            report
+        }
+        _ => here(arguments, form).await,
     };
+    let mut report = report?;
+    report.elapsed_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+    form.print(&report, ImportReport::text)?;
+    report.end(form)
+}
+
+/// Imports in this process.
+async fn here(arguments: Arguments, form: Form) -> Result<ImportReport, Failure> {
+    let source = ImportSource::open(&arguments.source).await?;
+    let (host, path) = destination(&arguments.to)?;
+    let import = import(host.to_string(), path, arguments.policy);
     let client = Registries::new(Arc::new(DockerConfig::load()?)).client(&host)?;
     let now = Timestamp::now();
     let shown = Arc::new(ImagesShown::suitable(form));
     let crossing = Crossing {
         execution: import.execution(&now.to_string(), now),
-        store: Arc::clone(&source.store),
+        store: source.store,
         import,
         options: arguments.policy.options(),
         locations: RememberedLocations::new(arguments.data, client.host().clone()),
@@ -70,45 +121,42 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         arrivals: Arrivals::default(),
         shown: Arc::clone(&shown),
     };
-    let report = crossing.all(source.archive).await;
+    let report = crossing.all(source.sources).await;
     shown.end();
-    let mut report = report?;
-    report.elapsed_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    form.print(&report, ImportReport::text)?;
-    report.end(form)
+    report
 }
 
-/// Where sources are looked for.
-struct Searched {
-    store: Arc<dyn ObjectStore>,
-    /// The one archive that was named; [`None`]: everything below the folder.
-    archive: Option<Found>,
-}
-
-impl Searched {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        if text.starts_with(BUCKET) {
-            return Err(no_buckets(text));
-        }
-        let path = Path::new(text);
-        if path.is_file() {
-            let (store, key) = file_in_store(path)?;
-            let archive = Found {
-                kind: FoundKind::Archive,
-                key,
-                path: String::new(),
-            };
-            return Ok(Self {
-                store,
-                archive: Some(archive),
-            });
-        }
-        let store = ObjectFolder::open(path).map_err(|error| Failure::of(Exit::Input, &error))?;
-        Ok(Self {
-            store: Arc::new(store),
-            archive: None,
-        })
+fn import(registry: String, path: Option<Repository>, policy: Policy) -> Import {
+    Import {
+        name: "import".to_owned(),
+        registry,
+        path,
+        existing: policy.existing(),
+        referrers: policy.referrers(),
     }
+}
+
+/// What a stack is to import, and where to.
+fn order(arguments: &Arguments) -> Result<(InBucket, Import), Failure> {
+    let source = InBucket::parse(&arguments.source).unwrap_or_else(|| {
+        Err(Failure::usage(
+            "a deployed stack reads buckets only: write s3://BUCKET/PREFIX, or leave out --table and --queue",
+        ))
+    })?;
+    let (registry, path) = stack_destination(&arguments.to)?;
+    Ok((source, import(registry, path, arguments.policy)))
+}
+
+/// `NAME-OR-HOST/PATH`; the stack's document knows which registry that is.
+fn stack_destination(text: &str) -> Result<(String, Option<Repository>), Failure> {
+    let (registry, path) = text.split_once('/').unwrap_or((text, ""));
+    if registry.is_empty() {
+        return Err(Failure::usage("--to begins with a registry: its name or its host"));
+    }
+    let path = Some(path.trim_end_matches('/')).filter(|path| !path.is_empty());
+    let path = path.map(str::parse).transpose();
+    let path = path.map_err(|error: transship_oci::Error| Failure::of(Exit::Input, &error))?;
+    Ok((registry.to_owned(), path))
 }
 
 /// `HOST/PATH`, read as the name of something below it: so a path of one part is not taken for an image of Docker Hub's own.
@@ -123,6 +171,26 @@ fn destination(text: &str) -> Result<(RegistryHost, Option<Repository>), Failure
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_destination_of_a_stack_is_a_name_or_host_and_what_stands_before_every_repository() {
+        let read = |text: &str| {
+            let (registry, path) = stack_destination(text).unwrap();
+            (registry, path.map(|path| path.to_string()))
+        };
+        let expected = |registry: &str, path: Option<&str>| (registry.to_owned(), path.map(str::to_owned));
+        assert_eq!(read("hangzhou"), expected("hangzhou", None));
+        assert_eq!(read("hangzhou/core/"), expected("hangzhou", Some("core")));
+        assert_eq!(
+            read("r.example:5000/core/team"),
+            expected("r.example:5000", Some("core/team"))
+        );
+        assert_eq!(stack_destination("/core").unwrap_err().code(), "USAGE");
+        assert_eq!(
+            stack_destination("hangzhou/Core").unwrap_err().code(),
+            "INVALID_REFERENCE"
+        );
+    }
 
     #[test]
     fn a_destination_is_a_host_and_what_stands_before_every_repository() {

@@ -37,6 +37,11 @@ enum Chosen {
     Stack(String),
 }
 
+/// The ledger and the queue of a deployed stack.
+pub(crate) async fn of_stack(table: String, queue_url: String) -> Result<Pair, Failure> {
+    stack::ledger_and_queue(table, queue_url).await
+}
+
 impl Store {
     /// The ledger, to be looked at, also while others write it.
     pub(crate) async fn ledger(&self) -> Result<Arc<dyn Ledger>, Failure> {
@@ -89,7 +94,7 @@ impl Store {
 }
 
 /// A ledger and a queue, to be written.
-type Pair = (Arc<dyn Ledger>, Arc<dyn TaskQueue>);
+pub(crate) type Pair = (Arc<dyn Ledger>, Arc<dyn TaskQueue>);
 
 /// A variable of the environment that says something.
 fn variable(name: &str) -> Option<String> {

@@ -78,6 +78,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::begin_service(arguments.log);
     watch::warn(&parsed.warnings);
     watch::warn(&parsed.document.needs_aws());
+    warn_of_imports(&parsed.document);
     // Before anything is said: whoever reads that it serves may order it to stop.
     let stop = Stop::listen()?;
     let _lock = DataLock::acquire(&arguments.data)?;
@@ -100,6 +101,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     sweeps.abort();
     watched.abort();
     result
+}
+
+/// Nothing tells this process of what is uploaded to a bucket.
+fn warn_of_imports(document: &Document) {
+    let imports = document.imports.iter().filter(|import| import.enabled).count();
+    if imports > 0 {
+        tracing::warn!(
+            code = "IMPORTS_NOT_SERVED",
+            imports,
+            "serve reads no buckets: use the deployed stack or transship import"
+        );
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use transship_copy::{Progress, Step};
+use transship_engine::{TaskRecord, TaskState};
 
 use crate::output::{Form, note};
 use crate::units;
@@ -66,6 +67,20 @@ impl ImagesShown {
         self.change(|tally| {
             tally.ended += 1;
             tally.failed += u64::from(is_failed);
+        });
+    }
+
+    /// This is how tasks stand that somebody else works on.
+    pub(crate) fn followed(&self, records: &[TaskRecord]) {
+        let count = |wanted: fn(TaskState) -> bool| records.iter().filter(|record| wanted(record.state)).count() as u64;
+        let ended = count(TaskState::is_terminal);
+        let succeeded = count(TaskState::is_success);
+        let bytes = records.iter().map(|record| record.bytes.copied).sum();
+        self.change(|tally| {
+            tally.planned = records.len() as u64;
+            tally.ended = ended;
+            tally.failed = ended - succeeded;
+            tally.bytes = bytes;
         });
     }
 

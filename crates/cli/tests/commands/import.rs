@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_oci::{Digest, Repository, Target};
+use transship_testkit::faults::{Action, Fault, Script};
 use transship_testkit::images::{self, Sample};
 
 use crate::run::{Run, run};
@@ -252,6 +254,51 @@ async fn one_bad_image_is_told_and_the_rest_arrive() {
     );
 }
 
+/// What a registry answers to a manifest whose blobs it lost. The client tries no request again for it.
+fn forgetful(image: &str) -> Fault {
+    let lost = Action::Status {
+        code: 400,
+        headers: vec![("content-type".into(), "application/json".into())],
+        body: br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown"}]}"#
+            .as_slice()
+            .into(),
+    };
+    Fault::new("PUT", &format!("/v2/mirror/{image}/manifests/"), lost).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_whose_failure_passes_is_tried_again_and_counted_once() {
+    let harbour = Harbour::start().await;
+    harbour.layout("app", &images::image(1, &[10]), "v1");
+    harbour.layout("other", &images::image(2, &[20]), "v1");
+    // A second attempt may put a manifest twice, the first one does not: a third is needed for this.
+    let script = Arc::new(Script::new([forgetful("app").times(3)]));
+    harbour.registry.set_faults(Some(Arc::clone(&script) as _));
+    let report = harbour.report(&[]).await;
+    assert_eq!(script.struck(), 3);
+    assert_eq!(counts(&report), [2, 0, 0, 0], "{report}");
+    assert!(harbour.there("mirror/app", "v1").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_fails_three_times_is_told_and_no_longer_tried() {
+    let harbour = Harbour::start().await;
+    harbour.layout("app", &images::image(1, &[10]), "v1");
+    let script = Arc::new(Script::new([forgetful("app").always()]));
+    harbour.registry.set_faults(Some(Arc::clone(&script) as _));
+    let told = harbour.import(&harbour.images(), &["--json"]).await;
+    assert_eq!((told.code, told.error_code()), (1, "IMPORT_INCOMPLETE"), "{told:?}");
+    let report = told.json();
+    assert_eq!(counts(&report), [0, 0, 0, 1], "{report}");
+    assert_eq!(report["failed"][0]["code"], "BLOB_UNKNOWN_AT_DEST");
+    assert!(
+        (3..=6).contains(&script.struck()),
+        "once or twice each time: {}",
+        script.struck()
+    );
+    assert_eq!(harbour.there("mirror/app", "v1"), None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_there_is_kept_if_asked() {
     let harbour = Harbour::start().await;
@@ -267,6 +314,29 @@ async fn what_is_there_is_kept_if_asked() {
     assert_eq!(harbour.there("mirror/app", "v1"), Some(other.root.to_string()));
     let replaced = harbour.report(&[]).await;
     assert_eq!(counts(&replaced), [1, 0, 0, 0]);
+}
+
+#[cfg(not(feature = "aws"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_without_aws_says_so_where_a_bucket_or_a_stack_is_named() {
+    let harbour = Harbour::start().await;
+    let bucket = Path::new("s3://bucket/prefix");
+    let told = harbour.import(bucket, &[]).await;
+    assert_eq!((told.code, told.error_code()), (2, "S3_NOT_BUILT"));
+    let stack = ["--table", "t", "--queue", "https://sqs.example/q"];
+    let told = harbour.import(bucket, &stack).await;
+    assert_eq!((told.code, told.error_code()), (2, "AWS_NOT_BUILT"));
+    let told = harbour.import(&harbour.images(), &stack).await;
+    assert_eq!((told.code, told.error_code()), (2, "USAGE"), "a stack reads no folders");
+    for half in [
+        &["--table", "t"][..],
+        &["--queue", "https://sqs.example/q"],
+        &["--no-wait"],
+    ] {
+        let told = harbour.import(bucket, half).await;
+        assert_eq!((told.code, told.error_code()), (2, "USAGE"), "{half:?}");
+    }
+    assert!(harbour.registry.requests().is_empty());
 }
 
 /// `sample` as the repository `core/app` of a registry's storage below `folder`, under `v1`.
@@ -302,7 +372,11 @@ async fn a_storage_tree_is_taken_with_its_untagged_referrers() {
     let told = harbour.import(&harbour.images(), &["--json"]).await;
     assert_eq!(told.code, 1, "{told:?}");
     let report = told.json();
-    assert_eq!(counts(&report), [1, 0, 0, 1], "{report:#}");
+    assert_eq!(
+        counts(&report),
+        [2, 0, 0, 1],
+        "a referrer is an image of its own: {report:#}"
+    );
     assert_eq!(
         (&report["failed"][0]["reference"], &report["failed"][0]["code"]),
         (&json!("broken"), &json!("STORAGE_LINK_DANGLING"))
@@ -321,8 +395,6 @@ async fn a_place_without_images_is_told_with_its_name() {
     assert!(empty.err.contains(text(&harbour.images())), "{empty:?}");
     let absent = harbour.import(&harbour.images().join("absent"), &[]).await;
     assert_eq!((absent.code, absent.error_code()), (2, "OBJECT_UNREADABLE"));
-    let bucket = harbour.import(Path::new("s3://bucket/prefix"), &[]).await;
-    assert_eq!((bucket.code, bucket.error_code()), (2, "S3_NOT_BUILT"));
     assert!(harbour.registry.requests().is_empty());
 }
 

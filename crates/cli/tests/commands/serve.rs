@@ -96,6 +96,29 @@ fn every_source_is_told_its_address() {
 }
 
 #[test]
+fn imports_that_nobody_serves_are_warned_of_once() {
+    let is_warning = |event: &Value| event["code"] == "IMPORTS_NOT_SERVED";
+    let import = "name: seed, bucket: layouts, destination: { registry: b, namespace: core }";
+    let start = |import: &str| {
+        let document = format!("{DOCUMENT}imports: [{{ {import} }}]\n");
+        Serve::start_in(&Arc::new(tempfile::tempdir().unwrap()), &document, &[])
+    };
+    let mut serve = start(import);
+    let warning = serve.until(is_warning);
+    assert_eq!(warning["level"], "WARN", "{warning}");
+    assert!(says("transship import")(&warning), "{warning}");
+    serve.until(|event| {
+        assert!(!is_warning(event), "a second time: {event}");
+        event["message"] == "serving"
+    });
+    let mut serve = start(&format!("{import}, enabled: false"));
+    serve.until(|event| {
+        assert!(!is_warning(event), "it is not enabled: {event}");
+        event["message"] == "serving"
+    });
+}
+
+#[test]
 fn the_order_to_stop_is_obeyed_with_exit_0() {
     let mut serve = Serve::start();
     serve.until_serving();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use transship_copy::NoProgress;
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::{
-    Accepted, Configuration, Disposition, Error, ErrorKind, Hook, Intake, Ledger, Outgoing, Patience, Refusal,
+    Accepted, Configuration, Disposition, Error, ErrorKind, Hook, Imports, Intake, Ledger, Outgoing, Patience, Refusal,
     Replicator, Result, Secrets, Task, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
 };
 use transship_oci::{Digest, Manifest, Repository, Tag, Target};
@@ -78,6 +78,8 @@ pub struct House {
     pub configuration: Configuration,
     pub ledger: Arc<WatchedLedger>,
     pub queue: Arc<Queue>,
+    /// What the workers read besides registries.
+    pub imports: Arc<Imports>,
     pub clock: ManualClock,
     pub intake: Intake,
     pub replicator: Arc<Replicator>,
@@ -128,6 +130,7 @@ impl House {
             inner: queue,
             is_down: AtomicBool::new(false),
         });
+        let imports = Arc::new(Imports::none());
         let intake = Intake {
             configuration: configuration.clone(),
             queue: Arc::clone(&queue) as _,
@@ -138,11 +141,12 @@ impl House {
         Self {
             replicator: Arc::new(replicator(
                 &configuration,
-                (&ledger, &queue),
+                (&ledger, &queue, &imports),
                 &clock,
                 "worker-1",
                 Patience::default(),
             )),
+            imports,
             a,
             b,
             app: "app".to_owned(),
@@ -168,11 +172,17 @@ impl House {
     pub fn be_patient(&mut self, patience: Patience) {
         self.replicator = Arc::new(replicator(
             &self.configuration,
-            (&self.ledger, &self.queue),
+            (&self.ledger, &self.queue, &self.imports),
             &self.clock,
             "worker-1",
             patience,
         ));
+    }
+
+    /// From now on the workers read what `imports` has.
+    pub fn import_from(&mut self, imports: Imports) {
+        self.imports = Arc::new(imports);
+        self.be_patient(Patience::default());
     }
 
     /// Another worker of the fleet, with clients of its own.
@@ -188,7 +198,7 @@ impl House {
         );
         replicator(
             &configuration,
-            (&self.ledger, &self.queue),
+            (&self.ledger, &self.queue, &self.imports),
             &self.clock,
             "worker-2",
             Patience::default(),
@@ -407,7 +417,7 @@ pub fn document(a: &EmbeddedRegistry, b: &EmbeddedRegistry, rules: &str) -> Docu
 
 fn replicator(
     configuration: &Configuration,
-    (ledger, queue): (&Arc<WatchedLedger>, &Arc<Queue>),
+    (ledger, queue, imports): (&Arc<WatchedLedger>, &Arc<Queue>, &Arc<Imports>),
     clock: &ManualClock,
     worker: &str,
     patience: Patience,
@@ -416,6 +426,7 @@ fn replicator(
         configuration: configuration.clone(),
         ledger: Arc::clone(ledger) as _,
         queue: Arc::clone(queue) as _,
+        imports: Arc::clone(imports),
         clock: Arc::new(clock.clone()),
         patience,
         worker: worker.to_owned(),

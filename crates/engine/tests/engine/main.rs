@@ -9,11 +9,14 @@
 )]
 
 mod accept;
+mod bucket;
 mod bus;
 mod early;
 mod house;
 mod import;
 mod ledger;
+mod look;
+mod orders;
 mod redrive;
 mod referrers;
 mod replicate;

@@ -204,7 +204,7 @@ async fn what_is_on_its_way_is_not_sent_again() {
     for delivery in task {
         match Message::parse(&delivery.body).unwrap() {
             Message::Task(_) => held.push(delivery.receipt),
-            Message::Sweep(_) => {
+            Message::Sweep(_) | Message::Search(_) => {
                 work(&house, &delivery.body, None).await;
                 house.queue.inner.complete(&delivery.receipt).await.unwrap();
             }

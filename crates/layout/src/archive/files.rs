@@ -249,6 +249,7 @@ impl ArchiveFiles {
             key: key.to_owned(),
             size,
             etag: self.pack.object.etag.clone(),
+            written: self.pack.object.written,
         }
     }
 

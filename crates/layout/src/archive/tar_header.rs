@@ -151,6 +151,17 @@ pub(super) fn size(header: u64, record: Option<u64>) -> Result<u64, String> {
     }
 }
 
+/// The records of an entry that has no data may not give it any: some readers would jump over it, and others read it as the
+/// next header.
+pub(super) fn no_size(record: Option<u64>) -> Result<(), String> {
+    match record {
+        None | Some(0) => Ok(()),
+        Some(record) => Err(format!(
+            "a link, folder or device has {record} bytes by its pax record, which readers take differently"
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

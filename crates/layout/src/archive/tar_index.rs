@@ -132,7 +132,14 @@ impl TarIndex {
             Announced::Records(size) => (Expects::Records, size),
             Announced::GlobalRecords(size) => (Expects::GlobalRecords, size),
             Announced::Folder => {
-                self.about_next = About::default();
+                let about = std::mem::take(&mut self.about_next);
+                tar_header::no_size(about.size).map_err(refuse)?;
+                return Ok(None);
+            }
+            Announced::Unsafe { name, size: 0, what } => {
+                let about = std::mem::take(&mut self.about_next);
+                tar_header::no_size(about.size).map_err(refuse)?;
+                self.hold(&about.name.unwrap_or(name), Place::Unsafe(what))?;
                 return Ok(None);
             }
             Announced::Unsafe { name, size, what } => {

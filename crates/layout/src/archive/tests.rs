@@ -219,6 +219,7 @@ impl Made {
             key: key.to_owned(),
             size: self.count * self.stride() + 1024,
             etag: Some("made".into()),
+            written: None,
         }
     }
 
@@ -301,6 +302,16 @@ async fn an_index_costs_few_bytes_where_files_are_large_and_few_requests_where_t
             "{requests} requests at {size}"
         );
     }
+}
+
+#[tokio::test]
+async fn more_entries_than_are_held_are_refused() {
+    let made = Arc::new(Made {
+        count: 100_001,
+        size: 0,
+    });
+    let read = ArchiveFiles::read(made, "a", Limits::default()).await;
+    assert_eq!(read.err().unwrap().code(), "ARCHIVE_TOO_LARGE");
 }
 
 #[tokio::test]

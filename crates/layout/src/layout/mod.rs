@@ -23,9 +23,10 @@ use transship_copy::{BlobSource, ByteStream, Error as CopyError, ErrorKind as Co
 use transship_oci::manifest::MAX_BYTES;
 use transship_oci::{Descriptor, Digest, Manifest, Tag, Target};
 
-pub use completeness::{Completeness, Missing};
+pub use completeness::Completeness;
 
 use crate::images::{Called, Candidate, called, conflict};
+use crate::missing::Blobs;
 use crate::whole::whole;
 use crate::{Error, ErrorKind, ObjectStore, Part, Result};
 use index::{Broken, Index};
@@ -34,6 +35,10 @@ use index::{Broken, Index};
 pub(crate) const MARKER: &str = "oci-layout";
 /// The file that names a layout's images.
 pub(crate) const INDEX: &str = "index.json";
+/// So many files a layout has beside its blobs: those two.
+pub(crate) const FILES: usize = 2;
+/// So many blobs are asked for one by one; more are looked up in a listing.
+const MAX_HEADS: usize = 24;
 /// Unnamed indexes that are looked into for named children; more are taken by digest only.
 const MAX_LOOKED_INTO: usize = 64;
 /// Manifests read at the same time: each may be 4 MiB.
@@ -173,9 +178,8 @@ impl Layout {
         Ok(found)
     }
 
-    /// Where the bytes of `digest` lie. Safe: a digest holds nothing but its algorithm and hexadecimal digits.
     fn key(&self, digest: &Digest) -> String {
-        format!("{}blobs/{}/{}", self.prefix, digest.algorithm().as_str(), digest.hex())
+        blob_key(&self.prefix, digest)
     }
 
     /// The manifest `digest`, its bytes proven; [`None`] if it is not there.
@@ -222,6 +226,21 @@ impl Layout {
                 }
             }
         }
+    }
+}
+
+/// Where the bytes of `digest` lie in the layout below `prefix`. Safe: a digest holds nothing but its algorithm and
+/// hexadecimal digits.
+pub(crate) fn blob_key(prefix: &str, digest: &Digest) -> String {
+    format!("{prefix}blobs/{}/{}", digest.algorithm().as_str(), digest.hex())
+}
+
+/// The blobs of the layout below `prefix`.
+pub(crate) fn blobs<'a>(store: &'a dyn ObjectStore, prefix: &str) -> Blobs<'a> {
+    Blobs {
+        store,
+        prefix: format!("{prefix}blobs/"),
+        max_heads: MAX_HEADS,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::images::{self, Candidate, Images, Listing, Refused};
 use crate::{Error, ErrorKind, PAGE_MAX, Result};
 
 /// Links read at the same time.
-const PARALLEL_LINKS: usize = 16;
+pub(super) const PARALLEL_LINKS: usize = 16;
 /// Manifests read at the same time: each may be 4 MiB.
 const PARALLEL_MANIFESTS: usize = 4;
 
@@ -44,7 +44,8 @@ impl Names {
 /// What is remembered of a revision that was read.
 struct Revision {
     descriptor: Descriptor,
-    subject: Option<Digest>,
+    /// It has a subject, here or elsewhere.
+    refers: bool,
     children: Vec<Digest>,
 }
 
@@ -52,7 +53,7 @@ impl Revision {
     fn of(manifest: &Manifest) -> Self {
         Self {
             descriptor: manifest.descriptor(),
-            subject: manifest.subject().map(|subject| subject.digest.clone()),
+            refers: manifest.subject().is_some(),
             children: manifest.children().iter().map(|child| child.digest.clone()).collect(),
         }
     }
@@ -196,12 +197,13 @@ impl Images for TreeRepository {
             name: None,
             descriptor: revision.descriptor.clone(),
         }));
-        let comes_along = |digest: &Digest| {
-            let subject = revisions.get(digest).and_then(|revision| revision.subject.as_ref());
-            children.contains(digest)
-                || subject.is_some_and(|subject| subject != digest && revisions.contains_key(subject))
-        };
-        let mut listing = images::listing(&candidates, comes_along, &operation);
+        let mut listing = images::listing(&candidates, |digest| children.contains(digest), &operation);
+        for image in &mut listing.images {
+            image.refers = match &image.target {
+                Target::Digest(digest) => revisions.get(digest).is_some_and(|revision| revision.refers),
+                Target::Tag(_) => false,
+            };
+        }
         listing.refused.extend(refused);
         Ok(listing)
     }

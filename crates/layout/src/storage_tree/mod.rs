@@ -9,13 +9,15 @@
 //! ```
 //! A link is a file that holds a digest and nothing else; it is parsed as one before it becomes part of a key. The tree
 //! keeps no media types: a manifest says itself what it is. All tags are images, the fallback and cosign's too, so that the
-//! registry it is brought to has the same; of the untagged revisions those that nothing else brings along.
+//! registry it is brought to has the same; of the untagged revisions all that no index brings along. A referrer is an image of
+//! its own: asked for what refers to an image, a tree must read every revision there is.
 //!
 //! Source: distribution, registry/storage/paths.go.
 
+mod completeness;
 mod contents;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -102,20 +104,21 @@ impl TreeRepository {
     }
 
     /// Where the bytes of `digest` lie, whose link in this repository is at `link`. A registry keeps bytes under their sha256
-    /// whatever they are called by; by another algorithm only the link leads to them.
-    async fn located(&self, digest: &Digest, link: String) -> Result<String> {
-        if digest.algorithm() == Algorithm::Sha256 {
-            return Ok(self.blob_key(digest));
-        }
-        let linked = self.link(&link).await?;
-        Ok(self.blob_key(linked.as_ref().unwrap_or(digest)))
+    /// whatever they are called by; by another algorithm only the link leads to them. With the digest they are kept under.
+    async fn located_by(&self, digest: &Digest, link: &str) -> Result<(String, Digest)> {
+        let linked = match digest.algorithm() {
+            Algorithm::Sha256 => None,
+            Algorithm::Sha512 => self.link(link).await?,
+        };
+        let under = linked.unwrap_or_else(|| digest.clone());
+        Ok((self.blob_key(&under), under))
     }
 
     /// The manifest `digest`, its bytes proven; [`None`] if the tree has none. Whether the repository has it as a revision
     /// was asked before.
     async fn manifest_bytes(&self, digest: &Digest) -> CopyResult<Option<Manifest>> {
         let operation = || format!("manifest_get {}@{digest}", self.name());
-        let key = self.located(digest, self.revision_key(digest)).await?;
+        let (key, _) = self.located_by(digest, &self.revision_key(digest)).await?;
         match whole(self.store.as_ref(), &key, MAX_BYTES).await? {
             Some(bytes) => proven(bytes, digest, None, operation).map(Some),
             None => Ok(None),
@@ -149,7 +152,7 @@ impl TreeRepository {
 impl BlobSource for TreeRepository {
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> CopyResult<ByteStream> {
         let operation = format!("blob_get {}@{}", self.name(), blob.digest);
-        let key = self.located(&blob.digest, self.layer_key(&blob.digest)).await?;
+        let (key, _) = self.located_by(&blob.digest, &self.layer_key(&blob.digest)).await?;
         let bytes = self.store.get(&key, Part::from(offset)).await?;
         bytes.ok_or_else(|| CopyError::new(CopyKind::BlobNotFound, operation))
     }

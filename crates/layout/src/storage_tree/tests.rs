@@ -12,14 +12,14 @@ use crate::Images;
 use crate::test_support::{Files, digest_of, read_image, store_of};
 
 /// A tree of one repository `a/b`, below `before`.
-struct Tree {
+pub(crate) struct Tree {
     before: &'static str,
-    files: Files,
-    links: HashMap<String, Bytes>,
+    pub(crate) files: Files,
+    pub(crate) links: HashMap<String, Bytes>,
 }
 
 impl Tree {
-    fn new(before: &'static str) -> Self {
+    pub(crate) fn new(before: &'static str) -> Self {
         Self {
             before,
             files: Files::default(),
@@ -28,17 +28,22 @@ impl Tree {
     }
 
     fn link(&mut self, path: &str, digest: &str) {
-        let key = format!("{}{ROOT}repositories/a/b/_manifests/{path}/link", self.before);
+        self.place(&format!("_manifests/{path}/link"), digest);
+    }
+
+    /// A file of the repository.
+    pub(crate) fn place(&mut self, path: &str, digest: &str) {
+        let key = format!("{}{ROOT}repositories/a/b/{path}", self.before);
         self.links.insert(key, Bytes::copy_from_slice(digest.as_bytes()));
     }
 
-    fn revision(&mut self, manifest: &Value) -> Digest {
+    pub(crate) fn revision(&mut self, manifest: &Value) -> Digest {
         let digest = digest_of(manifest);
         self.link(&format!("revisions/sha256/{}", digest.hex()), &digest.to_string());
         digest
     }
 
-    fn tag(&mut self, tag: &str, digest: &Digest) {
+    pub(crate) fn tag(&mut self, tag: &str, digest: &Digest) {
         self.link(&format!("tags/{tag}/current"), &digest.to_string());
         self.link(
             &format!("tags/{tag}/index/sha256/{}", digest.hex()),
@@ -46,7 +51,7 @@ impl Tree {
         );
     }
 
-    fn objects(&self) -> HashMap<String, Bytes> {
+    pub(crate) fn objects(&self) -> HashMap<String, Bytes> {
         let blob = |(key, bytes): (&String, &Bytes)| {
             let hex = key.rsplit('/').next().unwrap();
             let key = format!("{}{ROOT}blobs/sha256/{}/{hex}/data", self.before, &hex[..2]);
@@ -69,7 +74,9 @@ async fn tags_and_what_is_untagged_are_listed() {
         let index = tree.files.index(&[one.clone(), two.clone()]);
         let about = tree.files.image("about", Some(&index));
         let old = tree.files.image("old", None);
-        for manifest in [&one, &two, &index, &about, &old] {
+        let elsewhere = Files::default().image("elsewhere", None);
+        let lonely = tree.files.image("lonely", Some(&elsewhere));
+        for manifest in [&one, &two, &index, &about, &old, &lonely] {
             tree.revision(manifest);
         }
         tree.tag("v1", &digest_of(&index));
@@ -77,10 +84,21 @@ async fn tags_and_what_is_untagged_are_listed() {
         let listing = repository.images().await.unwrap();
         assert!(listing.refused.is_empty(), "{:?}", listing.refused);
         let targets: Vec<Target> = listing.images.iter().map(|image| image.target.clone()).collect();
-        assert_eq!(
-            targets,
-            [Target::Tag("v1".parse().unwrap()), Target::Digest(digest_of(&old))]
-        );
+        let mut untagged = [digest_of(&old), digest_of(&about), digest_of(&lonely)];
+        untagged.sort();
+        let v1 = Target::Tag("v1".parse().unwrap());
+        let expected: Vec<Target> = [v1].into_iter().chain(untagged.map(Target::Digest)).collect();
+        assert_eq!(targets, expected, "children of an index come along, referrers do not");
+        let refer: Vec<&Target> = listing
+            .images
+            .iter()
+            .filter(|image| image.refers)
+            .map(|image| &image.target)
+            .collect();
+        let mut referrers = [digest_of(&about), digest_of(&lonely)];
+        referrers.sort();
+        let referrers = referrers.map(Target::Digest);
+        assert_eq!(refer, referrers.iter().collect::<Vec<_>>());
         for target in &targets {
             read_image(&repository, target).await.unwrap();
         }

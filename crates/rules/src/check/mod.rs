@@ -1,14 +1,16 @@
 //! From the written document to the one that is used: every field is read, and everything that cannot be honoured is
 //! refused with its path.
 
+mod import;
 mod registry;
 mod rule;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{Document, Link};
 use crate::error::{ErrorKind, shown};
 use crate::faults::Faults;
+use crate::namespace::Namespace;
 use crate::path::Path;
 use crate::provider::Provider;
 use crate::registry::Registry;
@@ -20,9 +22,6 @@ pub(crate) fn document(written: written::Document, faults: &mut Faults) -> Docum
     if written.version != 1 {
         let sentence = format!("version {} of the document is not known: write 1", written.version);
         faults.refuse(Path::of("version"), ErrorKind::ConfigInvalid(sentence));
-    }
-    if !written.imports.is_empty() {
-        faults.not_yet(Path::of("imports"), "importing from buckets");
     }
     let names: Vec<String> = written.registries.keys().cloned().collect();
     let registries: BTreeMap<String, Registry> = written
@@ -39,17 +38,21 @@ pub(crate) fn document(written: written::Document, faults: &mut Faults) -> Docum
         .enumerate()
         .map(|(position, link)| check_link(link, &names, &Path::of("links").index(position), faults))
         .collect();
+    let rule_names: BTreeSet<String> = written.rules.iter().map(|rule| rule.name.clone()).collect();
     let rules = rule::rules(written.rules, &names, faults);
+    let imports = import::imports(written.imports, &rule_names, &names, faults);
     let document = Document {
         registries,
         topology: written.topology,
         links,
         rules,
+        imports,
     };
     // Where a rule leads is only known when all of them could be read.
     if faults.is_clean() {
         topology::check(&document, faults);
         warn_of_deliveries(&document, faults);
+        import::warn_of_overlaps(&document, faults);
     }
     document
 }
@@ -84,6 +87,11 @@ fn check_known(name: &str, names: &[String], path: &Path, faults: &mut Faults) {
     };
     let sentence = format!("there is no registry {}: {hint}", shown(name));
     faults.refuse(path.clone(), ErrorKind::UnknownRegistry(sentence));
+}
+
+fn namespace(text: &str, path: &Path, faults: &mut Faults) -> Option<Namespace> {
+    let parsed = Namespace::parse(text).map_err(|why| ErrorKind::RuleInvalid(format!("{} {why}", shown(text))));
+    faults.accept(path, parsed)
 }
 
 /// `[a-z0-9][a-z0-9-._]*`, at most 128 characters: fit for an address and for a file name.

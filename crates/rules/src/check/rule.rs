@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use transship_oci::Kind;
 
-use super::{check_known, check_name};
+use super::{check_known, check_name, namespace};
 use crate::byte_rate;
 use crate::error::{ErrorKind, shown};
 use crate::faults::Faults;
@@ -133,11 +133,6 @@ fn source(written: &written::Source, path: &Path, registries: &[String], faults:
         repository: repository?,
         tag: tag?,
     })
-}
-
-fn namespace(text: &str, path: &Path, faults: &mut Faults) -> Option<Namespace> {
-    let parsed = Namespace::parse(text).map_err(|why| ErrorKind::RuleInvalid(format!("{} {why}", shown(text))));
-    faults.accept(path, parsed)
 }
 
 fn exact_repository(name: &str, path: &Path, faults: &mut Faults) -> Option<Pattern> {

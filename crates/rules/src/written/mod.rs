@@ -3,6 +3,7 @@
 //! The comments here are the descriptions in the schema, so they are written for the author of a document. Nothing
 //! outside this crate sees these types: what was checked is [`crate::Document`].
 
+mod import;
 mod registry;
 mod rule;
 mod text_or;
@@ -14,11 +15,12 @@ use serde::Deserialize;
 
 use crate::policy::Topology;
 
+pub(crate) use import::{Import, ImportDestination};
 pub(crate) use registry::{Credentials, Limits, Registry, Webhook};
 pub(crate) use rule::{Deletes, Destination, Exclude, KindWord, Rule, Source, TagTable, Trigger};
 pub(crate) use text_or::{Rate, TextOr};
 
-/// The configuration of Transship: the registries it knows and the rules by which images go from one to another.
+/// The configuration of Transship: the registries it knows, and the rules and imports by which images go there.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Document {
@@ -35,7 +37,7 @@ pub(crate) struct Document {
     /// What is replicated, from where, to where.
     #[serde(default)]
     pub(crate) rules: Vec<Rule>,
-    /// Folders of buckets whose images are brought to a registry. Not supported by this version.
+    /// Images in buckets that are brought to a registry when they are uploaded, by the stack deployed on AWS.
     #[serde(default)]
     pub(crate) imports: Vec<Import>,
 }
@@ -52,32 +54,6 @@ pub(crate) struct Link {
     pub(crate) because: String,
 }
 
-/// Images in a bucket that are brought to a registry.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "its shape is published; a document that uses it is refused")]
-pub(crate) struct Import {
-    /// The import's name.
-    name: String,
-    /// The bucket.
-    bucket: String,
-    /// Where in the bucket.
-    #[serde(default)]
-    prefix: String,
-    /// Where the images go.
-    destination: ImportDestination,
-    /// What happens when the destination tag already names something else.
-    #[serde(default)]
-    existing: crate::Existing,
-}
-
-/// Where imported images go.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "its shape is published; a document that uses it is refused")]
-pub(crate) struct ImportDestination {
-    /// The registry's name.
-    registry: String,
-    /// The namespace the images' paths are put under; "" is the root.
-    namespace: String,
+const fn yes() -> bool {
+    true
 }

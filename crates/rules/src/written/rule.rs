@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Rate, TextOr};
+use super::{Rate, TextOr, yes};
 use crate::naming::Flatten;
 use crate::policy::{Existing, Referrers};
 
@@ -47,10 +47,6 @@ pub(crate) struct Rule {
     /// Bytes per second for this rule; -1 or absent: unlimited. Nothing else is supported by this version.
     #[serde(default)]
     pub(crate) bandwidth: Option<Rate>,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// Which images a rule is about.

@@ -36,7 +36,7 @@ rules:
     platforms: [linux/amd64]
     bandwidth: 50MiB/s
 imports:
-  - { name: seed, bucket: my-layouts, prefix: to-zhangjiakou/, destination: { registry: zhangjiakou, namespace: core }, existing: keep }
+  - { name: seed, description: what was there before, enabled: true, bucket: my-layouts, prefix: to-zhangjiakou/, destination: { registry: zhangjiakou, namespace: core }, existing: keep, referrers: exclude }
 "#;
 
 #[test]
@@ -59,7 +59,6 @@ fn what_is_not_honoured_is_refused_by_name_and_nothing_else_is() {
             "rules[0].deletes",
             "rules[0].platforms",
             "rules[0].bandwidth",
-            "imports",
         ]
     );
 }

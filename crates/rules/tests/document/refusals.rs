@@ -85,11 +85,6 @@ fn each_mistake_has_its_code_and_path() {
             "rules[1].name",
         ),
         (
-            "imports: [{ name: seed, bucket: x, destination: { registry: b, namespace: core } }]\n".into(),
-            "NOT_YET_SUPPORTED",
-            "imports",
-        ),
-        (
             "links: [{ from: a, to: c, because: x }]\n".into(),
             "UNKNOWN_REGISTRY",
             "links[0].to",

@@ -2,8 +2,10 @@
 //!
 //! The queue can be made harsher than any real one: whoever survives it survives SQS. Time is turned by hand.
 
+mod awaited;
 mod ledger;
 mod queue;
 
+pub use awaited::MemoryAwaited;
 pub use ledger::MemoryLedger;
 pub use queue::MemoryQueue;

@@ -1,7 +1,7 @@
 //! What every adapter of a port must pass: each promise of the port's prose is a check here.
 //!
-//! An adapter's tests call [`ledger`], [`queue`] or [`object_store()`] with a way to make a fresh one. A check that fails panics; the last
-//! name on standard error says which it was.
+//! An adapter's tests call [`ledger`], [`queue`], [`awaited()`] or [`object_store()`] with a way to make a fresh one. A check
+//! that fails panics; the last name on standard error says which it was.
 
 #![expect(clippy::unwrap_used, reason = "a check fails by panicking, as every test does")]
 #![expect(
@@ -9,6 +9,7 @@
     reason = "a check fails by panicking, as every test does"
 )]
 
+mod awaited;
 mod execution;
 mod memory;
 mod object_store;
@@ -18,7 +19,7 @@ mod task;
 
 use std::sync::Arc;
 
-use transship_engine::Ledger;
+use transship_engine::{Awaited, Ledger};
 use transship_layout::ObjectStore;
 
 pub use queue::{Advance, MINUTE, QueueUnderTest, queue};
@@ -82,6 +83,26 @@ pub async fn ledger(make: impl AsyncFn() -> Arc<dyn Ledger>) {
     );
 }
 
+/// Every promise of [`Awaited`]. `make` returns one for which nothing waits each time.
+pub async fn awaited(make: impl AsyncFn() -> Arc<dyn Awaited>) {
+    run_checks!(
+        make,
+        [
+            awaited::what_nobody_waits_for_tells_nobody,
+            awaited::the_last_arrival_tells,
+            awaited::a_blob_named_twice_is_one,
+            awaited::simultaneous_arrivals_tell_at_least_once,
+            awaited::it_is_told_again_until_it_is_settled,
+            awaited::waiting_anew_forgets_what_was_waited_for,
+            awaited::simultaneous_waits_of_one_look_lose_no_arrival,
+            awaited::one_blob_completes_several_looks,
+            awaited::settling_what_never_waited_is_nothing,
+            awaited::what_expired_is_forgotten,
+            awaited::those_that_wait_are_listed_the_longest_first,
+        ]
+    );
+}
+
 /// Every promise of [`ObjectStore`]. `make` returns an empty store each time.
 pub async fn object_store(make: impl AsyncFn() -> Arc<dyn ObjectStore>) {
     run_checks!(
@@ -91,6 +112,7 @@ pub async fn object_store(make: impl AsyncFn() -> Arc<dyn ObjectStore>) {
             object_store::any_key_keeps_its_bytes,
             object_store::parts_are_read_and_nothing_lies_beyond_the_end,
             object_store::an_object_that_was_replaced_is_noticed,
+            object_store::when_an_object_was_written_is_told,
             object_store::what_is_there_is_not_written_again,
             object_store::only_what_was_seen_is_replaced,
             object_store::of_simultaneous_writers_one_wins,

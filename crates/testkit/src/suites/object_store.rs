@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -138,6 +139,27 @@ pub(super) async fn an_object_that_was_replaced_is_noticed(store: Arc<dyn Object
     let error = store.get("object", part(&old)).await.err().expect("it was replaced");
     assert_eq!(error.code(), "OBJECT_CHANGED");
     assert!(!error.persistence().is_permanent());
+}
+
+pub(super) async fn when_an_object_was_written_is_told(store: Arc<dyn ObjectStore>) {
+    let store = store.as_ref();
+    // The store's own clock, which may be another than ours, in whole seconds.
+    let tolerance = Duration::from_mins(10);
+    write(store, "object", b"x").await;
+    let object = store.head("object").await.unwrap().unwrap();
+    let written = object.written.expect("every store we have says when");
+    let now = SystemTime::now();
+    assert!(
+        written > now - tolerance && written < now + tolerance,
+        "{written:?} is not {now:?}"
+    );
+    assert_eq!(
+        store.head("object").await.unwrap(),
+        Some(object.clone()),
+        "it stays the same"
+    );
+    let page = store.list("object", None, 1).await.unwrap();
+    assert_eq!(page.objects, [object], "a listing tells the same");
 }
 
 pub(super) async fn what_is_there_is_not_written_again(store: Arc<dyn ObjectStore>) {

@@ -41,6 +41,7 @@ pub fn task(number: u32) -> Task {
         hops: 0,
         not_before: None,
         found: None,
+        look: None,
     }
 }
 

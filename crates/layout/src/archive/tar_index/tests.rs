@@ -65,6 +65,55 @@ fn what_readers_take_differently_is_refused() {
 }
 
 #[test]
+fn what_has_no_data_is_given_none_by_its_records() {
+    let hidden = Tar::new().file("hidden", b"x").unended();
+    let smuggled = |kind: u8, name: &str, size: &str| {
+        let tar = Tar::new().pax(&[("size", size)]).special(kind, name, b"").unended();
+        [tar, hidden.clone()].concat()
+    };
+    for (kind, name) in [
+        (b'5', "folder"),
+        (b'0', "folder/"),
+        (b'2', "link"),
+        (b'3', "device"),
+        (b'V', "label"),
+    ] {
+        for size in ["512", "8589934592"] {
+            assert_eq!(
+                index(&smuggled(kind, name, size)),
+                Err("ARCHIVE_INVALID"),
+                "{name} of {size}"
+            );
+        }
+        assert!(
+            index(&smuggled(kind, name, "0")).unwrap().contains_key("hidden"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn sizes_and_records_beyond_measure_are_refused() {
+    let endless = Tar::new().entry(b'0', "a", u64::MAX, b"").end();
+    let long_name = Tar::new().entry(b'L', "././@LongLink", 1 << 30, b"a").end();
+    let long_record = Tar::new().entry(b'x', "pax", 1 << 40, b"a").end();
+    let malformed = Tar::new().special(b'x', "pax", b"99 path=a\n").file("b", b"").end();
+    for (at, tar) in [endless, long_name, long_record, malformed].iter().enumerate() {
+        assert_eq!(index(tar), Err("ARCHIVE_INVALID"), "{at}");
+    }
+    let mut letters = Tar::new().file("a", b"x").unended();
+    letters[124..135].copy_from_slice(b"99999999999");
+    let mut header = tar::Header::from_byte_slice(&letters[..512]).clone();
+    header.set_cksum();
+    letters[..512].copy_from_slice(header.as_bytes());
+    assert_eq!(
+        index(&letters),
+        Err("ARCHIVE_INVALID"),
+        "a size that is no octal number"
+    );
+}
+
+#[test]
 fn links_devices_and_sparse_files_are_no_files() {
     let tar = Tar::new()
         .special(b'1', "hard", b"")

@@ -1,0 +1,60 @@
+//! Buckets by their names, as tasks of imports name them.
+
+use std::sync::Arc;
+
+use transship_engine::{Error, ErrorKind, Result, Stores};
+use transship_layout::ObjectStore;
+
+use crate::{Aws, S3Store};
+
+/// [`Stores`] of the account: `s3://bucket` is the whole of that bucket.
+#[derive(Debug, Clone)]
+pub struct BucketStores(Aws);
+
+impl BucketStores {
+    /// Buckets as this account may read them.
+    pub const fn new(aws: Aws) -> Self {
+        Self(aws)
+    }
+}
+
+impl Stores for BucketStores {
+    fn store(&self, name: &str) -> Result<Arc<dyn ObjectStore>> {
+        let bucket = name.strip_prefix("s3://").filter(|bucket| is_bucket(bucket));
+        let unknown = || Error::new(ErrorKind::StoreUnknown(name.to_owned()), "stores store");
+        let bucket = bucket.ok_or_else(unknown)?;
+        Ok(Arc::new(S3Store::new(&self.0, bucket, "")))
+    }
+}
+
+fn is_bucket(name: &str) -> bool {
+    let is_of_name = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_');
+    !name.is_empty() && name.chars().all(is_of_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_bucket_is_a_store_and_nothing_else_is() {
+        let stores = BucketStores::new(Aws::emulated("http://127.0.0.1:9").await);
+        assert_eq!(stores.store("s3://my-layouts.1").unwrap().name(), "s3://my-layouts.1/");
+        for name in [
+            "",
+            "s3://",
+            "my-layouts",
+            "/var/layouts",
+            "s3://a/b",
+            "s3://a/",
+            "s3://a?b",
+            "s3://a b",
+            "S3://a",
+            "s3://ü",
+        ] {
+            let refused = stores.store(name).map(|store| store.name()).unwrap_err();
+            assert_eq!(refused.code(), "STORE_UNKNOWN", "{name}");
+            assert!(refused.persistence().is_permanent());
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! How often a command tries one image, and how long it waits between: who waits at a terminal is not kept for long.
+//!
+//! Each request was tried several times already when this is asked; here the whole image begins again, and finds there what
+//! an earlier attempt brought.
+
+use std::time::Duration;
+
+use transship_oci::Persistence;
+
+/// So often in all.
+const ATTEMPTS: u32 = 3;
+/// Before the second attempt; each wait is twice the one before it.
+const FIRST: Duration = Duration::from_millis(500);
+/// Who says to come back later than this is not waited for: the command is repeated then.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// The waits between the attempts at one image.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    made: u32,
+}
+
+impl Waits {
+    /// Those of an image that is tried for the first time now.
+    pub(crate) const fn new() -> Self {
+        Self { made: 1 }
+    }
+
+    /// The wait after an attempt that ended in an error of this persistence; [`None`]: it was the last.
+    pub(crate) fn next(&mut self, persistence: Persistence) -> Option<Duration> {
+        let Persistence::Temporary(told) = persistence else {
+            return None;
+        };
+        if self.made == ATTEMPTS {
+            return None;
+        }
+        let wait = FIRST * 2_u32.pow(self.made - 1);
+        self.made += 1;
+        Some(wait.max(told.unwrap_or_default())).filter(|wait| *wait <= LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(persistence: Persistence) -> Vec<u128> {
+        let mut waits = Waits::new();
+        std::iter::from_fn(|| waits.next(persistence).map(|wait| wait.as_millis())).collect()
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_three_times_with_growing_waits() {
+        assert_eq!(waits(Persistence::Temporary(None)), [500, 1000]);
+    }
+
+    #[test]
+    fn who_says_how_long_is_believed_within_reason() {
+        let told = |seconds| waits(Persistence::Temporary(Some(Duration::from_secs(seconds))));
+        assert_eq!(told(0), [500, 1000]);
+        assert_eq!(told(7), [7000, 7000]);
+        assert_eq!(told(3600), [0; 0]);
+    }
+
+    #[test]
+    fn what_does_not_pass_is_tried_once() {
+        assert_eq!(waits(Persistence::Permanent), [0; 0]);
+        assert_eq!(waits(Persistence::Persistent), [0; 0]);
+    }
+}

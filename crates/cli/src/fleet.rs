@@ -1,0 +1,386 @@
+//! The fleet of a deployed stack imports: the order is sent into its queue, and its ledger is looked at until all is done.
+//!
+//! Nothing is recorded of a source before it was looked at, and nothing of one that waits for what is missing. So the end is
+//! known by silence alone: every task there is has ended, and for some time no other came.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use transship_copy::Counts;
+use transship_engine::{Import, Ledger, Outgoing, Search, Task, TaskFilter, TaskQueue, TaskRecord, TaskState};
+use transship_layout::Search as Cursor;
+use transship_oci::Target;
+
+use crate::bucket::InBucket;
+use crate::failure::{Exit, Failure};
+use crate::import_report::{End, Failed, ImportReport, place};
+use crate::progress::ImagesShown;
+
+/// The code of a source that waits for what is missing of it.
+const INCOMPLETE: &str = "SOURCE_INCOMPLETE";
+/// What the engine calls a source by that has no name.
+const UNNAMED: &str = "_";
+
+/// The queue and the ledger of a stack.
+pub(crate) struct Fleet {
+    /// The memory.
+    pub(crate) ledger: Arc<dyn Ledger>,
+    /// What its workers take orders from.
+    pub(crate) queue: Arc<dyn TaskQueue>,
+    /// How it is followed.
+    pub(crate) pace: Pace,
+}
+
+/// How patiently a fleet is followed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Between two looks at the ledger.
+    pub(crate) interval: Duration,
+    /// So long no task came after the last one ended.
+    pub(crate) silence: Duration,
+    /// So long the fleet has to find the first image.
+    pub(crate) begin: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(2),
+            silence: Duration::from_secs(30),
+            begin: Duration::from_mins(5),
+        }
+    }
+}
+
+impl Fleet {
+    /// Orders that everything at `source` be imported; the execution it is done under.
+    pub(crate) async fn order(&self, import: Import, source: &InBucket) -> Result<String, Failure> {
+        let now = Timestamp::now();
+        let execution = import.execution(&now.to_string(), now);
+        let id = execution.id.clone();
+        let search = Search {
+            import,
+            store: format!("s3://{}", source.bucket),
+            execution,
+            at: Cursor::new(source.key.as_str()),
+            stuck: 0,
+        };
+        self.queue.send(&[Outgoing::search(search)]).await?;
+        Ok(id)
+    }
+
+    /// Looks on until every task of the execution ended, and tells how.
+    pub(crate) async fn follow(&self, execution: &str, shown: &ImagesShown) -> Result<ImportReport, Failure> {
+        let mut followed = Followed::new(Instant::now(), self.pace, self.ledger.lag());
+        loop {
+            let records = self.ledger.tasks(&of(execution, None)).await?;
+            shown.followed(&records);
+            match followed.next(&records, Instant::now()) {
+                Next::Look => tokio::time::sleep(self.pace.interval).await,
+                Next::End => return self.report(execution, &records).await,
+                Next::GiveUp => {
+                    let sentence = format!(
+                        "the fleet found no image within {} minutes: `transship tasks {execution}` tells when it does, and its log why it does not",
+                        self.pace.begin.as_secs() / 60
+                    );
+                    return Err(Failure::new(Exit::Failed, "IMPORT_NOT_BEGUN", sentence));
+                }
+            }
+        }
+    }
+
+    async fn report(&self, execution: &str, records: &[TaskRecord]) -> Result<ImportReport, Failure> {
+        let mut originals = HashMap::new();
+        for state in [TaskState::Failed, TaskState::Cancelled, TaskState::Skipped] {
+            if records.iter().any(|record| record.state == state) {
+                let tasks = self.ledger.originals(&of(execution, Some(state))).await?;
+                originals.extend(tasks.into_iter().map(|task| (task.id.clone(), task)));
+            }
+        }
+        Ok(report(records, &originals))
+    }
+}
+
+fn of(execution: &str, state: Option<TaskState>) -> TaskFilter {
+    TaskFilter {
+        execution: Some(execution.to_owned()),
+        state,
+        limit: 0,
+    }
+}
+
+/// What is to be done after a look at the ledger.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Look,
+    End,
+    GiveUp,
+}
+
+/// What was seen of an execution.
+struct Followed {
+    silence: Duration,
+    begin: Duration,
+    tasks: usize,
+    ended: usize,
+    changed: Instant,
+}
+
+impl Followed {
+    fn new(now: Instant, pace: Pace, lag: Duration) -> Self {
+        Self {
+            silence: pace.silence + lag,
+            begin: pace.begin + lag,
+            tasks: 0,
+            ended: 0,
+            changed: now,
+        }
+    }
+
+    fn next(&mut self, records: &[TaskRecord], now: Instant) -> Next {
+        let ended = records.iter().filter(|record| record.state.is_terminal()).count();
+        if (records.len(), ended) != (self.tasks, self.ended) {
+            (self.tasks, self.ended) = (records.len(), ended);
+            self.changed = now;
+        }
+        let silence = now.duration_since(self.changed);
+        match self.tasks {
+            0 if silence >= self.begin => Next::GiveUp,
+            0 => Next::Look,
+            tasks if tasks == ended && silence >= self.silence => Next::End,
+            _ => Next::Look,
+        }
+    }
+}
+
+/// The report of tasks that all ended. `originals` are those of which more is told than their end.
+fn report(records: &[TaskRecord], originals: &HashMap<String, Task>) -> ImportReport {
+    let mut report = ImportReport::default();
+    for record in records.iter().filter(|record| !is_source(record)) {
+        let bytes = Counts {
+            copied: record.bytes.copied,
+            mounted: record.bytes.mounted,
+            skipped: record.bytes.skipped,
+        };
+        match record.state {
+            TaskState::Succeeded => report.count_as(End::Copied, bytes),
+            TaskState::Skipped if record.code.as_deref() == Some(INCOMPLETE) => {
+                report.fail(failed(record, originals.get(&record.id)));
+            }
+            TaskState::Kept => report.count_as(End::Kept, bytes),
+            TaskState::Unchanged | TaskState::Skipped => report.count_as(End::Unchanged, bytes),
+            _ => report.fail(failed(record, originals.get(&record.id))),
+        }
+    }
+    report
+}
+
+fn failed(record: &TaskRecord, original: Option<&Task>) -> Failed {
+    let (source, reference) = match original.and_then(|task| Some((task, task.found.as_ref()?))) {
+        Some((task, found)) => (
+            place(&task.source.registry, found),
+            Some(&task.source.target)
+                .filter(|target| !is_unnamed(target))
+                .map(ToString::to_string),
+        ),
+        None => (record.source.clone(), None),
+    };
+    Failed {
+        source,
+        reference,
+        code: record
+            .code
+            .clone()
+            .unwrap_or_else(|| record.state.to_string().to_uppercase()),
+        message: record.message.clone().unwrap_or_default(),
+    }
+}
+
+/// True for a source that became tasks, which are told themselves.
+fn is_source(record: &TaskRecord) -> bool {
+    record.state == TaskState::Succeeded && record.destination.ends_with(&format!(":{UNNAMED}"))
+}
+
+fn is_unnamed(target: &Target) -> bool {
+    matches!(target, Target::Tag(tag) if tag.as_str() == UNNAMED)
+}
+
+#[cfg(test)]
+mod tests {
+    use transship_copy::SystemClock;
+    use transship_engine::{Bytes, Message, Outcome, TaskReceiver as _};
+    use transship_layout::{Found, FoundKind};
+    use transship_rules::{Existing, Referrers};
+    use transship_testkit::memory::{MemoryLedger, MemoryQueue};
+    use transship_testkit::suites::{execution, task};
+
+    use super::*;
+    use crate::output::Form;
+
+    const AT_ONCE: Pace = Pace {
+        interval: Duration::ZERO,
+        silence: Duration::ZERO,
+        begin: Duration::ZERO,
+    };
+
+    fn fleet() -> (Fleet, Arc<MemoryLedger>, Arc<MemoryQueue>) {
+        let ledger = Arc::new(MemoryLedger::default());
+        let queue = Arc::new(MemoryQueue::calm(Arc::new(SystemClock)));
+        let fleet = Fleet {
+            ledger: Arc::clone(&ledger) as _,
+            queue: Arc::clone(&queue) as _,
+            pace: AT_ONCE,
+        };
+        (fleet, ledger, queue)
+    }
+
+    fn import() -> Import {
+        Import {
+            name: "import".into(),
+            registry: "hangzhou".into(),
+            path: Some("core".parse().unwrap()),
+            existing: Existing::Keep,
+            referrers: Referrers::Include,
+        }
+    }
+
+    /// Tasks as a ledger tells them in these states.
+    async fn records(states: &[TaskState]) -> Vec<TaskRecord> {
+        let ledger = MemoryLedger::default();
+        for (number, state) in states.iter().enumerate() {
+            end(&ledger, u32::try_from(number).unwrap(), *state).await;
+        }
+        ledger.tasks(&of("execution-1", None)).await.unwrap()
+    }
+
+    /// Task `number`, ended in `state` if that is an end; task 9 is a source that has no name.
+    async fn end(ledger: &MemoryLedger, number: u32, state: TaskState) {
+        let found = Found {
+            kind: FoundKind::Layout,
+            key: "seed/app/".into(),
+            path: "app".into(),
+        };
+        let mut task = Task {
+            found: Some(Box::new(found)),
+            ..task(number)
+        };
+        task.source.registry = "s3://layouts".into();
+        if number == 9 {
+            task.source.target = Target::Tag(UNNAMED.parse().unwrap());
+        }
+        ledger.record(&execution(1), std::slice::from_ref(&task)).await.unwrap();
+        if !state.is_terminal() {
+            return;
+        }
+        ledger.begin(&task, task.created).await.unwrap();
+        let outcome = Outcome {
+            state,
+            digest: None,
+            code: Some("WHY".into()),
+            message: Some("because".into()),
+            bytes: Bytes {
+                copied: 100,
+                mounted: 10,
+                skipped: 1,
+            },
+            finished: task.created,
+        };
+        assert!(ledger.finish(&task, &outcome, &[]).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_order_is_one_search_in_the_queue() {
+        let (fleet, _, queue) = fleet();
+        let source = InBucket {
+            bucket: "layouts".into(),
+            key: "seed/".into(),
+        };
+        let id = fleet.order(import(), &source).await.unwrap();
+        let mut sent = queue.receive(10, Duration::from_mins(1)).await.unwrap();
+        assert_eq!(sent.len(), 1);
+        let Message::Search(search) = Message::parse(&sent.remove(0).body).unwrap() else {
+            panic!("no search")
+        };
+        assert_eq!((search.store.as_str(), search.at.prefix()), ("s3://layouts", "seed/"));
+        assert_eq!((search.execution.id, search.import), (id.clone(), import()));
+        let again = fleet.order(import(), &source).await.unwrap();
+        assert_ne!(id, again, "each order is an execution of its own");
+    }
+
+    #[tokio::test]
+    async fn every_end_is_counted_and_what_failed_is_told_with_its_place() {
+        let (fleet, ledger, _) = fleet();
+        let ends = [
+            (1, TaskState::Succeeded),
+            (2, TaskState::Unchanged),
+            (3, TaskState::Skipped),
+            (4, TaskState::Kept),
+            (5, TaskState::Failed),
+            (9, TaskState::Failed),
+        ];
+        for (number, state) in ends {
+            end(&ledger, number, state).await;
+        }
+        let shown = ImagesShown::suitable(Form::Json);
+        let report = fleet.follow("execution-1", &shown).await.unwrap();
+        assert_eq!(
+            (report.images, report.copied, report.unchanged, report.kept),
+            (6, 1, 2, 1)
+        );
+        assert_eq!(
+            (report.bytes.copied, report.bytes.mounted, report.bytes.skipped),
+            (400, 40, 4)
+        );
+        let mut failed = report.failed;
+        failed.sort_by_key(|failed| failed.reference.clone());
+        let expected = |reference: Option<&str>| Failed {
+            source: "s3://layouts/seed/app".into(),
+            reference: reference.map(str::to_owned),
+            code: "WHY".into(),
+            message: "because".into(),
+        };
+        assert_eq!(failed, [expected(None), expected(Some("v5"))]);
+    }
+
+    #[tokio::test]
+    async fn a_fleet_that_finds_nothing_is_not_waited_for() {
+        let (fleet, _, _) = fleet();
+        let shown = ImagesShown::suitable(Form::Json);
+        let failure = fleet.follow("execution-1", &shown).await.unwrap_err();
+        assert_eq!((failure.code(), failure.exit()), ("IMPORT_NOT_BEGUN", Exit::Failed));
+    }
+
+    #[tokio::test]
+    async fn the_end_is_when_all_ended_and_for_some_time_nothing_came() {
+        let pace = Pace {
+            silence: Duration::from_secs(30),
+            begin: Duration::from_mins(5),
+            ..AT_ONCE
+        };
+        let none = records(&[]).await;
+        let one = records(&[TaskState::Succeeded]).await;
+        let open = records(&[TaskState::Succeeded, TaskState::Queued]).await;
+        let both = records(&[TaskState::Succeeded, TaskState::Failed]).await;
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut followed = Followed::new(begin, pace, Duration::from_secs(5));
+        for (records, seconds, next) in [
+            (&none, 299, Next::Look),
+            (&one, 300, Next::Look),
+            (&one, 334, Next::Look),
+            (&open, 335, Next::Look),
+            (&open, 9000, Next::Look),
+            (&both, 9001, Next::Look),
+            (&both, 9035, Next::Look),
+            (&both, 9036, Next::End),
+        ] {
+            assert_eq!(followed.next(records, at(seconds)), next, "{seconds}");
+        }
+        let mut followed = Followed::new(begin, pace, Duration::from_secs(5));
+        assert_eq!(followed.next(&none, at(304)), Next::Look);
+        assert_eq!(followed.next(&none, at(305)), Next::GiveUp);
+    }
+}

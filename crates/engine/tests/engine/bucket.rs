@@ -1,0 +1,230 @@
+//! A bucket in memory, what tells of uploads into it, and the house that imports from it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use transship_copy::ByteStream;
+use transship_embedded_registry::EmbeddedRegistry;
+use transship_engine::{ImportIntake, Imports, Result, Stores, Uploaded};
+use transship_layout::{
+    Error as LayoutError, ErrorKind as LayoutKind, MemoryStore, Object, ObjectStore, Page, Part, Put,
+};
+use transship_oci::Digest;
+use transship_testkit::images::Sample;
+use transship_testkit::memory::MemoryAwaited;
+
+use crate::house::House;
+
+/// The name of the bucket as a store.
+pub const STORE: &str = "s3://layouts";
+
+/// No rule, and one import of what lies below `to-b/`.
+const IMPORT: &str = "  []\nimports:\n  - { name: seed, bucket: layouts, prefix: to-b/, destination: { registry: b, namespace: core } }\n";
+
+/// Objects by their keys.
+pub type Objects = BTreeMap<String, Bytes>;
+
+/// A store that can refuse.
+#[derive(Default)]
+pub struct Store {
+    inner: MemoryStore,
+    pub is_forbidden: AtomicBool,
+    pub reads: AtomicU64,
+}
+
+impl Store {
+    fn permitted(&self) -> transship_layout::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        if self.is_forbidden.load(Ordering::Relaxed) {
+            let kind = LayoutKind::Refused("the bucket does not let us".into());
+            return Err(LayoutError::new(kind, "read"));
+        }
+        Ok(())
+    }
+
+    /// Puts an object there, in place of what was.
+    pub async fn put(&self, key: &str, bytes: Bytes) {
+        match self.inner.head(key).await.unwrap().and_then(|held| held.etag) {
+            Some(etag) => drop(self.inner.put_if_match(key, bytes, &etag).await.unwrap()),
+            None => drop(self.inner.put_if_absent(key, bytes).await.unwrap()),
+        }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Store {
+    fn name(&self) -> String {
+        STORE.into()
+    }
+
+    async fn head(&self, key: &str) -> transship_layout::Result<Option<Object>> {
+        self.permitted()?;
+        self.inner.head(key).await
+    }
+
+    async fn get(&self, key: &str, part: Part<'_>) -> transship_layout::Result<Option<ByteStream>> {
+        self.permitted()?;
+        self.inner.get(key, part).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> transship_layout::Result<Page> {
+        self.permitted()?;
+        self.inner.list(prefix, after, max).await
+    }
+
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> transship_layout::Result<Put> {
+        self.inner.put_if_absent(key, bytes).await
+    }
+
+    async fn put_if_match(&self, key: &str, bytes: Bytes, etag: &str) -> transship_layout::Result<Put> {
+        self.inner.put_if_match(key, bytes, etag).await
+    }
+}
+
+struct Only(Arc<Store>);
+
+impl Stores for Only {
+    fn store(&self, name: &str) -> Result<Arc<dyn ObjectStore>> {
+        assert_eq!(name, STORE);
+        Ok(Arc::clone(&self.0) as _)
+    }
+}
+
+pub struct Bucket {
+    pub house: House,
+    pub store: Arc<Store>,
+    pub awaited: Arc<MemoryAwaited>,
+    pub intake: ImportIntake,
+    writes: AtomicU64,
+}
+
+impl Bucket {
+    pub async fn new() -> Self {
+        Self::of(IMPORT).await
+    }
+
+    /// `document` is what follows `rules:`.
+    pub async fn of(document: &str) -> Self {
+        let mut house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), document).await;
+        let (store, awaited) = (Arc::new(Store::default()), Arc::new(MemoryAwaited::default()));
+        house.import_from(Imports::new(
+            Arc::new(Only(Arc::clone(&store))),
+            Arc::clone(&awaited) as _,
+        ));
+        let intake = ImportIntake {
+            configuration: house.configuration.clone(),
+            queue: Arc::clone(&house.queue) as _,
+            awaited: Arc::clone(&awaited) as _,
+            clock: Arc::new(house.clock.clone()),
+        };
+        Self {
+            house,
+            store,
+            awaited,
+            intake,
+            writes: AtomicU64::new(0),
+        }
+    }
+
+    /// Writes an object; what tells of it.
+    pub async fn write(&self, key: &str, bytes: Bytes) -> Uploaded {
+        self.store.put(key, bytes).await;
+        Uploaded {
+            bucket: "layouts".into(),
+            key: key.into(),
+            version: self.writes.fetch_add(1, Ordering::Relaxed).to_string(),
+        }
+    }
+
+    /// Writes an object and tells of it; how many looks that called for.
+    pub async fn upload(&self, key: &str, bytes: Bytes) -> usize {
+        let told = self.write(key, bytes).await;
+        self.intake.uploaded(&[told]).await.unwrap()
+    }
+
+    pub async fn upload_all(&self, objects: &Objects) {
+        for (key, bytes) in objects {
+            self.upload(key, bytes.clone()).await;
+        }
+    }
+
+    pub async fn put_all(&self, objects: &Objects) {
+        for (key, bytes) in objects {
+            self.store.put(key, bytes.clone()).await;
+        }
+    }
+
+    /// `source -> destination state code` of every task, in the order of their texts.
+    pub async fn told(&self) -> Vec<String> {
+        let tasks = self.house.tasks().await;
+        let mut told: Vec<String> = tasks
+            .iter()
+            .map(|task| {
+                let code = task.code.as_deref().unwrap_or_default();
+                let line = format!("{} -> {} {} {code}", task.source, task.destination, task.state);
+                line.trim_end().to_owned()
+            })
+            .collect();
+        told.sort();
+        told
+    }
+
+    /// Requests to `b` that write.
+    pub fn writes(&self) -> usize {
+        let requests = self.house.b.requests();
+        requests
+            .iter()
+            .filter(|request| matches!(request.method.as_str(), "PUT" | "POST" | "PATCH"))
+            .count()
+    }
+}
+
+/// The objects of a layout at `key` that holds `samples` by their names.
+pub fn layout(key: &str, samples: &[(&str, &Sample)]) -> Objects {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, sample) in samples {
+        sample.write_layout(folder.path(), name).unwrap();
+    }
+    let mut objects = Objects::new();
+    collect(folder.path(), key, &mut objects);
+    objects
+}
+
+/// The objects of a registry's storage at `root` that holds `sample` as `repository:tag`.
+pub fn tree(root: &str, repository: &str, tag: &str, sample: &Sample) -> Objects {
+    let root = format!("{root}docker/registry/v2");
+    let hex = |digest: &Digest| digest.hex().to_owned();
+    let data = |digest: &Digest| format!("{root}/blobs/sha256/{}/{}/data", &hex(digest)[..2], hex(digest));
+    let link = |place: String, digest: &Digest| {
+        let key = format!("{root}/repositories/{repository}/{place}/link");
+        (key, Bytes::from(digest.to_string()))
+    };
+    let mut objects = Objects::new();
+    for (digest, bytes) in &sample.blobs {
+        objects.insert(data(digest), bytes.clone());
+        objects.extend([link(format!("_layers/sha256/{}", hex(digest)), digest)]);
+    }
+    for manifest in &sample.manifests {
+        let digest = &manifest.digest;
+        objects.insert(data(digest), manifest.bytes.clone());
+        objects.extend([link(format!("_manifests/revisions/sha256/{}", hex(digest)), digest)]);
+    }
+    objects.extend([link(format!("_manifests/tags/{tag}/current"), &sample.root)]);
+    objects
+}
+
+fn collect(folder: &Path, key: &str, objects: &mut Objects) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let key = format!("{key}/{}", path.file_name().unwrap().to_str().unwrap());
+        if path.is_dir() {
+            collect(&path, &key, objects);
+        } else {
+            objects.insert(key, std::fs::read(&path).unwrap().into());
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Uploads: in whatever order objects arrive, each image arrives once all of it is there, and once only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use transship_engine::{Redrive, Uploaded};
+use transship_layout::ObjectStore as _;
+use transship_oci::Digest;
+use transship_testkit::images::{self, Sample};
+
+use crate::bucket::{Bucket, Objects, layout, tree};
+use crate::house::{assert_parts, name, tag};
+
+/// Two images that share nothing, one of them an index, and a referrer.
+fn samples() -> [Sample; 2] {
+    [images::with_referrer(1), images::multi_platform(2)]
+}
+
+fn app() -> (Objects, [Sample; 2]) {
+    let samples = samples();
+    let objects = layout("to-b/team/app", &[("v1", &samples[0]), ("v2", &samples[1])]);
+    (objects, samples)
+}
+
+fn assert_arrived(bucket: &Bucket, samples: &[Sample; 2]) {
+    for (sample, version) in samples.iter().zip(["v1", "v2"]) {
+        let repository = name("core/team/app");
+        assert_eq!(
+            bucket.house.b.digest(&repository, &tag(version)),
+            Some(sample.root.clone())
+        );
+        assert_parts(&bucket.house.b, &repository, sample);
+    }
+}
+
+/// `objects` in an order that follows from `seed`.
+fn shuffled(objects: &Objects, seed: u64) -> Vec<(&String, &Bytes)> {
+    let mut order: Vec<_> = objects.iter().collect();
+    order.sort_by_key(|(key, _)| Digest::sha256(format!("{seed} {key}").as_bytes()).to_string());
+    order
+}
+
+#[tokio::test]
+async fn a_layout_becomes_tasks_when_the_last_of_it_is_there_and_not_before() {
+    let (objects, samples) = app();
+    for seed in 0..12 {
+        let bucket = Bucket::new().await;
+        let order = shuffled(&objects, seed);
+        for (at, (key, bytes)) in order.iter().enumerate() {
+            assert_eq!(
+                bucket.told().await,
+                [""; 0],
+                "seed {seed}, before object {at} of {}",
+                order.len()
+            );
+            bucket.upload(key, (*bytes).clone()).await;
+            bucket.house.drain().await;
+        }
+        assert_eq!(
+            bucket.told().await,
+            [
+                "s3://layouts/team/app:v1 -> b/core/team/app:v1 succeeded",
+                "s3://layouts/team/app:v2 -> b/core/team/app:v2 succeeded",
+            ],
+            "seed {seed}"
+        );
+        assert_arrived(&bucket, &samples);
+        assert_eq!(bucket.awaited.len(), 0, "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_waits_for_reads_nothing() {
+    let (objects, _) = app();
+    let bucket = Bucket::new().await;
+    for (key, bytes) in objects.iter().filter(|(key, _)| key.contains("/blobs/")) {
+        assert_eq!(bucket.upload(key, bytes.clone()).await, 0, "{key}");
+    }
+    for key in ["to-b/notes.txt", "elsewhere/index.json", "to-b/team/app/"] {
+        assert_eq!(bucket.upload(key, Bytes::new()).await, 0, "{key}");
+    }
+    assert_eq!(bucket.store.reads.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_blob_that_arrives_while_the_look_decides_is_not_missed() {
+    let (mut objects, samples) = app();
+    let bucket = Bucket::new().await;
+    let late = objects.keys().find(|key| key.contains("/blobs/")).unwrap().clone();
+    let bytes = objects.remove(&late).unwrap();
+    bucket.upload_all(&objects).await;
+    let store = Arc::clone(&bucket.store);
+    // Its upload is told before anything is written down, so nobody is known to wait for it.
+    bucket.awaited.before_wait(move || {
+        let (store, late, bytes) = (Arc::clone(&store), late.clone(), bytes.clone());
+        Box::pin(async move { store.put(&late, bytes).await })
+    });
+    bucket.house.drain().await;
+    assert_arrived(&bucket, &samples);
+}
+
+#[tokio::test]
+async fn what_is_told_again_is_done_once_and_what_is_uploaded_again_moves_nothing() {
+    let (objects, samples) = app();
+    let bucket = Bucket::new().await;
+    let mut told: Vec<Uploaded> = Vec::new();
+    for (key, bytes) in &objects {
+        told.push(bucket.write(key, bytes.clone()).await);
+    }
+    for _ in 0..3 {
+        bucket.intake.uploaded(&told).await.unwrap();
+        bucket.house.drain().await;
+    }
+    assert_eq!(bucket.told().await.len(), 2);
+    assert_arrived(&bucket, &samples);
+
+    let writes = bucket.writes();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    bucket.upload_all(&objects).await;
+    bucket.house.drain().await;
+    assert_eq!(bucket.writes(), writes);
+    let told = bucket.told().await;
+    assert_eq!(
+        told.iter().filter(|line| line.ends_with("unchanged")).count(),
+        2,
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn one_bad_image_is_recorded_with_its_code_and_the_others_arrive() {
+    let bucket = Bucket::new().await;
+    let (good, one, other) = (
+        images::image(1, &[100]),
+        images::image(2, &[100]),
+        images::image(3, &[100]),
+    );
+    let mut objects = layout(
+        "to-b/app",
+        &[("v1", &good), ("v2", &one), ("quay.io/x:v2", &other), ("a/b", &one)],
+    );
+    objects.insert("to-b/Upper/Case.tar".into(), Bytes::from_static(b"no tar at all"));
+    objects.insert("to-b/broken.tar".into(), Bytes::from_static(b"no tar at all"));
+    bucket.upload_all(&objects).await;
+    bucket.house.drain().await;
+    let told = bucket.told().await;
+    let refused = one.root.to_string();
+    let expected = [
+        "s3://layouts/app:v1 -> b/core/app:v1 succeeded".to_owned(),
+        "s3://layouts/app:v2 -> b/core/app:v2 failed LAYOUT_NAME_CONFLICT".to_owned(),
+        format!("s3://layouts/app@{refused} -> b/core/app@{refused} failed LAYOUT_NAME_UNMAPPABLE"),
+        "s3://layouts/broken:_ -> b/core/broken:_ failed ARCHIVE_TRUNCATED".to_owned(),
+        "s3://layouts/upper/case:_ -> b/core/upper/case:_ failed INVALID_REFERENCE".to_owned(),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn a_look_that_failed_is_redriven_as_a_look() {
+    let (objects, samples) = app();
+    let bucket = Bucket::new().await;
+    bucket
+        .store
+        .is_forbidden
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    bucket.upload_all(&objects).await;
+    bucket.house.drain().await;
+    let told = bucket.told().await;
+    assert!(
+        told.iter().all(|line| line.ends_with("failed OBJECT_REFUSED")),
+        "{told:?}"
+    );
+
+    bucket
+        .store
+        .is_forbidden
+        .store(false, std::sync::atomic::Ordering::Relaxed);
+    let redrive = Redrive {
+        ledger: Arc::clone(&bucket.house.ledger) as _,
+        queue: Arc::clone(&bucket.house.queue) as _,
+        clock: Arc::new(bucket.house.clock.clone()),
+    };
+    redrive.run(None, 0).await.unwrap();
+    bucket.house.drain().await;
+    assert_arrived(&bucket, &samples);
+}
+
+#[tokio::test]
+async fn an_index_that_is_replaced_brings_what_it_names_now() {
+    let bucket = Bucket::new().await;
+    let (old, new) = (images::image(1, &[100]), images::image(2, &[100]));
+    bucket.upload_all(&layout("to-b/app", &[("v1", &old)])).await;
+    bucket.house.drain().await;
+    bucket.upload_all(&layout("to-b/app", &[("v1", &new)])).await;
+    bucket.house.drain().await;
+    assert_eq!(
+        bucket.house.b.digest(&name("core/app"), &tag("v1")),
+        Some(new.root.clone())
+    );
+    assert_parts(&bucket.house.b, &name("core/app"), &new);
+}
+
+#[tokio::test]
+async fn a_layout_waits_for_what_its_newest_index_names_and_for_nothing_else() {
+    let bucket = Bucket::new().await;
+    let (lost, new) = (images::image(1, &[100]), images::image(2, &[100]));
+    let first = layout("to-b/app", &[("v1", &lost)]);
+    for (key, bytes) in first.iter().filter(|(key, _)| !key.contains("/blobs/")) {
+        bucket.upload(key, bytes.clone()).await;
+        bucket.house.drain().await;
+    }
+    assert_eq!(bucket.awaited.len(), 1);
+    for (key, bytes) in shuffled(&layout("to-b/app", &[("v1", &new)]), 3) {
+        bucket.upload(key, bytes.clone()).await;
+        bucket.house.drain().await;
+    }
+    assert_eq!(bucket.told().await, ["s3://layouts/app:v1 -> b/core/app:v1 succeeded"]);
+    assert_eq!(bucket.awaited.len(), 0);
+    assert!(bucket.store.head("to-b/app/index.json").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_registrys_storage_is_imported_image_by_image_with_its_referrers() {
+    let (signed, index) = (images::with_referrer(1), images::multi_platform(2));
+    let mut objects = tree("to-b/", "team/app", "v1", &signed);
+    objects.extend(tree("to-b/", "team/other", "v2", &index));
+    for seed in 0..8 {
+        let bucket = Bucket::new().await;
+        for (key, bytes) in shuffled(&objects, seed) {
+            bucket.upload(key, bytes.clone()).await;
+            bucket.house.drain().await;
+        }
+        for (repository, version, sample) in [("core/team/app", "v1", &signed), ("core/team/other", "v2", &index)] {
+            let repository = name(repository);
+            assert_eq!(
+                bucket.house.b.digest(&repository, &tag(version)).as_ref(),
+                Some(&sample.root),
+                "seed {seed}: {:?}",
+                bucket.told().await
+            );
+            assert_parts(&bucket.house.b, &repository, sample);
+        }
+        assert_eq!(bucket.awaited.len(), 0, "seed {seed}");
+        let told = bucket.told().await;
+        assert!(told.iter().all(|line| line.ends_with("succeeded")), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_images_of_an_archive_are_tasks_that_open_it_once() {
+    let samples = [
+        images::image(1, &[5000]),
+        images::image(2, &[6000]),
+        images::image(3, &[7000]),
+    ];
+    let named: Vec<(String, &Sample)> = (1..)
+        .zip(&samples)
+        .map(|(at, sample)| (format!("v{at}"), sample))
+        .collect();
+    let named: Vec<(&str, &Sample)> = named.iter().map(|(name, sample)| (name.as_str(), *sample)).collect();
+    let mut archive = tar::Builder::new(Vec::new());
+    for (key, bytes) in layout("app", &named) {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        let name = key.strip_prefix("app/").unwrap();
+        archive.append_data(&mut header, name, bytes.as_ref()).unwrap();
+    }
+    let bucket = Bucket::new().await;
+    bucket
+        .upload("to-b/app.tar", archive.into_inner().unwrap().into())
+        .await;
+    bucket.house.drain().await;
+    let reads = bucket.store.reads.load(std::sync::atomic::Ordering::Relaxed);
+    for (name_of, sample) in &named {
+        assert_eq!(
+            bucket.house.b.digest(&name("core/app"), &tag(name_of)),
+            Some(sample.root.clone())
+        );
+        assert_parts(&bucket.house.b, &name("core/app"), sample);
+    }
+    // Per image a manifest, a config and a layer; twice the archive's own beginning and its small files.
+    assert!(reads < 3 * 3 + 2 * 12, "{reads} reads");
+}

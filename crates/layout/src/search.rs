@@ -1,0 +1,204 @@
+//! A search for what lies under a prefix: layouts, archives and the repositories of storage trees, in one pass over the
+//! listing, which can be broken off after every page and taken up elsewhere.
+//!
+//! A bucket may hold millions of objects and few sources. So the listing is read page by page and nothing of it is kept but
+//! the folders that may still turn out to be layouts; and where a whole page lies within blobs, the rest of them is jumped
+//! over. What must hold: those folders are all above the last key seen, so that a length is enough to remember one, and a
+//! search stays small as JSON whatever keys it met.
+
+use serde::{Deserialize, Serialize};
+
+use crate::found::{layout_folder, split, tree};
+use crate::layout::{INDEX, MARKER};
+use crate::{Error, ErrorKind, Found, ObjectStore, PAGE_MAX, Result};
+
+/// A search as far as it has come. Serialisable: it may travel in a message between two pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Search {
+    prefix: String,
+    /// The last key that was looked at, or jumped to; [`None`] at the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    /// Those the listing has not left yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    folders: Vec<Folder>,
+    /// Keys up to this one are of no interest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    skip_to: Option<String>,
+    /// The repository told last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repository: Option<Found>,
+    #[serde(default)]
+    has_any: bool,
+    #[serde(default)]
+    is_over: bool,
+}
+
+/// A folder that may be a layout, by what was seen of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Folder {
+    /// So many bytes of the last key behind the prefix are its path, which is empty or ends in `/`.
+    length: usize,
+    has_marker: bool,
+    has_index: bool,
+    has_blobs: bool,
+}
+
+impl Folder {
+    /// Any web page may have an index.json; a layout has more than that.
+    const fn is_layout(&self) -> bool {
+        self.has_marker || (self.has_index && self.has_blobs)
+    }
+}
+
+impl Search {
+    /// A search of all below `prefix`: empty, ending in `/`, a folder whose slash was left out, or the key of one archive.
+    pub fn new(prefix: impl Into<String>) -> Self {
+        Self {
+            prefix: prefix.into(),
+            after: None,
+            folders: Vec::new(),
+            skip_to: None,
+            repository: None,
+            has_any: false,
+            is_over: false,
+        }
+    }
+
+    /// What it looks below.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Looks at one more page and tells what it ended, perhaps nothing; [`None`] when all was seen. A layout of which only a
+    /// part is there yet is among it: see [`crate::look`]. `SOURCE_EMPTY` at the end if there was nothing at all. After an
+    /// error it may be asked again: nothing is lost, and nothing told twice.
+    pub async fn next(&mut self, store: &dyn ObjectStore) -> Result<Option<Vec<Found>>> {
+        self.next_of(store, PAGE_MAX).await
+    }
+
+    /// The same with pages of at most `max` keys.
+    pub(crate) async fn next_of(&mut self, store: &dyn ObjectStore, max: usize) -> Result<Option<Vec<Found>>> {
+        if self.is_over {
+            return if self.has_any { Ok(None) } else { Err(self.empty(store)) };
+        }
+        let found = if self.is_folder() {
+            self.page(store, max).await?
+        } else {
+            self.itself(store).await?
+        };
+        self.has_any |= !found.is_empty();
+        Ok(Some(found))
+    }
+
+    fn empty(&self, store: &dyn ObjectStore) -> Error {
+        let place = format!("{}/{}", store.name(), self.prefix);
+        Error::new(ErrorKind::SourceEmpty(place), format!("import {}", self.prefix))
+    }
+
+    fn is_folder(&self) -> bool {
+        self.prefix.is_empty() || self.prefix.ends_with('/')
+    }
+
+    /// A prefix that is the key of an archive is that archive; any other is a folder whose slash was left out.
+    async fn itself(&mut self, store: &dyn ObjectStore) -> Result<Vec<Found>> {
+        let (folder, name) = split(&self.prefix);
+        if let Some(found) = Found::archive(folder, name)
+            && store.head(&self.prefix).await?.is_some()
+        {
+            self.is_over = true;
+            let path = String::new();
+            return Ok(vec![Found { path, ..found }]);
+        }
+        self.prefix.push('/');
+        Ok(Vec::new())
+    }
+
+    async fn page(&mut self, store: &dyn ObjectStore, max: usize) -> Result<Vec<Found>> {
+        let page = store.list(&self.prefix, self.after.as_deref(), max).await?;
+        let mut found = Vec::new();
+        let last = page.objects.last().map(|last| last.key.clone());
+        for object in page.objects {
+            if self.skip_to.as_ref().is_none_or(|skip_to| object.key > *skip_to) {
+                self.skip_to = None;
+                self.take(object.key, &mut found);
+            }
+        }
+        if page.is_last || last.is_none() {
+            self.leave("", &mut found);
+            self.is_over = true;
+        }
+        // Everything up to there is below the folders that are still open.
+        self.after = self.skip_to.clone().max(last);
+        Ok(found)
+    }
+
+    fn take(&mut self, key: String, found: &mut Vec<Found>) {
+        let Some(below) = key.strip_prefix(&self.prefix).map(str::to_owned) else {
+            return;
+        };
+        self.leave(&below, found);
+        self.after = Some(key);
+        if let Some((root, rest)) = tree(&below) {
+            found.extend(self.take_of_tree(root, rest));
+        } else if let Some(folder) = layout_folder(&below) {
+            self.take_of_layout(folder, &below[folder.len()..]);
+        } else {
+            found.extend(Found::archive(&self.prefix, &below));
+        }
+    }
+
+    fn take_of_tree(&mut self, root: &str, rest: &str) -> Option<Found> {
+        let within = |end: usize| format!("{}{root}{}~", self.prefix, &rest[..end]);
+        let parts = ["/_layers/", "/_manifests/", "/_uploads/"];
+        let part = parts
+            .iter()
+            .filter_map(|part| Some(rest.find(part)? + part.len()))
+            .min();
+        if rest.starts_with("blobs/") {
+            self.skip_to = Some(within("blobs/".len()));
+        } else if let Some(end) = part {
+            self.skip_to = Some(within(end));
+        }
+        let found = Found::repository_of(&self.prefix, root, rest);
+        let found = found.filter(|found| self.repository.as_ref() != Some(found))?;
+        self.repository = Some(found.clone());
+        Some(found)
+    }
+
+    fn take_of_layout(&mut self, path: &str, name: &str) {
+        let folder = match self.folders.iter_mut().find(|folder| folder.length == path.len()) {
+            Some(folder) => folder,
+            None => self.folders.push_mut(Folder {
+                length: path.len(),
+                has_marker: false,
+                has_index: false,
+                has_blobs: false,
+            }),
+        };
+        match name {
+            MARKER => folder.has_marker = true,
+            INDEX => folder.has_index = true,
+            _ => {
+                folder.has_blobs = true;
+                self.skip_to = Some(format!("{}{path}blobs/~", self.prefix));
+            }
+        }
+    }
+
+    /// Folders that `below` is not in will not be seen again: the listing is in the order of keys. Empty: all of them.
+    fn leave(&mut self, below: &str, found: &mut Vec<Found>) {
+        let seen = self.after.as_deref().and_then(|after| after.strip_prefix(&self.prefix));
+        let seen = seen.unwrap_or_default();
+        let path = |folder: &Folder| seen.get(..folder.length).unwrap_or_default();
+        let is_left = |folder: &mut Folder| below.is_empty() || !below.starts_with(path(folder));
+        for folder in self.folders.extract_if(.., is_left) {
+            if folder.is_layout() {
+                found.push(Found::layout(&self.prefix, path(&folder)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Whether all of one image of a storage tree is there.
+//!
+//! A tree has no list of what belongs to it, so it is never complete as a whole; each tag is, and each referrer. A manifest
+//! is there when its bytes and the repository's link to them are; of other blobs the bytes are enough, because a copied
+//! bucket may hold them under the links of other repositories.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use transship_copy::{Result as CopyResult, Source as _};
+use transship_oci::manifest::MAX_BYTES;
+use transship_oci::{Algorithm, Digest, Target};
+
+use super::TreeRepository;
+use crate::layout::proven;
+use crate::look::version;
+use crate::missing::{Blobs, Edges, Held, Shelf, missing};
+use crate::whole::whole;
+use crate::{Error, Missing, Result};
+
+/// The blobs of an image are scattered among all of the registry's: listing those costs more than asking for many.
+const MAX_HEADS: usize = 256;
+
+/// What is known of one image of a tree.
+pub(crate) struct Arrived {
+    /// The same for the same writing of its link.
+    pub(crate) version: String,
+    /// Empty if it is complete.
+    pub(crate) missing: Vec<Missing>,
+}
+
+impl TreeRepository {
+    /// Looks at the image of one tag, or at one referrer; [`None`] if its link is not there (any more), and for a revision
+    /// that refers to nothing: it comes along with its tag or its index. What is wrong with its link or its manifest is told
+    /// under its own code.
+    pub(crate) async fn arrived(&self, target: &Target) -> Result<Option<Arrived>> {
+        let key = match target {
+            Target::Tag(tag) => self.tag_key(tag),
+            Target::Digest(digest) => self.revision_key(digest),
+        };
+        // Before it is read: a link that is replaced in between is seen again, under another version.
+        let Some(link) = self.store.head(&key).await? else {
+            return Ok(None);
+        };
+        let digest = match target {
+            Target::Tag(tag) => self.linked(tag).await?,
+            Target::Digest(digest) => Some(digest.clone()),
+        };
+        let Some(digest) = digest else {
+            return Ok(None);
+        };
+        let version = version(&digest.to_string(), link.written);
+        let held = self.manifest(&digest).await;
+        let held = held.map_err(|error| Error::read(&error, error.operation.clone()))?;
+        let missing = match held {
+            Held::Absent { digest, found_bytes } => vec![Held::missing(digest, found_bytes, 0)],
+            Held::Manifest(manifest) if target.tag().is_none() && manifest.subject().is_none() => return Ok(None),
+            Held::Manifest(manifest) => missing(self, Edges::of(&manifest)).await?,
+        };
+        Ok(Some(Arrived { version, missing }))
+    }
+
+    /// Which of the digests that were `missing` may be there by now.
+    pub(crate) async fn present(&self, absent: &[Missing]) -> Result<Vec<Digest>> {
+        let (linked, plain): (Vec<&Missing>, Vec<&Missing>) = absent.iter().partition(|one| is_about_a_link(one));
+        let linked: Vec<Missing> = linked.into_iter().cloned().collect();
+        let by_links: Vec<Option<Digest>> = stream::iter(linked)
+            .map(|one| async move { self.present_by_link(&one).await })
+            .buffered(super::contents::PARALLEL_LINKS)
+            .try_collect()
+            .await?;
+        let keys: BTreeMap<String, &Missing> = plain
+            .into_iter()
+            .filter_map(|one| match one {
+                Missing::Blob { digest, .. } => Some((self.blob_key(digest), one)),
+                Missing::File(_) => None,
+            })
+            .collect();
+        let by_sizes = self.blobs().changed(keys).await?;
+        Ok(by_links.into_iter().flatten().chain(by_sizes).collect())
+    }
+
+    async fn present_by_link(&self, absent: &Missing) -> Result<Option<Digest>> {
+        let Missing::Blob { digest, .. } = absent else {
+            return Ok(None);
+        };
+        let is_present = if digest.algorithm() == Algorithm::Sha256 {
+            self.store.head(&self.revision_key(digest)).await?.is_some()
+        } else {
+            let layer = self.link(&self.layer_key(digest)).await?;
+            let link = match layer {
+                Some(link) => Some(link),
+                None => self.link(&self.revision_key(digest)).await?,
+            };
+            // It leads to other bytes, which are waited for from now on.
+            link.is_some_and(|link| link != *digest)
+        };
+        Ok(is_present.then(|| digest.clone()))
+    }
+}
+
+/// True if not the bytes are waited for, but a link to them.
+fn is_about_a_link(absent: &Missing) -> bool {
+    match absent {
+        Missing::File(_) => false,
+        Missing::Blob {
+            digest,
+            size_bytes,
+            found_bytes,
+        } => digest.algorithm() != Algorithm::Sha256 || *found_bytes == Some(*size_bytes),
+    }
+}
+
+#[async_trait]
+impl Shelf for TreeRepository {
+    fn blobs(&self) -> Blobs<'_> {
+        Blobs {
+            store: self.store.as_ref(),
+            prefix: format!("{}blobs/", self.root),
+            max_heads: MAX_HEADS,
+        }
+    }
+
+    async fn manifest(&self, digest: &Digest) -> CopyResult<Held> {
+        let operation = || format!("manifest_get {}@{digest}", self.name());
+        let link = self.revision_key(digest);
+        let (key, under) = self.located_by(digest, &link).await?;
+        let Some(bytes) = whole(self.store.as_ref(), &key, MAX_BYTES).await? else {
+            return Ok(Held::Absent {
+                digest: under,
+                found_bytes: None,
+            });
+        };
+        let manifest = proven(bytes, digest, None, operation)?;
+        if self.store.head(&link).await?.is_none() {
+            return Ok(Held::Absent {
+                digest: digest.clone(),
+                found_bytes: Some(manifest.size()),
+            });
+        }
+        Ok(Held::Manifest(Box::new(manifest)))
+    }
+
+    async fn located(&self, digest: &Digest) -> Result<(String, Digest)> {
+        self.located_by(digest, &self.layer_key(digest)).await
+    }
+}

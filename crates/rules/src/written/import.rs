@@ -1,0 +1,47 @@
+//! An import as it is written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::yes;
+use crate::policy::{Existing, Referrers};
+
+/// Images in a bucket that are brought to a registry: OCI layouts and archives, `docker save` archives, and copies of a
+/// registry's own storage.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Import {
+    /// The import's name, unique among the imports and rules of the document.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]*$"))]
+    pub(crate) name: String,
+    /// What it is for.
+    #[serde(default)]
+    pub(crate) description: Option<String>,
+    /// An import that is not enabled does nothing.
+    #[serde(default = "yes")]
+    pub(crate) enabled: bool,
+    /// The bucket's name.
+    #[schemars(length(min = 3, max = 63))]
+    pub(crate) bucket: String,
+    /// Only what lies below this path of the bucket, as `seed/` or `seed`; absent: everything.
+    #[serde(default)]
+    pub(crate) prefix: String,
+    /// To where.
+    pub(crate) destination: ImportDestination,
+    /// What happens when the destination tag already names something else.
+    #[serde(default)]
+    pub(crate) existing: Existing,
+    /// What happens to signatures, SBOMs and other manifests that refer to an image.
+    #[serde(default)]
+    pub(crate) referrers: Referrers,
+}
+
+/// To where images of a bucket go.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImportDestination {
+    /// The registry's name.
+    pub(crate) registry: String,
+    /// What the images' paths below the prefix are put under, as `core` or `core/team`; "" is the root.
+    pub(crate) namespace: String,
+}

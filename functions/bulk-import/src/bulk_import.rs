@@ -1,0 +1,115 @@
+//! One invocation: uploads become looks in the queue, an order becomes a search.
+//!
+//! What must hold: an invocation succeeds only after the queue has what came of it. One that fails is repeated by AWS and then
+//! given to the failure destination; who invoked it himself is shown the code and the sentence. A repeated order is the same
+//! order, for it comes under the same request.
+
+use std::time::{Duration, SystemTime};
+
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use metrics::counter;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use transship_aws::emf::Emf;
+use transship_aws::{EventInvalid, Invocation, Platform, Unavailable};
+use transship_engine::{Error, ImportIntake, Order, OrderError, Uploaded};
+
+/// The part of an invocation's time that its document may take.
+const FOR_THE_DOCUMENT: u32 = 4;
+
+/// The function.
+pub(crate) struct BulkImport {
+    platform: Platform,
+    emf: Emf,
+    intake: OnceCell<ImportIntake>,
+}
+
+/// Why an invocation failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    code: &'static str,
+    message: String,
+}
+
+impl From<Failed> for Diagnostic {
+    fn from(failed: Failed) -> Self {
+        Self {
+            error_type: failed.code.to_owned(),
+            error_message: failed.message,
+        }
+    }
+}
+
+macro_rules! failed_of {
+    ($($error:ty),+ $(,)?) => {
+        $(
+            impl From<$error> for Failed {
+                fn from(error: $error) -> Self {
+                    Self { code: error.code(), message: error.to_string() }
+                }
+            }
+        )+
+    };
+}
+
+failed_of!(Error, EventInvalid, OrderError, Unavailable);
+
+impl BulkImport {
+    pub(crate) fn new(platform: Platform, emf: Emf) -> Self {
+        Self {
+            platform,
+            emf,
+            intake: OnceCell::new(),
+        }
+    }
+
+    pub(crate) async fn answer(&self, event: LambdaEvent<Value>) -> Result<Value, Failed> {
+        let answered = self.invoked(event).await;
+        if let Err(failed) = &answered {
+            tracing::error!(code = failed.code, "nothing is imported: {}", failed.message);
+        }
+        self.emf.flush();
+        answered
+    }
+
+    async fn invoked(&self, event: LambdaEvent<Value>) -> Result<Value, Failed> {
+        let left = event.context.deadline().duration_since(SystemTime::now());
+        let patience = left.unwrap_or_default() / FOR_THE_DOCUMENT;
+        match Invocation::read(&event.payload) {
+            Ok(Invocation::Nothing) => Ok(json!({ "looks": 0 })),
+            Ok(Invocation::Uploads(uploads)) => self.uploaded(&uploads, patience).await,
+            Ok(Invocation::Order(order)) => self.ordered(&order, &event.context.request_id, patience).await,
+            Err(invalid) => {
+                if !invalid.uploads.is_empty() {
+                    self.uploaded(&invalid.uploads, patience).await?;
+                }
+                Err(invalid.into())
+            }
+        }
+    }
+
+    async fn uploaded(&self, uploads: &[Uploaded], patience: Duration) -> Result<Value, Failed> {
+        let looks = self.intake(patience).await?.uploaded(uploads).await?;
+        counter!("Uploads").increment(count(uploads.len()));
+        counter!("Looks").increment(count(looks));
+        tracing::info!(uploads = uploads.len(), looks, "uploads were accepted");
+        Ok(json!({ "looks": looks }))
+    }
+
+    async fn ordered(&self, order: &Order, occurrence: &str, patience: Duration) -> Result<Value, Failed> {
+        let execution = self.intake(patience).await?.ordered(order, occurrence).await?;
+        tracing::info!(execution = execution.id, rule = execution.rule, "an order was accepted");
+        Ok(json!({ "execution": execution.id }))
+    }
+
+    /// What takes them in, under the document in force.
+    async fn intake(&self, patience: Duration) -> Result<&ImportIntake, Unavailable> {
+        let configuration = self.platform.configuration(patience).await?;
+        let make = || self.platform.import_intake(configuration);
+        Ok(self.intake.get_or_init(make).await)
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

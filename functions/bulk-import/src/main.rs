@@ -1,0 +1,19 @@
+//! The function of imports: what is uploaded into a bucket, and an operator's orders.
+
+mod bulk_import;
+
+use bulk_import::BulkImport;
+use lambda_runtime::service_fn;
+use transship_aws::emf::Emf;
+use transship_aws::{Platform, logging};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    logging::begin();
+    let emf = Emf::install().unwrap_or_default();
+    let function = BulkImport::new(Platform::from_environment()?, emf);
+    let function = &function;
+    lambda_runtime::run(service_fn(async |event| function.answer(event).await))
+        .await
+        .map_err(anyhow::Error::from_boxed)
+}

@@ -1,0 +1,11 @@
+//! The function's own program under a Lambda Runtime API, on `MiniStack`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed, in its helpers too"
+)]
+
+mod house;
+mod orders;
+mod uploads;
