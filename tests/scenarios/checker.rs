@@ -40,6 +40,26 @@ fn what_skopeo_copied_is_equal_and_consistent() {
 }
 
 #[test]
+fn what_a_repository_is_to_hold_is_looked_for_by_name_digest_and_byte() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let (image, other) = (Image::multi_platform(7, 900), Image::single(8, &[100]));
+    let (registry, _same) = same_in_both(&image);
+    let holds = |reference: &str, digest: &str| {
+        let expected = [(reference.to_owned(), digest.to_owned())].into();
+        check::holds(&registry.host(), REPOSITORY, &expected)
+    };
+    let (digest, wrong) = (&image.root().digest, &other.root().digest);
+    assert_eq!(holds("v1", digest), Ok(()));
+    assert_eq!(holds(digest, digest), Ok(()));
+    assert!(holds("v1", wrong).unwrap_err().contains(wrong));
+    assert!(holds("v2", digest).unwrap_err().contains("v2"));
+    flip(&registry, &image.blobs[0]);
+    assert!(holds("v1", digest).unwrap_err().contains(&image.blobs[0].digest));
+}
+
+#[test]
 fn a_flipped_byte_in_a_blob_is_found() {
     if DockerRegistry::skipped() {
         return;

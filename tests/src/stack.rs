@@ -6,8 +6,8 @@
 //! HTTP, so that no SDK is compiled for this.
 //!
 //! MiniStack checks policies (`AUTH=true`): a function that asks for more than its role allows fails here. It does not model
-//! alarms that look at metrics from logs, recursion detection, and events of AWS services on the bus; those are deployed,
-//! and nothing more.
+//! conditions on a table's keys, alarms that look at metrics from logs, recursion detection, and events of ECR on the bus;
+//! those are deployed, and nothing more. Events of S3 it delivers, once each: what fails is not tried again.
 
 pub mod aws;
 mod package;

@@ -134,7 +134,7 @@ impl Aws {
 fn loader() -> ConfigLoader {
     // Without this every service would have a connection pool of its own, and read the machine's certificates again.
     let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)

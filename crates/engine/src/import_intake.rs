@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use transship_copy::Clock;
-use transship_layout::{FoundKind, Search as Cursor, Upload};
+use transship_layout::{Search as Cursor, Upload};
 use transship_oci::{Digest, Repository, Target};
 use transship_rules::{Existing, Referrers};
 
@@ -203,11 +203,8 @@ impl ImportIntake {
         // What the search finds is called by its place below the narrower prefix; an archive's own key is called by all of it.
         let folder = below.trim_end_matches('/');
         if !folder.is_empty() {
-            let path = match Upload::of_key("", folder) {
-                Some(Upload::Names { found, .. }) if found.kind == FoundKind::Archive => found.path,
-                _ => folder.to_owned(),
-            };
-            import.path = Some(joined(import.path.as_ref(), &path)?);
+            let path = Upload::archive_path(folder).unwrap_or(folder);
+            import.path = Some(joined(import.path.as_ref(), path)?);
         }
         Ok((import, written.bucket.clone(), prefix))
     }

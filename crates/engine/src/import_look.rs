@@ -6,12 +6,13 @@
 //! tasks; and one bad image is recorded with its code and leaves the others alone.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::timeout;
 use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Slot};
-use transship_layout::{Found, Image, Images, Listing, Looked as Seen, Missing, Refused, look, present};
+use transship_layout::{Found, Image, Images, Listing, Looked as Seen, Missing, Refused, look, names_version, present};
 use transship_oci::{Digest, Target};
 
 use crate::dispatch::dispatch;
@@ -66,10 +67,10 @@ impl Replicator {
                 tracing::warn!(code, why = message, ?delay, source = %task.source, "a source is looked at again later");
                 Ok(Disposition::Again(delay))
             }
-            Ended::Later { code, message, .. } => self.fail(task, &code, message).await,
+            Ended::Later { code, message, .. } => self.fail(&recorded(task), &code, message).await,
             Ended::Outcome(outcome, _) => {
-                let message = outcome.message.unwrap_or_default();
-                self.fail(task, outcome.code.as_deref().unwrap_or_default(), message)
+                let code = outcome.code.unwrap_or_default();
+                self.fail(&recorded(task), &code, outcome.message.unwrap_or_default())
                     .await
             }
         }
@@ -111,9 +112,17 @@ impl Replicator {
             ..task.clone()
         };
         let place = format!("{}/{}", task.source.registry, found.place());
-        let end = match look(store, found, single).await? {
+        let names = names_version(Arc::clone(&store), found, single).await?;
+        let end = match look(Arc::clone(&store), found, single).await? {
             Seen::Nothing => LookEnd::Tasks,
-            Seen::Incomplete { missing } => return self.wait_for(waiting, found, &place, &missing).await,
+            Seen::Incomplete { missing } => {
+                self.wait_for(&waiting, found, &place, &missing).await?;
+                if names_version(store, found, single).await? != names {
+                    // What was written down belongs to what is not there any more, and a newer look may have been before.
+                    self.queue.send(&[Outgoing::now(waiting)]).await?;
+                }
+                return Ok(LookEnd::Waits);
+            }
             Seen::Complete { images, version } => {
                 let listing = listing(images.as_ref(), single).await?;
                 self.send_images(task, orders, found, listing, &version, slot).await?
@@ -125,24 +134,17 @@ impl Replicator {
         Ok(end)
     }
 
-    async fn wait_for(&self, look: Task, found: &Found, place: &str, missing: &[Missing]) -> CopyResult<LookEnd> {
-        let blobs: Vec<Digest> = missing
-            .iter()
-            .filter_map(|missing| match missing {
-                Missing::Blob { digest, .. } => Some(digest.clone()),
-                Missing::File(_) => None,
-            })
-            .collect();
+    async fn wait_for(&self, look: &Task, found: &Found, place: &str, missing: &[Missing]) -> CopyResult<()> {
+        let blobs: Vec<Digest> = missing.iter().filter_map(Missing::digest).cloned().collect();
         if blobs.is_empty() {
             // A file that names images is told of by its own upload.
-            self.imports.awaited().settle(&look.id, place).await?;
-            return Ok(LookEnd::Waits);
+            return Ok(self.imports.awaited().settle(&look.id, place).await?);
         }
         let now = self.now();
         let store = self.imports.store(&look.source.registry)?;
         let waiting = Waiting {
+            look: look.clone(),
             since: look.created,
-            look,
             blobs: blobs.len(),
         };
         let expires = now.checked_add(FORGOTTEN).unwrap_or(Timestamp::MAX);
@@ -160,7 +162,7 @@ impl Replicator {
         if !looks.is_empty() {
             self.queue.send(&looks).await?;
         }
-        Ok(LookEnd::Waits)
+        Ok(())
     }
 
     async fn send_images(

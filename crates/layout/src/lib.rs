@@ -32,7 +32,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use found::{Found, FoundKind, open};
 pub use images::{Image, Images, Listing, Refused};
 pub use layout::{Completeness, Entry, Layout};
-pub use look::{Looked, look, present};
+pub use look::{Looked, look, names_version, present};
 pub use memory_store::MemoryStore;
 pub use missing::Missing;
 pub use search::Search;

@@ -87,6 +87,19 @@ async fn look_at_archive(store: Arc<dyn ObjectStore>, key: &str) -> Result<Looke
     Ok(Looked::of(archive, version_of(&object), Vec::new()))
 }
 
+/// What tells the names that `found` has now, or that one `target` of a storage tree, from those it had or will have; empty
+/// if there are none. One HEAD: of the file that a look begins with.
+pub async fn names_version(store: Arc<dyn ObjectStore>, found: &Found, target: Option<&Target>) -> Result<String> {
+    let key = match (found.kind, target) {
+        (FoundKind::Layout, _) => layout::index_key(&found.key),
+        (FoundKind::Archive, _) => found.key.clone(),
+        (FoundKind::Repository, None) => return Ok(String::new()),
+        (FoundKind::Repository, Some(target)) => tree_repository(Arc::clone(&store), found)?.names_key(target),
+    };
+    let object = store.head(&key).await?;
+    Ok(object.as_ref().map(version_of).unwrap_or_default())
+}
+
 /// Which of the digests that a look at `found` called missing are there by now: in the size they should have, or at least
 /// in another than they had then, so that looking again is worth it.
 pub async fn present(store: Arc<dyn ObjectStore>, found: &Found, missing: &[Missing]) -> Result<Vec<Digest>> {

@@ -40,6 +40,7 @@ impl Clients {
     }
 
     fn make(&self, is_tls: bool) -> Result<Client> {
+        use_ring();
         let mut builder = Client::builder()
             .user_agent(concat!("transship/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -61,4 +62,12 @@ impl Clients {
             .build()
             .map_err(|error| Error::new(ErrorKind::Tls(error.to_string()), "client"))
     }
+}
+
+/// Lets every TLS connection of this process be made by *ring*, unless something else was chosen before: a `reqwest` client
+/// must not be built earlier. Here because a function that is loaded at each cold start should not bring two implementations,
+/// and the other one is four times as large.
+pub fn use_ring() {
+    // It was chosen before, perhaps by us.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -38,6 +38,7 @@ mod upload_reached;
 mod upload_session;
 
 pub use catalog::Catalog;
+pub use clients::use_ring;
 pub use credentials::{Anonymous, Credentials, Login};
 pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;

@@ -35,7 +35,7 @@ impl Deployment {
             stack: MiniStack::start().await?,
             queue_url: String::new(),
             dead_letters_url: String::new(),
-            client: reqwest::Client::new(),
+            client: crate::http::client(),
         };
         deployment.dead_letters_url = deployment.queue_create(DEAD_LETTERS).await?;
         deployment.queue_url = deployment.queue_create(QUEUE).await?;

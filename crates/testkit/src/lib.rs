@@ -9,6 +9,7 @@ pub mod clock;
 pub mod deployment;
 mod error;
 pub mod faults;
+pub mod http;
 pub mod images;
 pub mod lambda_runtime;
 pub mod memory;

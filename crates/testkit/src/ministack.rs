@@ -86,7 +86,7 @@ impl MiniStack {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
                 break;
             }
-            if reqwest::get(&url)
+            if crate::http::get(&url)
                 .await
                 .is_ok_and(|answer| answer.status().is_success())
             {
@@ -154,8 +154,8 @@ mod tests {
     async fn a_stack_answers_while_it_is_held() {
         let stack = MiniStack::start().await.unwrap();
         let url = format!("{}/_ministack/health", stack.endpoint());
-        assert!(reqwest::get(&url).await.unwrap().status().is_success());
+        assert!(crate::http::get(&url).await.unwrap().status().is_success());
         drop(stack);
-        assert!(reqwest::get(&url).await.is_err());
+        assert!(crate::http::get(&url).await.is_err());
     }
 }

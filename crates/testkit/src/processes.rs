@@ -89,7 +89,7 @@ impl DockerRegistry {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
                 break;
             }
-            if reqwest::get(&url)
+            if crate::http::get(&url)
                 .await
                 .is_ok_and(|answer| answer.status().is_success())
             {
@@ -182,8 +182,8 @@ mod tests {
             return;
         };
         let url = format!("{}/v2/", registry.url());
-        assert!(reqwest::get(&url).await.unwrap().status().is_success());
+        assert!(crate::http::get(&url).await.unwrap().status().is_success());
         drop(registry);
-        assert!(reqwest::get(&url).await.is_err());
+        assert!(crate::http::get(&url).await.is_err());
     }
 }

@@ -58,6 +58,10 @@ fn two_hundred_images_arrive_in_any_order_and_a_second_time_nothing_moves() {
 
     eprintln!("compared after {:?}", begun.elapsed());
     let before = stage.writes();
+    assert!(before.len() > corpus.images(), "the registry's log is not read");
+    for metric in ["Uploads", "Looks"] {
+        assert!(!stage.stack.metric("bulk-import", metric).is_empty(), "no {metric}");
+    }
     tell_late(&stage, &objects.keys().cloned().collect::<Vec<_>>());
     stage.upload(&Objects::shuffled(objects, SEED + 1));
     let again = stage.at_rest(2 * corpus.tasks());

@@ -32,6 +32,7 @@ impl Objects {
     }
 
     /// Takes those out whose keys are so.
+    #[must_use]
     pub fn held_back(&mut self, is_held: impl Fn(&str) -> bool) -> Self {
         let (held, rest) = std::mem::take(&mut self.0)
             .into_iter()

@@ -18,6 +18,7 @@ impl Subject {
     }
 
     pub async fn of(builder: Builder) -> Self {
+        transship_registry::use_ring();
         Self {
             registry: builder.start().await.unwrap(),
             client: Client::new(),

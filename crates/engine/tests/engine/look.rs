@@ -101,6 +101,28 @@ async fn a_blob_that_arrives_while_the_look_decides_is_not_missed() {
 }
 
 #[tokio::test]
+async fn an_index_that_is_replaced_while_its_look_decides_leaves_nothing_waiting() {
+    let (lost, new) = (images::image(1, &[100]), images::image(2, &[100]));
+    let mut first = layout("to-b/app", &[("v1", &lost)]);
+    first.retain(|key, _| !key.contains("/blobs/"));
+    let bucket = Bucket::new().await;
+    bucket.upload_all(&first).await;
+    let (store, newer) = (Arc::clone(&bucket.store), layout("to-b/app", &[("v1", &new)]));
+    // The look at the newer one was quicker, and is over.
+    bucket.awaited.before_wait(move || {
+        let (store, newer) = (Arc::clone(&store), newer.clone());
+        Box::pin(async move {
+            for (key, bytes) in &newer {
+                store.put(key, bytes.clone()).await;
+            }
+        })
+    });
+    bucket.house.drain().await;
+    assert_eq!(bucket.told().await, ["s3://layouts/app:v1 -> b/core/app:v1 succeeded"]);
+    assert_eq!(bucket.awaited.len(), 0);
+}
+
+#[tokio::test]
 async fn what_is_told_again_is_done_once_and_what_is_uploaded_again_moves_nothing() {
     let (objects, samples) = app();
     let bucket = Bucket::new().await;

@@ -44,6 +44,11 @@ const MAX_LOOKED_INTO: usize = 64;
 /// Manifests read at the same time: each may be 4 MiB.
 const PARALLEL: usize = 4;
 
+/// The key of the index of the layout below `prefix`.
+pub(crate) fn index_key(prefix: &str) -> String {
+    format!("{prefix}{INDEX}")
+}
+
 /// One entry of `index.json`.
 #[derive(Debug, Clone)]
 pub struct Entry {

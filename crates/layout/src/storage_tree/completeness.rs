@@ -35,12 +35,8 @@ impl TreeRepository {
     /// that refers to nothing: it comes along with its tag or its index. What is wrong with its link or its manifest is told
     /// under its own code.
     pub(crate) async fn arrived(&self, target: &Target) -> Result<Option<Arrived>> {
-        let key = match target {
-            Target::Tag(tag) => self.tag_key(tag),
-            Target::Digest(digest) => self.revision_key(digest),
-        };
         // Before it is read: a link that is replaced in between is seen again, under another version.
-        let Some(link) = self.store.head(&key).await? else {
+        let Some(link) = self.store.head(&self.names_key(target)).await? else {
             return Ok(None);
         };
         let digest = match target {
@@ -59,6 +55,14 @@ impl TreeRepository {
             Held::Manifest(manifest) => missing(self, Edges::of(&manifest)).await?,
         };
         Ok(Some(Arrived { version, missing }))
+    }
+
+    /// The link that names `target`.
+    pub(crate) fn names_key(&self, target: &Target) -> String {
+        match target {
+            Target::Tag(tag) => self.tag_key(tag),
+            Target::Digest(digest) => self.revision_key(digest),
+        }
     }
 
     /// Which of the digests that were `missing` may be there by now.

@@ -12,7 +12,7 @@ impl Sample {
     /// it. Where the registry does not process a subject, the fallback tag is written as the specification asks.
     pub async fn push_over_http(&self, url: &str, repository: &Repository, tag: &Tag) -> Result<()> {
         let push = Push {
-            client: Client::new(),
+            client: crate::http::client(),
             base: format!("{}/v2/{repository}", url.trim_end_matches('/')),
             url: url.trim_end_matches('/').to_owned(),
         };

@@ -13,7 +13,7 @@ const ROUND_TRIP: Duration = Duration::from_millis(50);
 async fn a_request_costs_one_round_trip_and_a_connection_one_more() {
     let registry = EmbeddedRegistry::builder().start().await.unwrap();
     let proxy = DelayProxy::start(registry.host(), ROUND_TRIP).await.unwrap();
-    let (client, url) = (reqwest::Client::new(), format!("{}/v2/", proxy.url()));
+    let (client, url) = (transship_testkit::http::client(), format!("{}/v2/", proxy.url()));
     for round_trips in [2, 1, 1] {
         let start = Instant::now();
         client.get(&url).send().await.unwrap();
@@ -35,7 +35,7 @@ async fn many_connections_stay_exact_and_wait_together() {
     let url = format!("{}/v2/a/blobs/{digest}", proxy.url());
     let start = Instant::now();
     let reads = (0..20).map(|_| async {
-        let answer = reqwest::get(&url).await.unwrap();
+        let answer = transship_testkit::http::get(&url).await.unwrap();
         Digest::sha256(&answer.bytes().await.unwrap())
     });
     for read in futures_util::future::join_all(reads).await {
@@ -50,7 +50,7 @@ async fn many_connections_stay_exact_and_wait_together() {
 async fn a_dropped_proxy_cuts_its_connections() {
     let registry = EmbeddedRegistry::builder().start().await.unwrap();
     let proxy = DelayProxy::start(registry.host(), Duration::ZERO).await.unwrap();
-    let (client, url) = (reqwest::Client::new(), format!("{}/v2/", proxy.url()));
+    let (client, url) = (transship_testkit::http::client(), format!("{}/v2/", proxy.url()));
     client.get(&url).send().await.unwrap();
     drop(proxy);
     assert!(client.get(&url).send().await.is_err());

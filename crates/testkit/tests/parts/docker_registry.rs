@@ -22,7 +22,7 @@ async fn started(notify: Option<&NotificationEndpoint>) -> Option<DockerRegistry
 /// The digest of what a URL gives, by our own hash.
 async fn digest_at(url: String) -> Digest {
     let accept = transship_oci::media_type::ACCEPT_MANIFESTS;
-    let answer = reqwest::Client::new()
+    let answer = transship_testkit::http::client()
         .get(&url)
         .header("accept", accept)
         .send()

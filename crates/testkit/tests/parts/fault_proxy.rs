@@ -17,7 +17,7 @@ async fn a_push_through_the_proxy_arrives_and_is_counted() {
         "a/b".parse().unwrap(),
         "v1".parse().unwrap(),
     );
-    reqwest::get(format!("{}/v2/", proxy.url())).await.unwrap();
+    transship_testkit::http::get(format!("{}/v2/", proxy.url())).await.unwrap();
     sample.push_over_http(&proxy.url(), &repository, &tag).await.unwrap();
     assert_eq!(registry.digest(&repository, &tag).as_ref(), Some(&sample.root));
     let traffic = proxy.traffic();
@@ -36,7 +36,7 @@ async fn a_large_body_passes_both_ways_exactly() {
     let (repository, tag) = ("a".parse().unwrap(), "v1".parse().unwrap());
     sample.push_over_http(&proxy.url(), &repository, &tag).await.unwrap();
     for digest in sample.blobs.keys() {
-        let answer = reqwest::get(format!("{}/v2/a/blobs/{digest}", proxy.url()))
+        let answer = transship_testkit::http::get(format!("{}/v2/a/blobs/{digest}", proxy.url()))
             .await
             .unwrap();
         assert_eq!(answer.content_length(), Some(sample.blobs[digest].len() as u64));
@@ -92,11 +92,11 @@ async fn a_cut_body_is_noticed_or_not_as_scripted() {
         cut(Ending::Unnoticed).nth(1),
     ]))));
     for _ in 0..2 {
-        assert!(reqwest::get(&url).await.unwrap().bytes().await.is_err());
+        assert!(transship_testkit::http::get(&url).await.unwrap().bytes().await.is_err());
     }
-    let short = reqwest::get(&url).await.unwrap().bytes().await.unwrap();
+    let short = transship_testkit::http::get(&url).await.unwrap().bytes().await.unwrap();
     assert_eq!(short.len(), 300_000);
-    assert_eq!(reqwest::get(&url).await.unwrap().bytes().await.unwrap().len(), 500_000);
+    assert_eq!(transship_testkit::http::get(&url).await.unwrap().bytes().await.unwrap().len(), 500_000);
 }
 
 #[tokio::test]
@@ -127,5 +127,5 @@ async fn a_proxy_before_nothing_says_so() {
     let proxy = FaultProxy::start(&format!("127.0.0.1:{port}").parse().unwrap())
         .await
         .unwrap();
-    assert_eq!(reqwest::get(proxy.url()).await.unwrap().status(), 502);
+    assert_eq!(transship_testkit::http::get(proxy.url()).await.unwrap().status(), 502);
 }
