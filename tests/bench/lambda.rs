@@ -17,13 +17,14 @@ pub const WORD: &str = "lambda";
 const STARTS: usize = 10;
 const WEBHOOK: &str = "transship-webhook";
 const WORKER: &str = "transship-worker";
+const BULK_IMPORT: &str = "transship-bulk-import";
 const ARRIVAL: Duration = Duration::from_secs(30);
 
 /// All figures.
 pub fn run(quick: bool) -> Result<()> {
     println!("\nthe functions on an emulator of AWS");
     line("", "measured", "at most");
-    for name in [WEBHOOK, WORKER] {
+    for name in [WEBHOOK, WORKER, BULK_IMPORT] {
         let median = start_median(name, if quick { 2 } else { STARTS })?;
         line(
             &format!("{name}: start to first poll"),

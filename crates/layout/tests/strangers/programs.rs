@@ -136,6 +136,22 @@ async fn what_umoci_and_buildah_write_is_read() {
     }
 }
 
+#[tokio::test]
+async fn what_crane_writes_is_read_where_there_is_one() {
+    let (registry, root) = registry().await;
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("layout").display().to_string();
+    let image = format!("{}/app:v1", registry.host());
+    let pull = ["pull", "--insecure", "--format=oci", "--annotate-ref", &image, &layout];
+    if ran("crane", &pull).await {
+        let all = all(folder.path()).await;
+        let [(_, _, digest, target)] = all.as_slice() else {
+            panic!("{all:?}")
+        };
+        assert_eq!((digest, target.to_string().as_str()), (&root, "v1"));
+    }
+}
+
 fn store_of_one(folder: &Path, file: &str) -> std::sync::Arc<transship_layout::MemoryStore> {
     let bytes = std::fs::read(folder.join(file)).unwrap().into();
     std::sync::Arc::new(transship_layout::MemoryStore::new([(file.to_owned(), bytes)].into()))

@@ -17,7 +17,9 @@ async fn a_push_through_the_proxy_arrives_and_is_counted() {
         "a/b".parse().unwrap(),
         "v1".parse().unwrap(),
     );
-    transship_testkit::http::get(format!("{}/v2/", proxy.url())).await.unwrap();
+    transship_testkit::http::get(format!("{}/v2/", proxy.url()))
+        .await
+        .unwrap();
     sample.push_over_http(&proxy.url(), &repository, &tag).await.unwrap();
     assert_eq!(registry.digest(&repository, &tag).as_ref(), Some(&sample.root));
     let traffic = proxy.traffic();
@@ -96,7 +98,16 @@ async fn a_cut_body_is_noticed_or_not_as_scripted() {
     }
     let short = transship_testkit::http::get(&url).await.unwrap().bytes().await.unwrap();
     assert_eq!(short.len(), 300_000);
-    assert_eq!(transship_testkit::http::get(&url).await.unwrap().bytes().await.unwrap().len(), 500_000);
+    assert_eq!(
+        transship_testkit::http::get(&url)
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap()
+            .len(),
+        500_000
+    );
 }
 
 #[tokio::test]
