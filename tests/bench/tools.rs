@@ -100,30 +100,24 @@ impl Tool {
     /// The command that brings the layouts `names` below `folder` to `copy/NAME:v1` of `host`; of a client that takes one
     /// layout at a time, one after the other.
     pub fn import(&self, folder: &Path, names: &[String], host: &str, memory: &Path) -> Command {
-        let mut command = match self.name {
-            "transship" => {
-                let mut command = Command::new(&self.program);
-                command.arg("import").arg(folder);
-                command
-                    .args(["--to", &format!("{host}/copy"), "--json", "--data"])
-                    .arg(memory);
-                command
-            }
-            _ => {
-                let mut command = Command::new("sh");
-                let lines: Vec<String> = names
-                    .iter()
-                    .map(|name| {
-                        self.import_line(
-                            &folder.join(name).display().to_string(),
-                            &format!("{host}/copy/{name}:v1"),
-                        )
-                    })
-                    .collect();
-                command.args(["-ec", &lines.join("\n")]);
-                command
-            }
-        };
+        let mut command;
+        if self.name == "transship" {
+            command = Command::new(&self.program);
+            command.arg("import").arg(folder);
+            command
+                .args(["--to", &format!("{host}/copy"), "--json", "--data"])
+                .arg(memory);
+        } else {
+            let lines: Vec<String> = names
+                .iter()
+                .map(|name| {
+                    let layout = folder.join(name).display().to_string();
+                    self.import_line(&layout, &format!("{host}/copy/{name}:v1"))
+                })
+                .collect();
+            command = Command::new("sh");
+            command.args(["-ec", &lines.join("\n")]);
+        }
         command
             .env("DOCKER_CONFIG", memory)
             .env("REGCTL_CONFIG", memory.join("regctl.json"));
