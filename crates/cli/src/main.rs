@@ -42,7 +42,6 @@ fn run() -> Result<(), Failure> {
         Read::Command(line) => line,
         Read::Told(text) => return output::print(&text),
     };
-    transship_registry::use_ring();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

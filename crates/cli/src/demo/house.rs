@@ -99,7 +99,7 @@ impl House {
             destination,
             hook,
             secret,
-            client: reqwest::Client::new(),
+            client: super::client(),
             ledger,
             queue,
             counts,

@@ -40,6 +40,12 @@ pub(crate) async fn run(form: Form) -> Result<(), Failure> {
     story.end(&second.root, place, begin.elapsed())
 }
 
+/// What the demo itself asks the registries with.
+fn client() -> reqwest::Client {
+    transship_registry::use_ring();
+    reqwest::Client::new()
+}
+
 async fn push(house: &House, story: &mut Story, release: &Release) -> Result<(), Failure> {
     let mut step = Step::begin("push", &release.root);
     let (platforms, size) = (Release::platforms(), units::bytes(release.size));

@@ -69,7 +69,7 @@ impl Proof {
 impl Contents {
     async fn of(url: &str, repository: &str, digest: &Digest) -> Result<Self, Failure> {
         let reader = Reader {
-            client: reqwest::Client::new(),
+            client: super::client(),
             base: format!("{url}/v2/{repository}"),
         };
         let mut contents = Self::default();
