@@ -118,7 +118,8 @@ fn status<E>(error: &SdkError<E>) -> Option<u16> {
 #[async_trait]
 impl ObjectStore for S3Store {
     fn name(&self) -> String {
-        format!("s3://{}/{}", self.bucket, self.prefix.trim_end_matches('/'))
+        let name = format!("s3://{}/{}", self.bucket, self.prefix);
+        name.trim_end_matches('/').to_owned()
     }
 
     async fn head(&self, key: &str) -> Result<Option<Object>> {
