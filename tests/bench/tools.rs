@@ -108,13 +108,17 @@ impl Tool {
                 .args(["--to", &format!("{host}/copy"), "--json", "--data"])
                 .arg(memory);
         } else {
-            let lines: Vec<String> = names
+            let mut lines: Vec<String> = names
                 .iter()
                 .map(|name| {
                     let layout = folder.join(name).display().to_string();
                     self.import_line(&layout, &format!("{host}/copy/{name}:v1"))
                 })
                 .collect();
+            // The last takes the shell's place, so that the memory of one layout's client is its own.
+            if let Some(last) = lines.last_mut() {
+                last.insert_str(0, "exec ");
+            }
             command = Command::new("sh");
             command.args(["-ec", &lines.join("\n")]);
         }
