@@ -39,7 +39,7 @@ mod tests {
     #[tokio::test]
     async fn a_bucket_is_a_store_and_nothing_else_is() {
         let stores = BucketStores::new(Aws::emulated("http://127.0.0.1:9").await);
-        assert_eq!(stores.store("s3://my-layouts.1").unwrap().name(), "s3://my-layouts.1/");
+        assert_eq!(stores.store("s3://my-layouts.1").unwrap().name(), "s3://my-layouts.1");
         for name in [
             "",
             "s3://",
