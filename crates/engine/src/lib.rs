@@ -4,6 +4,7 @@
 //! A message carries the whole task, so the queue alone is enough: send, then record; the worker upserts.
 
 mod accept;
+mod attempt;
 mod configuration;
 mod dispatch;
 mod error;
