@@ -67,6 +67,12 @@ impl Replicator {
                 tracing::warn!(code, why = message, ?delay, source = %task.source, "a source is looked at again later");
                 Ok(Disposition::Again(delay))
             }
+            Ended::Later { code, .. } if is_too_large => {
+                let message = format!(
+                    "it could not be read in {SLOTS_MAX} slots: raise WorkerTimeout, or upload a plain tar or a layout in the place of a compressed archive, and redrive"
+                );
+                self.fail(&recorded(task), &code, message).await
+            }
             Ended::Later { code, message, .. } => self.fail(&recorded(task), &code, message).await,
             Ended::Outcome(outcome, _) => {
                 let code = outcome.code.unwrap_or_default();

@@ -28,11 +28,12 @@ const IMPORT: &str = "  []\nimports:\n  - { name: seed, bucket: layouts, prefix:
 /// Objects by their keys.
 pub type Objects = BTreeMap<String, Bytes>;
 
-/// A store that can refuse.
+/// A store that can refuse, or not answer.
 #[derive(Default)]
 pub struct Store {
     inner: MemoryStore,
     pub is_forbidden: AtomicBool,
+    pub is_silent: AtomicBool,
     pub reads: AtomicU64,
 }
 
@@ -62,6 +63,9 @@ impl ObjectStore for Store {
     }
 
     async fn head(&self, key: &str) -> transship_layout::Result<Option<Object>> {
+        if self.is_silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         self.permitted()?;
         self.inner.head(key).await
     }

@@ -1,10 +1,11 @@
 //! Uploads: in whatever order objects arrive, each image arrives once all of it is there, and once only.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use transship_engine::{Redrive, Uploaded};
+use transship_copy::{NoProgress, Slot};
+use transship_engine::{Disposition, Message, Redrive, Uploaded};
 use transship_layout::ObjectStore as _;
 use transship_oci::Digest;
 use transship_testkit::images::{self, Sample};
@@ -89,7 +90,10 @@ async fn a_blob_that_arrives_while_the_look_decides_is_not_missed() {
     let bucket = Bucket::new().await;
     let late = objects.keys().find(|key| key.contains("/blobs/")).unwrap().clone();
     let bytes = objects.remove(&late).unwrap();
-    bucket.upload_all(&objects).await;
+    // One look and no other, which would find the blob by itself.
+    bucket.put_all(&objects).await;
+    let index = "to-b/team/app/index.json";
+    bucket.upload(index, objects[index].clone()).await;
     let store = Arc::clone(&bucket.store);
     // Its upload is told before anything is written down, so nobody is known to wait for it.
     bucket.awaited.before_wait(move || {
@@ -106,7 +110,10 @@ async fn an_index_that_is_replaced_while_its_look_decides_leaves_nothing_waiting
     let mut first = layout("to-b/app", &[("v1", &lost)]);
     first.retain(|key, _| !key.contains("/blobs/"));
     let bucket = Bucket::new().await;
-    bucket.upload_all(&first).await;
+    // One look and no other: nothing else would see what the newer index names.
+    bucket.put_all(&first).await;
+    let index = "to-b/app/index.json";
+    bucket.upload(index, first[index].clone()).await;
     let (store, newer) = (Arc::clone(&bucket.store), layout("to-b/app", &[("v1", &new)]));
     // The look at the newer one was quicker, and is over.
     bucket.awaited.before_wait(move || {
@@ -304,4 +311,36 @@ async fn the_images_of_an_archive_are_tasks_that_open_it_once() {
     }
     // Per image a manifest, a config and a layer; twice the archive's own beginning and its small files.
     assert!(reads < 3 * 3 + 2 * 12, "{reads} reads");
+}
+
+#[tokio::test]
+async fn a_source_that_no_slot_is_long_enough_for_ends_with_what_to_do() {
+    let bucket = Bucket::new().await;
+    bucket.store.is_silent.store(true, std::sync::atomic::Ordering::Relaxed);
+    let index = Uploaded {
+        bucket: "layouts".into(),
+        key: "to-b/team/app/index.json".into(),
+        version: "1".into(),
+    };
+    bucket.intake.uploaded(&[index]).await.unwrap();
+    let mut look = bucket.house.queued().await.remove(0);
+    let slot = || Some(Slot::until(Instant::now(), Duration::from_secs(10)));
+    for slots in 1..=5 {
+        assert_eq!(bucket.told().await, [""; 0], "slot {slots}");
+        let body = Message::Task(look.clone()).to_json().unwrap();
+        let worked = bucket
+            .house
+            .replicator
+            .message(&body, Arc::new(NoProgress), slot())
+            .await;
+        let again = matches!(worked.unwrap(), Disposition::Again(_));
+        assert_eq!(again, slots < 5, "slot {slots}");
+        look.hops += 1;
+    }
+    let task = bucket.house.task().await;
+    assert_eq!(
+        (task.state.as_str(), task.code.as_deref()),
+        ("failed", Some("SLOT_OVER"))
+    );
+    assert!(task.message.unwrap().contains("WorkerTimeout"));
 }
