@@ -18,10 +18,11 @@ impl Document {
             .registry("b", destination, "description: the other side")
     }
 
-    /// Adds or replaces a registry; `more` are further fields in YAML flow style.
+    /// Adds or replaces a registry; `host` may be a whole endpoint; `more` are further fields in YAML flow style.
     #[must_use]
     pub fn registry(mut self, name: &str, host: &str, more: &str) -> Self {
-        let fields = format!("{{ provider: distribution, endpoint: \"http://{host}\", {more} }}");
+        let scheme = if host.contains("://") { "" } else { "http://" };
+        let fields = format!("{{ provider: distribution, endpoint: \"{scheme}{host}\", {more} }}");
         self.registries.insert(name.to_owned(), fields);
         self
     }

@@ -22,6 +22,7 @@ pub struct Serve {
     port: u16,
     process: Option<Process>,
     file_limit_kib: Option<u32>,
+    roots: Option<PathBuf>,
 }
 
 impl Serve {
@@ -32,7 +33,13 @@ impl Serve {
             port: free_port(),
             process: None,
             file_limit_kib: None,
+            roots: None,
         }
+    }
+
+    /// From the next start on it believes whom this file of certificates names, and nobody else.
+    pub fn trust(&mut self, roots: PathBuf) {
+        self.roots = Some(roots);
     }
 
     /// From the next start on no file it writes can grow beyond so many KiB: a full disk. [`None`] lifts that.
@@ -105,7 +112,8 @@ impl Serve {
             .arg(self.config())
             .arg("--data")
             .arg(self.data())
-            .env("RUST_LOG", "info");
+            .env("RUST_LOG", "info")
+            .envs(self.roots.iter().map(|roots| ("SSL_CERT_FILE", roots)));
         command
     }
 

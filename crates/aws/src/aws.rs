@@ -13,8 +13,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+
+use crate::transport::Transport;
 
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -132,12 +132,9 @@ impl Aws {
 }
 
 fn loader() -> ConfigLoader {
-    // Without this every service would have a connection pool of its own, and read the machine's certificates again.
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
     aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
+        // Without this every service would have a connection pool of its own, and read the machine's certificates again.
+        .http_client(Transport::new(CONNECT))
         .timeout_config(timeouts(ATTEMPT, OPERATION))
         .retry_config(
             RetryConfig::standard()

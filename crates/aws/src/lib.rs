@@ -20,6 +20,7 @@ mod secrets;
 mod sqs;
 mod store;
 mod stores;
+mod transport;
 mod uploads;
 
 pub use aws::Aws;

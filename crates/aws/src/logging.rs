@@ -8,13 +8,13 @@ use std::fmt;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt as layers};
+use tracing_subscriber::{Layer, fmt as layers};
 
 /// Begins the log. `RUST_LOG` says what is written, else the level set on the function (`AWS_LAMBDA_LOG_LEVEL`), else
 /// `info`.
@@ -32,11 +32,13 @@ pub fn begin() {
     }));
 }
 
-fn filter() -> EnvFilter {
-    let asked = [EnvFilter::DEFAULT_ENV, "AWS_LAMBDA_LOG_LEVEL"]
+/// `info`, or `warn,transship_engine=debug`: levels, and targets with theirs. What cannot be read is as if it were not there.
+fn filter() -> Targets {
+    ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"]
         .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-    EnvFilter::builder().parse_lossy(asked.as_deref().unwrap_or("info"))
+        .filter_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .find_map(|asked| asked.parse().ok())
+        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
 /// Ours at any level; others from `INFO` upwards.

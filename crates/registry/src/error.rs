@@ -67,8 +67,11 @@ pub enum ErrorKind {
     /// `CONNECTION_BROKEN`
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// `TLS_ERROR`
-    #[error("the registry's TLS is not acceptable: {0}")]
+    /// `TLS_ERROR`: its certificate, mostly.
+    #[error(
+        "the registry's TLS is not acceptable: {0}; see its certificate, or name the authority that signed it in \
+         SSL_CERT_FILE, a bundle that then has all that are believed"
+    )]
     Tls(String),
     /// `TIMEOUT`: no progress, never total time.
     #[error("no progress for {} s", .0.as_secs())]
@@ -199,7 +202,7 @@ impl Error {
             | ErrorKind::BlobUnknown(_)
             | ErrorKind::ListAborted(_) => Persistence::Temporary(None),
             // A person puts it right, and nobody pushes again for that.
-            ErrorKind::CredentialsUnavailable(_) => Persistence::Persistent,
+            ErrorKind::CredentialsUnavailable(_) | ErrorKind::Tls(_) => Persistence::Persistent,
             _ => Persistence::Permanent,
         }
     }

@@ -48,6 +48,9 @@ pub enum ErrorKind {
          ~/.cache/transship-ci/python/bin/pip install ministack aws-sam-translator`, or name it in TRANSSHIP_MINISTACK"
     )]
     MiniStackMissing,
+    /// `CERTIFICATE_FAILED`
+    #[error("the certificate could not be made; see the cause")]
+    CertificateFailed,
     /// `FILE_FAILED`
     #[error("the file could not be read or written; see whether the folder exists and has room")]
     FileFailed,
@@ -77,6 +80,7 @@ impl Error {
             ErrorKind::RequestRefused { .. } => "REQUEST_REFUSED",
             ErrorKind::ProcessFailed { .. } => "PROCESS_FAILED",
             ErrorKind::MiniStackMissing => "MINISTACK_MISSING",
+            ErrorKind::CertificateFailed => "CERTIFICATE_FAILED",
             ErrorKind::FileFailed => "FILE_FAILED",
         }
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use transship_engine::TaskState;
 use transship_testkit::deployment::TABLE;
+use transship_testkit::proxy::{Authority, Certificate, TlsProxy};
 
 use crate::Stack;
 
@@ -44,6 +45,34 @@ async fn a_table_that_is_not_there_is_named() {
     assert_eq!(code, 1);
     assert!(
         error.starts_with("LEDGER_UNAVAILABLE: ") && error.contains(TABLE),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aws_is_asked_by_tls_and_only_who_is_believed() {
+    let stack = Stack::start().await;
+    stack.ended(1, TaskState::Succeeded).await;
+    let plain = stack.deployment.endpoint();
+    let host = plain.trim_start_matches("http://").parse().unwrap();
+    let authority = Authority::new().unwrap();
+    let proxy = TlsProxy::start(&host, &authority, Certificate::Right).await.unwrap();
+    let (url, roots) = (proxy.url(), authority.roots());
+    let asked = |roots: &str| {
+        stack.run_with(
+            &["tasks", "--json"],
+            &[("AWS_ENDPOINT_URL", &url), ("SSL_CERT_FILE", roots)],
+        )
+    };
+    let (code, out, error) = asked(roots.to_str().unwrap());
+    assert_eq!(code, 0, "{error}");
+    assert!(out.contains("succeeded"), "{out}");
+
+    let other = Authority::new().unwrap();
+    let (code, _, error) = asked(other.roots().to_str().unwrap());
+    assert_eq!(code, 1, "{error}");
+    assert!(
+        error.starts_with("LEDGER_UNAVAILABLE: ") && error.contains("certificate"),
         "{error}"
     );
 }

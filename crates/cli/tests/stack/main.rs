@@ -31,6 +31,11 @@ impl Stack {
 
     /// Exit code, standard output, standard error. It holds up its thread: a registry of this process needs another one.
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.run_with(arguments, &[])
+    }
+
+    /// The same, with more in its environment.
+    fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_transship"))
             .args(arguments)
             .envs(self.deployment.environment())
@@ -38,6 +43,7 @@ impl Stack {
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env_remove("TRANSSHIP_DATA")
+            .envs(environment.iter().copied())
             .output()
             .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

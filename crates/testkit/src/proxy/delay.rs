@@ -2,18 +2,18 @@
 //! round trip, as TCP's handshake does. Bandwidth is not limited; bytes pass exactly.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use transship_oci::RegistryHost;
 
-use crate::{Error, ErrorKind, Result};
+use super::{accept, listen};
+use crate::Result;
 
 /// Read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -29,10 +29,9 @@ pub struct DelayProxy {
 impl DelayProxy {
     /// A relay to `upstream`, `round_trip` away. A [`RegistryHost`] with its port.
     pub async fn start(upstream: &RegistryHost, round_trip: Duration) -> Result<Self> {
-        let failed = |error| Error::new(ErrorKind::BindFailed, "delay proxy").with_source(error);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
-        let host = host(listener.local_addr().map_err(failed)?)?;
-        let relay = tokio::spawn(accept(listener, upstream.to_string(), round_trip));
+        let (listener, host) = listen().await?;
+        let upstream = upstream.to_string();
+        let relay = tokio::spawn(accept(listener, move |near| relay(near, upstream.clone(), round_trip)));
         Ok(Self { host, relay })
     }
 
@@ -50,31 +49,6 @@ impl DelayProxy {
 impl Drop for DelayProxy {
     fn drop(&mut self) {
         self.relay.abort();
-    }
-}
-
-pub(super) fn host(address: SocketAddr) -> Result<RegistryHost> {
-    address
-        .to_string()
-        .parse()
-        .map_err(|error: transship_oci::Error| Error::new(ErrorKind::BindFailed, "proxy").with_source(error))
-}
-
-/// Owns every connection, so that they end with it.
-async fn accept(listener: TcpListener, upstream: String, round_trip: Duration) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        match accepted {
-            Ok((near, _)) => {
-                connections.spawn(relay(near, upstream.clone(), round_trip));
-            }
-            // Out of file descriptors, or a client that went away: others must still be served.
-            Err(_) => tokio::task::yield_now().await,
-        }
     }
 }
 

@@ -44,7 +44,7 @@ impl FaultProxy {
     pub async fn start(upstream: &RegistryHost) -> Result<Self> {
         let failed = |error| Error::new(ErrorKind::BindFailed, "fault proxy").with_source(error);
         let bound = Server::bind().await.map_err(failed)?;
-        let host = super::delay::host(bound.address())?;
+        let host = super::host(bound.address())?;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let forward = Forward {
