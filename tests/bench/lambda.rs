@@ -31,8 +31,8 @@ pub fn run(quick: bool) -> Result<()> {
             &format!("{:.0} ms", median.as_secs_f64() * 1000.0),
             "60 ms",
         );
-        let size = zip_bytes(name)? as f64 / MEBIBYTE as f64;
-        line(&format!("{name}: zip"), &format!("{size:.1} MiB"), "6 MB");
+        let size = zip_bytes(name)? as f64 / 1e6;
+        line(&format!("{name}: zip"), &format!("{size:.1} MB"), "6 MB");
     }
     let harbour = Harbour::open();
     harbour.arrive("warm", "v1", &Image::single(90, &[1000]))?;

@@ -360,7 +360,7 @@ impl Walk<'_> {
     /// An error that will not pass, or that did not, is told and passed over; another one stops the walk for a while.
     fn pass_over(&self, error: CopyError, repository: &Repository, tag: Option<&Tag>) -> CopyResult<()> {
         let is_stuck = self.cursor.stuck >= STUCK_MAX && error.persistence().retry_after().is_none();
-        if !is_stuck && matches!(error.persistence(), Persistence::Temporary(_)) {
+        if !is_stuck && error.persistence().is_temporary() {
             return Err(error);
         }
         let tag = tag.map(ToString::to_string);

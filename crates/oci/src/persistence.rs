@@ -20,6 +20,11 @@ impl Persistence {
         matches!(self, Self::Permanent)
     }
 
+    /// True for [`Persistence::Temporary`]: who asked may ask again by itself.
+    pub const fn is_temporary(self) -> bool {
+        matches!(self, Self::Temporary(_))
+    }
+
     /// The wait the other side asked for, if any.
     pub const fn retry_after(self) -> Option<Duration> {
         match self {

@@ -136,7 +136,7 @@ impl Registry {
                 .await
             {
                 Ok(answer) if is_temporary(answer.status()) => answer.into_error().await,
-                Err(error) if !error.persistence().is_permanent() => error,
+                Err(error) if error.persistence().is_temporary() => error,
                 done => return done,
             };
             let after = error.persistence().retry_after();

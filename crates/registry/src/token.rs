@@ -65,7 +65,7 @@ impl Registry {
                     login = asked_again;
                     continue;
                 }
-                Err(error) if !error.persistence().is_permanent() => error,
+                Err(error) if error.persistence().is_temporary() => error,
                 done => return done,
             };
             let Some(wait) = waits.next(error.persistence().retry_after()) else {

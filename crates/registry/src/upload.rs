@@ -186,7 +186,7 @@ fn is_worth_repeating(error: &Error) -> bool {
             message,
         } => is_of_bytes(error) && !message.contains("UNSUPPORTED"),
         ErrorKind::Refused { status, .. } => is_temporary(StatusCode::from_u16(*status).unwrap_or_default()),
-        _ => !error.persistence().is_permanent(),
+        _ => error.persistence().is_temporary(),
     }
 }
 

@@ -25,5 +25,6 @@ mod remembered;
 mod samples;
 mod secrets;
 mod stage;
+mod tls;
 mod world;
 mod writes;

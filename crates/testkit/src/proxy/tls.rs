@@ -5,6 +5,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
@@ -98,6 +99,7 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 pub struct TlsProxy {
     host: RegistryHost,
     shown: Arc<Mutex<Arc<ServerConfig>>>,
+    connections: Arc<AtomicU64>,
     relay: JoinHandle<()>,
 }
 
@@ -107,17 +109,30 @@ impl TlsProxy {
         let (listener, host) = listen().await?;
         let shown = Arc::new(Mutex::new(authority.certify(certificate)?));
         let (upstream, showing) = (upstream.to_string(), Arc::clone(&shown));
+        let connections = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&connections);
         let relay = tokio::spawn(accept(listener, move |near| {
+            counted.fetch_add(1, Ordering::Relaxed);
             let config = Arc::clone(&showing.lock().unwrap_or_else(PoisonError::into_inner));
             relay(near, TlsAcceptor::from(config), upstream.clone())
         }));
-        Ok(Self { host, shown, relay })
+        Ok(Self {
+            host,
+            shown,
+            connections,
+            relay,
+        })
     }
 
     /// Shows another certificate to whoever comes from now on.
     pub fn show(&self, authority: &Authority, certificate: Certificate) -> Result<()> {
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = authority.certify(certificate)?;
         Ok(())
+    }
+
+    /// How many connections came, whether they were to the client's liking or not.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// `127.0.0.1:<port>`.
