@@ -9,7 +9,6 @@
 //! conditions on a table's keys, alarms that look at metrics from logs, recursion detection, and events of ECR on the bus;
 //! those are deployed, and nothing more. Events of S3 it delivers, once each: what fails is not tried again.
 
-pub mod aws;
 mod package;
 
 use std::collections::BTreeMap;
@@ -18,9 +17,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use transship_testkit::ministack::MiniStack;
 
+use crate::aws::Aws;
 use crate::serve::TERMINAL_STATES;
 use crate::{Document, HOOK_SECRET, wait};
-use aws::Aws;
 
 /// The stack's name; the log groups bear it.
 const NAME: &str = "transship";
@@ -186,12 +185,12 @@ impl Stack {
     }
 
     /// Messages in the queue, hidden and delayed ones among them.
-    pub fn waiting(&self) -> u64 {
+    pub fn waiting(&self) -> usize {
         self.aws.queue_depth(self.output("QueueUrl"))
     }
 
     /// Messages in the two queues where only what failed arrives.
-    pub fn failed(&self) -> u64 {
+    pub fn failed(&self) -> usize {
         self.aws.queue_depth(self.output("DeadLetterQueueUrl"))
             + self.aws.queue_depth(self.output("UndeliveredQueueUrl"))
     }

@@ -2,27 +2,21 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use transship_oci::RegistryHost;
 
+use crate::server::{Recipe, Server};
 use crate::{Error, ErrorKind, Result};
 
 const BINARY: &str = "docker-registry";
-/// How often a registry that does not answer yet is asked again, and how many times.
-const POLL: Duration = Duration::from_millis(20);
-const POLLS: u32 = 500;
-
-/// A port of 127.0.0.1 that was free a moment ago. Another process may take it first: whoever uses it tries again.
-pub fn runtime_free_port() -> Result<u16> {
-    let failed = |error| Error::new(ErrorKind::BindFailed, "free port").with_source(error);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-    Ok(listener.local_addr().map_err(failed)?.port())
-}
+/// In its folder.
+const DATA: &str = "data";
+const HEALTH: &str = "/v2/";
+/// How long it may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a registry process sends its notifications.
 #[derive(Debug, Clone, Default)]
@@ -35,11 +29,7 @@ pub struct NotificationEndpoint {
 
 /// A running `docker-registry`, with its files in a folder of its own. Killed when dropped.
 #[derive(Debug)]
-pub struct DockerRegistry {
-    child: Child,
-    host: RegistryHost,
-    folder: TempDir,
-}
+pub struct DockerRegistry(Server);
 
 impl DockerRegistry {
     /// Starts one, with deletion enabled, and waits until it answers. [`None`] if the program is not installed: the test
@@ -48,90 +38,45 @@ impl DockerRegistry {
         if !is_installed(BINARY) {
             return Ok(None);
         }
-        let mut last = None;
-        for _ in 0..3 {
-            match Self::try_start(notify).await {
-                Ok(registry) => return Ok(Some(registry)),
-                Err(error) => last = Some(error),
-            }
-        }
-        last.map_or(Ok(None), Err)
-    }
-
-    async fn try_start(notify: Option<&NotificationEndpoint>) -> Result<Self> {
-        let failed = |error| Error::new(ErrorKind::FileFailed, "docker-registry folder").with_source(error);
-        let folder = TempDir::new().map_err(failed)?;
-        let host: RegistryHost = format!("127.0.0.1:{}", runtime_free_port()?)
-            .parse()
-            .map_err(|error: transship_oci::Error| Error::new(ErrorKind::BindFailed, BINARY).with_source(error))?;
-        let configuration = folder.path().join("config.yml");
-        fs::write(&configuration, document(&host, &folder.path().join("data"), notify)).map_err(failed)?;
-        let log = fs::File::create(folder.path().join("log")).map_err(failed)?;
-        let child = Command::new(BINARY)
-            .arg("serve")
-            .arg(&configuration)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|error| {
-                let log = String::new();
-                Error::new(ErrorKind::ProcessFailed { log }, BINARY).with_source(error)
-            })?;
-        let mut registry = Self { child, host, folder };
-        registry.wait_until_it_answers().await?;
-        Ok(registry)
-    }
-
-    async fn wait_until_it_answers(&mut self) -> Result<()> {
-        let url = format!("{}/v2/", self.url());
-        for _ in 0..POLLS {
-            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-                break;
-            }
-            if crate::http::get(&url)
-                .await
-                .is_ok_and(|answer| answer.status().is_success())
-            {
-                return Ok(());
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Err(Error::new(ErrorKind::ProcessFailed { log: self.log() }, BINARY))
+        let recipe = Recipe {
+            name: BINARY,
+            health: HEALTH,
+            patience: PATIENCE,
+            command: |port: u16, folder: &Path| {
+                let configuration = folder.join("config.yml");
+                fs::write(&configuration, document(port, &folder.join(DATA), notify))
+                    .map_err(|error| Error::new(ErrorKind::FileFailed, BINARY).with_source(error))?;
+                let mut command = Command::new(BINARY);
+                command.arg("serve").arg(&configuration);
+                Ok(command)
+            },
+        };
+        Ok(Some(Self(Server::start(recipe).await?)))
     }
 
     /// `127.0.0.1:<port>`.
     pub const fn host(&self) -> &RegistryHost {
-        &self.host
+        self.0.host()
     }
 
     /// `http://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.host)
+        self.0.url()
     }
 
     /// The process, for those who kill it early or measure it.
     pub fn process_id(&self) -> u32 {
-        self.child.id()
+        self.0.process_id()
     }
 
     /// The folder of its blobs and repositories.
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.0.folder().join(DATA)
     }
 
     /// The end of what it wrote.
     pub fn log(&self) -> String {
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        let start = log.len().saturating_sub(4000);
-        log.get(start..).unwrap_or_default().to_owned()
-    }
-}
-
-impl Drop for DockerRegistry {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.0.log()
     }
 }
 
@@ -140,14 +85,14 @@ fn is_installed(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
-fn document(host: &RegistryHost, data: &Path, notify: Option<&NotificationEndpoint>) -> String {
+fn document(port: u16, data: &Path, notify: Option<&NotificationEndpoint>) -> String {
     // A JSON string is a YAML string, whatever is in the path. By default every manifest with a non-distributable layer
     // is refused; it is allowed here: https://distribution.github.io/distribution/about/configuration/#validation
     let data = serde_json::Value::from(data.to_string_lossy());
     let mut text = format!(
         "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\n\
          storage: {{filesystem: {{rootdirectory: {data}}}, delete: {{enabled: true}}}}\n\
-         http: {{addr: {host:?}}}\n\
+         http: {{addr: \"127.0.0.1:{port}\"}}\n\
          validation: {{manifests: {{urls: {{allow: ['^https?://']}}}}}}\n"
     );
     if let Some(endpoint) = notify {
@@ -169,19 +114,13 @@ fn document(host: &RegistryHost, data: &Path, notify: Option<&NotificationEndpoi
 mod tests {
     use super::*;
 
-    #[test]
-    fn two_free_ports_can_be_bound() {
-        let port = runtime_free_port().unwrap();
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-    }
-
     #[tokio::test]
     async fn a_registry_answers_while_it_is_held() {
         let Some(registry) = DockerRegistry::start(None).await.unwrap() else {
             println!("skipped: docker-registry is not installed");
             return;
         };
-        let url = format!("{}/v2/", registry.url());
+        let url = registry.url() + HEALTH;
         assert!(crate::http::get(&url).await.unwrap().status().is_success());
         drop(registry);
         assert!(crate::http::get(&url).await.is_err());

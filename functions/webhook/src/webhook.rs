@@ -3,6 +3,7 @@
 //! What must hold: 202, or an invocation that succeeds, only after the queue has the tasks. A sender of HTTP is told 503 and
 //! comes again; an event that fails is an error of the invocation, which AWS repeats and then gives to the failure destination.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,22 +36,6 @@ struct Doors {
     intake: Arc<Intake>,
 }
 
-/// Why an event's invocation failed.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    code: &'static str,
-    message: String,
-}
-
-impl From<Failed> for Diagnostic {
-    fn from(failed: Failed) -> Self {
-        Self {
-            error_type: failed.code.to_owned(),
-            error_message: failed.message,
-        }
-    }
-}
-
 impl Webhook {
     pub(crate) fn new(platform: Platform, emf: Emf) -> Self {
         Self {
@@ -60,7 +45,7 @@ impl Webhook {
         }
     }
 
-    pub(crate) async fn answer(&self, request: Request) -> Result<Response<Body>, Failed> {
+    pub(crate) async fn answer(&self, request: Request) -> Result<Response<Body>, Diagnostic> {
         let is_event = matches!(request.request_context_ref(), Some(RequestContext::PassThrough));
         let doors = self.doors().await;
         let answer = match doors {
@@ -74,13 +59,10 @@ impl Webhook {
     }
 
     /// Both doors, under the document in force.
-    async fn doors(&self) -> Result<&Doors, Failed> {
+    async fn doors(&self) -> Result<&Doors, Diagnostic> {
         let configuration = self.platform.configuration(FOR_THE_DOCUMENT).await.map_err(|error| {
             tracing::error!(code = error.code(), "nothing can be accepted: {error}");
-            Failed {
-                code: error.code(),
-                message: error.to_string(),
-            }
+            failed(error.code(), &error)
         })?;
         let make = || async {
             let intake = Arc::new(self.platform.intake(configuration).await);
@@ -97,7 +79,7 @@ async fn hook(mut router: Router, request: Request) -> Response<Body> {
     router.call(request).await.unwrap_or_else(|never| match never {})
 }
 
-async fn event(intake: &Intake, body: &[u8]) -> Result<Response<Body>, Failed> {
+async fn event(intake: &Intake, body: &[u8]) -> Result<Response<Body>, Diagnostic> {
     match intake.events(body).await {
         Ok(Accepted::Tasks { events, executions }) => {
             tracing::info!(events, executions = executions.len(), "an event was accepted");
@@ -108,17 +90,22 @@ async fn event(intake: &Intake, body: &[u8]) -> Result<Response<Body>, Failed> {
         }
         Err(refused) => {
             tracing::error!(code = refused.code(), "an event was not accepted: {refused}");
-            Err(Failed {
-                code: refused.code(),
-                message: refused.to_string(),
-            })
+            Err(failed(refused.code(), &refused))
         }
     }
 }
 
-fn unavailable(failed: &Failed) -> Response<Body> {
+/// Why an event's invocation failed.
+fn failed(code: &str, error: &dyn Display) -> Diagnostic {
+    Diagnostic {
+        error_type: code.to_owned(),
+        error_message: error.to_string(),
+    }
+}
+
+fn unavailable(failed: &Diagnostic) -> Response<Body> {
     // The sentence may name a bucket; a sender need not know it.
     let message = "the configuration cannot be had now: send it again";
-    let body = json!({ "code": failed.code, "message": message });
+    let body = json!({ "code": failed.error_type, "message": message });
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }

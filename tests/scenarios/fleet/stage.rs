@@ -58,7 +58,7 @@ impl Stage {
             started.unwrap()
         };
         let (before_source, before_destination) = (proxy(&source), proxy(&destination));
-        fleet.aws().secret_create("fleet/b", &format!("{USER}:{PASSWORD}"));
+        fleet.aws().secret_put("fleet/b", &format!("{USER}:{PASSWORD}"));
         // Pushes go to the registry itself, so its deliveries name another host than the proxy's.
         let a = format!(
             "hosts: [\"{}\"], webhook: {{ secret: \"secretsmanager:fleet/hook\" }}",

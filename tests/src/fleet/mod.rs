@@ -113,7 +113,7 @@ impl Fleet {
         let dead = aws.queue_create(DEAD, None);
         let queue = aws.queue_create(QUEUE, Some((DEAD, RECEIVES_MAX)));
         aws.bucket_create(BUCKET);
-        aws.secret_create(HOOK, HOOK_SECRET);
+        aws.secret_put(HOOK, HOOK_SECRET);
         let before_webhook = AwsFaults::start(stack.host().as_str(), options.seed);
         let before_workers = AwsFaults::start(stack.host().as_str(), options.seed.wrapping_add(1));
         let function = |name: &str, faults: &AwsFaults, timeout| Function {

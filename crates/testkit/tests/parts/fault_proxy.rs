@@ -134,7 +134,7 @@ async fn with_seeded_faults_a_stubborn_client_still_arrives() {
 
 #[tokio::test]
 async fn a_proxy_before_nothing_says_so() {
-    let port = transship_testkit::processes::runtime_free_port().unwrap();
+    let port = transship_testkit::runtime_free_port().unwrap();
     let proxy = FaultProxy::start(&format!("127.0.0.1:{port}").parse().unwrap())
         .await
         .unwrap();

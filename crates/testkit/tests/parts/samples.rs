@@ -89,7 +89,7 @@ async fn schema_1_can_be_seeded_and_not_pushed() {
 #[tokio::test]
 async fn a_push_to_nobody_fails() {
     let sample = images::image(1, &[1]);
-    let port = transship_testkit::processes::runtime_free_port().unwrap();
+    let port = transship_testkit::runtime_free_port().unwrap();
     let url = format!("http://127.0.0.1:{port}");
     let error = sample
         .push_over_http(&url, &"a".parse().unwrap(), &tag())

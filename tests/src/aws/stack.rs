@@ -1,0 +1,120 @@
+//! What a stack is deployed with and looked at by: `CloudFormation`, functions, logs, the event bus.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Aws;
+use crate::http;
+
+impl Aws {
+    fn cloudformation(&self, fields: &[(&str, &str)]) -> String {
+        let form: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| format!("{name}={}", http::encoded_part(value)))
+            .collect();
+        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        let answer = self.request("cloudformation", "POST", "/", &headers, form.join("&").as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    }
+
+    /// Begins to create a stack.
+    pub fn stack_create(&self, name: &str, template: &str, parameters: &[(&str, &str)]) {
+        let named: Vec<(String, &str)> = parameters
+            .iter()
+            .zip(1..)
+            .flat_map(|((key, value), number)| {
+                let field = format!("Parameters.member.{number}");
+                [
+                    (format!("{field}.ParameterKey"), *key),
+                    (format!("{field}.ParameterValue"), *value),
+                ]
+            })
+            .collect();
+        let mut fields = vec![
+            ("Action", "CreateStack"),
+            ("StackName", name),
+            ("TemplateBody", template),
+            ("Capabilities.member.1", "CAPABILITY_IAM"),
+            ("Capabilities.member.2", "CAPABILITY_AUTO_EXPAND"),
+        ];
+        fields.extend(named.iter().map(|(field, value)| (field.as_str(), *value)));
+        self.cloudformation(&fields);
+    }
+
+    /// `CREATE_COMPLETE` and the like.
+    pub fn stack_status(&self, name: &str) -> String {
+        let text = self.cloudformation(&[("Action", "DescribeStacks"), ("StackName", name)]);
+        texts(&text, "StackStatus").into_iter().next().unwrap_or_default()
+    }
+
+    /// The reasons of its events.
+    pub fn stack_failures(&self, name: &str) -> String {
+        let text = self.cloudformation(&[("Action", "DescribeStackEvents"), ("StackName", name)]);
+        texts(&text, "ResourceStatusReason").join("; ")
+    }
+
+    /// What its template gives out.
+    pub fn stack_outputs(&self, name: &str) -> BTreeMap<String, String> {
+        let text = self.cloudformation(&[("Action", "DescribeStacks"), ("StackName", name)]);
+        texts(&text, "OutputKey")
+            .into_iter()
+            .zip(texts(&text, "OutputValue"))
+            .collect()
+    }
+
+    /// Lets a bucket tell the event bus of what is written into it.
+    pub fn bucket_tells_events(&self, bucket: &str) {
+        let body = "<NotificationConfiguration><EventBridgeConfiguration/></NotificationConfiguration>";
+        let answer = self.request("s3", "PUT", &format!("/{bucket}?notification"), &[], body.as_bytes());
+        assert_eq!(answer.status, 200, "bucket {bucket}: {}", answer.text());
+    }
+
+    /// Invokes a function and waits for its answer; of one that failed its `errorType` and `errorMessage`.
+    pub fn function_invoke(&self, name: &str, event: &Value) -> Value {
+        let path = format!("/2015-03-31/functions/{name}/invocations");
+        let body = event.to_string();
+        self.request("lambda", "POST", &path, &[], body.as_bytes()).json()
+    }
+
+    /// The lines of a log group, oldest first.
+    pub fn log_lines(&self, group: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut body = json!({ "logGroupName": group });
+        loop {
+            let page = self.ask("Logs_20140328.FilterLogEvents", &body);
+            let messages = page["events"].as_array().into_iter().flatten();
+            lines.extend(messages.filter_map(|event| Some(event["message"].as_str()?.trim_end().to_owned())));
+            if page["nextToken"].is_null() {
+                return lines;
+            }
+            body["nextToken"] = page["nextToken"].clone();
+        }
+    }
+
+    /// The pattern of the one rule whose name begins so.
+    pub fn event_pattern(&self, prefix: &str) -> Value {
+        let rules = self.ask("AWSEvents.ListRules", &json!({ "NamePrefix": prefix }));
+        let pattern = rules["Rules"][0]["EventPattern"]
+            .as_str()
+            .expect("the stack has a rule");
+        serde_json::from_str(pattern).expect("a pattern is JSON")
+    }
+
+    /// True if an event would pass the pattern.
+    pub fn event_matches(&self, pattern: &Value, event: &Value) -> bool {
+        let body = json!({ "EventPattern": pattern.to_string(), "Event": event.to_string() });
+        self.ask("AWSEvents.TestEventPattern", &body)["Result"] == true
+    }
+}
+
+/// The texts of all elements of that name, in their order.
+fn texts(xml: &str, element: &str) -> Vec<String> {
+    let (open, close) = (format!("<{element}>"), format!("</{element}>"));
+    xml.split(&open)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(&close))
+        .map(|(text, _)| text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+        .collect()
+}
