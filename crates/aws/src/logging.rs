@@ -32,13 +32,22 @@ pub fn begin() {
     }));
 }
 
-/// `info`, or `warn,transship_engine=debug`: levels, and targets with theirs. What cannot be read is as if it were not there.
 fn filter() -> Targets {
     ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"]
         .iter()
         .filter_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .find_map(|asked| asked.parse().ok())
+        .find_map(|asked| read(&asked))
         .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+}
+
+/// `info`, or `warn,transship_engine=debug`: levels, and targets with theirs. A word that is no level would be a target with
+/// all else silent: errors are told all the same, unless `off` is among the words. [`None`] if it cannot be read.
+fn read(asked: &str) -> Option<Targets> {
+    let targets: Targets = asked.parse().ok()?;
+    Some(match targets.default_level() {
+        Some(_) => targets,
+        None => targets.with_default(LevelFilter::ERROR),
+    })
 }
 
 /// Ours at any level; others from `INFO` upwards.
@@ -139,6 +148,27 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_silences_no_error() {
+        let passes = |asked: &str, target: &str, level: Level| read(asked).unwrap().would_enable(target, &level);
+        for (asked, expected) in [
+            ("info", [true, true, false]),
+            ("INFO,transship_engine=debug", [true, true, true]),
+            ("transship_engine=debug", [true, false, true]),
+            ("inof", [true, false, false]),
+            ("FATAL", [true, false, false]),
+            ("off", [false, false, false]),
+        ] {
+            let found = [
+                passes(asked, "aws", Level::ERROR),
+                passes(asked, "aws", Level::INFO),
+                passes(asked, "transship_engine", Level::DEBUG),
+            ];
+            assert_eq!(found, expected, "{asked}");
+        }
+        assert!(read("transship=loud").is_none());
     }
 
     fn lines(events: impl FnOnce()) -> Vec<Value> {
