@@ -54,11 +54,26 @@ impl S3Store {
         format!("{}{key}", self.prefix)
     }
 
+    /// The key as it stands in a URL. `OBJECT_REFUSED` where none can name it: a part that is `.` or `..` is taken out on the
+    /// way, and something else is asked for.
+    fn named(&self, verb: &str, key: &str) -> Result<String> {
+        let full = self.full(key);
+        if full.split('/').any(|part| matches!(part, "." | "..")) {
+            let why = "a part of its name is . or .., which no URL can name: give it another one";
+            return Err(Error::new(
+                ErrorKind::Refused(why.to_owned()),
+                format!("{verb} {}", self.place(key)),
+            ));
+        }
+        Ok(full)
+    }
+
     /// Writes under the condition that `request` carries.
     async fn put(&self, key: &str, request: impl Fn() -> PutObjectFluentBuilder) -> Result<Put> {
+        let full = self.named("write", key)?;
         let mut wait = FIRST_WAIT;
         for attempt in 1.. {
-            let error = match request().bucket(&self.bucket).key(self.full(key)).send().await {
+            let error = match request().bucket(&self.bucket).key(&full).send().await {
                 Ok(answer) => return Ok(Put::Written(answer.e_tag)),
                 Err(error) => error,
             };
@@ -123,13 +138,9 @@ impl ObjectStore for S3Store {
     }
 
     async fn head(&self, key: &str) -> Result<Option<Object>> {
+        let full = self.named("read", key)?;
         let client = self.aws.s3();
-        let answer = client
-            .head_object()
-            .bucket(&self.bucket)
-            .key(self.full(key))
-            .send()
-            .await;
+        let answer = client.head_object().bucket(&self.bucket).key(full).send().await;
         match answer {
             Ok(answer) => Ok(Some(Object {
                 key: key.to_owned(),

@@ -18,6 +18,8 @@ use reqwest::{Body, Client, Request};
 
 /// A connection that nobody used so long may be gone when a frozen function wakes.
 const IDLE: Duration = Duration::from_secs(20);
+/// A URL is put in order when it is read, by the rules of browsers, and then names something else than was asked for.
+const NOT_AS_SIGNED: &str = "no URL can name this: perhaps a part of the path is . or ..";
 
 /// Connections to AWS, pooled; clones share them.
 #[derive(Debug, Clone)]
@@ -53,9 +55,14 @@ impl Transport {
     }
 
     async fn exchange(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-        let user = |error: Box<dyn std::error::Error + Send + Sync>| ConnectorError::user(error);
-        let request = request.try_into_http1x().map_err(|error| user(error.into()))?;
-        let request = Request::try_from(request.map(Body::wrap)).map_err(|error| user(error.into()))?;
+        let request = request
+            .try_into_http1x()
+            .map_err(|error| ConnectorError::user(error.into()))?;
+        let signed = request.uri().clone();
+        let request = Request::try_from(request.map(Body::wrap)).map_err(|error| ConnectorError::user(error.into()))?;
+        if request.url().path() != signed.path() || request.url().query() != signed.query() {
+            return Err(ConnectorError::user(NOT_AS_SIGNED.into()));
+        }
         let response = self.client()?.execute(request).await.map_err(failed)?;
         let response = http::Response::<Body>::from(response).map(SdkBody::from_body_1_x);
         HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))

@@ -199,6 +199,36 @@ async fn a_refusal_names_the_bucket_and_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_no_url_can_hold_is_refused_and_never_another_object() {
+    let world = World::new().await;
+    let store = world.bucket("bucket").await;
+    for key in ["b", "a/b", "a//b", "a/...", "a/.b", "%2e%2e/b", "a/%2E/b"] {
+        let bytes = Bytes::copy_from_slice(key.as_bytes());
+        store.put_if_absent(key, bytes).await.unwrap();
+    }
+    for key in ["b", "a/b", "a//b", "a/...", "a/.b", "%2e%2e/b", "a/%2E/b"] {
+        assert_eq!(read(&store, key, Part::from(0)).await, key.as_bytes());
+    }
+    world.proxy.reset_requests();
+    for key in ["a/../b", "./b", "..", "a/./b", "a/.."] {
+        for error in [
+            store.head(key).await.err(),
+            store.get(key, Part::from(0)).await.err(),
+            store.put_if_absent(key, Bytes::new()).await.err(),
+        ] {
+            let error = error.unwrap();
+            assert_eq!(error.code(), "OBJECT_REFUSED", "{error}");
+            assert!(error.persistence().is_permanent());
+        }
+    }
+    assert_eq!(world.proxy.requests().len(), 0);
+    // Whoever asks the service itself finds nothing else either.
+    let request = world.aws.s3().get_object().bucket("bucket").key("a/../b");
+    assert!(request.send().await.is_err());
+    assert_eq!(world.proxy.requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_holds_what_lies_below_its_prefix() {
     let world = World::new().await;
     let whole = world.bucket("bucket").await;

@@ -65,11 +65,9 @@ impl Reading {
             // An empty object has no range at all.
             None => (self.offset > 0).then(|| format!("bytes={}-", self.offset)),
         };
+        let full = self.store.named("read", &self.key)?;
         let client = self.store.aws.s3();
-        let request = client
-            .get_object()
-            .bucket(&self.store.bucket)
-            .key(self.store.full(&self.key));
+        let request = client.get_object().bucket(&self.store.bucket).key(full);
         let answer = request.set_range(range).set_if_match(self.etag.clone()).send().await;
         match answer {
             Ok(answer) => Ok(Answered::Bytes(Box::new(answer))),
