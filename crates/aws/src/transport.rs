@@ -69,8 +69,9 @@ impl Transport {
     }
 }
 
-/// What reached nobody, or broke on its way: both pass.
+/// What reached nobody, or broke on its way: both pass. Where it was to go is not told: an endpoint may hold a password.
 fn failed(error: reqwest::Error) -> ConnectorError {
+    let error = error.without_url();
     if error.is_timeout() {
         ConnectorError::timeout(error.into())
     } else if error.is_builder() {

@@ -75,4 +75,5 @@ async fn aws_is_asked_by_tls_and_only_who_is_believed() {
         error.starts_with("LEDGER_UNAVAILABLE: ") && error.contains("certificate"),
         "{error}"
     );
+    assert!(!error.contains(&url), "where it was to go may hold a password: {error}");
 }
