@@ -122,36 +122,8 @@ impl Deployment {
 
     /// Makes the ledger's table.
     pub async fn table_create(&self) -> Result<()> {
-        let key = |hash: &str, range: &str| json!([{ "AttributeName": hash, "KeyType": "HASH" }, { "AttributeName": range, "KeyType": "RANGE" }]);
-        let definitions = [
-            ("pk", "S"),
-            ("sk", "S"),
-            ("month", "S"),
-            ("month_order", "S"),
-            ("unfinished_of", "S"),
-            ("touched", "N"),
-        ]
-        .map(|(name, kind)| json!({ "AttributeName": name, "AttributeType": kind }));
-        let indexes = json!([
-            {
-                "IndexName": "months",
-                "KeySchema": key("month", "month_order"),
-                "Projection": { "ProjectionType": "KEYS_ONLY" },
-            },
-            {
-                "IndexName": "unfinished",
-                "KeySchema": key("unfinished_of", "touched"),
-                "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": ["repository", "follows"] },
-            },
-        ]);
-        let request = json!({
-            "TableName": TABLE,
-            "BillingMode": "PAY_PER_REQUEST",
-            "KeySchema": key("pk", "sk"),
-            "AttributeDefinitions": definitions,
-            "GlobalSecondaryIndexes": indexes,
-        });
-        self.ask("DynamoDB_20120810.CreateTable", &request).await.map(drop)
+        let definition = table_definition(TABLE);
+        self.ask("DynamoDB_20120810.CreateTable", &definition).await.map(drop)
     }
 
     async fn ask(&self, target: &str, body: &Value) -> Result<Value> {
@@ -180,6 +152,39 @@ impl Deployment {
             .body(body.to_owned());
         answered(request, &operation).await.map(drop)
     }
+}
+
+/// What `CreateTable` is asked for a ledger called `name`: as the ledger's page and `template.yaml` have it.
+pub fn table_definition(name: &str) -> Value {
+    let key = |hash: &str, range: &str| json!([{ "AttributeName": hash, "KeyType": "HASH" }, { "AttributeName": range, "KeyType": "RANGE" }]);
+    let attributes = [
+        ("pk", "S"),
+        ("sk", "S"),
+        ("month", "S"),
+        ("month_order", "S"),
+        ("unfinished_of", "S"),
+        ("touched", "N"),
+    ]
+    .map(|(name, kind)| json!({ "AttributeName": name, "AttributeType": kind }));
+    let indexes = json!([
+        {
+            "IndexName": "months",
+            "KeySchema": key("month", "month_order"),
+            "Projection": { "ProjectionType": "KEYS_ONLY" },
+        },
+        {
+            "IndexName": "unfinished",
+            "KeySchema": key("unfinished_of", "touched"),
+            "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": ["repository", "follows"] },
+        },
+    ]);
+    json!({
+        "TableName": name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "KeySchema": key("pk", "sk"),
+        "AttributeDefinitions": attributes,
+        "GlobalSecondaryIndexes": indexes,
+    })
 }
 
 async fn answered(request: reqwest::RequestBuilder, operation: &str) -> Result<String> {

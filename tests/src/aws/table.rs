@@ -2,35 +2,14 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Map, Value, json};
+use transship_testkit::deployment::table_definition;
 
 use super::Aws;
 
 impl Aws {
     /// Makes the ledger's table, with its indexes and its time to live.
     pub fn table_create(&self, name: &str) {
-        let key = |hash: &str, range: &str| json!([{ "AttributeName": hash, "KeyType": "HASH" }, { "AttributeName": range, "KeyType": "RANGE" }]);
-        let attributes = [
-            ("pk", "S"),
-            ("sk", "S"),
-            ("month", "S"),
-            ("month_order", "S"),
-            ("unfinished_of", "S"),
-            ("touched", "N"),
-        ]
-        .map(|(name, kind)| json!({ "AttributeName": name, "AttributeType": kind }));
-        let indexes = json!([
-            { "IndexName": "months", "KeySchema": key("month", "month_order"),
-              "Projection": { "ProjectionType": "KEYS_ONLY" } },
-            { "IndexName": "unfinished", "KeySchema": key("unfinished_of", "touched"),
-              "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": ["repository", "follows"] } },
-        ]);
-        self.ask(
-            "DynamoDB_20120810.CreateTable",
-            &json!({
-                "TableName": name, "BillingMode": "PAY_PER_REQUEST", "KeySchema": key("pk", "sk"),
-                "AttributeDefinitions": attributes, "GlobalSecondaryIndexes": indexes,
-            }),
-        );
+        self.ask("DynamoDB_20120810.CreateTable", &table_definition(name));
         self.ask(
             "DynamoDB_20120810.UpdateTimeToLive",
             &json!({ "TableName": name,

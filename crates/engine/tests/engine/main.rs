@@ -17,6 +17,8 @@ mod import;
 mod ledger;
 mod look;
 mod orders;
+mod ours;
+mod patience;
 mod redrive;
 mod referrers;
 mod replicate;

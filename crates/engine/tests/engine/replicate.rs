@@ -1,17 +1,15 @@
-//! Tasks: tried, tried again, ended once, and remembered.
+//! Tasks: brought, ended once, and remembered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::{Clock, NoProgress};
+use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
-use transship_embedded_registry::{Auth, EmbeddedRegistry};
-use transship_engine::{Configuration, Disposition, Ledger, Patience, TaskReceiver, TaskState};
-use transship_oci::{Digest, RegistryHost};
-use transship_registry::{Anonymous, Credentials, Login, Retries};
+use transship_engine::{Disposition, Ledger, TaskReceiver, TaskState};
+use transship_oci::Digest;
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images;
 
@@ -84,203 +82,6 @@ async fn a_moved_tag_never_goes_back() {
         assert_eq!(house.arrived(), Some(new.root.clone()));
     }
     assert_eq!(house.states().await, ["succeeded", "unchanged"]);
-}
-
-#[tokio::test]
-async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
-    let house = House::new().await;
-    let sample = images::image(5, &[100]);
-    house.push_and_tell(&sample).await;
-    house
-        .b
-        .set_faults(Some(always("PUT", "/manifests/", Action::status(503))));
-    let mut waits = Vec::new();
-    for attempt in 1..=5 {
-        let Disposition::Again(wait) = house.attempt().await else {
-            panic!("attempt {attempt} ended the task")
-        };
-        let task = house.task().await;
-        assert_eq!((task.state, task.attempts), (TaskState::Waiting, attempt));
-        assert_eq!(task.code.as_deref(), Some("REGISTRY_UNAVAILABLE"));
-        assert_eq!(task.next, now(&house).checked_add(wait).ok());
-        assert_eq!(task.finished, None);
-        waits.push(wait);
-        house.clock.advance(wait);
-    }
-    assert!(waits.is_sorted() && waits[0] < waits[4] / 8, "{waits:?}");
-    house.b.set_faults(None);
-    assert_eq!(house.attempt().await, Disposition::Done);
-    house.assert_equal(&sample);
-    let task = house.task().await;
-    assert_eq!(
-        (task.state, task.attempts, task.next, task.code),
-        (TaskState::Succeeded, 6, None, None)
-    );
-}
-
-#[tokio::test]
-async fn what_cannot_succeed_ends_after_one_try_with_its_code() {
-    for (registry, method, path, action, code) in [
-        ("a", "GET", "/blobs/", Action::status(404), "BLOB_NOT_FOUND"),
-        (
-            "a",
-            "GET",
-            "/blobs/",
-            Action::FlipBit { at_byte: 3 },
-            "BLOB_DIGEST_MISMATCH",
-        ),
-        ("b", "POST", "/uploads/", Action::status(403), "ACCESS_DENIED"),
-        ("b", "HEAD", "/manifests/v1", Action::status(401), "AUTH_FAILED"),
-    ] {
-        let house = House::new().await;
-        house.push_and_tell(&images::image(6, &[100])).await;
-        let broken = if registry == "a" { &house.a } else { &house.b };
-        broken.set_faults(Some(always(method, path, action)));
-        assert_eq!(house.attempt().await, Disposition::Done, "{code}");
-        let task = house.task().await;
-        assert_eq!(
-            (task.state, task.attempts, task.code.as_deref()),
-            (TaskState::Failed, 1, Some(code))
-        );
-        assert!(
-            task.message
-                .is_some_and(|message| message.len() > 10 && message.len() < 600)
-        );
-        assert!(task.finished.is_some());
-        assert_eq!(house.arrived(), None);
-    }
-}
-
-#[tokio::test]
-async fn a_task_is_not_tried_for_ever() {
-    let mut house = House::new().await;
-    house.be_patient(Patience {
-        age: Duration::from_hours(1),
-        attempts: 3,
-        max_delay: Duration::from_mins(5),
-    });
-    house.push_and_tell(&images::image(7, &[100])).await;
-    house
-        .b
-        .set_faults(Some(always("HEAD", "/manifests/", Action::status(503))));
-    for _ in 0..3 {
-        let Disposition::Again(wait) = house.attempt().await else {
-            panic!("many attempts alone do not end a young task")
-        };
-        assert!(wait <= Duration::from_mins(5));
-        house.clock.advance(wait);
-    }
-    house.clock.advance(Duration::from_hours(1));
-    assert_eq!(house.attempt().await, Disposition::Done);
-    let task = house.task().await;
-    assert_eq!(
-        (task.state, task.code.as_deref()),
-        (TaskState::Failed, Some("REGISTRY_UNAVAILABLE"))
-    );
-}
-
-#[tokio::test]
-async fn a_tag_that_is_not_ours_is_kept_and_said_so() {
-    let house = House::new().await;
-    let foreign = images::image(8, &[10]);
-    foreign.seed_into(&house.b, &name("copy/app"), &tag("v1"));
-    house.push_and_tell(&images::image(9, &[100])).await;
-    house.drain().await;
-    let task = house.task().await;
-    assert_eq!(
-        (task.state, task.code.as_deref()),
-        (TaskState::Kept, Some("DESTINATION_KEPT"))
-    );
-    assert_eq!(task.digest, Some(foreign.root.clone()));
-    assert_eq!(house.arrived(), Some(foreign.root));
-}
-
-#[tokio::test]
-async fn a_tag_we_wrote_is_replaced_until_somebody_else_writes_it() {
-    let house = House::new().await;
-    for seed in 10..13 {
-        let sample = images::image(seed, &[100]);
-        house.push_and_tell(&sample).await;
-        house.drain().await;
-        house.assert_equal(&sample);
-    }
-    let foreign = images::image(13, &[10]);
-    foreign.seed_into(&house.b, &name("copy/app"), &tag("v1"));
-    house.push_and_tell(&images::image(14, &[100])).await;
-    house.drain().await;
-    assert_eq!(house.arrived(), Some(foreign.root));
-    assert_eq!(house.states().await, ["succeeded", "succeeded", "succeeded", "kept"]);
-}
-
-#[tokio::test]
-async fn a_worker_that_dies_after_the_tag_and_before_the_record_keeps_what_it_wrote() {
-    let house = House::new().await;
-    let (first, second, third) = (
-        images::image(15, &[100]),
-        images::image(16, &[200]),
-        images::image(17, &[300]),
-    );
-    house.push_and_tell(&first).await;
-    house.drain().await;
-
-    // What is written is recorded in two steps, and the ledger dies before the second.
-    house.ledger.fail(|call, _| call == "finish");
-    house.push_and_tell(&second).await;
-    let body = serde_json::to_string(&house.queued().await[0]).unwrap();
-    assert!(
-        house
-            .replicator
-            .message(&body, Arc::new(NoProgress), None)
-            .await
-            .is_err()
-    );
-    assert_eq!(house.arrived(), Some(second.root.clone()), "the tag was written");
-    house.ledger.heal();
-
-    house.push(&third);
-    house.drain().await;
-    house.assert_equal(&third);
-    assert_eq!(house.states().await, ["succeeded", "succeeded"]);
-}
-
-#[tokio::test]
-async fn a_worker_that_vanishes_at_the_tag_keeps_what_it_wrote() {
-    let house = House::new().await;
-    let (first, second) = (images::image(18, &[100]), images::image(19, &[200]));
-    house.push_and_tell(&first).await;
-    let task = house.queued().await.remove(0);
-    // It is dropped where it asks the source for a last look: after the tag, before the record.
-    let (worker, b) = (Arc::clone(&house.replicator), Arc::clone(&house.b));
-    let (tell, told) = tokio::sync::oneshot::channel::<()>();
-    let tell = std::sync::Mutex::new(Some(tell));
-    house.ledger.before(move |call, _| {
-        let is_last = call == "lease_release";
-        if is_last && let Some(tell) = tell.lock().unwrap().take() {
-            tell.send(()).ok();
-        }
-        Box::pin(async move {
-            if is_last {
-                std::future::pending::<()>().await;
-            }
-            Ok(())
-        })
-    });
-    let attempt = tokio::spawn(async move { worker.replicate(&task, Arc::new(NoProgress), None).await });
-    told.await.unwrap();
-    attempt.abort();
-    attempt.await.unwrap_err();
-    house.ledger.heal();
-    assert_eq!(b.digest(&name("copy/app"), &tag("v1")), Some(first.root.clone()));
-    assert_eq!(house.task().await.state, TaskState::Running);
-
-    house.push(&second);
-    // Its lease is still held and expires by itself.
-    house.clock.advance(Duration::from_mins(1));
-    house.drain().await;
-    house.assert_equal(&second);
-    assert_eq!(house.task().await.state, TaskState::Succeeded);
-    // The tag is ahead of the event, which takes some looks.
-    assert!(house.task().await.attempts >= 2);
 }
 
 #[tokio::test]
@@ -361,57 +162,6 @@ async fn without_its_ledger_a_worker_decides_nothing() {
 }
 
 #[tokio::test]
-async fn a_memory_of_tags_that_fails_stops_the_write() {
-    let house = House::new().await;
-    house.push_and_tell(&images::image(24, &[100])).await;
-    house.ledger.fail(|call, _| call == "replica_intend");
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
-    assert_eq!(
-        house.arrived(),
-        None,
-        "nothing is written that could not be found again"
-    );
-    assert_eq!(house.task().await.code.as_deref(), Some("LEDGER_UNAVAILABLE"));
-}
-
-#[tokio::test]
-async fn a_wait_a_registry_asks_for_holds_for_the_fleet() {
-    let house = House::new().await;
-    let sample = images::image(25, &[100]);
-    house.push_and_tell(&sample).await;
-    house
-        .b
-        .set_faults(Some(always("HEAD", "/manifests/", Action::too_many_requests(600))));
-    let Disposition::Again(wait) = house.attempt().await else {
-        panic!("the task ended")
-    };
-    assert!(wait >= Duration::from_secs(599), "{wait:?}");
-    house.b.set_faults(None);
-    house.b.reset_requests();
-    house.a.reset_requests();
-
-    // Another worker, with another task, and no experience of its own.
-    house.tell(&house.event("v1", &sample.root)).await;
-    let other = house.other_worker();
-    let Disposition::Again(also) = house.attempt_by(&other).await else {
-        panic!("the task ended")
-    };
-    assert!(also > Duration::from_secs(590), "{also:?}");
-    assert_eq!((house.a.requests().len(), house.b.requests().len()), (0, 0));
-    assert!(
-        house
-            .tasks()
-            .await
-            .iter()
-            .all(|task| task.code.as_deref() == Some("RATE_LIMITED"))
-    );
-
-    house.clock.advance(also);
-    assert_eq!(house.attempt_by(&other).await, Disposition::Done);
-    house.assert_equal(&sample);
-}
-
-#[tokio::test]
 async fn a_task_of_a_registry_the_document_lost_ends_and_names_it() {
     for lost in ["a", "b"] {
         let house = House::new().await;
@@ -462,27 +212,6 @@ async fn a_kind_the_rule_does_not_let_pass_is_skipped() {
         (TaskState::Skipped, Some("KIND_NOT_MATCHED"))
     );
     assert_eq!(house.b.repositories(), []);
-}
-
-#[tokio::test]
-async fn an_image_that_must_be_signed_waits_for_its_signature() {
-    let rule = RULE.replace("} }\n", "}, referrers: require }\n");
-    let house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rule).await;
-    let signed = images::with_referrer(29);
-    let (image, later) = signed.manifests.split_at(1);
-    let bare = images::Sample {
-        manifests: image.to_vec(),
-        ..signed.clone()
-    };
-    house.push_and_tell(&bare).await;
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
-    assert_eq!(house.task().await.code.as_deref(), Some("REFERRERS_MISSING"));
-    assert_eq!(house.arrived(), None);
-    house
-        .a
-        .seed_manifest(&name("core/app"), &later[0].media_type, later[0].bytes.clone());
-    house.drain().await;
-    house.assert_equal(&signed);
 }
 
 #[tokio::test]
@@ -540,49 +269,4 @@ async fn workers_side_by_side_at_a_tag_that_moves_end_at_the_newest() {
         let tasks = house.tasks().await;
         assert!(tasks.iter().all(|task| task.state.is_success()), "{tasks:?}");
     }
-}
-
-/// A login that is not where the document says.
-struct NotThere;
-
-#[async_trait]
-impl Credentials for NotThere {
-    async fn login(&self, _: &RegistryHost) -> transship_registry::Result<Login> {
-        Err(transship_registry::Error::credentials("secretsmanager:b is not there"))
-    }
-}
-
-#[tokio::test]
-async fn a_login_that_is_not_there_is_waited_for() {
-    let closed = Auth::Basic {
-        user: "robot".into(),
-        password: "canary".into(),
-    };
-    let house = House::of(
-        EmbeddedRegistry::builder(),
-        EmbeddedRegistry::builder().auth(closed),
-        RULE,
-    )
-    .await;
-    let mut worker = house.other_worker();
-    worker.configuration = Configuration::new(
-        house.configuration.current().document.clone(),
-        Arc::new(|name, _| match name {
-            "b" => Arc::new(NotThere),
-            _ => Arc::new(Anonymous),
-        }),
-        Retries::default(),
-    );
-    house.push_and_tell(&images::image(205, &[100])).await;
-    for _ in 0..3 {
-        let Disposition::Again(wait) = house.attempt_by(&worker).await else {
-            panic!("a person could not have put it there in time")
-        };
-        house.clock.advance(wait);
-    }
-    let task = house.task().await;
-    assert_eq!(
-        (task.state, task.code.as_deref()),
-        (TaskState::Waiting, Some("CREDENTIALS_UNAVAILABLE"))
-    );
 }

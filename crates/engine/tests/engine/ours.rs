@@ -1,0 +1,128 @@
+//! Whose a tag is: ours is replaced, whatever became of the worker that wrote it; somebody else's is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use transship_copy::NoProgress;
+use transship_engine::{Disposition, TaskState};
+use transship_testkit::images;
+
+use crate::house::{House, name, tag};
+
+#[tokio::test]
+async fn a_tag_that_is_not_ours_is_kept_and_said_so() {
+    let house = House::new().await;
+    let foreign = images::image(8, &[10]);
+    foreign.seed_into(&house.b, &name("copy/app"), &tag("v1"));
+    house.push_and_tell(&images::image(9, &[100])).await;
+    house.drain().await;
+    let task = house.task().await;
+    assert_eq!(
+        (task.state, task.code.as_deref()),
+        (TaskState::Kept, Some("DESTINATION_KEPT"))
+    );
+    assert_eq!(task.digest, Some(foreign.root.clone()));
+    assert_eq!(house.arrived(), Some(foreign.root));
+}
+
+#[tokio::test]
+async fn a_tag_we_wrote_is_replaced_until_somebody_else_writes_it() {
+    let house = House::new().await;
+    for seed in 10..13 {
+        let sample = images::image(seed, &[100]);
+        house.push_and_tell(&sample).await;
+        house.drain().await;
+        house.assert_equal(&sample);
+    }
+    let foreign = images::image(13, &[10]);
+    foreign.seed_into(&house.b, &name("copy/app"), &tag("v1"));
+    house.push_and_tell(&images::image(14, &[100])).await;
+    house.drain().await;
+    assert_eq!(house.arrived(), Some(foreign.root));
+    assert_eq!(house.states().await, ["succeeded", "succeeded", "succeeded", "kept"]);
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_after_the_tag_and_before_the_record_keeps_what_it_wrote() {
+    let house = House::new().await;
+    let (first, second, third) = (
+        images::image(15, &[100]),
+        images::image(16, &[200]),
+        images::image(17, &[300]),
+    );
+    house.push_and_tell(&first).await;
+    house.drain().await;
+
+    // What is written is recorded in two steps, and the ledger dies before the second.
+    house.ledger.fail(|call, _| call == "finish");
+    house.push_and_tell(&second).await;
+    let body = serde_json::to_string(&house.queued().await[0]).unwrap();
+    assert!(
+        house
+            .replicator
+            .message(&body, Arc::new(NoProgress), None)
+            .await
+            .is_err()
+    );
+    assert_eq!(house.arrived(), Some(second.root.clone()), "the tag was written");
+    house.ledger.heal();
+
+    house.push(&third);
+    house.drain().await;
+    house.assert_equal(&third);
+    assert_eq!(house.states().await, ["succeeded", "succeeded"]);
+}
+
+#[tokio::test]
+async fn a_worker_that_vanishes_at_the_tag_keeps_what_it_wrote() {
+    let house = House::new().await;
+    let (first, second) = (images::image(18, &[100]), images::image(19, &[200]));
+    house.push_and_tell(&first).await;
+    let task = house.queued().await.remove(0);
+    // It is dropped where it asks the source for a last look: after the tag, before the record.
+    let (worker, b) = (Arc::clone(&house.replicator), Arc::clone(&house.b));
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    let tell = std::sync::Mutex::new(Some(tell));
+    house.ledger.before(move |call, _| {
+        let is_last = call == "lease_release";
+        if is_last && let Some(tell) = tell.lock().unwrap().take() {
+            tell.send(()).ok();
+        }
+        Box::pin(async move {
+            if is_last {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        })
+    });
+    let attempt = tokio::spawn(async move { worker.replicate(&task, Arc::new(NoProgress), None).await });
+    told.await.unwrap();
+    attempt.abort();
+    attempt.await.unwrap_err();
+    house.ledger.heal();
+    assert_eq!(b.digest(&name("copy/app"), &tag("v1")), Some(first.root.clone()));
+    assert_eq!(house.task().await.state, TaskState::Running);
+
+    house.push(&second);
+    // Its lease is still held and expires by itself.
+    house.clock.advance(Duration::from_mins(1));
+    house.drain().await;
+    house.assert_equal(&second);
+    assert_eq!(house.task().await.state, TaskState::Succeeded);
+    // The tag is ahead of the event, which takes some looks.
+    assert!(house.task().await.attempts >= 2);
+}
+
+#[tokio::test]
+async fn a_memory_of_tags_that_fails_stops_the_write() {
+    let house = House::new().await;
+    house.push_and_tell(&images::image(24, &[100])).await;
+    house.ledger.fail(|call, _| call == "replica_intend");
+    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    assert_eq!(
+        house.arrived(),
+        None,
+        "nothing is written that could not be found again"
+    );
+    assert_eq!(house.task().await.code.as_deref(), Some("LEDGER_UNAVAILABLE"));
+}

@@ -1,0 +1,211 @@
+//! What may pass is waited for, ever longer and not for ever; what cannot succeed ends at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use transship_embedded_registry::faults::Action;
+use transship_embedded_registry::{Auth, EmbeddedRegistry};
+use transship_engine::{Configuration, Disposition, Patience, TaskState};
+use transship_oci::RegistryHost;
+use transship_registry::{Anonymous, Credentials, Login, Retries};
+use transship_testkit::images;
+
+use crate::house::{House, RULE, name};
+use crate::replicate::{always, now};
+
+#[tokio::test]
+async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
+    let house = House::new().await;
+    let sample = images::image(5, &[100]);
+    house.push_and_tell(&sample).await;
+    house
+        .b
+        .set_faults(Some(always("PUT", "/manifests/", Action::status(503))));
+    let mut waits = Vec::new();
+    for attempt in 1..=5 {
+        let Disposition::Again(wait) = house.attempt().await else {
+            panic!("attempt {attempt} ended the task")
+        };
+        let task = house.task().await;
+        assert_eq!((task.state, task.attempts), (TaskState::Waiting, attempt));
+        assert_eq!(task.code.as_deref(), Some("REGISTRY_UNAVAILABLE"));
+        assert_eq!(task.next, now(&house).checked_add(wait).ok());
+        assert_eq!(task.finished, None);
+        waits.push(wait);
+        house.clock.advance(wait);
+    }
+    assert!(waits.is_sorted() && waits[0] < waits[4] / 8, "{waits:?}");
+    house.b.set_faults(None);
+    assert_eq!(house.attempt().await, Disposition::Done);
+    house.assert_equal(&sample);
+    let task = house.task().await;
+    assert_eq!(
+        (task.state, task.attempts, task.next, task.code),
+        (TaskState::Succeeded, 6, None, None)
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_succeed_ends_after_one_try_with_its_code() {
+    for (registry, method, path, action, code) in [
+        ("a", "GET", "/blobs/", Action::status(404), "BLOB_NOT_FOUND"),
+        (
+            "a",
+            "GET",
+            "/blobs/",
+            Action::FlipBit { at_byte: 3 },
+            "BLOB_DIGEST_MISMATCH",
+        ),
+        ("b", "POST", "/uploads/", Action::status(403), "ACCESS_DENIED"),
+        ("b", "HEAD", "/manifests/v1", Action::status(401), "AUTH_FAILED"),
+    ] {
+        let house = House::new().await;
+        house.push_and_tell(&images::image(6, &[100])).await;
+        let broken = if registry == "a" { &house.a } else { &house.b };
+        broken.set_faults(Some(always(method, path, action)));
+        assert_eq!(house.attempt().await, Disposition::Done, "{code}");
+        let task = house.task().await;
+        assert_eq!(
+            (task.state, task.attempts, task.code.as_deref()),
+            (TaskState::Failed, 1, Some(code))
+        );
+        assert!(
+            task.message
+                .is_some_and(|message| message.len() > 10 && message.len() < 600)
+        );
+        assert!(task.finished.is_some());
+        assert_eq!(house.arrived(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_not_tried_for_ever() {
+    let mut house = House::new().await;
+    house.be_patient(Patience {
+        age: Duration::from_hours(1),
+        attempts: 3,
+        max_delay: Duration::from_mins(5),
+    });
+    house.push_and_tell(&images::image(7, &[100])).await;
+    house
+        .b
+        .set_faults(Some(always("HEAD", "/manifests/", Action::status(503))));
+    for _ in 0..3 {
+        let Disposition::Again(wait) = house.attempt().await else {
+            panic!("many attempts alone do not end a young task")
+        };
+        assert!(wait <= Duration::from_mins(5));
+        house.clock.advance(wait);
+    }
+    house.clock.advance(Duration::from_hours(1));
+    assert_eq!(house.attempt().await, Disposition::Done);
+    let task = house.task().await;
+    assert_eq!(
+        (task.state, task.code.as_deref()),
+        (TaskState::Failed, Some("REGISTRY_UNAVAILABLE"))
+    );
+}
+
+#[tokio::test]
+async fn a_wait_a_registry_asks_for_holds_for_the_fleet() {
+    let house = House::new().await;
+    let sample = images::image(25, &[100]);
+    house.push_and_tell(&sample).await;
+    house
+        .b
+        .set_faults(Some(always("HEAD", "/manifests/", Action::too_many_requests(600))));
+    let Disposition::Again(wait) = house.attempt().await else {
+        panic!("the task ended")
+    };
+    assert!(wait >= Duration::from_secs(599), "{wait:?}");
+    house.b.set_faults(None);
+    house.b.reset_requests();
+    house.a.reset_requests();
+
+    // Another worker, with another task, and no experience of its own.
+    house.tell(&house.event("v1", &sample.root)).await;
+    let other = house.other_worker();
+    let Disposition::Again(also) = house.attempt_by(&other).await else {
+        panic!("the task ended")
+    };
+    assert!(also > Duration::from_secs(590), "{also:?}");
+    assert_eq!((house.a.requests().len(), house.b.requests().len()), (0, 0));
+    assert!(
+        house
+            .tasks()
+            .await
+            .iter()
+            .all(|task| task.code.as_deref() == Some("RATE_LIMITED"))
+    );
+
+    house.clock.advance(also);
+    assert_eq!(house.attempt_by(&other).await, Disposition::Done);
+    house.assert_equal(&sample);
+}
+
+#[tokio::test]
+async fn an_image_that_must_be_signed_waits_for_its_signature() {
+    let rule = RULE.replace("} }\n", "}, referrers: require }\n");
+    let house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rule).await;
+    let signed = images::with_referrer(29);
+    let (image, later) = signed.manifests.split_at(1);
+    let bare = images::Sample {
+        manifests: image.to_vec(),
+        ..signed.clone()
+    };
+    house.push_and_tell(&bare).await;
+    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    assert_eq!(house.task().await.code.as_deref(), Some("REFERRERS_MISSING"));
+    assert_eq!(house.arrived(), None);
+    house
+        .a
+        .seed_manifest(&name("core/app"), &later[0].media_type, later[0].bytes.clone());
+    house.drain().await;
+    house.assert_equal(&signed);
+}
+
+/// A login that is not where the document says.
+struct NotThere;
+
+#[async_trait]
+impl Credentials for NotThere {
+    async fn login(&self, _: &RegistryHost) -> transship_registry::Result<Login> {
+        Err(transship_registry::Error::credentials("secretsmanager:b is not there"))
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_is_not_there_is_waited_for() {
+    let closed = Auth::Basic {
+        user: "robot".into(),
+        password: "canary".into(),
+    };
+    let house = House::of(
+        EmbeddedRegistry::builder(),
+        EmbeddedRegistry::builder().auth(closed),
+        RULE,
+    )
+    .await;
+    let mut worker = house.other_worker();
+    worker.configuration = Configuration::new(
+        house.configuration.current().document.clone(),
+        Arc::new(|name, _| match name {
+            "b" => Arc::new(NotThere),
+            _ => Arc::new(Anonymous),
+        }),
+        Retries::default(),
+    );
+    house.push_and_tell(&images::image(205, &[100])).await;
+    for _ in 0..3 {
+        let Disposition::Again(wait) = house.attempt_by(&worker).await else {
+            panic!("a person could not have put it there in time")
+        };
+        house.clock.advance(wait);
+    }
+    let task = house.task().await;
+    assert_eq!(
+        (task.state, task.code.as_deref()),
+        (TaskState::Waiting, Some("CREDENTIALS_UNAVAILABLE"))
+    );
+}
