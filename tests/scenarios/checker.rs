@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests, and what they share")]
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use transship_testkit::faults::{Action, Fault, Script};
+use transship_testkit::proxy::FaultProxy;
 use transship_tests::images::{Content, fallback_index};
 use transship_tests::{DockerRegistry, Image, assert_consistent, assert_equal, check, push, skopeo};
 
@@ -166,6 +171,36 @@ fn a_missing_referrer_or_signature_is_found() {
     assert!(found.contains(".sig"), "{found}");
     signature.push(&destination.host(), REPOSITORY, &format!("{fallback_tag}.sig"));
     assert_equal(&source.host(), REPOSITORY, "v1", &destination.host(), REPOSITORY, "v1");
+}
+
+/// Distribution 2.8.2 answers 500 for a moment when a manifest is put once more. That is no image half there; 404 is.
+#[test]
+fn a_moment_of_500_is_no_difference() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let (_source, registry) = same_in_both(&Image::single(10, &[1000]));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let proxy = runtime
+        .block_on(FaultProxy::start(&registry.host().parse().unwrap()))
+        .unwrap();
+    let answer = |code| {
+        let body = Bytes::new();
+        let fault = Fault::new(
+            "GET",
+            "manifests",
+            Action::Status {
+                code,
+                headers: Vec::new(),
+                body,
+            },
+        )
+        .unwrap();
+        proxy.set_faults(Some(Arc::new(Script::new([fault]))));
+        check::whole(proxy.host().as_str(), REPOSITORY, "v1")
+    };
+    assert_eq!(answer(500), Ok(()));
+    assert_eq!(answer(404), Err("no manifest v1".to_owned()));
 }
 
 fn flip(registry: &DockerRegistry, blob: &Content) {

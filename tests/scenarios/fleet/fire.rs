@@ -16,7 +16,7 @@ const IMAGES: usize = 100;
 const REPOSITORIES: usize = 8;
 const KILLS: usize = 50;
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const TIMEOUT: Duration = Duration::from_mins(4);
+const TIMEOUT: Duration = Duration::from_mins(8);
 
 fn options() -> Options {
     Options {

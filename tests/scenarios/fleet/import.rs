@@ -17,7 +17,7 @@ const PREFIX: &str = "to-destination/";
 const KILLS: usize = 20;
 /// Keys of one event at most. S3 tells of one at a time, a queue in front of the function of ten.
 const EVENT_MAX: usize = 10;
-const TIMEOUT: Duration = Duration::from_mins(4);
+const TIMEOUT: Duration = Duration::from_mins(8);
 
 fn options() -> Options {
     Options {

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::wait;
 
 /// Every type a manifest may have, so that no registry converts anything.
 const ACCEPT: &str = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -13,6 +16,9 @@ const ACCEPT: &str = "Accept: application/vnd.oci.image.index.v1+json, applicati
 
 /// Distribution refuses to list more at once.
 const CATALOG_PAGE: usize = 1000;
+
+/// How long anything but 200 and 404 must last to be believed.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One repository of a registry.
 #[derive(Debug, Clone)]
@@ -121,8 +127,13 @@ impl Body {
     }
 }
 
-/// Content type and body of a 200; [`None`] for a 404.
+/// Content type and body of a 200; [`None`] for a 404. Distribution 2.8.2 writes its links in place: while a manifest is put
+/// once more, it is 500 to whoever asks, by tag and by digest.
 fn get(url: &str) -> Result<Option<(String, Body)>, String> {
+    wait::until(PATIENCE, || ask(url))
+}
+
+fn ask(url: &str) -> Result<Option<(String, Body)>, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let path = folder.path().join("body");
     let output = Command::new("curl")

@@ -1,6 +1,6 @@
 //! The commands against a deployed stack and its buckets, as `MiniStack` plays them.
 //!
-//! Built with the feature `aws` only: `cargo test --package transship --features aws --test stack`.
+//! Built with the feature `aws` only: `cargo test --package transship --features aws --test deployed`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
