@@ -118,7 +118,10 @@ async fn a_read_that_breaks_goes_on_in_the_same_content() {
         assert_eq!(script.struck(), 2);
         let asked = world.proxy.requests();
         assert_eq!(asked.len(), 3);
-        assert!(asked.iter().map(|request| request.bytes_out).sum::<u64>() < 13_000_000);
+        // A reset may take with it what was sent and not read.
+        let twice = if ending == Ending::Reset { 2_000_000 } else { 0 };
+        let sent: u64 = asked.iter().map(|request| request.bytes_out).sum();
+        assert!(sent <= 12_000_000 + twice, "{ending:?}: {sent}");
         let part = Part {
             offset: 5,
             length: Some(2_000_000),

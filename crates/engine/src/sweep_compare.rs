@@ -1,4 +1,5 @@
-//! What a sweep makes of one tag: nothing if source and destination are equal, or if the rule would keep what is there.
+//! What a sweep makes of one tag: nothing if source and destination are equal, what is attached to the image as well, or if
+//! the rule would keep what is there.
 //!
 //! What must hold: a task is made only for what a rule would change, so that a house in order makes none.
 
@@ -9,16 +10,18 @@ use transship_registry::RemoteRepository;
 use transship_rules::{Destination, Existing};
 
 use crate::plan::{Voyage, place};
+use crate::sweep_attachments::{DigestTags, Sides};
 use crate::sweep_rule::Walk;
 use crate::{Place, Replica, Task};
 
 impl Walk<'_> {
-    /// The task that brings `tag`, if it was missed.
+    /// The task that brings `tag`, or what is attached to its image, if that was missed. `digest_tags`: those of `repository`.
     pub(crate) async fn compare(
         &self,
         repository: &Repository,
         tag: &Tag,
         destination: Destination,
+        digest_tags: &DigestTags,
     ) -> CopyResult<Option<Task>> {
         let target = Target::Tag(tag.clone());
         let destination = place(destination, &target);
@@ -30,28 +33,25 @@ impl Walk<'_> {
         if self.is_under_way(&source, &destination) {
             return Ok(None);
         }
-        let from = self.source.repository(repository.clone());
-        let to = self.destination.repository(destination.repository.clone());
+        let sides = Sides {
+            from: self.source.repository(repository.clone()),
+            to: self.destination.repository(destination.repository.clone()),
+        };
         let (wanted, found) = try_join(
-            Read::manifest_head(&from, &source.target),
-            Reached::manifest_head(&to, &destination.target),
+            Read::manifest_head(&sides.from, &source.target),
+            Reached::manifest_head(&sides.to, &destination.target),
         )
         .await?;
-        let (wanted, found) = (wanted.map(|found| found.digest), found.map(|found| found.digest));
-        let Some(wanted) = wanted.filter(|wanted| found.as_ref() != Some(wanted)) else {
+        let (Some(image), found) = (wanted, found.map(|found| found.digest)) else {
             return Ok(None);
         };
-        let replica = match (&found, &destination.target) {
-            (Some(_), Target::Tag(tag)) => {
-                let ledger = &self.replicator.ledger;
-                ledger
-                    .replica(&destination.registry, &destination.repository, tag)
-                    .await?
-            }
-            _ => None,
+        let is_missed = if found.as_ref() == Some(&image.digest) {
+            self.lacks_attachment(&sides, &image, digest_tags).await?
+        } else {
+            self.would_change(&source, &destination, found.as_ref()).await?
         };
-        let is_changed = would_change(self.rule.existing, &source, found.as_ref(), replica.as_ref());
-        if !is_changed || !self.is_of_a_kind(&from, &wanted).await? {
+        let wanted = image.digest;
+        if !is_missed || !self.is_of_a_kind(&sides.from, &wanted).await? {
             return Ok(None);
         }
         let occurrence = format!("sweep {} {wanted}", self.execution.created);
@@ -63,6 +63,20 @@ impl Walk<'_> {
             hint: Some(wanted),
         };
         Ok(Some(voyage.task(&self.execution, &occurrence)))
+    }
+
+    /// True if a task would replace what the destination names, which is not what the source names.
+    async fn would_change(&self, source: &Place, destination: &Place, found: Option<&Digest>) -> CopyResult<bool> {
+        let replica = match (found, &destination.target) {
+            (Some(_), Target::Tag(tag)) => {
+                let ledger = &self.replicator.ledger;
+                ledger
+                    .replica(&destination.registry, &destination.repository, tag)
+                    .await?
+            }
+            _ => None,
+        };
+        Ok(would_change(self.rule.existing, source, found, replica.as_ref()))
     }
 
     /// True if the rule lets the kind of this manifest pass, or if that cannot be told: then its task will tell.
@@ -79,10 +93,15 @@ impl Walk<'_> {
     }
 }
 
+/// True if `found` is at the destination of `replica` by our hand.
+pub(crate) fn is_ours(replica: &Replica, found: &Digest) -> bool {
+    replica.digest == *found || replica.earlier.contains(found)
+}
+
 /// True if a task would replace what the destination tag names, which is not what the source tag names.
 fn would_change(existing: Existing, source: &Place, found: Option<&Digest>, replica: Option<&Replica>) -> bool {
     let Some(found) = found else { return true };
-    let own = replica.filter(|replica| replica.digest == *found || replica.earlier.contains(found));
+    let own = replica.filter(|replica| is_ours(replica, found));
     // Names can send several images to one tag. There the last push decides; a sweep does not know which that was.
     if own.is_some_and(|own| own.source != *source) {
         return false;

@@ -10,12 +10,14 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use transship_copy::{Error as CopyError, Result as CopyResult, Slot};
+use transship_oci::referrers::digest_tag;
 use transship_oci::{Persistence, Repository, Tag};
 use transship_registry::{Catalog, Registry};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
 use crate::dispatch::dispatch;
 use crate::plan::id;
+use crate::sweep_attachments::DigestTags;
 use crate::{Cursor, Disposition, Execution, Outgoing, Place, Replicator, Result, Sweep, SweepStep, Trigger};
 
 /// Tags and repositories that one message looks at.
@@ -53,6 +55,14 @@ pub(crate) struct Walk<'a> {
     cursor: Cursor,
     looks_left: usize,
     made: usize,
+}
+
+/// The tags of one repository.
+#[derive(Default)]
+struct Tags {
+    /// What the rule matches, in order, after the cursor, with where it belongs.
+    matched: Vec<(Tag, Destination)>,
+    digest_tags: DigestTags,
 }
 
 /// Why a walk ended.
@@ -271,26 +281,25 @@ impl Walk<'_> {
             Ok(tags) => tags,
             Err(error) => {
                 self.pass_over(error, repository, None)?;
-                Vec::new()
+                Tags::default()
             }
         };
         self.looks_left = self.looks_left.saturating_sub(1);
-        if tags.is_empty() {
+        if tags.matched.is_empty() {
             self.move_to(repository, None);
         }
         // What did not fit into one slot may fit into the next in smaller steps.
         let stride = (STRIDE >> self.cursor.stuck.min(5)).max(1);
-        for stride in tags.chunks(stride) {
+        for stride in tags.matched.chunks(stride) {
             if self.looks_left == 0 {
                 return Ok(End::Enough);
             }
-            self.stride(repository, stride).await?;
+            self.stride(repository, stride, &tags.digest_tags).await?;
         }
         Ok(End::Whole)
     }
 
-    /// The tags the rule matches, in order, after the cursor.
-    async fn tags(&self, repository: &Repository) -> CopyResult<Vec<(Tag, Destination)>> {
+    async fn tags(&self, repository: &Repository) -> CopyResult<Tags> {
         let listed = self
             .source
             .repository(repository.clone())
@@ -302,16 +311,25 @@ impl Walk<'_> {
                 %repository,
                 "the registry does not list the tags, or there are too many; the repository is not swept"
             );
-            return Ok(Vec::new());
+            return Ok(Tags::default());
         };
         tags.sort_unstable();
         tags.dedup();
         let is_at_work = self.cursor.repository.as_ref() == Some(repository);
         let after = self.cursor.tag.as_ref().filter(|_| is_at_work);
-        let matched = tags.into_iter().filter(|tag| after.is_none_or(|after| tag > after));
-        Ok(matched
-            .filter_map(|tag| self.destination_of(repository, &tag).map(|place| (tag, place)))
-            .collect())
+        let mut digest_tags = DigestTags::new();
+        for tag in &tags {
+            if let Some(attached) = digest_tag(tag) {
+                digest_tags.entry(attached.subject).or_default().push(tag.clone());
+            }
+        }
+        let rest = tags.into_iter().filter(|tag| after.is_none_or(|after| tag > after));
+        Ok(Tags {
+            matched: rest
+                .filter_map(|tag| self.destination_of(repository, &tag).map(|place| (tag, place)))
+                .collect(),
+            digest_tags,
+        })
     }
 
     fn destination_of(&self, repository: &Repository, tag: &Tag) -> Option<Destination> {
@@ -328,11 +346,16 @@ impl Walk<'_> {
     }
 
     /// Compares some tags, makes tasks of what was missed, and moves the cursor past them.
-    async fn stride(&mut self, repository: &Repository, tags: &[(Tag, Destination)]) -> CopyResult<()> {
+    async fn stride(
+        &mut self,
+        repository: &Repository,
+        tags: &[(Tag, Destination)],
+        digest_tags: &DigestTags,
+    ) -> CopyResult<()> {
         // Made before they are polled: a closure over borrowed tags inside the stream would not be `Send`.
         let looks: Vec<_> = tags
             .iter()
-            .map(|(tag, destination)| self.compare(repository, tag, destination.clone()))
+            .map(|(tag, destination)| self.compare(repository, tag, destination.clone(), digest_tags))
             .collect();
         let compared: Vec<_> = stream::iter(looks).buffered(SIDE_BY_SIDE).collect().await;
         let mut tasks = Vec::new();

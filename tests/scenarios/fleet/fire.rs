@@ -209,7 +209,8 @@ fn a_hundred_images_arrive_whatever_befalls_registries_aws_and_workers() {
     let struck = [stage.fleet.before_webhook(), stage.fleet.before_workers()].map(AwsFaults::struck);
     eprintln!("at rest after {:?}: {tally:?}, {struck:?}", begun.elapsed());
     eprintln!("waits: {:?}", waits(&stage.fleet.log()));
-    assert_eq!(tally.killed, KILLS, "so many workers were to die");
+    assert!(tally.killed >= KILLS, "so many workers were to die: {tally:?}");
+    assert_eq!(tally.crashed, 0, "and none of itself");
     assert!(
         faults.iter().all(|faults| faults.struck() > 50),
         "the registries had no trouble"

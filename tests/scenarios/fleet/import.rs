@@ -59,7 +59,8 @@ fn two_hundred_images_of_a_bucket_arrive_whatever_befalls_the_registry_and_the_w
     let tasks = stage.fleet.until_at_rest(TIMEOUT);
     let tally = stage.fleet.tally();
     eprintln!("at rest after {:?}: {tally:?}", begun.elapsed());
-    assert_eq!(tally.killed, KILLS, "so many workers were to die");
+    assert!(tally.killed >= KILLS, "so many workers were to die: {tally:?}");
+    assert_eq!(tally.crashed, 0, "and none of itself");
     assert!(faults[1].struck() > 50, "the registry had no trouble");
 
     assert!(tasks.len() >= corpus.tasks(), "{} tasks", tasks.len());

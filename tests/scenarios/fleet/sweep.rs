@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use transship_tests::fleet::Options;
-use transship_tests::{DockerRegistry, Image};
+use transship_tests::images::fallback_index;
+use transship_tests::{DockerRegistry, Image, push, wait};
 
 use crate::stage::{Stage, alone, body, seed};
 
@@ -11,6 +12,32 @@ const LOST: usize = 20;
 const TOLD: usize = 10;
 /// What the schedule sends.
 const ORDER: &str = r#"{"version":1,"sweep":{}}"#;
+
+fn image(number: usize) -> (Image, String, String) {
+    let image = Image::single(number as u64, &[20_000, 100]);
+    (image, format!("app{}", number % 3), format!("v{number}"))
+}
+
+/// Attaches an SBOM to one image and a signature to another: three manifests.
+fn attach(stage: &Stage, sbom_to: usize, signature_to: usize) {
+    let host = stage.source.host();
+    let (image, name, _) = image(sbom_to);
+    let (repository, sbom) = (format!("core/{name}"), Image::referrer(100, image.root()));
+    sbom.push(&host, &repository, &sbom.root().digest);
+    let (index, fallback) = (fallback_index(&[&sbom]), image.root().digest.replace(':', "-"));
+    push::manifest(&host, &repository, &fallback, &index.media_type, &index.bytes);
+    let (image, name, _) = self::image(signature_to);
+    let tag = format!("{}.sig", image.root().digest.replace(':', "-"));
+    Image::artifact(101).push(&host, &format!("core/{name}"), &tag);
+}
+
+/// Loses the notifications of what `push` pushes, and waits until they are lost.
+fn unheard(stage: &Stage, notifications: usize, push: impl FnOnce()) {
+    stage.fleet.bridge().drop_next(notifications);
+    push();
+    let is_over = || stage.fleet.bridge().left_to_drop() == 0;
+    wait::until_true(Duration::from_secs(30), "nothing is told", is_over).unwrap();
+}
 
 #[test]
 fn twenty_lost_notifications_are_healed_by_one_sweep() {
@@ -20,21 +47,12 @@ fn twenty_lost_notifications_are_healed_by_one_sweep() {
     let _alone = alone();
     let stage = Stage::set(Options::calm(seed()));
     let push = |number: usize| {
-        let image = Image::single(number as u64, &[20_000, 100]);
-        image.push(
-            &stage.source.host(),
-            &format!("core/app{}", number % 3),
-            &format!("v{number}"),
-        );
+        let (image, name, tag) = image(number);
+        image.push(&stage.source.host(), &format!("core/{name}"), &tag);
     };
     (0..TOLD).for_each(push);
     stage.until_told(TOLD);
-    stage.fleet.bridge().drop_next(LOST);
-    (TOLD..TOLD + LOST).for_each(push);
-    transship_tests::wait::until_true(Duration::from_secs(30), "nothing is told", || {
-        stage.fleet.bridge().left_to_drop() == 0
-    })
-    .unwrap();
+    unheard(&stage, LOST, || (TOLD..TOLD + LOST).for_each(push));
     Image::single(1, &[10]).push(&stage.source.host(), "other/app", "v1");
     let told = stage.fleet.until_at_rest(Duration::from_mins(1));
     assert_eq!(told.len(), TOLD);
@@ -42,7 +60,8 @@ fn twenty_lost_notifications_are_healed_by_one_sweep() {
     stage.fleet.send(ORDER);
     let tasks = stage.fleet.until_at_rest(Duration::from_mins(1));
     for number in 0..TOLD + LOST {
-        stage.assert_equal(&format!("app{}", number % 3), &format!("v{number}"));
+        let (_, name, tag) = image(number);
+        stage.assert_equal(&name, &tag);
     }
     let swept: Vec<_> = tasks
         .iter()
@@ -52,8 +71,21 @@ fn twenty_lost_notifications_are_healed_by_one_sweep() {
     assert!(swept.iter().all(|task| task["state"] == "succeeded"), "{swept:?}");
     assert_eq!(stage.arrived().len(), TOLD + LOST, "nothing unmatched");
 
-    // There is nothing left to find.
-    stage.fleet.send(ORDER);
-    assert_eq!(stage.fleet.until_at_rest(Duration::from_mins(1)).len(), tasks.len());
+    // Then what hangs on an image that was told of, and on one that was found.
+    unheard(&stage, 3, || attach(&stage, 1, TOLD + 1));
+    // And then there is nothing left to find.
+    for _ in 0..2 {
+        stage.fleet.send(ORDER);
+        let all = stage.fleet.until_at_rest(Duration::from_mins(1));
+        assert_eq!(
+            all.len(),
+            tasks.len() + 2,
+            "a task for each image that lacked something"
+        );
+    }
+    for number in [1, TOLD + 1] {
+        let (_, name, tag) = image(number);
+        stage.assert_equal(&name, &tag);
+    }
     stage.assert_clean();
 }

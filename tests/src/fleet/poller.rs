@@ -63,8 +63,11 @@ impl Default for Deliveries {
 pub struct Tally {
     /// Batches that were answered.
     pub answered: usize,
-    /// Workers that died while they worked.
+    /// Workers that were killed while they worked. One whose kill comes when it has just answered dies for the next batch, in
+    /// addition.
     pub killed: usize,
+    /// Workers that died of themselves.
+    pub crashed: usize,
     /// Workers that were killed at their deadline.
     pub timed_out: usize,
     /// Batches that ended with an error of the function.
@@ -243,7 +246,8 @@ impl State {
     fn settle(&mut self, done: &[bool], ended: &Ended, was_doomed: bool) {
         match ended {
             Ended::Answered(_) => self.tally.answered += 1,
-            Ended::Crashed(_) => self.tally.killed += 1,
+            Ended::Crashed(status) if status.starts_with("signal: 9") => self.tally.killed += 1,
+            Ended::Crashed(_) => self.tally.crashed += 1,
             Ended::TimedOut => self.tally.timed_out += 1,
             Ended::Failed(_) => self.tally.failed += 1,
         }

@@ -24,4 +24,5 @@ mod referrers;
 mod replicate;
 mod seeded;
 mod sweep;
+mod sweep_attachments;
 mod turns;

@@ -16,14 +16,14 @@ use transship_testkit::images::{self, Sample};
 use crate::house::{House, RULE, children, name, tag};
 
 /// The sample without what refers to its root.
-fn bare(sample: &Sample) -> Sample {
+pub fn bare(sample: &Sample) -> Sample {
     Sample {
         manifests: sample.manifests[..1].to_vec(),
         ..sample.clone()
     }
 }
 
-async fn house(a_lists: bool, b_lists: bool) -> House {
+pub async fn house(a_lists: bool, b_lists: bool) -> House {
     House::of(
         EmbeddedRegistry::builder().referrers_api(a_lists),
         EmbeddedRegistry::builder().referrers_api(b_lists),
@@ -33,7 +33,7 @@ async fn house(a_lists: bool, b_lists: bool) -> House {
 }
 
 /// A small manifest at the source that refers to `subject`.
-fn refer(house: &House, subject: &Digest, note: &str) -> Digest {
+pub fn refer(house: &House, subject: &Digest, note: &str) -> Digest {
     refer_at(&house.a, subject, note)
 }
 

@@ -19,7 +19,7 @@ use transship_testkit::images::{self, Sample};
 use crate::house::{House, RULE, name, tag};
 
 /// Orders a sweep and works until nothing is left.
-async fn sweep(house: &House) {
+pub async fn sweep(house: &House) {
     house.queue.send(&[Outgoing::sweep(Sweep::default())]).await.unwrap();
     house.drain().await;
 }

@@ -1,0 +1,116 @@
+//! What a sweep looks for beside an image that is equal on both sides: its referrers and cosign tags, whose events get lost as
+//! any other's do.
+//!
+//! What must hold: an image with nothing attached costs one request where the source lists referrers itself, and none where
+//! its tags tell that there are none. Only what a task would bring is missing. What only the API lists below a child of an
+//! index is not looked for: that would be one request for each platform of each tag.
+
+use std::collections::HashMap;
+
+use futures_util::future::try_join;
+use transship_copy::{Destination as Reached, Result as CopyResult, Source as Read};
+use transship_oci::{Descriptor, Digest, Tag, Target};
+use transship_registry::RemoteRepository;
+use transship_rules::{Existing, Referrers};
+
+use crate::sweep_compare::is_ours;
+use crate::sweep_rule::Walk;
+
+/// The digest tags of a repository by what they are attached to.
+pub(crate) type DigestTags = HashMap<Digest, Vec<Tag>>;
+
+/// A repository on both sides.
+pub(crate) struct Sides {
+    pub(crate) from: RemoteRepository,
+    pub(crate) to: RemoteRepository,
+}
+
+impl Walk<'_> {
+    /// True if the source has something attached to `image` that the destination lacks. `digest_tags`: those of the source.
+    pub(crate) async fn lacks_attachment(
+        &self,
+        sides: &Sides,
+        image: &Descriptor,
+        digest_tags: &DigestTags,
+    ) -> CopyResult<bool> {
+        if self.rule.referrers == Referrers::Exclude {
+            return Ok(false);
+        }
+        if Reached::has_referrers_api(&sides.from, &image.digest).await? && lacks_referrer(sides, &image.digest).await?
+        {
+            return Ok(true);
+        }
+        for member in members(sides, image, digest_tags).await? {
+            for tag in digest_tags.get(&member).into_iter().flatten() {
+                let lacks = if tag.as_str() == member.fallback_tag() {
+                    lacks_referrer(sides, &member).await?
+                } else {
+                    self.lacks_cosign_tag(sides, tag).await?
+                };
+                if lacks {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn lacks_cosign_tag(&self, sides: &Sides, tag: &Tag) -> CopyResult<bool> {
+        let target = Target::Tag(tag.clone());
+        let (wanted, found) = try_join(
+            Read::manifest_head(&sides.from, &target),
+            Reached::manifest_head(&sides.to, &target),
+        )
+        .await?;
+        let (wanted, found) = (wanted.map(|found| found.digest), found.map(|found| found.digest));
+        Ok(wanted.is_some() && wanted != found && self.may_write(sides, tag, found.as_ref()).await?)
+    }
+
+    /// True if the rule lets a task replace `found` under the digest tag `tag`.
+    async fn may_write(&self, sides: &Sides, tag: &Tag, found: Option<&Digest>) -> CopyResult<bool> {
+        let Some(found) = found else { return Ok(true) };
+        match self.rule.existing {
+            Existing::Keep => Ok(false),
+            Existing::Overwrite | Existing::Backup => Ok(true),
+            Existing::Follow => {
+                let registry = &self.rule.destination.registry;
+                let replica = self
+                    .replicator
+                    .ledger
+                    .replica(registry, sides.to.repository(), tag)
+                    .await?;
+                Ok(replica.is_some_and(|replica| is_ours(&replica, found)))
+            }
+        }
+    }
+}
+
+/// The image, and the children of an index if something may be attached to them.
+async fn members(sides: &Sides, image: &Descriptor, digest_tags: &DigestTags) -> CopyResult<Vec<Digest>> {
+    let mut members = vec![image.digest.clone()];
+    if image.media_type.is_index() && digest_tags.keys().any(|subject| *subject != image.digest) {
+        let index = Read::manifest_get(&sides.from, &Target::Digest(image.digest.clone())).await?;
+        members.extend(index.children().iter().map(|child| child.digest.clone()));
+    }
+    Ok(members)
+}
+
+/// Referrers of referrers come with them and are not looked at one by one.
+async fn lacks_referrer(sides: &Sides, subject: &Digest) -> CopyResult<bool> {
+    for referrer in Read::referrers(&sides.from, subject).await? {
+        let target = Target::Digest(referrer.digest);
+        if Reached::manifest_head(&sides.to, &target).await?.is_none() && refers(&sides.from, &target, subject).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// True if what was listed is there and says itself what it is about: a list can say anything.
+async fn refers(source: &RemoteRepository, referrer: &Target, about: &Digest) -> CopyResult<bool> {
+    match Read::manifest_get(source, referrer).await {
+        Ok(manifest) => Ok(manifest.subject().is_some_and(|subject| subject.digest == *about)),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}

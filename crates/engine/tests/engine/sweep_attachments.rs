@@ -1,0 +1,155 @@
+//! The sweep and what is attached to an image: a lost signature is a lost push, and what hangs there in order costs no task.
+
+use std::time::Duration;
+
+use transship_embedded_registry::EmbeddedRegistry;
+use transship_oci::media_type::{OCI_INDEX, OCI_MANIFEST};
+use transship_oci::referrers::{cosign_tags, fallback_index};
+use transship_oci::{Descriptor, Digest, Target};
+use transship_testkit::images::{self, Sample};
+
+use crate::house::{House, RULE, tag};
+use crate::referrers::{bare, house, refer};
+use crate::sweep::sweep;
+
+const LISTS: [(bool, bool); 4] = [(true, true), (true, false), (false, true), (false, false)];
+
+/// Brings the image of `whole` by its event, then puts the rest of `whole` to the source without a word.
+async fn attach_unheard(house: &House, whole: &Sample) {
+    house.push_and_tell(&bare(whole)).await;
+    house.drain().await;
+    house.push(whole);
+}
+
+/// Sweeps, and sweeps again: nothing more comes.
+async fn sweep_twice(house: &House, tasks: usize) {
+    for _ in 0..2 {
+        sweep(house).await;
+        assert_eq!(house.states().await, vec!["succeeded"; tasks]);
+        house.clock.advance(Duration::from_hours(1));
+    }
+}
+
+/// Lists `referrers` under the fallback tag of `subject` at the source, whatever they are.
+fn list(house: &House, subject: &Digest, referrers: &[Digest]) {
+    let listed = referrers
+        .iter()
+        .cloned()
+        .map(|digest| Descriptor::new(OCI_MANIFEST.into(), digest, 2));
+    let index = fallback_index(&listed.collect::<Vec<_>>());
+    let index = house.a.seed_manifest(&house.from(), &OCI_INDEX.into(), index);
+    house.a.tag(&house.from(), &tag(&subject.fallback_tag()), &index);
+}
+
+#[tokio::test]
+async fn a_referrer_whose_event_was_lost_is_found_by_api_and_by_tag() {
+    for (a_lists, b_lists) in LISTS {
+        let house = house(a_lists, b_lists).await;
+        let whole = images::with_referrer(1);
+        attach_unheard(&house, &whole).await;
+        sweep_twice(&house, 2).await;
+        house.assert_equal(&whole);
+    }
+}
+
+#[tokio::test]
+async fn a_cosign_signature_whose_event_was_lost_is_found() {
+    for (a_lists, b_lists) in LISTS {
+        let house = house(a_lists, b_lists).await;
+        let whole = images::with_cosign_signature(2);
+        attach_unheard(&house, &whole).await;
+        sweep_twice(&house, 2).await;
+        house.assert_equal(&whole);
+    }
+}
+
+#[tokio::test]
+async fn what_is_attached_to_one_platform_of_an_index_is_found_by_its_tag() {
+    let house = house(false, true).await;
+    let index = images::multi_platform(9);
+    house.push_and_tell(&index).await;
+    house.drain().await;
+    let platform = &index.manifests[0].digest;
+    let signature = tag(&cosign_tags(platform).next().unwrap());
+    let signed = images::image(10, &[10]);
+    signed.seed_into(&house.a, &house.from(), &signature);
+    sweep_twice(&house, 2).await;
+    assert_eq!(house.b.digest(&house.to(), &signature).as_ref(), Some(&signed.root));
+
+    let note = refer(&house, platform, "about one platform");
+    list(&house, platform, std::slice::from_ref(&note));
+    sweep_twice(&house, 3).await;
+    assert!(house.b.manifest(&house.to(), &Target::Digest(note)).is_some());
+}
+
+#[tokio::test]
+async fn a_signature_that_was_made_anew_follows_and_a_foreign_one_is_kept_without_a_task() {
+    let house = house(true, true).await;
+    let whole = images::with_cosign_signature(3);
+    house.push_and_tell(&whole).await;
+    house.drain().await;
+    let signature = whole.manifests[1].tag.clone().unwrap();
+    let [again, foreign] = [4, 5].map(|seed| images::image(seed, &[10]));
+    again.seed_into(&house.a, &house.from(), &signature);
+    sweep_twice(&house, 2).await;
+    assert_eq!(house.b.digest(&house.to(), &signature).as_ref(), Some(&again.root));
+
+    foreign.seed_into(&house.b, &house.to(), &signature);
+    sweep_twice(&house, 2).await;
+    assert_eq!(house.b.digest(&house.to(), &signature).as_ref(), Some(&foreign.root));
+}
+
+#[tokio::test]
+async fn what_a_list_says_and_no_manifest_bears_out_makes_no_task() {
+    for a_lists in [true, false] {
+        let house = house(a_lists, true).await;
+        let image = images::image(6, &[10]);
+        house.push_and_tell(&image).await;
+        house.drain().await;
+        // Listed and gone; and listed, but about something else.
+        let elsewhere = refer(&house, &Digest::sha256(b"another image"), "not this one");
+        list(&house, &image.root, &[Digest::sha256(b"gone"), elsewhere]);
+        sweep_twice(&house, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn an_image_without_attachments_costs_one_request_with_the_api_and_none_without() {
+    // Whether there is an API is asked by each of four that look at the same time.
+    for (a_lists, requests) in [(true, 20..=24), (false, 1..=4)] {
+        let house = house(a_lists, true).await;
+        let image = images::image(7, &[10]);
+        for number in 0..20 {
+            image.seed_into(&house.a, &house.from(), &tag(&format!("v{number}")));
+            image.seed_into(&house.b, &house.to(), &tag(&format!("v{number}")));
+        }
+        sweep(&house).await;
+        let about_digests = |registry: &EmbeddedRegistry| {
+            let requests = registry.requests();
+            requests
+                .iter()
+                .filter(|request| request.path.contains("sha256"))
+                .count()
+        };
+        assert!(
+            requests.contains(&about_digests(&house.a)),
+            "{}",
+            about_digests(&house.a)
+        );
+        assert_eq!(about_digests(&house.b), 0);
+        assert_eq!(house.tasks().await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_rule_without_referrers_is_swept_without_them() {
+    let rule = RULE.replace("name: core-images", "name: core-images, referrers: exclude");
+    for whole in [images::with_referrer(8), images::with_cosign_signature(8)] {
+        let house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rule).await;
+        attach_unheard(&house, &whole).await;
+        house.a.reset_requests();
+        sweep_twice(&house, 1).await;
+        let requests = house.a.requests();
+        assert!(requests.iter().all(|request| !request.path.contains("sha256")));
+    }
+}
