@@ -10,13 +10,12 @@ use transship_tests::images::{Content, fallback_index};
 use transship_tests::random::Random;
 use transship_tests::{DockerRegistry, Image, Watch, check, push, until};
 
-use crate::stage::{Endings, Stage, alone, body, endings, is_upload, now_ms, seed};
+use crate::stage::{Endings, Stage, TIMEOUT, alone, body, endings, is_upload, now_ms, seed};
 
 const IMAGES: usize = 100;
 const REPOSITORIES: usize = 8;
 const KILLS: usize = 50;
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const TIMEOUT: Duration = Duration::from_mins(8);
 
 fn options() -> Options {
     Options {

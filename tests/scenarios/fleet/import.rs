@@ -10,14 +10,13 @@ use transship_tests::layouts::{Corpus, Objects, events_of};
 use transship_tests::random::Random;
 use transship_tests::{DockerRegistry, check};
 
-use crate::stage::{Stage, alone, seed};
+use crate::stage::{Stage, TIMEOUT, alone, seed};
 
 const BUCKET: &str = "layouts";
 const PREFIX: &str = "to-destination/";
 const KILLS: usize = 20;
 /// Keys of one event at most. S3 tells of one at a time, a queue in front of the function of ten.
 const EVENT_MAX: usize = 10;
-const TIMEOUT: Duration = Duration::from_mins(8);
 
 fn options() -> Options {
     Options {

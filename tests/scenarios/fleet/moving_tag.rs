@@ -1,12 +1,10 @@
 //! One tag that many hands push at once, told to many workers in any order: the newest wins.
 
-use std::time::Duration;
-
 use transship_tests::aws_faults::Rates;
 use transship_tests::fleet::{Deliveries, Options};
 use transship_tests::{DockerRegistry, Image, Watch, check};
 
-use crate::stage::{Stage, alone, seed};
+use crate::stage::{Stage, TIMEOUT, alone, seed};
 
 const HANDS: usize = 4;
 const PUSHES: usize = 40;
@@ -47,7 +45,7 @@ fn forty_overlapping_pushes_of_one_tag_end_newest() {
         }
     });
     stage.until_told(PUSHES);
-    stage.fleet.until_at_rest(Duration::from_mins(2));
+    stage.fleet.until_at_rest(TIMEOUT);
     let newest = check::digest(&source, "core/app", "v1").unwrap();
     assert_eq!(check::digest(&destination, "copy/app", "v1").unwrap(), newest);
     stage.assert_equal("app", "v1");

@@ -11,7 +11,7 @@ use transship_tests::delivery;
 use transship_tests::fleet::Options;
 use transship_tests::{Document, Fleet, images};
 
-use crate::stage::{alone, body, seed};
+use crate::stage::{TIMEOUT, alone, body, seed};
 
 const MEBIBYTE: u64 = 1024 * 1024;
 const LAYER_BYTES: u64 = 4 * 1024 * MEBIBYTE;
@@ -19,7 +19,6 @@ const LAYER_BYTES: u64 = 4 * 1024 * MEBIBYTE;
 const CHUNK_BYTES: u64 = 64 * MEBIBYTE;
 const SLOT: Duration = Duration::from_secs(5);
 const MEMORY_BYTES: u64 = 64 * MEBIBYTE;
-const TIMEOUT: Duration = Duration::from_mins(8);
 
 async fn source_with_a_huge_layer(repository: &Repository, tag: &Tag) -> (EmbeddedRegistry, Descriptor) {
     let registry = EmbeddedRegistry::builder().start().await.unwrap();

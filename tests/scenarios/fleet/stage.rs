@@ -15,6 +15,9 @@ use transship_tests::fleet::Options;
 use transship_tests::serve::is_terminal;
 use transship_tests::{DockerRegistry, Document, Fleet, HOOK_SECRET, check, until};
 
+/// How long anything is waited for: far longer than it takes, so that only what never comes fails a test.
+pub const TIMEOUT: Duration = Duration::from_mins(8);
+
 /// The seed, unless `TRANSSHIP_SEED` names another.
 pub fn seed() -> u64 {
     let named = std::env::var("TRANSSHIP_SEED").ok();
@@ -118,7 +121,7 @@ impl Stage {
 
     /// Waits until the source has told of everything that was pushed: as many notifications as that.
     pub fn until_told(&self, notifications: usize) {
-        let told = until(Duration::from_mins(1), || match self.fleet.bridge().received() {
+        let told = until(TIMEOUT, || match self.fleet.bridge().received() {
             some if some >= notifications => Ok(()),
             some => Err(format!("the source told of {some} of {notifications} manifests")),
         });

@@ -1,12 +1,10 @@
 //! What nobody was told of is found.
 
-use std::time::Duration;
-
 use transship_tests::fleet::Options;
 use transship_tests::images::fallback_index;
 use transship_tests::{DockerRegistry, Image, push, wait};
 
-use crate::stage::{Stage, alone, body, seed};
+use crate::stage::{Stage, TIMEOUT, alone, body, seed};
 
 const LOST: usize = 20;
 const TOLD: usize = 10;
@@ -36,7 +34,7 @@ fn unheard(stage: &Stage, notifications: usize, push: impl FnOnce()) {
     stage.fleet.bridge().drop_next(notifications);
     push();
     let is_over = || stage.fleet.bridge().left_to_drop() == 0;
-    wait::until_true(Duration::from_secs(30), "nothing is told", is_over).unwrap();
+    wait::until_true(TIMEOUT, "nothing is told", is_over).unwrap();
 }
 
 #[test]
@@ -54,11 +52,11 @@ fn twenty_lost_notifications_are_healed_by_one_sweep() {
     stage.until_told(TOLD);
     unheard(&stage, LOST, || (TOLD..TOLD + LOST).for_each(push));
     Image::single(1, &[10]).push(&stage.source.host(), "other/app", "v1");
-    let told = stage.fleet.until_at_rest(Duration::from_mins(1));
+    let told = stage.fleet.until_at_rest(TIMEOUT);
     assert_eq!(told.len(), TOLD);
 
     stage.fleet.send(ORDER);
-    let tasks = stage.fleet.until_at_rest(Duration::from_mins(1));
+    let tasks = stage.fleet.until_at_rest(TIMEOUT);
     for number in 0..TOLD + LOST {
         let (_, name, tag) = image(number);
         stage.assert_equal(&name, &tag);
@@ -76,7 +74,7 @@ fn twenty_lost_notifications_are_healed_by_one_sweep() {
     // And then there is nothing left to find.
     for _ in 0..2 {
         stage.fleet.send(ORDER);
-        let all = stage.fleet.until_at_rest(Duration::from_mins(1));
+        let all = stage.fleet.until_at_rest(TIMEOUT);
         assert_eq!(
             all.len(),
             tasks.len() + 2,

@@ -48,8 +48,8 @@ const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
 const BULK_IMPORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The secret that documents name as `secretsmanager:fleet/hook`.
 const HOOK: &str = "fleet/hook";
-/// The last of the logs that a failing test shows, in characters.
-const TAIL: usize = 12_000;
+/// The last of the logs that a failing test shows, in lines.
+const TAIL: usize = 60;
 
 /// What the fleet is, and what befalls it.
 #[derive(Debug, Clone)]
@@ -309,8 +309,10 @@ impl Drop for Fleet {
         self.watching.store(false, Ordering::Relaxed);
         if std::thread::panicking() {
             let log = self.log();
-            let start = log.char_indices().rev().nth(TAIL).map_or(0, |(index, _)| index);
-            eprintln!("--- the end of the functions' logs\n{}---", &log[start..]);
+            let mut lines: Vec<&str> = log.lines().collect();
+            lines.sort_by_key(|line| line.split_once("\"timestamp\":").map(|(_, time)| time));
+            let last = &lines[lines.len().saturating_sub(TAIL)..];
+            eprintln!("--- the end of the functions' logs\n{}\n---", last.join("\n"));
         }
         self.poller = None;
         self.bridge.close();
