@@ -12,8 +12,6 @@ use crate::house::{House, RULE, tag};
 use crate::referrers::{bare, house, refer};
 use crate::sweep::sweep;
 
-const LISTS: [(bool, bool); 4] = [(true, true), (true, false), (false, true), (false, false)];
-
 /// Brings the image of `whole` by its event, then puts the rest of `whole` to the source without a word.
 async fn attach_unheard(house: &House, whole: &Sample) {
     house.push_and_tell(&bare(whole)).await;
@@ -42,24 +40,14 @@ fn list(house: &House, subject: &Digest, referrers: &[Digest]) {
 }
 
 #[tokio::test]
-async fn a_referrer_whose_event_was_lost_is_found_by_api_and_by_tag() {
-    for (a_lists, b_lists) in LISTS {
-        let house = house(a_lists, b_lists).await;
-        let whole = images::with_referrer(1);
-        attach_unheard(&house, &whole).await;
-        sweep_twice(&house, 2).await;
-        house.assert_equal(&whole);
-    }
-}
-
-#[tokio::test]
-async fn a_cosign_signature_whose_event_was_lost_is_found() {
-    for (a_lists, b_lists) in LISTS {
-        let house = house(a_lists, b_lists).await;
-        let whole = images::with_cosign_signature(2);
-        attach_unheard(&house, &whole).await;
-        sweep_twice(&house, 2).await;
-        house.assert_equal(&whole);
+async fn a_referrer_or_signature_whose_event_was_lost_is_found_by_api_and_by_tag() {
+    for whole in [images::with_referrer(1), images::with_cosign_signature(2)] {
+        for (a_lists, b_lists) in [(true, true), (true, false), (false, true), (false, false)] {
+            let house = house(a_lists, b_lists).await;
+            attach_unheard(&house, &whole).await;
+            sweep_twice(&house, 2).await;
+            house.assert_equal(&whole);
+        }
     }
 }
 
