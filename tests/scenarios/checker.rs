@@ -201,6 +201,7 @@ fn a_moment_of_500_is_no_difference() {
     };
     assert_eq!(answer(500), Ok(()));
     assert_eq!(answer(404), Err("no manifest v1".to_owned()));
+    assert!(answer(403).is_err_and(|reason| reason.ends_with("answers 403")));
 }
 
 fn flip(registry: &DockerRegistry, blob: &Content) {

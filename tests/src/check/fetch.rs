@@ -17,7 +17,7 @@ const ACCEPT: &str = "Accept: application/vnd.oci.image.index.v1+json, applicati
 /// Distribution refuses to list more at once.
 const CATALOG_PAGE: usize = 1000;
 
-/// How long anything but 200 and 404 must last to be believed.
+/// How long a 500 must last to be believed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One repository of a registry.
@@ -128,12 +128,21 @@ impl Body {
 }
 
 /// Content type and body of a 200; [`None`] for a 404. Distribution 2.8.2 writes its links in place: while a manifest is put
-/// once more, it is 500 to whoever asks, by tag and by digest.
+/// once more, it is 500 to whoever asks, by tag and by digest. So that answer, and no other, must last.
 fn get(url: &str) -> Result<Option<(String, Body)>, String> {
-    wait::until(PATIENCE, || ask(url))
+    let (status, content_type, body) = wait::until(PATIENCE, || match ask(url) {
+        Ok((status, ..)) if status == "500" => Err(format!("GET {url} answers 500")),
+        answer => Ok(answer),
+    })??;
+    match status.as_str() {
+        "200" => Ok(Some((content_type, body))),
+        "404" => Ok(None),
+        _ => Err(format!("GET {url} answers {status}")),
+    }
 }
 
-fn ask(url: &str) -> Result<Option<(String, Body)>, String> {
+/// Status, content type and body of what is answered.
+fn ask(url: &str) -> Result<(String, String, Body), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let path = folder.path().join("body");
     let output = Command::new("curl")
@@ -143,7 +152,6 @@ fn ask(url: &str) -> Result<Option<(String, Body)>, String> {
         .arg(url)
         .output()
         .map_err(|error| format!("curl cannot be started: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         return Err(format!("GET {url}: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
@@ -151,12 +159,13 @@ fn ask(url: &str) -> Result<Option<(String, Body)>, String> {
     if !path.exists() {
         std::fs::write(&path, b"").map_err(|error| error.to_string())?;
     }
+    let said = String::from_utf8_lossy(&output.stdout);
     let (status, content_type) = said.split_once(' ').unwrap_or((&said, ""));
-    match status {
-        "200" => Ok(Some((content_type.to_owned(), Body { _folder: folder, path }))),
-        "404" => Ok(None),
-        _ => Err(format!("GET {url} answers {status}")),
-    }
+    Ok((
+        status.to_owned(),
+        content_type.to_owned(),
+        Body { _folder: folder, path },
+    ))
 }
 
 fn sum(algorithm: &str, path: &Path) -> Result<String, String> {
