@@ -7,27 +7,23 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;
 use secrecy::ExposeSecret;
-use tokio::time::timeout;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
 use transship_rules::{Document, Provider, Registry, Webhook};
 
-use crate::memory::now;
 use crate::plan::{plan, pushed};
-use crate::{Configuration, Error, Execution, Ledger, Outgoing, Secrets, Task, TaskQueue};
+use crate::send::{now, send_then_record};
+use crate::{Configuration, CopyTask, Error, Ledger, Secrets, TaskQueue};
 
 /// The events name a host that is not the source's.
 const HOST_MISMATCH: &str = "HOST_MISMATCH";
 /// How old a webhook secret may be that refuses a delivery, if it can be read anew.
 const SECRET_AGE: Duration = Duration::from_mins(1);
 
-/// How long a sender waits for the ledger, which nothing rests on: one that gives up sends all of it again, and again.
-const RECORDING: Duration = Duration::from_secs(2);
-/// Tasks recorded at the same time.
-const RECORDS: usize = 8;
+/// How long a sender waits for the ledger. No delivery depends on it, and a sender that gives up sends everything again.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A request to `/hooks/{source}[/{token}]`.
 #[derive(Debug, Clone, Copy)]
@@ -196,7 +192,7 @@ impl Intake {
             return Ok(Accepted::Nothing { code });
         }
         self.make_durable(&planned).await?;
-        let mut executions: Vec<String> = planned.into_iter().map(|(execution, _)| execution.id).collect();
+        let mut executions: Vec<String> = planned.into_iter().map(|task| task.execution.id).collect();
         let mut seen = HashSet::new();
         executions.retain(|id| seen.insert(id.clone()));
         Ok(Accepted::Tasks {
@@ -236,32 +232,12 @@ impl Intake {
             ))
     }
 
-    /// Send, then record. A ledger that does not answer loses nothing: the worker records what it receives.
-    async fn make_durable(&self, planned: &[(Execution, Task)]) -> Result<(), Refusal> {
-        let messages: Vec<Outgoing> = planned.iter().map(|(_, task)| Outgoing::now(task.clone())).collect();
-        self.queue.send(&messages).await.map_err(|error| {
+    async fn make_durable(&self, tasks: &[CopyTask]) -> Result<(), Refusal> {
+        let sent = send_then_record(self.queue.as_ref(), self.ledger.as_ref(), tasks, Some(RECORD_TIMEOUT));
+        sent.await.map_err(|error| {
             tracing::error!(code = error.code(), %error, "a delivery could not be made durable and is answered 503");
             Refusal::Unavailable("the delivery could not be made durable: send it again".into())
-        })?;
-        let records: Vec<_> = planned
-            .iter()
-            .map(|(execution, task)| self.record(execution, task))
-            .collect();
-        let recorded = stream::iter(records).buffer_unordered(RECORDS).collect::<()>();
-        if timeout(RECORDING, recorded).await.is_err() {
-            tracing::warn!(
-                code = "LEDGER_UNAVAILABLE",
-                tasks = planned.len(),
-                "tasks are in the queue and not all of them yet in the ledger, which takes its time"
-            );
-        }
-        Ok(())
-    }
-
-    async fn record(&self, execution: &Execution, task: &Task) {
-        if let Err(error) = self.ledger.record(execution, std::slice::from_ref(task)).await {
-            tracing::warn!(code = error.code(), %error, task = task.id, "a task is in the queue and not yet in the ledger");
-        }
+        })
     }
 }
 

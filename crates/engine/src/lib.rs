@@ -1,49 +1,42 @@
-//! The use cases: *accept* a delivery, *replicate* a task, *import* what lies in a store. Ports: [`TaskQueue`],
-//! [`TaskReceiver`], [`Ledger`], [`Secrets`], [`Stores`], [`Awaited`].
+//! The use cases: *accept* a delivery, *copy* an image, *import* what is in a store, *sweep* for what was missed. Ports:
+//! [`TaskQueue`], [`TaskReceiver`], [`Ledger`], [`Secrets`], [`Stores`], [`Awaited`].
 //!
-//! A message carries the whole task, so the queue alone is enough: send, then record; the worker upserts.
+//! A message carries the whole job, so the queue alone is enough: send, then record; the worker upserts.
 
 mod accept;
-mod attempt;
 mod configuration;
-mod dispatch;
+mod copy_image;
 mod error;
-mod follow;
+mod image_ref;
 mod import;
-mod import_arrivals;
-mod import_intake;
-mod import_look;
-mod import_open;
-mod import_search;
-mod memory;
-mod message;
-mod outcome;
-mod patience;
+mod job;
+mod jobs;
+mod operations;
 mod plan;
 mod ports;
-mod redrive;
-mod replicate;
+mod retry_policy;
+mod send;
+mod store_name;
 mod sweep;
-mod sweep_attachments;
-mod sweep_compare;
-mod sweep_rule;
 mod task;
-mod turn;
 
 pub use accept::{Accepted, Hook, Intake, Refusal};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use error::{Error, ErrorKind, Result};
-pub use import::Import;
-pub use import_arrivals::{Arrivals, Arriving};
-pub use import_intake::{ImportIntake, Order, OrderError, Uploaded};
-pub use import_open::Imports;
-pub use import_search::Search;
-pub use message::{Cursor, MESSAGE_BYTES_MAX, Message, Outgoing, Sweep, SweepStep};
-pub use patience::Patience;
-pub use ports::{Awaited, Begin, Delivery, Ledger, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver, Waiting};
-pub use redrive::{Redrive, Redriven};
-pub use replicate::{Disposition, HOPS_MAX, Replicator};
+pub use image_ref::ImageRef;
+pub use import::{Import, ImportIntake, Order, OrderError, SharedBlobs, SharingDestination, SourceCache, Uploaded};
+pub use job::{
+    CopyTask, Cursor, ENVELOPE_VERSION, Envelope, Job, ListPrefix, MESSAGE_BYTES_MAX, Next, Outgoing, Policy, Scan,
+    Source, Sweep, SweepStep, TRIES_MAX,
+};
+pub use jobs::Jobs;
+pub use operations::{Redrive, Redriven};
+pub use ports::{
+    Awaited, Begin, Ledger, PendingScan, ReceivedMessage, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver,
+};
+pub use retry_policy::RetryPolicy;
+pub use store_name::StoreName;
 pub use task::{
-    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Look, Outcome, Place, Replica, TASK_VERSION, Task,
-    TaskRecord, TaskState, Trigger,
+    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskEntry, TaskRecord, TaskState,
+    Trigger,
 };

@@ -8,53 +8,33 @@ use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
 use transship_oci::{Algorithm, Digest, Hasher, Target};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
-use crate::task::TASK_VERSION;
-use crate::{Action, Execution, Place, Task, Trigger};
+use crate::job::{CopyTask, Policy, Source};
+use crate::{Execution, ImageRef, Trigger};
 
-/// What a rule brings from where to where.
-pub(crate) struct Voyage<'a> {
-    pub(crate) rule: &'a Rule,
-    pub(crate) source: Place,
-    pub(crate) destination: Place,
-    /// See [`Task::follows`].
-    pub(crate) follows: bool,
-    /// See [`Task::hint`].
-    pub(crate) hint: Option<Digest>,
-}
-
-impl Voyage<'_> {
-    /// The task of this voyage in `execution`. `occurrence` tells it from every other voyage of the same way.
-    pub(crate) fn task(self, execution: &Execution, occurrence: &str) -> Task {
-        let Voyage {
-            rule,
-            source,
-            destination,
-            follows,
-            hint,
-        } = self;
-        Task {
-            version: TASK_VERSION,
-            id: id(
-                "t",
-                &[&rule.name, &source.to_string(), &destination.to_string(), occurrence],
-            ),
-            execution: execution.id.clone(),
-            rule: rule.name.clone(),
-            trigger: execution.trigger,
-            action: Action::Copy,
-            source,
-            destination,
+/// The task of `rule` that copies `source` to `destination`. `occurrence` distinguishes it from every other task with the same
+/// ends.
+pub(crate) fn task_of(
+    rule: &Rule,
+    source: ImageRef,
+    destination: ImageRef,
+    execution: &Execution,
+    occurrence: &str,
+) -> CopyTask {
+    CopyTask {
+        id: id(
+            "t",
+            &[&rule.name, &source.to_string(), &destination.to_string(), occurrence],
+        ),
+        execution: execution.clone(),
+        source: Source::Registry(source),
+        destination,
+        policy: Policy {
             existing: rule.existing,
             referrers: rule.referrers,
             kinds: rule.kinds.clone(),
-            follows,
-            hint,
-            created: execution.created,
-            hops: 0,
-            not_before: None,
-            found: None,
-            look: None,
-        }
+        },
+        is_attachment: false,
+        expected: None,
     }
 }
 
@@ -75,12 +55,12 @@ pub(crate) fn plan(
     rule: &Rule,
     verdict: Verdict,
     received: Timestamp,
-) -> Option<(Execution, Task)> {
+) -> Option<CopyTask> {
     // Deletes are not propagated in this version: the document refuses a rule that asks for it.
     if event.action == EventAction::Delete || !rule.on_event || is_nobodys_referrer(event) {
         return None;
     }
-    let (to, follows) = match verdict {
+    let (to, is_attachment) = match verdict {
         Verdict::Matches(destination) => (destination, false),
         Verdict::Follows(destination) => (destination, true),
         Verdict::No(_) => return None,
@@ -90,8 +70,8 @@ pub(crate) fn plan(
         (None, Some(digest)) => Target::Digest(digest.clone()),
         (None, None) => return None,
     };
-    let destination = place(to, &from);
-    let source = Place {
+    let destination = destination_of(to, &from);
+    let source = ImageRef {
         registry: source.to_owned(),
         repository: event.repository.clone(),
         target: from,
@@ -103,20 +83,16 @@ pub(crate) fn plan(
         trigger: Trigger::Event,
         created: received,
     };
-    let voyage = Voyage {
-        rule,
-        source,
-        destination,
-        follows,
-        hint: event.digest.clone(),
-    };
-    let task = voyage.task(&execution, &occurrence);
-    Some((execution, task))
+    Some(CopyTask {
+        is_attachment,
+        expected: event.digest.clone(),
+        ..task_of(rule, source, destination, &execution, &occurrence)
+    })
 }
 
 /// Where the rule puts what `from` means at the source.
-pub(crate) fn place(destination: Destination, from: &Target) -> Place {
-    Place {
+pub(crate) fn destination_of(destination: Destination, from: &Target) -> ImageRef {
+    ImageRef {
         registry: destination.registry,
         repository: destination.repository,
         target: destination.tag.map_or_else(|| from.clone(), Target::Tag),

@@ -11,20 +11,22 @@ use transship_copy::Continuation;
 use transship_layout::ObjectStore;
 use transship_oci::{Digest, Repository, Tag};
 
-use crate::{Execution, ExecutionRecord, Outcome, Outgoing, Place, Replica, Result, Task, TaskRecord, TaskState};
+use crate::{
+    Execution, ExecutionRecord, ImageRef, Outcome, Outgoing, Replica, Result, StoreName, TaskEntry, TaskRecord, TaskState,
+};
 
 /// A durable queue, at least once and unordered: a message may arrive twice, late, or twice at the same time.
 #[async_trait]
 pub trait TaskQueue: Send + Sync {
     /// Makes every message durable, or fails. After a failure any part of them may have been sent: send all again.
-    /// The fairness group of a message is [`crate::Message::group`].
+    /// The fairness group of a message is [`crate::Job::group`].
     async fn send(&self, messages: &[Outgoing]) -> Result<()>;
 }
 
 /// A message as the queue hands it out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The message, unparsed: a task's JSON, or whatever else someone put into the queue.
+pub struct ReceivedMessage {
+    /// The message, not parsed: the JSON of an [`crate::Envelope`], or whatever else someone put into the queue.
     pub body: String,
     /// What [`TaskReceiver`] knows this delivery by. Another delivery of the same message has another receipt.
     pub receipt: String,
@@ -39,7 +41,7 @@ pub struct Delivery {
 pub trait TaskReceiver: Send + Sync {
     /// At most `max` messages, each hidden for `visibility` from now; maybe none, also while there are some. Does not wait.
     /// One destination's backlog does not keep the messages of others waiting.
-    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Delivery>>;
+    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<ReceivedMessage>>;
 
     /// Hides the message for `visibility` from now, in place of what was left.
     async fn extend(&self, receipt: &str, visibility: Duration) -> Result<()>;
@@ -79,19 +81,19 @@ pub struct TaskFilter {
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Records an execution and its tasks as queued. What is recorded already stays as it is.
-    async fn record(&self, execution: &Execution, tasks: &[Task]) -> Result<()>;
+    async fn record(&self, execution: &Execution, tasks: &[TaskEntry]) -> Result<()>;
 
     /// Begins an attempt: records task and execution if they are not known, counts the attempt, and sets the state to running;
     /// unless the task ended, which is reported and changes nothing.
-    async fn begin(&self, task: &Task, now: Timestamp) -> Result<Begin>;
+    async fn begin(&self, task: &TaskEntry, now: Timestamp) -> Result<Begin>;
 
     /// The attempt must be repeated at `next`: state waiting, with code and sentence. Nothing happens to a task that ended,
     /// nor to one that was never recorded.
-    async fn wait(&self, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()>;
+    async fn wait(&self, task: &TaskEntry, code: &str, message: &str, next: Timestamp) -> Result<()>;
 
     /// Writes the terminal state, once: false, and the task is not changed, if one is written already, or if the task was
     /// never recorded. In any case `replicas` are remembered, each in place of what was remembered of its destination.
-    async fn finish(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<bool>;
+    async fn finish(&self, task: &TaskEntry, outcome: &Outcome, replicas: &[Replica]) -> Result<bool>;
 
     /// Tasks, newest first.
     async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>>;
@@ -100,18 +102,18 @@ pub trait Ledger: Send + Sync {
     async fn executions(&self, limit: usize) -> Result<Vec<ExecutionRecord>>;
 
     /// The tasks themselves, as they were first recorded or begun, newest first.
-    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<Task>>;
+    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<TaskEntry>>;
 
     /// Tasks that read from this registry, have not ended, and were last touched before `before`: recorded (counts as
-    /// [`Task::created`]), begun, or, while waiting, due. At most `limit`, the longest untouched first.
-    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>>;
+    /// [`Execution::created`]), begun, or, while waiting, due. At most `limit`, the longest untouched first.
+    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>>;
 
     /// How far [`Ledger::is_busy`], [`Ledger::unfinished`] and the lists may be behind. All else is exact.
     fn lag(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// True if a task that reads from this source repository, and does not itself follow another ([`Task::follows`]), has
+    /// True if a task that reads from this source repository, and does not itself follow another ([`TaskEntry::is_attachment`]), has
     /// not ended.
     async fn is_busy(&self, registry: &str, repository: &Repository) -> Result<bool>;
 
@@ -123,9 +125,9 @@ pub trait Ledger: Send + Sync {
     /// `earlier` and `manifests` of the argument are not looked at.
     async fn replica_intend(&self, replica: &Replica) -> Result<()>;
 
-    /// True if a replica at the destination repository of `task`, made from its source repository, holds `manifest`, as root
+    /// True if a replica at the repository of `destination`, made from the repository of `source`, holds `manifest`, as root
     /// or as part.
-    async fn is_replicated(&self, task: &Task, manifest: &Digest) -> Result<bool>;
+    async fn is_replicated(&self, source: &ImageRef, destination: &ImageRef, manifest: &Digest) -> Result<bool>;
 
     /// Takes the lease `key` for `holder` until `now + ttl`; false if another holder has it and it has not expired.
     /// Taking what one holds already extends it.
@@ -175,48 +177,41 @@ pub trait Secrets: Send + Sync {
 
 /// Where layouts and archives lie.
 pub trait Stores: Send + Sync {
-    /// The store that [`Place::registry`] of an import's source names: `s3://bucket`. `STORE_UNKNOWN` if there is none of
-    /// that name here. Sends nothing.
-    fn store(&self, name: &str) -> Result<Arc<dyn ObjectStore>>;
+    /// The store of this name. `STORE_UNKNOWN` if no such store can be read here. Sends nothing.
+    fn store(&self, name: &StoreName) -> Result<Arc<dyn ObjectStore>>;
 }
 
-/// A look that waits.
+/// A scan that waits for missing content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// Sent again when all it waits for is there.
-    pub look: Task,
-    /// Since when.
+pub struct PendingScan {
+    /// What identifies the scan, whoever asked for it.
+    pub key: String,
+    /// The message that is sent when everything has arrived, as JSON.
+    pub job: String,
+    /// Since when it waits.
     pub since: Timestamp,
-    /// For how many blobs, when it began to wait.
+    /// The number of blobs that were missing when it began to wait.
     pub blobs: usize,
 }
 
-/// What incomplete sources wait for. A look is known by the id of its task, a blob by its place ([`Found::place`] behind the
-/// name of the store) and its digest.
+/// The blobs that incomplete sources wait for. A scan is identified by its key, a blob by its place ([`Found::place`] behind
+/// the name of the store) and its digest.
 ///
-/// What must hold: of several blobs that arrive at the same time, at least one arrival is told of every look that then waits
-/// for nothing more.
+/// What must hold: when concurrent arrivals complete a scan, at least one of the [`Awaited::arrived`] calls returns that scan.
 ///
 /// [`Found::place`]: transship_layout::Found::place
 #[async_trait]
 pub trait Awaited: Send + Sync {
     /// `waiting` waits for these blobs at `place` and for nothing it waited for before. It is forgotten at `expires`.
-    async fn wait_for(&self, waiting: &Waiting, place: &str, blobs: &[Digest], expires: Timestamp) -> Result<()>;
+    async fn wait_for(&self, waiting: &PendingScan, place: &str, blobs: &[Digest], expires: Timestamp) -> Result<()>;
 
-    /// A blob is there: the looks that waited for it and now wait for nothing. They are told again at each call until they
-    /// are [`Awaited::settle`]d: whoever is told may die before it sent them.
-    async fn arrived(&self, place: &str, blob: &Digest, now: Timestamp) -> Result<Vec<Task>>;
+    /// A blob has arrived: the jobs of the scans that waited for it and now wait for nothing. Each call returns them again
+    /// until they are [`Awaited::settle`]d, because the caller may die before it sent them.
+    async fn arrived(&self, place: &str, blob: &Digest, now: Timestamp) -> Result<Vec<String>>;
 
-    /// The look `task` does not wait any more. Nothing happens if it never did.
-    async fn settle(&self, task: &str, place: &str) -> Result<()>;
+    /// The scan `key` does not wait any more. Nothing happens if it never did.
+    async fn settle(&self, key: &str, place: &str) -> Result<()>;
 
-    /// Looks that wait, the longest waiting first; at most `limit`.
-    async fn waiting(&self, limit: usize, now: Timestamp) -> Result<Vec<Waiting>>;
-}
-
-impl Place {
-    /// The key of the commit lease of a destination.
-    pub fn lease_key(&self) -> String {
-        format!("commit {self}")
-    }
+    /// Scans that wait, the longest waiting first; at most `limit`.
+    async fn waiting(&self, limit: usize, now: Timestamp) -> Result<Vec<PendingScan>>;
 }

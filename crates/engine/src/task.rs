@@ -1,118 +1,53 @@
-//! Tasks and executions: what travels in the queue, and what the ledger remembers of it.
+//! Tasks, executions and replicas as the ledger records them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_layout::Found;
-use transship_oci::{Digest, Kind, Repository, Target};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Digest, Repository};
 
-use crate::Import;
+use crate::{Envelope, Error, ErrorKind, ImageRef, Result};
 
-/// The version of [`Task`] as JSON; a message of another version is refused, not guessed at.
-pub const TASK_VERSION: u32 = 1;
-
-/// Brings one reference to one destination. The message in the queue is this, whole, as JSON: a worker needs the ledger
-/// for nothing but memory.
+/// A task as the ledger keeps it: what lists and filters need, and the job as it was first sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Task {
-    /// [`TASK_VERSION`].
-    pub version: u32,
-    /// Deterministic: the same event under the same rule has the same id, however often it is delivered.
+pub struct TaskEntry {
+    /// Deterministic: the same event under the same rule has the same id.
     pub id: String,
-    /// The execution it belongs to.
-    pub execution: String,
-    /// The rule's name when the event was received.
-    pub rule: String,
-    /// What started it.
-    pub trigger: Trigger,
-    /// What to do.
+    /// The execution that the task belongs to.
+    pub execution: Execution,
+    /// What the task does.
     pub action: Action,
-    /// From where.
-    pub source: Place,
-    /// To where.
-    pub destination: Place,
-    /// The rule's policy when the event was received.
-    pub existing: Existing,
-    /// The rule's policy when the event was received.
-    pub referrers: Referrers,
-    /// The kinds the rule lets pass; empty: any.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kinds: Vec<Kind>,
-    /// The source is not an image of its own but belongs to one (a referrer, a digest tag): the task goes where that image went.
-    #[serde(default)]
-    pub follows: bool,
-    /// The digest the event named: a hint for messages and records. What is copied is what the tag names when the task runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<Digest>,
-    /// When the event was received.
-    pub created: Timestamp,
-    /// How often a worker sent it on as a new message.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub hops: u32,
-    /// Not to be worked on before: for waits longer than the queue can hold a message back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_before: Option<Timestamp>,
-    /// What lies in a store and is no registry's: the registry of [`Task::source`] then names the store (`s3://bucket`), its
-    /// repository stands for [`Found::path`], and this says what is to be opened there. [`None`], as in every message that
-    /// was sent before there were imports: the source is a registry of the document.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub found: Option<Box<Found>>,
-    /// [`Task::found`] is to be looked at, and each of its images becomes a task of its own. [`None`]: this is one image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub look: Option<Box<Look>>,
+    /// The registry's name in the document, or the name of the store, from which the task reads.
+    pub origin: String,
+    /// The repository of the source, if that is in a registry.
+    pub source_repository: Option<Repository>,
+    /// The source is a referrer or a digest tag: the task copies it where its subject was copied.
+    pub is_attachment: bool,
+    /// `registry/repository:tag`, as it is shown.
+    pub source: String,
+    /// The name of the destination registry in the document.
+    pub destination_registry: String,
+    /// The repository there; empty if the job has no single one.
+    pub destination_repository: String,
+    /// `registry/repository:tag`, as it is shown.
+    pub destination: String,
+    /// The digest that the event named.
+    pub digest: Option<Digest>,
+    /// The first message of the job, as JSON.
+    pub job: String,
 }
 
-/// What is to be done with the images of a source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Look {
-    /// Where they go.
-    pub import: Import,
-    /// How many of the source's list are tasks already.
-    #[serde(default, skip_serializing_if = "is_none_yet")]
-    pub done: usize,
-    /// Only the one that [`Task::source`] names, of a storage tree.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_single: bool,
-    /// An upload told of it, and every other upload of this source did too: all that find the same version of it make the
-    /// same tasks. False: whoever searched wants tasks of [`Task::execution`].
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_upload: bool,
-    /// The ledger has it, because it failed and was redriven: its end is recorded, whatever it is.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_recorded: bool,
-}
+impl TaskEntry {
+    /// The first message of the job. `MESSAGE_INVALID` if another release wrote it.
+    pub fn envelope(&self) -> Result<Envelope> {
+        Envelope::parse(&self.job)
+    }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
-const fn is_none_yet(number: &usize) -> bool {
-    *number == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
-pub(crate) const fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-/// A registry's name in the document, a repository in it, and what is meant there.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Place {
-    /// The registry's name in the document.
-    pub registry: String,
-    /// The repository.
-    pub repository: Repository,
-    /// Tag or digest.
-    pub target: Target,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            formatter,
-            "{}/{}{}{}",
-            self.registry,
-            self.repository,
-            self.target.separator(),
-            self.target
-        )
+    /// Reads what an earlier release stored: the task alone.
+    pub fn of_stored(json: &str) -> Result<Self> {
+        if let Ok(entry) = serde_json::from_str(json) {
+            return Ok(entry);
+        }
+        let entry = Envelope::parse(json)?.job.task();
+        entry.ok_or_else(|| Error::new(ErrorKind::MessageInvalid("it is not a task".into()), "ledger"))
     }
 }
 
@@ -276,13 +211,13 @@ pub struct Outcome {
 /// A task as the ledger tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TaskRecord {
-    /// See [`Task::id`].
+    /// See [`TaskEntry::id`].
     pub id: String,
-    /// See [`Task::execution`].
+    /// The id of its execution.
     pub execution: String,
-    /// See [`Task::rule`].
+    /// The rule.
     pub rule: String,
-    /// See [`Task::action`].
+    /// See [`TaskEntry::action`].
     pub action: Action,
     /// `registry/repository:tag` with the registry's name in the document.
     pub source: String,
@@ -335,9 +270,9 @@ pub struct ExecutionRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
     /// The tag that was written (or, for a referrer, its digest).
-    pub destination: Place,
-    /// From where.
-    pub source: Place,
+    pub destination: ImageRef,
+    /// The image it was copied from; [`None`]: it came from a store.
+    pub source: Option<ImageRef>,
     /// The manifest the tag names by our hand.
     pub digest: Digest,
     /// What the tag may name still, by our hand too: a write of `digest` was begun and is not known to have ended.

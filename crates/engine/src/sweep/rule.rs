@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
-use transship_copy::{Error as CopyError, Result as CopyResult, Slot};
+use transship_copy::{Error as CopyError, Result as CopyResult};
 use transship_oci::referrers::digest_tag;
 use transship_oci::{Persistence, Repository, Tag};
 use transship_registry::{Catalog, Registry};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
-use crate::dispatch::dispatch;
+use super::attachments::DigestTags;
+use crate::job::{Cursor, Run, Source, Sweep, SweepStep};
+use crate::jobs::Jobs;
 use crate::plan::id;
-use crate::sweep_attachments::DigestTags;
-use crate::{Cursor, Disposition, Execution, Outgoing, Place, Replicator, Result, Sweep, SweepStep, Trigger};
+use crate::send::send_then_record;
+use crate::{Execution, ImageRef, Job, Next, Outgoing, Result, TaskEntry, Trigger};
 
 /// Tags and repositories that one message looks at.
 const LOOKS_MAX: usize = 1000;
@@ -35,7 +37,7 @@ const BACKLOG_MAX: usize = 1000;
 /// For how long.
 const BACKLOG_WAIT: Duration = Duration::from_mins(5);
 /// A sweep that stops without a word leaves its rule to the next one after so long: twice the longest wait.
-const LEASE: Duration = Duration::from_mins(30);
+const LEASE_TTL: Duration = Duration::from_mins(30);
 /// The longest wait between two messages: what every queue can hold a message back.
 const WAIT_MAX: Duration = Duration::from_mins(15);
 /// How often the sweep waits at one place for errors to pass. Then it goes on past it.
@@ -43,18 +45,35 @@ const STUCK_MAX: u32 = 5;
 /// A sweep that is older ends; the next one begins anew.
 const AGE_MAX: Duration = Duration::from_hours(24);
 
+/// The sweep of one rule, within one message.
+pub(crate) struct SweepRule<'a> {
+    jobs: &'a Jobs,
+    name: &'a str,
+    started: Timestamp,
+    run: &'a Run,
+}
+
 /// One message's walk through the tags of a rule.
 pub(crate) struct Walk<'a> {
-    pub(crate) replicator: &'a Replicator,
+    pub(crate) jobs: &'a Jobs,
     pub(crate) rule: &'a Rule,
     pub(crate) source: Registry,
     pub(crate) destination: Registry,
-    /// What all tasks of this sweep of this rule belong to.
+    /// The execution of all tasks of this sweep of this rule.
     pub(crate) execution: Execution,
-    under_way: HashSet<(Place, Place)>,
+    under_way: HashSet<(ImageRef, ImageRef)>,
     cursor: Cursor,
+    /// How often the sweep could not go on from the cursor.
+    stuck: u32,
     looks_left: usize,
     made: usize,
+}
+
+/// The rest of a walk: from where, after how many failures there, and after which wait; [`None`]: there is no rest.
+struct Rest {
+    cursor: Cursor,
+    stuck: u32,
+    wait: Option<Duration>,
 }
 
 /// The tags of one repository.
@@ -73,24 +92,28 @@ enum End {
     Enough,
 }
 
-impl Replicator {
-    /// Looks at the tags of one rule, `after` what was looked at before.
-    #[tracing::instrument(skip_all, fields(rule = name))]
-    pub(crate) async fn sweep_rule(
-        &self,
-        name: &str,
-        after: Option<&Cursor>,
-        started: Timestamp,
-        slot: Option<Slot>,
-    ) -> Result<Disposition> {
-        let snapshot = self.configuration.current();
+impl<'a> SweepRule<'a> {
+    pub(crate) const fn new(jobs: &'a Jobs, name: &'a str, started: Timestamp, run: &'a Run) -> Self {
+        Self {
+            jobs,
+            name,
+            started,
+            run,
+        }
+    }
+
+    /// Compares tags of the rule, `after` what was compared before.
+    #[tracing::instrument(skip_all, fields(rule = self.name))]
+    pub(crate) async fn run(&self, after: Option<&Cursor>) -> Result<Next> {
+        let jobs = self.jobs;
+        let snapshot = jobs.configuration.current();
         let Some(rule) = snapshot
             .document
-            .rule(name)
+            .rule(self.name)
             .filter(|rule| rule.enabled && rule.on_event)
         else {
             tracing::info!("the rule is gone, and so is its sweep");
-            return Ok(Disposition::Done);
+            return Ok(Next::Done);
         };
         let (source, destination) = match (
             snapshot.registry(&rule.source.registry),
@@ -99,127 +122,134 @@ impl Replicator {
             (Ok(source), Ok(destination)) => (source, destination),
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(code = error.code(), %error, "the rule cannot be swept");
-                return Ok(Disposition::Done);
+                return Ok(Next::Done);
             }
         };
-        let (lease, holder) = (format!("sweep {name}"), started.to_string());
-        if !self.ledger.lease_take(&lease, &holder, self.now(), LEASE).await? {
+        let (lease, holder) = (format!("sweep {}", self.name), self.started.to_string());
+        if !jobs.ledger.lease_take(&lease, &holder, jobs.now(), LEASE_TTL).await? {
             tracing::info!(code = "SWEEP_RUNNING", "an earlier sweep of the rule is at work still");
-            return Ok(Disposition::Done);
+            return Ok(Next::Done);
         }
-        let (cursor, rest) = self
-            .walk(
-                rule,
-                (source, destination),
-                after.cloned().unwrap_or_default(),
-                started,
-                slot,
-            )
-            .await?;
-        let rest = rest.filter(|_| !self.is_over(started, &cursor));
-        let Some(delay) = rest else {
-            self.ledger.lease_release(&lease, &holder).await?;
-            return Ok(Disposition::Done);
+        let cursor = after.cloned().unwrap_or_default();
+        let rest = self.walk(rule, (source, destination), cursor).await?;
+        let wait = rest.wait.filter(|_| !self.is_over(&rest));
+        let Some(wait) = wait else {
+            jobs.ledger.lease_release(&lease, &holder).await?;
+            return Ok(Next::Done);
         };
         let next = Sweep {
-            started: Some(started),
+            started: Some(self.started),
             step: Some(SweepStep::Rule {
-                rule: name.to_owned(),
-                after: Some(cursor),
+                rule: self.name.to_owned(),
+                after: Some(rest.cursor),
             }),
         };
-        self.queue
-            .send(&[Outgoing::sweep_later(next, delay.min(WAIT_MAX))])
-            .await?;
-        Ok(Disposition::Done)
+        let next = Outgoing::later(next, wait.min(WAIT_MAX)).with_tries(rest.stuck);
+        Ok(Next::Send(vec![next]))
     }
 
-    /// Where the walk got to, and how long the rest is to wait; [`None`] if there is none.
-    async fn walk(
-        &self,
-        rule: &Rule,
-        (source, destination): (Registry, Registry),
-        cursor: Cursor,
-        started: Timestamp,
-        slot: Option<Slot>,
-    ) -> Result<(Cursor, Option<Duration>)> {
+    async fn walk(&self, rule: &Rule, (source, destination): (Registry, Registry), cursor: Cursor) -> Result<Rest> {
+        let (jobs, stuck) = (self.jobs, self.run.tries);
+        let later = |cursor, wait| {
+            Ok(Rest {
+                cursor,
+                stuck,
+                wait: Some(wait),
+            })
+        };
         let hosts = [source.host().as_str(), destination.host().as_str()];
-        if let Some((_, until)) = self.ledger.paused_until(&hosts, self.now()).await? {
-            let wait = Duration::try_from(until.duration_since(self.now())).unwrap_or_default();
-            return Ok((cursor, Some(wait)));
+        if let Some((_, until)) = jobs.ledger.paused_until(&hosts, jobs.now()).await? {
+            let wait = Duration::try_from(until.duration_since(jobs.now())).unwrap_or_default();
+            return later(cursor, wait);
         }
-        let unfinished = self
+        let unfinished = jobs
             .ledger
             .unfinished(&rule.source.registry, Timestamp::MAX, 2 * BACKLOG_MAX)
             .await?;
-        let under_way: HashSet<(Place, Place)> = unfinished
+        let under_way: HashSet<(ImageRef, ImageRef)> = unfinished
             .into_iter()
-            .filter(|task| task.rule == rule.name)
-            .map(|task| (task.source, task.destination))
+            .filter(|entry| entry.execution.rule == rule.name)
+            .filter_map(ends_of)
             .collect();
         if under_way.len() >= BACKLOG_MAX {
-            return Ok((cursor, Some(BACKLOG_WAIT)));
+            return later(cursor, BACKLOG_WAIT);
         }
         let begun = cursor.clone();
         let mut walk = Walk {
-            replicator: self,
+            jobs,
             rule,
             source: source.clone(),
             destination: destination.clone(),
             execution: Execution {
-                id: id("e", &[&rule.name, "sweep", &started.to_string()]),
+                id: id("e", &[&rule.name, "sweep", &self.started.to_string()]),
                 rule: rule.name.clone(),
                 trigger: Trigger::Schedule,
-                created: started,
+                created: self.started,
             },
             under_way,
             cursor,
+            stuck,
             looks_left: LOOKS_MAX,
             made: 0,
         };
-        let ended = match slot {
+        let ended = match self.run.slot {
             Some(slot) => tokio::time::timeout(slot.left(), walk.run()).await,
             None => Ok(walk.run().await),
         };
         for registry in [&source, &destination] {
-            self.share_pause(registry).await;
+            jobs.share_pause(registry).await;
         }
         let looked = LOOKS_MAX - walk.looks_left;
         tracing::info!(looked, missed = walk.made, "tags were compared");
-        let rest = match ended {
+        let wait = match ended {
             Ok(Ok(End::Whole)) => None,
             Ok(Ok(End::Enough)) => Some(Duration::ZERO),
             Ok(Err(error)) => walk.stop(&error),
             Err(_) => {
                 if walk.cursor == begun {
-                    walk.cursor.stuck += 1;
+                    walk.stuck += 1;
                 }
                 Some(Duration::ZERO)
             }
         };
-        Ok((walk.cursor, rest))
+        Ok(Rest {
+            cursor: walk.cursor,
+            stuck: walk.stuck,
+            wait,
+        })
     }
 
     /// True if a sweep that is not at its end does not go on either.
-    fn is_over(&self, started: Timestamp, cursor: &Cursor) -> bool {
-        let age = Duration::try_from(self.now().duration_since(started)).unwrap_or_default();
-        let is_over = age > AGE_MAX || cursor.pages > CATALOG_PAGES_MAX || cursor.stuck > 2 * STUCK_MAX;
+    fn is_over(&self, rest: &Rest) -> bool {
+        let age = Duration::try_from(self.jobs.now().duration_since(self.started)).unwrap_or_default();
+        let is_over = age > AGE_MAX || rest.cursor.pages > CATALOG_PAGES_MAX || rest.stuck > 2 * STUCK_MAX;
         if is_over {
             tracing::error!(
                 code = "SWEEP_ABORTED",
-                repository = cursor.repository.as_ref().map(ToString::to_string),
-                pages = cursor.pages,
+                repository = rest.cursor.repository.as_ref().map(ToString::to_string),
+                pages = rest.cursor.pages,
                 ?age,
-                "the sweep ends before it saw every tag; the next one begins anew"
+                "the sweep ends before it saw every tag; the next one starts over"
             );
         }
         is_over
     }
 }
 
+/// Source and destination of a copy between registries.
+fn ends_of(entry: TaskEntry) -> Option<(ImageRef, ImageRef)> {
+    match entry.envelope().ok()?.job {
+        Job::Copy(task) => match task.source {
+            Source::Registry(source) => Some((source, task.destination)),
+            Source::Stored { .. } => None,
+        },
+        _ => None,
+    }
+}
+
 impl Walk<'_> {
     /// True if a task of this rule that has not ended will look there anyway.
-    pub(crate) fn is_under_way(&self, source: &Place, destination: &Place) -> bool {
+    pub(crate) fn is_under_way(&self, source: &ImageRef, destination: &ImageRef) -> bool {
         self.under_way.contains(&(source.clone(), destination.clone()))
     }
 
@@ -237,6 +267,7 @@ impl Walk<'_> {
                 }
             }
             let Some(next) = next else { return Ok(End::Whole) };
+            self.stuck = 0;
             self.cursor = Cursor {
                 page: Some(next),
                 pages: self.cursor.pages + 1,
@@ -289,7 +320,7 @@ impl Walk<'_> {
             self.move_to(repository, None);
         }
         // What did not fit into one slot may fit into the next in smaller steps.
-        let stride = (STRIDE >> self.cursor.stuck.min(5)).max(1);
+        let stride = (STRIDE >> self.stuck.min(5)).max(1);
         for stride in tags.matched.chunks(stride) {
             if self.looks_left == 0 {
                 return Ok(End::Enough);
@@ -365,8 +396,7 @@ impl Walk<'_> {
                 Err(error) => self.pass_over(error, repository, Some(tag))?,
             }
         }
-        let (queue, ledger) = (&self.replicator.queue, &self.replicator.ledger);
-        dispatch(queue.as_ref(), ledger.as_ref(), &self.execution, &tasks).await?;
+        send_then_record(self.jobs.queue.as_ref(), self.jobs.ledger.as_ref(), &tasks, None).await?;
         self.made += tasks.len();
         self.looks_left = self.looks_left.saturating_sub(tags.len());
         self.move_to(repository, tags.last().map(|(tag, _)| tag.clone()));
@@ -375,14 +405,14 @@ impl Walk<'_> {
 
     /// The cursor goes past this tag, or past a repository of which there is nothing to look at.
     fn move_to(&mut self, repository: &Repository, tag: Option<Tag>) {
-        self.cursor.stuck = 0;
+        self.stuck = 0;
         self.cursor.repository = Some(repository.clone());
         self.cursor.tag = tag;
     }
 
     /// An error that will not pass, or that did not, is told and passed over; another one stops the walk for a while.
     fn pass_over(&self, error: CopyError, repository: &Repository, tag: Option<&Tag>) -> CopyResult<()> {
-        let is_stuck = self.cursor.stuck >= STUCK_MAX && error.persistence().retry_after().is_none();
+        let is_stuck = self.stuck >= STUCK_MAX && error.persistence().retry_after().is_none();
         if !is_stuck && error.persistence().is_temporary() {
             return Err(error);
         }
@@ -401,8 +431,8 @@ impl Walk<'_> {
             }
         };
         let wait = told.unwrap_or_else(|| {
-            self.cursor.stuck += 1;
-            Duration::from_secs(15) * (1 << self.cursor.stuck.min(6))
+            self.stuck += 1;
+            Duration::from_secs(15) * (1 << self.stuck.min(6))
         });
         tracing::warn!(code = error.code(), %error, ?wait, "the sweep of the rule goes on later");
         Some(wait)

@@ -1,8 +1,8 @@
-//! Arrivals: blobs that one import brought to a registry, so that what images share moves once.
+//! Blobs that several images of one import share are sent to a registry once.
 //!
-//! Images travel side by side, each in a copy of its own that knows nothing of the others. Here a blob that one of them is
-//! sending is waited for by those that want it too; then the registry is asked to take it from where it arrived. What must
-//! hold: a blob is said to be there only if the registry acknowledged it, in this very repository, in this import.
+//! Images are copied in parallel, each by a copy that does not know the others. Here a copy that needs a blob which another
+//! one is sending waits for it, and then asks the registry to mount it from there. What must hold: a blob counts as present
+//! only if the registry acknowledged it, in this very repository, in this import.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,9 +22,9 @@ type Holders = Arc<AsyncMutex<Vec<Repository>>>;
 
 /// What arrived at one registry. Clones share it.
 #[derive(Clone, Default)]
-pub struct Arrivals(Arc<Mutex<HashMap<Digest, Holders>>>);
+pub struct SharedBlobs(Arc<Mutex<HashMap<Digest, Holders>>>);
 
-impl Arrivals {
+impl SharedBlobs {
     fn holders(&self, digest: &Digest) -> Holders {
         let mut blobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(blobs.entry(digest.clone()).or_default())
@@ -36,9 +36,9 @@ impl Arrivals {
 }
 
 /// One repository as one copy writes to it, with what all copies of the import brought.
-pub struct Arriving<D> {
+pub struct SharingDestination<D> {
     repository: D,
-    arrivals: Arrivals,
+    shared: SharedBlobs,
     spared: Mutex<Spared>,
 }
 
@@ -49,12 +49,12 @@ struct Spared {
     bytes: Counts,
 }
 
-impl<D: Destination> Arriving<D> {
+impl<D: Destination> SharingDestination<D> {
     /// `repository`, as one of the destinations of an import.
-    pub fn new(repository: D, arrivals: Arrivals) -> Self {
+    pub fn new(repository: D, shared: SharedBlobs) -> Self {
         Self {
             repository,
-            arrivals,
+            shared,
             spared: Mutex::default(),
         }
     }
@@ -98,7 +98,7 @@ fn moved(counts: Counts, spared: Counts) -> Counts {
 }
 
 #[async_trait]
-impl<D: Destination> Destination for Arriving<D> {
+impl<D: Destination> Destination for SharingDestination<D> {
     fn name(&self) -> String {
         self.repository.name()
     }
@@ -122,14 +122,14 @@ impl<D: Destination> Destination for Arriving<D> {
         {
             // It lost what it acknowledged: nobody is to rely on it again.
             for blob in manifest.blobs() {
-                self.arrivals.forget(&blob.digest, self.repository()).await;
+                self.shared.forget(&blob.digest, self.repository()).await;
             }
         }
         put
     }
 
     async fn blob_head(&self, blob: &Descriptor) -> CopyResult<bool> {
-        let holders = self.arrivals.holders(&blob.digest);
+        let holders = self.shared.holders(&blob.digest);
         let mut holders = holders.lock().await;
         if holders.contains(self.repository()) {
             return Ok(true);
@@ -144,14 +144,14 @@ impl<D: Destination> Destination for Arriving<D> {
     async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> CopyResult<Mount> {
         let mount = self.repository.blob_mount(blob, from).await?;
         if matches!(mount, Mount::Mounted) {
-            let holders = self.arrivals.holders(&blob.digest);
+            let holders = self.shared.holders(&blob.digest);
             holders.lock().await.push(self.repository().clone());
         }
         Ok(mount)
     }
 
     async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> CopyResult<()> {
-        let holders = self.arrivals.holders(&blob.digest);
+        let holders = self.shared.holders(&blob.digest);
         let mut holders = holders.lock().await;
         if holders.contains(self.repository()) {
             self.spare(blob, |counts| &mut counts.skipped);

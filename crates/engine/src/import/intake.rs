@@ -1,22 +1,24 @@
 //! What becomes of an upload into a bucket, and of an order to import: messages in the queue.
 //!
-//! Here because it must be quick and durable, as the webhook is: the worker looks, plans and copies. What must hold: an
-//! upload of an index, an archive or a link is looked at each time; an upload of a blob is only if somebody waits for it,
-//! and costs one question to the ledger otherwise.
+//! Here because it must be quick and durable, as the webhook is: the worker scans, plans and copies. What must hold: each
+//! upload of an index, an archive or a link is scanned; an upload of a blob only if a scan waits for it, and otherwise it costs
+//! one call to the ledger.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use transship_copy::Clock;
-use transship_layout::{Search as Cursor, Upload};
+use transship_layout::Upload;
 use transship_oci::{Digest, Repository, Target};
 use transship_rules::{Existing, Referrers};
 
-use crate::import::Looked;
-use crate::import_search::registry_of;
-use crate::memory::now;
-use crate::{Awaited, Configuration, Execution, Import, Outgoing, Search, Task, TaskQueue};
+use super::Import;
+use super::list::registry_of;
+use super::scan::pending_scans;
+use crate::job::{ListPrefix, Scan};
+use crate::send::now;
+use crate::{Awaited, Configuration, Execution, Outgoing, StoreName, TaskQueue};
 
 /// An object that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,55 +103,54 @@ pub struct ImportIntake {
 }
 
 impl ImportIntake {
-    /// Sends the looks that these uploads call for; how many. When this returns, all are in the queue.
+    /// Sends the scans that these uploads require, and returns their number. When this returns, all are in the queue.
     pub async fn uploaded(&self, uploads: &[Uploaded]) -> crate::Result<usize> {
-        let snapshot = self.configuration.current();
-        let mut looks: HashMap<String, Task> = HashMap::new();
+        let mut scans: HashMap<String, Outgoing> = HashMap::new();
         for upload in uploads {
-            let store = store_of(&upload.bucket);
-            let imports = &snapshot.document.imports;
-            for import in imports
-                .iter()
-                .filter(|import| import.holds(&upload.bucket, &upload.key))
-            {
-                let Some(Upload::Names { found, target }) = Upload::of_key(&import.prefix, &upload.key) else {
-                    continue;
-                };
-                let import = Import::from(import);
-                let occurrence = format!("{store} {} {}", upload.key, upload.version);
-                let execution = import.execution(&occurrence, now(self.clock.as_ref()));
-                let looked = Looked {
-                    store: &store,
-                    found: &found,
-                    single: target.as_ref(),
-                    is_upload: true,
-                };
-                match import.look(&looked, &execution) {
-                    Ok(look) => drop(looks.insert(look.id.clone(), look)),
-                    Err(error) => {
-                        tracing::error!(code = error.code(), %error, key = upload.key, "an upload cannot be imported");
-                    }
-                }
-            }
-            // Whoever was ordered to import waits too, and no import of the document may hold that place.
+            scans.extend(self.scans_of(upload));
+            // What an order imports waits too, and no import of the document may hold that place.
             if let Some((place, digest)) = awaited(&upload.key) {
-                let place = format!("{store}/{place}");
-                let waiting = self.awaited.arrived(&place, &digest, now(self.clock.as_ref())).await?;
-                looks.extend(waiting.into_iter().map(|look| (look.id.clone(), look)));
+                let place = format!("{}/{place}", StoreName::bucket(&upload.bucket));
+                let complete = self.awaited.arrived(&place, &digest, now(self.clock.as_ref())).await?;
+                scans.extend(pending_scans(complete));
             }
         }
-        let messages: Vec<Outgoing> = looks.into_values().map(Outgoing::now).collect();
+        let messages: Vec<Outgoing> = scans.into_values().collect();
         if !messages.is_empty() {
             self.queue.send(&messages).await?;
         }
         Ok(messages.len())
     }
 
+    /// The scans of an object that names images: one for each import of the document that holds it.
+    fn scans_of(&self, upload: &Uploaded) -> Vec<(String, Outgoing)> {
+        let store = StoreName::bucket(&upload.bucket);
+        let snapshot = self.configuration.current();
+        let imports = snapshot.document.imports.iter();
+        let scan = |import: &transship_rules::Import| {
+            let Some(Upload::Names { found, target }) = Upload::of_key(&import.prefix, &upload.key) else {
+                return None;
+            };
+            let import = Import::from(import);
+            let occurrence = format!("{store} {} {}", upload.key, upload.version);
+            let execution = import.execution(&occurrence, now(self.clock.as_ref()));
+            let scan = Scan {
+                is_upload: true,
+                ..Scan::new(&import, &store, &found, target.as_ref(), &execution)
+            };
+            Some((scan.key(), Outgoing::now(scan)))
+        };
+        imports
+            .filter(|import| import.holds(&upload.bucket, &upload.key))
+            .filter_map(scan)
+            .collect()
+    }
+
     /// Begins what was ordered. `occurrence` tells this order from every other: the same order told twice is done once.
     pub async fn ordered(&self, order: &Order, occurrence: &str) -> Result<Execution, OrderError> {
-        let search = self.search(order, occurrence)?;
-        let execution = search.execution.clone();
-        let sent = self.queue.send(&[Outgoing::search(search)]).await;
+        let list = self.list(order, occurrence)?;
+        let execution = list.execution.clone();
+        let sent = self.queue.send(&[Outgoing::now(list)]).await;
         sent.map_err(|error| OrderError::Unavailable {
             code: error.code(),
             message: error.to_string(),
@@ -157,7 +158,7 @@ impl ImportIntake {
         Ok(execution)
     }
 
-    fn search(&self, order: &Order, occurrence: &str) -> Result<Search, OrderError> {
+    fn list(&self, order: &Order, occurrence: &str) -> Result<ListPrefix, OrderError> {
         let (import, bucket, prefix) = match (&order.import, &order.to) {
             (Some(name), None) => self.named(name, order)?,
             (None, Some(to)) => self.directed(to, order)?,
@@ -168,13 +169,7 @@ impl ImportIntake {
             }
         };
         let execution = import.execution(&format!("order {occurrence}"), now(self.clock.as_ref()));
-        Ok(Search {
-            import,
-            store: store_of(&bucket),
-            execution,
-            at: Cursor::new(&prefix),
-            stuck: 0,
-        })
+        Ok(ListPrefix::new(import, StoreName::bucket(&bucket), &prefix, execution))
     }
 
     /// What an import of the document says; a prefix may only narrow it, and changes no name.
@@ -232,7 +227,7 @@ impl ImportIntake {
     }
 }
 
-/// What a look may wait for that `key` is: content, or a storage tree's link to a manifest whose bytes are there.
+/// What a scan may wait for that `key` is: content, or a storage tree's link to a manifest whose bytes are there.
 fn awaited(key: &str) -> Option<(String, Digest)> {
     match Upload::of_key("", key)? {
         Upload::Content { place, digest } => Some((place, digest)),
@@ -241,11 +236,6 @@ fn awaited(key: &str) -> Option<(String, Digest)> {
             Target::Tag(_) => None,
         },
     }
-}
-
-/// The name of a bucket as a store.
-pub(crate) fn store_of(bucket: &str) -> String {
-    format!("s3://{bucket}")
 }
 
 fn joined(path: Option<&Repository>, below: &str) -> Result<Repository, OrderError> {

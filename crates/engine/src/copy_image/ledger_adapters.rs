@@ -1,6 +1,7 @@
-//! The ledger as a copy sees it: where blobs are, what we wrote, and who commits.
+//! The ledger as a copy sees it: the locations of blobs, what we wrote, uploads under way, and the commit lease.
 //!
-//! The memory of blobs may fail without harm: not knowing costs requests. The memory of what we wrote may not.
+//! The memory of blob locations may fail without harm: a location that is not known costs requests. The memory of what we
+//! wrote may not fail.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,21 +12,23 @@ use jiff::Timestamp;
 use transship_copy::{BlobLocations, Clock, CommitLease, Continuation, Continuations, Replicas, Result as CopyResult};
 use transship_oci::{Digest, Repository, Tag, Target};
 
-use crate::{Ledger, Place, Replica, Task};
+use crate::job::CopyTask;
+use crate::send::now;
+use crate::{ImageRef, Ledger, Replica};
 
 /// A commit is a few requests; a worker that died in it frees the tag after so long.
-const LEASE: Duration = Duration::from_secs(30);
-/// An upload that nobody took up for so long is begun anew: registries forget sessions too.
-const UPLOAD: Duration = Duration::from_hours(24);
+const LEASE_TTL: Duration = Duration::from_secs(30);
+/// An upload that no worker resumed for this long is started over: registries forget sessions too.
+const SESSION_TTL: Duration = Duration::from_hours(24);
 
 /// Blob locations of one destination registry.
-pub(crate) struct Locations {
-    pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) host: String,
+pub(super) struct LedgerLocations {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) host: String,
 }
 
 #[async_trait]
-impl BlobLocations for Locations {
+impl BlobLocations for LedgerLocations {
     async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>> {
         let found = self.ledger.locations_find(&self.host, digests).await;
         found
@@ -47,38 +50,38 @@ impl BlobLocations for Locations {
 }
 
 /// What one task, and those before it, wrote to tags of its destination repository.
-pub(crate) struct Written<'a> {
-    pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) task: &'a Task,
-    pub(crate) clock: Arc<dyn Clock>,
+pub(super) struct LedgerReplicas<'a> {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) task: &'a CopyTask,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
-impl Written<'_> {
+impl LedgerReplicas<'_> {
     /// `tag` names `digest` now, which consists of `manifests`: nothing earlier counts any more.
-    pub(crate) fn replica(&self, tag: &Tag, digest: &Digest, manifests: Vec<Digest>) -> Replica {
-        let at = |place: &Place| Place {
-            target: Target::Tag(tag.clone()),
-            ..place.clone()
-        };
-        let is_own = self.task.destination.target.tag() == Some(tag);
-        Replica {
-            destination: at(&self.task.destination),
-            source: if is_own {
-                self.task.source.clone()
+    pub(super) fn replica(&self, tag: &Tag, digest: &Digest, manifests: Vec<Digest>) -> Replica {
+        let target = Target::Tag(tag.clone());
+        let is_own = self.task.destination.target == target;
+        let source = self.task.source.registry().map(|image| {
+            if is_own {
+                image.clone()
             } else {
-                at(&self.task.source)
-            },
+                image.with_target(target.clone())
+            }
+        });
+        Replica {
+            destination: self.task.destination.with_target(target),
+            source,
             digest: digest.clone(),
             earlier: Vec::new(),
             manifests,
-            rule: self.task.rule.clone(),
+            rule: self.task.execution.rule.clone(),
             written: now(self.clock.as_ref()),
         }
     }
 }
 
 #[async_trait]
-impl Replicas for Written<'_> {
+impl Replicas for LedgerReplicas<'_> {
     async fn written(&self, tag: &Tag) -> CopyResult<Vec<Digest>> {
         let place = &self.task.destination;
         let replica = self.ledger.replica(&place.registry, &place.repository, tag).await?;
@@ -94,14 +97,14 @@ impl Replicas for Written<'_> {
 }
 
 /// The uploads of one task that may outlive this worker.
-pub(crate) struct Uploads<'a> {
-    pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) task: &'a Task,
-    pub(crate) clock: Arc<dyn Clock>,
+pub(super) struct LedgerSessions<'a> {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) task: &'a CopyTask,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
-impl Continuations for Uploads<'_> {
+impl Continuations for LedgerSessions<'_> {
     async fn find(&self, blob: &Digest) -> Option<Continuation> {
         let now = now(self.clock.as_ref());
         let found = self.ledger.continuation(&self.task.id, blob, now).await;
@@ -111,7 +114,7 @@ impl Continuations for Uploads<'_> {
     }
 
     async fn save(&self, continuation: &Continuation) -> CopyResult<()> {
-        let expires = now(self.clock.as_ref()).checked_add(UPLOAD).unwrap_or(Timestamp::MAX);
+        let expires = now(self.clock.as_ref()).checked_add(SESSION_TTL).unwrap_or(Timestamp::MAX);
         let put = self.ledger.continuation_put(&self.task.id, continuation, expires);
         Ok(put.await?)
     }
@@ -124,30 +127,26 @@ impl Continuations for Uploads<'_> {
 }
 
 /// The leases of one task: of its own destination tag, and of the lists it adds to.
-pub(crate) struct Lease {
-    pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) destination: Place,
-    pub(crate) holder: String,
-    pub(crate) clock: Arc<dyn Clock>,
+pub(super) struct LedgerLease {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) destination: ImageRef,
+    pub(super) holder: String,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
-impl Lease {
+impl LedgerLease {
     fn key(&self, target: &Target) -> String {
-        let place = Place {
-            target: target.clone(),
-            ..self.destination.clone()
-        };
-        place.lease_key()
+        format!("commit {}", self.destination.with_target(target.clone()))
     }
 }
 
 #[async_trait]
-impl CommitLease for Lease {
+impl CommitLease for LedgerLease {
     async fn acquire(&self, target: &Target) -> CopyResult<bool> {
         let now = now(self.clock.as_ref());
         Ok(self
             .ledger
-            .lease_take(&self.key(target), &self.holder, now, LEASE)
+            .lease_take(&self.key(target), &self.holder, now, LEASE_TTL)
             .await?)
     }
 
@@ -156,9 +155,4 @@ impl CommitLease for Lease {
             tracing::warn!(code = error.code(), %error, "a commit lease stays until it expires");
         }
     }
-}
-
-/// The clock's time as the ledger keeps it.
-pub(crate) fn now(clock: &dyn Clock) -> Timestamp {
-    Timestamp::try_from(clock.now()).unwrap_or(Timestamp::UNIX_EPOCH)
 }

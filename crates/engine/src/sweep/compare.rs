@@ -9,10 +9,11 @@ use transship_oci::{Digest, Repository, Tag, Target};
 use transship_registry::RemoteRepository;
 use transship_rules::{Destination, Existing};
 
-use crate::plan::{Voyage, place};
-use crate::sweep_attachments::{DigestTags, Sides};
-use crate::sweep_rule::Walk;
-use crate::{Place, Replica, Task};
+use super::attachments::{DigestTags, Sides};
+use super::rule::Walk;
+use crate::job::CopyTask;
+use crate::plan::{destination_of, task_of};
+use crate::{ImageRef, Replica};
 
 impl Walk<'_> {
     /// The task that brings `tag`, or what is attached to its image, if that was missed. `digest_tags`: those of `repository`.
@@ -22,10 +23,10 @@ impl Walk<'_> {
         tag: &Tag,
         destination: Destination,
         digest_tags: &DigestTags,
-    ) -> CopyResult<Option<Task>> {
+    ) -> CopyResult<Option<CopyTask>> {
         let target = Target::Tag(tag.clone());
-        let destination = place(destination, &target);
-        let source = Place {
+        let destination = destination_of(destination, &target);
+        let source = ImageRef {
             registry: self.rule.source.registry.clone(),
             repository: repository.clone(),
             target,
@@ -55,21 +56,16 @@ impl Walk<'_> {
             return Ok(None);
         }
         let occurrence = format!("sweep {} {wanted}", self.execution.created);
-        let voyage = Voyage {
-            rule: self.rule,
-            source,
-            destination,
-            follows: false,
-            hint: Some(wanted),
-        };
-        Ok(Some(voyage.task(&self.execution, &occurrence)))
+        let mut task = task_of(self.rule, source, destination, &self.execution, &occurrence);
+        task.expected = Some(wanted);
+        Ok(Some(task))
     }
 
     /// True if a task would replace what the destination names, which is not what the source names.
-    async fn would_change(&self, source: &Place, destination: &Place, found: Option<&Digest>) -> CopyResult<bool> {
+    async fn would_change(&self, source: &ImageRef, destination: &ImageRef, found: Option<&Digest>) -> CopyResult<bool> {
         let replica = match (found, &destination.target) {
             (Some(_), Target::Tag(tag)) => {
-                let ledger = &self.replicator.ledger;
+                let ledger = &self.jobs.ledger;
                 ledger
                     .replica(&destination.registry, &destination.repository, tag)
                     .await?
@@ -99,11 +95,11 @@ pub(crate) fn is_ours(replica: &Replica, found: &Digest) -> bool {
 }
 
 /// True if a task would replace what the destination tag names, which is not what the source tag names.
-fn would_change(existing: Existing, source: &Place, found: Option<&Digest>, replica: Option<&Replica>) -> bool {
+fn would_change(existing: Existing, source: &ImageRef, found: Option<&Digest>, replica: Option<&Replica>) -> bool {
     let Some(found) = found else { return true };
     let own = replica.filter(|replica| is_ours(replica, found));
     // Names can send several images to one tag. There the last push decides; a sweep does not know which that was.
-    if own.is_some_and(|own| own.source != *source) {
+    if own.is_some_and(|own| own.source.as_ref() != Some(source)) {
         return false;
     }
     match existing {
@@ -117,8 +113,8 @@ fn would_change(existing: Existing, source: &Place, found: Option<&Digest>, repl
 mod tests {
     use super::*;
 
-    fn place(text: &str) -> Place {
-        Place {
+    fn place(text: &str) -> ImageRef {
+        ImageRef {
             registry: "a".into(),
             repository: text.parse().unwrap(),
             target: Target::Tag("v1".parse().unwrap()),
@@ -128,7 +124,7 @@ mod tests {
     fn replica(digest: &Digest, earlier: &[&Digest]) -> Replica {
         Replica {
             destination: place("copy/app"),
-            source: place("core/app"),
+            source: Some(place("core/app")),
             digest: digest.clone(),
             earlier: earlier.iter().copied().cloned().collect(),
             manifests: Vec::new(),

@@ -1,31 +1,32 @@
-//! What belongs to an image goes where that image went: referrers pushed by digest, fallback tags, cosign tags.
+//! Attachments are copied where their image was copied: referrers pushed by digest, fallback tags, cosign tags.
 //!
-//! The subject's replica says where. A subject that is still on its way is waited for, because its own copy may have
-//! listed its referrers before this one was pushed.
+//! The replica of the subject says where that is. A subject that is still being copied is waited for, because its own copy may
+//! have listed its referrers before this one was pushed.
 
 use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
 use transship_oci::referrers::digest_tag;
 use transship_oci::{Digest, Target};
 use transship_registry::RemoteRepository;
 
-use crate::{Replicator, Task};
+use super::CopyImage;
+use crate::ImageRef;
 
-/// What a task that follows came upon.
-pub(crate) enum Subject {
-    /// The image it belongs to, at the destination by our hand.
+/// What an attachment belongs to.
+pub(super) enum Subject {
+    /// We copied the image it belongs to.
     Replicated(Digest),
-    /// The image may be on its way.
+    /// The image may be being copied.
     Pending,
-    /// There is nothing to follow: code and sentence.
+    /// There is no image to follow: code and message.
     None(&'static str, &'static str),
 }
 
-impl Replicator {
-    /// What a referrer or a digest tag belongs to, and whether that is at the destination by our hand.
-    pub(crate) async fn subject(&self, task: &Task, tries: u32, source: &RemoteRepository) -> CopyResult<Subject> {
-        let subject = match &task.source.target {
+impl CopyImage<'_> {
+    /// The subject of `image`, which is a referrer or a digest tag, and whether we copied it to the destination.
+    pub(super) async fn subject(&self, image: &ImageRef, source: &RemoteRepository) -> CopyResult<Subject> {
+        let subject = match &image.target {
             target @ Target::Tag(tag) => {
-                self.settled(task, tries, source, target).await?;
+                self.check_settled(source, target).await?;
                 digest_tag(tag).map(|tag| tag.subject)
             }
             target @ Target::Digest(_) => match Source::manifest_get(source, target).await {
@@ -45,17 +46,18 @@ impl Replicator {
                 "an untagged manifest that refers to nothing comes with its image",
             ));
         };
-        if self.is_replicated(task, &subject).await? {
+        if self.is_replicated(image, &subject).await? {
             return Ok(Subject::Replicated(subject));
         }
-        let place = &task.source;
-        let is_busy = self.ledger.is_busy(&place.registry, &place.repository).await?;
-        let lag = self.ledger.lag();
-        if is_busy || !lag.is_zero() && self.is_early(task, tries, lag) {
+        let ledger = &self.jobs.ledger;
+        let is_busy = ledger.is_busy(&image.registry, &image.repository).await?;
+        let lag = ledger.lag();
+        let is_early = || self.task.execution.is_early(self.jobs.now(), self.tries(), lag);
+        if is_busy || !lag.is_zero() && is_early() {
             return Ok(Subject::Pending);
         }
         // Its task may have ended between the two questions, with a replica and without this referrer.
-        if self.is_replicated(task, &subject).await? {
+        if self.is_replicated(image, &subject).await? {
             return Ok(Subject::Replicated(subject));
         }
         Ok(Subject::None(
@@ -65,8 +67,8 @@ impl Replicator {
     }
 
     /// Refuses a digest tag that does not name yet what its event said: what it will name would be missed.
-    async fn settled(&self, task: &Task, tries: u32, source: &RemoteRepository, target: &Target) -> CopyResult<()> {
-        let Some(expected) = task.hint.as_ref().filter(|_| self.is_settling(task, tries)) else {
+    async fn check_settled(&self, source: &RemoteRepository, target: &Target) -> CopyResult<()> {
+        let Some(expected) = self.task.expected.as_ref().filter(|_| self.is_settling()) else {
             return Ok(());
         };
         let now = Source::manifest_head(source, target).await?;
@@ -75,12 +77,13 @@ impl Replicator {
         }
         Err(CopyError::new(
             CopyKind::SourceNotSettled,
-            format!("manifest_head {}", task.source),
+            format!("manifest_head {}", self.task.source),
         ))
     }
 
-    /// True if `subject` is part of what we brought to the destination repository of `task`.
-    async fn is_replicated(&self, task: &Task, subject: &Digest) -> CopyResult<bool> {
-        Ok(self.ledger.is_replicated(task, subject).await?)
+    /// True if `subject` is part of what we copied from the repository of `image` to the destination repository.
+    async fn is_replicated(&self, image: &ImageRef, subject: &Digest) -> CopyResult<bool> {
+        let destination = &self.task.destination;
+        Ok(self.jobs.ledger.is_replicated(image, destination, subject).await?)
     }
 }

@@ -5,17 +5,17 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use transship_copy::Clock;
 
-use crate::dispatch::dispatch;
-use crate::memory::now;
 use crate::plan::id;
-use crate::{Execution, Ledger, Result, Task, TaskFilter, TaskQueue, TaskState, Trigger};
+use crate::send::{now, send_then_record_entries};
+use crate::{Envelope, Execution, Job, Ledger, Outgoing, Result, TaskEntry, TaskFilter, TaskQueue, TaskState, Trigger};
 
 /// Messages that are sent at once.
-const BATCH: usize = 100;
+const BATCH_MESSAGES: usize = 100;
 
 /// Begins tasks anew.
 pub struct Redrive {
@@ -43,14 +43,16 @@ impl Redrive {
         let mut groups = self.to_redrive(execution).await?;
         let mut left = if limit == 0 { usize::MAX } else { limit };
         let mut redriven = Redriven::default();
-        for (execution, tasks) in &mut groups {
-            tasks.truncate(left);
-            left -= tasks.len();
-            for batch in tasks.chunks(BATCH) {
-                dispatch(self.queue.as_ref(), self.ledger.as_ref(), execution, batch).await?;
+        for (execution, successors) in &mut groups {
+            successors.truncate(left);
+            left -= successors.len();
+            for batch in successors.chunks(BATCH_MESSAGES) {
+                let (entries, messages): (Vec<_>, Vec<_>) = batch.iter().cloned().unzip();
+                let (queue, ledger) = (self.queue.as_ref(), self.ledger.as_ref());
+                send_then_record_entries(queue, ledger, &messages, entries, None).await?;
             }
-            if !tasks.is_empty() {
-                redriven.redriven += tasks.len();
+            if !successors.is_empty() {
+                redriven.redriven += successors.len();
                 redriven.executions.push(execution.id.clone());
             }
         }
@@ -58,7 +60,7 @@ impl Redrive {
     }
 
     /// New tasks by their new execution, the newest first.
-    async fn to_redrive(&self, execution: Option<&str>) -> Result<Vec<(Execution, Vec<Task>)>> {
+    async fn to_redrive(&self, execution: Option<&str>) -> Result<Vec<(Execution, Vec<Successor>)>> {
         let mut ended = Vec::new();
         for state in [TaskState::Failed, TaskState::Cancelled] {
             let filter = TaskFilter {
@@ -68,27 +70,29 @@ impl Redrive {
             };
             ended.extend(self.ledger.originals(&filter).await?);
         }
-        ended.sort_by_key(|task| std::cmp::Reverse(task.created));
-        let mut groups: Vec<(Execution, Vec<Task>)> = Vec::new();
+        ended.sort_by_key(|entry| std::cmp::Reverse(entry.execution.created));
+        let mut groups: Vec<(Execution, Vec<Successor>)> = Vec::new();
         for old in ended {
             let execution = self.execution_after(&old);
-            let task = successor(old, &execution);
+            let Some(successor) = successor(&old, &execution) else {
+                continue;
+            };
             match groups.iter_mut().find(|(known, _)| known.id == execution.id) {
-                Some((_, tasks)) => tasks.push(task),
-                None => groups.push((execution, vec![task])),
+                Some((_, group)) => group.push(successor),
+                None => groups.push((execution, vec![successor])),
             }
         }
-        for (execution, tasks) in &mut groups {
+        for (execution, successors) in &mut groups {
             let known = self.known(&execution.id).await?;
-            tasks.retain(|task| !known.contains(&task.id));
+            successors.retain(|(entry, _)| !known.contains(&entry.id));
         }
         Ok(groups)
     }
 
-    fn execution_after(&self, old: &Task) -> Execution {
+    fn execution_after(&self, old: &TaskEntry) -> Execution {
         Execution {
-            id: id("e", &["redrive", &old.execution]),
-            rule: old.rule.clone(),
+            id: id("e", &["redrive", &old.execution.id]),
+            rule: old.execution.rule.clone(),
             trigger: Trigger::Manual,
             created: now(self.clock.as_ref()),
         }
@@ -105,15 +109,18 @@ impl Redrive {
     }
 }
 
-/// The task that takes the place of `old`: the same work, not begun.
-fn successor(old: Task, execution: &Execution) -> Task {
-    Task {
-        id: id("t", &["redrive", &old.id]),
-        execution: execution.id.clone(),
-        trigger: execution.trigger,
-        created: execution.created,
-        hops: 0,
-        not_before: None,
-        ..old
-    }
+/// A new task, and the message that begins it.
+type Successor = (TaskEntry, Outgoing);
+
+/// The task that takes the place of `old`: the same work, not begun. [`None`], logged, if another release recorded it.
+fn successor(old: &TaskEntry, execution: &Execution) -> Option<Successor> {
+    let read = old.envelope();
+    let read = read.inspect_err(|error| {
+        tracing::error!(code = error.code(), %error, task = old.id, "a task cannot be redriven");
+    });
+    let job = read.ok()?.job.restarted(id("t", &["redrive", &old.id]), execution);
+    let entry = job.task()?;
+    let delay = Duration::ZERO;
+    let envelope = Envelope::new(job);
+    Some((entry, Outgoing { envelope, delay }))
 }

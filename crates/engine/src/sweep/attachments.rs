@@ -13,8 +13,8 @@ use transship_oci::{Descriptor, Digest, Tag, Target};
 use transship_registry::RemoteRepository;
 use transship_rules::{Existing, Referrers};
 
-use crate::sweep_compare::is_ours;
-use crate::sweep_rule::Walk;
+use super::compare::is_ours;
+use super::rule::Walk;
 
 /// The digest tags of a repository by what they are attached to.
 pub(crate) type DigestTags = HashMap<Digest, Vec<Tag>>;
@@ -75,7 +75,7 @@ impl Walk<'_> {
             Existing::Follow => {
                 let registry = &self.rule.destination.registry;
                 let replica = self
-                    .replicator
+                    .jobs
                     .ledger
                     .replica(registry, sides.to.repository(), tag)
                     .await?;

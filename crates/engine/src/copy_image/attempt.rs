@@ -1,0 +1,196 @@
+//! One attempt: the image is read from a registry or from a store and written to the destination.
+//!
+//! This file connects a task to the clients, and lends the ledger to the copy as its memory. What must hold: a wait that a
+//! registry asked for holds for every worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use transship_copy::{
+    Destination, Options, Report, Request, Result as CopyResult, Source as CopySource, State, copy,
+};
+use transship_oci::Target;
+use transship_registry::Registry;
+use transship_rules::{Existing, Referrers};
+
+use super::CopyImage;
+use super::attachment::Subject;
+use super::ledger_adapters::{LedgerLease, LedgerLocations, LedgerReplicas, LedgerSessions};
+use super::outcome::AttemptResult;
+use crate::job::Source;
+use crate::{ImageRef, Replica, TaskState};
+
+impl CopyImage<'_> {
+    /// Copies the image once.
+    pub(super) async fn attempt(&self) -> CopyResult<AttemptResult> {
+        let Self { jobs, task, .. } = self;
+        let snapshot = jobs.configuration.current();
+        let destination = match snapshot.registry(&task.destination.registry) {
+            Ok(destination) => destination,
+            Err(error) => return Ok(self.failed(error.code(), error.to_string())),
+        };
+        let source = match task.source.registry().map(|image| snapshot.registry(&image.registry)) {
+            Some(Ok(source)) => Some(source),
+            Some(Err(error)) => return Ok(self.failed(error.code(), error.to_string())),
+            None => None,
+        };
+        let registries: Vec<&Registry> = source.iter().chain([&destination]).collect();
+        let hosts: Vec<&str> = registries.iter().map(|registry| registry.host().as_str()).collect();
+        if let Ok(Some((host, until))) = jobs.ledger.paused_until(&hosts, jobs.now()).await {
+            let after = Duration::try_from(until.duration_since(jobs.now())).unwrap_or_default();
+            return Ok(AttemptResult::Later {
+                code: "RATE_LIMITED".into(),
+                message: format!("{host} asked us to wait until {until}"),
+                after: Some(after),
+            });
+        }
+        let result = match (&task.source, &source) {
+            (Source::Registry(image), Some(source)) => self.copy_registry(image, source, &destination).await,
+            _ => self.copy_stored(&destination).await,
+        };
+        for registry in registries {
+            jobs.share_pause(registry).await;
+        }
+        result
+    }
+
+    async fn copy_registry(
+        &self,
+        image: &ImageRef,
+        source: &Registry,
+        destination: &Registry,
+    ) -> CopyResult<AttemptResult> {
+        let source = source.repository(image.repository.clone());
+        let (from, to) = if self.task.is_attachment {
+            match self.subject(image, &source).await? {
+                Subject::Replicated(subject) => (Target::Digest(subject.clone()), Target::Digest(subject)),
+                Subject::Pending => {
+                    return Ok(AttemptResult::Later {
+                        code: "SUBJECT_PENDING".into(),
+                        message: "the image it belongs to is on its way".into(),
+                        after: None,
+                    });
+                }
+                Subject::None(code, message) => {
+                    let outcome = self
+                        .jobs
+                        .outcome(TaskState::Skipped, None, Some(code), Some(message.into()));
+                    return Ok(AttemptResult::Ended(outcome, Vec::new()));
+                }
+            }
+        } else {
+            (image.target.clone(), self.task.destination.target.clone())
+        };
+        let result = self.copy(&source, from, destination, to).await;
+        tracing::debug!(requests_source = source.requests(), "copied");
+        result
+    }
+
+    async fn copy_stored(&self, destination: &Registry) -> CopyResult<AttemptResult> {
+        let (task, sources) = (self.task, &self.jobs.sources);
+        let images = sources.open(task, self.run.slot).await?;
+        let (from, to) = (task.source.target().clone(), task.destination.target.clone());
+        let result = self.copy(images.as_ref(), from, destination, to).await;
+        if result.is_err() {
+            sources.close(&task.source);
+        }
+        result
+    }
+
+    async fn copy(
+        &self,
+        source: &dyn CopySource,
+        from: Target,
+        destination: &Registry,
+        to: Target,
+    ) -> CopyResult<AttemptResult> {
+        let Self { jobs, task, .. } = self;
+        let remote = destination
+            .repository(task.destination.repository.clone())
+            .for_writing();
+        let locations = LedgerLocations {
+            ledger: Arc::clone(&jobs.ledger),
+            host: destination.host().to_string(),
+        };
+        let replicas = LedgerReplicas {
+            ledger: Arc::clone(&jobs.ledger),
+            task,
+            clock: Arc::clone(&jobs.clock),
+        };
+        let sessions = LedgerSessions {
+            ledger: Arc::clone(&jobs.ledger),
+            task,
+            clock: Arc::clone(&jobs.clock),
+        };
+        let lease = LedgerLease {
+            ledger: Arc::clone(&jobs.ledger),
+            destination: task.destination.clone(),
+            holder: format!("{} {} {}", jobs.worker, task.id, self.attempt),
+            clock: Arc::clone(&jobs.clock),
+        };
+        let report = copy(Request {
+            source,
+            from,
+            destination: &remote,
+            to,
+            options: self.options(),
+            locations: &locations,
+            replicas: &replicas,
+            lease: Some(&lease),
+            continuations: Some(&sessions),
+            slot: self.run.slot,
+            progress: Arc::clone(&self.run.progress),
+        })
+        .await?;
+        tracing::debug!(requests_destination = remote.requests(), name = Destination::name(&remote), "copied");
+        Ok(AttemptResult::Ended(
+            self.outcome(&report),
+            written(&replicas, &report),
+        ))
+    }
+
+    fn options(&self) -> Options {
+        let policy = &self.task.policy;
+        let expected = self.task.expected.clone();
+        Options {
+            existing: match policy.existing {
+                Existing::Follow => transship_copy::Existing::Follow,
+                Existing::Keep => transship_copy::Existing::Keep,
+                Existing::Overwrite => transship_copy::Existing::Overwrite,
+                Existing::Backup => transship_copy::Existing::Backup,
+            },
+            referrers: match policy.referrers {
+                Referrers::Include => transship_copy::Referrers::Include,
+                Referrers::Exclude => transship_copy::Referrers::Exclude,
+                Referrers::Require => transship_copy::Referrers::Require,
+            },
+            kinds: policy.kinds.clone(),
+            expected: expected.filter(|_| !self.task.is_attachment && self.is_settling()),
+            is_repeated: self.attempt > 1,
+        }
+    }
+}
+
+/// Every tag that is ours now. An image that was found equal is adopted: it may be our own work, whose worker died before it
+/// could say so.
+fn written(replicas: &LedgerReplicas<'_>, report: &Report) -> Vec<Replica> {
+    let task = replicas.task;
+    let own = match (&task.destination.target, task.is_attachment, report.state) {
+        (Target::Tag(tag), false, State::Copied | State::Unchanged) => {
+            Some(replicas.replica(tag, &report.digest, report.members.clone()))
+        }
+        _ => None,
+    };
+    // A tag that moved during the copy was written more than once.
+    let mut others: Vec<Replica> = Vec::new();
+    for (target, digest) in &report.written {
+        if let Target::Tag(tag) = target
+            && *target != task.destination.target
+        {
+            let replica = replicas.replica(tag, digest, vec![digest.clone()]);
+            others.retain(|other| other.destination != replica.destination);
+            others.push(replica);
+        }
+    }
+    own.into_iter().chain(others).collect()
+}

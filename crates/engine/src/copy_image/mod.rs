@@ -1,0 +1,105 @@
+//! Copy one image: one attempt, and what happens with its message afterwards.
+//!
+//! The tag is resolved now, whatever the event said. An error that may pass puts the task back with a delay; one that cannot
+//! ends it at once; both are recorded with their code before the message is given up.
+
+mod attachment;
+mod attempt;
+mod lease;
+mod ledger_adapters;
+mod outcome;
+
+use jiff::Timestamp;
+use lease::AttemptLease;
+use outcome::AttemptResult;
+
+use crate::job::{CopyTask, Run, TRIES_MAX};
+use crate::jobs::Jobs;
+use crate::retry_policy::{DELAY_MIN, tries_of};
+use crate::{Begin, Next, Result, TaskEntry};
+
+/// One delivery of a [`CopyTask`].
+pub(crate) struct CopyImage<'a> {
+    jobs: &'a Jobs,
+    task: &'a CopyTask,
+    entry: TaskEntry,
+    run: Run,
+    /// The number of the attempt, from 1; 0 before it is begun.
+    attempt: u32,
+}
+
+impl<'a> CopyImage<'a> {
+    pub(crate) fn new(jobs: &'a Jobs, task: &'a CopyTask, run: Run) -> Self {
+        Self {
+            jobs,
+            task,
+            entry: task.entry(),
+            run,
+            attempt: 0,
+        }
+    }
+
+    /// One attempt.
+    #[tracing::instrument(skip_all, fields(execution = self.task.execution.id, task = self.task.id, rule = self.task.execution.rule))]
+    pub(crate) async fn run(mut self) -> Result<Next> {
+        self.attempt = match self.jobs.ledger.begin(&self.entry, self.jobs.now()).await? {
+            Begin::Finished(state) => {
+                tracing::debug!(%state, "a message came again after its task had ended");
+                return Ok(Next::Done);
+            }
+            Begin::Attempt(attempt) => attempt,
+        };
+        let lease = AttemptLease::of(&self);
+        if let Some(lease) = &lease
+            && !lease.take(self.jobs).await?
+        {
+            tracing::info!(code = "TASK_BUSY", "another worker has the task: this message waits");
+            return Ok(Next::Again(lease.length.max(DELAY_MIN)));
+        }
+        let result = match self.attempt().await {
+            Ok(result) => result,
+            Err(error) => self.classify(&error),
+        };
+        if let Some(lease) = &lease {
+            lease.release(self.jobs).await;
+        }
+        self.conclude(result).await
+    }
+
+    async fn conclude(&self, result: AttemptResult) -> Result<Next> {
+        let Self { jobs, task, entry, .. } = self;
+        let (code, message, after) = match result {
+            AttemptResult::Ended(outcome, replicas) => {
+                jobs.end(entry, &outcome, &replicas).await?;
+                return Ok(Next::Done);
+            }
+            AttemptResult::Later { code, message, after } => (code, message, after),
+        };
+        let attempts = self.attempt;
+        if jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts) {
+            jobs.end(entry, &jobs.failed(&code, message), &[]).await?;
+            return Ok(Next::Done);
+        }
+        if self.run.tries >= TRIES_MAX {
+            let message = format!("it was handed on {TRIES_MAX} times, the last time for {code}: {message}");
+            jobs.end(entry, &jobs.failed("HOPS_EXHAUSTED", message), &[]).await?;
+            return Ok(Next::Done);
+        }
+        let delay = jobs.retry_policy.delay(self.tries(), &task.id, after);
+        let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
+        let (source, destination) = (&entry.source, &entry.destination);
+        tracing::warn!(code, why = message, attempt = attempts, ?delay, source, destination, "the task is tried again later");
+        jobs.ledger.wait(entry, &code, &message, next).await?;
+        Ok(Next::Again(delay))
+    }
+
+    /// See [`tries_of`].
+    fn tries(&self) -> u32 {
+        tries_of(self.attempt, self.run.tries, self.run.slot)
+    }
+
+    /// True if the event is so young that the source tag may be behind it.
+    fn is_settling(&self) -> bool {
+        self.task.execution.is_settling(self.jobs.now(), self.tries())
+    }
+}

@@ -1,0 +1,96 @@
+//! What an attempt comes to: a terminal state with its code and message, or another attempt.
+
+use std::time::Duration;
+
+use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Report, State};
+use transship_oci::Persistence;
+use transship_rules::Existing;
+
+use super::CopyImage;
+use crate::{Bytes, Outcome, Replica, TaskState};
+
+/// How an attempt ended.
+pub(super) enum AttemptResult {
+    /// The task has ended.
+    Ended(Outcome, Vec<Replica>),
+    /// The task is to be tried again.
+    Later {
+        code: String,
+        message: String,
+        /// The wait that a registry asked for.
+        after: Option<Duration>,
+    },
+}
+
+impl CopyImage<'_> {
+    pub(super) fn classify(&self, error: &CopyError) -> AttemptResult {
+        let (code, message) = (error.code(), error.to_string());
+        let later = |after| AttemptResult::Later {
+            code: code.into(),
+            message: message.clone(),
+            after,
+        };
+        if self.is_not_there_yet(error) && self.is_settling() {
+            return later(None);
+        }
+        match error.persistence() {
+            Persistence::Permanent => self.failed(code, message),
+            Persistence::Temporary(after) => later(after),
+            Persistence::Persistent => later(None),
+        }
+    }
+
+    pub(super) fn failed(&self, code: &str, message: String) -> AttemptResult {
+        AttemptResult::Ended(self.jobs.failed(code, message), Vec::new())
+    }
+
+    pub(super) fn outcome(&self, report: &Report) -> Outcome {
+        let (state, code, message) = match report.state {
+            State::Copied if !report.kept_tags.is_empty() => (
+                TaskState::Succeeded,
+                Some("SIGNATURE_TAG_KEPT"),
+                Some(format!(
+                    "the destination has its own {}; it was kept",
+                    report.kept_tags.join(", ")
+                )),
+            ),
+            State::Copied if report.foreign_layers > 0 => (
+                TaskState::Succeeded,
+                Some("FOREIGN_LAYER_SKIPPED"),
+                Some(format!(
+                    "{} layers that may not be distributed stay at their urls",
+                    report.foreign_layers
+                )),
+            ),
+            State::Copied => (TaskState::Succeeded, None, None),
+            State::Unchanged => (TaskState::Unchanged, None, None),
+            State::Kept => {
+                let why = match self.task.policy.existing {
+                    Existing::Keep => "the rule keeps what is there (existing: keep)",
+                    _ => "the destination tag names an image we did not write there (existing: follow)",
+                };
+                (TaskState::Kept, Some("DESTINATION_KEPT"), Some(why.to_owned()))
+            }
+            State::Skipped => (
+                TaskState::Skipped,
+                Some("KIND_NOT_MATCHED"),
+                Some("the rule does not let this kind pass".to_owned()),
+            ),
+        };
+        let bytes = Bytes {
+            copied: report.bytes.copied,
+            mounted: report.bytes.mounted,
+            skipped: report.bytes.skipped,
+        };
+        Outcome {
+            bytes,
+            ..self.jobs.outcome(state, Some(report.digest.clone()), code, message)
+        }
+    }
+
+    /// True if the source has no such tag, as opposed to a part of the image missing there.
+    fn is_not_there_yet(&self, error: &CopyError) -> bool {
+        let target = self.task.source.target();
+        error.kind == CopyKind::SourceNotFound && error.operation.ends_with(&format!("{}{target}", target.separator()))
+    }
+}

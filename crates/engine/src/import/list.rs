@@ -1,0 +1,103 @@
+//! List: the sources below a prefix are found, page by page, and each becomes a scan.
+//!
+//! A bucket may hold more than one slot can list, so a listing goes on where it stopped, in another message. What must hold:
+//! each source is scanned however often the listing is interrupted; a listing that finds nothing is recorded as failed, with
+//! the prefix.
+
+use transship_copy::{Error as CopyError, Result as CopyResult};
+use transship_oci::Persistence;
+use transship_rules::Document;
+
+use crate::job::{ListPrefix, Run, Scan};
+use crate::jobs::Jobs;
+use crate::{Error, ErrorKind, Next, Outgoing, Result, TaskState};
+
+/// One delivery of a [`ListPrefix`].
+pub(crate) struct ListSources<'a> {
+    jobs: &'a Jobs,
+    list: ListPrefix,
+    run: Run,
+}
+
+impl<'a> ListSources<'a> {
+    pub(crate) fn new(jobs: &'a Jobs, list: &ListPrefix, run: Run) -> Self {
+        Self {
+            jobs,
+            list: list.clone(),
+            run,
+        }
+    }
+
+    /// Continues the listing until its slot is over.
+    #[tracing::instrument(skip_all, fields(execution = self.list.execution.id, rule = self.list.import.name))]
+    pub(crate) async fn run(mut self) -> Result<Next> {
+        let name = self.list.import.registry.clone();
+        let Some(registry) = registry_of(&self.jobs.configuration.current().document, &name) else {
+            let error = Error::new(ErrorKind::UnknownRegistry(name), "search");
+            return self.fail(&error.into()).await;
+        };
+        self.list.import.registry = registry;
+        let before = self.list.at.clone();
+        let error = match self.list().await {
+            Ok(true) => {
+                let outcome = self.jobs.outcome(TaskState::Succeeded, None, None, None);
+                self.jobs.end_if_recorded(&self.list.entry(), &outcome).await?;
+                return Ok(Next::Done);
+            }
+            Ok(false) => return Ok(Next::Send(vec![Outgoing::now(self.list)])),
+            Err(error) => error,
+        };
+        let tries = if self.list.at == before { self.run.tries + 1 } else { 1 };
+        let policy = self.jobs.retry_policy;
+        if matches!(error.persistence(), Persistence::Permanent) || tries >= policy.attempts {
+            return self.fail(&error).await;
+        }
+        let delay = policy.delay(tries, &self.list.execution.id, None);
+        tracing::warn!(code = error.code(), %error, ?delay, "a search goes on later");
+        Ok(Next::Send(vec![Outgoing::later(self.list, delay).with_tries(tries)]))
+    }
+
+    /// True if the listing is over, false if its slot is.
+    async fn list(&mut self) -> CopyResult<bool> {
+        let store = self.jobs.sources.store(&self.list.store)?;
+        loop {
+            let mut at = self.list.at.clone();
+            let Some(found) = at.next(store.as_ref()).await? else {
+                return Ok(true);
+            };
+            let ListPrefix {
+                import,
+                store: name,
+                execution,
+                ..
+            } = &self.list;
+            let scans = found.iter().map(|found| Scan::new(import, name, found, None, execution));
+            let scans: Vec<Outgoing> = scans.map(Outgoing::now).collect();
+            if !scans.is_empty() {
+                self.jobs.queue.send(&scans).await?;
+            }
+            self.list.at = at;
+            if self.run.slot.is_some_and(|slot| slot.left() < slot.grace()) {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn fail(&self, error: &CopyError) -> Result<Next> {
+        let entry = self.list.entry();
+        self.jobs.fail(&entry, error.code(), error.to_string()).await?;
+        Ok(Next::Done)
+    }
+}
+
+/// The name of the registry that is called `called`, by its name or by a host.
+pub(crate) fn registry_of(document: &Document, called: &str) -> Option<String> {
+    if document.registries.contains_key(called) {
+        return Some(called.to_owned());
+    }
+    let host = called.parse().ok()?;
+    let mut registries = document.registries.iter();
+    registries
+        .find(|(_, registry)| registry.is_called(&host))
+        .map(|(name, _)| name.clone())
+}

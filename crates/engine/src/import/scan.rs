@@ -1,0 +1,254 @@
+//! Scan: a source, or one image of a storage tree, becomes tasks as soon as all of it is there.
+//!
+//! Objects arrive in any order. An incomplete source waits for the blobs it misses, by their digests; the last of them to
+//! arrive sends the scan again. What must hold: a blob that arrives while the scan decides is not missed, so the scan looks
+//! for missing blobs once more after it recorded them; every scan of the same version of a source makes the same tasks; and
+//! one bad image is recorded with its code and leaves the others alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::timeout;
+use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult};
+use transship_layout::{Image, Images, Listing, Looked, Missing, look, names_version, present};
+use transship_oci::{Digest, Persistence, Target};
+
+use crate::job::{Envelope, Job, Run, Scan, TRIES_MAX};
+use crate::jobs::Jobs;
+use crate::send::send_then_record;
+use crate::{Execution, Next, Outgoing, PendingScan, Result, TaskState};
+
+/// Tasks that are sent at once.
+const BATCH_TASKS: usize = 100;
+/// A source that was not completed for this long is forgotten. Its index, uploaded again, is scanned again.
+const PENDING_TTL: Duration = Duration::from_hours(30 * 24);
+/// A source that could not be read in this many slots will not be read in another.
+const SLOTS_MAX: u32 = 5;
+
+/// One delivery of a [`Scan`].
+pub(crate) struct ScanSource<'a> {
+    jobs: &'a Jobs,
+    scan: &'a Scan,
+    run: Run,
+}
+
+/// How a scan ended.
+enum ScanEnd {
+    /// The images are tasks, if there are any.
+    Tasks,
+    /// The source is incomplete and waits.
+    Waits,
+    /// There was no time to make all tasks: the scan of the rest.
+    Unfinished(Scan),
+}
+
+impl<'a> ScanSource<'a> {
+    pub(crate) const fn new(jobs: &'a Jobs, scan: &'a Scan, run: Run) -> Self {
+        Self { jobs, scan, run }
+    }
+
+    /// Scans the source. Nothing of the scan itself is recorded unless it fails.
+    #[tracing::instrument(skip_all, fields(execution = self.scan.execution.id, rule = self.scan.execution.rule))]
+    pub(crate) async fn run(self) -> Result<Next> {
+        let scanning = Box::pin(self.scan());
+        let scanned = match self.run.slot {
+            Some(slot) => timeout(slot.left(), scanning).await.unwrap_or_else(|_| {
+                let operation = format!("look at {}", self.scan.store);
+                Err(CopyError::new(CopyKind::SlotOver, operation))
+            }),
+            None => scanning.await,
+        };
+        match scanned {
+            Ok(end) => self.conclude(end).await,
+            Err(error) => self.retry_or_fail(&error).await,
+        }
+    }
+
+    async fn conclude(&self, end: ScanEnd) -> Result<Next> {
+        let outcome = match end {
+            ScanEnd::Unfinished(rest) => return Ok(Next::Send(vec![Outgoing::now(rest)])),
+            ScanEnd::Tasks => self.jobs.outcome(TaskState::Succeeded, None, None, None),
+            ScanEnd::Waits => {
+                let message = "it waits for what is missing of it".to_owned();
+                self.jobs
+                    .outcome(TaskState::Skipped, None, Some("SOURCE_INCOMPLETE"), Some(message))
+            }
+        };
+        self.jobs.end_if_recorded(&self.scan.entry(), &outcome).await?;
+        Ok(Next::Done)
+    }
+
+    async fn retry_or_fail(&self, error: &CopyError) -> Result<Next> {
+        let Self { jobs, scan, run } = self;
+        let tries = run.tries.saturating_add(1);
+        let entry = scan.entry();
+        let (code, message) = (error.code(), error.to_string());
+        let after = match error.persistence() {
+            Persistence::Permanent => {
+                jobs.fail(&entry, code, message).await?;
+                return Ok(Next::Done);
+            }
+            Persistence::Temporary(after) => after,
+            Persistence::Persistent => None,
+        };
+        if error.kind == CopyKind::SlotOver && tries >= SLOTS_MAX {
+            let message = format!(
+                "it could not be read in {SLOTS_MAX} slots: raise WorkerTimeout, or upload a plain tar or a layout in the place of a compressed archive, and redrive"
+            );
+            jobs.fail(&entry, code, message).await?;
+            return Ok(Next::Done);
+        }
+        let is_exhausted = jobs.retry_policy.is_exhausted(&scan.execution, jobs.now(), tries);
+        if is_exhausted || run.tries >= TRIES_MAX {
+            jobs.fail(&entry, code, message).await?;
+            return Ok(Next::Done);
+        }
+        let delay = jobs.retry_policy.delay(tries, &scan.id, after);
+        tracing::warn!(code, why = message, ?delay, source = entry.source, "a source is looked at again later");
+        Ok(Next::Again(delay))
+    }
+
+    async fn scan(&self) -> CopyResult<ScanEnd> {
+        let Self { jobs, scan, .. } = self;
+        let (found, only) = (&scan.source, scan.only.as_ref());
+        let store = jobs.sources.store(&scan.store)?;
+        scan.import.repository(found)?;
+        let place = self.place();
+        let names = names_version(Arc::clone(&store), found, only).await?;
+        let end = match look(Arc::clone(&store), found, only).await? {
+            Looked::Nothing => ScanEnd::Tasks,
+            Looked::Incomplete { missing } => {
+                self.wait_for(&place, &missing).await?;
+                if names_version(store, found, only).await? != names {
+                    // What was recorded belongs to an index that was replaced, and a scan of the new one may already be over.
+                    jobs.queue.send(&[Outgoing::now((*scan).clone())]).await?;
+                }
+                return Ok(ScanEnd::Waits);
+            }
+            Looked::Complete { images, version } => {
+                let listing = listing(images.as_ref(), only).await?;
+                self.send_images(&listing, &version).await?
+            }
+        };
+        if matches!(end, ScanEnd::Tasks) {
+            jobs.sources.awaited().settle(&scan.key(), &place).await?;
+        }
+        Ok(end)
+    }
+
+    /// Where the content of the source is, among all stores.
+    fn place(&self) -> String {
+        format!("{}/{}", self.scan.store, self.scan.source.place())
+    }
+
+    async fn wait_for(&self, place: &str, missing: &[Missing]) -> CopyResult<()> {
+        let Self { jobs, scan, .. } = self;
+        let awaited = jobs.sources.awaited();
+        let blobs: Vec<Digest> = missing.iter().filter_map(Missing::digest).cloned().collect();
+        if blobs.is_empty() {
+            // The upload of a file that names images sends a scan of its own.
+            return Ok(awaited.settle(&scan.key(), place).await?);
+        }
+        let now = jobs.now();
+        let pending = PendingScan {
+            key: scan.key(),
+            job: scan.entry().job,
+            since: scan.execution.created,
+            blobs: blobs.len(),
+        };
+        let expires = now.checked_add(PENDING_TTL).unwrap_or(Timestamp::MAX);
+        awaited.wait_for(&pending, place, &blobs, expires).await?;
+        tracing::info!(code = "SOURCE_INCOMPLETE", source = scan.source.key, missing = blobs.len(), first = %blobs[0], "a source waits for what is missing");
+        let store = jobs.sources.store(&scan.store)?;
+        let mut complete: HashMap<String, Outgoing> = HashMap::new();
+        for blob in present(store, &scan.source, missing).await? {
+            complete.extend(pending_scans(awaited.arrived(place, &blob, now).await?));
+        }
+        let complete: Vec<Outgoing> = complete.into_values().collect();
+        if !complete.is_empty() {
+            jobs.queue.send(&complete).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_images(&self, listing: &Listing, version: &str) -> CopyResult<ScanEnd> {
+        let Self { jobs, scan, run } = self;
+        let execution = self.execution_of(version);
+        if scan.done == 0 {
+            for refused in &listing.refused {
+                let entry = scan.import.refused(scan, refused, &execution)?;
+                let error = &refused.error;
+                jobs.fail(&entry, error.code(), error.to_string()).await?;
+            }
+        }
+        let tasks = scan
+            .import
+            .plan(&scan.store, &scan.source, &listing.images, &execution)?;
+        let mut done = scan.done;
+        for batch in tasks.get(done..).unwrap_or_default().chunks(BATCH_TASKS) {
+            if done > scan.done && run.slot.is_some_and(|slot| slot.left() < slot.grace()) {
+                return Ok(ScanEnd::Unfinished(Scan {
+                    done,
+                    ..(*scan).clone()
+                }));
+            }
+            send_then_record(jobs.queue.as_ref(), jobs.ledger.as_ref(), batch, None).await?;
+            done += batch.len();
+        }
+        tracing::info!(
+            source = scan.source.key,
+            images = tasks.len(),
+            refused = listing.refused.len(),
+            execution = execution.id,
+            "a source became tasks"
+        );
+        Ok(ScanEnd::Tasks)
+    }
+
+    /// The execution of the images of this version of the source.
+    fn execution_of(&self, version: &str) -> Execution {
+        let scan = self.scan;
+        if !scan.is_upload {
+            return scan.execution.clone();
+        }
+        // `_` as in the previous release: during a deployment both find the same version.
+        let only = scan.only.as_ref().map_or_else(|| "_".to_owned(), ToString::to_string);
+        let occurrence = format!("{} {} {only} {version}", scan.store, scan.source.key);
+        scan.import.execution(&occurrence, scan.execution.created)
+    }
+}
+
+/// The messages of scans that waited, by their keys. One that cannot be read is logged and left out.
+pub(super) fn pending_scans(jobs: Vec<String>) -> impl Iterator<Item = (String, Outgoing)> {
+    jobs.into_iter().filter_map(|job| {
+        let read = Envelope::parse(&job);
+        let read = read.inspect_err(|error| tracing::error!(code = error.code(), %error, "a waiting scan is left out"));
+        let envelope = read.ok()?;
+        let key = match &envelope.job {
+            Job::Scan(scan) => scan.key(),
+            _ => job,
+        };
+        let delay = Duration::ZERO;
+        Some((key, Outgoing { envelope, delay }))
+    })
+}
+
+/// The images of a source, or only one of them.
+async fn listing(images: &dyn Images, only: Option<&Target>) -> CopyResult<Listing> {
+    let Some(target) = only else {
+        return Ok(images.images().await?);
+    };
+    let descriptor = images.manifest_head(target).await?;
+    let image = descriptor.map(|descriptor| Image {
+        name: None,
+        target: target.clone(),
+        descriptor,
+        refers: matches!(target, Target::Digest(_)),
+    });
+    Ok(Listing {
+        images: image.into_iter().collect(),
+        refused: Vec::new(),
+    })
+}

@@ -1,0 +1,145 @@
+//! Sources that are open: the images of one archive or layout are many tasks, and to open it is to read its index.
+//!
+//! What must hold: a source that was opened earlier serves a task only if it still has the image that the task expects;
+//! otherwise it is opened again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::time::timeout;
+use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Slot};
+use transship_layout::{Found, Images, ObjectStore, open};
+use transship_oci::Digest;
+
+use crate::job::{CopyTask, Source};
+use crate::{Awaited, Error, ErrorKind, PendingScan, Result, StoreName, Stores};
+
+/// The number of sources that stay open. The index of an archive of 20,000 entries is some megabytes.
+const OPEN_SOURCES_MAX: usize = 4;
+
+/// The stores that imports read, and the sources in them that are open.
+pub struct SourceCache {
+    stores: Arc<dyn Stores>,
+    awaited: Arc<dyn Awaited>,
+    /// The one used last at the end.
+    open: Mutex<Vec<OpenSource>>,
+}
+
+#[derive(Clone)]
+struct OpenSource {
+    store: StoreName,
+    found: Found,
+    images: Arc<dyn Images>,
+}
+
+impl SourceCache {
+    /// Sources in `stores`; those that are not complete are remembered in `awaited`.
+    pub fn new(stores: Arc<dyn Stores>, awaited: Arc<dyn Awaited>) -> Self {
+        Self {
+            stores,
+            awaited,
+            open: Mutex::default(),
+        }
+    }
+
+    /// For a process that reads no stores: jobs of imports fail there with `STORE_UNKNOWN`.
+    pub fn none() -> Self {
+        Self::new(Arc::new(Nothing), Arc::new(Nothing))
+    }
+
+    /// See [`Stores::store`].
+    pub(crate) fn store(&self, name: &StoreName) -> Result<Arc<dyn ObjectStore>> {
+        self.stores.store(name)
+    }
+
+    pub(crate) fn awaited(&self) -> &dyn Awaited {
+        self.awaited.as_ref()
+    }
+
+    /// The source of `task`, opened. `STORE_UNKNOWN` if it is in a registry.
+    pub(crate) async fn open(&self, task: &CopyTask, slot: Option<Slot>) -> CopyResult<Arc<dyn Images>> {
+        let Source::Stored { store, found, target } = &task.source else {
+            return Err(unknown(&task.source).into());
+        };
+        if let Some(images) = self.opened(store, found) {
+            let now = images.manifest_head(target).await;
+            if now.is_ok_and(|now| now.map(|now| now.digest) == task.expected) {
+                return Ok(images);
+            }
+            self.close(&task.source);
+        }
+        let opening = open(self.store(store)?, found);
+        let images = match slot {
+            Some(slot) => timeout(slot.left(), opening)
+                .await
+                .map_err(|_| CopyError::new(CopyKind::SlotOver, format!("open {store}/{}", found.key)))?,
+            None => opening.await,
+        }?;
+        self.keep(store, found, &images);
+        Ok(images)
+    }
+
+    fn opened(&self, store: &StoreName, found: &Found) -> Option<Arc<dyn Images>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = open
+            .iter()
+            .position(|opened| opened.store == *store && opened.found == *found)?;
+        let opened = open.remove(at);
+        open.push(opened.clone());
+        Some(opened.images)
+    }
+
+    fn keep(&self, store: &StoreName, found: &Found, images: &Arc<dyn Images>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|opened| opened.store != *store || opened.found != *found);
+        if open.len() >= OPEN_SOURCES_MAX {
+            open.remove(0);
+        }
+        open.push(OpenSource {
+            store: store.clone(),
+            found: found.clone(),
+            images: Arc::clone(images),
+        });
+    }
+
+    /// Forgets an open source: after a failure it may have been replaced.
+    pub(crate) fn close(&self, source: &Source) {
+        if let Source::Stored { store, found, .. } = source {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.retain(|opened| opened.store != *store || opened.found != *found);
+        }
+    }
+}
+
+fn unknown(name: impl ToString) -> Error {
+    Error::new(ErrorKind::StoreUnknown(name.to_string()), "store")
+}
+
+/// No store, and no scan that waits.
+struct Nothing;
+
+impl Stores for Nothing {
+    fn store(&self, name: &StoreName) -> Result<Arc<dyn ObjectStore>> {
+        Err(unknown(name))
+    }
+}
+
+#[async_trait]
+impl Awaited for Nothing {
+    async fn wait_for(&self, _: &PendingScan, _: &str, _: &[Digest], _: Timestamp) -> Result<()> {
+        Ok(())
+    }
+
+    async fn arrived(&self, _: &str, _: &Digest, _: Timestamp) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    async fn settle(&self, _: &str, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn waiting(&self, _: usize, _: Timestamp) -> Result<Vec<PendingScan>> {
+        Ok(Vec::new())
+    }
+}

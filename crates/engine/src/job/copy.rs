@@ -1,0 +1,148 @@
+//! Copy one image to one destination.
+
+use serde::{Deserialize, Serialize};
+use transship_layout::Found;
+use transship_oci::{Digest, Kind, Target};
+use transship_rules::{Existing, Referrers};
+
+use super::{JobKind, Next, Run, stored};
+use crate::copy_image::CopyImage;
+use crate::jobs::Jobs;
+use crate::{Action, Execution, ImageRef, Result, StoreName, TaskEntry};
+
+/// Copies one image to one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyTask {
+    /// Deterministic: the same event under the same rule has the same id, however often it is delivered.
+    pub id: String,
+    /// The execution that the task belongs to.
+    pub execution: Execution,
+    /// The image to read.
+    pub source: Source,
+    /// Where it is written.
+    pub destination: ImageRef,
+    /// What the copy may change and what it takes along.
+    pub policy: Policy,
+    /// The source is a referrer or a digest tag: it is copied where its subject was copied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_attachment: bool,
+    /// The digest that the event or the listing named. The copy takes what the source names when the task runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Digest>,
+}
+
+/// The image that a task reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// An image of a registry in the document.
+    Registry(ImageRef),
+    /// An image of a layout, archive or storage tree.
+    Stored {
+        /// The store that holds it.
+        store: StoreName,
+        /// The layout, archive or tree.
+        found: Found,
+        /// The image in it.
+        target: Target,
+    },
+}
+
+/// The policy of a rule or import when the task was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// What happens if the destination tag names another image.
+    pub existing: Existing,
+    /// What happens to signatures and other referrers.
+    pub referrers: Referrers,
+    /// The kinds that are copied; empty: every kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<Kind>,
+}
+
+impl Source {
+    /// The image, if it is in a registry.
+    pub const fn registry(&self) -> Option<&ImageRef> {
+        match self {
+            Self::Registry(image) => Some(image),
+            Self::Stored { .. } => None,
+        }
+    }
+
+    /// The tag or digest of the image at the source.
+    pub const fn target(&self) -> &Target {
+        match self {
+            Self::Registry(image) => &image.target,
+            Self::Stored { target, .. } => target,
+        }
+    }
+
+    /// The registry or the store that holds the image.
+    pub fn origin(&self) -> &str {
+        match self {
+            Self::Registry(image) => &image.registry,
+            Self::Stored { store, .. } => store.as_str(),
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry(image) => write!(formatter, "{image}"),
+            Self::Stored { store, found, target } => {
+                // The top of the searched prefix has no path of its own.
+                let path = match found.path.as_str() {
+                    "" => found.key.trim_end_matches('/'),
+                    path => path,
+                };
+                let slash = if path.is_empty() { "" } else { "/" };
+                write!(formatter, "{store}{slash}{path}{}{target}", target.separator())
+            }
+        }
+    }
+}
+
+impl CopyTask {
+    /// The task as the ledger keeps it.
+    pub fn entry(&self) -> TaskEntry {
+        TaskEntry {
+            id: self.id.clone(),
+            execution: self.execution.clone(),
+            action: Action::Copy,
+            origin: self.source.origin().to_owned(),
+            source_repository: self.source.registry().map(|image| image.repository.clone()),
+            is_attachment: self.is_attachment,
+            source: self.source.to_string(),
+            destination_registry: self.destination.registry.clone(),
+            destination_repository: self.destination.repository.to_string(),
+            destination: self.destination.to_string(),
+            digest: self.expected.clone(),
+            job: stored(self),
+        }
+    }
+}
+
+impl JobKind for CopyTask {
+    const NAME: &'static str = "copy";
+
+    fn group(&self) -> &str {
+        &self.destination.registry
+    }
+
+    fn task(&self) -> Option<TaskEntry> {
+        Some(self.entry())
+    }
+
+    fn restarted(self, id: String, execution: &Execution) -> Self {
+        Self {
+            id,
+            execution: execution.clone(),
+            ..self
+        }
+    }
+
+    async fn run(&self, jobs: &Jobs, run: Run) -> Result<Next> {
+        CopyImage::new(jobs, self, run).run().await
+    }
+}

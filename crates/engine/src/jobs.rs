@@ -1,0 +1,138 @@
+//! Jobs: the parts that every job handler works with, and the way from a message to its handler.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use metrics::{counter, histogram};
+use transship_copy::{Clock, Progress, Slot};
+use transship_oci::Digest;
+use transship_registry::Registry;
+
+use crate::job::Run;
+use crate::send::now;
+use crate::{
+    Begin, Bytes, Configuration, Envelope, Ledger, Next, Outcome, Replica, Result, RetryPolicy, SourceCache, TaskEntry,
+    TaskQueue, TaskState,
+};
+
+/// Works on the jobs of the queue.
+pub struct Jobs {
+    /// The document in force.
+    pub configuration: Configuration,
+    /// Where tasks are recorded.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where jobs send further jobs.
+    pub queue: Arc<dyn TaskQueue>,
+    /// The stores and sources that imports read.
+    pub sources: Arc<SourceCache>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How long jobs are tried.
+    pub retry_policy: RetryPolicy,
+    /// Identifies this worker among others: the holder of its leases.
+    pub worker: String,
+}
+
+impl Jobs {
+    /// Works on one message within `slot`. An error means that nothing is decided, because the ledger or the queue did not
+    /// answer: the message is to be worked on again.
+    pub async fn run(&self, envelope: &Envelope, progress: Arc<dyn Progress>, slot: Option<Slot>) -> Result<Next> {
+        if let Some(early) = envelope.is_early(self.now()) {
+            return Ok(Next::Again(early));
+        }
+        let run = Run {
+            tries: envelope.tries,
+            progress,
+            slot,
+        };
+        envelope.job.run(self, run).await
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        now(self.clock.as_ref())
+    }
+
+    /// A wait that a registry asked this process for holds for every worker.
+    pub(crate) async fn share_pause(&self, registry: &Registry) {
+        if let Some(left) = registry.paused().filter(|left| left.as_secs() >= 1) {
+            let until = self.now().checked_add(left).unwrap_or(Timestamp::MAX);
+            if let Err(error) = self.ledger.pause(registry.host().as_str(), until).await {
+                tracing::warn!(code = error.code(), %error, "a pause is not shared");
+            }
+        }
+    }
+
+    /// Records the end of a task that was begun.
+    pub(crate) async fn end(&self, entry: &TaskEntry, outcome: &Outcome, replicas: &[Replica]) -> Result<()> {
+        log_end(entry, outcome);
+        if self.ledger.finish(entry, outcome, replicas).await? {
+            measure(entry, outcome);
+        }
+        Ok(())
+    }
+
+    /// Records the end of a job that the ledger has only if it failed before and was redriven.
+    pub(crate) async fn end_if_recorded(&self, entry: &TaskEntry, outcome: &Outcome) -> Result<()> {
+        if self.ledger.finish(entry, outcome, &[]).await? {
+            log_end(entry, outcome);
+            measure(entry, outcome);
+        }
+        Ok(())
+    }
+
+    /// Records a job that the ledger does not have yet as a task that failed.
+    pub(crate) async fn fail(&self, entry: &TaskEntry, code: &str, message: String) -> Result<()> {
+        match self.ledger.begin(entry, self.now()).await? {
+            Begin::Finished(_) => Ok(()),
+            Begin::Attempt(_) => self.end(entry, &self.failed(code, message), &[]).await,
+        }
+    }
+
+    pub(crate) fn failed(&self, code: &str, message: String) -> Outcome {
+        self.outcome(TaskState::Failed, None, Some(code), Some(message))
+    }
+
+    pub(crate) fn outcome(
+        &self,
+        state: TaskState,
+        digest: Option<Digest>,
+        code: Option<&str>,
+        message: Option<String>,
+    ) -> Outcome {
+        Outcome {
+            state,
+            digest,
+            code: code.map(str::to_owned),
+            message,
+            bytes: Bytes::default(),
+            finished: self.now(),
+        }
+    }
+}
+
+/// Logs the end of a task, as loud as its state.
+fn log_end(entry: &TaskEntry, outcome: &Outcome) {
+    let code = outcome.code.as_deref().unwrap_or_default();
+    let message = outcome.message.as_deref().unwrap_or_default();
+    let digest = outcome.digest.as_ref().map(ToString::to_string).unwrap_or_default();
+    let (state, source, destination) = (outcome.state, &entry.source, &entry.destination);
+    match state {
+        TaskState::Failed => tracing::error!(%state, code, why = message, source, destination, "the task ended"),
+        TaskState::Kept => {
+            tracing::warn!(%state, code, why = message, source, destination, digest, "the task ended");
+        }
+        _ => {
+            let (bytes_copied, bytes_mounted) = (outcome.bytes.copied, outcome.bytes.mounted);
+            tracing::info!(%state, code, source, destination, digest, bytes_copied, bytes_mounted, "the task ended");
+        }
+    }
+}
+
+/// What an operator's graphs are made of; it costs nothing where no recorder is installed.
+fn measure(entry: &TaskEntry, outcome: &Outcome) {
+    counter!("Tasks", "State" => outcome.state.as_str()).increment(1);
+    counter!("BytesCopied").increment(outcome.bytes.copied);
+    counter!("BytesMounted").increment(outcome.bytes.mounted);
+    let lag_ms = outcome.finished.duration_since(entry.execution.created).as_millis_f64();
+    histogram!("ReplicationLag", "Rule" => entry.execution.rule.clone()).record(lag_ms.max(0.0));
+}

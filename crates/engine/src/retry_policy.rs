@@ -1,0 +1,103 @@
+//! How long a task is tried, and how long it waits between two tries.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use transship_copy::Slot;
+
+use crate::{Execution, Trigger};
+
+/// How long after its event a source tag may still not be what the event said. Distribution sends the notification of a
+/// manifest before it writes the tag (2.8.2, `PutManifest`), Harbor has been seen to (goharbor/harbor 14245).
+const TAG_SETTLE_TIME: Duration = Duration::from_secs(10);
+
+/// The first tries always count as too early, because the age of an event compares two clocks, and the sender's may be
+/// minutes behind.
+const SETTLE_TRIES_MIN: u32 = 3;
+/// Later tries never count as too early: the sender's clock may be minutes ahead, too.
+const SETTLE_TRIES_MAX: u32 = 12;
+
+/// The shortest wait between two tries.
+pub(crate) const DELAY_MIN: Duration = Duration::from_secs(1);
+
+/// How long a task that may still succeed is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryPolicy {
+    /// A task older than this, that has been tried at least `attempts` times, ends with the code of its last attempt.
+    pub age: Duration,
+    /// See `age`.
+    pub attempts: u32,
+    /// The longest wait between two attempts.
+    pub max_delay: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            age: Duration::from_hours(24),
+            attempts: 10,
+            max_delay: Duration::from_mins(5),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// The wait after try number `tries`. A wait that the registry asked for is kept as it is and does not grow.
+    pub(crate) fn delay(&self, tries: u32, id: &str, asked: Option<Duration>) -> Duration {
+        match asked {
+            Some(Duration::ZERO) => Duration::ZERO,
+            Some(asked) => asked.max(DELAY_MIN),
+            None => backoff(tries, id).min(self.max_delay),
+        }
+    }
+
+    /// True if a task of `execution` that was tried `attempts` times is not tried again.
+    pub(crate) fn is_exhausted(&self, execution: &Execution, now: Timestamp, attempts: u32) -> bool {
+        attempts >= self.attempts && execution.age(now) >= self.age
+    }
+}
+
+impl Execution {
+    /// True if the event is so young that the source tag may be behind it.
+    pub(crate) fn is_settling(&self, now: Timestamp, tries: u32) -> bool {
+        self.trigger == Trigger::Event && self.is_early(now, tries, TAG_SETTLE_TIME)
+    }
+
+    /// True if something that may be `behind` the event by this long may be so now.
+    pub(crate) fn is_early(&self, now: Timestamp, tries: u32, behind: Duration) -> bool {
+        tries <= SETTLE_TRIES_MIN || tries <= SETTLE_TRIES_MAX && self.age(now) < behind
+    }
+
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        Duration::try_from(now.duration_since(self.created)).unwrap_or_default()
+    }
+}
+
+/// The number that the waits of a task grow with. Where there are slots a wait is a new message, and two messages of one task
+/// share its attempts: counted together, each alone would wait too long.
+pub(crate) fn tries_of(attempt: u32, tries: u32, slot: Option<Slot>) -> u32 {
+    slot.map_or(attempt, |_| attempt.min(tries.saturating_add(1)))
+}
+
+/// 1, 2, 4 … seconds, up to a quarter more by the task's own id, so that tasks that failed together do not come together.
+fn backoff(attempt: u32, id: &str) -> Duration {
+    let base = Duration::from_secs(1 << attempt.saturating_sub(1).min(12));
+    let spread = u32::from(
+        id.bytes()
+            .fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)),
+    );
+    base + base * spread / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_differ_by_task() {
+        assert!(backoff(1, "a") >= Duration::from_secs(1) && backoff(1, "a") < Duration::from_millis(1300));
+        assert!(backoff(5, "a") > backoff(4, "a"));
+        assert_ne!(backoff(3, "t-1"), backoff(3, "t-2"));
+        assert!(backoff(u32::MAX, "a") < Duration::from_hours(2));
+    }
+}

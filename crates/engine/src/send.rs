@@ -1,0 +1,84 @@
+//! *Send, then record.* A message is the whole job, and the ledger is memory.
+//!
+//! What must hold: when [`send_then_record`] returns without an error, every task is in the queue. A ledger that does not
+//! answer loses nothing: the worker records what it receives.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use jiff::Timestamp;
+use tokio::time::timeout;
+use transship_copy::Clock;
+
+use crate::{CopyTask, Execution, Ledger, Outgoing, Result, TaskEntry, TaskQueue};
+
+/// Executions that are recorded at the same time.
+const PARALLEL_RECORDS: usize = 8;
+
+/// Sends `tasks`, then records them. Recording may take at most `record_timeout`.
+pub(crate) async fn send_then_record(
+    queue: &dyn TaskQueue,
+    ledger: &dyn Ledger,
+    tasks: &[CopyTask],
+    record_timeout: Option<Duration>,
+) -> Result<()> {
+    let messages: Vec<Outgoing> = tasks.iter().cloned().map(Outgoing::now).collect();
+    let entries = tasks.iter().map(CopyTask::entry).collect();
+    send_then_record_entries(queue, ledger, &messages, entries, record_timeout).await
+}
+
+/// The same for messages of any kind and their entries.
+pub(crate) async fn send_then_record_entries(
+    queue: &dyn TaskQueue,
+    ledger: &dyn Ledger,
+    messages: &[Outgoing],
+    entries: Vec<TaskEntry>,
+    record_timeout: Option<Duration>,
+) -> Result<()> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    queue.send(messages).await?;
+    let tasks = entries.len();
+    let records: Vec<_> = by_execution(entries)
+        .into_iter()
+        .map(|(execution, entries)| record(ledger, execution, entries))
+        .collect();
+    let recorded = stream::iter(records).buffer_unordered(PARALLEL_RECORDS).collect::<()>();
+    let Some(limit) = record_timeout else {
+        recorded.await;
+        return Ok(());
+    };
+    if timeout(limit, recorded).await.is_err() {
+        tracing::warn!(
+            code = "LEDGER_UNAVAILABLE",
+            tasks,
+            "tasks are in the queue and not all of them yet in the ledger, which takes its time"
+        );
+    }
+    Ok(())
+}
+
+async fn record(ledger: &dyn Ledger, execution: Execution, entries: Vec<TaskEntry>) {
+    if let Err(error) = ledger.record(&execution, &entries).await {
+        let (execution, tasks) = (&execution.id, entries.len());
+        tracing::warn!(code = error.code(), %error, execution, tasks, "tasks are in the queue and not yet in the ledger");
+    }
+}
+
+/// Entries by their execution, in order.
+fn by_execution(entries: Vec<TaskEntry>) -> Vec<(Execution, Vec<TaskEntry>)> {
+    let mut groups: Vec<(Execution, Vec<TaskEntry>)> = Vec::new();
+    for entry in entries {
+        match groups.iter_mut().find(|(execution, _)| execution.id == entry.execution.id) {
+            Some((_, group)) => group.push(entry),
+            None => groups.push((entry.execution.clone(), vec![entry])),
+        }
+    }
+    groups
+}
+
+/// The clock's time as the ledger keeps it.
+pub(crate) fn now(clock: &dyn Clock) -> Timestamp {
+    Timestamp::try_from(clock.now()).unwrap_or(Timestamp::UNIX_EPOCH)
+}

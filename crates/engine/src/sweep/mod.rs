@@ -1,0 +1,164 @@
+//! The sweep: what was missed is found by comparing, and becomes tasks. It never deletes.
+//!
+//! An order becomes one message for each part, so that parts are worked on side by side and one that cannot be swept does not
+//! affect the others: the tasks whose worker is gone, by where they read; the tags of each event rule; and the sources of
+//! imports that wait for content that never came.
+
+mod attachments;
+mod compare;
+mod rule;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use metrics::gauge;
+
+use self::rule::SweepRule;
+use crate::job::{Job, Run, Sweep, SweepStep};
+use crate::jobs::Jobs;
+use crate::{Envelope, Next, Outgoing, Result, StoreName, TaskEntry};
+
+/// A task that was not touched for this long has no worker any more: no slot lasts longer.
+const WORKER_LOST_AFTER: Duration = Duration::from_mins(20);
+/// Tasks that one message sends again.
+const TASKS_MAX: usize = 500;
+/// An upload that takes longer was probably broken off.
+const UPLOAD_OVERDUE_AFTER: Duration = Duration::from_hours(1);
+/// Incomplete sources that are counted, and that are logged by name.
+const INCOMPLETE_MAX: usize = 1000;
+const INCOMPLETE_LOGGED_MAX: usize = 20;
+
+/// One delivery of a [`Sweep`].
+pub(crate) struct SweepPart<'a> {
+    jobs: &'a Jobs,
+    sweep: &'a Sweep,
+    run: Run,
+}
+
+impl<'a> SweepPart<'a> {
+    pub(crate) const fn new(jobs: &'a Jobs, sweep: &'a Sweep, run: Run) -> Self {
+        Self { jobs, sweep, run }
+    }
+
+    /// Sweeps one part, or begins a sweep.
+    pub(crate) async fn run(self) -> Result<Next> {
+        let started = self.sweep.started.unwrap_or_else(|| self.jobs.now());
+        match &self.sweep.step {
+            None => Ok(self.begin(started)),
+            Some(SweepStep::Tasks { registry }) => self.resend_tasks(registry).await,
+            Some(SweepStep::Incomplete) => self.report_incomplete().await,
+            Some(SweepStep::Rule { rule, after }) => {
+                SweepRule::new(self.jobs, rule, started, &self.run)
+                    .run(after.as_ref())
+                    .await
+            }
+        }
+    }
+
+    /// A message for each part.
+    fn begin(&self, started: Timestamp) -> Next {
+        let snapshot = self.jobs.configuration.current();
+        let document = &snapshot.document;
+        let stores: BTreeSet<String> = document
+            .imports
+            .iter()
+            .map(|import| StoreName::bucket(&import.bucket).to_string())
+            .collect();
+        let registries = document.registries.keys().cloned().chain(stores);
+        let tasks = registries.map(|registry| SweepStep::Tasks { registry });
+        let rules = document
+            .rules
+            .iter()
+            .filter(|rule| rule.enabled && rule.on_event)
+            .map(|rule| SweepStep::Rule {
+                rule: rule.name.clone(),
+                after: None,
+            });
+        let steps: Vec<Outgoing> = tasks
+            .chain(rules)
+            .chain([SweepStep::Incomplete])
+            .map(|step| {
+                Outgoing::now(Sweep {
+                    started: Some(started),
+                    step: Some(step),
+                })
+            })
+            .collect();
+        tracing::info!(%started, parts = steps.len(), "a sweep begins");
+        Next::Send(steps)
+    }
+
+    /// Sends the tasks again that read from `registry` and that no worker has. If a task still has a message it is delivered
+    /// twice, which is harmless.
+    async fn resend_tasks(&self, registry: &str) -> Result<Next> {
+        let jobs = self.jobs;
+        // Without slots a copy may take hours, and the queue never loses a message: only a task that is older than any retry
+        // is lost.
+        let silence = if self.run.slot.is_some() {
+            WORKER_LOST_AFTER
+        } else {
+            jobs.retry_policy.age
+        };
+        let now = jobs.now();
+        let before = now.checked_sub(silence).unwrap_or(Timestamp::MIN);
+        let lost = jobs.ledger.unfinished(registry, before, TASKS_MAX).await?;
+        let (lost, messages): (Vec<TaskEntry>, Vec<Outgoing>) = lost.into_iter().filter_map(resent).unzip();
+        if lost.is_empty() {
+            return Ok(Next::Done);
+        }
+        jobs.queue.send(&messages).await?;
+        tracing::warn!(
+            code = "TASK_OVERDUE",
+            registry,
+            tasks = lost.len(),
+            "tasks that nobody works on are sent again"
+        );
+        for entry in &lost {
+            let message = format!("nothing was heard of it since before {before}: it was sent again");
+            jobs.ledger
+                .wait(entry, "TASK_OVERDUE", &message, quiet_until(entry, now))
+                .await?;
+        }
+        Ok(Next::Done)
+    }
+
+    /// Logs sources that have waited so long that what they wait for will hardly come.
+    async fn report_incomplete(&self) -> Result<Next> {
+        let now = self.jobs.now();
+        let before = now.checked_sub(UPLOAD_OVERDUE_AFTER).unwrap_or(Timestamp::MIN);
+        let waiting = self.jobs.sources.awaited().waiting(INCOMPLETE_MAX, now).await?;
+        let overdue: Vec<_> = waiting.iter().filter(|waiting| waiting.since < before).collect();
+        gauge!("SourcesIncomplete").set(overdue.len() as f64);
+        for waiting in overdue.iter().take(INCOMPLETE_LOGGED_MAX) {
+            let Ok(Envelope {
+                job: Job::Scan(scan), ..
+            }) = Envelope::parse(&waiting.job)
+            else {
+                continue;
+            };
+            let (store, key) = (scan.store.as_str(), scan.source.key.as_str());
+            let (since, missing) = (waiting.since, waiting.blobs);
+            tracing::warn!(code = "SOURCE_INCOMPLETE", store, key, %since, missing, "a source waits for what is missing: upload it, or upload its index.json again");
+        }
+        Ok(Next::Done)
+    }
+}
+
+/// The message of a task, to be sent again; [`None`], logged, if another release recorded the task.
+fn resent(entry: TaskEntry) -> Option<(TaskEntry, Outgoing)> {
+    let read = entry.envelope();
+    let read = read.inspect_err(|error| {
+        tracing::error!(code = error.code(), %error, task = entry.id, "a task cannot be sent again");
+    });
+    let envelope = read.ok()?;
+    let delay = Duration::ZERO;
+    Some((entry, Outgoing { envelope, delay }))
+}
+
+/// Until when a task that was sent again is left alone: for half its age, so that one that only waits in a long queue gets
+/// few messages more.
+fn quiet_until(entry: &TaskEntry, now: Timestamp) -> Timestamp {
+    let age = entry.execution.age(now);
+    now.checked_add(age / 2).unwrap_or(Timestamp::MAX)
+}
