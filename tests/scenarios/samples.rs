@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use transship_engine::{Message, Order};
+use transship_engine::{Envelope, Job, Order};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../events")
@@ -45,11 +45,11 @@ fn each_sample_is_json_and_named_in_the_readme() {
 fn the_task_is_a_task_and_the_mixed_batch_has_three_that_are_no_messages() {
     let is_message: Vec<bool> = bodies("sqs-batch-mixed.json")
         .iter()
-        .map(|body| Message::parse(body).is_ok())
+        .map(|body| Envelope::parse(body).is_ok())
         .collect();
     assert_eq!(is_message, [true, false, false, false, true]);
-    let Message::Task(task) = Message::parse(&bodies("sqs-task.json")[0]).unwrap() else {
-        panic!("it is no task");
+    let Job::Copy(task) = Envelope::parse(&bodies("sqs-task.json")[0]).unwrap().job else {
+        panic!("it is not a copy");
     };
     assert_eq!(task.source.to_string(), "hub/core/app:v1.0.0");
     assert_eq!(task.destination.to_string(), "mirror/copy/app:v1.0.0");

@@ -15,20 +15,18 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::Instrument;
 use transship_copy::{NoProgress, Slot};
-use transship_engine::{
-    Disposition, Error, ErrorKind, HOPS_MAX, Message, Outgoing, Replicator, Search, Task, TaskQueue,
-};
+use transship_engine::{Envelope, Error, Jobs, Next, Outgoing, TRIES_MAX, TaskQueue};
 
 use crate::logging;
 
-/// From so many receipts on a message may be what ended its workers. Two fewer than make a dead letter.
-const SUSPECT: u32 = 3;
-/// The first wait of a message about which nothing could be decided; it doubles with each hop.
-const UNDECIDED_FIRST: Duration = Duration::from_secs(5);
-/// The longest: what the queue can hold a message back.
-const UNDECIDED_LONGEST: Duration = Duration::from_mins(15);
-/// The answer must have left before the deadline.
-const ANSWERING: Duration = Duration::from_millis(100);
+/// From this number of receipts on a message may be what ended its workers. Two fewer than make a dead letter.
+const ISOLATE_AFTER_RECEIVES: u32 = 3;
+/// The first wait of a message about which nothing could be decided; it doubles with each try.
+const UNDECIDED_WAIT_FIRST: Duration = Duration::from_secs(5);
+/// The longest wait: the longest delay of the queue.
+const UNDECIDED_WAIT_MAX: Duration = Duration::from_mins(15);
+/// The time before the deadline in which the answer is sent.
+const ANSWER_RESERVE: Duration = Duration::from_millis(100);
 
 /// A message as a function receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,74 +41,50 @@ pub struct Received {
     pub sent: Option<Timestamp>,
 }
 
-/// What became of the work on one message.
+/// Nothing was decided about a message, for a reason that may pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is over.
-    Done,
-    /// It is to be received again after this long.
-    Again(Duration),
-    /// It is no message of ours; why not.
-    Invalid(String),
-    /// Nothing was decided, for a reason that may pass.
-    Undecided {
-        /// A stable code.
-        code: &'static str,
-        /// The sentence behind it.
-        why: String,
-    },
-}
-
-/// What works on one message: the engine, or what stands in for it.
-#[async_trait]
-pub trait Work: Send + Sync {
-    /// Works on the message with this body until `slot` is over.
-    async fn message(&self, body: &str, slot: Slot) -> Verdict;
-}
-
-#[async_trait]
-impl Work for Replicator {
-    async fn message(&self, body: &str, slot: Slot) -> Verdict {
-        match self.message(body, Arc::new(NoProgress), Some(slot)).await {
-            Ok(Disposition::Done) => Verdict::Done,
-            Ok(Disposition::Again(delay)) => Verdict::Again(delay),
-            Err(error) => Verdict::of(&error),
-        }
-    }
-}
-
-impl Verdict {
-    fn of(error: &Error) -> Self {
-        match &error.kind {
-            ErrorKind::MessageInvalid(why) => Self::Invalid(why.clone()),
-            _ => Self::Undecided {
-                code: error.code(),
-                why: error.to_string(),
-            },
-        }
-    }
-}
-
-/// Stands in for the engine while the document cannot be had: nothing is decided about any message of ours.
-#[derive(Debug, Clone)]
-pub struct Unconfigured {
-    /// The code of why.
+pub struct Undecided {
+    /// A stable code.
     pub code: &'static str,
     /// The sentence behind it.
     pub why: String,
 }
 
-#[async_trait]
-impl Work for Unconfigured {
-    async fn message(&self, body: &str, _: Slot) -> Verdict {
-        Message::parse(body).map_or_else(
-            |error| Verdict::of(&error),
-            |_| Verdict::Undecided {
-                code: self.code,
-                why: self.why.clone(),
-            },
-        )
+impl From<Error> for Undecided {
+    fn from(error: Error) -> Self {
+        Self {
+            code: error.code(),
+            why: error.to_string(),
+        }
     }
+}
+
+/// What works on one message: the engine, or its replacement while there is no document.
+#[async_trait]
+pub trait Work: Send + Sync {
+    /// Works on the message until `slot` is over.
+    async fn work(&self, envelope: &Envelope, slot: Slot) -> Result<Next, Undecided>;
+}
+
+#[async_trait]
+impl Work for Jobs {
+    async fn work(&self, envelope: &Envelope, slot: Slot) -> Result<Next, Undecided> {
+        Ok(self.run(envelope, Arc::new(NoProgress), Some(slot)).await?)
+    }
+}
+
+/// While the document is not available, nothing is decided about any message.
+#[async_trait]
+impl Work for Undecided {
+    async fn work(&self, _: &Envelope, _: Slot) -> Result<Next, Undecided> {
+        Err(self.clone())
+    }
+}
+
+/// A message that was understood.
+struct Delivery {
+    received: Received,
+    envelope: Envelope,
 }
 
 /// Works on batches.
@@ -128,15 +102,16 @@ impl Batch {
         let length = deadline.saturating_duration_since(Instant::now());
         let times = Times {
             slot: Slot::until(deadline, length),
-            deadline: deadline.checked_sub(ANSWERING).unwrap_or(deadline),
+            deadline: deadline.checked_sub(ANSWER_RESERVE).unwrap_or(deadline),
         };
-        let received = self.alone(received, times).await;
+        let (deliveries, invalid) = parsed(received);
+        let deliveries = self.isolated(deliveries, times).await;
         let mut running = JoinSet::new();
-        let mut ids: Vec<(Id, String)> = Vec::with_capacity(received.len());
-        for message in received {
-            tell_age(&message);
-            let (batch, id) = (self.clone(), message.id.clone());
-            let work = async move { batch.is_settled(message, times).await };
+        let mut ids: Vec<(Id, String)> = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            tell_age(&delivery.received);
+            let (batch, id) = (self.clone(), delivery.received.id.clone());
+            let work = async move { batch.is_settled(delivery, times).await };
             ids.push((running.spawn(work.in_current_span()).id(), id));
         }
         while let Some(ended) = running.join_next_with_id().await {
@@ -154,72 +129,72 @@ impl Batch {
                 }
             }
         }
-        ids.into_iter().map(|(_, id)| id).collect()
+        let failed = ids.into_iter().map(|(_, id)| id);
+        invalid.into_iter().chain(failed).collect()
     }
 
-    /// What may have ended its workers is worked on alone, one such message at a time: what came with it is sent on, for it
-    /// would become a dead letter with it. What cannot be sent on stays.
-    async fn alone(&self, mut received: Vec<Received>, times: Times) -> Vec<Received> {
-        let Some(suspect) = suspect(&received) else {
-            return received;
+    /// A message that may have ended its workers is worked on alone, one such message at a time. The messages that came with
+    /// it are sent on, because they would become dead letters with it. A message that cannot be sent on stays.
+    async fn isolated(&self, mut deliveries: Vec<Delivery>, times: Times) -> Vec<Delivery> {
+        let Some(suspect) = suspect(&deliveries) else {
+            return deliveries;
         };
-        let mut staying = vec![received.swap_remove(suspect)];
-        for (seconds, message) in (1..).zip(received) {
-            // One after the other, so that they do not meet again.
-            if !self.send_on(&message, Duration::from_secs(seconds), times).await {
-                staying.push(message);
+        let mut staying = vec![deliveries.swap_remove(suspect)];
+        for (seconds, delivery) in (1..).zip(deliveries) {
+            // One after the other, so that they do not meet again. It was not tried, so this is not another try.
+            let next = Outgoing {
+                envelope: delivery.envelope.clone(),
+                delay: Duration::from_secs(seconds),
+            };
+            if !self.hand_over(&delivery.received, next, times).await {
+                staying.push(delivery);
             }
         }
         staying
     }
 
     /// False if the message must come again as it is.
-    async fn is_settled(&self, message: Received, times: Times) -> bool {
+    async fn is_settled(&self, delivery: Delivery, times: Times) -> bool {
+        let Delivery { received, envelope } = delivery;
         // The work watches its slot itself; a call that hangs does not, and must not take its neighbours' answers along.
-        let verdict = timeout(times.for_work(), self.work.message(&message.body, times.slot))
+        let worked = timeout(times.for_work(), self.work.work(&envelope, times.slot))
             .await
-            .unwrap_or_else(|_| Verdict::Undecided {
-                code: "SLOT_OVER",
-                why: "the time of this worker ended before its work did".into(),
+            .unwrap_or_else(|_| {
+                Err(Undecided {
+                    code: "SLOT_OVER",
+                    why: "the time of this worker ended before its work did".into(),
+                })
             });
-        match verdict {
-            Verdict::Done => true,
-            Verdict::Again(delay) => self.send_on(&message, delay, times).await,
-            Verdict::Invalid(why) => {
-                tell_invalid(&message, &why);
-                false
-            }
-            Verdict::Undecided { code, why } => {
-                let again = undecided(&message.body);
-                let delay = again.as_ref().map(|again| again.delay);
+        match worked {
+            Ok(Next::Done) => true,
+            Ok(Next::Send(messages)) => self.send(&received, &messages, times).await,
+            Ok(Next::Again(delay)) => self.hand_over(&received, envelope.again(delay), times).await,
+            Err(Undecided { code, why }) => {
+                let delay = undecided_wait(&envelope);
                 tracing::error!(
                     code,
-                    message_id = message.id,
+                    message_id = received.id,
                     ?delay,
                     "nothing is decided about a message: {why}"
                 );
-                match again {
-                    Some(again) => self.send(&message, again, times).await,
+                match delay {
+                    Some(delay) => self.hand_over(&received, envelope.again(delay), times).await,
                     None => false,
                 }
             }
         }
     }
 
-    /// Sends the message on as a new one, for a message that is received too often ends in the dead-letter queue.
-    async fn send_on(&self, message: &Received, delay: Duration, times: Times) -> bool {
-        match next_of(&message.body, delay) {
-            Some(next) => self.send(message, next, times).await,
-            None => false,
-        }
+    /// Sends the message on as a new one, because a message that is received too often ends in the dead-letter queue.
+    async fn hand_over(&self, message: &Received, next: Outgoing, times: Times) -> bool {
+        let is_sent = self.send(message, &[next], times).await;
+        counter!("HandedOver").increment(u64::from(is_sent));
+        is_sent
     }
 
-    async fn send(&self, message: &Received, next: Outgoing, times: Times) -> bool {
-        match timeout(times.for_sending(), self.queue.send(&[next])).await {
-            Ok(Ok(())) => {
-                counter!("HandedOver").increment(1);
-                true
-            }
+    async fn send(&self, message: &Received, next: &[Outgoing], times: Times) -> bool {
+        match timeout(times.for_sending(), self.queue.send(next)).await {
+            Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::error!(
                     code = error.code(),
@@ -259,48 +234,38 @@ impl Times {
     }
 }
 
+/// The messages that are understood, and the ids of those that are not, which are logged.
+fn parsed(received: Vec<Received>) -> (Vec<Delivery>, Vec<String>) {
+    let (mut deliveries, mut invalid) = (Vec::new(), Vec::new());
+    for received in received {
+        match Envelope::parse(&received.body) {
+            Ok(envelope) => deliveries.push(Delivery { received, envelope }),
+            Err(error) => {
+                tell_invalid(&received, &error.kind.to_string());
+                invalid.push(received.id);
+            }
+        }
+    }
+    (deliveries, invalid)
+}
+
 /// The message among others that was received so often that it may be what ended its workers.
-fn suspect(received: &[Received]) -> Option<usize> {
-    let (position, message) = received
+fn suspect(deliveries: &[Delivery]) -> Option<usize> {
+    let receive_count = |delivery: &Delivery| delivery.received.receive_count;
+    let (position, delivery) = deliveries
         .iter()
         .enumerate()
-        .max_by_key(|(_, message)| message.receive_count)?;
-    (received.len() > 1 && message.receive_count >= SUSPECT).then_some(position)
+        .max_by_key(|(_, delivery)| receive_count(delivery))?;
+    (deliveries.len() > 1 && receive_count(delivery) >= ISOLATE_AFTER_RECEIVES).then_some(position)
 }
 
-/// The message that is sent in place of the one with this body.
-fn next_of(body: &str, delay: Duration) -> Option<Outgoing> {
-    let message = match Message::parse(body).ok()? {
-        Message::Task(task) => Message::Task(Task {
-            hops: task.hops.saturating_add(1),
-            not_before: None,
-            ..task
-        }),
-        // A sweep is followed by the next one, a search counts its tries itself.
-        other @ (Message::Sweep(_) | Message::Search(_)) => other,
-    };
-    Some(Outgoing { message, delay })
-}
-
-/// What is sent in place of a message nothing was decided about; [`None`] if it is not sent on: a sweep, which is followed
-/// by the next one anyway, and what was sent on too often already.
-fn undecided(body: &str) -> Option<Outgoing> {
-    let (tries, message) = match Message::parse(body).ok()? {
-        Message::Task(task) => (task.hops, None),
-        Message::Search(search) => {
-            let stuck = search.stuck.saturating_add(1);
-            (search.stuck, Some(Message::Search(Search { stuck, ..search })))
-        }
-        Message::Sweep(_) => return None,
-    };
-    if tries >= HOPS_MAX {
+/// The wait of a message about which nothing could be decided; [`None`] if it is not sent on: a periodic job, which is
+/// followed by the next one anyway, and a message that was sent on too often already.
+fn undecided_wait(envelope: &Envelope) -> Option<Duration> {
+    if envelope.job.is_periodic() || envelope.tries >= TRIES_MAX {
         return None;
     }
-    let delay = (UNDECIDED_FIRST * (1 << tries.min(10))).min(UNDECIDED_LONGEST);
-    match message {
-        Some(message) => Some(Outgoing { message, delay }),
-        None => next_of(body, delay),
-    }
+    Some((UNDECIDED_WAIT_FIRST * (1 << envelope.tries.min(10))).min(UNDECIDED_WAIT_MAX))
 }
 
 fn tell_age(message: &Received) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use transship_copy::SystemClock;
-use transship_engine::{Configuration, ImportIntake, Imports, Intake, Patience, Replicator};
+use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, SourceCache};
 use transship_registry::Retries;
 
 use crate::{Aws, AwsSecrets, BucketStores, ConfigurationSource, DynamoLedger, SqsQueue, credentials_of};
@@ -167,17 +167,17 @@ impl Platform {
         }
     }
 
-    /// What works on tasks, under `configuration`; `worker` tells it from others.
-    pub async fn replicator(&self, configuration: Configuration, worker: String) -> Replicator {
+    /// The worker on jobs, under `configuration`; `worker` tells it from others.
+    pub async fn jobs(&self, configuration: Configuration, worker: String) -> Jobs {
         let parts = self.parts().await;
         let stores = Arc::new(BucketStores::new(parts.aws.clone()));
-        Replicator {
+        Jobs {
             configuration,
             ledger: Arc::clone(&parts.ledger) as _,
             queue: Arc::clone(&parts.queue) as _,
-            imports: Arc::new(Imports::new(stores, Arc::clone(&parts.ledger) as _)),
+            sources: Arc::new(SourceCache::new(stores, Arc::clone(&parts.ledger) as _)),
             clock: Arc::new(SystemClock),
-            patience: Patience::default(),
+            retry_policy: RetryPolicy::default(),
             worker,
         }
     }

@@ -6,10 +6,8 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use metrics::counter;
 use transship_copy::Clock;
-use transship_engine::{Bytes, Execution, Ledger, Message, Outcome, Result, Task, TaskState};
+use transship_engine::{DeadLetters, Envelope, Ledger};
 
 use crate::batch::{Received, tell_invalid};
 
@@ -35,31 +33,22 @@ impl Recorder {
     }
 
     async fn is_recorded(&self, message: &Received) -> bool {
-        let parsed = match Message::parse(&message.body) {
-            Ok(parsed) => parsed,
+        let envelope = match Envelope::parse(&message.body) {
+            Ok(envelope) => envelope,
             Err(error) => {
                 tell_invalid(message, &error.kind.to_string());
                 return false;
             }
         };
-        let Some(task) = parsed.recorded() else {
-            tracing::error!(
-                code = "WORKER_CRASHED",
-                message_id = message.id,
-                "a step of a sweep could not be worked on and is given up; the next sweep takes it up"
-            );
-            return true;
+        let letters = DeadLetters {
+            ledger: Arc::clone(&self.ledger),
+            clock: Arc::clone(&self.clock),
         };
-        let advice = match parsed {
-            Message::Search(_) => "see what they logged, then order the import again",
-            _ => "see what they logged, then redrive it",
-        };
-        match self.end(&task, message.receive_count, advice).await {
+        match letters.record(&envelope.job, message.receive_count).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(
                     code = error.code(),
-                    task = task.id,
                     message_id = message.id,
                     "the end of a task could not be recorded; it stays in the dead-letter queue: {error}"
                 );
@@ -67,52 +56,22 @@ impl Recorder {
             }
         }
     }
-
-    async fn end(&self, task: &Task, receive_count: u32, advice: &str) -> Result<()> {
-        let execution = Execution {
-            id: task.execution.clone(),
-            rule: task.rule.clone(),
-            trigger: task.trigger,
-            created: task.created,
-        };
-        self.ledger.record(&execution, std::slice::from_ref(task)).await?;
-        let outcome = Outcome {
-            state: TaskState::Failed,
-            digest: None,
-            code: Some("WORKER_CRASHED".into()),
-            message: Some(format!(
-                "its workers ended without an outcome, and its message became a dead letter; it was received {receive_count} \
-                 times; {advice}"
-            )),
-            bytes: Bytes::default(),
-            finished: Timestamp::try_from(self.clock.now()).unwrap_or(Timestamp::UNIX_EPOCH),
-        };
-        if self.ledger.finish(task, &outcome, &[]).await? {
-            counter!("Tasks", "State" => TaskState::Failed.as_str()).increment(1);
-            tracing::error!(
-                code = "WORKER_CRASHED",
-                execution = task.execution,
-                task = task.id,
-                rule = task.rule,
-                source = %task.source,
-                destination = %task.destination,
-                "the task ended: its worker crashed"
-            );
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use transship_copy::SystemClock;
-    use transship_engine::{Begin, Import, Look, Search, Sweep, TaskFilter};
-    use transship_layout::Search as Cursor;
+    use transship_engine::{Begin, Bytes, Import, ListPrefix, Outcome, Scan, StoreName, Sweep, TaskFilter, TaskState};
+    use transship_layout::{Found, FoundKind};
     use transship_rules::{Existing, Referrers};
     use transship_testkit::memory::MemoryLedger;
-    use transship_testkit::suites::{at, task};
+    use transship_testkit::suites::{at, copy_task, task};
 
     use super::*;
+
+    fn body(job: impl Into<transship_engine::Job>) -> String {
+        Envelope::new(job).to_json().unwrap()
+    }
 
     fn received(id: &str, body: String) -> Received {
         Received {
@@ -135,7 +94,7 @@ mod tests {
     async fn a_task_whose_worker_crashed_ends_failed_known_or_not() {
         let ledger = Arc::new(MemoryLedger::default());
         assert_eq!(ledger.begin(&task(1), at(5)).await.unwrap(), Begin::Attempt(1));
-        let messages = [1, 2].map(|number| received("m", Message::Task(task(number)).to_json().unwrap()));
+        let messages = [1, 2].map(|number| received("m", body(copy_task(number))));
         assert!(run(&ledger, messages.into()).await.is_empty());
         let tasks = ledger.tasks(&TaskFilter::default()).await.unwrap();
         assert_eq!(tasks.len(), 2);
@@ -161,7 +120,7 @@ mod tests {
         };
         ledger.begin(&task(1), at(5)).await.unwrap();
         assert!(ledger.finish(&task(1), &ended, &[]).await.unwrap());
-        let letter = received("m", Message::Task(task(1)).to_json().unwrap());
+        let letter = received("m", body(copy_task(1)));
         assert!(run(&ledger, vec![letter]).await.is_empty());
         assert_eq!(
             ledger.tasks(&TaskFilter::default()).await.unwrap()[0].state,
@@ -170,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_search_and_a_look_whose_workers_crashed_are_recorded_too() {
+    async fn a_listing_and_a_scan_whose_workers_crashed_are_recorded_too() {
         let import = Import {
             name: "seed".into(),
             registry: "zhangjiakou".into(),
@@ -178,26 +137,24 @@ mod tests {
             existing: Existing::Keep,
             referrers: Referrers::Include,
         };
-        let search = Search {
-            import: import.clone(),
-            store: "s3://layouts".into(),
-            execution: import.execution("order", at(5)),
-            at: Cursor::new("to/"),
-            stuck: 0,
-        };
-        let look = Task {
-            look: Some(Box::new(Look {
-                import,
-                done: 0,
-                is_single: false,
-                is_upload: true,
-                is_recorded: false,
-            })),
-            ..task(1)
+        let store = StoreName::bucket("layouts");
+        let list = ListPrefix::new(import.clone(), store.clone(), "to/", import.execution("order", at(5)));
+        let scan = Scan {
+            id: "t-scan".into(),
+            execution: import.execution("upload", at(5)),
+            store,
+            source: Found {
+                kind: FoundKind::Layout,
+                key: "to/app/".into(),
+                path: "app".into(),
+            },
+            only: None,
+            import,
+            is_upload: true,
+            done: 0,
         };
         let ledger = Arc::new(MemoryLedger::default());
-        let letters = [Message::Search(search.clone()), Message::Task(look)];
-        let letters = letters.map(|letter| received("m", letter.to_json().unwrap()));
+        let letters = [body(list.clone()), body(scan.clone())].map(|letter| received("m", letter));
         for _ in 0..2 {
             assert!(run(&ledger, letters.to_vec()).await.is_empty());
         }
@@ -211,14 +168,14 @@ mod tests {
             );
             recorded.message.clone().unwrap()
         };
-        assert!(advice(&search.execution.id).contains("order the import again"));
-        assert!(advice("execution-1").contains("redrive it"));
+        assert!(advice(&list.execution.id).contains("order the import again"));
+        assert!(advice(&scan.execution.id).contains("redrive it"));
     }
 
     #[tokio::test]
     async fn what_is_none_of_ours_stays_where_an_operator_sees_it() {
         let ledger = Arc::new(MemoryLedger::default());
-        let sweep = Message::Sweep(Sweep::default()).to_json().unwrap();
+        let sweep = body(Sweep::default());
         let messages = vec![
             received("1", "{}".into()),
             received("2", sweep),

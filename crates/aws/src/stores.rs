@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use transship_engine::{Error, ErrorKind, Result, Stores};
+use transship_engine::{Error, ErrorKind, Result, StoreName, Stores};
 use transship_layout::ObjectStore;
 
 use crate::{Aws, S3Store};
@@ -19,9 +19,12 @@ impl BucketStores {
 }
 
 impl Stores for BucketStores {
-    fn store(&self, name: &str) -> Result<Arc<dyn ObjectStore>> {
-        let bucket = name.strip_prefix("s3://").filter(|bucket| is_bucket(bucket));
-        let unknown = || Error::new(ErrorKind::StoreUnknown(name.to_owned()), "stores store");
+    fn store(&self, name: &StoreName) -> Result<Arc<dyn ObjectStore>> {
+        let bucket = match name.scheme() {
+            "s3" => name.rest().strip_prefix("//").filter(|bucket| is_bucket(bucket)),
+            _ => None,
+        };
+        let unknown = || Error::new(ErrorKind::StoreUnknown(name.to_string()), "stores store");
         let bucket = bucket.ok_or_else(unknown)?;
         Ok(Arc::new(S3Store::new(&self.0, bucket, "")))
     }
@@ -39,7 +42,8 @@ mod tests {
     #[tokio::test]
     async fn a_bucket_is_a_store_and_nothing_else_is() {
         let stores = BucketStores::new(Aws::emulated("http://127.0.0.1:9").await);
-        assert_eq!(stores.store("s3://my-layouts.1").unwrap().name(), "s3://my-layouts.1");
+        let store = |name: &str| stores.store(&name.parse()?);
+        assert_eq!(store("s3://my-layouts.1").unwrap().name(), "s3://my-layouts.1");
         for name in [
             "",
             "s3://",
@@ -52,7 +56,7 @@ mod tests {
             "S3://a",
             "s3://ü",
         ] {
-            let refused = stores.store(name).map(|store| store.name()).unwrap_err();
+            let refused = store(name).map(|store| store.name()).unwrap_err();
             assert_eq!(refused.code(), "STORE_UNKNOWN", "{name}");
             assert!(refused.persistence().is_permanent());
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use transship_copy::{NoReplicas, Options, Progress, Report, Request};
-use transship_engine::{Arrivals, Arriving, Execution, Import, Place, Task};
+use transship_engine::{CopyTask, Execution, ImageRef, Import, SharedBlobs, SharingDestination, Source, StoreName};
 use transship_layout::{Error as LayoutError, ErrorKind, Found, Images, ObjectStore, discover, open};
 use transship_oci::Digest;
 use transship_registry::Registry;
@@ -44,31 +44,36 @@ pub(crate) struct Crossing {
     /// What earlier runs brought there.
     pub(crate) locations: RememberedLocations,
     /// What this run brought there.
-    pub(crate) arrivals: Arrivals,
+    pub(crate) shared: SharedBlobs,
     /// Who listens.
     pub(crate) shown: Arc<ImagesShown>,
 }
 
 /// What the sources come to.
 enum Item {
-    Image(Arc<dyn Images>, Box<Task>),
+    Image(Arc<dyn Images>, Box<CopyTask>),
     Failed(Failed),
     /// The search itself ended here.
     Stopped(LayoutError),
 }
 
 /// Which image goes to which place: the first that is found.
-#[derive(Default)]
-struct Claims(HashMap<Place, Digest>);
+struct Claims {
+    store: String,
+    taken: HashMap<ImageRef, Digest>,
+}
 
 impl Claims {
     /// Refuses an image whose place is another's.
     fn claim(&mut self, item: Item) -> Item {
         let Item::Image(images, task) = item else { return item };
-        let Some(digest) = &task.hint else {
+        let Some(digest) = &task.expected else {
             return Item::Image(images, task);
         };
-        let first = self.0.entry(task.destination.clone()).or_insert_with(|| digest.clone());
+        let first = self
+            .taken
+            .entry(task.destination.clone())
+            .or_insert_with(|| digest.clone());
         if first == digest {
             return Item::Image(images, task);
         }
@@ -77,7 +82,7 @@ impl Claims {
             digests: format!("{first}, {digest}"),
         };
         let error = LayoutError::new(kind, "import");
-        Item::Failed(failed_image(&task, &error))
+        Item::Failed(failed_image(&self.store, &task, &error))
     }
 }
 
@@ -89,7 +94,10 @@ impl Crossing {
             Sources::Below(prefix) => discover(Arc::clone(&self.store), &prefix),
         };
         let items = found.map(|found| self.items(found)).buffered(OPENED_AHEAD);
-        let mut claims = Claims::default();
+        let mut claims = Claims {
+            store: self.store.name(),
+            taken: HashMap::new(),
+        };
         let ends = items.flat_map(stream::iter).map(|item| self.end(claims.claim(item)));
         let mut ends = std::pin::pin!(ends.buffer_unordered(SIDE_BY_SIDE));
         let mut report = ImportReport::default();
@@ -120,13 +128,19 @@ impl Crossing {
         items
     }
 
+    /// The store as tasks name it.
+    fn store_name(&self) -> StoreName {
+        let name = self.store.name();
+        name.parse().unwrap_or_else(|_| StoreName::folder(&name))
+    }
+
     async fn opened(&self, found: &Found) -> Result<Vec<Item>, LayoutError> {
         self.import.repository(found)?;
         let images = open(Arc::clone(&self.store), found).await?;
         let listing = images.images().await?;
         let tasks = self
             .import
-            .plan(&self.store.name(), found, &listing.images, &self.execution)?;
+            .plan(&self.store_name(), found, &listing.images, &self.execution)?;
         let place = place(&self.store.name(), found);
         let refused = listing
             .refused
@@ -142,7 +156,7 @@ impl Crossing {
         let end = match item {
             Item::Image(images, task) => {
                 let brought = self.bring(images, &task).await;
-                brought.map_err(|error| Stopped::Image(failed_image(&task, &error)))
+                brought.map_err(|error| Stopped::Image(failed_image(&self.store.name(), &task, &error)))
             }
             Item::Failed(failed) => Err(Stopped::Image(failed)),
             Item::Stopped(error) => return Err(Stopped::Search(error)),
@@ -152,7 +166,7 @@ impl Crossing {
     }
 
     /// Brings one image, however often that is tried.
-    async fn bring(&self, mut images: Arc<dyn Images>, task: &Task) -> transship_copy::Result<Report> {
+    async fn bring(&self, mut images: Arc<dyn Images>, task: &CopyTask) -> transship_copy::Result<Report> {
         let mut waits = Waits::new();
         loop {
             let error = match self.attempt(images.as_ref(), task).await {
@@ -165,7 +179,7 @@ impl Crossing {
             tokio::time::sleep(wait).await;
             // What was learned of a source that was replaced is no longer so.
             if error.code() == CHANGED
-                && let Some(found) = &task.found
+                && let Source::Stored { found, .. } = &task.source
             {
                 images = open(Arc::clone(&self.store), found).await?;
             }
@@ -173,9 +187,9 @@ impl Crossing {
     }
 
     /// Referrers that are images of the list themselves do not come with another one too.
-    fn options_of(&self, task: &Task) -> Options {
+    fn options_of(&self, task: &CopyTask) -> Options {
         let options = self.options.clone();
-        match task.referrers {
+        match task.policy.referrers {
             Referrers::Exclude => Options {
                 referrers: transship_copy::Referrers::Exclude,
                 ..options
@@ -184,12 +198,12 @@ impl Crossing {
         }
     }
 
-    async fn attempt(&self, images: &dyn Images, task: &Task) -> transship_copy::Result<Report> {
+    async fn attempt(&self, images: &dyn Images, task: &CopyTask) -> transship_copy::Result<Report> {
         let repository = self.client.repository(task.destination.repository.clone());
-        let destination = Arriving::new(repository.for_writing(), self.arrivals.clone());
+        let destination = SharingDestination::new(repository.for_writing(), self.shared.clone());
         let report = transship_copy::copy(Request {
             source: images,
-            from: task.source.target.clone(),
+            from: task.source.target().clone(),
             destination: &destination,
             to: task.destination.target.clone(),
             options: self.options_of(task),
@@ -210,13 +224,12 @@ enum Stopped {
     Search(LayoutError),
 }
 
-fn failed_image(task: &Task, error: &impl Coded) -> Failed {
-    let store = &task.source.registry;
-    let place = task
-        .found
-        .as_ref()
-        .map_or_else(|| store.clone(), |found| place(store, found));
-    failed(place, Some(task.source.target.to_string()), error)
+fn failed_image(store: &str, task: &CopyTask, error: &impl Coded) -> Failed {
+    let place = match &task.source {
+        Source::Stored { found, .. } => place(store, found),
+        Source::Registry(image) => image.to_string(),
+    };
+    failed(place, Some(task.source.target().to_string()), error)
 }
 
 fn failed(source: String, reference: Option<String>, error: &impl Coded) -> Failed {

@@ -10,9 +10,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use transship_copy::Counts;
-use transship_engine::{Import, Ledger, Outgoing, Search, Task, TaskFilter, TaskQueue, TaskRecord, TaskState};
-use transship_layout::Search as Cursor;
-use transship_oci::Target;
+use transship_engine::{
+    Import, Job, Ledger, ListPrefix, Outgoing, Source, StoreName, TaskEntry, TaskFilter, TaskQueue, TaskRecord,
+    TaskState,
+};
 
 use crate::bucket::InBucket;
 use crate::failure::{Exit, Failure};
@@ -21,8 +22,6 @@ use crate::progress::ImagesShown;
 
 /// The code of a source that waits for what is missing of it.
 const INCOMPLETE: &str = "SOURCE_INCOMPLETE";
-/// What the engine calls a source by that has no name.
-const UNNAMED: &str = "_";
 
 /// The queue and the ledger of a stack.
 pub(crate) struct Fleet {
@@ -61,14 +60,8 @@ impl Fleet {
         let now = Timestamp::now();
         let execution = import.execution(&now.to_string(), now);
         let id = execution.id.clone();
-        let search = Search {
-            import,
-            store: format!("s3://{}", source.bucket),
-            execution,
-            at: Cursor::new(source.key.as_str()),
-            stuck: 0,
-        };
-        self.queue.send(&[Outgoing::search(search)]).await?;
+        let list = ListPrefix::new(import, StoreName::bucket(&source.bucket), &source.key, execution);
+        self.queue.send(&[Outgoing::now(list)]).await?;
         Ok(id)
     }
 
@@ -157,7 +150,7 @@ impl Followed {
 }
 
 /// The report of tasks that all ended. `originals` are those of which more is told than their end.
-fn report(records: &[TaskRecord], originals: &HashMap<String, Task>) -> ImportReport {
+fn report(records: &[TaskRecord], originals: &HashMap<String, TaskEntry>) -> ImportReport {
     let mut report = ImportReport::default();
     for record in records.iter().filter(|record| !is_source(record)) {
         let bytes = Counts {
@@ -178,15 +171,18 @@ fn report(records: &[TaskRecord], originals: &HashMap<String, Task>) -> ImportRe
     report
 }
 
-fn failed(record: &TaskRecord, original: Option<&Task>) -> Failed {
-    let (source, reference) = match original.and_then(|task| Some((task, task.found.as_ref()?))) {
-        Some((task, found)) => (
-            place(&task.source.registry, found),
-            Some(&task.source.target)
-                .filter(|target| !is_unnamed(target))
-                .map(ToString::to_string),
+fn failed(record: &TaskRecord, original: Option<&TaskEntry>) -> Failed {
+    let job = original.and_then(|entry| Some(entry.envelope().ok()?.job));
+    let (source, reference) = match job {
+        Some(Job::Copy(task)) => match &task.source {
+            Source::Stored { store, found, target } => (place(store.as_str(), found), Some(target.to_string())),
+            Source::Registry(_) => (record.source.clone(), None),
+        },
+        Some(Job::Scan(scan)) => (
+            place(scan.store.as_str(), &scan.source),
+            scan.only.map(|only| only.to_string()),
         ),
-        None => (record.source.clone(), None),
+        _ => (record.source.clone(), None),
     };
     Failed {
         source,
@@ -199,23 +195,19 @@ fn failed(record: &TaskRecord, original: Option<&Task>) -> Failed {
     }
 }
 
-/// True for a source that became tasks, which are told themselves.
-fn is_source(record: &TaskRecord) -> bool {
-    record.state == TaskState::Succeeded && record.destination.ends_with(&format!(":{UNNAMED}"))
-}
-
-fn is_unnamed(target: &Target) -> bool {
-    matches!(target, Target::Tag(tag) if tag.as_str() == UNNAMED)
+/// True for a source that became tasks, which have records of their own: an image that arrived has a digest.
+const fn is_source(record: &TaskRecord) -> bool {
+    matches!(record.state, TaskState::Succeeded) && record.digest.is_none()
 }
 
 #[cfg(test)]
 mod tests {
     use transship_copy::SystemClock;
-    use transship_engine::{Bytes, Message, Outcome, TaskReceiver as _};
+    use transship_engine::{Bytes, Envelope, Outcome, Scan, TaskReceiver as _};
     use transship_layout::{Found, FoundKind};
     use transship_rules::{Existing, Referrers};
     use transship_testkit::memory::{MemoryLedger, MemoryQueue};
-    use transship_testkit::suites::{execution, task};
+    use transship_testkit::suites::{copy_task, execution};
 
     use super::*;
     use crate::output::Form;
@@ -256,29 +248,45 @@ mod tests {
         ledger.tasks(&of("execution-1", None)).await.unwrap()
     }
 
-    /// Task `number`, ended in `state` if that is an end; task 9 is a source that has no name.
+    /// Task `number`, ended in `state` if that is an end; task 9 is a scan.
     async fn end(ledger: &MemoryLedger, number: u32, state: TaskState) {
         let found = Found {
             kind: FoundKind::Layout,
             key: "seed/app/".into(),
             path: "app".into(),
         };
-        let mut task = Task {
-            found: Some(Box::new(found)),
-            ..task(number)
+        let store = StoreName::bucket("layouts");
+        let mut task = copy_task(number);
+        task.source = Source::Stored {
+            store: store.clone(),
+            found: found.clone(),
+            target: task.destination.target.clone(),
         };
-        task.source.registry = "s3://layouts".into();
+        let mut entry = task.entry();
         if number == 9 {
-            task.source.target = Target::Tag(UNNAMED.parse().unwrap());
+            let scan = Scan {
+                id: task.id,
+                execution: task.execution,
+                store,
+                source: found,
+                only: None,
+                import: import(),
+                is_upload: false,
+                done: 0,
+            };
+            entry = scan.entry();
         }
-        ledger.record(&execution(1), std::slice::from_ref(&task)).await.unwrap();
+        ledger
+            .record(&execution(1), std::slice::from_ref(&entry))
+            .await
+            .unwrap();
         if !state.is_terminal() {
             return;
         }
-        ledger.begin(&task, task.created).await.unwrap();
+        ledger.begin(&entry, entry.created).await.unwrap();
         let outcome = Outcome {
             state,
-            digest: None,
+            digest: entry.digest.clone(),
             code: Some("WHY".into()),
             message: Some("because".into()),
             bytes: Bytes {
@@ -286,13 +294,13 @@ mod tests {
                 mounted: 10,
                 skipped: 1,
             },
-            finished: task.created,
+            finished: entry.created,
         };
-        assert!(ledger.finish(&task, &outcome, &[]).await.unwrap());
+        assert!(ledger.finish(&entry, &outcome, &[]).await.unwrap());
     }
 
     #[tokio::test]
-    async fn an_order_is_one_search_in_the_queue() {
+    async fn an_order_is_one_listing_in_the_queue() {
         let (fleet, _, queue) = fleet();
         let source = InBucket {
             bucket: "layouts".into(),
@@ -301,11 +309,11 @@ mod tests {
         let id = fleet.order(import(), &source).await.unwrap();
         let mut sent = queue.receive(10, Duration::from_mins(1)).await.unwrap();
         assert_eq!(sent.len(), 1);
-        let Message::Search(search) = Message::parse(&sent.remove(0).body).unwrap() else {
-            panic!("no search")
+        let Job::List(list) = Envelope::parse(&sent.remove(0).body).unwrap().job else {
+            panic!("not a listing")
         };
-        assert_eq!((search.store.as_str(), search.at.prefix()), ("s3://layouts", "seed/"));
-        assert_eq!((search.execution.id, search.import), (id.clone(), import()));
+        assert_eq!((list.store.as_str(), list.at.prefix()), ("s3://layouts", "seed/"));
+        assert_eq!((list.execution.id, list.import), (id.clone(), import()));
         let again = fleet.order(import(), &source).await.unwrap();
         assert_ne!(id, again, "each order is an execution of its own");
     }

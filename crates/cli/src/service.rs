@@ -10,7 +10,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use transship_copy::{Progress, SystemClock};
-use transship_engine::{Configuration, Imports, Intake, Patience, Replicator};
+use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, SourceCache};
 use transship_local::{Database, Environment, EnvironmentSecrets, SqliteLedger, SqliteQueue, Worker};
 use transship_registry::Retries;
 use transship_rules::Document;
@@ -61,18 +61,18 @@ impl Service {
             secrets,
             clock: Arc::new(SystemClock),
         };
-        let replicator = Replicator {
+        let jobs = Jobs {
             configuration: configuration.clone(),
             ledger: Arc::clone(&ledger) as _,
             queue: Arc::new(queue.clone()),
-            imports: Arc::new(Imports::none()),
+            sources: Arc::new(SourceCache::none()),
             clock: Arc::new(SystemClock),
-            patience: Patience::default(),
+            retry_policy: RetryPolicy::default(),
             worker: format!("process {}", std::process::id()),
         };
         let worker = Worker {
             queue: queue.clone(),
-            replicator: Arc::new(replicator),
+            jobs: Arc::new(jobs),
             concurrency: CONCURRENCY,
             progress,
         };

@@ -18,10 +18,7 @@ impl ImageRef {
     /// The same repository with another tag or digest.
     #[must_use]
     pub fn with_target(&self, target: Target) -> Self {
-        Self {
-            target,
-            ..self.clone()
-        }
+        Self { target, ..self.clone() }
     }
 }
 

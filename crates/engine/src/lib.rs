@@ -6,6 +6,7 @@
 mod accept;
 mod configuration;
 mod copy_image;
+mod dead_letters;
 mod error;
 mod image_ref;
 mod import;
@@ -22,6 +23,7 @@ mod task;
 
 pub use accept::{Accepted, Hook, Intake, Refusal};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
+pub use dead_letters::DeadLetters;
 pub use error::{Error, ErrorKind, Result};
 pub use image_ref::ImageRef;
 pub use import::{Import, ImportIntake, Order, OrderError, SharedBlobs, SharingDestination, SourceCache, Uploaded};

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use transship_notifications::{Action as EventAction, Event};
 use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
-use transship_oci::{Algorithm, Digest, Hasher, Target};
+use transship_oci::{Algorithm, Hasher, Target};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
 use crate::job::{CopyTask, Policy, Source};

@@ -12,7 +12,8 @@ use transship_layout::ObjectStore;
 use transship_oci::{Digest, Repository, Tag};
 
 use crate::{
-    Execution, ExecutionRecord, ImageRef, Outcome, Outgoing, Replica, Result, StoreName, TaskEntry, TaskRecord, TaskState,
+    Execution, ExecutionRecord, ImageRef, Outcome, Outgoing, Replica, Result, StoreName, TaskEntry, TaskRecord,
+    TaskState,
 };
 
 /// A durable queue, at least once and unordered: a message may arrive twice, late, or twice at the same time.
@@ -185,7 +186,7 @@ pub trait Stores: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingScan {
     /// What identifies the scan, whoever asked for it.
-    pub key: String,
+    pub id: String,
     /// The message that is sent when everything has arrived, as JSON.
     pub job: String,
     /// Since when it waits.

@@ -70,7 +70,10 @@ async fn record(ledger: &dyn Ledger, execution: Execution, entries: Vec<TaskEntr
 fn by_execution(entries: Vec<TaskEntry>) -> Vec<(Execution, Vec<TaskEntry>)> {
     let mut groups: Vec<(Execution, Vec<TaskEntry>)> = Vec::new();
     for entry in entries {
-        match groups.iter_mut().find(|(execution, _)| execution.id == entry.execution.id) {
+        match groups
+            .iter_mut()
+            .find(|(execution, _)| execution.id == entry.execution.id)
+        {
             Some((_, group)) => group.push(entry),
             None => groups.push((entry.execution.clone(), vec![entry])),
         }

@@ -47,13 +47,20 @@ impl StoreName {
     }
 }
 
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text
+            .chars()
+            .all(|other| other.is_ascii_lowercase() || other.is_ascii_digit())
+}
+
 impl std::str::FromStr for StoreName {
     type Err = Error;
 
     /// `STORE_UNKNOWN` for a text without a scheme.
     fn from_str(text: &str) -> Result<Self, Error> {
         match text.split_once(':') {
-            Some((scheme, rest)) if !scheme.is_empty() && !rest.is_empty() => Ok(Self::new(scheme, rest)),
+            Some((scheme, rest)) if is_scheme(scheme) && !rest.is_empty() => Ok(Self::new(scheme, rest)),
             _ => Err(Error::new(ErrorKind::StoreUnknown(text.to_owned()), "store")),
         }
     }
@@ -90,8 +97,12 @@ mod tests {
         assert_eq!((store.scheme(), store.rest()), ("s3", "//layouts"));
         assert_eq!(store.to_string(), "s3://layouts");
         assert_eq!(serde_json::to_string(&store).unwrap(), r#""s3://layouts""#);
-        for wrong in ["", "layouts", ":layouts", "s3:"] {
-            assert_eq!(wrong.parse::<StoreName>().unwrap_err().code(), "STORE_UNKNOWN", "{wrong}");
+        for wrong in ["", "layouts", ":layouts", "s3:", "/var/a:b", "S3://a"] {
+            assert_eq!(
+                wrong.parse::<StoreName>().unwrap_err().code(),
+                "STORE_UNKNOWN",
+                "{wrong}"
+            );
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct TaskEntry {
     pub execution: Execution,
     /// What the task does.
     pub action: Action,
+    /// When it was received or planned.
+    pub created: Timestamp,
     /// The registry's name in the document, or the name of the store, from which the task reads.
     pub origin: String,
     /// The repository of the source, if that is in a registry.
@@ -25,8 +27,8 @@ pub struct TaskEntry {
     pub source: String,
     /// The name of the destination registry in the document.
     pub destination_registry: String,
-    /// The repository there; empty if the job has no single one.
-    pub destination_repository: String,
+    /// The repository there; [`None`] if the job has no single one.
+    pub destination_repository: Option<Repository>,
     /// `registry/repository:tag`, as it is shown.
     pub destination: String,
     /// The digest that the event named.

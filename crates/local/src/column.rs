@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Error, Result, Row};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use transship_engine::Place;
+use transship_engine::{ImageRef, TaskEntry};
 use transship_oci::Target;
 
 /// A column whose text is one of our names.
@@ -52,10 +51,10 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-/// A column that holds the JSON of a value.
-pub(crate) fn of_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
+/// A column that holds a task, as this release or the one before stored it.
+pub(crate) fn entry(row: &Row<'_>, column: &str) -> Result<TaskEntry> {
     let text: String = row.get(column)?;
-    serde_json::from_str(&text).map_err(invalid)
+    TaskEntry::of_stored(&text).map_err(invalid)
 }
 
 /// A column that counts.
@@ -75,9 +74,9 @@ pub(crate) fn target_text(target: &Target) -> String {
 }
 
 /// The three columns `{side}_registry`, `{side}_repository`, `{side}_target`.
-pub(crate) fn place(row: &Row<'_>, side: &str) -> Result<Place> {
+pub(crate) fn place(row: &Row<'_>, side: &str) -> Result<ImageRef> {
     let target: String = row.get(&*format!("{side}_target"))?;
-    Ok(Place {
+    Ok(ImageRef {
         registry: row.get(&*format!("{side}_registry"))?,
         repository: parsed(row, &format!("{side}_repository"))?,
         target: target_parse(&target)?,

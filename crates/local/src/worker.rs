@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use transship_copy::Progress;
-use transship_engine::{Delivery, Disposition, ErrorKind, Replicator, TaskReceiver};
+use transship_engine::{Envelope, Jobs, Next, ReceivedMessage, TaskQueue, TaskReceiver};
 
 use crate::SqliteQueue;
 
@@ -17,22 +17,23 @@ use crate::SqliteQueue;
 const VISIBILITY: Duration = Duration::from_mins(1);
 /// How often it beats.
 const HEARTBEAT: Duration = Duration::from_secs(20);
-/// How often the queue is looked at without a notice: another process may have sent (`redrive`), and cannot give one.
-const LOOK: Duration = Duration::from_secs(5);
-/// How long running tasks may go on after the order to stop.
-const GRACE: Duration = Duration::from_secs(10);
-/// When the queue or the ledger did not answer, or a task panicked.
-const TROUBLE: Duration = Duration::from_secs(5);
-/// A message that is no task is looked at this often, a minute apart: a newer version may come back and know it.
-const UNREADABLE_TIMES: u32 = 60;
+/// How often the queue is read without a notice: another process may have sent (`redrive`), and cannot give one.
+const QUEUE_READ_INTERVAL: Duration = Duration::from_secs(5);
+/// How long running jobs may go on after the order to stop.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// The wait when the queue or the ledger did not answer, or a job panicked.
+const ERROR_BACKOFF: Duration = Duration::from_secs(5);
+/// A message that cannot be read is tried this often, a minute apart: a newer version of this program may come back and
+/// know it.
+const INVALID_RECEIVES_MAX: u32 = 60;
 
 /// Works on the queue of a data folder.
 pub struct Worker {
     /// The queue.
     pub queue: SqliteQueue,
-    /// What works on one task.
-    pub replicator: Arc<Replicator>,
-    /// Tasks at the same time; at least 1.
+    /// What works on one message.
+    pub jobs: Arc<Jobs>,
+    /// Jobs at the same time; at least 1.
     pub concurrency: usize,
     /// Listens to all of them.
     pub progress: Arc<dyn Progress>,
@@ -50,7 +51,7 @@ impl Worker {
             for delivery in received {
                 running.spawn(work(
                     self.queue.clone(),
-                    Arc::clone(&self.replicator),
+                    Arc::clone(&self.jobs),
                     Arc::clone(&self.progress),
                     delivery,
                 ));
@@ -64,69 +65,49 @@ impl Worker {
             }
         }
         let rest = async { while running.join_next().await.is_some() {} };
-        if tokio::time::timeout(GRACE, rest).await.is_err() {
+        if tokio::time::timeout(STOP_GRACE, rest).await.is_err() {
             tracing::info!("tasks at work are left to the queue; they are taken up at the next start");
         }
     }
 
-    async fn receive(&self, free: usize) -> Vec<Delivery> {
+    async fn receive(&self, free: usize) -> Vec<ReceivedMessage> {
         match self.queue.receive(free, VISIBILITY).await {
             Ok(received) => received,
             Err(error) => {
                 tracing::error!(code = error.code(), "{error}");
-                tokio::time::sleep(TROUBLE).await;
+                tokio::time::sleep(ERROR_BACKOFF).await;
                 Vec::new()
             }
         }
     }
 
     async fn wait(&self) {
-        if let Err(error) = self.queue.wait(LOOK).await {
+        if let Err(error) = self.queue.wait(QUEUE_READ_INTERVAL).await {
             tracing::error!(code = error.code(), "{error}");
-            tokio::time::sleep(TROUBLE).await;
+            tokio::time::sleep(ERROR_BACKOFF).await;
         }
     }
 }
 
-async fn work(queue: SqliteQueue, replicator: Arc<Replicator>, progress: Arc<dyn Progress>, delivery: Delivery) {
-    let Delivery {
+async fn work(queue: SqliteQueue, jobs: Arc<Jobs>, progress: Arc<dyn Progress>, message: ReceivedMessage) {
+    let ReceivedMessage {
         body,
         receipt,
         receive_count,
-    } = delivery;
-    let mut attempt = tokio::spawn(async move { replicator.message(&body, progress, None).await });
-    let ended = loop {
-        tokio::select! {
-            ended = &mut attempt => break ended,
-            () = tokio::time::sleep(HEARTBEAT) => {
-                if let Err(error) = queue.extend(&receipt, VISIBILITY).await {
-                    tracing::warn!(code = error.code(), "{error}");
-                }
-            }
+    } = message;
+    let delay = match Envelope::parse(&body) {
+        Ok(envelope) => {
+            let attempt = tokio::spawn(async move { jobs.run(&envelope, progress, None).await });
+            let ended = kept_hidden(&queue, &receipt, attempt).await;
+            delay_after(&queue, ended, receive_count).await
         }
-    };
-    let delay = match ended {
-        Ok(Ok(Disposition::Done)) => None,
-        Ok(Ok(Disposition::Again(delay))) => Some(delay),
-        Ok(Err(error)) if matches!(error.kind, ErrorKind::MessageInvalid(_)) => {
+        Err(error) => {
             tracing::error!(
                 code = error.code(),
                 receive_count,
                 "a message is not understood: {error}"
             );
-            (receive_count < UNREADABLE_TIMES).then_some(Duration::from_mins(1))
-        }
-        Ok(Err(error)) => {
-            tracing::error!(code = error.code(), "nothing is decided, the task comes again: {error}");
-            Some(TROUBLE)
-        }
-        Err(panic) => {
-            tracing::error!(
-                code = "WORKER_PANIC",
-                receive_count,
-                "a task panicked and comes again: {panic}"
-            );
-            Some(TROUBLE * receive_count.min(60))
+            (receive_count < INVALID_RECEIVES_MAX).then_some(Duration::from_mins(1))
         }
     };
     let given_up = match delay {
@@ -138,5 +119,47 @@ async fn work(queue: SqliteQueue, replicator: Arc<Replicator>, progress: Arc<dyn
             code = error.code(),
             "a message stays hidden until its time is over: {error}"
         );
+    }
+}
+
+/// Waits for the attempt, and extends the visibility of its message meanwhile.
+async fn kept_hidden<T>(queue: &SqliteQueue, receipt: &str, mut attempt: JoinHandle<T>) -> Result<T, JoinError> {
+    loop {
+        tokio::select! {
+            ended = &mut attempt => return ended,
+            () = tokio::time::sleep(HEARTBEAT) => {
+                if let Err(error) = queue.extend(receipt, VISIBILITY).await {
+                    tracing::warn!(code = error.code(), "{error}");
+                }
+            }
+        }
+    }
+}
+
+/// After how long the message comes again; [`None`]: it is done.
+async fn delay_after(
+    queue: &SqliteQueue,
+    ended: Result<transship_engine::Result<Next>, JoinError>,
+    receive_count: u32,
+) -> Option<Duration> {
+    let worked = match ended {
+        Ok(Ok(Next::Send(messages))) => queue.send(&messages).await.map(|()| Next::Done),
+        Ok(worked) => worked,
+        Err(panic) => {
+            tracing::error!(
+                code = "WORKER_PANIC",
+                receive_count,
+                "a task panicked and comes again: {panic}"
+            );
+            return Some(ERROR_BACKOFF * receive_count.min(60));
+        }
+    };
+    match worked {
+        Ok(Next::Again(delay)) => Some(delay),
+        Ok(_) => None,
+        Err(error) => {
+            tracing::error!(code = error.code(), "nothing is decided, the task comes again: {error}");
+            Some(ERROR_BACKOFF)
+        }
     }
 }

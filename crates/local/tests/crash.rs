@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use transship_engine::{Outgoing, TaskQueue as _, TaskReceiver as _};
+use transship_engine::{Envelope, Job, Outgoing, TaskQueue as _, TaskReceiver as _};
 use transship_local::{DataLock, Database, SqliteQueue};
-use transship_testkit::suites::task;
+use transship_testkit::suites::copy_task;
 
 const FOLDER: &str = "TRANSSHIP_CRASH_TEST_FOLDER";
 const FIRST: &str = "TRANSSHIP_CRASH_TEST_FIRST";
@@ -31,7 +31,7 @@ async fn child_that_sends_until_it_is_killed() {
     let queue = SqliteQueue::new(Database::open(Path::new(&folder)).unwrap());
     for number in (first..).step_by(2) {
         queue
-            .send(&[Outgoing::now(task(number)), Outgoing::now(task(number + 1))])
+            .send(&[Outgoing::now(copy_task(number)), Outgoing::now(copy_task(number + 1))])
             .await
             .unwrap();
         // A message under way when the process dies is not lost either.
@@ -72,8 +72,8 @@ async fn acknowledged_sends_survive_kill_9() {
     let mut expected = BTreeSet::new();
     for round in 0..5 {
         for number in run_and_kill(folder.path(), round * 1_000_000) {
-            expected.insert(task(number).id);
-            expected.insert(task(number + 1).id);
+            expected.insert(copy_task(number).id);
+            expected.insert(copy_task(number + 1).id);
         }
     }
     let _lock = DataLock::acquire(folder.path()).unwrap();
@@ -86,7 +86,9 @@ async fn acknowledged_sends_survive_kill_9() {
             break;
         }
         for delivery in received {
-            let task: transship_engine::Task = serde_json::from_str(&delivery.body).unwrap();
+            let Job::Copy(task) = Envelope::parse(&delivery.body).unwrap().job else {
+                panic!("not a copy")
+            };
             assert!(found.insert(task.id), "a message is there twice");
             queue.complete(&delivery.receipt).await.unwrap();
         }

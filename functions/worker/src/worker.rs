@@ -7,11 +7,11 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent};
 use tokio::sync::OnceCell;
-use transship_aws::batch::{Batch, Received, Unconfigured, Work};
+use transship_aws::batch::{Batch, Received, Undecided, Work};
 use transship_aws::emf::Emf;
 use transship_aws::{Platform, Recorder};
 use transship_copy::SystemClock;
-use transship_engine::Replicator;
+use transship_engine::Jobs;
 
 /// The part of an invocation's time that its document may take.
 const FOR_THE_DOCUMENT: u32 = 4;
@@ -20,7 +20,7 @@ const FOR_THE_DOCUMENT: u32 = 4;
 pub(crate) struct Worker {
     platform: Platform,
     emf: Emf,
-    replicator: OnceCell<Arc<Replicator>>,
+    jobs: OnceCell<Arc<Jobs>>,
 }
 
 impl Worker {
@@ -28,7 +28,7 @@ impl Worker {
         Self {
             platform,
             emf,
-            replicator: OnceCell::new(),
+            jobs: OnceCell::new(),
         }
     }
 
@@ -46,7 +46,7 @@ impl Worker {
             failed.extend(self.record(letters).await);
         }
         if !tasks.is_empty() {
-            failed.extend(self.replicate(tasks, deadline, left).await);
+            failed.extend(self.work_on(tasks, deadline, left).await);
         }
         self.emf.flush();
         let mut answer = SqsBatchResponse::default();
@@ -54,7 +54,7 @@ impl Worker {
         Ok(answer)
     }
 
-    async fn replicate(&self, messages: Vec<SqsMessage>, deadline: Instant, left: Duration) -> Vec<String> {
+    async fn work_on(&self, messages: Vec<SqsMessage>, deadline: Instant, left: Duration) -> Vec<String> {
         let batch = Batch {
             work: self.engine(left / FOR_THE_DOCUMENT).await,
             queue: Arc::clone(&self.platform.parts().await.queue) as _,
@@ -67,15 +67,15 @@ impl Worker {
         let configuration = match self.platform.configuration(patience).await {
             Ok(configuration) => configuration,
             Err(unavailable) => {
-                return Arc::new(Unconfigured {
+                return Arc::new(Undecided {
                     code: unavailable.code(),
                     why: unavailable.to_string(),
                 });
             }
         };
-        let make = || async { Arc::new(self.platform.replicator(configuration, name()).await) };
-        let replicator = self.replicator.get_or_init(make).await;
-        Arc::clone(replicator) as _
+        let make = || async { Arc::new(self.platform.jobs(configuration, name()).await) };
+        let jobs = self.jobs.get_or_init(make).await;
+        Arc::clone(jobs) as _
     }
 
     async fn record(&self, messages: Vec<SqsMessage>) -> Vec<String> {

@@ -131,11 +131,11 @@ fn assert_well_recorded(tasks: &[Value], begun_ms: f64) {
     let ids: BTreeSet<_> = tasks.iter().map(|task| task["sk"].to_string()).collect();
     assert_eq!(ids.len(), tasks.len(), "a task is told twice");
     for task in tasks {
-        let follows = body(task)["follows"] == true;
+        let is_attachment = body(task)["is_attachment"] == true;
         match (task["state"].as_str().unwrap_or_default(), task["code"].as_str()) {
             ("succeeded" | "unchanged", _) => {}
             // What was told of before its image comes with the image.
-            ("skipped", Some("NOT_A_REFERRER" | "SUBJECT_NOT_REPLICATED")) if follows => {}
+            ("skipped", Some("NOT_A_REFERRER" | "SUBJECT_NOT_REPLICATED")) if is_attachment => {}
             _ => panic!("{task}"),
         }
         assert!(task["attempts"].as_u64() >= Some(1), "{task}");

@@ -72,7 +72,7 @@ fn a_layer_of_4_gib_goes_through_many_slots_of_5_seconds() {
     let handed_over = fleet
         .messages()
         .iter()
-        .filter_map(|message| hops(message))
+        .filter_map(|message| tries(message))
         .max()
         .unwrap_or(0);
     let (received, peak) = (destination.traffic().total.bytes_in, fleet.peak_resident_bytes());
@@ -100,13 +100,13 @@ fn a_layer_of_4_gib_goes_through_many_slots_of_5_seconds() {
     let left: Vec<_> = fleet.items().into_iter().filter(crate::stage::is_upload).collect();
     assert!(left.is_empty(), "an upload is remembered: {left:?}");
     assert_eq!(
-        body(&tasks[0])["hops"],
+        body(&tasks[0])["tries"],
         json!(null),
         "the ledger keeps the task as it was recorded"
     );
 }
 
-fn hops(message: &str) -> Option<u64> {
+fn tries(message: &str) -> Option<u64> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    message["hops"].as_u64()
+    message["tries"].as_u64()
 }

@@ -188,7 +188,7 @@ impl Shared {
         let received = self.aws.queue_receive(&self.queue, 10, VISIBILITY_S);
         let mut state = self.state();
         for received in received {
-            let copies = match hops(&received.body) {
+            let copies = match tries(&received.body) {
                 0..=HOPS_WITH_COPIES => 1 + state.random.below(self.deliveries.copies_max),
                 _ => 1,
             };
@@ -217,9 +217,9 @@ impl Shared {
 }
 
 /// How often a task was sent on.
-fn hops(body: &str) -> u64 {
+fn tries(body: &str) -> u64 {
     let message: Value = serde_json::from_str(body).unwrap_or_default();
-    message["hops"].as_u64().unwrap_or(0)
+    message["tries"].as_u64().unwrap_or(0)
 }
 
 impl State {

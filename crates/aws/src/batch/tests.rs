@@ -1,9 +1,8 @@
 use std::sync::Mutex;
 
-use transship_engine::{Import, Result, Sweep};
-use transship_layout::Search as Cursor;
+use transship_engine::{CopyTask, ErrorKind, Import, Job, ListPrefix, StoreName, Sweep};
 use transship_rules::{Existing, Referrers};
-use transship_testkit::suites::{execution, task};
+use transship_testkit::suites::{copy_task, execution};
 
 use super::*;
 
@@ -12,21 +11,21 @@ struct Scripted;
 
 #[async_trait]
 impl Work for Scripted {
-    async fn message(&self, body: &str, _: Slot) -> Verdict {
-        let undecided = Verdict::Undecided {
+    async fn work(&self, envelope: &Envelope, _: Slot) -> Result<Next, Undecided> {
+        let undecided = Undecided {
             code: "LEDGER_UNAVAILABLE",
             why: "it does not answer".into(),
         };
-        match Message::parse(body) {
-            Ok(Message::Task(task)) => match task.rule.as_str() {
-                "again" => Verdict::Again(Duration::from_secs(30)),
-                "undecided" => undecided,
+        match &envelope.job {
+            Job::Copy(task) => match task.execution.rule.as_str() {
+                "again" => Ok(Next::Again(Duration::from_secs(30))),
+                "send" => Ok(Next::Send(vec![Outgoing::now(Sweep::default())])),
+                "undecided" => Err(undecided),
                 "hang" => std::future::pending().await,
                 "panic" => panic!("a defect"),
-                _ => Verdict::Done,
+                _ => Ok(Next::Done),
             },
-            Ok(Message::Sweep(_) | Message::Search(_)) => undecided,
-            Err(error) => Verdict::of(&error),
+            _ => Err(undecided),
         }
     }
 }
@@ -39,7 +38,7 @@ struct Sent {
 
 #[async_trait]
 impl TaskQueue for Sent {
-    async fn send(&self, messages: &[Outgoing]) -> Result<()> {
+    async fn send(&self, messages: &[Outgoing]) -> transship_engine::Result<()> {
         if self.refuses {
             let kind = ErrorKind::QueueUnavailable("it is gone".into());
             return Err(Error::new(kind, "queue send"));
@@ -49,14 +48,25 @@ impl TaskQueue for Sent {
     }
 }
 
-fn body(rule: &str, hops: u32) -> String {
-    let task = Task {
-        rule: rule.into(),
-        hops,
+fn envelope(rule: &str, tries: u32) -> Envelope {
+    let mut task = copy_task(1);
+    task.execution.rule = rule.into();
+    Envelope {
+        tries,
         not_before: Some(Timestamp::UNIX_EPOCH),
-        ..task(1)
+        ..Envelope::new(task)
+    }
+}
+
+fn body(rule: &str, tries: u32) -> String {
+    envelope(rule, tries).to_json().unwrap()
+}
+
+fn rule_of(envelope: &Envelope) -> String {
+    let Job::Copy(CopyTask { execution, .. }) = &envelope.job else {
+        panic!("{envelope:?}")
     };
-    Message::Task(task).to_json().unwrap()
+    execution.rule.clone()
 }
 
 fn received(id: &str, body: impl Into<String>) -> Received {
@@ -88,7 +98,7 @@ async fn a_poisoned_message_or_a_panic_fails_alone() {
         received("4", "x".repeat(1024 * 1024)),
         received("5", body("fine", 0)),
     ];
-    assert_eq!(run(&queue, messages, LONG).await, ["2", "3", "4"]);
+    assert_eq!(run(&queue, messages, LONG).await, ["2", "4", "3"]);
     assert!(queue.messages.lock().unwrap().is_empty());
 }
 
@@ -101,16 +111,26 @@ async fn a_message_that_has_to_wait_is_sent_on_as_a_new_one() {
             .is_empty()
     );
     let sent = queue.messages.lock().unwrap();
-    let [
-        Outgoing {
-            message: Message::Task(task),
-            delay,
+    let expected = Outgoing {
+        envelope: Envelope {
+            not_before: None,
+            ..envelope("again", 5)
         },
-    ] = sent.as_slice()
-    else {
-        panic!("{sent:?}");
+        delay: Duration::from_secs(30),
     };
-    assert_eq!((task.hops, task.not_before, *delay), (5, None, Duration::from_secs(30)));
+    assert_eq!(*sent, [expected]);
+}
+
+#[tokio::test]
+async fn what_follows_a_message_is_sent_before_it_is_done() {
+    let queue = Arc::new(Sent::default());
+    assert!(run(&queue, vec![received("1", body("send", 0))], LONG).await.is_empty());
+    assert_eq!(*queue.messages.lock().unwrap(), [Outgoing::now(Sweep::default())]);
+    let refusing = Arc::new(Sent {
+        refuses: true,
+        ..Sent::default()
+    });
+    assert_eq!(run(&refusing, vec![received("1", body("send", 0))], LONG).await, ["1"]);
 }
 
 #[tokio::test]
@@ -141,39 +161,38 @@ async fn work_that_hangs_is_sent_on_in_time_for_its_neighbours_answer() {
 #[tokio::test]
 async fn a_sweep_nothing_is_decided_about_is_not_multiplied() {
     let queue = Arc::new(Sent::default());
-    let order = Message::Sweep(Sweep::default()).to_json().unwrap();
+    let order = Envelope::new(Sweep::default()).to_json().unwrap();
     assert_eq!(run(&queue, vec![received("1", order)], LONG).await, ["1"]);
     assert!(queue.messages.lock().unwrap().is_empty());
 }
 
-fn search(stuck: u32) -> Search {
-    Search {
-        import: Import {
-            name: "seed".into(),
-            registry: "zhangjiakou".into(),
-            path: None,
-            existing: Existing::Keep,
-            referrers: Referrers::Include,
-        },
-        store: "s3://layouts".into(),
-        execution: execution(1),
-        at: Cursor::new("to/"),
-        stuck,
+fn listing(tries: u32) -> Envelope {
+    let import = Import {
+        name: "seed".into(),
+        registry: "zhangjiakou".into(),
+        path: None,
+        existing: Existing::Keep,
+        referrers: Referrers::Include,
+    };
+    let list = ListPrefix::new(import, StoreName::bucket("layouts"), "to/", execution(1));
+    Envelope {
+        tries,
+        ..Envelope::new(list)
     }
 }
 
 #[tokio::test]
-async fn a_search_nothing_is_decided_about_is_sent_on_and_counts_it() {
-    let body = |stuck| Message::Search(search(stuck)).to_json().unwrap();
+async fn a_listing_nothing_is_decided_about_is_sent_on_and_counts_it() {
+    let body = |tries| listing(tries).to_json().unwrap();
     let queue = Arc::new(Sent::default());
-    let messages = vec![received("1", body(3)), received("2", body(HOPS_MAX))];
+    let messages = vec![received("1", body(3)), received("2", body(TRIES_MAX))];
     assert_eq!(
         run(&queue, messages, LONG).await,
         ["2"],
         "one that was sent on too often is a dead letter"
     );
     let next = Outgoing {
-        message: Message::Search(search(4)),
+        envelope: listing(4),
         delay: Duration::from_secs(40),
     };
     assert_eq!(*queue.messages.lock().unwrap(), [next]);
@@ -181,29 +200,24 @@ async fn a_search_nothing_is_decided_about_is_sent_on_and_counts_it() {
 
 #[tokio::test]
 async fn without_a_document_tasks_wait_and_poison_is_still_poison() {
-    let work = Unconfigured {
-        code: "CONFIG_UNAVAILABLE",
-        why: "s3://bucket/transship.yaml is not there".into(),
+    let queue = Arc::new(Sent::default());
+    let batch = Batch {
+        work: Arc::new(Undecided {
+            code: "CONFIG_UNAVAILABLE",
+            why: "s3://bucket/transship.yaml is not there".into(),
+        }),
+        queue: Arc::clone(&queue) as _,
     };
-    let slot = Slot::until(Instant::now() + LONG, LONG);
-    let verdict = work.message(&body("fine", 0), slot).await;
-    assert!(
-        matches!(
-            verdict,
-            Verdict::Undecided {
-                code: "CONFIG_UNAVAILABLE",
-                ..
-            }
-        ),
-        "{verdict:?}"
-    );
-    assert!(matches!(work.message("{}", slot).await, Verdict::Invalid(_)));
+    let messages = vec![received("1", body("fine", 0)), received("2", "{}")];
+    assert_eq!(batch.run(messages, Instant::now() + LONG).await, ["2"]);
+    let sent = queue.messages.lock().unwrap();
+    assert_eq!((sent.len(), sent[0].delay), (1, UNDECIDED_WAIT_FIRST));
 }
 
 #[test]
-fn waits_grow_with_the_hops_and_end() {
-    let delays: Vec<_> = [0, 1, 3, 7, 8, 20, HOPS_MAX - 1, HOPS_MAX]
-        .map(|hops| undecided(&body("fine", hops)).map(|again| again.delay.as_secs()))
+fn waits_grow_with_the_tries_and_end() {
+    let delays: Vec<_> = [0, 1, 3, 7, 8, 20, TRIES_MAX - 1, TRIES_MAX]
+        .map(|tries| undecided_wait(&envelope("fine", tries)).map(|wait| wait.as_secs()))
         .into();
     let expected = [
         Some(5),
@@ -230,11 +244,9 @@ struct Told(Mutex<Vec<String>>);
 
 #[async_trait]
 impl Work for Told {
-    async fn message(&self, body: &str, _: Slot) -> Verdict {
-        if let Ok(Message::Task(task)) = Message::parse(body) {
-            self.0.lock().unwrap().push(task.rule);
-        }
-        Verdict::Done
+    async fn work(&self, envelope: &Envelope, _: Slot) -> Result<Next, Undecided> {
+        self.0.lock().unwrap().push(rule_of(envelope));
+        Ok(Next::Done)
     }
 }
 
@@ -258,12 +270,9 @@ async fn worked_and_sent(counts: &[u32], refuses: bool) -> (Vec<String>, Vec<Str
     assert!(batch.run(messages.collect(), Instant::now() + LONG).await.is_empty());
     let mut worked = std::mem::take(&mut *work.0.lock().unwrap());
     worked.sort();
-    let mut sent = Vec::new();
-    for outgoing in queue.messages.lock().unwrap().iter() {
-        if let Message::Task(task) = &outgoing.message {
-            sent.push(task.rule.clone());
-        }
-    }
+    let sent = queue.messages.lock().unwrap();
+    assert!(sent.iter().all(|sent| sent.envelope.tries == 0), "it was not tried");
+    let mut sent: Vec<String> = sent.iter().map(|sent| rule_of(&sent.envelope)).collect();
     sent.sort();
     (worked, sent)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
-use transship_engine::{Bytes, Task, TaskRecord, TaskState};
+use transship_engine::{Bytes, TaskEntry, TaskRecord, TaskState};
 use transship_oci::Target;
 
 use super::table::{Answered, Item};
@@ -140,8 +140,8 @@ pub(super) fn binary_of(item: &Item, name: &str) -> Answered<Vec<u8>> {
 }
 
 /// The task of an item, as it was first sent.
-pub(super) fn task(item: &Item) -> Answered<Task> {
-    serde_json::from_str(text_of(item, "body")?).map_err(|_| unreadable("body"))
+pub(super) fn task(item: &Item) -> Answered<TaskEntry> {
+    TaskEntry::of_stored(text_of(item, "body")?).map_err(|_| unreadable("body"))
 }
 
 /// The state of a task.
@@ -155,14 +155,14 @@ pub(super) fn record(item: &Item) -> Answered<TaskRecord> {
     let digest = if state.is_terminal() {
         text_option(item, "digest").map(parse).transpose()?
     } else {
-        task.hint.clone()
+        task.digest.clone()
     };
     Ok(TaskRecord {
-        source: task.source.to_string(),
-        destination: task.destination.to_string(),
+        source: task.source,
+        destination: task.destination,
         id: task.id,
-        execution: task.execution,
-        rule: task.rule,
+        execution: task.execution.id,
+        rule: task.execution.rule,
         action: task.action,
         digest,
         state,

@@ -11,12 +11,10 @@ use std::collections::{BTreeSet, HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use transship_engine::{Result, Task, Waiting};
+use transship_engine::{PendingScan, Result};
 use transship_oci::Digest;
 
-use super::attributes::{
-    GRACE, expires, item, key, key_of, number, number_of, task, text, text_of, time, time_of, unreadable,
-};
+use super::attributes::{GRACE, expires, item, key, key_of, number, number_of, text, text_of, time, time_of};
 use super::expression::{Change, Values};
 use super::repeats::chance;
 use super::table::{Answered, Item, Query, Table, Written};
@@ -44,19 +42,17 @@ fn beginning(blob: &Digest) -> String {
 /// Waits for these blobs and nothing else.
 pub(super) async fn wait_for(
     table: &Table,
-    waiting: &Waiting,
+    waiting: &PendingScan,
     place: &str,
     blobs: &[Digest],
     until: Timestamp,
 ) -> Result<()> {
     let operation = "awaited wait_for";
-    let body = serde_json::to_string(&waiting.look);
-    let body = body.map_err(|_| table.unreadable(unreadable("body"), operation))?;
     let missing: BTreeSet<String> = blobs.iter().map(beginning).collect();
     let mut look = item(
-        look_key(&waiting.look.id),
+        look_key(&waiting.id),
         [
-            ("body", text(body)),
+            ("body", text(&waiting.job)),
             ("since", time(waiting.since)),
             ("blobs", number(i128::try_from(waiting.blobs).unwrap_or(i128::MAX))),
             ("until", time(until)),
@@ -72,7 +68,7 @@ pub(super) async fn wait_for(
     let wait = chance().to_string();
     let leads = |blob: &Digest| {
         item(
-            key(blob_partition(place, blob), &waiting.look.id),
+            key(blob_partition(place, blob), &waiting.id),
             [("wait", text(&wait)), ("expires", expires(until, GRACE))],
         )
     };
@@ -81,7 +77,7 @@ pub(super) async fn wait_for(
 }
 
 /// The looks that wait for nothing more, of those that waited for this blob.
-pub(super) async fn arrived(table: &Table, place: &str, blob: &Digest, now: Timestamp) -> Result<Vec<Task>> {
+pub(super) async fn arrived(table: &Table, place: &str, blob: &Digest, now: Timestamp) -> Result<Vec<String>> {
     let query = Query {
         key: "#pk = :blob",
         values: Values::from([(":blob".to_owned(), text(blob_partition(place, blob)))]),
@@ -89,12 +85,12 @@ pub(super) async fn arrived(table: &Table, place: &str, blob: &Digest, now: Time
     };
     let leads = table.all("awaited arrived", &query).await?;
     let told = stream::iter(leads.into_iter().map(|lead| arrived_for(table, lead, blob, now)));
-    let told: Vec<Option<Task>> = told.buffer_unordered(AT_ONCE).try_collect().await?;
+    let told: Vec<Option<String>> = told.buffer_unordered(AT_ONCE).try_collect().await?;
     Ok(told.into_iter().flatten().collect())
 }
 
 /// The look that `lead` leads to, if it waits for nothing more.
-async fn arrived_for(table: &Table, lead: Item, blob: &Digest, now: Timestamp) -> Result<Option<Task>> {
+async fn arrived_for(table: &Table, lead: Item, blob: &Digest, now: Timestamp) -> Result<Option<String>> {
     let operation = "awaited arrived";
     let read = text_of(&lead, "sk").and_then(|look| Ok((look, text_of(&lead, "wait")?)));
     let (look, wait) = read.map_err(|answer| table.unreadable(answer, operation))?;
@@ -111,11 +107,11 @@ async fn arrived_for(table: &Table, lead: Item, blob: &Digest, now: Timestamp) -
     }
 }
 
-fn told(item: &Item, now: Timestamp) -> Answered<Option<Task>> {
+fn told(item: &Item, now: Timestamp) -> Answered<Option<String>> {
     if item.contains_key("missing") || time_of(item, "until")? <= now {
         return Ok(None);
     }
-    task(item).map(Some)
+    text_of(item, "body").map(|job| Some(job.to_owned()))
 }
 
 /// Waits no more.
@@ -124,7 +120,7 @@ pub(super) async fn settle(table: &Table, look: &str) -> Result<()> {
 }
 
 /// Looks that wait, the longest waiting first. One call for the index, one for each 100 found.
-pub(super) async fn waiting(table: &Table, limit: usize, now: Timestamp) -> Result<Vec<Waiting>> {
+pub(super) async fn waiting(table: &Table, limit: usize, now: Timestamp) -> Result<Vec<PendingScan>> {
     let operation = "awaited waiting";
     let query = Query {
         index: Some("unfinished"),
@@ -155,12 +151,13 @@ fn partition(item: &Item) -> String {
     text_of(item, "pk").unwrap_or_default().to_owned()
 }
 
-fn alive(item: &Item, now: Timestamp) -> Answered<Option<Waiting>> {
+fn alive(item: &Item, now: Timestamp) -> Answered<Option<PendingScan>> {
     if time_of(item, "until")? <= now {
         return Ok(None);
     }
-    Ok(Some(Waiting {
-        look: task(item)?,
+    Ok(Some(PendingScan {
+        id: text_of(item, "pk")?.trim_start_matches("W#").to_owned(),
+        job: text_of(item, "body")?.to_owned(),
         since: time_of(item, "since")?,
         blobs: number_of(item, "blobs")?,
     }))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use transship_engine::{Execution, ExecutionRecord, ExecutionState, Result, Task, Trigger};
+use transship_engine::{Execution, ExecutionRecord, ExecutionState, Result, Trigger};
 
 use super::attributes::{
     bytes_of, expires, item, key, state_of, task, text, text_of, time, time_of, time_option, unreadable,
@@ -42,14 +42,8 @@ pub(super) fn item_of(execution: &Execution, retention: Duration) -> Item {
 }
 
 /// Records the execution of a task nobody recorded.
-pub(super) async fn add_of(table: &Table, task: &Task, retention: Duration) -> Result<()> {
-    let execution = Execution {
-        id: task.execution.clone(),
-        rule: task.rule.clone(),
-        trigger: task.trigger,
-        created: task.created,
-    };
-    table.put_new("ledger begin", item_of(&execution, retention)).await
+pub(super) async fn add(table: &Table, execution: &Execution, retention: Duration) -> Result<()> {
+    table.put_new("ledger begin", item_of(execution, retention)).await
 }
 
 /// An execution with its totals, from all items of its partition.
@@ -98,9 +92,10 @@ impl Totals {
         self.succeeded += u64::from(state.is_success());
         self.bytes += bytes.copied + bytes.mounted;
         self.last = self.last.max(time_option(item, "finished")?);
-        let place = task.destination;
-        self.repositories
-            .insert(format!("{}/{}", place.registry, place.repository));
+        if let Some(repository) = task.destination_repository {
+            self.repositories
+                .insert(format!("{}/{repository}", task.destination_registry));
+        }
         Ok(())
     }
 }

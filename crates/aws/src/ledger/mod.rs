@@ -63,7 +63,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::Continuation;
 use transship_engine::{
-    Awaited, Begin, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord, Waiting,
+    Awaited, Begin, Execution, ExecutionRecord, ImageRef, Ledger, Outcome, PendingScan, Replica, Result, TaskEntry,
+    TaskFilter, TaskRecord,
 };
 use transship_oci::{Digest, Repository, Tag};
 
@@ -109,19 +110,19 @@ impl DynamoLedger {
 
 #[async_trait]
 impl Ledger for DynamoLedger {
-    async fn record(&self, execution: &Execution, tasks: &[Task]) -> Result<()> {
+    async fn record(&self, execution: &Execution, tasks: &[TaskEntry]) -> Result<()> {
         tasks::record(&self.table, execution, tasks, self.retention).await
     }
 
-    async fn begin(&self, task: &Task, now: Timestamp) -> Result<Begin> {
+    async fn begin(&self, task: &TaskEntry, now: Timestamp) -> Result<Begin> {
         tasks::begin(&self.table, task, now, self.retention).await
     }
 
-    async fn wait(&self, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()> {
+    async fn wait(&self, task: &TaskEntry, code: &str, message: &str, next: Timestamp) -> Result<()> {
         tasks::wait(&self.table, task, code, message, next).await
     }
 
-    async fn finish(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
+    async fn finish(&self, task: &TaskEntry, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
         tasks::finish(&self.table, task, outcome, replicas).await
     }
 
@@ -133,11 +134,11 @@ impl Ledger for DynamoLedger {
         lists::executions(&self.table, limit, self.retention).await
     }
 
-    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<Task>> {
+    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<TaskEntry>> {
         lists::tasks(&self.table, filter, self.retention, attributes::task).await
     }
 
-    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>> {
+    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
         unfinished::list(&self.table, registry, before, limit).await
     }
 
@@ -157,8 +158,8 @@ impl Ledger for DynamoLedger {
         replicas::intend(&self.table, replica).await
     }
 
-    async fn is_replicated(&self, task: &Task, manifest: &Digest) -> Result<bool> {
-        replicas::is_replicated(&self.table, task, manifest).await
+    async fn is_replicated(&self, source: &ImageRef, destination: &ImageRef, manifest: &Digest) -> Result<bool> {
+        replicas::is_replicated(&self.table, source, destination, manifest).await
     }
 
     async fn lease_take(&self, key: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<bool> {
@@ -204,11 +205,11 @@ impl Ledger for DynamoLedger {
 
 #[async_trait]
 impl Awaited for DynamoLedger {
-    async fn wait_for(&self, waiting: &Waiting, place: &str, blobs: &[Digest], expires: Timestamp) -> Result<()> {
+    async fn wait_for(&self, waiting: &PendingScan, place: &str, blobs: &[Digest], expires: Timestamp) -> Result<()> {
         awaited::wait_for(&self.table, waiting, place, blobs, expires).await
     }
 
-    async fn arrived(&self, place: &str, blob: &Digest, now: Timestamp) -> Result<Vec<Task>> {
+    async fn arrived(&self, place: &str, blob: &Digest, now: Timestamp) -> Result<Vec<String>> {
         awaited::arrived(&self.table, place, blob, now).await
     }
 
@@ -216,7 +217,7 @@ impl Awaited for DynamoLedger {
         awaited::settle(&self.table, task).await
     }
 
-    async fn waiting(&self, limit: usize, now: Timestamp) -> Result<Vec<Waiting>> {
+    async fn waiting(&self, limit: usize, now: Timestamp) -> Result<Vec<PendingScan>> {
         awaited::waiting(&self.table, limit, now).await
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use transship_engine::{Place, Replica, Result, Task};
+use transship_engine::{ImageRef, Replica, Result};
 use transship_oci::{Digest, Repository, Tag, Target};
 
 use super::attributes::{
@@ -21,7 +21,7 @@ const INTENTS_MAX: usize = 64;
 /// no builder makes as many. A referrer of one beyond is taken for one of an image we did not replicate.
 const MANIFESTS_MAX: usize = 2500;
 
-fn partition(place: &Place) -> String {
+fn partition(place: &ImageRef) -> String {
     format!("R#{}/{}", place.registry, place.repository)
 }
 
@@ -41,15 +41,16 @@ pub(super) fn latest(replicas: &[Replica]) -> impl Iterator<Item = &Replica> {
 
 /// The item of a replica. `digests` is what the tag may name, the latest first.
 pub(super) fn item_of(replica: &Replica) -> Item {
-    let (source, destination) = (&replica.source, &replica.destination);
+    let destination = &replica.destination;
+    let (registry, repository, target) = source_of(replica);
     let digests: Vec<&Digest> = std::iter::once(&replica.digest).chain(&replica.earlier).collect();
     let manifests = replica.manifests.get(..MANIFESTS_MAX).unwrap_or(&replica.manifests);
     item(
         key(partition(destination), target_text(&destination.target)),
         [
-            ("source_registry", text(&source.registry)),
-            ("source_repository", text(source.repository.as_str())),
-            ("source_target", text(target_text(&source.target))),
+            ("source_registry", text(registry)),
+            ("source_repository", text(repository)),
+            ("source_target", text(target)),
             ("digests", texts(&digests)),
             ("manifests", texts(manifests)),
             ("rule", text(&replica.rule)),
@@ -58,7 +59,18 @@ pub(super) fn item_of(replica: &Replica) -> Item {
     )
 }
 
-fn read(item: &Item, destination: Place) -> Answered<Replica> {
+/// Registry, repository and target of the source; empty for an image that came from a store.
+fn source_of(replica: &Replica) -> (&str, &str, String) {
+    replica.source.as_ref().map_or(("", "", String::new()), |source| {
+        (
+            &source.registry,
+            source.repository.as_str(),
+            target_text(&source.target),
+        )
+    })
+}
+
+fn read(item: &Item, destination: ImageRef) -> Answered<Replica> {
     let mut digests = Vec::new();
     for digest in list_of::<Digest>(item, "digests")? {
         if !digests.contains(&digest) {
@@ -67,10 +79,13 @@ fn read(item: &Item, destination: Place) -> Answered<Replica> {
     }
     let mut digests = digests.into_iter();
     Ok(Replica {
-        source: Place {
-            registry: text_of(item, "source_registry")?.to_owned(),
-            repository: parse(text_of(item, "source_repository")?)?,
-            target: target_parse(text_of(item, "source_target")?)?,
+        source: match text_of(item, "source_registry")? {
+            "" => None,
+            registry => Some(ImageRef {
+                registry: registry.to_owned(),
+                repository: parse(text_of(item, "source_repository")?)?,
+                target: target_parse(text_of(item, "source_target")?)?,
+            }),
         },
         destination,
         digest: digests.next().ok_or_else(|| unreadable("digests"))?,
@@ -84,7 +99,7 @@ fn read(item: &Item, destination: Place) -> Answered<Replica> {
 /// What we wrote to the tag.
 pub(super) async fn find(table: &Table, registry: &str, repository: &Repository, tag: &Tag) -> Result<Option<Replica>> {
     let operation = "ledger replica";
-    let destination = Place {
+    let destination = ImageRef {
         registry: registry.to_owned(),
         repository: repository.clone(),
         target: Target::Tag(tag.clone()),
@@ -100,12 +115,13 @@ pub(super) async fn find(table: &Table, registry: &str, repository: &Repository,
 /// Puts the digest before what the tag may have named until now. What stands there twice is told once.
 pub(super) async fn intend(table: &Table, replica: &Replica) -> Result<()> {
     let operation = "ledger replica_intend";
-    let (source, destination) = (&replica.source, &replica.destination);
+    let destination = &replica.destination;
+    let (registry, repository, target) = source_of(replica);
     let key = key(partition(destination), target_text(&destination.target));
     let change = Change::default()
-        .set("source_registry", text(&source.registry))
-        .set("source_repository", text(source.repository.as_str()))
-        .set("source_target", text(target_text(&source.target)))
+        .set("source_registry", text(registry))
+        .set("source_repository", text(repository))
+        .set("source_target", text(target))
         .set("rule", text(&replica.rule))
         .set("written", time(replica.written))
         .keep("manifests", texts::<Digest>(&[]))
@@ -128,9 +144,13 @@ pub(super) async fn intend(table: &Table, replica: &Replica) -> Result<()> {
     Ok(())
 }
 
-/// True if a replica between the repositories of `task` holds `manifest`.
-pub(super) async fn is_replicated(table: &Table, task: &Task, manifest: &Digest) -> Result<bool> {
-    let source = &task.source;
+/// True if a replica between the repositories holds `manifest`.
+pub(super) async fn is_replicated(
+    table: &Table,
+    source: &ImageRef,
+    destination: &ImageRef,
+    manifest: &Digest,
+) -> Result<bool> {
     let query = Query {
         key: "#pk = :pk",
         filter: Some(
@@ -138,7 +158,7 @@ pub(super) async fn is_replicated(table: &Table, task: &Task, manifest: &Digest)
                 .to_owned(),
         ),
         values: Values::from([
-            (":pk".to_owned(), text(partition(&task.destination))),
+            (":pk".to_owned(), text(partition(destination))),
             (":registry".to_owned(), text(&source.registry)),
             (":repository".to_owned(), text(source.repository.as_str())),
             (":manifest".to_owned(), text(manifest.to_string())),

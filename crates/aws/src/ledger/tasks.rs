@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use jiff::Timestamp;
-use transship_engine::{Begin, Execution, Outcome, Replica, Result, Task, TaskState};
+use transship_engine::{Begin, Execution, Outcome, Replica, Result, TaskEntry, TaskState};
+
+use transship_oci::Repository;
 
 use super::attributes::{count_of, expires, item, key, number, state_of, text, time, unreadable};
 use super::executions;
@@ -26,12 +28,17 @@ const MESSAGE_CHARS_MAX: usize = 2000;
 const IS_OPEN: &str = "#state IN (:queued, :running, :waiting)";
 
 /// The key of a task.
-pub(super) fn task_key(task: &Task) -> Item {
-    key(executions::partition(&task.execution), format!("T#{}", task.id))
+pub(super) fn task_key(task: &TaskEntry) -> Item {
+    key(executions::partition(&task.execution.id), format!("T#{}", task.id))
 }
 
 /// Records an execution and its tasks, each unless it is known.
-pub(super) async fn record(table: &Table, execution: &Execution, tasks: &[Task], retention: Duration) -> Result<()> {
+pub(super) async fn record(
+    table: &Table,
+    execution: &Execution,
+    tasks: &[TaskEntry],
+    retention: Duration,
+) -> Result<()> {
     let operation = "ledger record";
     let queued = tasks.iter().map(|task| queued(task, retention)).collect::<Vec<_>>();
     let items = std::iter::once(executions::item_of(execution, retention)).chain(queued);
@@ -54,16 +61,24 @@ pub(super) async fn record(table: &Table, execution: &Execution, tasks: &[Task],
     Ok(())
 }
 
-fn queued(task: &Task, retention: Duration) -> Item {
+/// Empty for a task that reads from a store.
+fn repository(task: &TaskEntry) -> &str {
+    task.source_repository
+        .as_ref()
+        .map(Repository::as_str)
+        .unwrap_or_default()
+}
+
+fn queued(task: &TaskEntry, retention: Duration) -> Item {
     item(
         task_key(task),
         [
             ("body", body(task)),
             ("state", text(TaskState::Queued.as_str())),
             ("touched", time(task.created)),
-            ("unfinished_of", text(&task.source.registry)),
-            ("repository", text(task.source.repository.as_str())),
-            ("follows", AttributeValue::Bool(task.follows)),
+            ("unfinished_of", text(&task.origin)),
+            ("repository", text(repository(task))),
+            ("follows", AttributeValue::Bool(task.is_attachment)),
             ("expires", expires(task.created, retention)),
             // Its execution is recorded too, so that no worker needs to.
             ("recorded", AttributeValue::Bool(true)),
@@ -95,15 +110,15 @@ fn chunks(items: impl Iterator<Item = Item>) -> Vec<Vec<Item>> {
 }
 
 /// Counts an attempt, unless the task ended.
-pub(super) async fn begin(table: &Table, task: &Task, now: Timestamp, retention: Duration) -> Result<Begin> {
+pub(super) async fn begin(table: &Table, task: &TaskEntry, now: Timestamp, retention: Duration) -> Result<Begin> {
     let operation = "ledger begin";
     let change = Change::default()
         .set("state", text(TaskState::Running.as_str()))
         .set("touched", time(now))
         .keep("body", body(task))
-        .keep("unfinished_of", text(&task.source.registry))
-        .keep("repository", text(task.source.repository.as_str()))
-        .keep("follows", AttributeValue::Bool(task.follows))
+        .keep("unfinished_of", text(&task.origin))
+        .keep("repository", text(repository(task)))
+        .keep("follows", AttributeValue::Bool(task.is_attachment))
         .keep("expires", expires(task.created, retention))
         .remove("next")
         .add("attempts", number(1));
@@ -113,7 +128,7 @@ pub(super) async fn begin(table: &Table, task: &Task, now: Timestamp, retention:
     match table.update(operation, task_key(task), change).await? {
         Written::Done(item) => {
             if !item.contains_key("recorded") {
-                executions::add_of(table, task, retention).await?;
+                executions::add(table, &task.execution, retention).await?;
             }
             let attempt = count_of(&item, "attempts").map_err(|answer| table.unreadable(answer, operation))?;
             Ok(Begin::Attempt(attempt))
@@ -131,7 +146,7 @@ pub(super) async fn begin(table: &Table, task: &Task, now: Timestamp, retention:
 }
 
 /// Sets a task that has not ended to waiting.
-pub(super) async fn wait(table: &Table, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()> {
+pub(super) async fn wait(table: &Table, task: &TaskEntry, code: &str, message: &str, next: Timestamp) -> Result<()> {
     let change = Change::default()
         .set("state", text(TaskState::Waiting.as_str()))
         .set("code", text(code))
@@ -144,7 +159,7 @@ pub(super) async fn wait(table: &Table, task: &Task, code: &str, message: &str, 
 }
 
 /// Ends a task that has not ended, and remembers what it leaves; false if the task had ended, or was never recorded.
-pub(super) async fn finish(table: &Table, task: &Task, outcome: &Outcome, left: &[Replica]) -> Result<bool> {
+pub(super) async fn finish(table: &Table, task: &TaskEntry, outcome: &Outcome, left: &[Replica]) -> Result<bool> {
     let operation = "ledger finish";
     let end = end(outcome);
     let mut items: Vec<Item> = replicas::latest(left).map(replicas::item_of).collect();
@@ -198,6 +213,6 @@ fn sentence(message: &str) -> AttributeValue {
 }
 
 /// A task is names and numbers, which always have a JSON; one without could be listed no more, and would still be worked on.
-fn body(task: &Task) -> AttributeValue {
+fn body(task: &TaskEntry) -> AttributeValue {
     text(serde_json::to_string(task).unwrap_or_default())
 }

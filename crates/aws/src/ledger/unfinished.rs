@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
-use transship_engine::{Result, Task};
+use transship_engine::{Result, TaskEntry};
 use transship_oci::Repository;
 
 use super::attributes::{key_of, state_of, task, text, text_of, time, time_of};
@@ -15,7 +15,7 @@ const INDEX: &str = "unfinished";
 
 /// Tasks last touched before `before`, the longest untouched first. One call for the index, one for each 100 found: the
 /// index may be behind, so each is looked at itself.
-pub(super) async fn list(table: &Table, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>> {
+pub(super) async fn list(table: &Table, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
     let operation = "ledger unfinished";
     let query = Query {
         index: Some(INDEX),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use transship_engine::{Message, Outgoing, Result};
+use transship_engine::{Outgoing, Result};
 
 /// The longest delay SQS knows. Source: `SendMessage`, `DelaySeconds`.
 const DELAY_MAX: Duration = Duration::from_mins(15);
@@ -26,34 +26,19 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// What is sent at `now`. A task that is to wait longer than SQS holds messages back carries the time itself.
+    /// The entry of a message that is sent at `now`. A wait that is longer than SQS can delay a message is in the message.
     pub(super) fn of(outgoing: &Outgoing, now: Timestamp) -> Result<Self> {
-        let message = if outgoing.delay > DELAY_MAX {
-            not_before(
-                &outgoing.message,
-                now.checked_add(outgoing.delay).unwrap_or(Timestamp::MAX),
-            )
-        } else {
-            outgoing.message.clone()
-        };
+        let mut envelope = outgoing.envelope.clone();
+        if outgoing.delay > DELAY_MAX {
+            let time = now.checked_add(outgoing.delay).unwrap_or(Timestamp::MAX);
+            envelope.not_before = envelope.not_before.max(Some(time));
+        }
         Ok(Self {
             id: String::new(),
-            body: allowed(&message.to_json()?),
-            group: group(message.group()),
+            body: allowed(&envelope.to_json()?),
+            group: group(envelope.job.group()),
             delay_seconds: whole_seconds(outgoing.delay.min(DELAY_MAX)),
         })
-    }
-}
-
-/// A step of a sweep and a search have no such field: one that comes early looks at what it would have looked at later.
-fn not_before(message: &Message, time: Timestamp) -> Message {
-    match message {
-        Message::Task(task) => {
-            let mut task = task.clone();
-            task.not_before = Some(task.not_before.map_or(time, |known| known.max(time)));
-            Message::Task(task)
-        }
-        other @ (Message::Sweep(_) | Message::Search(_)) => other.clone(),
     }
 }
 
@@ -102,8 +87,8 @@ pub(super) fn batches(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
 
 #[cfg(test)]
 mod tests {
-    use transship_engine::{MESSAGE_BYTES_MAX, Sweep};
-    use transship_testkit::suites::{at, task};
+    use transship_engine::{Envelope, Job, MESSAGE_BYTES_MAX, Sweep};
+    use transship_testkit::suites::{at, copy_task};
 
     use super::*;
 
@@ -117,11 +102,10 @@ mod tests {
     }
 
     fn sent(delay: Duration) -> (i32, Option<Timestamp>) {
-        let entry = Entry::of(&Outgoing::later(task(1), delay), at(0)).unwrap();
-        match Message::parse(&entry.body).unwrap() {
-            Message::Task(task) => (entry.delay_seconds, task.not_before),
-            other => panic!("a task became {other:?}"),
-        }
+        let entry = Entry::of(&Outgoing::later(copy_task(1), delay), at(0)).unwrap();
+        let envelope = Envelope::parse(&entry.body).unwrap();
+        assert_eq!(envelope.job, Job::Copy(copy_task(1)));
+        (entry.delay_seconds, envelope.not_before)
     }
 
     #[test]
@@ -136,20 +120,20 @@ mod tests {
     fn a_wait_is_never_shortened() {
         assert_eq!(sent(Duration::from_millis(1)).0, 1);
         assert_eq!(sent(Duration::from_millis(1999)).0, 2);
-        let mut later = task(1);
-        later.not_before = Some(at(5000));
-        let message = not_before(&Message::Task(later.clone()), at(1000));
-        assert_eq!(message, Message::Task(later));
+        let mut later = Outgoing::later(copy_task(1), Duration::from_secs(1000));
+        later.envelope.not_before = Some(at(5000));
+        let entry = Entry::of(&later, at(0)).unwrap();
+        assert_eq!(Envelope::parse(&entry.body).unwrap(), later.envelope);
     }
 
     #[test]
     fn what_sqs_refuses_in_a_body_arrives_all_the_same() {
-        let mut strange = task(1);
-        strange.rule = "\u{0}\u{b}\u{1f}\u{7f}\u{fffe}\u{ffff}\u{10ffff} \\ufffe".to_owned();
+        let mut strange = copy_task(1);
+        strange.execution.rule = "\u{0}\u{b}\u{1f}\u{7f}\u{fffe}\u{ffff}\u{10ffff} \\ufffe".to_owned();
         let entry = Entry::of(&Outgoing::now(strange.clone()), at(0)).unwrap();
         let is_allowed = |character: char| !matches!(character, '\u{0}'..'\u{20}' | '\u{fffe}' | '\u{ffff}');
         assert!(entry.body.chars().all(is_allowed), "{}", entry.body);
-        assert_eq!(Message::parse(&entry.body).unwrap(), Message::Task(strange));
+        assert_eq!(Envelope::parse(&entry.body).unwrap().job, Job::Copy(strange));
     }
 
     #[test]
@@ -158,7 +142,7 @@ mod tests {
         assert_eq!(group("上 b").as_deref(), Some("__b"));
         assert_eq!(group(""), None);
         assert_eq!(group(&"x".repeat(500)).unwrap().len(), 128);
-        let entry = Entry::of(&Outgoing::sweep(Sweep::default()), at(0)).unwrap();
+        let entry = Entry::of(&Outgoing::now(Sweep::default()), at(0)).unwrap();
         assert_eq!(entry.group.as_deref(), Some("sweep"));
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
-use transship_engine::{Delivery, Result, TaskReceiver};
+use transship_engine::{ReceivedMessage, Result, TaskReceiver};
 
 use super::SqsQueue;
 use super::entry::whole_seconds;
@@ -67,7 +67,7 @@ fn is_over(answer: &Answer) -> bool {
 
 #[async_trait]
 impl TaskReceiver for SqsQueue {
-    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Delivery>> {
+    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<ReceivedMessage>> {
         let Some(count) = i32::try_from(max.min(RECEIVE_MAX)).ok().filter(|count| *count > 0) else {
             return Ok(Vec::new());
         };
@@ -117,12 +117,12 @@ impl TaskReceiver for SqsQueue {
     }
 }
 
-fn delivery(message: Message) -> Delivery {
+fn delivery(message: Message) -> ReceivedMessage {
     let attributes = message.attributes.unwrap_or_default();
     let receive_count = attributes
         .get(&MessageSystemAttributeName::ApproximateReceiveCount)
         .and_then(|count| count.parse().ok());
-    Delivery {
+    ReceivedMessage {
         body: message.body.unwrap_or_default(),
         receipt: message.receipt_handle.unwrap_or_default(),
         receive_count: receive_count.unwrap_or(1),

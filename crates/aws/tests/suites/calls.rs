@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use transship_copy::Continuation;
 use transship_engine::{
-    Awaited, Bytes, Ledger, Outcome, Outgoing, Replica, TaskQueue, TaskReceiver, TaskState, Waiting,
+    Awaited, Bytes, Ledger, Outcome, Outgoing, PendingScan, Replica, TaskQueue, TaskReceiver, TaskState,
 };
 use transship_oci::{Digest, Repository};
-use transship_testkit::suites::{at, execution, task};
+use transship_testkit::suites::{at, copy_task, execution, task};
 
 use crate::stack::Stack;
 
@@ -23,14 +23,14 @@ pub(crate) fn outcome(state: TaskState) -> Outcome {
 }
 
 pub(crate) fn replica(number: u32) -> Replica {
-    let (task, digest) = (task(number), Digest::sha256(&number.to_be_bytes()));
+    let (task, digest) = (copy_task(number), Digest::sha256(&number.to_be_bytes()));
     Replica {
         destination: task.destination,
-        source: task.source,
+        source: task.source.registry().cloned(),
         digest: digest.clone(),
         earlier: Vec::new(),
         manifests: vec![digest],
-        rule: task.rule,
+        rule: task.execution.rule,
         written: at(3),
     }
 }
@@ -50,7 +50,7 @@ async fn an_event_and_a_task_cost_the_calls_that_are_promised() {
     let calls = || stack.calls.take().join(" ");
     calls();
 
-    let messages: Vec<_> = (0..25).map(|number| Outgoing::now(task(number))).collect();
+    let messages: Vec<_> = (0..25).map(|number| Outgoing::now(copy_task(number))).collect();
     queue.send(&messages[..1]).await.unwrap();
     assert_eq!(calls(), "SendMessageBatch");
     queue.send(&messages).await.unwrap();
@@ -78,7 +78,7 @@ async fn an_event_and_a_task_cost_the_calls_that_are_promised() {
     ledger.begin(&task(1), at(5)).await.unwrap();
     assert_eq!(calls(), "UpdateItem");
     let mut alone = task(200);
-    "execution-2".clone_into(&mut alone.execution);
+    "execution-2".clone_into(&mut alone.execution.id);
     ledger.begin(&alone, at(5)).await.unwrap();
     assert_eq!(calls(), "UpdateItem PutItem", "nobody recorded it");
     ledger.wait(&task(1), "RATE_LIMITED", "later", at(6)).await.unwrap();
@@ -115,7 +115,9 @@ async fn what_the_fleet_agrees_on_costs_the_calls_that_are_promised() {
     let tag = place.target.tag().unwrap().clone();
     ledger.replica_intend(&replica(2)).await.unwrap();
     ledger.replica(&place.registry, &place.repository, &tag).await.unwrap();
-    ledger.is_replicated(&task(2), &replica(2).digest).await.unwrap();
+    let of = replica(2);
+    let source = of.source.as_ref().unwrap();
+    ledger.is_replicated(source, &of.destination, &of.digest).await.unwrap();
     assert_eq!(calls(), "UpdateItem GetItem Query");
     ledger.is_busy("hangzhou", &repository("core/app")).await.unwrap();
     assert_eq!(calls(), "Query");
@@ -197,8 +199,9 @@ async fn an_upload_nobody_waits_for_costs_one_call_and_each_that_waits_one_more(
     let ledger = stack.ledger().await;
     let calls = || stack.calls.take().join(" ");
     let wait_for = async |number: u32, blobs: &[Digest]| {
-        let waiting = Waiting {
-            look: task(number),
+        let waiting = PendingScan {
+            id: format!("task-{number}"),
+            job: "{}".to_owned(),
             since: at(0),
             blobs: blobs.len(),
         };

@@ -208,6 +208,11 @@ async fn an_item_stays_within_what_the_table_takes() {
     );
     let listed = ledger.tasks(&TaskFilter::default()).await.unwrap();
     assert_eq!(listed[0].message.as_ref().unwrap().chars().count(), 2000);
-    assert!(ledger.is_replicated(&task(1), &digest(0)).await.unwrap());
-    assert!(!ledger.is_replicated(&task(1), &digest(4999)).await.unwrap());
+    let source = huge.source.as_ref().unwrap();
+    let holds = async |digest: &Digest| {
+        let held = ledger.is_replicated(source, &huge.destination, digest);
+        held.await.unwrap()
+    };
+    assert!(holds(&digest(0)).await);
+    assert!(!holds(&digest(4999)).await);
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use transship_aws::SqsQueue;
-use transship_engine::{Message, Outgoing, Task, TaskQueue, TaskReceiver};
-use transship_testkit::suites::task;
+use transship_engine::{Envelope, Job, Outgoing, TaskQueue, TaskReceiver};
+use transship_testkit::suites::copy_task;
 
 use crate::stack::{Stack, answer, refusal};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn messages(count: u32) -> Vec<Outgoing> {
-    (0..count).map(|number| Outgoing::now(task(number))).collect()
+    (0..count).map(|number| Outgoing::now(copy_task(number))).collect()
 }
 
 /// An answer that names these as taken, and these as failed.
@@ -44,14 +44,16 @@ async fn arrived(queue: &SqsQueue) -> BTreeSet<String> {
             return ids;
         }
         for delivery in received {
-            let task: Task = serde_json::from_str(&delivery.body).unwrap();
+            let Job::Copy(task) = Envelope::parse(&delivery.body).unwrap().job else {
+                panic!("not a copy")
+            };
             assert!(ids.insert(task.id), "sent twice");
         }
     }
 }
 
 fn ids(numbers: &[u32]) -> BTreeSet<String> {
-    numbers.iter().map(|number| task(*number).id).collect()
+    numbers.iter().map(|number| copy_task(*number).id).collect()
 }
 
 #[tokio::test]
@@ -145,8 +147,8 @@ async fn a_queue_that_is_missing_or_refuses_is_named() {
 async fn a_message_has_its_group_and_any_characters() {
     let stack = Stack::start().await;
     let queue = stack.queue().await;
-    let mut strange = task(1);
-    strange.rule = "\u{0}\u{b}\u{fffe}\u{ffff}".to_owned();
+    let mut strange = copy_task(1);
+    strange.execution.rule = "\u{0}\u{b}\u{fffe}\u{ffff}".to_owned();
     queue.send(&[Outgoing::now(strange.clone())]).await.unwrap();
     let request = stack.aws.sqs().receive_message().queue_url(queue.url());
     let received = request
@@ -159,5 +161,8 @@ async fn a_message_has_its_group_and_any_characters() {
         message.attributes().unwrap()[&MessageSystemAttributeName::MessageGroupId],
         strange.destination.registry
     );
-    assert_eq!(Message::parse(message.body().unwrap()).unwrap(), Message::Task(strange));
+    assert_eq!(
+        Envelope::parse(message.body().unwrap()).unwrap().job,
+        Job::Copy(strange)
+    );
 }

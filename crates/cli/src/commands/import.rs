@@ -11,7 +11,7 @@ use std::time::Instant;
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
-use transship_engine::{Arrivals, Import};
+use transship_engine::{Import, SharedBlobs};
 use transship_local::DockerConfig;
 use transship_oci::{Reference, RegistryHost, Repository};
 
@@ -118,7 +118,7 @@ async fn here(arguments: Arguments, form: Form) -> Result<ImportReport, Failure>
         options: arguments.policy.options(),
         locations: RememberedLocations::new(arguments.data, client.host().clone()),
         client,
-        arrivals: Arrivals::default(),
+        shared: SharedBlobs::default(),
         shown: Arc::clone(&shown),
     };
     let report = crossing.all(source.sources).await;

@@ -66,7 +66,7 @@ async fn order_sweeps(queue: SqliteQueue, interval: Interval) {
     let Interval(Some(interval)) = interval else { return };
     loop {
         tokio::time::sleep(interval).await;
-        if let Err(error) = queue.send(&[Outgoing::sweep(Sweep::default())]).await {
+        if let Err(error) = queue.send(&[Outgoing::now(Sweep::default())]).await {
             tracing::error!(code = error.code(), "a sweep could not be ordered: {error}");
         }
     }

@@ -63,6 +63,7 @@ impl Stack {
         let (mut task, mut execution) = (task(number), execution(1));
         task.created = Timestamp::now();
         execution.created = task.created;
+        task.execution = execution.clone();
         self.ledger
             .record(&execution, std::slice::from_ref(&task))
             .await

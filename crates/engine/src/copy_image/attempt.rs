@@ -6,9 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use transship_copy::{
-    Destination, Options, Report, Request, Result as CopyResult, Source as CopySource, State, copy,
-};
+use transship_copy::{Destination, Options, Report, Request, Result as CopyResult, Source as CopySource, State, copy};
 use transship_oci::Target;
 use transship_registry::Registry;
 use transship_rules::{Existing, Referrers};
@@ -142,11 +140,12 @@ impl CopyImage<'_> {
             progress: Arc::clone(&self.run.progress),
         })
         .await?;
-        tracing::debug!(requests_destination = remote.requests(), name = Destination::name(&remote), "copied");
-        Ok(AttemptResult::Ended(
-            self.outcome(&report),
-            written(&replicas, &report),
-        ))
+        tracing::debug!(
+            requests_destination = remote.requests(),
+            name = Destination::name(&remote),
+            "copied"
+        );
+        Ok(AttemptResult::Ended(self.outcome(&report), written(&replicas, &report)))
     }
 
     fn options(&self) -> Options {

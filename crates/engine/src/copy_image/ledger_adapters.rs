@@ -114,7 +114,9 @@ impl Continuations for LedgerSessions<'_> {
     }
 
     async fn save(&self, continuation: &Continuation) -> CopyResult<()> {
-        let expires = now(self.clock.as_ref()).checked_add(SESSION_TTL).unwrap_or(Timestamp::MAX);
+        let expires = now(self.clock.as_ref())
+            .checked_add(SESSION_TTL)
+            .unwrap_or(Timestamp::MAX);
         let put = self.ledger.continuation_put(&self.task.id, continuation, expires);
         Ok(put.await?)
     }

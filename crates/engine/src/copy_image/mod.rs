@@ -88,7 +88,15 @@ impl<'a> CopyImage<'a> {
         let delay = jobs.retry_policy.delay(self.tries(), &task.id, after);
         let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
         let (source, destination) = (&entry.source, &entry.destination);
-        tracing::warn!(code, why = message, attempt = attempts, ?delay, source, destination, "the task is tried again later");
+        tracing::warn!(
+            code,
+            why = message,
+            attempt = attempts,
+            ?delay,
+            source,
+            destination,
+            "the task is tried again later"
+        );
         jobs.ledger.wait(entry, &code, &message, next).await?;
         Ok(Next::Again(delay))
     }

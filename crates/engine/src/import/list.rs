@@ -71,7 +71,9 @@ impl<'a> ListSources<'a> {
                 execution,
                 ..
             } = &self.list;
-            let scans = found.iter().map(|found| Scan::new(import, name, found, None, execution));
+            let scans = found
+                .iter()
+                .map(|found| Scan::new(import, name, found, None, execution));
             let scans: Vec<Outgoing> = scans.map(Outgoing::now).collect();
             if !scans.is_empty() {
                 self.jobs.queue.send(&scans).await?;

@@ -92,7 +92,10 @@ impl Import {
         let is_wanted = |image: &&Image| !image.refers || self.referrers != Referrers::Exclude;
         let task = |image: &Image| {
             let destination = self.destination(&repository, &image.target);
-            let id = id("t", &[&execution.id, store.as_str(), &found.key, &destination.to_string()]);
+            let id = id(
+                "t",
+                &[&execution.id, store.as_str(), &found.key, &destination.to_string()],
+            );
             CopyTask {
                 expected: Some(image.descriptor.digest.clone()),
                 ..self.task(id, execution, (store, found), destination)
@@ -104,7 +107,16 @@ impl Import {
     /// The ledger's entry of an image that cannot be imported. One that has neither a tag nor a digest is recorded as a scan
     /// of its source.
     fn refused(&self, scan: &Scan, refused: &Refused, execution: &Execution) -> LayoutResult<TaskEntry> {
-        let id = id("t", &["refused", &execution.id, scan.store.as_str(), &scan.source.key, &refused.name]);
+        let id = id(
+            "t",
+            &[
+                "refused",
+                &execution.id,
+                scan.store.as_str(),
+                &scan.source.key,
+                &refused.name,
+            ],
+        );
         let target = match (&refused.digest, refused.name.parse()) {
             (_, Ok(tag)) => Target::Tag(tag),
             (Some(digest), _) => Target::Digest(digest.clone()),
@@ -211,7 +223,9 @@ mod tests {
     fn planned(import: &Import, found: &Found, occurrence: &str) -> Vec<CopyTask> {
         let execution = import.execution(occurrence, Timestamp::UNIX_EPOCH);
         let images = [image(Some("v1")), image(None)];
-        import.plan(&StoreName::bucket("layouts"), found, &images, &execution).unwrap()
+        import
+            .plan(&StoreName::bucket("layouts"), found, &images, &execution)
+            .unwrap()
     }
 
     #[test]

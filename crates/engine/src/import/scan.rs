@@ -106,7 +106,13 @@ impl<'a> ScanSource<'a> {
             return Ok(Next::Done);
         }
         let delay = jobs.retry_policy.delay(tries, &scan.id, after);
-        tracing::warn!(code, why = message, ?delay, source = entry.source, "a source is looked at again later");
+        tracing::warn!(
+            code,
+            why = message,
+            ?delay,
+            source = entry.source,
+            "a source is looked at again later"
+        );
         Ok(Next::Again(delay))
     }
 
@@ -153,7 +159,7 @@ impl<'a> ScanSource<'a> {
         }
         let now = jobs.now();
         let pending = PendingScan {
-            key: scan.key(),
+            id: scan.key(),
             job: scan.entry().job,
             since: scan.execution.created,
             blobs: blobs.len(),

@@ -77,7 +77,10 @@ impl Scan {
         let path = path.as_ref().map(ToString::to_string).unwrap_or_default();
         // `_` as in the previous release: what it left waiting is found under the same key.
         let only = self.only.as_ref().map_or_else(|| "_".to_owned(), ToString::to_string);
-        id("l", &[name, registry, &path, self.store.as_str(), &self.source.key, &only])
+        id(
+            "l",
+            &[name, registry, &path, self.store.as_str(), &self.source.key, &only],
+        )
     }
 
     /// The scan as the ledger keeps it.
@@ -85,8 +88,14 @@ impl Scan {
         let only = self.only.as_ref();
         let only = only.map_or_else(String::new, |only| format!("{}{only}", only.separator()));
         let source = format!("{}/{}", self.store, self.source.key.trim_end_matches('/'));
-        self.import
-            .entry(&self.id, &self.execution, &self.store, format!("{source}{only}"), &self.source.path, stored(self))
+        self.import.entry(
+            &self.id,
+            &self.execution,
+            &self.store,
+            format!("{source}{only}"),
+            &self.source.path,
+            stored(self),
+        )
     }
 }
 
@@ -102,20 +111,25 @@ impl Import {
         job: String,
     ) -> TaskEntry {
         let above = self.path.as_ref().map(ToString::to_string);
-        let parts = above.as_deref().into_iter().chain([path]).filter(|part| !part.is_empty());
+        let parts = above
+            .as_deref()
+            .into_iter()
+            .chain([path])
+            .filter(|part| !part.is_empty());
         let repository = parts.collect::<Vec<_>>().join("/");
         let slash = if repository.is_empty() { "" } else { "/" };
         TaskEntry {
             id: id.to_owned(),
             execution: execution.clone(),
             action: Action::Copy,
+            created: execution.created,
             origin: store.to_string(),
             source_repository: None,
             is_attachment: false,
             source,
             destination_registry: self.registry.clone(),
             destination: format!("{}{slash}{repository}", self.registry),
-            destination_repository: repository,
+            destination_repository: repository.parse().ok(),
             digest: None,
             job,
         }

@@ -16,7 +16,8 @@ mod previous {
     pub const RECORDED_SCAN: &str = r#"{"version":1,"id":"t-dd98b7f25fd517932720","execution":"e-09abf3eb0c9661cd6b68","rule":"seed","trigger":"import","action":"copy","source":{"registry":"s3://layouts","repository":"team/app","target":{"tag":"_"}},"destination":{"registry":"zhangjiakou","repository":"core/team/app","target":{"tag":"_"}},"existing":"keep","referrers":"include","follows":false,"created":"2026-01-01T00:00:00Z","found":{"kind":"layout","key":"to/team/app/","path":"team/app"},"look":{"import":{"name":"seed","registry":"zhangjiakou","path":"core","existing":"keep","referrers":"include"},"done":100,"is_recorded":true}}"#;
     pub const SEARCH: &str = r#"{"version":1,"search":{"import":{"name":"seed","registry":"zhangjiakou","path":"core","existing":"keep","referrers":"include"},"store":"s3://layouts","execution":{"id":"e-09abf3eb0c9661cd6b68","rule":"seed","trigger":"import","created":"2026-01-01T00:00:00Z"},"at":{"prefix":"to/","has_any":false,"is_over":false},"stuck":2}}"#;
     pub const SWEEP: &str = r#"{"version":1,"sweep":{}}"#;
-    pub const SWEEP_TASKS: &str = r#"{"version":1,"sweep":{"started":"2026-01-01T00:00:00Z","step":{"tasks":{"registry":"s3://layouts"}}}}"#;
+    pub const SWEEP_TASKS: &str =
+        r#"{"version":1,"sweep":{"started":"2026-01-01T00:00:00Z","step":{"tasks":{"registry":"s3://layouts"}}}}"#;
     pub const SWEEP_INCOMPLETE: &str =
         r#"{"version":1,"sweep":{"started":"2026-01-01T00:00:00Z","step":"incomplete"}}"#;
     pub const SWEEP_RULE: &str = r#"{"version":1,"sweep":{"started":"2026-01-01T00:00:00Z","step":{"rule":{"rule":"core","after":{"page":"n=1000&last=core%2Faa","pages":1,"repository":"core/app","tag":"v1","stuck":2}}}}}"#;
@@ -109,7 +110,9 @@ fn copies_of_the_previous_release_are_read() {
         (read.version, read.tries, read.not_before),
         (2, 3, Some("2026-01-01T00:10:00Z".parse().unwrap()))
     );
-    let Job::Copy(task) = read.job else { panic!("not a copy") };
+    let Job::Copy(task) = read.job else {
+        panic!("not a copy")
+    };
     let digest = Digest::sha256(b"manifest");
     assert_eq!(task.id, "t-0123456789abcdef0123");
     assert_eq!(task.execution.id, "e-0123456789abcdef0123");
@@ -131,7 +134,10 @@ fn copies_of_the_previous_release_are_read() {
     let Source::Stored { store, found, target } = stored.source else {
         panic!("not in a store")
     };
-    assert_eq!((store, found.key.as_str(), target), (StoreName::bucket("layouts"), "to/team/app/", tag("v1")));
+    assert_eq!(
+        (store, found.key.as_str(), target),
+        (StoreName::bucket("layouts"), "to/team/app/", tag("v1"))
+    );
 }
 
 #[test]
@@ -173,7 +179,10 @@ fn listings_and_sweeps_of_the_previous_release_are_read() {
         ..Envelope::new(list)
     };
     assert_eq!(Envelope::parse(previous::SEARCH).unwrap(), expected);
-    assert_eq!(Envelope::parse(previous::SWEEP).unwrap(), Envelope::new(Sweep::default()));
+    assert_eq!(
+        Envelope::parse(previous::SWEEP).unwrap(),
+        Envelope::new(Sweep::default())
+    );
     let started = Some("2026-01-01T00:00:00Z".parse().unwrap());
     let registry = "s3://layouts".to_owned();
     let rule = SweepStep::Rule {

@@ -12,7 +12,7 @@ use transship_copy::Clock;
 
 use crate::plan::id;
 use crate::send::{now, send_then_record_entries};
-use crate::{Envelope, Execution, Job, Ledger, Outgoing, Result, TaskEntry, TaskFilter, TaskQueue, TaskState, Trigger};
+use crate::{Envelope, Execution, Ledger, Outgoing, Result, TaskEntry, TaskFilter, TaskQueue, TaskState, Trigger};
 
 /// Messages that are sent at once.
 const BATCH_MESSAGES: usize = 100;
@@ -70,7 +70,7 @@ impl Redrive {
             };
             ended.extend(self.ledger.originals(&filter).await?);
         }
-        ended.sort_by_key(|entry| std::cmp::Reverse(entry.execution.created));
+        ended.sort_by_key(|entry| std::cmp::Reverse(entry.created));
         let mut groups: Vec<(Execution, Vec<Successor>)> = Vec::new();
         for old in ended {
             let execution = self.execution_after(&old);

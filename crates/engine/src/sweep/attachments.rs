@@ -74,11 +74,7 @@ impl Walk<'_> {
             Existing::Overwrite | Existing::Backup => Ok(true),
             Existing::Follow => {
                 let registry = &self.rule.destination.registry;
-                let replica = self
-                    .jobs
-                    .ledger
-                    .replica(registry, sides.to.repository(), tag)
-                    .await?;
+                let replica = self.jobs.ledger.replica(registry, sides.to.repository(), tag).await?;
                 Ok(replica.is_some_and(|replica| is_ours(&replica, found)))
             }
         }

@@ -62,7 +62,12 @@ impl Walk<'_> {
     }
 
     /// True if a task would replace what the destination names, which is not what the source names.
-    async fn would_change(&self, source: &ImageRef, destination: &ImageRef, found: Option<&Digest>) -> CopyResult<bool> {
+    async fn would_change(
+        &self,
+        source: &ImageRef,
+        destination: &ImageRef,
+        found: Option<&Digest>,
+    ) -> CopyResult<bool> {
         let replica = match (found, &destination.target) {
             (Some(_), Target::Tag(tag)) => {
                 let ledger = &self.jobs.ledger;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use transship_engine::{Accepted, Refusal, Secrets, Task, TaskState};
+use transship_engine::{Accepted, CopyTask, Refusal, Secrets, TaskState};
 use transship_oci::Digest;
 use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use transship_testkit::images;
@@ -20,7 +20,7 @@ fn digest(text: &str) -> Digest {
 }
 
 async fn ids(house: &House) -> Vec<String> {
-    house.queued().await.into_iter().map(|task: Task| task.id).collect()
+    house.queued().await.into_iter().map(|task: CopyTask| task.id).collect()
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn a_delivery_that_comes_three_times_makes_one_task() {
         (task.source.as_str(), task.destination.as_str()),
         ("a/core/app:v1", "b/copy/app:v1")
     );
-    assert_eq!(house.replicator.ledger.executions(0).await.unwrap().len(), 1);
+    assert_eq!(house.jobs.ledger.executions(0).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn the_message_alone_is_enough_for_a_worker() {
     house.drain().await;
     house.assert_equal(&sample);
     assert_eq!(house.task().await.state, TaskState::Succeeded);
-    assert_eq!(house.replicator.ledger.executions(0).await.unwrap().len(), 1);
+    assert_eq!(house.jobs.ledger.executions(0).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -313,7 +313,7 @@ async fn the_document_in_force_when_an_event_comes_decides() {
     house.configuration.replace(document(&house.a, &house.b, &keep));
     house.tell(&event).await;
     house.configuration.replace(document(&house.a, &house.b, RULE));
-    assert_eq!(house.queued().await[0].existing, transship_rules::Existing::Keep);
+    assert_eq!(house.queued().await[0].policy.existing, transship_rules::Existing::Keep);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::ByteStream;
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_engine::{ImportIntake, Imports, Result, Stores, Uploaded};
+use transship_engine::{ImportIntake, Result, SourceCache, StoreName, Stores, Uploaded};
 use transship_layout::{
     Error as LayoutError, ErrorKind as LayoutKind, MemoryStore, Object, ObjectStore, Page, Part, Put,
 };
@@ -92,8 +92,8 @@ impl ObjectStore for Store {
 struct Only(Arc<Store>);
 
 impl Stores for Only {
-    fn store(&self, name: &str) -> Result<Arc<dyn ObjectStore>> {
-        assert_eq!(name, STORE);
+    fn store(&self, name: &StoreName) -> Result<Arc<dyn ObjectStore>> {
+        assert_eq!(name.as_str(), STORE);
         Ok(Arc::clone(&self.0) as _)
     }
 }
@@ -115,7 +115,7 @@ impl Bucket {
     pub async fn of(document: &str) -> Self {
         let mut house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), document).await;
         let (store, awaited) = (Arc::new(Store::default()), Arc::new(MemoryAwaited::default()));
-        house.import_from(Imports::new(
+        house.import_from(SourceCache::new(
             Arc::new(Only(Arc::clone(&store))),
             Arc::clone(&awaited) as _,
         ));

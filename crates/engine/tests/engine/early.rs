@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use transship_copy::Clock;
-use transship_engine::{Disposition, TaskState};
+use transship_engine::{Next, TaskState};
 use transship_oci::Digest;
 use transship_testkit::clock::ManualClock;
 use transship_testkit::images;
@@ -19,14 +19,14 @@ async fn an_event_that_is_ahead_of_its_tag_is_waited_for() {
     for sample in [&old, &new] {
         house.tell(&house.event("v1", &sample.root)).await;
         let before = house.arrived();
-        let Disposition::Again(wait) = house.attempt().await else {
+        let Next::Again(wait) = house.attempt().await else {
             panic!("the event was taken for a mistake")
         };
         assert!(wait < Duration::from_secs(3), "{wait:?}");
         assert_eq!(house.arrived(), before);
         house.push(sample);
         house.clock.advance(wait);
-        assert_eq!(house.attempt().await, Disposition::Done);
+        assert_eq!(house.attempt().await, Next::Done);
         house.assert_equal(sample);
     }
     assert_eq!(house.states().await, ["succeeded", "succeeded"]);
@@ -38,7 +38,7 @@ async fn an_event_that_never_comes_true_is_a_hint_to_look() {
     let sample = images::image(202, &[100]);
     house.push(&sample);
     house.tell(&house.event("v1", &Digest::sha256(b"never pushed"))).await;
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    assert!(matches!(house.attempt().await, Next::Again(_)));
     assert_eq!(house.task().await.code.as_deref(), Some("SOURCE_NOT_SETTLED"));
     house.drain().await;
     house.assert_equal(&sample);
@@ -50,10 +50,10 @@ async fn a_webhook_whose_clock_is_minutes_behind_does_not_make_an_event_old() {
     let sample = images::image(203, &[100]);
     house.tell(&house.event("v1", &sample.root)).await;
     house.clock.advance(Duration::from_mins(5));
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    assert!(matches!(house.attempt().await, Next::Again(_)));
     house.push(&sample);
     house.clock.advance(Duration::from_mins(1));
-    assert_eq!(house.attempt().await, Disposition::Done);
+    assert_eq!(house.attempt().await, Next::Done);
     house.assert_equal(&sample);
 }
 
@@ -65,7 +65,7 @@ async fn a_webhook_whose_clock_is_minutes_ahead_does_not_keep_an_event_young() {
     let ahead = ManualClock::new(house.clock.now() + Duration::from_mins(5));
     house.intake.clock = Arc::new(ahead);
     house.tell(&house.event("v1", &Digest::sha256(b"never pushed"))).await;
-    while let Disposition::Again(wait) = house.attempt().await {
+    while let Next::Again(wait) = house.attempt().await {
         house.clock.advance(wait);
     }
     house.assert_equal(&sample);

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use transship_copy::NoProgress;
+use transship_copy::{NoProgress, Slot};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::{
-    Accepted, Configuration, Disposition, Error, ErrorKind, Hook, Imports, Intake, Ledger, Outgoing, Patience, Refusal,
-    Replicator, Result, Secrets, Task, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
+    Accepted, Configuration, CopyTask, Envelope, Error, ErrorKind, Hook, Intake, Job, Jobs, Ledger, Next, Outgoing,
+    Refusal, Result, RetryPolicy, Secrets, SourceCache, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
 };
 use transship_oci::{Digest, Manifest, Repository, Tag, Target};
 use transship_registry::{Anonymous, Retries};
@@ -79,10 +79,10 @@ pub struct House {
     pub ledger: Arc<WatchedLedger>,
     pub queue: Arc<Queue>,
     /// What the workers read besides registries.
-    pub imports: Arc<Imports>,
+    pub sources: Arc<SourceCache>,
     pub clock: ManualClock,
     pub intake: Intake,
-    pub replicator: Arc<Replicator>,
+    pub jobs: Arc<Jobs>,
     events: AtomicU64,
 }
 
@@ -130,7 +130,7 @@ impl House {
             inner: queue,
             is_down: AtomicBool::new(false),
         });
-        let imports = Arc::new(Imports::none());
+        let sources = Arc::new(SourceCache::none());
         let intake = Intake {
             configuration: configuration.clone(),
             queue: Arc::clone(&queue) as _,
@@ -139,14 +139,14 @@ impl House {
             clock: Arc::new(clock.clone()),
         };
         Self {
-            replicator: Arc::new(replicator(
+            jobs: Arc::new(jobs(
                 &configuration,
-                (&ledger, &queue, &imports),
+                (&ledger, &queue, &sources),
                 &clock,
                 "worker-1",
-                Patience::default(),
+                RetryPolicy::default(),
             )),
-            imports,
+            sources,
             a,
             b,
             app: "app".to_owned(),
@@ -169,24 +169,24 @@ impl House {
         name(&format!("copy/{}", self.app))
     }
 
-    pub fn be_patient(&mut self, patience: Patience) {
-        self.replicator = Arc::new(replicator(
+    pub fn retry_by(&mut self, policy: RetryPolicy) {
+        self.jobs = Arc::new(jobs(
             &self.configuration,
-            (&self.ledger, &self.queue, &self.imports),
+            (&self.ledger, &self.queue, &self.sources),
             &self.clock,
             "worker-1",
-            patience,
+            policy,
         ));
     }
 
-    /// From now on the workers read what `imports` has.
-    pub fn import_from(&mut self, imports: Imports) {
-        self.imports = Arc::new(imports);
-        self.be_patient(Patience::default());
+    /// From now on the workers read what `sources` has.
+    pub fn import_from(&mut self, sources: SourceCache) {
+        self.sources = Arc::new(sources);
+        self.retry_by(RetryPolicy::default());
     }
 
     /// Another worker of the fleet, with clients of its own.
-    pub fn other_worker(&self) -> Replicator {
+    pub fn other_worker(&self) -> Jobs {
         let configuration = Configuration::new(
             self.configuration.current().document.clone(),
             Arc::new(|_, _| Arc::new(Anonymous)),
@@ -196,12 +196,12 @@ impl House {
                 first: Duration::from_millis(1),
             },
         );
-        replicator(
+        jobs(
             &configuration,
-            (&self.ledger, &self.queue, &self.imports),
+            (&self.ledger, &self.queue, &self.sources),
             &self.clock,
             "worker-2",
-            Patience::default(),
+            RetryPolicy::default(),
         )
     }
 
@@ -259,21 +259,24 @@ impl House {
     }
 
     /// The tasks in the queue now, each given back.
-    pub async fn queued(&self) -> Vec<Task> {
+    pub async fn queued(&self) -> Vec<CopyTask> {
         let mut tasks = Vec::new();
         for delivery in self.queue.inner.receive(1000, Duration::from_mins(1)).await.unwrap() {
-            tasks.push(serde_json::from_str(&delivery.body).unwrap());
+            match Envelope::parse(&delivery.body).unwrap().job {
+                Job::Copy(task) => tasks.push(task),
+                other => panic!("{other:?} is not a copy"),
+            }
             self.queue.inner.retry(&delivery.receipt, Duration::ZERO).await.unwrap();
         }
         tasks
     }
 
     /// One attempt at the one message that is due.
-    pub async fn attempt(&self) -> Disposition {
-        self.attempt_by(&self.replicator).await
+    pub async fn attempt(&self) -> Next {
+        self.attempt_by(&self.jobs).await
     }
 
-    pub async fn attempt_by(&self, worker: &Replicator) -> Disposition {
+    pub async fn attempt_by(&self, worker: &Jobs) -> Next {
         let delivery = self
             .queue
             .inner
@@ -281,18 +284,20 @@ impl House {
             .await
             .unwrap()
             .remove(0);
-        let disposition = worker
-            .message(&delivery.body, Arc::new(NoProgress), None)
-            .await
-            .unwrap();
-        self.settle(&delivery.receipt, disposition).await;
-        disposition
+        let next = work(worker, &self.queue, &delivery.body, None).await;
+        self.settle(&delivery.receipt, &next).await;
+        next
     }
 
-    async fn settle(&self, receipt: &str, disposition: Disposition) {
-        match disposition {
-            Disposition::Done => self.queue.inner.complete(receipt).await.unwrap(),
-            Disposition::Again(delay) => self.queue.inner.retry(receipt, delay).await.unwrap(),
+    /// Works on one message; what follows it is in the queue afterwards.
+    pub async fn work(&self, body: &str, slot: Option<Slot>) -> Next {
+        work(&self.jobs, &self.queue, body, slot).await
+    }
+
+    async fn settle(&self, receipt: &str, next: &Next) {
+        match next {
+            Next::Again(delay) => self.queue.inner.retry(receipt, *delay).await.unwrap(),
+            _ => self.queue.inner.complete(receipt).await.unwrap(),
         }
     }
 
@@ -314,15 +319,11 @@ impl House {
             let mut running = tokio::task::JoinSet::new();
             for delivery in deliveries {
                 worked += 1;
-                let (worker, queue) = (Arc::clone(&self.replicator), Arc::clone(&self.queue));
+                let (worker, queue) = (Arc::clone(&self.jobs), Arc::clone(&self.queue));
                 running.spawn(async move {
-                    match worker
-                        .message(&delivery.body, Arc::new(NoProgress), None)
-                        .await
-                        .unwrap()
-                    {
-                        Disposition::Done => queue.inner.complete(&delivery.receipt).await.unwrap(),
-                        Disposition::Again(delay) => queue.inner.retry(&delivery.receipt, delay).await.unwrap(),
+                    match work(&worker, &queue, &delivery.body, None).await {
+                        Next::Again(delay) => queue.inner.retry(&delivery.receipt, delay).await.unwrap(),
+                        _ => queue.inner.complete(&delivery.receipt).await.unwrap(),
                     }
                 });
             }
@@ -360,6 +361,25 @@ impl House {
     pub fn assert_equal(&self, sample: &Sample) {
         assert_eq!(self.arrived().as_ref(), Some(&sample.root));
         assert_parts(&self.b, &self.to(), sample);
+    }
+}
+
+/// One attempt at a task.
+pub async fn copy(worker: &Jobs, task: &CopyTask) -> Result<Next> {
+    worker
+        .run(&Envelope::new(task.clone()), Arc::new(NoProgress), None)
+        .await
+}
+
+/// Works on one message as a worker loop does: what follows it is sent.
+pub async fn work(worker: &Jobs, queue: &Queue, body: &str, slot: Option<Slot>) -> Next {
+    let envelope = Envelope::parse(body).unwrap();
+    match worker.run(&envelope, Arc::new(NoProgress), slot).await.unwrap() {
+        Next::Send(messages) => {
+            queue.send(&messages).await.unwrap();
+            Next::Done
+        }
+        next => next,
     }
 }
 
@@ -415,20 +435,20 @@ pub fn document(a: &EmbeddedRegistry, b: &EmbeddedRegistry, rules: &str) -> Docu
         .document
 }
 
-fn replicator(
+fn jobs(
     configuration: &Configuration,
-    (ledger, queue, imports): (&Arc<WatchedLedger>, &Arc<Queue>, &Arc<Imports>),
+    (ledger, queue, sources): (&Arc<WatchedLedger>, &Arc<Queue>, &Arc<SourceCache>),
     clock: &ManualClock,
     worker: &str,
-    patience: Patience,
-) -> Replicator {
-    Replicator {
+    retry_policy: RetryPolicy,
+) -> Jobs {
+    Jobs {
         configuration: configuration.clone(),
         ledger: Arc::clone(ledger) as _,
         queue: Arc::clone(queue) as _,
-        imports: Arc::clone(imports),
+        sources: Arc::clone(sources),
         clock: Arc::new(clock.clone()),
-        patience,
+        retry_policy,
         worker: worker.to_owned(),
     }
 }

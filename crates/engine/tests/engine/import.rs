@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use transship_copy::{NoLocations, NoProgress, NoReplicas, Options, Report, Request, Result, State};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
-use transship_engine::{Arrivals, Arriving};
+use transship_engine::{SharedBlobs, SharingDestination};
 use transship_oci::Target;
 use transship_testkit::images::{self, Sample};
 
 use crate::house::{House, RULE, assert_parts, name, tag};
 
 /// `core/app:v1` of `a` to `to` of `b`, as one image of an import.
-async fn bring(house: &House, arrivals: &Arrivals, to: &str) -> Result<Report> {
+async fn bring(house: &House, arrivals: &SharedBlobs, to: &str) -> Result<Report> {
     let snapshot = house.configuration.current();
     let source = snapshot.registry("a").unwrap().repository(house.from());
     let destination = snapshot.registry("b").unwrap().repository(name(to)).for_writing();
-    let destination = Arriving::new(destination, arrivals.clone());
+    let destination = SharingDestination::new(destination, arrivals.clone());
     let target = Target::Tag(tag("v1"));
     let report = transship_copy::copy(Request {
         source: &source,
@@ -57,7 +57,7 @@ fn sent(house: &House) -> u64 {
 #[tokio::test]
 async fn images_side_by_side_wait_for_what_one_of_them_sends() {
     let (house, sample) = stage().await;
-    let arrivals = Arrivals::default();
+    let arrivals = SharedBlobs::default();
     let (one, two, three) = tokio::join!(
         bring(&house, &arrivals, "copy/one"),
         bring(&house, &arrivals, "copy/two"),
@@ -76,7 +76,7 @@ async fn images_side_by_side_wait_for_what_one_of_them_sends() {
 #[tokio::test]
 async fn a_second_tag_of_one_repository_asks_for_nothing_it_brought() {
     let (house, sample) = stage().await;
-    let arrivals = Arrivals::default();
+    let arrivals = SharedBlobs::default();
     bring(&house, &arrivals, "copy/app").await.unwrap();
     house.b.forget(&name("copy/app"), &sample.root);
     house.b.reset_requests();
@@ -92,7 +92,7 @@ async fn a_second_tag_of_one_repository_asks_for_nothing_it_brought() {
 #[tokio::test]
 async fn a_registry_that_mounts_nothing_is_sent_everything() {
     let (house, sample) = stage_with(EmbeddedRegistry::builder().mounts(false)).await;
-    let arrivals = Arrivals::default();
+    let arrivals = SharedBlobs::default();
     for to in ["copy/one", "copy/two"] {
         let report = bring(&house, &arrivals, to).await.unwrap();
         assert_eq!(report.bytes.copied, sample.blobs_size());
@@ -104,7 +104,7 @@ async fn a_registry_that_mounts_nothing_is_sent_everything() {
 #[tokio::test]
 async fn what_the_registry_lost_is_not_relied_on_again() {
     let (house, sample) = stage().await;
-    let arrivals = Arrivals::default();
+    let arrivals = SharedBlobs::default();
     bring(&house, &arrivals, "copy/app").await.unwrap();
     for digest in sample.blobs.keys().chain([&sample.root]) {
         house.b.forget(&name("copy/app"), digest);

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::Continuation;
 use transship_engine::{
-    Begin, Error, ErrorKind, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord,
+    Begin, Error, ErrorKind, Execution, ExecutionRecord, ImageRef, Ledger, Outcome, Replica, Result, TaskEntry,
+    TaskFilter, TaskRecord,
 };
 use transship_oci::{Digest, Repository, Tag};
 use transship_testkit::memory::MemoryLedger;
@@ -61,31 +62,31 @@ impl WatchedLedger {
 
 #[async_trait]
 impl Ledger for WatchedLedger {
-    async fn record(&self, execution: &Execution, tasks: &[Task]) -> Result<()> {
+    async fn record(&self, execution: &Execution, tasks: &[TaskEntry]) -> Result<()> {
         self.call("record", None).await?;
         self.inner.record(execution, tasks).await
     }
 
-    async fn begin(&self, task: &Task, now: Timestamp) -> Result<Begin> {
+    async fn begin(&self, task: &TaskEntry, now: Timestamp) -> Result<Begin> {
         self.call("begin", None).await?;
         self.inner.begin(task, now).await
     }
 
-    async fn wait(&self, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()> {
+    async fn wait(&self, task: &TaskEntry, code: &str, message: &str, next: Timestamp) -> Result<()> {
         self.call("wait", None).await?;
         self.inner.wait(task, code, message, next).await
     }
 
-    async fn finish(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
+    async fn finish(&self, task: &TaskEntry, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
         self.call("finish", replicas.first()).await?;
         self.inner.finish(task, outcome, replicas).await
     }
 
-    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<Task>> {
+    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<TaskEntry>> {
         self.inner.originals(filter).await
     }
 
-    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>> {
+    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
         self.call("unfinished", None).await?;
         self.inner.unfinished(registry, before, limit).await
     }
@@ -113,9 +114,9 @@ impl Ledger for WatchedLedger {
         self.inner.replica_intend(replica).await
     }
 
-    async fn is_replicated(&self, task: &Task, manifest: &Digest) -> Result<bool> {
+    async fn is_replicated(&self, source: &ImageRef, destination: &ImageRef, manifest: &Digest) -> Result<bool> {
         self.call("is_replicated", None).await?;
-        self.inner.is_replicated(task, manifest).await
+        self.inner.is_replicated(source, destination, manifest).await
     }
 
     async fn lease_take(&self, key: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<bool> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use transship_copy::{NoProgress, Slot};
-use transship_engine::{Disposition, Message, Redrive, Uploaded};
+use transship_copy::Slot;
+use transship_engine::{Envelope, Next, Redrive, TaskReceiver as _, Uploaded};
 use transship_layout::ObjectStore as _;
 use transship_oci::Digest;
 use transship_testkit::images::{self, Sample};
@@ -179,8 +179,8 @@ async fn one_bad_image_is_recorded_with_its_code_and_the_others_arrive() {
         "s3://layouts/app:v1 -> b/core/app:v1 succeeded".to_owned(),
         "s3://layouts/app:v2 -> b/core/app:v2 failed LAYOUT_NAME_CONFLICT".to_owned(),
         format!("s3://layouts/app@{refused} -> b/core/app@{refused} failed LAYOUT_NAME_UNMAPPABLE"),
-        "s3://layouts/broken:_ -> b/core/broken:_ failed ARCHIVE_TRUNCATED".to_owned(),
-        "s3://layouts/upper/case:_ -> b/core/upper/case:_ failed INVALID_REFERENCE".to_owned(),
+        "s3://layouts/to-b/Upper/Case.tar -> b/core/Upper/Case failed INVALID_REFERENCE".to_owned(),
+        "s3://layouts/to-b/broken.tar -> b/core/broken failed ARCHIVE_TRUNCATED".to_owned(),
     ];
     assert_eq!(told, expected);
 }
@@ -323,19 +323,15 @@ async fn a_source_that_no_slot_is_long_enough_for_ends_with_what_to_do() {
         version: "1".into(),
     };
     bucket.intake.uploaded(&[index]).await.unwrap();
-    let mut look = bucket.house.queued().await.remove(0);
+    let queue = &bucket.house.queue.inner;
+    let received = queue.receive(1, Duration::from_mins(1)).await.unwrap().remove(0);
+    let mut scan = Envelope::parse(&received.body).unwrap();
     let slot = || Some(Slot::until(Instant::now(), Duration::from_secs(10)));
     for slots in 1..=5 {
         assert_eq!(bucket.told().await, [""; 0], "slot {slots}");
-        let body = Message::Task(look.clone()).to_json().unwrap();
-        let worked = bucket
-            .house
-            .replicator
-            .message(&body, Arc::new(NoProgress), slot())
-            .await;
-        let again = matches!(worked.unwrap(), Disposition::Again(_));
-        assert_eq!(again, slots < 5, "slot {slots}");
-        look.hops += 1;
+        let next = bucket.house.work(&scan.to_json().unwrap(), slot()).await;
+        assert_eq!(matches!(next, Next::Again(_)), slots < 5, "slot {slots}");
+        scan = scan.again(Duration::ZERO).envelope;
     }
     let task = bucket.house.task().await;
     assert_eq!(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use transship_copy::Slot;
-use transship_engine::{Disposition, Order};
+use transship_engine::{Next, Order};
 use transship_testkit::images;
 
 use crate::bucket::{Bucket, Objects, layout};
@@ -142,10 +142,8 @@ async fn a_search_that_has_no_time_goes_on_in_the_next_message() {
     };
     // Its slot is over when it begins: it does one page all the same, so that it ends some day.
     let slot = Slot::until(Instant::now(), Duration::from_secs(10));
-    let progress = std::sync::Arc::new(transship_copy::NoProgress);
-    let worker = &bucket.house.replicator;
-    let done = worker.message(&delivery.body, progress, Some(slot)).await.unwrap();
-    assert_eq!(done, Disposition::Done);
+    let done = bucket.house.work(&delivery.body, Some(slot)).await;
+    assert_eq!(done, Next::Done);
     {
         use transship_engine::TaskReceiver as _;
         bucket.house.queue.inner.complete(&delivery.receipt).await.unwrap();

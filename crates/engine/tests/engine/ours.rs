@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use transship_copy::NoProgress;
-use transship_engine::{Disposition, TaskState};
+use transship_engine::{Next, TaskState};
 use transship_testkit::images;
 
-use crate::house::{House, name, tag};
+use crate::house::{House, copy, name, tag};
 
 #[tokio::test]
 async fn a_tag_that_is_not_ours_is_kept_and_said_so() {
@@ -56,14 +56,8 @@ async fn a_worker_that_dies_after_the_tag_and_before_the_record_keeps_what_it_wr
     // What is written is recorded in two steps, and the ledger dies before the second.
     house.ledger.fail(|call, _| call == "finish");
     house.push_and_tell(&second).await;
-    let body = serde_json::to_string(&house.queued().await[0]).unwrap();
-    assert!(
-        house
-            .replicator
-            .message(&body, Arc::new(NoProgress), None)
-            .await
-            .is_err()
-    );
+    let task = house.queued().await.remove(0);
+    assert!(copy(&house.jobs, &task).await.is_err());
     assert_eq!(house.arrived(), Some(second.root.clone()), "the tag was written");
     house.ledger.heal();
 
@@ -80,7 +74,7 @@ async fn a_worker_that_vanishes_at_the_tag_keeps_what_it_wrote() {
     house.push_and_tell(&first).await;
     let task = house.queued().await.remove(0);
     // It is dropped where it asks the source for a last look: after the tag, before the record.
-    let (worker, b) = (Arc::clone(&house.replicator), Arc::clone(&house.b));
+    let (worker, b) = (Arc::clone(&house.jobs), Arc::clone(&house.b));
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let tell = std::sync::Mutex::new(Some(tell));
     house.ledger.before(move |call, _| {
@@ -95,7 +89,7 @@ async fn a_worker_that_vanishes_at_the_tag_keeps_what_it_wrote() {
             Ok(())
         })
     });
-    let attempt = tokio::spawn(async move { worker.replicate(&task, Arc::new(NoProgress), None).await });
+    let attempt = tokio::spawn(async move { copy(&worker, &task).await });
     told.await.unwrap();
     attempt.abort();
     attempt.await.unwrap_err();
@@ -118,7 +112,7 @@ async fn a_memory_of_tags_that_fails_stops_the_write() {
     let house = House::new().await;
     house.push_and_tell(&images::image(24, &[100])).await;
     house.ledger.fail(|call, _| call == "replica_intend");
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    assert!(matches!(house.attempt().await, Next::Again(_)));
     assert_eq!(
         house.arrived(),
         None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
-use transship_engine::{Configuration, Disposition, Patience, TaskState};
+use transship_engine::{Configuration, Next, RetryPolicy, TaskState};
 use transship_oci::RegistryHost;
 use transship_registry::{Anonymous, Credentials, Login, Retries};
 use transship_testkit::images;
@@ -24,7 +24,7 @@ async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
         .set_faults(Some(always("PUT", "/manifests/", Action::status(503))));
     let mut waits = Vec::new();
     for attempt in 1..=5 {
-        let Disposition::Again(wait) = house.attempt().await else {
+        let Next::Again(wait) = house.attempt().await else {
             panic!("attempt {attempt} ended the task")
         };
         let task = house.task().await;
@@ -37,7 +37,7 @@ async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
     }
     assert!(waits.is_sorted() && waits[0] < waits[4] / 8, "{waits:?}");
     house.b.set_faults(None);
-    assert_eq!(house.attempt().await, Disposition::Done);
+    assert_eq!(house.attempt().await, Next::Done);
     house.assert_equal(&sample);
     let task = house.task().await;
     assert_eq!(
@@ -64,7 +64,7 @@ async fn what_cannot_succeed_ends_after_one_try_with_its_code() {
         house.push_and_tell(&images::image(6, &[100])).await;
         let broken = if registry == "a" { &house.a } else { &house.b };
         broken.set_faults(Some(always(method, path, action)));
-        assert_eq!(house.attempt().await, Disposition::Done, "{code}");
+        assert_eq!(house.attempt().await, Next::Done, "{code}");
         let task = house.task().await;
         assert_eq!(
             (task.state, task.attempts, task.code.as_deref()),
@@ -82,7 +82,7 @@ async fn what_cannot_succeed_ends_after_one_try_with_its_code() {
 #[tokio::test]
 async fn a_task_is_not_tried_for_ever() {
     let mut house = House::new().await;
-    house.be_patient(Patience {
+    house.retry_by(RetryPolicy {
         age: Duration::from_hours(1),
         attempts: 3,
         max_delay: Duration::from_mins(5),
@@ -92,14 +92,14 @@ async fn a_task_is_not_tried_for_ever() {
         .b
         .set_faults(Some(always("HEAD", "/manifests/", Action::status(503))));
     for _ in 0..3 {
-        let Disposition::Again(wait) = house.attempt().await else {
+        let Next::Again(wait) = house.attempt().await else {
             panic!("many attempts alone do not end a young task")
         };
         assert!(wait <= Duration::from_mins(5));
         house.clock.advance(wait);
     }
     house.clock.advance(Duration::from_hours(1));
-    assert_eq!(house.attempt().await, Disposition::Done);
+    assert_eq!(house.attempt().await, Next::Done);
     let task = house.task().await;
     assert_eq!(
         (task.state, task.code.as_deref()),
@@ -115,7 +115,7 @@ async fn a_wait_a_registry_asks_for_holds_for_the_fleet() {
     house
         .b
         .set_faults(Some(always("HEAD", "/manifests/", Action::too_many_requests(600))));
-    let Disposition::Again(wait) = house.attempt().await else {
+    let Next::Again(wait) = house.attempt().await else {
         panic!("the task ended")
     };
     assert!(wait >= Duration::from_secs(599), "{wait:?}");
@@ -126,7 +126,7 @@ async fn a_wait_a_registry_asks_for_holds_for_the_fleet() {
     // Another worker, with another task, and no experience of its own.
     house.tell(&house.event("v1", &sample.root)).await;
     let other = house.other_worker();
-    let Disposition::Again(also) = house.attempt_by(&other).await else {
+    let Next::Again(also) = house.attempt_by(&other).await else {
         panic!("the task ended")
     };
     assert!(also > Duration::from_secs(590), "{also:?}");
@@ -140,7 +140,7 @@ async fn a_wait_a_registry_asks_for_holds_for_the_fleet() {
     );
 
     house.clock.advance(also);
-    assert_eq!(house.attempt_by(&other).await, Disposition::Done);
+    assert_eq!(house.attempt_by(&other).await, Next::Done);
     house.assert_equal(&sample);
 }
 
@@ -155,7 +155,7 @@ async fn an_image_that_must_be_signed_waits_for_its_signature() {
         ..signed.clone()
     };
     house.push_and_tell(&bare).await;
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    assert!(matches!(house.attempt().await, Next::Again(_)));
     assert_eq!(house.task().await.code.as_deref(), Some("REFERRERS_MISSING"));
     assert_eq!(house.arrived(), None);
     house
@@ -198,7 +198,7 @@ async fn a_login_that_is_not_there_is_waited_for() {
     );
     house.push_and_tell(&images::image(205, &[100])).await;
     for _ in 0..3 {
-        let Disposition::Again(wait) = house.attempt_by(&worker).await else {
+        let Next::Again(wait) = house.attempt_by(&worker).await else {
             panic!("a person could not have put it there in time")
         };
         house.clock.advance(wait);

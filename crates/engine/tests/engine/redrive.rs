@@ -114,7 +114,7 @@ async fn one_execution_or_some_tasks_can_be_redriven() {
     };
     for number in 0..3 {
         other.id = format!("t-{number}");
-        other.execution = "e-other".into();
+        other.execution.id = "e-other".into();
         house.ledger.begin(&other, other.created).await.unwrap();
         house.ledger.finish(&other, &outcome, &[]).await.unwrap();
     }

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use serde_json::json;
 use transship_copy::NoProgress;
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_engine::{Disposition, TaskReceiver, TaskState};
+use transship_engine::{Next, Source, TaskReceiver, TaskState};
 use transship_oci::media_type::OCI_MANIFEST;
 use transship_oci::{Algorithm, Digest, Target};
 use transship_testkit::images::{self, Sample};
 
-use crate::house::{House, RULE, children, name, tag};
+use crate::house::{House, RULE, children, copy, name, tag};
 
 /// The sample without what refers to its root.
 pub fn bare(sample: &Sample) -> Sample {
@@ -128,7 +128,7 @@ async fn a_signature_that_is_told_before_its_tag_is_written_is_not_missed() {
     house
         .tell(&house.event(signature.as_str(), &whole.manifests[1].digest))
         .await;
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    assert!(matches!(house.attempt().await, Next::Again(_)));
     house.push(&whole);
     house.drain().await;
     house.assert_equal(&whole);
@@ -193,7 +193,7 @@ async fn a_referrer_waits_for_an_image_that_is_on_its_way() {
     house.push(&whole);
     let referrer = &whole.manifests[1].digest;
     house.tell(&house.event(&referrer.to_string(), referrer)).await;
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    assert!(matches!(house.attempt().await, Next::Again(_)));
     let waiting = house
         .tasks()
         .await
@@ -217,7 +217,12 @@ async fn a_referrer_is_not_lost_between_two_looks_at_the_ledger() {
     house.push(&whole);
     let referrer = &whole.manifests[1].digest;
     house.tell(&house.event(&referrer.to_string(), referrer)).await;
-    let task = house.queued().await.into_iter().find(|task| task.follows).unwrap();
+    let task = house
+        .queued()
+        .await
+        .into_iter()
+        .find(|task| task.is_attachment)
+        .unwrap();
     // The image's task lists referrers before this one is there, and ends just when its replica was asked for.
     house.a.forget(&name("core/app"), referrer);
     let worker = Arc::new(house.other_worker());
@@ -234,23 +239,15 @@ async fn a_referrer_is_not_lost_between_two_looks_at_the_ledger() {
         Box::pin(async move {
             if let Some(image) = image {
                 a.forget(&name("core/app"), &missing.digest);
-                worker.replicate(&image, Arc::new(NoProgress), None).await.unwrap();
+                copy(&worker, &image).await.unwrap();
                 a.seed_manifest(&name("core/app"), &missing.media_type, missing.bytes.clone());
             }
             Ok(())
         })
     });
-    let disposition = house
-        .replicator
-        .replicate(&task, Arc::new(NoProgress), None)
-        .await
-        .unwrap();
-    if let Disposition::Again(_) = disposition {
-        house
-            .replicator
-            .replicate(&task, Arc::new(NoProgress), None)
-            .await
-            .unwrap();
+    let disposition = copy(&house.jobs, &task).await.unwrap();
+    if let Next::Again(_) = disposition {
+        copy(&house.jobs, &task).await.unwrap();
     }
     house.assert_equal(&whole);
 }
@@ -348,34 +345,24 @@ async fn a_worker_that_read_an_old_list_does_not_unlist_what_came_since() {
                 let note = refer_at(&a, &root, "second");
                 *found.lock().unwrap() = Some(note.clone());
                 task.id = "t-second".into();
-                task.source.target = Target::Digest(note.clone());
+                if let Source::Registry(image) = &mut task.source {
+                    image.target = Target::Digest(note.clone());
+                }
                 task.destination.target = Target::Digest(note);
-                other.replicate(&task, Arc::new(NoProgress), None).await.unwrap();
+                copy(&other, &task).await.unwrap();
                 *delayed.lock().unwrap() = Some(task);
             }
             Ok(())
         })
     });
-    let first_try = house
-        .replicator
-        .replicate(&slow, Arc::new(NoProgress), None)
-        .await
-        .unwrap();
+    let first_try = copy(&house.jobs, &slow).await.unwrap();
     house.ledger.heal();
-    if let Disposition::Again(_) = first_try {
-        house
-            .replicator
-            .replicate(&slow, Arc::new(NoProgress), None)
-            .await
-            .unwrap();
+    if let Next::Again(_) = first_try {
+        copy(&house.jobs, &slow).await.unwrap();
     }
     // Whoever found the list taken comes again, as its message would; one that had ended does nothing.
     let behind = behind.lock().unwrap().take().unwrap();
-    house
-        .replicator
-        .replicate(&behind, Arc::new(NoProgress), None)
-        .await
-        .unwrap();
+    copy(&house.jobs, &behind).await.unwrap();
     let second = second.lock().unwrap().clone().unwrap();
     let (_, listed) = house.b.manifest(&name("copy/app"), &Target::Tag(fallback)).unwrap();
     let listed = children(listed);

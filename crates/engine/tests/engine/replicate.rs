@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use transship_copy::{Clock, NoProgress};
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
-use transship_engine::{Disposition, Ledger, TaskReceiver, TaskState};
+use transship_engine::{Envelope, Ledger, Next, TaskReceiver, TaskState};
 use transship_oci::Digest;
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images;
 
-use crate::house::{House, RULE, name, tag};
+use crate::house::{House, RULE, copy, name, tag};
 
 pub fn always(method: &str, path: &str, action: Action) -> Arc<Script> {
     Arc::new(Script::new([Fault::new(method, path, action).unwrap().always()]))
@@ -29,7 +29,7 @@ async fn a_push_arrives_and_is_told_with_all_that_happened() {
     let sample = images::multi_platform(1);
     house.push_and_tell(&sample).await;
     house.clock.advance(Duration::from_secs(7));
-    assert_eq!(house.attempt().await, Disposition::Done);
+    assert_eq!(house.attempt().await, Next::Done);
     house.assert_equal(&sample);
     let task = house.task().await;
     assert_eq!((task.state, task.attempts, task.code), (TaskState::Succeeded, 1, None));
@@ -63,7 +63,7 @@ async fn a_message_that_comes_again_after_the_end_costs_nothing() {
     let ended = house.task().await;
     house.a.reset_requests();
     house.b.reset_requests();
-    assert_eq!([house.attempt().await, house.attempt().await], [Disposition::Done; 2]);
+    assert_eq!([house.attempt().await, house.attempt().await], [Next::Done, Next::Done]);
     assert_eq!((house.a.requests().len(), house.b.requests().len()), (0, 0));
     assert_eq!(house.task().await, ended);
 }
@@ -92,7 +92,7 @@ async fn a_repeated_attempt_sends_only_what_is_missing() {
     house
         .b
         .set_faults(Some(always("PUT", "/manifests/", Action::status(503))));
-    assert!(matches!(house.attempt().await, Disposition::Again(_)));
+    assert!(matches!(house.attempt().await, Next::Again(_)));
     house.b.set_faults(None);
     house.b.reset_requests();
     house.drain().await;
@@ -130,7 +130,7 @@ async fn a_memory_of_blobs_that_fails_costs_work_and_no_image() {
     house
         .ledger
         .fail(|call, _| call.starts_with("location") || call.contains("pause") || call == "lease_release");
-    assert_eq!(house.attempt().await, Disposition::Done);
+    assert_eq!(house.attempt().await, Next::Done);
     house.assert_equal(&sample);
 }
 
@@ -138,24 +138,14 @@ async fn a_memory_of_blobs_that_fails_costs_work_and_no_image() {
 async fn without_its_ledger_a_worker_decides_nothing() {
     let house = House::new().await;
     house.push_and_tell(&images::image(23, &[100])).await;
-    let body = serde_json::to_string(&house.queued().await[0]).unwrap();
+    let task = house.queued().await.remove(0);
     house.ledger.fail(|call, _| call == "begin");
-    let error = house
-        .replicator
-        .message(&body, Arc::new(NoProgress), None)
-        .await
-        .unwrap_err();
+    let error = copy(&house.jobs, &task).await.unwrap_err();
     assert_eq!(error.code(), "LEDGER_UNAVAILABLE");
     assert_eq!(house.b.requests().len(), 0);
     // What was copied and could not be recorded is found equal by the next attempt.
     house.ledger.fail(|call, _| call == "finish");
-    assert!(
-        house
-            .replicator
-            .message(&body, Arc::new(NoProgress), None)
-            .await
-            .is_err()
-    );
+    assert!(copy(&house.jobs, &task).await.is_err());
     house.ledger.heal();
     house.drain().await;
     assert_eq!(house.states().await, ["unchanged"]);
@@ -169,7 +159,7 @@ async fn a_task_of_a_registry_the_document_lost_ends_and_names_it() {
         let mut document = house.configuration.current().document.clone();
         document.registries.remove(lost);
         house.configuration.replace(document);
-        assert_eq!(house.attempt().await, Disposition::Done);
+        assert_eq!(house.attempt().await, Next::Done);
         let task = house.task().await;
         assert_eq!(
             (task.state, task.code.as_deref()),
@@ -183,20 +173,16 @@ async fn a_task_of_a_registry_the_document_lost_ends_and_names_it() {
 async fn a_message_that_is_no_task_is_an_error_and_stays_one() {
     let house = House::new().await;
     house.push_and_tell(&images::image(27, &[100])).await;
-    let mut other = serde_json::to_value(&house.queued().await[0]).unwrap();
-    other["version"] = 2.into();
-    let mut traversal = serde_json::to_value(&house.queued().await[0]).unwrap();
-    traversal["destination"]["repository"] = "../../v1/x".into();
+    let task = Envelope::new(house.queued().await.remove(0));
+    let mut other = serde_json::to_value(&task).unwrap();
+    other["version"] = 3.into();
+    let mut traversal = serde_json::to_value(&task).unwrap();
+    traversal["job"]["destination"]["repository"] = "../../v1/x".into();
     for body in ["", "{}", "null", "[1]", &other.to_string(), &traversal.to_string()] {
-        let error = house
-            .replicator
-            .message(body, Arc::new(NoProgress), None)
-            .await
-            .unwrap_err();
+        let error = Envelope::parse(body).unwrap_err();
         assert_eq!(error.code(), "MESSAGE_INVALID", "{body}");
         assert!(error.persistence().is_permanent());
     }
-    assert_eq!(house.b.requests().len(), 0);
 }
 
 #[tokio::test]

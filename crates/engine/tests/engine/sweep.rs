@@ -9,8 +9,8 @@ use transship_copy::{Clock, NoProgress, Slot};
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::{
-    Cursor, Disposition, Ledger, Message, Outgoing, Sweep, SweepStep, TaskFilter, TaskQueue, TaskReceiver, TaskState,
-    Trigger,
+    Cursor, Envelope, Job, Ledger, Next, Outgoing, Source, Sweep, SweepStep, TaskFilter, TaskQueue, TaskReceiver,
+    TaskState, Trigger,
 };
 use transship_oci::{Repository, Tag};
 use transship_testkit::faults::{Fault, Script};
@@ -20,13 +20,13 @@ use crate::house::{House, RULE, name, tag};
 
 /// Orders a sweep and works until nothing is left.
 pub async fn sweep(house: &House) {
-    house.queue.send(&[Outgoing::sweep(Sweep::default())]).await.unwrap();
+    house.queue.send(&[Outgoing::now(Sweep::default())]).await.unwrap();
     house.drain().await;
 }
 
 /// An order whose copies are all the same sweep.
 fn order_of(house: &House) -> Outgoing {
-    Outgoing::sweep(Sweep {
+    Outgoing::now(Sweep {
         started: Some(Timestamp::try_from(house.clock.now()).unwrap()),
         step: None,
     })
@@ -40,7 +40,7 @@ fn step(after: Option<Cursor>) -> String {
             after,
         }),
     };
-    Message::Sweep(sweep).to_json().unwrap()
+    Envelope::new(sweep).to_json().unwrap()
 }
 
 fn one_registry_at_a_time(page_size: usize) -> (Builder, Builder) {
@@ -65,21 +65,17 @@ fn heads(registry: &EmbeddedRegistry) -> BTreeMap<String, usize> {
 }
 
 /// The messages in the queue, which is empty afterwards.
-async fn taken(house: &House) -> Vec<Message> {
+async fn taken(house: &House) -> Vec<Envelope> {
     let mut messages = Vec::new();
     for delivery in house.queue.inner.receive(1000, Duration::from_mins(1)).await.unwrap() {
-        messages.push(Message::parse(&delivery.body).unwrap());
+        messages.push(Envelope::parse(&delivery.body).unwrap());
         house.queue.inner.complete(&delivery.receipt).await.unwrap();
     }
     messages
 }
 
-async fn work(house: &House, body: &str, slot: Option<Slot>) -> Disposition {
-    house
-        .replicator
-        .message(body, Arc::new(NoProgress), slot)
-        .await
-        .unwrap()
+async fn work(house: &House, body: &str, slot: Option<Slot>) -> Next {
+    house.work(body, slot).await
 }
 
 #[tokio::test]
@@ -202,9 +198,9 @@ async fn what_is_on_its_way_is_not_sent_again() {
         .chain(house.queue.inner.receive(1, Duration::from_hours(1)).await.unwrap());
     let mut held = Vec::new();
     for delivery in task {
-        match Message::parse(&delivery.body).unwrap() {
-            Message::Task(_) => held.push(delivery.receipt),
-            Message::Sweep(_) | Message::Search(_) => {
+        match Envelope::parse(&delivery.body).unwrap().job {
+            Job::Copy(_) => held.push(delivery.receipt),
+            _ => {
                 work(&house, &delivery.body, None).await;
                 house.queue.inner.complete(&delivery.receipt).await.unwrap();
             }
@@ -224,12 +220,12 @@ async fn a_task_without_a_worker_is_sent_again_and_its_execution_ends() {
     house.push_and_tell(&images::image(1, &[100])).await;
     let task = house.queued().await.remove(0);
     let now = Timestamp::try_from(house.clock.now()).unwrap();
-    house.ledger.begin(&task, now).await.unwrap();
+    house.ledger.begin(&task.entry(), now).await.unwrap();
     taken(&house).await;
     let begun = Instant::now();
     let length = Duration::from_mins(10);
     let slot = Some(Slot::until(begun + length, length));
-    let look = Message::Sweep(Sweep {
+    let look = Envelope::new(Sweep {
         started: None,
         step: Some(SweepStep::Tasks { registry: "a".into() }),
     })
@@ -242,7 +238,7 @@ async fn a_task_without_a_worker_is_sent_again_and_its_execution_ends() {
         (60, 1, "that message was lost too"),
     ] {
         house.clock.advance(Duration::from_mins(minutes));
-        assert_eq!(work(&house, &look, slot).await, Disposition::Done);
+        assert_eq!(work(&house, &look, slot).await, Next::Done);
         assert_eq!(house.queue.inner.depth().await.unwrap(), sent, "{why}");
         if minutes != 60 {
             taken(&house).await;
@@ -261,12 +257,12 @@ async fn a_long_copy_without_slots_is_left_alone() {
     house.push_and_tell(&images::image(1, &[100])).await;
     let task = house.queued().await.remove(0);
     let now = Timestamp::try_from(house.clock.now()).unwrap();
-    house.ledger.begin(&task, now).await.unwrap();
+    house.ledger.begin(&task.entry(), now).await.unwrap();
     taken(&house).await;
     for (hours, sent) in [(23, 0), (2, 1)] {
         house.clock.advance(Duration::from_hours(hours));
         let look = r#"{"version":1,"sweep":{"step":{"tasks":{"registry":"a"}}}}"#;
-        assert_eq!(work(&house, look, None).await, Disposition::Done);
+        assert_eq!(work(&house, look, None).await, Next::Done);
         assert_eq!(house.queue.inner.depth().await.unwrap(), sent);
     }
 }
@@ -345,10 +341,9 @@ async fn a_sweep_goes_on_behind_any_cursor() {
             pages: u32::try_from(page).unwrap(),
             repository: Some(repository.clone()),
             tag: Some(tag.clone()),
-            stuck: 0,
         };
         house.a.reset_requests();
-        assert_eq!(work(&house, &step(Some(cursor)), None).await, Disposition::Done);
+        assert_eq!(work(&house, &step(Some(cursor)), None).await, Next::Done);
         let looked: BTreeSet<String> = heads(&house.a).into_keys().collect();
         assert_eq!(looked, paths(&all[at + 1..]), "behind {repository}:{tag}");
         assert!(taken(&house).await.is_empty());
@@ -362,14 +357,7 @@ async fn a_slot_that_is_over_hands_the_rest_on() {
     let over = Some(Slot::until(Instant::now(), Duration::from_secs(1)));
     work(&house, &step(None), over).await;
     let rest = taken(&house).await.remove(0);
-    let stuck = |message: &Message| match message {
-        Message::Sweep(Sweep {
-            step: Some(SweepStep::Rule { after, .. }),
-            ..
-        }) => after.as_ref().map(|cursor| cursor.stuck),
-        _ => None,
-    };
-    assert_eq!(stuck(&rest), Some(1), "nothing was done: {rest:?}");
+    assert_eq!(rest.tries, 1, "nothing was done: {rest:?}");
     house.queue.inner.inject(&rest.to_json().unwrap());
     house.drain().await;
     assert_eq!(heads(&house.a).into_keys().collect::<BTreeSet<_>>(), paths(&all));
@@ -463,7 +451,7 @@ async fn a_sweep_of_a_rule_that_is_gone_or_disabled_is_done() {
     house.push(&images::image(1, &[100]));
     sweep(&house).await;
     for body in [step(None), step(None).replace("core-images", "nobody")] {
-        assert_eq!(work(&house, &body, None).await, Disposition::Done);
+        assert_eq!(work(&house, &body, None).await, Next::Done);
     }
     assert!(house.tasks().await.is_empty() && house.a.requests().is_empty());
 }
@@ -495,16 +483,17 @@ async fn the_sweep_of_a_long_backlog_waits_for_it() {
     let task = house.queued().await.remove(0);
     let execution = transship_engine::Execution {
         id: "e-many".into(),
-        rule: task.rule.clone(),
-        trigger: task.trigger,
-        created: task.created,
+        ..task.execution.clone()
     };
     let many: Vec<_> = (0..1000)
         .map(|number| {
             let mut task = task.clone();
             task.id = format!("t-{number}");
-            task.source.repository = name(&format!("core/many-{number}"));
-            task
+            task.execution = execution.clone();
+            if let Source::Registry(image) = &mut task.source {
+                image.repository = name(&format!("core/many-{number}"));
+            }
+            task.entry()
         })
         .collect();
     house.ledger.record(&execution, &many).await.unwrap();

@@ -1,7 +1,7 @@
 //! Executions: recorded once, everything else computed from their tasks.
 
 use rusqlite::{Connection, Result, Row, Transaction, params};
-use transship_engine::{Execution, ExecutionRecord, ExecutionState, Task, Trigger};
+use transship_engine::{Execution, ExecutionRecord, ExecutionState, Trigger};
 
 use super::limit;
 use crate::column;
@@ -19,17 +19,6 @@ pub(super) fn add(transaction: &Transaction<'_>, execution: &Execution) -> Resul
             execution.created.as_millisecond()
         ])?;
     Ok(())
-}
-
-/// Records the execution of a task nobody recorded.
-pub(super) fn add_of(transaction: &Transaction<'_>, task: &Task) -> Result<()> {
-    let execution = Execution {
-        id: task.execution.clone(),
-        rule: task.rule.clone(),
-        trigger: task.trigger,
-        created: task.created,
-    };
-    add(transaction, &execution)
 }
 
 /// The newest executions with their totals.

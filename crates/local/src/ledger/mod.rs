@@ -17,7 +17,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Transaction};
 use transship_copy::Continuation;
 use transship_engine::{
-    Begin, Error, ErrorKind, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord,
+    Begin, Error, ErrorKind, Execution, ExecutionRecord, ImageRef, Ledger, Outcome, Replica, Result, TaskEntry,
+    TaskFilter, TaskRecord,
 };
 use transship_oci::{Digest, Repository, Tag, Target};
 
@@ -76,7 +77,7 @@ fn limit(limit: usize) -> i64 {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn record(&self, execution: &Execution, tasks: &[Task]) -> Result<()> {
+    async fn record(&self, execution: &Execution, tasks: &[TaskEntry]) -> Result<()> {
         let (execution, tasks) = (execution.clone(), tasks.to_vec());
         self.write("ledger record", move |transaction| {
             executions::add(transaction, &execution)?;
@@ -85,17 +86,17 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn begin(&self, task: &Task, now: Timestamp) -> Result<Begin> {
+    async fn begin(&self, task: &TaskEntry, now: Timestamp) -> Result<Begin> {
         let task = task.clone();
         self.write("ledger begin", move |transaction| {
-            executions::add_of(transaction, &task)?;
+            executions::add(transaction, &task.execution)?;
             tasks::add(transaction, &task)?;
             tasks::begin(transaction, &task.id, now)
         })
         .await
     }
 
-    async fn wait(&self, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()> {
+    async fn wait(&self, task: &TaskEntry, code: &str, message: &str, next: Timestamp) -> Result<()> {
         let (id, code, message) = (task.id.clone(), code.to_owned(), message.to_owned());
         self.write("ledger wait", move |transaction| {
             tasks::wait(transaction, &id, &code, &message, next)
@@ -103,7 +104,7 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn finish(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
+    async fn finish(&self, task: &TaskEntry, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
         let (id, outcome, replicas) = (task.id.clone(), outcome.clone(), replicas.to_vec());
         self.write("ledger finish", move |transaction| {
             replicas
@@ -128,7 +129,7 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<Task>> {
+    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<TaskEntry>> {
         let filter = filter.clone();
         self.read("ledger originals", move |connection| {
             tasks::originals(connection, &filter)
@@ -136,7 +137,7 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>> {
+    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
         let registry = registry.to_owned();
         self.read("ledger unfinished", move |connection| {
             tasks::unfinished(connection, &registry, before, limit)
@@ -169,10 +170,10 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn is_replicated(&self, task: &Task, manifest: &Digest) -> Result<bool> {
-        let (task, manifest) = (task.clone(), manifest.clone());
+    async fn is_replicated(&self, source: &ImageRef, destination: &ImageRef, manifest: &Digest) -> Result<bool> {
+        let (source, destination, manifest) = (source.clone(), destination.clone(), manifest.clone());
         self.read("ledger is_replicated", move |connection| {
-            replicas::is_replicated(connection, &task, &manifest)
+            replicas::is_replicated(connection, &source, &destination, &manifest)
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! Replicas: what we wrote to a destination, and the manifests it consists of.
 
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, params};
-use transship_engine::{Replica, Task};
+use transship_engine::{ImageRef, Replica};
 use transship_oci::{Digest, Repository};
 
 use crate::column;
@@ -32,9 +32,13 @@ pub(super) fn find(
     found.map(|found| with_digests(connection, found)).transpose()
 }
 
-/// True if a replica between the repositories of `task` holds `manifest`.
-pub(super) fn is_replicated(connection: &Connection, task: &Task, manifest: &Digest) -> Result<bool> {
-    let (source, destination) = (&task.source, &task.destination);
+/// True if a replica between the repositories holds `manifest`.
+pub(super) fn is_replicated(
+    connection: &Connection,
+    source: &ImageRef,
+    destination: &ImageRef,
+    manifest: &Digest,
+) -> Result<bool> {
     connection
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM replica JOIN replica_digest ON replica = number
@@ -79,7 +83,9 @@ pub(super) fn intend(transaction: &Transaction<'_>, replica: &Replica) -> Result
 
 /// Puts a replica in place of what was remembered of its destination.
 pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()> {
-    let (source, destination) = (&replica.source, &replica.destination);
+    let destination = &replica.destination;
+    // Empty for an image that came from a store.
+    let source = replica.source.as_ref();
     let destination_target = column::target_text(&destination.target);
     transaction
         .prepare_cached(
@@ -101,9 +107,9 @@ pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()
             destination.registry,
             destination.repository.as_str(),
             destination_target,
-            source.registry,
-            source.repository.as_str(),
-            column::target_text(&source.target),
+            source.map_or("", |source| source.registry.as_str()),
+            source.map_or("", |source| source.repository.as_str()),
+            source.map_or_else(String::new, |source| column::target_text(&source.target)),
             replica.digest.to_string(),
             replica.rule,
             replica.written.as_millisecond(),
@@ -132,7 +138,7 @@ fn digests(connection: &Connection, replica: i64, role: &str) -> Result<Vec<Dige
 fn without_digests(row: &Row<'_>) -> Result<(i64, Replica)> {
     let replica = Replica {
         destination: column::place(row, "destination")?,
-        source: column::place(row, "source")?,
+        source: source(row)?,
         digest: column::parsed(row, "digest")?,
         earlier: Vec::new(),
         manifests: Vec::new(),
@@ -140,6 +146,14 @@ fn without_digests(row: &Row<'_>) -> Result<(i64, Replica)> {
         written: column::time(row, "written")?,
     };
     Ok((row.get("number")?, replica))
+}
+
+fn source(row: &Row<'_>) -> Result<Option<ImageRef>> {
+    let registry: String = row.get("source_registry")?;
+    if registry.is_empty() {
+        return Ok(None);
+    }
+    column::place(row, "source").map(Some)
 }
 
 fn with_digests(connection: &Connection, (number, replica): (i64, Replica)) -> Result<Replica> {

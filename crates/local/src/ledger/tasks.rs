@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Result, Row, Transaction, params};
-use transship_engine::{Action, Begin, Bytes, Outcome, Task, TaskFilter, TaskRecord, TaskState};
+use transship_engine::{Action, Begin, Bytes, Outcome, TaskEntry, TaskFilter, TaskRecord, TaskState};
 use transship_oci::Repository;
 
 use super::limit;
 use crate::column;
 
 /// Records a task as queued, unless it is known.
-pub(super) fn add(transaction: &Transaction<'_>, task: &Task) -> Result<()> {
+pub(super) fn add(transaction: &Transaction<'_>, task: &TaskEntry) -> Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO task (id, execution, rule, action, source_registry, source_repository, source_target,
@@ -19,17 +19,17 @@ pub(super) fn add(transaction: &Transaction<'_>, task: &Task) -> Result<()> {
         )?
         .execute(params![
             task.id,
-            task.execution,
-            task.rule,
+            task.execution.id,
+            task.execution.rule,
             task.action.as_str(),
-            task.source.registry,
-            task.source.repository.as_str(),
-            column::target_text(&task.source.target),
-            task.destination.registry,
-            task.destination.repository.as_str(),
-            column::target_text(&task.destination.target),
-            task.follows,
-            task.hint.as_ref().map(ToString::to_string),
+            task.origin,
+            task.source_repository.as_ref().map(Repository::as_str).unwrap_or_default(),
+            "",
+            task.destination_registry,
+            task.destination_repository.as_ref().map(Repository::as_str).unwrap_or_default(),
+            "",
+            task.is_attachment,
+            task.digest.as_ref().map(ToString::to_string),
             TaskState::Queued.as_str(),
             task.created.as_millisecond(),
             column::json(task)?,
@@ -92,7 +92,7 @@ pub(super) fn list(connection: &Connection, filter: &TaskFilter) -> Result<Vec<T
 }
 
 /// Tasks as they were sent, newest first.
-pub(super) fn originals(connection: &Connection, filter: &TaskFilter) -> Result<Vec<Task>> {
+pub(super) fn originals(connection: &Connection, filter: &TaskFilter) -> Result<Vec<TaskEntry>> {
     let found = select(connection, filter, original)?;
     Ok(found.into_iter().flatten().collect())
 }
@@ -103,7 +103,7 @@ pub(super) fn unfinished(
     registry: &str,
     before: Timestamp,
     limit: usize,
-) -> Result<Vec<Task>> {
+) -> Result<Vec<TaskEntry>> {
     connection
         .prepare_cached(
             "SELECT body FROM task WHERE source_registry = ?1 AND touched < ?2 AND body IS NOT NULL
@@ -115,7 +115,7 @@ pub(super) fn unfinished(
                 before.as_millisecond(),
                 i64::try_from(limit).unwrap_or(i64::MAX)
             ],
-            |row| column::of_json(row, "body"),
+            |row| column::entry(row, "body"),
         )?
         .collect()
 }
@@ -153,19 +153,26 @@ pub(super) fn is_busy(connection: &Connection, registry: &str, repository: &Repo
         .query_row(params![registry, repository.as_str()], |row| row.get(0))
 }
 
-fn original(row: &Row<'_>) -> Result<Option<Task>> {
+fn original(row: &Row<'_>) -> Result<Option<TaskEntry>> {
     let body: Option<String> = row.get("body")?;
-    body.map(|_| column::of_json(row, "body")).transpose()
+    body.map(|_| column::entry(row, "body")).transpose()
 }
 
 fn record(row: &Row<'_>) -> Result<TaskRecord> {
+    let (source, destination) = match original(row)? {
+        Some(entry) => (entry.source, entry.destination),
+        None => (
+            column::place(row, "source")?.to_string(),
+            column::place(row, "destination")?.to_string(),
+        ),
+    };
     Ok(TaskRecord {
         id: row.get("id")?,
         execution: row.get("execution")?,
         rule: row.get("rule")?,
         action: column::word(row, "action", Action::parse)?,
-        source: column::place(row, "source")?.to_string(),
-        destination: column::place(row, "destination")?.to_string(),
+        source,
+        destination,
         digest: column::parsed_option(row, "digest")?,
         state: column::word(row, "state", TaskState::parse)?,
         code: row.get("code")?,

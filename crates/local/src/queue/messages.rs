@@ -2,7 +2,7 @@
 //! out again; the statements about held messages change nothing for any other receipt.
 
 use rusqlite::{Connection, OptionalExtension as _, Result, Transaction, params};
-use transship_engine::Delivery;
+use transship_engine::ReceivedMessage;
 
 use crate::fairness::Waiting;
 
@@ -71,7 +71,7 @@ pub(super) fn waiting(connection: &Connection, now: i64, max: usize) -> Result<V
 }
 
 /// Hands a message out, hidden until `until`.
-pub(super) fn hand_out(transaction: &Transaction<'_>, id: i64, until: i64) -> Result<Delivery> {
+pub(super) fn hand_out(transaction: &Transaction<'_>, id: i64, until: i64) -> Result<ReceivedMessage> {
     transaction
         .prepare_cached(
             "UPDATE message SET visible = ?2, in_flight = 1, receive_count = receive_count + 1 WHERE id = ?1
@@ -79,7 +79,7 @@ pub(super) fn hand_out(transaction: &Transaction<'_>, id: i64, until: i64) -> Re
         )?
         .query_row(params![id, until], |row| {
             let receive_count: u32 = row.get(1)?;
-            Ok(Delivery {
+            Ok(ReceivedMessage {
                 body: row.get(0)?,
                 receipt: format!("{id}.{receive_count}"),
                 receive_count,

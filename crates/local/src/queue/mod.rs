@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use rusqlite::Transaction;
 use tokio::sync::Notify;
 use transship_copy::{Clock, SystemClock};
-use transship_engine::{Delivery, Error, ErrorKind, Outgoing, Result, TaskQueue, TaskReceiver};
+use transship_engine::{Error, ErrorKind, Outgoing, ReceivedMessage, Result, TaskQueue, TaskReceiver};
 
 use crate::Database;
 use crate::database::{Durability, Fault};
@@ -97,8 +97,8 @@ impl SqliteQueue {
 
     fn message(&self, outgoing: &Outgoing) -> Result<Message> {
         Ok(Message {
-            destination: outgoing.message.group().to_owned(),
-            body: outgoing.message.to_json()?,
+            destination: outgoing.envelope.job.group().to_owned(),
+            body: outgoing.envelope.to_json()?,
             visible: self.now().saturating_add(milliseconds(outgoing.delay)),
         })
     }
@@ -141,7 +141,7 @@ impl TaskQueue for SqliteQueue {
 
 #[async_trait]
 impl TaskReceiver for SqliteQueue {
-    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Delivery>> {
+    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<ReceivedMessage>> {
         let now = self.now();
         let until = now.saturating_add(milliseconds(visibility));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

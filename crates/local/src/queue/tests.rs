@@ -1,6 +1,6 @@
 //! What the suite cannot see: the disk, a restart, waking, and who gets the workers.
 
-use transship_testkit::suites::task;
+use transship_testkit::suites::copy_task;
 
 use super::*;
 
@@ -22,7 +22,7 @@ async fn sends_that_arrive_together_are_written_together() {
     let sends: Vec<_> = (0..20)
         .map(|number| {
             let queue = queue.clone();
-            tokio::spawn(async move { queue.send(&[Outgoing::now(task(number))]).await })
+            tokio::spawn(async move { queue.send(&[Outgoing::now(copy_task(number))]).await })
         })
         .collect();
     while queue.sends.count() < 20 {
@@ -43,9 +43,9 @@ async fn sends_that_arrive_together_are_written_together() {
 async fn a_full_disk_refuses_the_send_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let queue = queue(&dir);
-    queue.send(&[Outgoing::now(task(1))]).await.unwrap();
+    queue.send(&[Outgoing::now(copy_task(1))]).await.unwrap();
     queue.database.lock().pragma_update(None, "max_page_count", 1).unwrap();
-    let many: Vec<_> = (2..500).map(|number| Outgoing::now(task(number))).collect();
+    let many: Vec<_> = (2..500).map(|number| Outgoing::now(copy_task(number))).collect();
     let error = queue.send(&many).await.unwrap_err();
     assert_eq!(error.code(), "QUEUE_UNAVAILABLE");
     assert!(error.to_string().contains("disk of the data folder is full"), "{error}");
@@ -63,9 +63,9 @@ async fn a_full_disk_refuses_the_send_and_says_so() {
 async fn a_new_owner_gets_at_once_what_was_in_flight() {
     let dir = tempfile::tempdir().unwrap();
     let before = queue(&dir);
-    let later = Outgoing::later(task(3), Duration::from_mins(10));
+    let later = Outgoing::later(copy_task(3), Duration::from_mins(10));
     before
-        .send(&[Outgoing::now(task(1)), Outgoing::now(task(2)), later])
+        .send(&[Outgoing::now(copy_task(1)), Outgoing::now(copy_task(2)), later])
         .await
         .unwrap();
     let held = before.receive(1, Duration::from_mins(10)).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_new_owner_gets_at_once_what_was_in_flight() {
 #[tokio::test]
 async fn a_message_that_goes_down_with_its_process_again_and_again_lets_its_neighbours_go_first() {
     let dir = tempfile::tempdir().unwrap();
-    queue(&dir).send(&[Outgoing::now(task(1))]).await.unwrap();
+    queue(&dir).send(&[Outgoing::now(copy_task(1))]).await.unwrap();
     let mut lives = 0;
     loop {
         let queue = queue(&dir);
@@ -97,7 +97,7 @@ async fn a_message_that_goes_down_with_its_process_again_and_again_lets_its_neig
     }
     assert_eq!(lives, 13, "a dozen restarts are nobody's fault");
     let after = queue(&dir);
-    after.send(&[Outgoing::now(task(2))]).await.unwrap();
+    after.send(&[Outgoing::now(copy_task(2))]).await.unwrap();
     assert_eq!(after.receive(9, Duration::from_mins(10)).await.unwrap().len(), 1);
 }
 
@@ -109,7 +109,7 @@ async fn a_send_wakes_the_worker() {
         let queue = queue.clone();
         tokio::spawn(async move { queue.wait(Duration::from_hours(1)).await })
     };
-    queue.send(&[Outgoing::now(task(1))]).await.unwrap();
+    queue.send(&[Outgoing::now(copy_task(1))]).await.unwrap();
     waiting.await.unwrap().unwrap();
 }
 
@@ -120,7 +120,7 @@ async fn the_next_message_is_known_by_its_time() {
     let queue = SqliteQueue::with_clock(Database::open(dir.path()).unwrap(), Arc::new(clock.clone()));
     assert_eq!(queue.next_visible_in().await.unwrap(), None);
     let minute = Duration::from_mins(1);
-    queue.send(&[Outgoing::later(task(1), 2 * minute)]).await.unwrap();
+    queue.send(&[Outgoing::later(copy_task(1), 2 * minute)]).await.unwrap();
     assert_eq!(queue.next_visible_in().await.unwrap(), Some(2 * minute));
     clock.advance(2 * minute);
     assert_eq!(queue.next_visible_in().await.unwrap(), Some(Duration::ZERO));
@@ -135,7 +135,7 @@ async fn a_slow_destination_does_not_take_every_worker() {
     let to = |registry: &str, numbers: std::ops::Range<u32>| {
         numbers
             .map(|number| {
-                let mut task = task(number);
+                let mut task = copy_task(number);
                 registry.clone_into(&mut task.destination.registry);
                 Outgoing::now(task)
             })
@@ -171,10 +171,10 @@ async fn a_send_waits_for_the_disk_and_nothing_else_does() {
             .unwrap()
     };
     let (normal, full) = (1, 2);
-    queue.send(&[Outgoing::now(task(1))]).await.unwrap();
+    queue.send(&[Outgoing::now(copy_task(1))]).await.unwrap();
     assert_eq!(synchronous(), full);
     queue.receive(1, Duration::from_mins(1)).await.unwrap();
     assert_eq!(synchronous(), normal);
-    queue.send(&[Outgoing::now(task(2))]).await.unwrap();
+    queue.send(&[Outgoing::now(copy_task(2))]).await.unwrap();
     assert_eq!(synchronous(), full);
 }

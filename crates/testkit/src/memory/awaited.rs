@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_engine::{Awaited, Result, Task, Waiting};
+use transship_engine::{Awaited, PendingScan, Result};
 use transship_oci::Digest;
 
 type Happening = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -23,7 +23,7 @@ pub struct MemoryAwaited {
 
 #[derive(Debug)]
 struct Look {
-    waiting: Waiting,
+    waiting: PendingScan,
     place: String,
     blobs: BTreeSet<Digest>,
     missing: BTreeSet<Digest>,
@@ -53,7 +53,7 @@ impl MemoryAwaited {
 
 #[async_trait]
 impl Awaited for MemoryAwaited {
-    async fn wait_for(&self, waiting: &Waiting, place: &str, blobs: &[Digest], expires: Timestamp) -> Result<()> {
+    async fn wait_for(&self, waiting: &PendingScan, place: &str, blobs: &[Digest], expires: Timestamp) -> Result<()> {
         if let Some(hook) = self.hook.get() {
             hook().await;
         }
@@ -65,11 +65,11 @@ impl Awaited for MemoryAwaited {
             blobs,
             expires,
         };
-        self.looks().insert(waiting.look.id.clone(), look);
+        self.looks().insert(waiting.id.clone(), look);
         Ok(())
     }
 
-    async fn arrived(&self, place: &str, blob: &Digest, now: Timestamp) -> Result<Vec<Task>> {
+    async fn arrived(&self, place: &str, blob: &Digest, now: Timestamp) -> Result<Vec<String>> {
         let mut told = Vec::new();
         for look in self.looks().values_mut() {
             if look.expires <= now || look.place != place || !look.blobs.contains(blob) {
@@ -77,7 +77,7 @@ impl Awaited for MemoryAwaited {
             }
             look.missing.remove(blob);
             if look.missing.is_empty() {
-                told.push(look.waiting.look.clone());
+                told.push(look.waiting.job.clone());
             }
         }
         Ok(told)
@@ -88,10 +88,10 @@ impl Awaited for MemoryAwaited {
         Ok(())
     }
 
-    async fn waiting(&self, limit: usize, now: Timestamp) -> Result<Vec<Waiting>> {
+    async fn waiting(&self, limit: usize, now: Timestamp) -> Result<Vec<PendingScan>> {
         let looks = self.looks();
         let alive = looks.values().filter(|look| look.expires > now);
-        let mut waiting: Vec<Waiting> = alive.map(|look| look.waiting.clone()).collect();
+        let mut waiting: Vec<PendingScan> = alive.map(|look| look.waiting.clone()).collect();
         waiting.sort_by_key(|waiting| waiting.since);
         waiting.truncate(limit);
         Ok(waiting)

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::Continuation;
 use transship_engine::{
-    Begin, Bytes, Execution, ExecutionRecord, ExecutionState, Ledger, Outcome, Place, Replica, Result, Task,
+    Begin, Bytes, Execution, ExecutionRecord, ExecutionState, ImageRef, Ledger, Outcome, Replica, Result, TaskEntry,
     TaskFilter, TaskRecord, TaskState,
 };
 use transship_oci::{Digest, Repository, Tag, Target};
@@ -29,7 +29,7 @@ pub struct MemoryLedger {
 struct State {
     executions: Vec<Execution>,
     tasks: Vec<Row>,
-    replicas: HashMap<Place, Replica>,
+    replicas: HashMap<ImageRef, Replica>,
     leases: HashMap<String, (String, Timestamp)>,
     locations: HashMap<(String, Digest), Vec<Repository>>,
     pauses: HashMap<String, Timestamp>,
@@ -38,7 +38,7 @@ struct State {
 
 #[derive(Debug)]
 struct Row {
-    task: Task,
+    task: TaskEntry,
     touched: Timestamp,
     record: TaskRecord,
 }
@@ -56,7 +56,7 @@ impl State {
         }
     }
 
-    fn task_add(&mut self, task: &Task) {
+    fn task_add(&mut self, task: &TaskEntry) {
         if !self.tasks.iter().any(|row| row.record.id == task.id) {
             self.tasks.push(Row {
                 task: task.clone(),
@@ -88,7 +88,7 @@ impl State {
         let duration = last.unwrap_or(execution.created).duration_since(execution.created);
         let repositories: BTreeSet<_> = rows
             .iter()
-            .map(|row| (&row.task.destination.registry, &row.task.destination.repository))
+            .map(|row| (&row.task.destination_registry, &row.task.destination_repository))
             .collect();
         ExecutionRecord {
             id: execution.id.clone(),
@@ -119,15 +119,15 @@ impl Row {
     }
 }
 
-fn queued(task: &Task) -> TaskRecord {
+fn queued(task: &TaskEntry) -> TaskRecord {
     TaskRecord {
         id: task.id.clone(),
-        execution: task.execution.clone(),
-        rule: task.rule.clone(),
+        execution: task.execution.id.clone(),
+        rule: task.execution.rule.clone(),
         action: task.action,
         source: task.source.to_string(),
         destination: task.destination.to_string(),
-        digest: task.hint.clone(),
+        digest: task.digest.clone(),
         state: TaskState::Queued,
         code: None,
         message: None,
@@ -151,7 +151,7 @@ fn newest_first<T>(mut items: Vec<T>, created: impl Fn(&T) -> Timestamp, limit: 
 
 #[async_trait]
 impl Ledger for MemoryLedger {
-    async fn record(&self, execution: &Execution, tasks: &[Task]) -> Result<()> {
+    async fn record(&self, execution: &Execution, tasks: &[TaskEntry]) -> Result<()> {
         let mut state = self.state();
         state.execution_add(execution);
         for task in tasks {
@@ -160,14 +160,9 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn begin(&self, task: &Task, now: Timestamp) -> Result<Begin> {
+    async fn begin(&self, task: &TaskEntry, now: Timestamp) -> Result<Begin> {
         let mut state = self.state();
-        state.execution_add(&Execution {
-            id: task.execution.clone(),
-            rule: task.rule.clone(),
-            trigger: task.trigger,
-            created: task.created,
-        });
+        state.execution_add(&task.execution);
         state.task_add(task);
         Ok(match state.row(&task.id) {
             Some(row) if row.record.state.is_terminal() => Begin::Finished(row.record.state),
@@ -183,7 +178,7 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    async fn wait(&self, task: &Task, code: &str, message: &str, next: Timestamp) -> Result<()> {
+    async fn wait(&self, task: &TaskEntry, code: &str, message: &str, next: Timestamp) -> Result<()> {
         if let Some(row) = self.state().open_row(&task.id) {
             row.touched = next;
             let record = &mut row.record;
@@ -195,7 +190,7 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn finish(&self, task: &Task, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
+    async fn finish(&self, task: &TaskEntry, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
         let mut state = self.state();
         for replica in replicas {
             state.replicas.insert(replica.destination.clone(), replica.clone());
@@ -238,7 +233,7 @@ impl Ledger for MemoryLedger {
         Ok(newest_first(all, |record: &ExecutionRecord| record.created, limit))
     }
 
-    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<Task>> {
+    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<TaskEntry>> {
         let matching = self
             .state()
             .tasks
@@ -246,16 +241,16 @@ impl Ledger for MemoryLedger {
             .filter(|row| row.is_meant(filter))
             .map(|row| row.task.clone())
             .collect();
-        Ok(newest_first(matching, |task: &Task| task.created, filter.limit))
+        Ok(newest_first(matching, |task: &TaskEntry| task.created, filter.limit))
     }
 
-    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<Task>> {
+    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
         let state = self.state();
         let mut rows: Vec<_> = state
             .tasks
             .iter()
             .filter(|row| !row.record.state.is_terminal() && row.touched < before)
-            .filter(|row| row.task.source.registry == registry)
+            .filter(|row| row.task.origin == registry)
             .collect();
         rows.sort_by_key(|row| row.touched);
         Ok(rows.into_iter().take(limit).map(|row| row.task.clone()).collect())
@@ -263,16 +258,15 @@ impl Ledger for MemoryLedger {
 
     async fn is_busy(&self, registry: &str, repository: &Repository) -> Result<bool> {
         Ok(self.state().tasks.iter().any(|row| {
-            let source = &row.task.source;
-            !row.task.follows
+            !row.task.is_attachment
                 && !row.record.state.is_terminal()
-                && source.registry == registry
-                && source.repository == *repository
+                && row.task.origin == registry
+                && row.task.source_repository.as_ref() == Some(repository)
         }))
     }
 
     async fn replica(&self, registry: &str, repository: &Repository, tag: &Tag) -> Result<Option<Replica>> {
-        let place = Place {
+        let place = ImageRef {
             registry: registry.to_owned(),
             repository: repository.clone(),
             target: Target::Tag(tag.clone()),
@@ -300,11 +294,12 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn is_replicated(&self, task: &Task, manifest: &Digest) -> Result<bool> {
-        let is_like = |one: &Place, other: &Place| one.registry == other.registry && one.repository == other.repository;
+    async fn is_replicated(&self, source: &ImageRef, destination: &ImageRef, manifest: &Digest) -> Result<bool> {
+        let is_like =
+            |one: &ImageRef, other: &ImageRef| one.registry == other.registry && one.repository == other.repository;
         Ok(self.state().replicas.values().any(|replica| {
-            is_like(&replica.source, &task.source)
-                && is_like(&replica.destination, &task.destination)
+            replica.source.as_ref().is_some_and(|from| is_like(from, source))
+                && is_like(&replica.destination, destination)
                 && replica.manifests.contains(manifest)
         }))
     }

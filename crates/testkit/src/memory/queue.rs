@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use transship_copy::Clock;
-use transship_engine::{Delivery, Outgoing, Result, TaskQueue, TaskReceiver};
+use transship_engine::{Outgoing, ReceivedMessage, Result, TaskQueue, TaskReceiver};
 
 /// A [`TaskQueue`] and [`TaskReceiver`] in memory.
 pub struct MemoryQueue {
@@ -130,11 +130,11 @@ impl Message {
         self.in_flight && self.receipt() == receipt
     }
 
-    fn hand_out(&mut self, until: SystemTime) -> Delivery {
+    fn hand_out(&mut self, until: SystemTime) -> ReceivedMessage {
         self.visible = until;
         self.in_flight = true;
         self.receive_count += 1;
-        Delivery {
+        ReceivedMessage {
             body: self.body.clone(),
             receipt: self.receipt(),
             receive_count: self.receive_count,
@@ -148,7 +148,7 @@ impl TaskQueue for MemoryQueue {
         let now = self.clock.now();
         let mut state = self.state();
         for outgoing in messages {
-            let (group, body) = (outgoing.message.group(), outgoing.message.to_json()?);
+            let (group, body) = (outgoing.envelope.job.group(), outgoing.envelope.to_json()?);
             if self.harsh && state.random_below(4) == 0 {
                 state.add(group, body.clone(), now + outgoing.delay);
             }
@@ -160,7 +160,7 @@ impl TaskQueue for MemoryQueue {
 
 #[async_trait]
 impl TaskReceiver for MemoryQueue {
-    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Delivery>> {
+    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<ReceivedMessage>> {
         let now = self.clock.now();
         let mut state = self.state();
         let max = if self.harsh {
@@ -245,7 +245,7 @@ mod tests {
     async fn a_harsh_queue_really_duplicates_and_reorders() {
         let queue = MemoryQueue::harsh(Arc::new(ManualClock::default()), 7);
         for number in 0..40 {
-            queue.send(&[Outgoing::now(suites::task(number))]).await.unwrap();
+            queue.send(&[Outgoing::now(suites::copy_task(number))]).await.unwrap();
         }
         assert!(queue.depth().await.unwrap() > 40);
         let mut bodies = Vec::new();

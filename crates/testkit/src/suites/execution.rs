@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use transship_engine::{ExecutionRecord, ExecutionState, Ledger, TaskState};
 
-use super::samples::{at, execution, place, task};
+use super::samples::{at, execution, task};
 use super::task::outcome;
 
 async fn only(ledger: &dyn Ledger) -> ExecutionRecord {
@@ -40,7 +40,7 @@ pub(super) async fn the_state_of_an_execution_follows_its_tasks(ledger: Arc<dyn 
     ] {
         let tasks = [number, number + 1].map(|of| {
             let mut task = task(of);
-            task.execution = execution(number).id;
+            task.execution = execution(number);
             task
         });
         ledger.record(&execution(number), &tasks).await.unwrap();
@@ -58,7 +58,7 @@ pub(super) async fn the_state_of_an_execution_follows_its_tasks(ledger: Arc<dyn 
 
 pub(super) async fn totals_are_those_of_the_tasks(ledger: Arc<dyn Ledger>) {
     let mut elsewhere = task(4);
-    elsewhere.destination = place("zhangjiakou", "copy/other", 4);
+    elsewhere.destination_repository = Some("copy/other".parse().unwrap());
     ledger
         .record(&execution(1), &[task(1), task(2), task(3), elsewhere])
         .await
@@ -123,7 +123,7 @@ pub(super) async fn a_duplicate_end_counts_once(ledger: Arc<dyn Ledger>) {
 pub(super) async fn executions_are_listed_newest_first(ledger: Arc<dyn Ledger>) {
     for number in [2, 1, 3] {
         let mut only_task = task(number);
-        only_task.execution = execution(number).id;
+        only_task.execution = execution(number);
         ledger.record(&execution(number), &[only_task]).await.unwrap();
     }
     let ids = async |limit| {

@@ -23,7 +23,7 @@ fn repository(text: &str) -> Repository {
 fn replica(number: u32, manifests: &[&str]) -> Replica {
     Replica {
         destination: place("zhangjiakou", "copy/app", number),
-        source: place("hangzhou", "core/app", number),
+        source: Some(place("hangzhou", "core/app", number)),
         digest: digest(manifests[0]),
         earlier: Vec::new(),
         manifests: manifests.iter().map(|text| digest(text)).collect(),
@@ -43,10 +43,10 @@ async fn remember(ledger: &dyn Ledger, replica: &Replica) {
 
 /// True if the manifest is at `destination` of `zhangjiakou` from `source` of `hangzhou`.
 async fn is_held(ledger: &dyn Ledger, source: &str, destination: &str, manifest: &str) -> bool {
-    let mut follower = task(50);
-    follower.source = place("hangzhou", source, 50);
-    follower.destination = place("zhangjiakou", destination, 50);
-    ledger.is_replicated(&follower, &digest(manifest)).await.unwrap()
+    let source = place("hangzhou", source, 50);
+    let destination = place("zhangjiakou", destination, 50);
+    let manifest = digest(manifest);
+    ledger.is_replicated(&source, &destination, &manifest).await.unwrap()
 }
 
 pub(super) async fn a_replica_is_remembered_whole_and_replaced(ledger: Arc<dyn Ledger>) {
@@ -58,7 +58,7 @@ pub(super) async fn a_replica_is_remembered_whole_and_replaced(ledger: Arc<dyn L
     remember(&*ledger, &replica(2, &["other"])).await;
     assert_eq!(find().await, Some(replica(1, &["index", "amd64"])));
     let mut newer = replica(1, &["newer", "arm64"]);
-    newer.source = place("beijing", "core/app", 1);
+    newer.source = Some(place("beijing", "core/app", 1));
     newer.earlier = vec![digest("index"), digest("before")];
     remember(&*ledger, &newer).await;
     assert_eq!(find().await, Some(newer));
@@ -138,7 +138,7 @@ pub(super) async fn an_intent_keeps_what_was_before_it(ledger: Arc<dyn Ledger>) 
 pub(super) async fn a_replica_by_digest_is_found_by_its_manifests(ledger: Arc<dyn Ledger>) {
     let mut referrer = replica(1, &["signature"]);
     referrer.destination.target = Target::Digest(digest("signature"));
-    referrer.source.target = Target::Digest(digest("signature"));
+    referrer.source.as_mut().unwrap().target = Target::Digest(digest("signature"));
     remember(&*ledger, &referrer).await;
     assert!(is_held(&*ledger, "core/app", "copy/app", "signature").await);
 }
@@ -147,7 +147,7 @@ pub(super) async fn replicas_are_found_by_any_manifest_they_hold(ledger: Arc<dyn
     remember(&*ledger, &replica(1, &["index-1", "amd64"])).await;
     remember(&*ledger, &replica(2, &["index-2", "amd64", "arm64"])).await;
     let mut elsewhere = replica(3, &["index-3"]);
-    elsewhere.source = place("hangzhou", "core/other", 3);
+    elsewhere.source = Some(place("hangzhou", "core/other", 3));
     remember(&*ledger, &elsewhere).await;
     let holds = async |manifest: &str| is_held(&*ledger, "core/app", "copy/app", manifest).await;
     assert!(holds("amd64").await && holds("index-1").await && holds("arm64").await);

@@ -23,7 +23,7 @@ use transship_engine::{Awaited, Ledger};
 use transship_layout::ObjectStore;
 
 pub use queue::{Advance, MINUTE, QueueUnderTest, queue};
-pub use samples::{at, execution, task};
+pub use samples::{at, copy_task, execution, task};
 
 /// Runs the named checks one after another, each on a fresh adapter.
 macro_rules! run_checks {

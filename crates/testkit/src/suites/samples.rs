@@ -1,7 +1,7 @@
 //! Tasks and executions to check with. Times are whole milliseconds, the finest an adapter must keep.
 
 use jiff::{SignedDuration, Timestamp};
-use transship_engine::{Action, Execution, Place, TASK_VERSION, Task, Trigger};
+use transship_engine::{CopyTask, Execution, ImageRef, Policy, Source, TaskEntry, Trigger};
 use transship_oci::{Digest, Target};
 use transship_rules::{Existing, Referrers};
 
@@ -22,32 +22,33 @@ pub fn execution(number: u32) -> Execution {
 
 /// Task `task-{number}` of `execution-1`, created at `number` seconds: `hangzhou/core/app:v{number}` to
 /// `zhangjiakou/copy/app:v{number}`.
-pub fn task(number: u32) -> Task {
-    Task {
-        version: TASK_VERSION,
+pub fn copy_task(number: u32) -> CopyTask {
+    CopyTask {
         id: format!("task-{number}"),
-        execution: "execution-1".to_owned(),
-        rule: "core-images".to_owned(),
-        trigger: Trigger::Event,
-        action: Action::Copy,
-        source: place("hangzhou", "core/app", number),
+        execution: Execution {
+            id: "execution-1".to_owned(),
+            ..execution(number)
+        },
+        source: Source::Registry(place("hangzhou", "core/app", number)),
         destination: place("zhangjiakou", "copy/app", number),
-        existing: Existing::Follow,
-        referrers: Referrers::Include,
-        kinds: Vec::new(),
-        follows: false,
-        hint: Some(Digest::sha256(&number.to_be_bytes())),
-        created: at(i64::from(number)),
-        hops: 0,
-        not_before: None,
-        found: None,
-        look: None,
+        policy: Policy {
+            existing: Existing::Follow,
+            referrers: Referrers::Include,
+            kinds: Vec::new(),
+        },
+        is_attachment: false,
+        expected: Some(Digest::sha256(&number.to_be_bytes())),
     }
 }
 
+/// [`copy_task`] as the ledger keeps it.
+pub fn task(number: u32) -> TaskEntry {
+    copy_task(number).entry()
+}
+
 /// `registry/repository:v{number}`.
-pub(super) fn place(registry: &str, repository: &str, number: u32) -> Place {
-    Place {
+pub(super) fn place(registry: &str, repository: &str, number: u32) -> ImageRef {
+    ImageRef {
         registry: registry.to_owned(),
         repository: repository.parse().unwrap(),
         target: Target::Tag(format!("v{number}").parse().unwrap()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use transship_engine::{Begin, Bytes, Ledger, Outcome, TaskFilter, TaskRecord, TaskState};
 use transship_oci::Digest;
 
-use super::samples::{at, execution, place, task};
+use super::samples::{at, execution, task};
 
 /// An end at `seconds` in `state`.
 pub(super) fn outcome(state: TaskState, seconds: i64) -> Outcome {
@@ -52,7 +52,7 @@ pub(super) async fn recording_makes_tasks_queued(ledger: Arc<dyn Ledger>) {
             action: expected.action,
             source: "hangzhou/core/app:v1".to_owned(),
             destination: "zhangjiakou/copy/app:v1".to_owned(),
-            digest: expected.hint,
+            digest: expected.digest,
             state: TaskState::Queued,
             code: None,
             message: None,
@@ -73,7 +73,7 @@ pub(super) async fn recording_again_changes_nothing(ledger: Arc<dyn Ledger>) {
     );
     let mut other = task(1);
     other.created = at(500);
-    "other".clone_into(&mut other.rule);
+    "other".clone_into(&mut other.execution.rule);
     let mut late = execution(1);
     late.created = at(500);
     ledger.record(&late, &[other, task(2)]).await.unwrap();
@@ -98,7 +98,7 @@ pub(super) async fn a_task_nobody_recorded_can_begin(ledger: Arc<dyn Ledger>) {
             executions[0].trigger,
             executions[0].created
         ),
-        ("execution-1", "core-images", task(1).trigger, at(1))
+        ("execution-1", "core-images", task(1).execution.trigger, at(1))
     );
 }
 
@@ -277,7 +277,7 @@ pub(super) async fn an_unknown_task_neither_waits_nor_ends(ledger: Arc<dyn Ledge
 
 pub(super) async fn tasks_are_listed_newest_first_and_filtered(ledger: Arc<dyn Ledger>) {
     let mut other = task(4);
-    "execution-2".clone_into(&mut other.execution);
+    "execution-2".clone_into(&mut other.execution.id);
     ledger.record(&execution(1), &[task(2), task(1)]).await.unwrap();
     ledger.record(&execution(2), &[other]).await.unwrap();
     ledger.record(&execution(1), &[task(3)]).await.unwrap();
@@ -321,7 +321,7 @@ pub(super) async fn a_repository_is_busy_while_a_task_reads_it(ledger: Arc<dyn L
     let repository = "core/app".parse().unwrap();
     let busy = async |registry: &str| ledger.is_busy(registry, &repository).await.unwrap();
     let mut elsewhere = task(2);
-    elsewhere.source = place("hangzhou", "core/app/sub", 2);
+    elsewhere.source_repository = Some("core/app/sub".parse().unwrap());
     ledger.record(&execution(1), &[elsewhere]).await.unwrap();
     assert!(!busy("hangzhou").await);
     ledger.record(&execution(1), &[task(1)]).await.unwrap();
@@ -345,7 +345,7 @@ pub(super) async fn a_task_that_follows_keeps_no_repository_busy(ledger: Arc<dyn
     let repository = "core/app".parse().unwrap();
     let follower = |number| {
         let mut follower = task(number);
-        follower.follows = true;
+        follower.is_attachment = true;
         follower
     };
     ledger.record(&execution(1), &[follower(1)]).await.unwrap();
@@ -358,7 +358,7 @@ pub(super) async fn a_task_that_follows_keeps_no_repository_busy(ledger: Arc<dyn
 pub(super) async fn tasks_are_kept_as_they_were_sent(ledger: Arc<dyn Ledger>) {
     ledger.record(&execution(1), &[task(1)]).await.unwrap();
     let mut again = task(1);
-    again.hops = 7;
+    "another job".clone_into(&mut again.job);
     ledger.begin(&again, at(2)).await.unwrap();
     ledger.begin(&task(2), at(2)).await.unwrap();
     ledger
@@ -377,7 +377,7 @@ pub(super) async fn tasks_are_kept_as_they_were_sent(ledger: Arc<dyn Ledger>) {
 
 pub(super) async fn tasks_left_by_their_worker_are_found(ledger: Arc<dyn Ledger>) {
     let mut elsewhere = task(4);
-    "beijing".clone_into(&mut elsewhere.source.registry);
+    "beijing".clone_into(&mut elsewhere.origin);
     ledger
         .record(&execution(1), &[task(1), task(2), elsewhere])
         .await

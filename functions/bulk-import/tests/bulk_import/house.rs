@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use transship_aws::{Aws, DynamoLedger};
-use transship_engine::Message;
+use transship_engine::{Envelope, Job};
 use transship_testkit::deployment::{Deployment, TABLE};
 use transship_testkit::lambda_runtime::{Ended, Function, Lambda};
 
@@ -52,17 +52,17 @@ impl House {
         }
     }
 
-    /// The messages in the queue.
-    pub async fn sent(&self) -> Vec<Message> {
+    /// The jobs in the queue.
+    pub async fn sent(&self) -> Vec<Job> {
         let url = self.deployment.queue_url();
         let bodies = self.deployment.queue_receive(url).await.unwrap();
-        bodies.iter().map(|body| Message::parse(body).unwrap()).collect()
+        bodies.iter().map(|body| Envelope::parse(body).unwrap().job).collect()
     }
 
     /// The keys of what is looked at, in order.
     pub async fn looked_at(&self) -> Vec<String> {
-        let key = |message: Message| match message {
-            Message::Task(task) if task.look.is_some() => task.found.unwrap().key,
+        let key = |job: Job| match job {
+            Job::Scan(scan) => scan.source.key,
             other => panic!("{other:?}"),
         };
         let mut keys: Vec<String> = self.sent().await.into_iter().map(key).collect();

@@ -1,7 +1,7 @@
 //! Orders, by a direct invocation.
 
 use serde_json::json;
-use transship_engine::{Message, Trigger};
+use transship_engine::{Job, Trigger};
 
 use crate::house::House;
 
@@ -18,7 +18,7 @@ async fn an_order_becomes_a_search_of_its_execution() {
     ] {
         let answer = house.answer(&order).await;
         let sent = house.sent().await;
-        let [Message::Search(search)] = sent.as_slice() else {
+        let [Job::List(search)] = sent.as_slice() else {
             panic!("{sent:?}");
         };
         assert_eq!(answer, json!({ "execution": search.execution.id }), "{order}");

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use transship_engine::{Awaited, Waiting};
+use transship_engine::{Awaited, Envelope, PendingScan};
 use transship_oci::Digest;
 use transship_testkit::suites;
 
@@ -46,8 +46,9 @@ async fn a_blob_is_looked_for_only_if_somebody_waits_for_it() {
     let key = format!("to b+ü/app/blobs/sha256/{}", blob.hex());
     assert_eq!(house.answer(&eventbridge(&key)).await, json!({ "looks": 0 }));
     let now = Timestamp::now();
-    let waiting = Waiting {
-        look: suites::task(1),
+    let waiting = PendingScan {
+        id: "l-1".to_owned(),
+        job: Envelope::new(suites::copy_task(1)).to_json().unwrap(),
         since: now,
         blobs: 1,
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use transship_engine::{Message, Task};
+use transship_engine::{CopyTask, Envelope, Job};
 use transship_testkit::deployment::Deployment;
 use transship_testkit::lambda_runtime::{Ended, Function, Lambda, events};
 
@@ -68,14 +68,14 @@ impl House {
     }
 
     /// The tasks in the queue.
-    pub async fn sent(&self) -> Vec<Task> {
+    pub async fn sent(&self) -> Vec<CopyTask> {
         let bodies = self
             .deployment
             .queue_receive(self.deployment.queue_url())
             .await
             .unwrap();
-        let task = |body: &String| match Message::parse(body) {
-            Ok(Message::Task(task)) => task,
+        let task = |body: &String| match Envelope::parse(body).map(|envelope| envelope.job) {
+            Ok(Job::Copy(task)) => task,
             other => panic!("{other:?}"),
         };
         bodies.iter().map(task).collect()

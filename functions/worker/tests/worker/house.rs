@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use transship_aws::{Aws, DynamoLedger};
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_engine::{Ledger, Message, Place, Task, TaskFilter, TaskRecord};
+use transship_engine::{CopyTask, Envelope, Execution, ImageRef, Ledger, Source, TaskFilter, TaskRecord};
 use transship_oci::{Repository, Tag, Target};
 use transship_testkit::deployment::{Deployment, QUEUE, TABLE};
 use transship_testkit::images::{self, Sample};
@@ -62,15 +62,15 @@ impl House {
     }
 
     /// An image at `a` under `core/app:v{number}`, and the task that brings it to `b`.
-    pub fn image(&self, number: u32) -> (Sample, Task) {
+    pub fn image(&self, number: u32) -> (Sample, CopyTask) {
         let sample = images::image(u64::from(number), &[3000, 500]);
         let task = task(number);
-        sample.seed_into(&self.a, &task.source.repository, &tag(number));
+        sample.seed_into(&self.a, &"core/app".parse().unwrap(), &tag(number));
         (sample, task)
     }
 
     /// True if `b` has the image that the task brings.
-    pub fn has(&self, sample: &Sample, task: &Task) -> bool {
+    pub fn has(&self, sample: &Sample, task: &CopyTask) -> bool {
         let tag = task.destination.target.tag().unwrap();
         self.b.digest(&task.destination.repository, tag).as_ref() == Some(&sample.root)
     }
@@ -87,7 +87,7 @@ impl House {
     pub async fn tasks(&self) -> Vec<TaskRecord> {
         let aws = Aws::emulated(&self.deployment.endpoint()).await;
         let ledger = DynamoLedger::new(&aws, TABLE.to_owned());
-        ledger.tasks(&TaskFilter::default()).await.unwrap()
+        ledger.tasks(&CopyTaskFilter::default()).await.unwrap()
     }
 
     /// The lines of the log that say `field` is `value`.
@@ -111,24 +111,28 @@ pub fn failures(ended: &Ended) -> Vec<String> {
 }
 
 /// `a/core/app:v{number}` to `b/copy/app:v{number}`, of an event received just now.
-pub fn task(number: u32) -> Task {
-    let place = |registry: &str, repository: &str| Place {
+pub fn task(number: u32) -> CopyTask {
+    let place = |registry: &str, repository: &str| ImageRef {
         registry: registry.into(),
         repository: repository.parse::<Repository>().unwrap(),
         target: Target::Tag(tag(number)),
     };
-    Task {
-        rule: "core".into(),
-        source: place("a", "core/app"),
+    let sample = suites::copy_task(number);
+    CopyTask {
+        execution: Execution {
+            rule: "core".into(),
+            created: jiff::Timestamp::now(),
+            ..sample.execution
+        },
+        source: Source::Registry(place("a", "core/app")),
         destination: place("b", "copy/app"),
-        hint: None,
-        created: jiff::Timestamp::now(),
-        ..suites::task(number)
+        expected: None,
+        ..sample
     }
 }
 
-pub fn body(task: &Task) -> String {
-    Message::Task(task.clone()).to_json().unwrap()
+pub fn body(task: &CopyTask) -> String {
+    Envelope::new(task.clone()).to_json().unwrap()
 }
 
 fn tag(number: u32) -> Tag {

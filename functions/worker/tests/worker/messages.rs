@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use transship_engine::{Message, TaskState};
+use serde_json::json;
+use transship_engine::{Envelope, Job, TaskState};
 use transship_testkit::faults::{Action, Fault, Script};
 
 use crate::house::{House, TIMEOUT, body};
@@ -24,7 +25,11 @@ async fn an_image_arrives_is_recorded_logged_and_measured() {
     let [line] = ended.as_slice() else {
         panic!("{}", house.lambda.log());
     };
-    for (field, value) in [("task", &task.id), ("execution", &task.execution), ("rule", &task.rule)] {
+    for (field, value) in [
+        ("task", &task.id),
+        ("execution", &task.execution.id),
+        ("rule", &task.execution.rule),
+    ] {
         assert_eq!(&line[field], value, "{line}");
     }
     assert!(line["requestId"].is_string(), "{line}");
@@ -51,7 +56,7 @@ async fn messages_of_strangers_fail_alone_and_duplicates_are_harmless() {
     let house = House::start(TIMEOUT).await;
     let (first, one) = house.image(1);
     let (second, two) = house.image(2);
-    let other_version = body(&one).replacen(r#""version":1"#, r#""version":7"#, 1);
+    let other_version = body(&one).replacen(r#""version":2"#, r#""version":7"#, 1);
     let large = format!(r#"{{"version":1,"canary":"{}"}}"#, "x".repeat(1_000_000));
     let messages = [
         ("1", body(&one)),
@@ -121,13 +126,32 @@ async fn a_task_that_outlasts_its_slot_is_handed_over_before_the_deadline() {
         .queue_receive(house.deployment.queue_url())
         .await
         .unwrap();
-    let Ok(Message::Task(next)) = Message::parse(&sent[0]) else {
-        panic!("{sent:?}");
-    };
-    assert_eq!((next.id, next.hops), (task.id, 1));
+    let next = Envelope::parse(&sent[0]).unwrap();
+    assert_eq!((next.tries, next.job), (1, Job::Copy(task)));
     house.a.set_faults(None);
     assert!(house.work(&[("m-3", &sent[0])]).await.is_empty());
     let log = house.lambda.log();
     assert_eq!(house.tasks().await.len(), 2, "{log}");
     assert!(house.has(&sample, &house.image(1).1), "{log}");
+}
+
+#[tokio::test]
+async fn messages_of_the_previous_release_are_worked_on() {
+    let house = House::start(TIMEOUT).await;
+    let (sample, task) = house.image(1);
+    let image = |registry: &str, repository: &str| json!({ "registry": registry, "repository": repository, "target": { "tag": "v1" } });
+    let old = json!({
+        "version": 1, "id": "t-old", "execution": "e-old", "rule": "core", "trigger": "event", "action": "copy",
+        "source": image("a", "core/app"), "destination": image("b", "copy/app"),
+        "existing": "follow", "referrers": "include", "follows": false,
+        "created": task.execution.created, "hops": 2,
+    });
+    assert!(house.work(&[("1", &old.to_string())]).await.is_empty());
+    assert!(house.has(&sample, &task));
+    let recorded = house.tasks().await;
+    assert_eq!(
+        (recorded[0].id.as_str(), recorded[0].execution.as_str()),
+        ("t-old", "e-old")
+    );
+    assert_eq!(recorded[0].state, TaskState::Succeeded);
 }

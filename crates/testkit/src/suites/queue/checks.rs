@@ -1,7 +1,8 @@
 //! What every queue promises, also one that delivers twice, late and in any order.
 
 use super::{
-    BTreeSet, Duration, MINUTE, Outgoing, QueueUnderTest, ROUNDS, SECOND, TaskReceiver, ids, just_before, parsed, task,
+    BTreeSet, Duration, MINUTE, Outgoing, QueueUnderTest, ROUNDS, SECOND, TaskReceiver, copy_task, ids, just_before,
+    parsed,
 };
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ pub(super) async fn every_task_arrives_as_it_was_sent(under: QueueUnderTest) {
     for delivery in under.drain().await {
         let received = parsed(&delivery);
         let number = received.id.trim_start_matches("task-").parse().unwrap();
-        assert_eq!(received, task(number));
+        assert_eq!(received, copy_task(number));
         assert!(delivery.receive_count >= 1);
         seen.insert(number);
     }
@@ -58,7 +59,7 @@ pub(super) async fn a_delayed_message_is_not_early(under: QueueUnderTest) {
         assert!(under.receive_now().await.is_empty(), "delayed by {delay:?}");
         assert!(under.receiver.depth().await.unwrap() >= 1, "a delayed message counts");
         (under.advance)(SECOND).await;
-        assert_eq!(ids(&under.drain().await), [task(number).id].into());
+        assert_eq!(ids(&under.drain().await), [copy_task(number).id].into());
     }
 }
 
@@ -109,7 +110,7 @@ pub(super) async fn receivers_at_the_same_time_lose_nothing(under: QueueUnderTes
         let queue = Arc::clone(&under.queue);
         tokio::spawn(async move {
             for number in 50..100 {
-                queue.send(&[Outgoing::now(task(number))]).await.unwrap();
+                queue.send(&[Outgoing::now(copy_task(number))]).await.unwrap();
             }
         })
     };

@@ -1,6 +1,6 @@
 //! What a queue promises that hands a message to one receiver at a time and gives what it has.
 
-use super::{Arc, Duration, MINUTE, Outgoing, QueueUnderTest, SECOND, ids, just_before, parsed, place, task};
+use super::{Arc, Duration, MINUTE, Outgoing, QueueUnderTest, SECOND, copy_task, ids, just_before, parsed, place};
 
 pub(super) async fn a_received_message_is_hidden_for_its_visibility(under: QueueUnderTest) {
     under.send(0..2, Duration::ZERO).await;
@@ -50,7 +50,7 @@ pub(super) async fn a_receipt_given_back_does_nothing(under: QueueUnderTest) {
 
 pub(super) async fn a_backlog_of_one_destination_does_not_keep_others_waiting(under: QueueUnderTest) {
     under.send(0..40, Duration::ZERO).await;
-    let mut other = task(99);
+    let mut other = copy_task(99);
     other.destination = place("qingdao", "copy/app", 99);
     under.queue.send(&[Outgoing::now(other)]).await.unwrap();
     assert!(ids(&under.receive(4).await).contains("task-99"));

@@ -10,10 +10,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use transship_engine::{Delivery, Outgoing, Task, TaskQueue, TaskReceiver};
+use transship_engine::{CopyTask, Envelope, Job, Outgoing, ReceivedMessage, TaskQueue, TaskReceiver};
 
 use super::run_checks;
-use super::samples::{place, task};
+use super::samples::{copy_task, place};
 
 /// Lets so much time pass for the queue: turns its clock, or waits where there is none to turn.
 pub type Advance = Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -73,11 +73,13 @@ const ROUNDS: usize = 500;
 
 impl QueueUnderTest {
     async fn send(&self, numbers: impl Iterator<Item = u32>, delay: Duration) {
-        let messages: Vec<_> = numbers.map(|number| Outgoing::later(task(number), delay)).collect();
+        let messages: Vec<_> = numbers
+            .map(|number| Outgoing::later(copy_task(number), delay))
+            .collect();
         self.queue.send(&messages).await.unwrap();
     }
 
-    async fn receive(&self, max: usize) -> Vec<Delivery> {
+    async fn receive(&self, max: usize) -> Vec<ReceivedMessage> {
         self.receiver.receive(max, self.visibility).await.unwrap()
     }
 
@@ -87,7 +89,7 @@ impl QueueUnderTest {
     }
 
     /// Asks a few times without letting time pass, so that a queue that gives little at a time gives what it has.
-    async fn receive_now(&self) -> Vec<Delivery> {
+    async fn receive_now(&self) -> Vec<ReceivedMessage> {
         let mut received = Vec::new();
         for _ in 0..self.asks() {
             received.extend(self.receive(10).await);
@@ -96,7 +98,7 @@ impl QueueUnderTest {
     }
 
     /// Receives until `count` different tasks were seen; every delivery of the way.
-    async fn receive_different(&self, count: usize) -> Vec<Delivery> {
+    async fn receive_different(&self, count: usize) -> Vec<ReceivedMessage> {
         let mut received = Vec::new();
         for _ in 0..ROUNDS {
             let some = self.receive(10).await;
@@ -114,7 +116,7 @@ impl QueueUnderTest {
     }
 
     /// Receives and completes until nothing is left.
-    async fn drain(&self) -> Vec<Delivery> {
+    async fn drain(&self) -> Vec<ReceivedMessage> {
         let mut received = Vec::new();
         for _ in 0..ROUNDS {
             let some = self.receive(10).await;
@@ -140,10 +142,13 @@ fn just_before(time: Duration) -> Duration {
     time.saturating_sub(SECOND)
 }
 
-fn parsed(delivery: &Delivery) -> Task {
-    serde_json::from_str(&delivery.body).unwrap()
+fn parsed(delivery: &ReceivedMessage) -> CopyTask {
+    match Envelope::parse(&delivery.body).unwrap().job {
+        Job::Copy(task) => task,
+        other => panic!("a copy became {other:?}"),
+    }
 }
 
-fn ids(deliveries: &[Delivery]) -> BTreeSet<String> {
+fn ids(deliveries: &[ReceivedMessage]) -> BTreeSet<String> {
     deliveries.iter().map(|delivery| parsed(delivery).id).collect()
 }

@@ -1,0 +1,64 @@
+//! The end of a job that no worker survived.
+//!
+//! A worker that crashes leaves no code to say so; whoever finds out records the end here. What must hold: every task ends
+//! in a recorded state.
+
+use std::sync::Arc;
+
+use metrics::counter;
+use transship_copy::Clock;
+
+use crate::send::now;
+use crate::{Bytes, Job, Ledger, Outcome, Result, TaskState};
+
+/// Records jobs whose workers crashed as failed tasks, with the code `WORKER_CRASHED`.
+#[derive(Clone)]
+pub struct DeadLetters {
+    /// Where tasks are recorded.
+    pub ledger: Arc<dyn Ledger>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl DeadLetters {
+    /// Records the end of `job`, which was received `receive_count` times. A job that the ledger never records is logged.
+    pub async fn record(&self, job: &Job, receive_count: u32) -> Result<()> {
+        let advice = job.crash_advice();
+        let Some(entry) = job.task() else {
+            let kind = job.kind();
+            tracing::error!(
+                code = "WORKER_CRASHED",
+                kind,
+                "a job could not be worked on and is given up; {advice}"
+            );
+            return Ok(());
+        };
+        self.ledger
+            .record(&entry.execution, std::slice::from_ref(&entry))
+            .await?;
+        let outcome = Outcome {
+            state: TaskState::Failed,
+            digest: None,
+            code: Some("WORKER_CRASHED".into()),
+            message: Some(format!(
+                "its workers ended without an outcome, and its message became a dead letter; it was received {receive_count} \
+                 times; {advice}"
+            )),
+            bytes: Bytes::default(),
+            finished: now(self.clock.as_ref()),
+        };
+        if self.ledger.finish(&entry, &outcome, &[]).await? {
+            counter!("Tasks", "State" => TaskState::Failed.as_str()).increment(1);
+            tracing::error!(
+                code = "WORKER_CRASHED",
+                execution = entry.execution.id,
+                task = entry.id,
+                rule = entry.execution.rule,
+                source = entry.source,
+                destination = entry.destination,
+                "the task ended: its worker crashed"
+            );
+        }
+        Ok(())
+    }
+}
