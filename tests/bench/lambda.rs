@@ -32,7 +32,7 @@ pub fn run(quick: bool) -> Result<()> {
             "60 ms",
         );
         let size = zip_bytes(name)? as f64 / 1e6;
-        line(&format!("{name}: zip"), &format!("{size:.1} MB"), "6 MB");
+        line(&format!("{name}: zip"), &format!("{size:.1} MB"), "7 MB");
     }
     let harbour = Harbour::open();
     harbour.arrive("warm", "v1", &Image::single(90, &[1000]))?;
