@@ -5,14 +5,12 @@
 
 use std::time::Duration;
 
-use transship_oci::Persistence;
+use transship_oci::{Backoff, Persistence};
 
 /// So often in all.
 const ATTEMPTS: u32 = 3;
-/// Before the second attempt; each wait is twice the one before it.
-const FIRST: Duration = Duration::from_millis(500);
-/// Who says to come back later than this is not waited for: the command is repeated then.
-const LONGEST: Duration = Duration::from_mins(1);
+/// The waits between them. A registry that asks for more than the longest ends the attempts: the user repeats the command.
+const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_mins(1));
 
 /// The waits between the attempts at one image.
 #[derive(Debug)]
@@ -34,9 +32,9 @@ impl Waits {
         if self.made == ATTEMPTS {
             return None;
         }
-        let wait = FIRST * 2_u32.pow(self.made - 1);
+        let wait = BACKOFF.wait(self.made - 1);
         self.made += 1;
-        Some(wait.max(told.unwrap_or_default())).filter(|wait| *wait <= LONGEST)
+        Some(wait.max(told.unwrap_or_default())).filter(|wait| *wait <= BACKOFF.max)
     }
 }
 

@@ -4,6 +4,7 @@
 //! parsed, before any of them can become part of a URL or a path (CVE-2024-3727 is what happens otherwise).
 //! Manifests keep the bytes they were read from; nothing is ever serialised again.
 
+pub mod backoff;
 pub mod descriptor;
 pub mod digest;
 mod error;
@@ -14,6 +15,7 @@ pub mod persistence;
 pub mod reference;
 pub mod referrers;
 
+pub use backoff::Backoff;
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use error::{Error, ErrorKind};
