@@ -108,7 +108,7 @@ mod tests {
     use transship_copy::SystemClock;
     use transship_engine::{Begin, Import, Look, Search, Sweep, TaskFilter};
     use transship_layout::Search as Cursor;
-    use transship_rules::{Existing, Referrers};
+    use transship_oci::{Existing, Referrers};
     use transship_testkit::memory::MemoryLedger;
     use transship_testkit::suites::{at, task};
 

@@ -11,8 +11,8 @@ use transship_copy::{NoReplicas, Options, Progress, Report, Request};
 use transship_engine::{Arrivals, Arriving, Execution, Import, Place, Task};
 use transship_layout::{Error as LayoutError, ErrorKind, Found, Images, ObjectStore, discover, open};
 use transship_oci::Digest;
+use transship_oci::Referrers;
 use transship_registry::Registry;
-use transship_rules::Referrers;
 
 use crate::attempts::Waits;
 use crate::failure::{Coded, Exit, Failure, sentence};
@@ -177,7 +177,7 @@ impl Crossing {
         let options = self.options.clone();
         match task.referrers {
             Referrers::Exclude => Options {
-                referrers: transship_copy::Referrers::Exclude,
+                referrers: Referrers::Exclude,
                 ..options
             },
             _ => options,

@@ -213,7 +213,7 @@ mod tests {
     use transship_copy::SystemClock;
     use transship_engine::{Bytes, Message, Outcome, TaskReceiver as _};
     use transship_layout::{Found, FoundKind};
-    use transship_rules::{Existing, Referrers};
+    use transship_oci::{Existing, Referrers};
     use transship_testkit::memory::{MemoryLedger, MemoryQueue};
     use transship_testkit::suites::{execution, task};
 

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use transship_oci::RegistryHost;
-use transship_registry::{Credentials, Limits, Network, Options, Profile, Registry, Result, Retries};
+use transship_oci::{Limits, Network, RegistryHost};
+use transship_registry::{Credentials, Options, Profile, Registry, Result, Retries};
 
 /// Clients by host.
 pub(crate) struct Registries {

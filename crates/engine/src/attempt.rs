@@ -11,7 +11,6 @@ use transship_copy::{Options, Progress, Report, Request, Result as CopyResult, S
 use transship_layout::{Found, Images};
 use transship_oci::Target;
 use transship_registry::Registry;
-use transship_rules::{Existing, Referrers};
 
 use crate::follow::Subject;
 use crate::memory::{Lease, Locations, Uploads, Written};
@@ -238,17 +237,8 @@ fn replicas(task: &Task, written: &Written<'_>, report: &Report) -> Vec<Replica>
 
 fn options(task: &Task, attempt: u32) -> Options {
     Options {
-        existing: match task.existing {
-            Existing::Follow => transship_copy::Existing::Follow,
-            Existing::Keep => transship_copy::Existing::Keep,
-            Existing::Overwrite => transship_copy::Existing::Overwrite,
-            Existing::Backup => transship_copy::Existing::Backup,
-        },
-        referrers: match task.referrers {
-            Referrers::Include => transship_copy::Referrers::Include,
-            Referrers::Exclude => transship_copy::Referrers::Exclude,
-            Referrers::Require => transship_copy::Referrers::Require,
-        },
+        existing: task.existing,
+        referrers: task.referrers,
         kinds: task.kinds.clone(),
         expected: None,
         is_repeated: attempt > 1,

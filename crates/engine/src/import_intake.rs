@@ -10,8 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use transship_copy::Clock;
 use transship_layout::{Search as Cursor, Upload};
-use transship_oci::{Digest, Repository, Target};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Digest, Existing, Referrers, Repository, Target};
 
 use crate::import::Looked;
 use crate::import_search::registry_of;

@@ -30,7 +30,7 @@ mod sweep_rule;
 mod task;
 mod turn;
 
-pub use accept::{Accepted, Hook, Intake, Refusal};
+pub use accept::{Accepted, Intake, Refusal};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use error::{Error, ErrorKind, Result};
 pub use import::Import;

@@ -1,8 +1,7 @@
 //! What an attempt comes to: a terminal state with its code and sentence, or another attempt.
 
 use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Report, State};
-use transship_oci::{Digest, Persistence};
-use transship_rules::Existing;
+use transship_oci::{Digest, Existing, Persistence};
 
 use crate::replicate::Ended;
 use crate::{Bytes, Outcome, Replicator, Task, TaskState};

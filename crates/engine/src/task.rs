@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_layout::Found;
-use transship_oci::{Digest, Kind, Repository, Target};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Digest, Existing, Kind, Referrers, Repository, Target};
 
 use crate::Import;
 

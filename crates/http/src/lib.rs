@@ -14,7 +14,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
-use transship_engine::{Accepted, Hook, Intake, Refusal};
+use transship_engine::{Accepted, Intake, Refusal};
+use transship_notifications::Delivery;
 
 /// The largest delivery that is read. Distribution sends a kilobyte; `GitHub` could send 25 MB, none of it of use.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -60,15 +61,12 @@ async fn take(intake: &Intake, source: &str, token: Option<&str>, request: Reque
         Ok(body) => body,
         Err(unreadable) => return unreadable.into_response(),
     };
-    let accepted = intake
-        .accept(Hook {
-            source,
-            token,
-            headers: &parts.headers,
-            body: &body,
-        })
-        .await;
-    match accepted {
+    let delivery = Delivery {
+        headers: &parts.headers,
+        body: &body,
+        token,
+    };
+    match intake.accept(source, &delivery).await {
         Ok(Accepted::Tasks { events, executions }) => {
             tracing::info!(source, events, executions = executions.len(), "a delivery was accepted");
             (

@@ -12,6 +12,8 @@ pub mod manifest;
 pub mod media_type;
 pub mod name;
 pub mod persistence;
+pub mod policy;
+pub mod provider;
 pub mod reference;
 pub mod referrers;
 
@@ -23,4 +25,7 @@ pub use manifest::{Kind, Manifest};
 pub use media_type::MediaType;
 pub use name::{RegistryHost, Repository, Tag};
 pub use persistence::Persistence;
+pub use policy::{Existing, Limits, Network, Referrers};
+pub use provider::{Cloud, Provider};
 pub use reference::{Reference, Target};
+pub use referrers::DigestTag;

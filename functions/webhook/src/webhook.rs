@@ -19,6 +19,7 @@ use tokio::sync::OnceCell;
 use transship_aws::Platform;
 use transship_aws::emf::Emf;
 use transship_engine::{Accepted, Intake};
+use transship_oci::Provider;
 
 /// Senders wait a few seconds for their answer.
 const FOR_THE_DOCUMENT: Duration = Duration::from_secs(3);
@@ -80,7 +81,7 @@ async fn hook(mut router: Router, request: Request) -> Response<Body> {
 }
 
 async fn event(intake: &Intake, body: &[u8]) -> Result<Response<Body>, Diagnostic> {
-    match intake.events(body).await {
+    match intake.accept_event(Provider::Ecr, body).await {
         Ok(Accepted::Tasks { events, executions }) => {
             tracing::info!(events, executions = executions.len(), "an event was accepted");
             Ok(Json(json!({ "accepted": events, "executions": executions })).into_response())

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use transship_engine::{Import, Result, Sweep};
 use transship_layout::Search as Cursor;
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Existing, Referrers};
 use transship_testkit::suites::{execution, task};
 
 use super::*;

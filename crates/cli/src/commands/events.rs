@@ -32,8 +32,7 @@ enum Command {
     after_help = "Examples:\n  transship events parse --provider distribution delivery.json\n  transship events parse --provider harbor --secret s3cret --header 'Authorization: s3cret' body.json\n\nExit 2: the body is no such delivery. 3: it is not authentic; asked only with --secret."
 )]
 struct Parse {
-    /// The format: distribution, ecr, harbor, gitlab or generic
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    #[arg(long, value_name = "FORMAT", value_parser = format, help = format_help())]
     provider: Format,
     /// The registry's host; by default what the delivery says
     #[arg(long, value_name = "HOST")]
@@ -52,9 +51,17 @@ struct Parse {
     file: PathBuf,
 }
 
+fn format_help() -> String {
+    let names: Vec<&str> = Format::all()
+        .filter(|format| format.is_read())
+        .map(Format::as_str)
+        .collect();
+    format!("The format: {}", names.join(", "))
+}
+
 fn format(name: &str) -> Result<Format, String> {
     name.parse().map_err(|_| {
-        let names: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
+        let names: Vec<&str> = Format::all().map(Format::as_str).collect();
         format!("the formats are {}", names.join(", "))
     })
 }
@@ -138,7 +145,7 @@ mod tests {
 
     fn parse_of(secret: Option<&str>, headers: &[&str]) -> Parse {
         Parse {
-            provider: Format::Distribution,
+            provider: "distribution".parse().unwrap(),
             registry_host: None,
             alias: Vec::new(),
             header: headers.iter().map(|text| header(text).unwrap()).collect(),

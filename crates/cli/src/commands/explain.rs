@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use transship_notifications::{Action, Event};
-use transship_rules::{Document, Evaluation, Pushed, Verdict};
+use transship_notifications::{Event, EventAction};
+use transship_rules::{Document, Evaluation, Verdict};
 
 use super::events::read_input;
 use crate::document;
@@ -102,21 +102,13 @@ fn explain(document: &Document, event: Event, source: Option<&str>) -> Explanati
 /// The registry that is called as the event says.
 fn source_of(document: &Document, event: &Event) -> Option<String> {
     let host = event.registry_host.as_ref()?;
-    let mut registries = document.registries.iter();
-    registries
-        .find(|(_, registry)| registry.is_called(host))
-        .map(|(name, _)| name.clone())
+    let (name, _) = document.registries_called(host).next()?;
+    Some(name.to_owned())
 }
 
 fn rules(document: &Document, event: &Event, source: &str) -> Vec<RuleExplanation> {
-    let pushed = Pushed {
-        repository: &event.repository,
-        tag: event.tag.as_ref(),
-        digest: event.digest.as_ref(),
-        kind: event.kind.certain(),
-    };
     document
-        .evaluate(source, &pushed)
+        .evaluate(source, &event.into())
         .into_iter()
         .map(|evaluation| of_rule(event, evaluation))
         .collect()
@@ -132,7 +124,7 @@ fn of_rule(event: &Event, Evaluation { rule, verdict }: Evaluation<'_>) -> RuleE
     };
     let (verdict, destination, reason) = match verdict {
         Verdict::No(reason) => return no(reason.code(), reason.to_string()),
-        _ if event.action == Action::Delete => {
+        _ if event.action == EventAction::Delete => {
             return no(
                 "DELETES_IGNORED",
                 "what is deleted at the source stays at the destination".into(),
@@ -170,8 +162,8 @@ impl Explanation {
     fn text(&self) -> String {
         let event = &self.event;
         let action = match event.action {
-            Action::Push => "push of",
-            Action::Delete => "delete of",
+            EventAction::Push => "push of",
+            EventAction::Delete => "delete of",
         };
         let host = event
             .registry_host

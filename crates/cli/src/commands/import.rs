@@ -131,8 +131,8 @@ fn import(registry: String, path: Option<Repository>, policy: Policy) -> Import 
         name: "import".to_owned(),
         registry,
         path,
-        existing: policy.existing(),
-        referrers: policy.referrers(),
+        existing: policy.existing,
+        referrers: policy.referrers,
     }
 }
 

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use transship_copy::NoProgress;
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::{
-    Accepted, Configuration, Disposition, Error, ErrorKind, Hook, Imports, Intake, Ledger, Outgoing, Patience, Refusal,
+    Accepted, Configuration, Disposition, Error, ErrorKind, Imports, Intake, Ledger, Outgoing, Patience, Refusal,
     Replicator, Result, Secrets, Task, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
 };
+use transship_notifications::Delivery;
 use transship_oci::{Digest, Manifest, Repository, Tag, Target};
 use transship_registry::{Anonymous, Retries};
 use transship_rules::Document;
@@ -242,14 +243,12 @@ impl House {
         if let Some(secret) = secret {
             headers.insert("authorization", HeaderValue::from_str(secret).unwrap());
         }
-        self.intake
-            .accept(Hook {
-                source,
-                token: None,
-                headers: &headers,
-                body: body.as_bytes(),
-            })
-            .await
+        let delivery = Delivery {
+            headers: &headers,
+            body: body.as_bytes(),
+            token: None,
+        };
+        self.intake.accept(source, &delivery).await
     }
 
     /// Delivers one event, which must make tasks.

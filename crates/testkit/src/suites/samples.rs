@@ -2,8 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use transship_engine::{Action, Execution, Place, TASK_VERSION, Task, Trigger};
-use transship_oci::{Digest, Target};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Digest, Existing, Referrers, Target};
 
 /// `seconds` after the beginning of all checks.
 pub fn at(seconds: i64) -> Timestamp {
