@@ -15,6 +15,7 @@ mod import_intake;
 mod import_look;
 mod import_open;
 mod import_search;
+pub mod ledger;
 mod memory;
 mod message;
 mod outcome;

@@ -11,6 +11,7 @@
 
 mod awaited;
 mod execution;
+mod ledger;
 mod memory;
 mod object_store;
 mod queue;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use transship_engine::{Awaited, Ledger};
 use transship_layout::ObjectStore;
 
+pub use ledger::{ending, entry, entry_alone, hints, history, records, replica, replicas};
 pub use queue::{Advance, MINUTE, QueueUnderTest, queue};
 pub use samples::{at, execution, task};
 
@@ -36,7 +38,7 @@ macro_rules! run_checks {
 }
 pub(crate) use run_checks;
 
-/// Every promise of [`Ledger`]. `make` returns an empty ledger each time.
+/// Every promise of [`Ledger`], which the four ports replace. `make` returns an empty ledger each time.
 pub async fn ledger(make: impl AsyncFn() -> Arc<dyn Ledger>) {
     run_checks!(
         make,
