@@ -7,10 +7,10 @@ use transship_oci::{Existing, Referrers};
 /// The two options.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Policy {
-    /// What happens if the destination tag names another image. Without a ledger, `follow` is the same as `keep`
+    /// What to do if the destination tag already names another image. Without a ledger, `follow` is the same as `keep`
     #[arg(long, value_enum, default_value_t = Existing::Overwrite)]
     pub(crate) existing: Existing,
-    /// What happens to signatures, SBOMs and other referrers
+    /// What to do with signatures, SBOMs and other referrers
     #[arg(long, value_enum, default_value_t = Referrers::Include)]
     pub(crate) referrers: Referrers,
 }

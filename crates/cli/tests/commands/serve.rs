@@ -153,7 +153,7 @@ fn a_new_document_counts_and_a_broken_one_is_refused_loudly() {
     let mut serve = Serve::start();
     serve.until_serving();
     std::fs::write(serve.config(), DOCUMENT.replace("source:", "sauce:")).unwrap();
-    let refused = serve.until(says("last good one stays"));
+    let refused = serve.until(says("last valid one stays"));
     assert_eq!(
         (&refused["level"], &refused["code"]),
         (&"ERROR".into(), &"CONFIG_INVALID".into())

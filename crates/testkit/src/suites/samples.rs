@@ -1,10 +1,10 @@
-//! Tasks and executions to check with. Times are whole milliseconds, the finest an adapter must keep.
+//! Sample tasks and executions. Times are whole milliseconds, the finest resolution that an adapter must store.
 
 use jiff::{SignedDuration, Timestamp};
 use transship_engine::{Action, Execution, Place, TASK_VERSION, Task, Trigger};
 use transship_oci::{Digest, Existing, Referrers, Target};
 
-/// `seconds` after the beginning of all checks.
+/// The time `seconds` after the start of all checks.
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_767_225_600_123).unwrap() + SignedDuration::from_secs(seconds)
 }

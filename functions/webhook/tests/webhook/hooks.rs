@@ -21,7 +21,7 @@ async fn a_delivery_is_accepted_when_its_tasks_are_in_the_queue() {
     assert_eq!(plain.body["executions"], json!([sent[0].execution]));
     let log = house.lambda.log();
     assert!(
-        log.contains("a delivery was accepted") && !log.contains("canary"),
+        log.contains("accepted a delivery") && !log.contains("canary"),
         "{log}"
     );
 }
