@@ -13,6 +13,7 @@ check:
     cargo fmt --all --check
     .ci/no-aws
     .ci/templates
+    .ci/language
     cargo clippy --workspace --all-targets -- -D warnings
 
 # run all tests, or those of `-p PACKAGE`

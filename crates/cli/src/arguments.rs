@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn help_and_version_are_no_errors() {
         let Read::Told(text) = read("transship --version").unwrap() else {
-            panic!("a version is told")
+            panic!("expected the version")
         };
         assert_eq!(text, format!("transship {}\n", env!("CARGO_PKG_VERSION")));
         assert!(matches!(read("transship copy --help").unwrap(), Read::Told(_)));
@@ -183,7 +183,7 @@ mod tests {
     fn json_may_stand_before_or_after_the_command() {
         for line in ["transship --json schema", "transship schema --json"] {
             let Read::Command(line) = read(line).unwrap() else {
-                panic!("a command is read")
+                panic!("expected a command")
             };
             assert_eq!(line.form(), Form::Json);
         }

@@ -302,7 +302,7 @@ mod tests {
         let mut sent = queue.receive(10, Duration::from_mins(1)).await.unwrap();
         assert_eq!(sent.len(), 1);
         let Message::Search(search) = Message::parse(&sent.remove(0).body).unwrap() else {
-            panic!("no search")
+            panic!("expected a job that lists a prefix")
         };
         assert_eq!((search.store.as_str(), search.at.prefix()), ("s3://layouts", "seed/"));
         assert_eq!((search.execution.id, search.import), (id.clone(), import()));

@@ -131,7 +131,7 @@ mod tests {
         let is_folder = |path: &Path| folders.iter().any(|folder| Path::new(folder) == path);
         match ImageSource::parse_with(text, is_folder, |_| false) {
             Ok(ImageSource::Layout { folder, reference }) => Some((folder.display().to_string(), reference)),
-            Ok(other) => panic!("{other:?} is no layout"),
+            Ok(other) => panic!("{other:?} is not a layout"),
             Err(failure) => {
                 assert_eq!((failure.code(), failure.exit()), ("LAYOUT_INVALID", Exit::Input));
                 None

@@ -206,12 +206,8 @@ fn challenge(needed: &[(String, String)], headers: &HeaderMap, is_known: bool) -
 }
 
 fn unauthorized(challenge: String) -> Refusal {
-    Refusal::new(
-        StatusCode::UNAUTHORIZED,
-        "UNAUTHORIZED",
-        "authentication is required",
-    )
-    .with_header(header::WWW_AUTHENTICATE, challenge)
+    Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication is required")
+        .with_header(header::WWW_AUTHENTICATE, challenge)
 }
 
 fn is_basic(headers: &HeaderMap, user: &str, password: &str) -> bool {

@@ -33,7 +33,7 @@ use crate::registries::Registries;
 /// Arguments of `transship import`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  transship import ./images --to registry.example.com/mirror\n  transship import ./app.tar --to localhost:5000/app --json\n  transship import s3://layouts/seed/ --to registry.example.com/mirror\n  transship import s3://layouts/seed/ --to hangzhou/core --table TABLE --queue URL\n\nA layout or archive at ./images/team/app is copied to mirror/team/app, with the tag of its name, or by digest\nonly if it has no name. Run the command again after a failure: nothing that is already there is moved again."
+    after_help = "Examples:\n  transship import ./images --to registry.example.com/mirror\n  transship import ./app.tar --to localhost:5000/app --json\n  transship import s3://layouts/seed/ --to registry.example.com/mirror\n  transship import s3://layouts/seed/ --to hangzhou/core --table TABLE --queue URL\n\nA layout or archive at ./images/team/app is copied to mirror/team/app, with the tag of its name,\nor by digest if it has no name. Run the command again after a failure: nothing that is already\nthere is moved again."
 )]
 pub(crate) struct Arguments {
     /// Folder or `s3://BUCKET/PREFIX` to search for layouts, archives and storage trees; or one archive

@@ -13,7 +13,7 @@ use crate::output::Form;
 /// Arguments of `transship redrive`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Each task gets a new task in a new execution. A task is redriven only once, so repeating the command changes nothing.\nA running serve starts the new tasks within seconds.\n\nExamples:\n  transship redrive --data /var/lib/transship\n  transship redrive e-3f0a9c1d2b4e5f60718a --data /var/lib/transship --json"
+    after_help = "Each failed task gets a new task in a new execution. A task is redriven only once.\nA running serve starts the new tasks within seconds.\n\nExamples:\n  transship redrive --data /var/lib/transship\n  transship redrive e-3f0a9c1d2b4e5f60718a --data /var/lib/transship --json"
 )]
 pub(crate) struct Arguments {
     /// Limit to this execution

@@ -12,7 +12,7 @@ use transship_testkit::images::{self, Sample};
 use transship_testkit::lambda_runtime::{Ended, Function, Lambda, events};
 use transship_testkit::suites;
 
-/// Longer than any of these tests needs.
+/// Time limit that none of these tests reaches.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct House {
@@ -23,7 +23,7 @@ pub struct House {
 }
 
 impl House {
-    /// With the document in its place.
+    /// Starts everything with the document.
     pub async fn start(timeout: Duration) -> Self {
         let house = Self::without_document(timeout).await;
         house.deployment.document_put(&house.document()).await.unwrap();
@@ -61,7 +61,7 @@ impl House {
         document.to_string()
     }
 
-    /// An image at `a` under `core/app:v{number}`, and the task that brings it to `b`.
+    /// Pushes an image to `a` as `core/app:v{number}`, and returns the task that copies it to `b`.
     pub fn image(&self, number: u32) -> (Sample, Task) {
         let sample = images::image(u64::from(number), &[3000, 500]);
         let task = task(number);
@@ -69,13 +69,13 @@ impl House {
         (sample, task)
     }
 
-    /// True if `b` has the image that the task brings.
+    /// True if `b` has the image of the task.
     pub fn has(&self, sample: &Sample, task: &Task) -> bool {
         let tag = task.destination.target.tag().unwrap();
         self.b.digest(&task.destination.repository, tag).as_ref() == Some(&sample.root)
     }
 
-    /// Invokes the worker with a batch of the task queue: the ids of the messages that failed.
+    /// Invokes the worker with a batch of the task queue, and returns the ids of the messages that failed.
     pub async fn work(&self, messages: &[(&str, &str)]) -> Vec<String> {
         failures(&self.invoke(QUEUE, messages).await)
     }
@@ -90,7 +90,7 @@ impl House {
         ledger.tasks(&TaskFilter::default()).await.unwrap()
     }
 
-    /// The lines of the log that say `field` is `value`.
+    /// The lines of the log in which `field` is `value`.
     pub fn logged(&self, field: &str, value: &str) -> Vec<Value> {
         let log = self.lambda.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -98,7 +98,7 @@ impl House {
     }
 }
 
-/// The ids of an answer's failures.
+/// The ids of the failures in a response.
 pub fn failures(ended: &Ended) -> Vec<String> {
     let Ended::Answered(answer) = ended else {
         panic!("{ended:?}");
@@ -110,7 +110,7 @@ pub fn failures(ended: &Ended) -> Vec<String> {
         .collect()
 }
 
-/// `a/core/app:v{number}` to `b/copy/app:v{number}`, of an event received just now.
+/// The task from `a/core/app:v{number}` to `b/copy/app:v{number}`, of an event received now.
 pub fn task(number: u32) -> Task {
     let place = |registry: &str, repository: &str| Place {
         registry: registry.into(),

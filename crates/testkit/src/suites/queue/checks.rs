@@ -25,7 +25,10 @@ pub(super) async fn completing_everything_empties_the_queue(under: QueueUnderTes
     under.send(0..30, Duration::ZERO).await;
     assert_eq!(ids(&under.drain().await).len(), 30);
     (under.advance)(2 * under.visibility).await;
-    assert!(under.receive_now().await.is_empty(), "a completed message was received again");
+    assert!(
+        under.receive_now().await.is_empty(),
+        "a completed message was received again"
+    );
 }
 
 pub(super) async fn what_is_not_completed_comes_back(under: QueueUnderTest) {

@@ -131,7 +131,11 @@ impl QueueUnderTest {
             }
             received.extend(some);
         }
-        assert_eq!(self.receiver.depth().await.unwrap(), 0, "the queue does not become empty");
+        assert_eq!(
+            self.receiver.depth().await.unwrap(),
+            0,
+            "the queue does not become empty"
+        );
         received
     }
 }
