@@ -46,7 +46,6 @@ pub(crate) struct Arguments {
     log: LogForm,
     /// Accepted and ignored, because `serve` prints no result. It replaces the global option, to hide it in the help.
     #[arg(long, hide = true)]
-    #[expect(dead_code, reason = "only parsed")]
     json: bool,
 }
 
