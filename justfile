@@ -1,36 +1,37 @@
-# The daily verbs. `just` lists them; each is one line you can type yourself.
+# Commands for daily work. `just` lists them.
 
-# list the verbs
+# list the commands
 default:
     @just --list
 
-# the main job on embedded parts
+# run a complete replication on embedded registries
 demo:
     cargo run --bin transship -- demo
 
-# everything a change must pass
+# checks that every change must pass
 check:
     cargo fmt --all --check
     .ci/no-aws
     .ci/templates
+    .ci/language
     cargo clippy --workspace --all-targets -- -D warnings
 
-# all tests, or those of `-p PACKAGE`
+# run all tests, or those of `-p PACKAGE`
 test *selection:
     tests/run {{ selection }}
 
-# the functions for Lambda, as `sam deploy` takes them
+# build the Lambda functions for `sam deploy`
 functions:
     sam build
 
-# the table of docs/measured.md, beside the peers that are installed
+# measure the table of docs/measured.md, with the other tools that are installed
 bench *arguments:
     cargo run --release -p transship-tests --bin bench -- {{ arguments }}
 
-# accept changed snapshots after reading them
+# review changed snapshots
 snapshots:
     cargo insta review
 
-# licenses, bans, sources
+# check licenses, banned crates and sources
 deny:
     cargo deny check bans licenses sources

@@ -32,11 +32,11 @@ pub fn run(quick: bool) -> Result<()> {
             "60 ms",
         );
         let size = zip_bytes(name)? as f64 / 1e6;
-        line(&format!("{name}: zip"), &format!("{size:.1} MB"), "6 MB");
+        line(&format!("{name}: zip"), &format!("{size:.1} MB"), "7 MB");
     }
-    let harbour = Harbour::open();
-    harbour.arrive("warm", "v1", &Image::single(90, &[1000]))?;
-    for (what, calls) in harbour.calls(quick)? {
+    let scenario = FleetScenario::open();
+    scenario.arrive("warm", "v1", &Image::single(90, &[1000]))?;
+    for (what, calls) in scenario.calls(quick)? {
         line(&format!("{what}: calls per event"), &calls.event.to_string(), "4");
         let limit = 8 + calls.blobs.div_ceil(25);
         line(
@@ -45,9 +45,9 @@ pub fn run(quick: bool) -> Result<()> {
             &limit.to_string(),
         );
     }
-    let p50 = harbour.arrival_median(if quick { 3 } else { 20 })?;
+    let p50 = scenario.arrival_median(if quick { 3 } else { 20 })?;
     line("push to arrival, p50", &format!("{:.2} s", p50.as_secs_f64()), "1.5 s");
-    let peak = harbour.fleet.peak_resident_bytes() as f64 / MEBIBYTE as f64;
+    let peak = scenario.fleet.peak_resident_bytes() as f64 / MEBIBYTE as f64;
     line("worker: peak memory", &format!("{peak:.0} MiB"), "64 MiB");
     Ok(())
 }
@@ -113,13 +113,13 @@ struct Calls {
 }
 
 /// Two registries, and the fleet between them.
-struct Harbour {
+struct FleetScenario {
     fleet: Fleet,
     source: DockerRegistry,
     destination: DockerRegistry,
 }
 
-impl Harbour {
+impl FleetScenario {
     fn open() -> Self {
         let mut fleet = Fleet::prepare(Options {
             workers: 1,

@@ -5,7 +5,8 @@
 //! ratios to the best peer. What one run leaves behind no other run finds: registries and memories are fresh each time.
 //!
 //! `lambda` is a row of another kind: the functions on an emulator of AWS. It needs their binaries
-//! (`cargo build --release -p transship-webhook -p transship-worker -p transship-bulk-import`) and MiniStack.
+//! (`cd functions && cargo build --release -p transship-webhook -p transship-worker -p transship-bulk-import`, started there for
+//! the profile of the functions) and MiniStack.
 //!
 //! `--quick` is one round with a smaller image; `--only CASE` one row; `--rounds N` instead of 5. TMPDIR says where the
 //! registries store: a folder in memory keeps the disk out of the figures.

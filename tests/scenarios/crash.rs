@@ -12,7 +12,7 @@ use transship_tests::docker_registry::Options;
 use transship_tests::random::Random;
 use transship_tests::serve::is_terminal;
 use transship_tests::{
-    DockerRegistry, Document, Image, Relay, Serve, Voyage, Watch, assert_consistent, assert_equal, check, until, wait,
+    DockerRegistry, Document, Image, Relay, Scenario, Serve, Watch, assert_consistent, assert_equal, check, until, wait,
 };
 
 const PUSHES: usize = 50;
@@ -158,31 +158,31 @@ fn a_kill_in_the_middle_of_a_commit_holds_nothing_up() {
         return;
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut voyage = Voyage::prepare(&Options::default());
+    let mut scenario = Scenario::prepare(&Options::default());
     let proxy = runtime
-        .block_on(FaultProxy::start(&voyage.destination.host().parse().unwrap()))
+        .block_on(FaultProxy::start(&scenario.destination.host().parse().unwrap()))
         .unwrap();
     let held = Arc::new(HoldManifests::default());
     proxy.set_faults(Some(held.clone()));
-    let document = voyage
+    let document = scenario
         .document()
         .registry("b", proxy.host().as_ref(), "description: behind a proxy");
-    voyage.serve.start(&document);
-    Image::single(SEED, &[5000]).push(&voyage.source.host(), "core/app", "v1");
+    scenario.serve.start(&document);
+    Image::single(SEED, &[5000]).push(&scenario.source.host(), "core/app", "v1");
     wait::until_true(Duration::from_secs(30), "no manifest is put", || {
         held.holding.load(Ordering::SeqCst)
     })
     .unwrap();
-    voyage.serve.kill();
+    scenario.serve.kill();
     proxy.set_faults(None);
-    voyage.serve.start_again();
+    scenario.serve.start_again();
     // Whatever the dead process had taken for the commit must not outlive it: nobody else works on this data.
     let arrived = until(Duration::from_secs(15), || {
-        match voyage.serve.tasks_to("copy/app:v1").as_slice() {
+        match scenario.serve.tasks_to("copy/app:v1").as_slice() {
             [task] if is_terminal(task) => Ok(task.clone()),
             others => Err(format!("{others:?}")),
         }
     });
     assert_eq!(arrived.unwrap()["state"], "succeeded");
-    voyage.assert_arrives("app", "v1");
+    scenario.assert_arrives("app", "v1");
 }

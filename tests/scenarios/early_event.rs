@@ -7,25 +7,25 @@
 use std::time::Duration;
 
 use transship_tests::docker_registry::Options;
-use transship_tests::{DockerRegistry, Image, Voyage, delivery, until};
+use transship_tests::{DockerRegistry, Image, Scenario, delivery, until};
 
 /// A stage whose source tells nobody: every event is posted by hand.
-fn silent_voyage() -> Voyage {
+fn silent_scenario() -> Scenario {
     let nowhere = Options {
         notify: Some("http://127.0.0.1:9/".to_owned()),
         ..Options::default()
     };
-    let mut voyage = Voyage::prepare(&nowhere);
-    voyage.sail();
-    voyage
+    let mut scenario = Scenario::prepare(&nowhere);
+    scenario.start_serve();
+    scenario
 }
 
 /// Says that `core/app:v1` names `image` now, and waits until that was looked at `looks` times, all events together.
-fn tell_and_await_a_look(voyage: &Voyage, image: &Image, number: u32, looks: u64) {
-    let event = delivery::push_event(&voyage.source.host(), "core/app", "v1", &image.root().digest, number);
-    assert_eq!(delivery::post(&voyage.serve.host(), &event).status, 202);
+fn tell_and_await_a_look(scenario: &Scenario, image: &Image, number: u32, looks: u64) {
+    let event = delivery::push_event(&scenario.source.host(), "core/app", "v1", &image.root().digest, number);
+    assert_eq!(delivery::post(&scenario.serve.host(), &event).status, 202);
     let looked = until(Duration::from_secs(20), || {
-        let tasks = voyage.serve.tasks_to("copy/app:v1");
+        let tasks = scenario.serve.tasks_to("copy/app:v1");
         let under_way = tasks
             .iter()
             .any(|task| task["state"] == "queued" || task["state"] == "running");
@@ -44,12 +44,12 @@ fn an_event_that_comes_before_its_tag_is_not_lost() {
     if DockerRegistry::skipped() {
         return;
     }
-    let voyage = silent_voyage();
+    let scenario = silent_scenario();
     let image = Image::single(1, &[1000]);
-    image.push_parts(&voyage.source.host(), "core/app");
-    tell_and_await_a_look(&voyage, &image, 1, 1);
-    image.push_root(&voyage.source.host(), "core/app", "v1");
-    voyage.assert_arrives("app", "v1");
+    image.push_parts(&scenario.source.host(), "core/app");
+    tell_and_await_a_look(&scenario, &image, 1, 1);
+    image.push_root(&scenario.source.host(), "core/app", "v1");
+    scenario.assert_arrives("app", "v1");
 }
 
 #[test]
@@ -57,13 +57,13 @@ fn an_event_that_comes_before_its_tag_moves_is_not_lost() {
     if DockerRegistry::skipped() {
         return;
     }
-    let voyage = silent_voyage();
+    let scenario = silent_scenario();
     let (old, new) = (Image::single(2, &[1000]), Image::single(3, &[1000]));
-    old.push(&voyage.source.host(), "core/app", "v1");
-    tell_and_await_a_look(&voyage, &old, 1, 1);
-    voyage.assert_arrives("app", "v1");
-    new.push_parts(&voyage.source.host(), "core/app");
-    tell_and_await_a_look(&voyage, &new, 2, 2);
-    new.push_root(&voyage.source.host(), "core/app", "v1");
-    voyage.assert_arrives("app", "v1");
+    old.push(&scenario.source.host(), "core/app", "v1");
+    tell_and_await_a_look(&scenario, &old, 1, 1);
+    scenario.assert_arrives("app", "v1");
+    new.push_parts(&scenario.source.host(), "core/app");
+    tell_and_await_a_look(&scenario, &new, 2, 2);
+    new.push_root(&scenario.source.host(), "core/app", "v1");
+    scenario.assert_arrives("app", "v1");
 }

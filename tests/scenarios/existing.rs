@@ -6,39 +6,39 @@ use std::time::Duration;
 
 use serde_json::Value;
 use transship_tests::docker_registry::Options;
-use transship_tests::{DockerRegistry, Document, Image, Voyage, assert_equal, check};
+use transship_tests::{DockerRegistry, Document, Image, Scenario, assert_equal, check};
 
 /// A stranger's image lies at `copy/app:v1`; then `core/app:v1` is pushed under a rule of that policy. The stage, the
 /// stranger's image, and the task as it ended.
-fn push_onto_a_strangers_tag(policy: &str) -> (Voyage, Image, Value) {
-    let mut voyage = Voyage::prepare(&Options::default());
+fn push_onto_a_strangers_tag(policy: &str) -> (Scenario, Image, Value) {
+    let mut scenario = Scenario::prepare(&Options::default());
     let stranger = Image::single(1, &[2000]);
-    stranger.push(&voyage.destination.host(), "copy/app", "v1");
+    stranger.push(&scenario.destination.host(), "copy/app", "v1");
     let document =
-        Document::between(&voyage.source.host(), &voyage.destination.host()).rule("core", "core", "copy", policy);
-    voyage.serve.start(&document);
-    Image::single(2, &[3000]).push(&voyage.source.host(), "core/app", "v1");
-    let mut tasks = voyage.serve.until_at_rest(Duration::from_secs(30));
+        Document::between(&scenario.source.host(), &scenario.destination.host()).rule("core", "core", "copy", policy);
+    scenario.serve.start(&document);
+    Image::single(2, &[3000]).push(&scenario.source.host(), "core/app", "v1");
+    let mut tasks = scenario.serve.until_at_rest(Duration::from_secs(30));
     assert_eq!(tasks.len(), 1, "{tasks:?}");
-    (voyage, stranger, tasks.remove(0))
+    (scenario, stranger, tasks.remove(0))
 }
 
 fn assert_kept(policy: &str) {
-    let (voyage, stranger, task) = push_onto_a_strangers_tag(policy);
+    let (scenario, stranger, task) = push_onto_a_strangers_tag(policy);
     assert_eq!(task["state"], "kept", "{task}");
     assert!(task["code"].is_string(), "what was kept says why: {task}");
-    let there = check::digest(&voyage.destination.host(), "copy/app", "v1").unwrap();
+    let there = check::digest(&scenario.destination.host(), "copy/app", "v1").unwrap();
     assert_eq!(there.as_ref(), Some(&stranger.root().digest));
-    assert_eq!(check::tags(&voyage.destination.host(), "copy/app").unwrap(), ["v1"]);
+    assert_eq!(check::tags(&scenario.destination.host(), "copy/app").unwrap(), ["v1"]);
 }
 
-fn assert_replaced(voyage: &Voyage, task: &Value) {
+fn assert_replaced(scenario: &Scenario, task: &Value) {
     assert_eq!(task["state"], "succeeded", "{task}");
     assert_equal(
-        &voyage.source.host(),
+        &scenario.source.host(),
         "core/app",
         "v1",
-        &voyage.destination.host(),
+        &scenario.destination.host(),
         "copy/app",
         "v1",
     );
@@ -63,11 +63,11 @@ fn follow_replaces_what_it_wrote_itself() {
     if DockerRegistry::skipped() {
         return;
     }
-    let voyage = Voyage::begin();
+    let scenario = Scenario::start();
     for seed in [11, 12] {
-        Image::single(seed, &[1000]).push(&voyage.source.host(), "core/app", "v1");
-        voyage.assert_arrives("app", "v1");
-        voyage.serve.until_at_rest(Duration::from_secs(30));
+        Image::single(seed, &[1000]).push(&scenario.source.host(), "core/app", "v1");
+        scenario.assert_arrives("app", "v1");
+        scenario.serve.until_at_rest(Duration::from_secs(30));
     }
 }
 
@@ -76,9 +76,9 @@ fn overwrite_replaces_what_somebody_else_wrote() {
     if DockerRegistry::skipped() {
         return;
     }
-    let (voyage, _, task) = push_onto_a_strangers_tag("existing: overwrite");
-    assert_replaced(&voyage, &task);
-    assert_eq!(check::tags(&voyage.destination.host(), "copy/app").unwrap(), ["v1"]);
+    let (scenario, _, task) = push_onto_a_strangers_tag("existing: overwrite");
+    assert_replaced(&scenario, &task);
+    assert_eq!(check::tags(&scenario.destination.host(), "copy/app").unwrap(), ["v1"]);
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn backup_replaces_it_after_the_old_image_got_a_tag() {
     if DockerRegistry::skipped() {
         return;
     }
-    let (voyage, stranger, task) = push_onto_a_strangers_tag("existing: backup");
-    assert_replaced(&voyage, &task);
-    let destination = voyage.destination.host();
+    let (scenario, stranger, task) = push_onto_a_strangers_tag("existing: backup");
+    assert_replaced(&scenario, &task);
+    let destination = scenario.destination.host();
     let tags = check::tags(&destination, "copy/app").unwrap();
     let named: Vec<_> = tags.iter().filter(|tag| *tag != "v1").collect();
     assert_eq!(named.len(), 1, "{tags:?}");

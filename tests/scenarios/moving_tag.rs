@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use transship_tests::{DockerRegistry, Image, Voyage, Watch, assert_equal, check, until, wait};
+use transship_tests::{DockerRegistry, Image, Scenario, Watch, assert_equal, check, until, wait};
 
 /// Waits until the destination names what the source names, with nothing left to do.
-fn assert_ends_newest(voyage: &Voyage) {
-    let (source, destination) = (voyage.source.host(), voyage.destination.host());
+fn assert_ends_newest(scenario: &Scenario) {
+    let (source, destination) = (scenario.source.host(), scenario.destination.host());
     let newest = check::digest(&source, "core/app", "v1").unwrap();
     let equal = until(Duration::from_mins(1), || {
         let found = check::digest(&destination, "copy/app", "v1")?;
@@ -19,7 +19,7 @@ fn assert_ends_newest(voyage: &Voyage) {
         }
     });
     assert_eq!(equal, Ok(()));
-    voyage.serve.until_at_rest(Duration::from_mins(1));
+    scenario.serve.until_at_rest(Duration::from_mins(1));
     // At rest nothing older may come after it.
     assert_equal(&source, "core/app", "v1", &destination, "copy/app", "v1");
 }
@@ -29,21 +29,21 @@ fn a_tag_that_moves_during_its_copy_ends_newest() {
     if DockerRegistry::skipped() {
         return;
     }
-    let voyage = Voyage::begin();
-    let source = voyage.source.host();
-    let watch = Watch::start(&voyage.destination.host());
+    let scenario = Scenario::start();
+    let source = scenario.source.host();
+    let watch = Watch::start(&scenario.destination.host());
     let (old, new) = (Image::single(1, &[300_000_000, 1000]), Image::single(2, &[5000]));
     new.push_parts(&source, "core/app");
     old.push(&source, "core/app", "v1");
     // The copy of the old image is under way when its upload is open: now the tag moves.
     wait::until_true(Duration::from_secs(30), "the copy does not begin", || {
-        voyage.destination.has_open_upload("copy/app")
+        scenario.destination.has_open_upload("copy/app")
     })
     .unwrap();
     new.push_root(&source, "core/app", "v1");
-    assert_ends_newest(&voyage);
+    assert_ends_newest(&scenario);
     assert_eq!(
-        check::digest(&voyage.destination.host(), "copy/app", "v1").unwrap(),
+        check::digest(&scenario.destination.host(), "copy/app", "v1").unwrap(),
         Some(new.root().digest.clone())
     );
     let history = watch.history("copy/app", "v1");
@@ -60,9 +60,9 @@ fn twenty_overlapping_pushes_of_one_tag_end_newest() {
     if DockerRegistry::skipped() {
         return;
     }
-    let voyage = Voyage::begin();
-    let source = voyage.source.host();
-    let watch = Watch::start(&voyage.destination.host());
+    let scenario = Scenario::start();
+    let source = scenario.source.host();
+    let watch = Watch::start(&scenario.destination.host());
     let images = [
         Image::single(11, &[3_000_000, 10]),
         Image::multi_platform(12, 2_000_000),
@@ -81,6 +81,6 @@ fn twenty_overlapping_pushes_of_one_tag_end_newest() {
             });
         }
     });
-    assert_ends_newest(&voyage);
+    assert_ends_newest(&scenario);
     watch.assert_nothing_was_half_there();
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use transship_testkit::proxy::{Authority, Certificate, TlsProxy};
 use transship_tests::docker_registry::Options;
-use transship_tests::{DockerRegistry, Document, Image, Voyage, wait};
+use transship_tests::{DockerRegistry, Document, Image, Scenario, wait};
 
 /// A source and a destination that are spoken to by TLS only, the latter showing `certificate`; whoever knows the authority
 /// believes the source.
 struct Stage {
     runtime: tokio::runtime::Runtime,
     authority: Authority,
-    voyage: Voyage,
+    scenario: Scenario,
     source: TlsProxy,
     destination: TlsProxy,
 }
@@ -22,37 +22,37 @@ impl Stage {
     fn begin(certificate: Certificate) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let authority = Authority::new().unwrap();
-        let voyage = Voyage::prepare(&Options::default());
+        let scenario = Scenario::prepare(&Options::default());
         let before = |host: String, certificate| {
             let host = host.parse().unwrap();
             runtime
                 .block_on(TlsProxy::start(&host, &authority, certificate))
                 .unwrap()
         };
-        let source = before(voyage.source.host(), Certificate::Right);
-        let destination = before(voyage.destination.host(), certificate);
+        let source = before(scenario.source.host(), Certificate::Right);
+        let destination = before(scenario.destination.host(), certificate);
         let mut stage = Self {
             runtime,
             authority,
-            voyage,
+            scenario,
             source,
             destination,
         };
-        stage.voyage.serve.trust(stage.authority.roots());
+        stage.scenario.serve.trust(stage.authority.roots());
         // What it is called by who pushes, without TLS, is another name of it.
         let names = format!(
             "webhook: {{ secret: \"env:HOOK\" }}, hosts: [\"{}\"]",
-            stage.voyage.source.host()
+            stage.scenario.source.host()
         );
         let document = Document::between("", &stage.destination.url())
             .registry("a", &stage.source.url(), &names)
             .rule("core", "core", "copy", "");
-        stage.voyage.serve.start(&document);
+        stage.scenario.serve.start(&document);
         stage
     }
 
     fn push(&self, tag: &str) {
-        Image::multi_platform(7, 300_000).push(&self.voyage.source.host(), "core/app", tag);
+        Image::multi_platform(7, 300_000).push(&self.scenario.source.host(), "core/app", tag);
     }
 }
 
@@ -63,7 +63,7 @@ fn images_pass_by_tls() {
     }
     let stage = Stage::begin(Certificate::Right);
     stage.push("v1");
-    stage.voyage.assert_arrives("app", "v1");
+    stage.scenario.assert_arrives("app", "v1");
     drop(stage.runtime);
 }
 
@@ -83,7 +83,7 @@ fn a_certificate_that_is_not_right_is_waited_for() {
         let tag = format!("v{number}");
         stage.push(&tag);
         let told = wait::until(Duration::from_secs(30), || {
-            let tasks = stage.voyage.serve.tasks_to(&format!("copy/app:{tag}"));
+            let tasks = stage.scenario.serve.tasks_to(&format!("copy/app:{tag}"));
             match tasks.first() {
                 Some(task) if task["code"] == "TLS_ERROR" => Ok(task.clone()),
                 found => Err(format!("no TLS_ERROR: {found:?}")),
@@ -94,6 +94,6 @@ fn a_certificate_that_is_not_right_is_waited_for() {
     }
     stage.destination.show(&stage.authority, Certificate::Right).unwrap();
     for number in 0..wrong.len() {
-        stage.voyage.assert_arrives("app", &format!("v{number}"));
+        stage.scenario.assert_arrives("app", &format!("v{number}"));
     }
 }

@@ -29,11 +29,11 @@ pub mod process;
 pub mod push;
 pub mod random;
 pub mod relay;
+pub mod scenario;
 pub mod serve;
 pub mod skopeo;
 pub mod stack;
 pub mod transship;
-pub mod voyage;
 pub mod wait;
 pub mod watch;
 
@@ -43,9 +43,9 @@ pub use document::Document;
 pub use fleet::Fleet;
 pub use images::Image;
 pub use relay::Relay;
+pub use scenario::Scenario;
 pub use serve::Serve;
 pub use stack::Stack;
-pub use voyage::Voyage;
 pub use wait::until;
 pub use watch::Watch;
 

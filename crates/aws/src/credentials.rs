@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use transship_engine::CredentialsOf;
-use transship_oci::RegistryHost;
+use transship_oci::{Cloud, RegistryHost};
 use transship_registry::{Anonymous, Credentials, Error, Login, Result};
-use transship_rules::{CredentialsRef, Provider, Registry};
+use transship_rules::{CredentialsRef, Registry};
 
 use crate::ecr::{EcrTokens, Registration};
 use crate::remembered::Unread;
@@ -32,7 +32,7 @@ fn of(registry: &Registry, secrets: &Arc<AwsSecrets>, tokens: &Arc<EcrTokens>) -
         })
     };
     match &registry.credentials {
-        None if registry.provider == Provider::Ecr => ecr(None),
+        None if registry.provider.cloud() == Some(Cloud::Aws) => ecr(None),
         None => Arc::new(Anonymous),
         Some(CredentialsRef::Ecr { role }) => ecr(Some(role.clone())),
         Some(CredentialsRef::Docker) => Arc::new(NotHere),

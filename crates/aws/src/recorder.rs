@@ -63,7 +63,7 @@ mod tests {
     use transship_copy::SystemClock;
     use transship_engine::{Begin, Bytes, Import, ListPrefix, Outcome, Scan, StoreName, Sweep, TaskFilter, TaskState};
     use transship_layout::{Found, FoundKind};
-    use transship_rules::{Existing, Referrers};
+    use transship_oci::{Existing, Referrers};
     use transship_testkit::memory::MemoryLedger;
     use transship_testkit::suites::{at, copy_task, task};
 

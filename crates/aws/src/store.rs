@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use transship_copy::ByteStream;
 use transship_layout::{Error, ErrorKind, Object, ObjectStore, PAGE_MAX, Page, Part, Put, Result};
+use transship_oci::Backoff;
 
 use crate::Aws;
 use crate::error::Answer;
@@ -21,9 +22,10 @@ use crate::error::Answer;
 pub(crate) mod key;
 mod read;
 
-/// How often a write is tried that S3 could not decide, and how long it waits before the second time; then twice as long.
-const ATTEMPTS: u32 = 5;
-const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// How often a write is tried again that S3 could not decide.
+const RETRIES: u32 = 4;
+/// The waits before them.
+const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(50), Duration::from_secs(10));
 /// What S3 answers who asks in another region than the bucket's; which of them depends on the two. Source: Amazon S3 API
 /// reference, "Error responses".
 const ELSEWHERE: [&str; 3] = [
@@ -71,8 +73,8 @@ impl S3Store {
     /// Writes under the condition that `request` carries.
     async fn put(&self, key: &str, request: impl Fn() -> PutObjectFluentBuilder) -> Result<Put> {
         let full = self.named("write", key)?;
-        let mut wait = FIRST_WAIT;
-        for attempt in 1.. {
+        let conflict = || Error::new(ErrorKind::Conflict, format!("write {}", self.place(key)));
+        for retries in 0.. {
             let error = match request().bucket(&self.bucket).key(&full).send().await {
                 Ok(answer) => return Ok(Put::Written(answer.e_tag)),
                 Err(error) => error,
@@ -81,14 +83,13 @@ impl S3Store {
                 // 404: the object whose content was named is gone, or the bucket is.
                 Some(412) => return Ok(Put::Lost),
                 Some(404) if error.code() == Some("NoSuchKey") => return Ok(Put::Lost),
-                Some(409) if attempt < ATTEMPTS => {}
-                Some(409) => return Err(Error::new(ErrorKind::Conflict, format!("write {}", self.place(key)))),
+                Some(409) if retries < RETRIES => {}
+                Some(409) => return Err(conflict()),
                 _ => return Err(self.refused(&error, "write", key, "s3:PutObject")),
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+            tokio::time::sleep(BACKOFF.wait(retries)).await;
         }
-        Err(Error::new(ErrorKind::Conflict, format!("write {}", self.place(key))))
+        Err(conflict())
     }
 
     fn place(&self, key: &str) -> String {

@@ -1,4 +1,4 @@
-//! The command line: what it may say, and how it is refused.
+//! The command line: its syntax and its error messages.
 
 use std::ffi::OsString;
 
@@ -9,16 +9,16 @@ use crate::commands;
 use crate::failure::Failure;
 use crate::output::Form;
 
-/// Container images, brought from one registry to another: when they are pushed, or now.
+/// Replicates container images between registries: when they are pushed, or on demand.
 #[derive(Debug, Parser)]
 #[command(
     name = "transship",
     version,
     max_term_width = 100,
-    after_help = "Begin with: transship demo"
+    after_help = "To get started: transship demo"
 )]
 pub(crate) struct CommandLine {
-    /// What to do.
+    /// The selected command.
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Print JSON on standard output
@@ -29,43 +29,43 @@ pub(crate) struct CommandLine {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show the main job, whole, on registries inside this process
+    /// Show a complete replication on registries inside this process
     Demo(commands::demo::Arguments),
-    /// Receive webhooks and replicate, in one process
+    /// Run webhook, queue and workers in one process
     Serve(commands::serve::Arguments),
     /// Copy one image
     Copy(commands::copy::Arguments),
-    /// Bring every image of a folder or archive into a registry
+    /// Copy every image of a folder, archive or bucket prefix to a registry
     Import(commands::import::Arguments),
-    /// Check a configuration document, and that its registries can be reached
+    /// Validate a configuration document and test its connections
     Check(commands::check::Arguments),
-    /// Say which rules match an event, which do not, and why
+    /// Show which rules match an event, which do not, and why
     Explain(commands::explain::Arguments),
-    /// List executions, the newest first
+    /// List executions, newest first
     Executions(commands::executions::Arguments),
-    /// List tasks, the newest first
+    /// List tasks, newest first
     Tasks(commands::tasks::Arguments),
-    /// Begin tasks anew that failed or were cancelled
+    /// Retry failed or cancelled tasks
     Redrive(commands::redrive::Arguments),
     /// Print the JSON Schema of the configuration document
     Schema(commands::schema::Arguments),
-    /// Read what registries send
+    /// Parse the deliveries of registries
     Events(commands::events::Arguments),
     /// Print a completion script for a shell
     Completions(commands::completions::Arguments),
 }
 
-/// What a command line came to.
+/// A parsed command line.
 #[derive(Debug)]
 pub(crate) enum Read {
-    /// Something to do.
+    /// A command to run.
     Command(Box<CommandLine>),
-    /// Something to print: `--help`, `--version`.
+    /// A text to print, for `--help` and `--version`.
     Told(String),
 }
 
 impl CommandLine {
-    /// The command line of this process.
+    /// Parses the command line of this process.
     pub(crate) fn read() -> Result<Read, Failure> {
         Self::read_from(std::env::args_os())
     }
@@ -80,18 +80,18 @@ impl CommandLine {
         }
     }
 
-    /// What standard output is to hold.
+    /// The format of standard output.
     pub(crate) const fn form(&self) -> Form {
         if self.json { Form::Json } else { Form::Text }
     }
 }
 
-/// The parser's words in one line: what is wrong, what may have been meant, how it is written.
+/// The parser's error in one line: what is wrong, the suggestion, and the usage.
 fn refusal(error: &clap::Error) -> Failure {
     let usage = error.get(ContextKind::Usage).map(ToString::to_string);
     let usage = usage.map_or_else(
         || "see transship --help".to_owned(),
-        |usage| usage.replace("Usage:", "write:"),
+        |usage| usage.replace("Usage:", "usage:"),
     );
     let text = error.to_string();
     let told: Vec<&str> = text
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn help_and_version_are_no_errors() {
         let Read::Told(text) = read("transship --version").unwrap() else {
-            panic!("a version is told")
+            panic!("expected the version")
         };
         assert_eq!(text, format!("transship {}\n", env!("CARGO_PKG_VERSION")));
         assert!(matches!(read("transship copy --help").unwrap(), Read::Told(_)));
@@ -183,7 +183,7 @@ mod tests {
     fn json_may_stand_before_or_after_the_command() {
         for line in ["transship --json schema", "transship schema --json"] {
             let Read::Command(line) = read(line).unwrap() else {
-                panic!("a command is read")
+                panic!("expected a command")
             };
             assert_eq!(line.form(), Form::Json);
         }

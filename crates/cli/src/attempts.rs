@@ -1,18 +1,16 @@
-//! How often a command tries one image, and how long it waits between: who waits at a terminal is not kept for long.
+//! Attempts of a command at one image, and the waits between them. They are short, because a user waits at a terminal.
 //!
-//! Each request was tried several times already when this is asked; here the whole image begins again, and finds there what
-//! an earlier attempt brought.
+//! Each request has its own retries. After they are used up, the whole image is copied again; blobs that an earlier attempt
+//! copied are already there.
 
 use std::time::Duration;
 
-use transship_oci::Persistence;
+use transship_oci::{Backoff, Persistence};
 
-/// So often in all.
+/// Maximum number of attempts.
 const ATTEMPTS: u32 = 3;
-/// Before the second attempt; each wait is twice the one before it.
-const FIRST: Duration = Duration::from_millis(500);
-/// Who says to come back later than this is not waited for: the command is repeated then.
-const LONGEST: Duration = Duration::from_mins(1);
+/// The waits between them. A registry that asks for more than the longest ends the attempts: the user repeats the command.
+const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_mins(1));
 
 /// The waits between the attempts at one image.
 #[derive(Debug)]
@@ -21,12 +19,12 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
-    /// Those of an image that is tried for the first time now.
+    /// The waits of an image before its first attempt.
     pub(crate) const fn new() -> Self {
         Self { made: 1 }
     }
 
-    /// The wait after an attempt that ended in an error of this persistence; [`None`]: it was the last.
+    /// The wait after an attempt that ended with an error of this persistence; [`None`] after the last attempt.
     pub(crate) fn next(&mut self, persistence: Persistence) -> Option<Duration> {
         let Persistence::Temporary(told) = persistence else {
             return None;
@@ -34,9 +32,9 @@ impl Waits {
         if self.made == ATTEMPTS {
             return None;
         }
-        let wait = FIRST * 2_u32.pow(self.made - 1);
+        let wait = BACKOFF.wait(self.made - 1);
         self.made += 1;
-        Some(wait.max(told.unwrap_or_default())).filter(|wait| *wait <= LONGEST)
+        Some(wait.max(told.unwrap_or_default())).filter(|wait| *wait <= BACKOFF.max)
     }
 }
 

@@ -1,6 +1,6 @@
-//! `s3://bucket/key`: what a command line names in object storage, and the store it lies in.
+//! `s3://bucket/key`: names of objects on the command line, and the store that contains them.
 //!
-//! What must hold: a build without AWS understands the name, says that it cannot read there, and what to do.
+//! A build without AWS must parse such names, report that it cannot read them, and say what to do.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use transship_oci::Digest;
 
 use crate::failure::Failure;
 
-/// What a name in object storage begins with.
+/// Prefix of a name in object storage.
 const SCHEME: &str = "s3://";
 
-/// A place in a bucket.
+/// A bucket and a key or prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InBucket {
     /// The bucket's name.
     pub(crate) bucket: String,
-    /// The key of an object, or what keys begin with; empty: the whole bucket.
+    /// The key of an object, or a prefix of keys; empty for the whole bucket.
     pub(crate) key: String,
 }
 
 impl InBucket {
-    /// `s3://bucket/key`; [`None`] for what does not begin so.
+    /// Parses `s3://bucket/key`; [`None`] for a text without this prefix.
     pub(crate) fn parse(text: &str) -> Option<Result<Self, Failure>> {
         let place = text.strip_prefix(SCHEME)?;
         let (bucket, key) = place.split_once('/').unwrap_or((place, ""));
         Some(Self::checked(bucket, key))
     }
 
-    /// `s3://bucket/key[:reference]`: the reference is what follows the last colon behind the last slash, or a digest there.
+    /// Parses `s3://bucket/key[:reference]`: the reference follows the last colon after the last slash, or is a digest there.
     pub(crate) fn parse_with_reference(text: &str) -> Option<Result<(Self, Option<String>), Failure>> {
         let place = text.strip_prefix(SCHEME)?;
         let (place, reference) = split(place);
@@ -45,12 +45,12 @@ impl InBucket {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
         if !is_bucket {
             return Err(Failure::usage(format!(
-                "{bucket:?} is no name of a bucket: write {SCHEME}BUCKET or {SCHEME}BUCKET/PREFIX"
+                "{bucket:?} is not a valid bucket name: expected {SCHEME}BUCKET or {SCHEME}BUCKET/PREFIX"
             )));
         }
         if key.starts_with('/') || key.split('/').any(|part| part == "..") {
             return Err(Failure::usage(format!(
-                "{key:?} is no path in a bucket: write it without a slash in front, and without .."
+                "{key:?} is not a valid path in a bucket: remove a leading slash and parts that are . or .."
             )));
         }
         Ok(Self {
@@ -73,7 +73,7 @@ fn split(text: &str) -> (&str, Option<&str>) {
         .map(|(at, _)| at)
         .filter(|at| *at >= name)
         .collect();
-    // A digest holds a colon of its own.
+    // A digest contains a colon.
     let digest = colons.iter().find(|at| text[*at + 1..].parse::<Digest>().is_ok());
     match digest.or(colons.last()) {
         Some(&at) => (&text[..at], Some(&text[at + 1..])),
@@ -106,7 +106,7 @@ mod s3 {
 
     pub(super) fn store(bucket: &str) -> std::future::Ready<Result<Arc<dyn ObjectStore>, Failure>> {
         let sentence = format!(
-            "this build cannot read the bucket {bucket}: build one that can with `cargo install --path crates/cli --features aws`, or bring what is there into a folder and name that"
+            "this build cannot read the bucket {bucket}: install one that can with `cargo install --path crates/cli --features aws`, or download the objects to a folder and use that"
         );
         std::future::ready(Err(Failure::new(Exit::Input, "S3_NOT_BUILT", sentence)))
     }

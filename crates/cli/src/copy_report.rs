@@ -1,4 +1,4 @@
-//! What `copy` tells of a copy: the contract's keys for scripts, one line for people.
+//! The report of `copy`: the JSON keys of the contract, or one line of text.
 
 use std::time::Duration;
 
@@ -8,40 +8,40 @@ use transship_oci::Digest;
 
 use crate::units;
 
-/// What a copy did.
+/// Result of a copy.
 #[derive(Debug, Serialize)]
 pub(crate) struct CopyReport {
-    /// From where.
+    /// The source reference.
     pub(crate) source: String,
-    /// To where.
+    /// The destination reference.
     pub(crate) destination: String,
-    /// What the destination names now.
+    /// Digest of the manifest at the destination.
     pub(crate) digest: Digest,
-    /// How it ended.
+    /// Final state.
     pub(crate) state: State,
-    /// Manifests written.
+    /// Number of manifests written.
     pub(crate) manifests: u64,
-    /// Blobs, by how they came there.
+    /// Numbers of blobs that were copied, mounted and skipped.
     pub(crate) blobs: Counts,
-    /// Their bytes.
+    /// Bytes of these blobs.
     pub(crate) bytes: Counts,
-    /// Requests, those for tokens not among them.
+    /// Numbers of requests, without those for tokens.
     pub(crate) requests: Requests,
-    /// From the start of the command.
+    /// Time since the start of the command, in milliseconds.
     pub(crate) elapsed_ms: u64,
 }
 
-/// Requests by the end they went to.
+/// Numbers of requests to each side.
 #[derive(Debug, Serialize)]
 pub(crate) struct Requests {
-    /// To the source; 0 for a layout.
+    /// Requests to the source; 0 for a layout.
     pub(crate) source: u64,
-    /// To the destination.
+    /// Requests to the destination.
     pub(crate) destination: u64,
 }
 
 impl CopyReport {
-    /// One line for people.
+    /// The report as one line of text.
     pub(crate) fn text(&self) -> String {
         let Self {
             source,
@@ -60,9 +60,11 @@ impl CopyReport {
                 units::bytes(self.bytes.copied)
             ),
             State::Unchanged => {
-                format!("unchanged {destination} {digest}: it is equal to {source}, checked in {elapsed}")
+                format!("unchanged {destination} {digest}: equal to {source}, checked in {elapsed}")
             }
-            State::Kept => format!("kept {destination} {digest}: it is not {source}, and is not to be replaced"),
+            State::Kept => {
+                format!("kept {destination} {digest}: it differs from {source} and the policy does not replace it")
+            }
             State::Skipped => format!("skipped {source} {digest}"),
         }
     }

@@ -1,7 +1,8 @@
-//! One import at work: sources are found and opened, their images go side by side, each end is counted.
+//! An import in this process: sources are discovered and opened, their images are copied in parallel, and each result is
+//! counted.
 //!
-//! What must hold: whatever is wrong with one image or source is an item of the report with its code, and the others go on;
-//! of two images that would have one name the first that is found has it.
+//! An error of one image or source must be an item of the report with its code and must not affect the others. If two images
+//! have the same destination, the first one that is discovered is copied.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use transship_copy::{NoReplicas, Options, Progress, Report, Request};
 use transship_engine::{CopyTask, Execution, ImageRef, Import, SharedBlobs, SharingDestination, Source, StoreName};
 use transship_layout::{Error as LayoutError, ErrorKind, Found, Images, ObjectStore, discover, open};
 use transship_oci::Digest;
+use transship_oci::Referrers;
 use transship_registry::Registry;
-use transship_rules::Referrers;
 
 use crate::attempts::Waits;
 use crate::failure::{Coded, Exit, Failure, sentence};
@@ -21,50 +22,50 @@ use crate::import_source::Sources;
 use crate::locations::RememberedLocations;
 use crate::progress::ImagesShown;
 
-/// Images on their way at the same time. Each sends several blobs side by side.
+/// Maximum number of images that are copied at the same time. Each sends several blobs in parallel.
 const SIDE_BY_SIDE: usize = 4;
-/// Sources opened ahead of those whose images are on their way.
+/// Number of sources that are opened in advance.
 const OPENED_AHEAD: usize = 2;
 
-/// The code of a read that met another object than the one it began with.
+/// Code of a read whose object was replaced while it was read.
 const CHANGED: &str = "OBJECT_CHANGED";
 
-/// One import at work.
+/// A running import.
 pub(crate) struct Crossing {
-    /// Where everything goes.
+    /// The destination registry and path.
     pub(crate) import: Import,
-    /// What the tasks belong to.
+    /// The execution of the tasks.
     pub(crate) execution: Execution,
-    /// Where everything lies.
+    /// The store of the sources.
     pub(crate) store: Arc<dyn ObjectStore>,
-    /// The destination.
+    /// Client of the destination registry.
     pub(crate) client: Registry,
-    /// How images are copied.
+    /// Options of each copy.
     pub(crate) options: Options,
-    /// What earlier runs brought there.
+    /// Blob locations from earlier runs.
     pub(crate) locations: RememberedLocations,
-    /// What this run brought there.
+    /// Blob locations from this run.
     pub(crate) shared: SharedBlobs,
-    /// Who listens.
+    /// Receiver of the progress.
     pub(crate) shown: Arc<ImagesShown>,
 }
 
-/// What the sources come to.
+/// Result of discovering and opening a source.
 enum Item {
     Image(Arc<dyn Images>, Box<CopyTask>),
     Failed(Failed),
-    /// The search itself ended here.
+    /// Discovery itself failed.
     Stopped(LayoutError),
 }
 
-/// Which image goes to which place: the first that is found.
+/// Assigns each destination to the first image that is discovered.
 struct Claims {
     store: String,
     taken: HashMap<ImageRef, Digest>,
 }
 
 impl Claims {
-    /// Refuses an image whose place is another's.
+    /// Rejects an image whose destination is already assigned to another image.
     fn claim(&mut self, item: Item) -> Item {
         let Item::Image(images, task) = item else { return item };
         let Some(digest) = &task.expected else {
@@ -87,7 +88,7 @@ impl Claims {
 }
 
 impl Crossing {
-    /// Every image of `sources`. An error: there is nothing.
+    /// Copies every image of `sources`. Fails if there are no sources.
     pub(crate) async fn all(&self, sources: Sources) -> Result<ImportReport, Failure> {
         let found = match sources {
             Sources::One(found) => stream::iter([Ok(found)]).boxed(),
@@ -114,7 +115,7 @@ impl Crossing {
         Ok(report)
     }
 
-    /// The images of one source, and what is wrong with it.
+    /// The images of one source, and its errors.
     async fn items(&self, found: Result<Found, LayoutError>) -> Vec<Item> {
         let found = match found {
             Ok(found) => found,
@@ -165,7 +166,7 @@ impl Crossing {
         end
     }
 
-    /// Brings one image, however often that is tried.
+    /// Copies one image, with all attempts.
     async fn bring(&self, mut images: Arc<dyn Images>, task: &CopyTask) -> transship_copy::Result<Report> {
         let mut waits = Waits::new();
         loop {
@@ -177,7 +178,7 @@ impl Crossing {
                 return Err(error);
             };
             tokio::time::sleep(wait).await;
-            // What was learned of a source that was replaced is no longer so.
+            // What is cached about a source is no longer valid after it was replaced.
             if error.code() == CHANGED
                 && let Source::Stored { found, .. } = &task.source
             {
@@ -186,12 +187,12 @@ impl Crossing {
         }
     }
 
-    /// Referrers that are images of the list themselves do not come with another one too.
+    /// Excludes referrers that are images of the list themselves, so that they are not copied twice.
     fn options_of(&self, task: &CopyTask) -> Options {
         let options = self.options.clone();
         match task.policy.referrers {
             Referrers::Exclude => Options {
-                referrers: transship_copy::Referrers::Exclude,
+                referrers: Referrers::Exclude,
                 ..options
             },
             _ => options,
@@ -218,7 +219,7 @@ impl Crossing {
     }
 }
 
-/// Why something did not arrive.
+/// Why an image or source was not imported.
 enum Stopped {
     Image(Failed),
     Search(LayoutError),

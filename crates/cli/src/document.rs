@@ -1,4 +1,4 @@
-//! The document of a command line: read from its file, bounded, and parsed.
+//! Reads and parses the configuration document of the command line, with a size limit.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -8,10 +8,10 @@ use transship_rules::{Document, Parsed};
 
 use crate::failure::{Exit, Failure};
 
-/// The largest document that is read.
+/// Maximum size of a document in bytes.
 const SIZE_MAX: u64 = 4 * 1024 * 1024;
 
-/// Reads and checks the document at `path`. A document that is refused is one line per fault.
+/// Reads and validates the document at `path`. The error has one line for each fault.
 pub(crate) fn load(path: &Path) -> Result<(String, Parsed), Failure> {
     let text = read(path).map_err(|error| {
         let sentence = format!("{}: {error}", path.display());
@@ -21,13 +21,13 @@ pub(crate) fn load(path: &Path) -> Result<(String, Parsed), Failure> {
     Ok((text, parsed))
 }
 
-/// The text of a document.
+/// Reads the text of a document.
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > SIZE_MAX {
         return Err(io::Error::other(format!("it is larger than {SIZE_MAX} bytes")));
     }
-    // The cause would hold the bytes.
+    // The cause is dropped, because it contains the bytes.
     String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
 }

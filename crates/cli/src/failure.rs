@@ -1,25 +1,25 @@
-//! How a command fails: an exit code, and one line `CODE: sentence` on standard error for each thing that is wrong.
+//! The failure of a command: an exit code, and one line `CODE: sentence` on standard error for each error.
 //!
-//! Scripts rely on both. A sentence is the error with its causes in one line, control characters taken out; the crates
-//! beneath see to it that neither holds a secret.
+//! Scripts rely on both. A sentence is the error with its causes in one line, without control characters. The lower crates
+//! ensure that errors contain no secrets.
 
 use std::error::Error as StdError;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// What the exit code says.
+/// The exit codes of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// It was tried and could not be done.
+    /// The command was run and failed.
     Failed = 1,
-    /// The command line, or a file that it names, is not as it must be.
+    /// The command line or an input file is not valid.
     Input = 2,
-    /// A delivery does not prove where it comes from.
+    /// A delivery is not authentic.
     NotAuthentic = 3,
 }
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -28,7 +28,7 @@ pub(crate) struct Failure {
 
 /// An error with a stable code.
 pub(crate) trait Coded: StdError {
-    /// Its code.
+    /// The stable code.
     fn code(&self) -> &str;
 }
 
@@ -54,7 +54,7 @@ coded!(
 );
 
 impl Failure {
-    /// One line.
+    /// A failure with one line.
     pub(crate) fn new(exit: Exit, code: &str, sentence: impl Display) -> Self {
         Self {
             exit,
@@ -62,17 +62,17 @@ impl Failure {
         }
     }
 
-    /// An error of the crates beneath, with its causes.
+    /// An error of a lower crate, with its causes.
     pub(crate) fn of(exit: Exit, error: &impl Coded) -> Self {
         Self::new(exit, error.code(), sentence(error))
     }
 
-    /// A command line that is not understood.
+    /// A command line that is not valid.
     pub(crate) fn usage(sentence: impl Display) -> Self {
         Self::new(Exit::Input, "USAGE", sentence)
     }
 
-    /// A document that is refused: one line per fault.
+    /// A document that is not valid: one line for each fault.
     pub(crate) fn document(errors: &transship_rules::Errors) -> Self {
         Self {
             exit: Exit::Input,
@@ -83,7 +83,7 @@ impl Failure {
         }
     }
 
-    /// Several things that went wrong: one line each, of code and sentence.
+    /// Several errors: one line for each, with code and sentence.
     pub(crate) fn several<'a>(exit: Exit, what: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let lines = what.into_iter().map(|(code, sentence)| line(code, &sentence)).collect();
         Self { exit, lines }
@@ -93,7 +93,7 @@ impl Failure {
     pub(crate) fn tell(self) -> ExitCode {
         let mut out = std::io::stderr().lock();
         for line in &self.lines {
-            // Nobody is left to be told if this fails.
+            // A failure to write to standard error cannot be reported.
             let _ = writeln!(out, "{line}");
         }
         ExitCode::from(self.exit as u8)
@@ -122,7 +122,7 @@ fn line(code: &str, sentence: &str) -> String {
     format!("{code}: {}", one_line(sentence))
 }
 
-/// The error and those beneath it that say something new.
+/// The error and those of its causes that add information.
 pub(crate) fn sentence(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

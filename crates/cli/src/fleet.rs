@@ -1,7 +1,7 @@
-//! The fleet of a deployed stack imports: the order is sent into its queue, and its ledger is looked at until all is done.
+//! An import in a deployed stack: the order is sent to its queue, and its ledger is polled until the import has ended.
 //!
-//! Nothing is recorded of a source before it was looked at, and nothing of one that waits for what is missing. So the end is
-//! known by silence alone: every task there is has ended, and for some time no other came.
+//! A source is not recorded before it is scanned, nor while it waits for missing content. The end is therefore recognized by
+//! the absence of changes: all tasks have ended, and no new task appeared for some time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,27 +20,27 @@ use crate::failure::{Exit, Failure};
 use crate::import_report::{End, Failed, ImportReport, place};
 use crate::progress::ImagesShown;
 
-/// The code of a source that waits for what is missing of it.
+/// Code of a source that waits for missing content.
 const INCOMPLETE: &str = "SOURCE_INCOMPLETE";
 
 /// The queue and the ledger of a stack.
 pub(crate) struct Fleet {
-    /// The memory.
+    /// The ledger of the stack.
     pub(crate) ledger: Arc<dyn Ledger>,
-    /// What its workers take orders from.
+    /// The queue of its workers.
     pub(crate) queue: Arc<dyn TaskQueue>,
-    /// How it is followed.
+    /// Intervals of polling.
     pub(crate) pace: Pace,
 }
 
-/// How patiently a fleet is followed.
+/// Intervals for following an import.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Between two looks at the ledger.
+    /// Time between two reads of the ledger.
     pub(crate) interval: Duration,
-    /// So long no task came after the last one ended.
+    /// Time without a new task, after the last one ended, that ends the import.
     pub(crate) silence: Duration,
-    /// So long the fleet has to find the first image.
+    /// Maximum time until the first task appears.
     pub(crate) begin: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Default for Pace {
 }
 
 impl Fleet {
-    /// Orders that everything at `source` be imported; the execution it is done under.
+    /// Sends an order to import everything at `source`, and returns its execution.
     pub(crate) async fn order(&self, import: Import, source: &InBucket) -> Result<String, Failure> {
         let now = Timestamp::now();
         let execution = import.execution(&now.to_string(), now);
@@ -65,7 +65,7 @@ impl Fleet {
         Ok(id)
     }
 
-    /// Looks on until every task of the execution ended, and tells how.
+    /// Waits until every task of the execution has ended, and reports the results.
     pub(crate) async fn follow(&self, execution: &str, shown: &ImagesShown) -> Result<ImportReport, Failure> {
         let mut followed = Followed::new(Instant::now(), self.pace, self.ledger.lag());
         loop {
@@ -76,7 +76,7 @@ impl Fleet {
                 Next::End => return self.report(execution, &records).await,
                 Next::GiveUp => {
                     let sentence = format!(
-                        "the fleet found no image within {} minutes: `transship tasks {execution}` tells when it does, and its log why it does not",
+                        "the stack found no image within {} minutes: see `transship tasks {execution}` later, or the worker's log for errors",
                         self.pace.begin.as_secs() / 60
                     );
                     return Err(Failure::new(Exit::Failed, "IMPORT_NOT_BEGUN", sentence));
@@ -105,7 +105,7 @@ fn of(execution: &str, state: Option<TaskState>) -> TaskFilter {
     }
 }
 
-/// What is to be done after a look at the ledger.
+/// What to do after reading the ledger.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     Look,
@@ -113,7 +113,7 @@ enum Next {
     GiveUp,
 }
 
-/// What was seen of an execution.
+/// What is known about an execution.
 struct Followed {
     silence: Duration,
     begin: Duration,
@@ -149,7 +149,7 @@ impl Followed {
     }
 }
 
-/// The report of tasks that all ended. `originals` are those of which more is told than their end.
+/// The report of tasks that have all ended. `originals` are the tasks whose job is needed for the report.
 fn report(records: &[TaskRecord], originals: &HashMap<String, TaskEntry>) -> ImportReport {
     let mut report = ImportReport::default();
     for record in records.iter().filter(|record| !is_source(record)) {
@@ -195,7 +195,7 @@ fn failed(record: &TaskRecord, original: Option<&TaskEntry>) -> Failed {
     }
 }
 
-/// True for a source that became tasks, which have records of their own: an image that arrived has a digest.
+/// True for a source whose images became tasks; these are reported instead. An image that arrived has a digest.
 const fn is_source(record: &TaskRecord) -> bool {
     matches!(record.state, TaskState::Succeeded) && record.digest.is_none()
 }
@@ -205,7 +205,7 @@ mod tests {
     use transship_copy::SystemClock;
     use transship_engine::{Bytes, Envelope, Outcome, Scan, TaskReceiver as _};
     use transship_layout::{Found, FoundKind};
-    use transship_rules::{Existing, Referrers};
+    use transship_oci::{Existing, Referrers};
     use transship_testkit::memory::{MemoryLedger, MemoryQueue};
     use transship_testkit::suites::{copy_task, execution};
 

@@ -1,7 +1,8 @@
-//! What `copy` may be told to read: a registry reference, a layout under `oci:`, an archive under `oci-archive:` or
-//! `docker-archive:`, either of them under `s3://`.
+//! The sources of `copy`: a registry reference, a layout with `oci:`, an archive with `oci-archive:` or `docker-archive:`,
+//! or either of them with `s3://`.
 //!
-//! What an archive holds, it says itself; the two words are those of other tools, and mean the same here.
+//! The format of an archive is detected from its content. Both prefixes are accepted for compatibility with other tools, and
+//! have the same meaning.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,38 +14,38 @@ use transship_oci::Reference;
 use crate::bucket::InBucket;
 use crate::failure::{Exit, Failure};
 
-/// Where an image is read.
+/// The source of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ImageSource {
     /// A registry.
     Registry(Reference),
-    /// An OCI image layout in a folder, and which of its images.
+    /// An image of an OCI layout in a folder.
     Layout {
         /// The folder.
         folder: PathBuf,
-        /// A name or digest that its index knows.
+        /// Name or digest in its index.
         reference: Option<String>,
     },
-    /// An archive in a file, and which of its images.
+    /// An image of an archive in a file.
     Archive {
-        /// The word it was named with.
+        /// The prefix that was used.
         transport: &'static str,
         /// The file.
         file: PathBuf,
-        /// A name or digest that it knows.
+        /// Name or digest in its index.
         reference: Option<String>,
     },
-    /// An OCI image layout or an archive in a bucket, and which of its images.
+    /// An image of an OCI layout or an archive in a bucket.
     Bucket {
-        /// What keys of the layout begin with, or the archive's key.
+        /// Key prefix of the layout, or key of the archive.
         place: InBucket,
-        /// A name or digest that it knows.
+        /// Name or digest in its index.
         reference: Option<String>,
     },
 }
 
 impl ImageSource {
-    /// Reads `text`, looking at the disk to tell a folder's name from what follows it.
+    /// Parses `text`. It checks the disk to separate a folder's name from the reference after it.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         Self::parse_with(text, Path::is_dir, Path::is_file)
     }
@@ -68,7 +69,7 @@ impl ImageSource {
     }
 }
 
-/// A file as the store it lies in, and its key there. A link is followed, because whoever names it means what it leads to.
+/// The store that contains a file, and the file's key. A symbolic link is followed, because the user named it explicitly.
 pub(crate) fn file_in_store(file: &Path) -> Result<(Arc<dyn ObjectStore>, String), Failure> {
     let refuse = |why: &str| Failure::new(Exit::Input, "OBJECT_UNREADABLE", format!("{}: {why}", file.display()));
     let whole = file.canonicalize().map_err(|error| refuse(&error.to_string()))?;
@@ -89,7 +90,8 @@ pub(crate) fn reference(text: &str) -> Result<Reference, Failure> {
 
 fn layout_of(text: &str, is_folder: impl Fn(&Path) -> bool) -> Result<ImageSource, Failure> {
     let Some((folder, reference)) = split(text, is_folder) else {
-        let sentence = format!("{text:?} does not begin with a folder: write oci:DIR or oci:DIR:REFERENCE");
+        let sentence =
+            format!("{text:?} does not start with an existing folder: expected oci:DIR or oci:DIR:REFERENCE");
         return Err(Failure::new(Exit::Input, "LAYOUT_INVALID", sentence));
     };
     Ok(ImageSource::Layout { folder, reference })
@@ -97,8 +99,9 @@ fn layout_of(text: &str, is_folder: impl Fn(&Path) -> bool) -> Result<ImageSourc
 
 fn archive_of(transport: &'static str, text: &str, is_file: impl Fn(&Path) -> bool) -> Result<ImageSource, Failure> {
     let Some((file, reference)) = split(text, is_file) else {
-        let sentence =
-            format!("{text:?} does not begin with a file: write {transport}:FILE or {transport}:FILE:REFERENCE");
+        let sentence = format!(
+            "{text:?} does not start with an existing file: expected {transport}:FILE or {transport}:FILE:REFERENCE"
+        );
         return Err(Failure::new(Exit::Input, "ARCHIVE_INVALID", sentence));
     };
     Ok(ImageSource::Archive {
@@ -108,7 +111,7 @@ fn archive_of(transport: &'static str, text: &str, is_file: impl Fn(&Path) -> bo
     })
 }
 
-/// `PATH[:ref]`: both may hold colons, so the longest prefix that is there is the path.
+/// `PATH[:ref]`: both may contain colons, so the longest prefix that exists is the path.
 fn split(text: &str, is_there: impl Fn(&Path) -> bool) -> Option<(PathBuf, Option<String>)> {
     let colons = text.match_indices(':').map(|(at, _)| at);
     let mut ends: Vec<usize> = colons.chain([text.len()]).collect();
@@ -128,7 +131,7 @@ mod tests {
         let is_folder = |path: &Path| folders.iter().any(|folder| Path::new(folder) == path);
         match ImageSource::parse_with(text, is_folder, |_| false) {
             Ok(ImageSource::Layout { folder, reference }) => Some((folder.display().to_string(), reference)),
-            Ok(other) => panic!("{other:?} is no layout"),
+            Ok(other) => panic!("{other:?} is not a layout"),
             Err(failure) => {
                 assert_eq!((failure.code(), failure.exit()), ("LAYOUT_INVALID", Exit::Input));
                 None

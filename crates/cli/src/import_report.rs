@@ -1,4 +1,4 @@
-//! What `import` tells of an import: the contract's keys for scripts, a line for people, and what failed as data.
+//! The report of `import`: the JSON keys of the contract or text, with a list of failures.
 
 use std::time::Duration;
 
@@ -10,67 +10,67 @@ use crate::failure::{Exit, Failure};
 use crate::output::Form;
 use crate::units;
 
-/// What an import did.
+/// Result of an import.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct ImportReport {
-    /// Images that were seen, those that failed among them.
+    /// Number of images, including failed ones.
     pub(crate) images: u64,
-    /// The destination became equal to the source.
+    /// Number of images that were copied.
     pub(crate) copied: u64,
-    /// It was equal already.
+    /// Number of images that were already equal.
     pub(crate) unchanged: u64,
-    /// The destination holds another image, which is not to be replaced.
+    /// Number of images that were kept, because the policy does not replace the image at the destination.
     pub(crate) kept: u64,
-    /// What did not arrive, and why; a source that cannot be read at all is one.
+    /// Failures; a source that cannot be read at all is one failure.
     pub(crate) failed: Vec<Failed>,
-    /// Bytes of blobs, by how they came there.
+    /// Bytes of blobs that were copied, mounted and skipped.
     pub(crate) bytes: Counts,
-    /// From the start of the command.
+    /// Time since the start of the command, in milliseconds.
     pub(crate) elapsed_ms: u64,
 }
 
-/// Where `found` lies in `store`, as it may be written.
+/// The location of `found` in `store`, for messages.
 pub(crate) fn place(store: &str, found: &Found) -> String {
     format!("{store}/{}", found.key).trim_end_matches('/').to_owned()
 }
 
-/// Something that did not arrive.
+/// An image or source that was not imported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Failed {
-    /// The layout, archive or repository it lies in.
+    /// The layout, archive or repository that contains it.
     pub(crate) source: String,
-    /// What it is called there; null if it concerns the whole source.
+    /// Its name there; null for a failure of the whole source.
     pub(crate) reference: Option<String>,
-    /// Why, as a stable code.
+    /// Stable code of the reason.
     pub(crate) code: String,
-    /// The sentence behind the code.
+    /// The reason as a sentence.
     pub(crate) message: String,
 }
 
-/// How an image ended that did not fail.
+/// Final state of an image that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The destination became equal to the source.
+    /// Number of images that were copied.
     Copied,
-    /// It was equal already.
+    /// Number of images that were already equal.
     Unchanged,
-    /// The destination holds another image, which is not to be replaced.
+    /// Number of images that were kept, because the policy does not replace the image at the destination.
     Kept,
 }
 
 impl ImportReport {
-    /// Counts one image that did not fail.
+    /// Counts an image that did not fail.
     pub(crate) fn count(&mut self, report: &Report) {
         let end = match report.state {
             State::Copied => End::Copied,
-            // Skipped cannot be: an import asks for no kinds.
+            // Skipped cannot occur, because an import does not filter by kind.
             State::Unchanged | State::Skipped => End::Unchanged,
             State::Kept => End::Kept,
         };
         self.count_as(end, report.bytes);
     }
 
-    /// The same of one that somebody else brought.
+    /// Counts an image that a stack imported.
     pub(crate) fn count_as(&mut self, end: End, bytes: Counts) {
         self.images += 1;
         *match end {
@@ -83,13 +83,13 @@ impl ImportReport {
         self.bytes.skipped += bytes.skipped;
     }
 
-    /// Counts one that failed.
+    /// Counts a failure.
     pub(crate) fn fail(&mut self, failed: Failed) {
         self.images += 1;
         self.failed.push(failed);
     }
 
-    /// Two lines for people.
+    /// The report as text.
     pub(crate) fn text(&self) -> String {
         let counts = [
             (self.copied, "copied"),
@@ -113,7 +113,7 @@ impl ImportReport {
         )
     }
 
-    /// How the command ends: scripts have the list already, people get a line for each.
+    /// The result of the command. Text output has one line for each failure; JSON output has the list already.
     pub(crate) fn end(&self, form: Form) -> Result<(), Failure> {
         if self.failed.is_empty() {
             return Ok(());
@@ -123,7 +123,7 @@ impl ImportReport {
                 Exit::Failed,
                 "IMPORT_INCOMPLETE",
                 format!(
-                    "{} of {} did not arrive: the list of failures says why",
+                    "{} of {} failed: see the list of failures",
                     self.failed.len(),
                     units::count(self.images, "image")
                 ),

@@ -1,4 +1,4 @@
-//! What `import` may be told to read: a folder, one archive, or a place in a bucket.
+//! The sources of `import`: a folder, one archive, or a prefix of a bucket.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use crate::bucket::InBucket;
 use crate::failure::{Exit, Failure};
 use crate::image_source::file_in_store;
 
-/// Where sources are looked for.
+/// The location to search for sources.
 pub(crate) struct ImportSource {
-    /// Where everything lies.
+    /// The store that contains the sources.
     pub(crate) store: Arc<dyn ObjectStore>,
-    /// What of it.
+    /// The part of the store to import.
     pub(crate) sources: Sources,
 }
 
-/// What of a store is taken.
+/// A part of a store.
 pub(crate) enum Sources {
-    /// The one source that was named.
+    /// One source.
     One(Found),
-    /// Everything whose key begins so; or the archive that has this key.
+    /// Everything with this key prefix, or the archive with this key.
     Below(String),
 }
 
 impl ImportSource {
-    /// Reads `text`, looking at the disk to tell an archive from a folder.
+    /// Parses `text`. It checks the disk to distinguish an archive from a folder.
     pub(crate) async fn open(text: &str) -> Result<Self, Failure> {
         if let Some(place) = InBucket::parse(text) {
             let place = place?;
@@ -38,7 +38,7 @@ impl ImportSource {
         }
         let path = Path::new(text);
         if path.is_file() {
-            // Who names a file means an archive, whatever it is called.
+            // A file is read as an archive, regardless of its name.
             let (store, key) = file_in_store(path)?;
             let archive = Found {
                 kind: FoundKind::Archive,

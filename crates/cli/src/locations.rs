@@ -1,7 +1,7 @@
-//! Blob locations that `copy` remembers from one run to the next, in the user's cache folder or `--data`.
+//! Blob locations that `copy` stores between runs, in the user's cache folder or `--data`.
 //!
-//! What must hold: a copy that moves nothing does not open the database, and no copy fails for want of this memory. The
-//! first failure is told, and nothing is asked of it after that.
+//! A copy that moves nothing must not open the database, and a copy must not fail because this storage fails. The first
+//! failure is logged, and the storage is not used after that.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use transship_oci::{Digest, RegistryHost, Repository};
 
 use crate::failure::sentence;
 
-/// The memory of one destination registry.
+/// Blob locations of one destination registry.
 pub(crate) struct RememberedLocations {
-    /// [`None`]: the user has no cache folder.
+    /// The folder; [`None`] if the user has no cache folder.
     data: Option<PathBuf>,
     host: RegistryHost,
     ledger: OnceCell<Option<SqliteLedger>>,
@@ -26,7 +26,7 @@ pub(crate) struct RememberedLocations {
 }
 
 impl RememberedLocations {
-    /// What is known of the registry at `host`, in the folder `data`, by default the user's cache.
+    /// Blob locations of the registry at `host`, stored in the folder `data`, by default the user's cache folder.
     pub(crate) fn new(data: Option<PathBuf>, host: RegistryHost) -> Self {
         Self {
             data: data.or_else(|| dirs::cache_dir().map(|cache| cache.join("transship"))),
@@ -63,7 +63,7 @@ impl RememberedLocations {
     fn give_up(&self, code: &str, error: &dyn std::error::Error) {
         if !self.is_given_up.swap(true, Ordering::Relaxed) {
             let why = sentence(error);
-            tracing::warn!("{code}: blob locations are not remembered, which costs requests and nothing else: {why}");
+            tracing::warn!("{code}: blob locations cannot be stored, which only costs requests: {why}");
         }
     }
 }

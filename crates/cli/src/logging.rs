@@ -1,4 +1,4 @@
-//! Logs, on standard error: of `serve`, and what other commands have to say besides their result. `RUST_LOG` decides what.
+//! Logs on standard error: the log of `serve`, and the warnings of other commands. `RUST_LOG` sets the filter.
 
 use std::io::IsTerminal as _;
 
@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
-/// How `serve` writes its log.
+/// Format of the log of `serve`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogForm {
     /// Text on a terminal, JSON elsewhere
@@ -27,7 +27,7 @@ impl LogForm {
     }
 }
 
-/// Begins the log of a service.
+/// Initializes the log of a service.
 pub(crate) fn begin_service(form: LogForm) {
     let builder = fmt::Subscriber::builder()
         .with_env_filter(filter("info"))
@@ -42,7 +42,7 @@ pub(crate) fn begin_service(form: LogForm) {
     }
 }
 
-/// Begins the notes of a command that is over soon: warnings, unless `RUST_LOG` asks for more.
+/// Initializes the log of a short command: warnings only, unless `RUST_LOG` sets another filter.
 pub(crate) fn begin_command() {
     fmt::Subscriber::builder()
         .with_env_filter(filter("warn"))

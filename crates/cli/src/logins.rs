@@ -1,4 +1,4 @@
-//! Who we are at a registry of the document: its `credentials` entry, read when the registry asks.
+//! Credentials of the registries of a document, read when a registry asks for them.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use transship_oci::RegistryHost;
 use transship_registry::{Anonymous, Credentials, Error, Login, Result};
 use transship_rules::CredentialsRef;
 
-/// The logins of a document's registries, out of `secrets` and Docker's configuration.
+/// Credentials of a document's registries, from `secrets` and Docker's configuration.
 pub(crate) fn logins(secrets: Arc<dyn Secrets>) -> Arc<CredentialsOf> {
     Arc::new(move |_, registry| match &registry.credentials {
         None => Arc::new(Anonymous),
@@ -20,7 +20,7 @@ pub(crate) fn logins(secrets: Arc<dyn Secrets>) -> Arc<CredentialsOf> {
     })
 }
 
-/// A login behind a reference. Read each time, so that a rotated secret counts at once.
+/// Credentials that a reference names. They are read each time, so that a rotated secret takes effect at once.
 struct Referred {
     reference: CredentialsRef,
     secrets: Arc<dyn Secrets>,

@@ -1,4 +1,4 @@
-//! `transship`: container images, brought from one registry to another. What each command does stands in `commands`.
+//! `transship`: replicates container images between registries. The commands are in `commands`.
 
 mod arguments;
 mod attempts;
@@ -46,15 +46,9 @@ fn run() -> Result<(), Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| {
-            Failure::new(
-                Exit::Failed,
-                "RUNTIME_FAILED",
-                format!("no threads can be started: {error}"),
-            )
-        })?;
+        .map_err(|error| Failure::new(Exit::Failed, "RUNTIME_FAILED", format!("cannot start threads: {error}")))?;
     let result = runtime.block_on(commands::run(*line));
-    // A name that is still being looked up must not keep the process.
+    // A pending DNS lookup must not delay the end of the process.
     runtime.shutdown_background();
     result
 }

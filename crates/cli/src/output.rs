@@ -1,4 +1,4 @@
-//! Standard output: text for people, or JSON for scripts. A reader that goes away is no failure.
+//! Standard output: text or JSON. A closed pipe is not a failure.
 
 use std::io::{ErrorKind, Write as _};
 
@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
 
-/// What standard output is to hold.
+/// Format of standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// For scripts.
+    /// JSON for scripts.
     Json,
 }
 
 impl Form {
-    /// Prints `value` as JSON, or what `text` makes of it.
+    /// Prints `value` as JSON, or formatted by `text`.
     pub(crate) fn print<T: Serialize + ?Sized>(
         self,
         value: &T,
@@ -49,15 +49,15 @@ pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure
         Failure::new(
             Exit::Failed,
             "OUTPUT_FAILED",
-            format!("there is no JSON for it: {error}"),
+            format!("cannot serialize the result: {error}"),
         )
     })?;
     print(&text)
 }
 
-/// A line on standard error that is no error.
+/// Prints a line on standard error that is not an error.
 pub(crate) fn note(text: &str) {
-    // Nobody is left to be told if this fails.
+    // A failure to write to standard error cannot be reported.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
@@ -65,6 +65,6 @@ fn unwritable(error: &std::io::Error) -> Failure {
     Failure::new(
         Exit::Failed,
         "OUTPUT_FAILED",
-        format!("standard output cannot be written: {error}"),
+        format!("cannot write to standard output: {error}"),
     )
 }

@@ -1,11 +1,11 @@
-//! The registries of a command line: known by nothing but the host in a reference. One client per host, so that a copy
-//! within one registry shares connections, tokens and what was learned.
+//! Registries that the command line names only by host. There is one client for each host, so that a copy within one
+//! registry shares connections, tokens and what was learned about it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use transship_oci::RegistryHost;
-use transship_registry::{Credentials, Limits, Network, Options, Profile, Registry, Result, Retries};
+use transship_oci::{Limits, Network, RegistryHost};
+use transship_registry::{Credentials, Options, Profile, Registry, Result, Retries};
 
 /// Clients by host.
 pub(crate) struct Registries {
@@ -14,7 +14,7 @@ pub(crate) struct Registries {
 }
 
 impl Registries {
-    /// Registries where we are who `credentials` says.
+    /// Registries with these credentials.
     pub(crate) fn new(credentials: Arc<dyn Credentials>) -> Self {
         Self {
             credentials,
@@ -30,7 +30,7 @@ impl Registries {
         let client = Registry::new(Options {
             endpoint: Registry::default_endpoint(host)?,
             names: vec![host.clone()],
-            // Who types a name means it, wherever it resolves to.
+            // The user named this host explicitly, so it may resolve to any address.
             network: Network::Private,
             limits: Limits::default(),
             profile: Profile::of_host(host.hostname()),
@@ -45,7 +45,8 @@ impl Registries {
     }
 }
 
-/// Logs in under the name of the reference: Docker Hub answers at another host than the one its logins are stored for.
+/// Looks up credentials by the host of the reference, because Docker Hub's API host differs from the host of its stored
+/// logins.
 struct UnderName {
     name: RegistryHost,
     credentials: Arc<dyn Credentials>,

@@ -1,7 +1,6 @@
-//! Intake, queue, ledger and worker on one data folder: what `serve` runs, and what the demo shows.
+//! Webhook, queue, ledger and worker with one data folder, for `serve` and the demo.
 //!
-//! What must hold: the order to stop ends the intake, lets running tasks finish for a while, and leaves the rest to the
-//! queue.
+//! A stop must end the webhook, let running tasks finish for a limited time, and leave the rest in the queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,20 +17,20 @@ use transship_rules::Document;
 use crate::failure::{Exit, Failure, sentence};
 use crate::logins::logins;
 
-/// Tasks at the same time; each moves several blobs side by side.
+/// Maximum number of tasks at the same time; each sends several blobs in parallel.
 const CONCURRENCY: usize = 4;
-/// How long a worker waits for a registry within a task; beyond it the task goes back to the queue.
+/// Longest wait for a registry within a task. For a longer wait, the task returns to the queue.
 const MAX_WAIT: Duration = Duration::from_secs(20);
-/// How long deliveries that are being read may take after the order to stop.
+/// Time limit after a stop for deliveries that are being read.
 const INTAKE_GRACE: Duration = Duration::from_secs(5);
 
-/// The parts, ready to run.
+/// The assembled service, ready to run.
 pub(crate) struct Service {
-    /// What deliveries are posted to.
+    /// The webhook's router.
     pub(crate) router: Router,
-    /// The tasks.
+    /// The queue.
     pub(crate) queue: SqliteQueue,
-    /// The memory.
+    /// The ledger.
     pub(crate) ledger: Arc<SqliteLedger>,
     /// The document in force.
     pub(crate) configuration: Configuration,
@@ -39,7 +38,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// The service of `document` on `database`; secrets come from `environment` and from files.
+    /// Assembles the service of `document` on `database`, with secrets from `environment` and from files.
     pub(crate) fn build(
         document: Document,
         database: Database,
@@ -85,7 +84,7 @@ impl Service {
         }
     }
 
-    /// Runs until `told_to_stop` returns.
+    /// Runs until `told_to_stop` completes.
     pub(crate) async fn run(
         self,
         listener: TcpListener,
@@ -100,10 +99,10 @@ impl Service {
             told = told_to_stop => told,
             ended = &mut intake => Err(stopped_by_itself(ended.map_err(std::io::Error::other).flatten())),
         };
-        tracing::info!("stopping: no more deliveries are taken, running tasks may finish");
+        tracing::info!("stopping: no more deliveries are accepted, running tasks may finish");
         stop.send_replace(true);
         if !intake.is_finished() && tokio::time::timeout(INTAKE_GRACE, intake).await.is_err() {
-            tracing::warn!("deliveries that were still being read are left; their senders repeat them");
+            tracing::warn!("unfinished deliveries were dropped; their senders repeat them");
         }
         if let Err(error) = worker.await {
             tracing::error!(code = "WORKER_PANIC", "the worker stopped: {error}");
@@ -114,7 +113,7 @@ impl Service {
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that nobody can say it any more: that is the same.
+    // An error means that the sender is gone, which also means stop.
     let _ = stopped.wait_for(|stop| *stop).await.map(drop);
 }
 

@@ -1,8 +1,9 @@
-//! Rows in columns, as wide as their widest cell; the last column is not padded.
+//! Prints rows in columns that are as wide as their widest cell; the last column is not padded.
 
 use std::fmt::Write as _;
 
-/// The table, its first row in capitals. Control characters of cells are escaped: some come from other people's registries.
+/// Formats a table with its first row in capitals. Control characters are escaped, because some cells contain data from
+/// registries.
 pub(crate) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
     let heads = heads.map(str::to_uppercase);
     let rows: Vec<[String; N]> = std::iter::once(heads)

@@ -1,5 +1,5 @@
-//! The document's file, looked at while `serve` runs: a new version counts at once, a broken one changes nothing and is
-//! told once.
+//! Watches the document's file while `serve` runs. A new version takes effect at once; an invalid one changes nothing and is
+//! logged once.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,22 +10,23 @@ use transship_rules::{Document, Errors, Parsed};
 
 use crate::document;
 
-/// How often the file is read. Its time and length would not tell every change, and it is small.
+/// Interval between reads of the file. It is always read, because it is small and its time and length do not reveal every
+/// change.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// A document's file and what was last seen in it.
+/// A document's file and its last known content.
 pub(crate) struct Watch {
     path: PathBuf,
     seen: Seen,
 }
 
-/// What the file held when it was last looked at.
+/// Content of the file at the last read.
 enum Seen {
     Text(String),
     Nothing,
 }
 
-/// What became of the file.
+/// Result of a read.
 #[derive(Debug)]
 enum Change {
     None,
@@ -35,7 +36,7 @@ enum Change {
 }
 
 impl Watch {
-    /// Watches `path`, which held `text` when it was loaded.
+    /// Watches `path`, which contained `text` when it was loaded.
     pub(crate) const fn new(path: PathBuf, text: String) -> Self {
         Self {
             path,
@@ -43,7 +44,7 @@ impl Watch {
         }
     }
 
-    /// Looks for ever, and keeps `configuration` up to date.
+    /// Watches without end and keeps `configuration` up to date.
     pub(crate) async fn keep(mut self, configuration: Configuration) {
         loop {
             tokio::time::sleep(INTERVAL).await;
@@ -88,17 +89,17 @@ impl Watch {
             }
             Change::Refused(errors) => {
                 for error in errors.iter() {
-                    tracing::error!(code = error.code(), %path, "the new version of the document is refused, the last good one stays in force: {error}");
+                    tracing::error!(code = error.code(), %path, "the new version of the document is not valid, the last valid one stays in force: {error}");
                 }
             }
             Change::Unreadable(error) => {
-                tracing::error!(code = "CONFIG_UNREADABLE", %path, "the document cannot be read, the last good version stays in force: {error}");
+                tracing::error!(code = "CONFIG_UNREADABLE", %path, "the document cannot be read, the last valid version stays in force: {error}");
             }
         }
     }
 }
 
-/// Tells what is unwise about a document.
+/// Logs the warnings of a document.
 pub(crate) fn warn(warnings: &[transship_rules::Warning]) {
     for warning in warnings {
         tracing::warn!(field = warning.path, "{}", warning.message);

@@ -11,9 +11,10 @@ use futures_util::FutureExt;
 use transship_oci::{Descriptor, Digest, Target};
 
 use crate::graph::Graph;
-use crate::request::{Existing, Referrers, Report, Request, State};
+use crate::request::{Report, Request, State};
 use crate::work::{ROUNDS, Work};
 use crate::{Error, ErrorKind, Result};
+use crate::{Existing, Referrers};
 
 /// What was read of the source longer ago than this is looked at again before it is committed.
 const STALE: Duration = Duration::from_secs(10);

@@ -27,5 +27,6 @@ pub use ports::{
     Sending, Source, SystemClock, Upload,
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
-pub use request::{Counts, Existing, Options, Referrers, Report, Request, State};
+pub use request::{Counts, Options, Report, Request, State};
+pub use transship_oci::{Existing, Referrers};
 pub use verify::{Proof, verified};

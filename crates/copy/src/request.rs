@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use transship_oci::{Digest, Kind, Target};
+use transship_oci::{Digest, Existing, Kind, Referrers, Target};
 
 use crate::{BlobLocations, CommitLease, Continuations, Destination, Progress, Replicas, Slot, Source};
 
@@ -59,30 +59,6 @@ impl Default for Options {
             is_repeated: false,
         }
     }
-}
-
-/// What happens when the destination tag names something else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Replace what [`Replicas`] says we wrote; keep anything else.
-    Follow,
-    /// Never replace.
-    Keep,
-    /// Replace.
-    Overwrite,
-    /// Replace, after the old image got the tag `<tag>-<first 12 digits of its digest>`.
-    Backup,
-}
-
-/// What happens to the manifests that refer to the image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Referrers {
-    /// They go with it.
-    Include,
-    /// They stay.
-    Exclude,
-    /// They go with it, and there must be one.
-    Require,
 }
 
 /// How a copy ended.

@@ -1,7 +1,7 @@
-//! Who may do what: nobody asked, Basic, or Bearer tokens from a token endpoint in the same server.
+//! Authentication: none, Basic, or Bearer tokens from a token endpoint in the same server.
 //!
-//! Source: distribution, docs/spec/auth/token.md. Scopes are checked, so that a client which asks for too little is found
-//! out here and not at a registry.
+//! Source: distribution, docs/spec/auth/token.md. Scopes are checked, so that a client that requests too little fails here
+//! and not at a real registry.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,31 +19,31 @@ use crate::refusal::{Answer, Refusal, answer};
 use crate::registry::Head;
 use crate::route::Route;
 
-/// How clients prove who they are.
+/// How clients authenticate.
 #[derive(Clone, Default)]
 pub enum Auth {
-    /// Not at all.
+    /// No authentication.
     #[default]
     None,
-    /// With every request.
+    /// Basic authentication with every request.
     Basic {
-        /// The one user.
+        /// Name of the only user.
         user: String,
-        /// The password.
+        /// Password of the user.
         password: String,
     },
-    /// By a token, got from `/token` with Basic.
+    /// A token, obtained from `/token` with Basic authentication.
     Bearer {
-        /// The one user.
+        /// Name of the only user.
         user: String,
-        /// The password.
+        /// Password of the user.
         password: String,
-        /// How long a token is good for. Said to clients in whole seconds.
+        /// Lifetime of a token. Clients receive it in whole seconds.
         expiry: Duration,
     },
 }
 
-/// Checks requests, and remembers the tokens it gave out.
+/// Checks requests, and stores the issued tokens.
 pub(crate) struct Guard {
     auth: Auth,
     tokens: Mutex<HashMap<String, Grant>>,
@@ -57,7 +57,7 @@ struct Grant {
 /// Actions by repository: `(core/app, pull)`.
 type Scopes = BTreeSet<(String, String)>;
 
-/// What a request may do.
+/// Permissions of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Access {
     All,
@@ -85,7 +85,7 @@ impl Guard {
         }
     }
 
-    /// The user every event names, if there is one.
+    /// The user in every event, if there is one.
     pub(crate) fn user(&self) -> Option<&str> {
         match &self.auth {
             Auth::None => None,
@@ -93,12 +93,12 @@ impl Guard {
         }
     }
 
-    /// Makes every token given out so far worthless.
+    /// Revokes all tokens.
     pub(crate) fn expire_tokens(&self) {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// What this request may do; refused with a challenge if that is not enough.
+    /// Returns the permissions of a request, or rejects it with a challenge if they are not sufficient.
     pub(crate) fn check(&self, route: &Route, method: &Method, headers: &HeaderMap) -> Result<Access, Refusal> {
         match &self.auth {
             Auth::None => Ok(Access::All),
@@ -134,7 +134,7 @@ impl Guard {
         (Instant::now() < grant.expires).then(|| Arc::clone(&grant.scopes))
     }
 
-    /// `GET /token?service=&scope=`: a token for all that is asked.
+    /// `GET /token?service=&scope=`: issues a token for all requested scopes.
     pub(crate) fn token(&self, head: &Head) -> Answer {
         let Auth::Bearer { user, password, expiry } = &self.auth else {
             return Err(Refusal::not_found("UNSUPPORTED", "this path"));
@@ -206,12 +206,8 @@ fn challenge(needed: &[(String, String)], headers: &HeaderMap, is_known: bool) -
 }
 
 fn unauthorized(challenge: String) -> Refusal {
-    Refusal::new(
-        StatusCode::UNAUTHORIZED,
-        "UNAUTHORIZED",
-        "authentication is required for this",
-    )
-    .with_header(header::WWW_AUTHENTICATE, challenge)
+    Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication is required")
+        .with_header(header::WWW_AUTHENTICATE, challenge)
 }
 
 fn is_basic(headers: &HeaderMap, user: &str, password: &str) -> bool {

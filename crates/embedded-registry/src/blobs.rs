@@ -13,7 +13,7 @@ use crate::refusal::{Answer, CONTENT_DIGEST, Refusal, answer};
 use crate::registry::{Head, Registry};
 
 impl Registry {
-    /// `HEAD` and `GET /v2/<name>/blobs/<digest>`. A blob that was discarded has a HEAD and no bytes.
+    /// `HEAD` and `GET /v2/<name>/blobs/<digest>`. A discarded blob can be found by HEAD, but its bytes cannot be read.
     pub(crate) fn blob_read(&self, repository: &Repository, digest: &Digest, head: &Head) -> Answer {
         let unknown = || Refusal::not_found("BLOB_UNKNOWN", digest);
         let blob = self
@@ -57,7 +57,7 @@ impl Registry {
         Ok(response)
     }
 
-    /// `DELETE`.
+    /// `DELETE /v2/<name>/blobs/<digest>`.
     pub(crate) fn blob_delete(&self, repository: &Repository, digest: &Digest, head: &Head) -> Answer {
         self.expect_deletes()?;
         if !self.store.lock().remove_blob(repository, digest) {

@@ -1,4 +1,4 @@
-//! What kind of registry it is to be. Without any option: all the specification offers, and no authentication.
+//! Options of the registry. By default it supports everything in the specification, without authentication.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use crate::registry::{EmbeddedRegistry, Registry};
 use crate::server::Server;
 use crate::{Auth, Error, ErrorKind, Notification, Result};
 
-/// How a registry says in the answer to a chunk how much it has.
+/// How a registry reports the received range in the response to a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadRanges {
-    /// `Range: 0-9`, as the specification has it.
+    /// `Range: 0-9`, as the specification defines.
     Plain,
     /// `Range: bytes=0-9`.
     WithUnit,
-    /// Not at all; asked for its status, it says so.
+    /// Not in the response to a chunk; only in the response to a status request.
     OnlyInStatus,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
-/// What a registry does and does not do.
+/// Abilities of a registry.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is an ability of its own, set by its own method"
+    reason = "each is a separate ability with its own method"
 )]
 pub(crate) struct Options {
     pub(crate) referrers_api: bool,
@@ -74,19 +74,19 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// How clients prove who they are.
+    /// Sets how clients authenticate.
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
     }
 
-    /// Calls `function` with every notification, before the request that caused it is answered.
+    /// Calls `function` with every notification, before the response to the request that caused it.
     pub fn notify(mut self, function: Arc<dyn Fn(Notification) + Send + Sync>) -> Self {
         self.notify = Some(Notify::Call(function));
         self
     }
 
-    /// Posts every notification to `url` (`http://…`) with `headers`, in order, each until it is accepted.
+    /// Posts every notification to `url` (`http://…`) with `headers`, in order, and repeats each until it is accepted.
     pub fn notify_url(mut self, url: impl Into<String>, headers: &[(&str, &str)]) -> Self {
         let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         self.notify = Some(Notify::Post {
@@ -96,74 +96,74 @@ impl Builder {
         self
     }
 
-    /// Whether it lists referrers itself. Without: 404, and no `OCI-Subject`.
+    /// Whether the registry has the referrers API. If not, it answers 404 and sends no `OCI-Subject`.
     pub const fn referrers_api(mut self, has: bool) -> Self {
         self.options.referrers_api = has;
         self
     }
 
-    /// Whether it mounts. Without: a mount opens an upload, as the specification allows.
+    /// Whether the registry mounts blobs. If not, a mount request opens an upload session, as the specification allows.
     pub const fn mounts(mut self, does: bool) -> Self {
         self.options.mounts = does;
         self
     }
 
-    /// Whether it deletes. Without: 405.
+    /// Whether the registry deletes. If not, it answers 405.
     pub const fn delete(mut self, does: bool) -> Self {
         self.options.deletes = does;
         self
     }
 
-    /// Whether it lists its repositories. Without: 401.
+    /// Whether the registry lists its repositories. If not, it answers 401.
     pub const fn catalog(mut self, has: bool) -> Self {
         self.options.catalog = has;
         self
     }
 
-    /// The most names on a page of tags or repositories, whatever is asked for.
+    /// Maximum number of names on a page of tags or repositories, regardless of the requested number.
     pub const fn page_size(mut self, names: usize) -> Self {
         self.options.page_size = names;
         self
     }
 
-    /// Uploads larger than so many bytes are only hashed and counted. HEAD finds such a blob, GET does not.
+    /// Uploads larger than this number of bytes are only hashed and counted. HEAD finds such a blob, GET does not.
     pub const fn discard_blobs_above(mut self, size_bytes: u64) -> Self {
         self.options.discard_blobs_above = size_bytes;
         self
     }
 
-    /// Whether a session is over when the body of one of its chunks breaks off, as docker-registry 2.8.2 has it. Without: what
-    /// arrived of the chunk stays.
+    /// Whether a session is forgotten when the body of a chunk is cut off, as in docker-registry 2.8.2. If not, the received
+    /// part of the chunk is kept.
     pub const fn forgets_cut_uploads(mut self, does: bool) -> Self {
         self.options.forgets_cut_uploads = does;
         self
     }
 
-    /// How it says how much it has of an upload.
+    /// Sets how the registry reports the received range of an upload.
     pub const fn upload_ranges(mut self, form: UploadRanges) -> Self {
         self.options.upload_ranges = form;
         self
     }
 
-    /// What it says it wants of every chunk but the last, in bytes: `OCI-Chunk-Min-Length`.
+    /// Minimum size in bytes of every chunk except the last, sent as `OCI-Chunk-Min-Length`.
     pub const fn chunk_min(mut self, size_bytes: u64) -> Self {
         self.options.chunk_min = Some(size_bytes);
         self
     }
 
-    /// The largest body of an upload it takes, as a proxy in front of it may have it: 413 for a larger one.
+    /// Maximum body of an upload in bytes, as a proxy in front of a registry may enforce it. Larger bodies get 413.
     pub const fn upload_body_max(mut self, size_bytes: u64) -> Self {
         self.options.upload_body_max = size_bytes;
         self
     }
 
-    /// The faults requests suffer. They can be changed later: [`EmbeddedRegistry::set_faults`].
+    /// Faults to inject into requests. They can be changed later by [`EmbeddedRegistry::set_faults`].
     pub fn faults(mut self, faults: Arc<dyn Faults>) -> Self {
         self.faults = Some(faults);
         self
     }
 
-    /// Starts it on a free port of 127.0.0.1, on the running tokio runtime.
+    /// Starts the registry on a free port of 127.0.0.1. Must be called within a tokio runtime.
     pub async fn start(self) -> Result<EmbeddedRegistry> {
         let failed = |error| Error::new(ErrorKind::BindFailed, "bind 127.0.0.1:0").with_source(error);
         let bound = Server::bind().await.map_err(failed)?;

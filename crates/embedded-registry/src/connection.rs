@@ -1,7 +1,7 @@
-//! One accepted TCP connection that can be dropped the hard way.
+//! An accepted TCP connection that can be reset.
 //!
-//! A fault must look to the client as it does in the field: a reset (RST, as from a dead load balancer) or an early end
-//! (FIN, as from a process that exits). Closing a socket normally can only give the second.
+//! A fault must look to the client as it does in production: a reset (RST, as from a failed load balancer) or an early end
+//! (FIN, as from a process that exits). Closing a socket normally only causes the second.
 
 use std::io;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ impl ResetSwitch {
     }
 }
 
-/// A stream that obeys its [`ResetSwitch`] when dropped.
+/// A stream that checks its [`ResetSwitch`] when it is dropped.
 pub(crate) struct Connection {
     stream: TcpStream,
     reset: ResetSwitch,
@@ -41,7 +41,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.reset.is_armed() {
-            // Without lingering, the kernel answers with RST and throws away what was not sent.
+            // With a linger time of zero, the kernel sends RST and discards unsent data.
             self.stream.set_zero_linger().ok();
         }
     }

@@ -1,29 +1,29 @@
-//! What can keep the registry from starting. Once it runs, refusals are answers, not errors.
+//! Errors of starting the registry. After the start, rejected requests are responses, not errors.
 
 /// Results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error: `kind` decides, `operation` says during what, `source` why.
+/// An error with its kind, the operation that failed, and the cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation}: {kind}")]
 pub struct Error {
-    /// What went wrong.
+    /// Kind of the error.
     pub kind: ErrorKind,
-    /// During what: `bind 127.0.0.1:0`.
+    /// The operation that failed: `bind 127.0.0.1:0`.
     pub operation: String,
-    /// The cause beneath.
+    /// The cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What went wrong, with a stable code.
+/// Kinds of errors, each with a stable code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
-    /// `BIND_FAILED`: no port could be had on the loopback address.
-    #[error("the loopback address could not be bound; see which process limits are in force")]
+    /// `BIND_FAILED`: no port could be bound on the loopback address.
+    #[error("cannot bind the loopback address; check the process limits")]
     BindFailed,
     /// `NOTIFY_URL_INVALID`
-    #[error("the notification address is no http:// URL; give one such as http://127.0.0.1:8080/hooks/source")]
+    #[error("the notification address is not an http:// URL; expected one such as http://127.0.0.1:8080/hooks/source")]
     NotifyUrlInvalid,
 }
 

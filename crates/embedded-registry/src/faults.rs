@@ -1,7 +1,7 @@
-//! Faults of the HTTP layer: what may befall one request, and the port that decides it.
+//! Faults of the HTTP layer: what can happen to a request, and the port that decides it.
 //!
-//! The decision ([`Faults`]) is apart from its execution, so that a script or a seed can drive this registry and a
-//! proxy in front of a real one alike.
+//! The decision ([`Faults`]) is separate from its execution, so that a script or a seed can drive both this registry and a
+//! proxy in front of a real one.
 
 use std::io;
 use std::pin::Pin;
@@ -15,79 +15,79 @@ use http_body::{Body as HttpBody, Frame};
 
 use crate::connection::ResetSwitch;
 
-/// Decides what befalls a request, before it is handled. Called once per request, in order of arrival.
+/// Decides the fault of a request before it is handled. Called once for each request, in order of arrival.
 pub trait Faults: Send + Sync {
-    /// The fault of this request; [`None`] lets it pass.
+    /// The fault of this request; [`None`] for no fault.
     fn action(&self, request: &RequestHead<'_>) -> Option<Action>;
 }
 
-/// What a decision may look at.
+/// The parts of a request that a decision can use.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'a> {
-    /// `GET`.
+    /// HTTP method, such as `GET`.
     pub method: &'a Method,
-    /// `/v2/core/app/manifests/v1`, as it was sent.
+    /// Path as it was sent, such as `/v2/core/app/manifests/v1`.
     pub path: &'a str,
-    /// What stands after `?`.
+    /// Query string, without `?`.
     pub query: Option<&'a str>,
     /// The headers.
     pub headers: &'a HeaderMap,
 }
 
-/// What befalls a request.
+/// A fault of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Answered like this, not handled.
+    /// The request is not handled and gets this response.
     Status {
-        /// Such as 429.
+        /// Status, such as 429.
         code: u16,
-        /// Such as `retry-after: 1`. Names in lower case.
+        /// Headers, such as `retry-after: 1`. Names are in lower case.
         headers: Vec<(String, String)>,
-        /// The body; empty for none.
+        /// Body; may be empty.
         body: Bytes,
     },
     /// The connection is reset; the request is not handled.
     Reset,
-    /// The request's body breaks by reset after so many bytes; what came before was handled.
+    /// The connection is reset after this number of bytes of the request's body. The bytes before are handled.
     CutRequest {
-        /// Bytes let through.
+        /// Number of bytes that pass.
         after_bytes: u64,
     },
-    /// The response's body ends after so many bytes. Nothing happens to a shorter one, nor to an answer to HEAD.
+    /// The response's body ends after this number of bytes. A shorter body and a response to HEAD are not affected.
     CutBody {
-        /// Bytes let through.
+        /// Number of bytes that pass.
         after_bytes: u64,
         /// How it ends.
         ending: Ending,
     },
-    /// Handled to the end; then the connection is reset instead of an answer.
+    /// The request is handled completely; then the connection is reset instead of a response.
     LoseResponse,
-    /// Handled after so long.
+    /// The request is handled after a delay.
     Delay {
-        /// Milliseconds.
+        /// Delay in milliseconds.
         delay_ms: u64,
     },
     /// One bit of the response's body is wrong.
     FlipBit {
-        /// The byte it is in, counted from 0. Nothing happens to a shorter body.
+        /// Index of the byte, counted from 0. A shorter body is not affected.
         at_byte: u64,
     },
-    /// Handled as if it had been sent without `Authorization`: a session that expired.
+    /// The request is handled as if it had no `Authorization` header, like an expired session.
     DropCredentials,
 }
 
 /// How a cut body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// By a connection reset.
+    /// The connection is reset.
     Reset,
-    /// By a closed connection: fewer bytes came than `Content-Length` said.
+    /// The connection is closed after fewer bytes than `Content-Length`.
     Close,
-    /// Well, and without `Content-Length`: only the digest can tell that bytes are missing.
+    /// The body ends normally and without `Content-Length`, so that only the digest reveals the missing bytes.
     Unnoticed,
 }
 
-/// What is done to a body on its way.
+/// A fault of a body in transit.
 #[derive(Debug)]
 enum Damage {
     Cut {
@@ -97,13 +97,13 @@ enum Damage {
     Flip {
         before: u64,
     },
-    /// The last bytes were handed on; they must reach the wire before the end does.
+    /// The last bytes were passed on and must be sent before the connection ends.
     Ending(Ending),
     Broken,
     Done,
 }
 
-/// A body on which a fault is executed.
+/// A body with a fault.
 pub(crate) struct DamagedBody {
     inner: Body,
     damage: Damage,
@@ -160,7 +160,7 @@ impl DamagedBody {
         }
     }
 
-    /// The first call gives the server a turn in which it flushes what it was given; the second breaks the connection.
+    /// The first call lets the server flush its buffer; the second breaks the connection.
     fn end(&mut self, ending: Ending, context: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         match ending {
             Ending::Unnoticed => return Poll::Ready(None),
@@ -201,7 +201,7 @@ impl HttpBody for DamagedBody {
 }
 
 impl Action {
-    /// An answer of `code` without headers or body.
+    /// A response with the status `code`, without headers or body.
     pub const fn status(code: u16) -> Self {
         Self::Status {
             code,
@@ -219,7 +219,7 @@ impl Action {
         }
     }
 
-    /// How long handling is put off.
+    /// The delay before a request is handled.
     pub(crate) const fn delay(&self) -> Option<Duration> {
         match self {
             Self::Delay { delay_ms } => Some(Duration::from_millis(*delay_ms)),

@@ -1,9 +1,9 @@
-//! An OCI registry inside a process: for `transship demo`, and for tests that need a registry they can look into.
+//! An OCI registry inside a process, for `transship demo` and for tests that inspect a registry.
 //!
-//! It keeps to the distribution specification, so that a client proven here is proven against the specification; what
-//! registries do differently is switched on one option at a time. Content lies in memory. What must hold: a blob is
-//! visible only under a digest its bytes have, a manifest only when all it needs is there, and no stream is held whole
-//! unless it is to be kept (see [`Builder::discard_blobs_above`] and [`VirtualBlob`]).
+//! It follows the distribution specification, so that tests against it are tests against the specification. Each deviation
+//! of real registries is an option. Content is stored in memory. A blob must be visible only under the digest of its bytes,
+//! and a manifest only when everything it needs is there. A stream must not be held in memory as a whole unless its content
+//! is stored (see [`Builder::discard_blobs_above`] and [`VirtualBlob`]).
 
 mod auth;
 mod blobs;

@@ -1,4 +1,4 @@
-//! Lists: the repositories and the tags of one, page by page, and the referrers of a manifest.
+//! Paged lists of repositories and tags, and the referrers of a manifest.
 
 use axum::body::Body;
 use http::{StatusCode, header};
@@ -9,14 +9,14 @@ use crate::refusal::{Answer, FILTERS_APPLIED, Refusal, answer};
 use crate::registry::{Head, Registry};
 
 impl Registry {
-    /// `GET /v2/_catalog?n=&last=`, in the order of bytes. Without a catalog: 401, as from a registry that shows it to its
-    /// administrators only.
+    /// `GET /v2/_catalog?n=&last=`, in byte order. Without a catalog the status is 401, as from a registry that shows it only
+    /// to administrators.
     pub(crate) fn catalog(&self, head: &Head) -> Answer {
         if !self.options.catalog {
             return Err(Refusal::new(
                 StatusCode::UNAUTHORIZED,
                 "UNAUTHORIZED",
-                "the catalog is not for everybody",
+                "access to the catalog is denied",
             ));
         }
         let content = self.store.lock();
@@ -24,7 +24,7 @@ impl Registry {
         self.page("/v2/_catalog", head, names, |page| json!({ "repositories": page }))
     }
 
-    /// `GET /v2/<name>/tags/list?n=&last=`, in the order of bytes.
+    /// `GET /v2/<name>/tags/list?n=&last=`, in byte order.
     pub(crate) fn tags_list(&self, repository: &Repository, head: &Head) -> Answer {
         let content = self.store.lock();
         let tags = &content
@@ -37,7 +37,7 @@ impl Registry {
         self.page(&path, head, names, |page| json!({ "name": repository, "tags": page }))
     }
 
-    /// The names after `last`, at most `n` and at most a page of this registry, with a link to the rest.
+    /// The names after `last`, limited by `n` and by the page size of this registry, with a link to the next page.
     fn page<'a>(
         &self,
         path: &str,
@@ -49,7 +49,7 @@ impl Registry {
             .query("n")
             .map(|n| n.parse::<usize>())
             .transpose()
-            .map_err(|_| Refusal::bad_request("PAGINATION_NUMBER_INVALID", "n is the most names to list"))?;
+            .map_err(|_| Refusal::bad_request("PAGINATION_NUMBER_INVALID", "n is not a valid number"))?;
         let limit = asked.unwrap_or(usize::MAX).min(self.options.page_size);
         let last = head.query("last").unwrap_or_default();
         let mut after = names.filter(|name| *name > last.as_str());
@@ -65,7 +65,7 @@ impl Registry {
         Ok(response)
     }
 
-    /// `GET /v2/<name>/referrers/<digest>?artifactType=`. Without the API: 404, as from a registry that never heard of it.
+    /// `GET /v2/<name>/referrers/<digest>?artifactType=`. Without the referrers API the status is 404.
     pub(crate) fn referrers_list(&self, repository: &Repository, subject: &Digest, head: &Head) -> Answer {
         if !self.options.referrers_api {
             return Err(Refusal::not_found("UNSUPPORTED", "this path"));

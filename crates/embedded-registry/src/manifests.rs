@@ -1,7 +1,7 @@
 //! Manifests: HEAD, GET, PUT, DELETE by tag or digest.
 //!
-//! A manifest is taken only when every blob and child it names is in the repository; exempt are layers that may not be
-//! distributed, and the subject, which may come later. Source: distribution-spec, Pushing Manifests.
+//! A manifest is accepted only if every blob and child that it names is in the repository, except non-distributable layers
+//! and the subject, which may be pushed later. Source: distribution-spec, Pushing Manifests.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -35,14 +35,14 @@ impl Registry {
         Ok(answer(StatusCode::OK, headers, body))
     }
 
-    /// `PUT`.
+    /// `PUT /v2/<name>/manifests/<reference>`.
     pub(crate) async fn manifest_write(&self, repository: &Repository, target: &Target, call: Call) -> Answer {
         let (head, body) = call.into_parts();
         let bytes = axum::body::to_bytes(body, MAX_BYTES).await.map_err(|_| {
             Refusal::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "SIZE_INVALID",
-                format!("the manifest broke off or is over {MAX_BYTES} bytes"),
+                format!("the manifest was cut off or is larger than {MAX_BYTES} bytes"),
             )
         })?;
         let digest = digest_for(target, &bytes)?;
@@ -78,7 +78,7 @@ impl Registry {
         Ok(response)
     }
 
-    /// `DELETE`: a tag, or a manifest with all its tags.
+    /// `DELETE /v2/<name>/manifests/<reference>`: deletes a tag, or a manifest with all its tags.
     pub(crate) fn manifest_delete(&self, repository: &Repository, target: &Target, head: &Head) -> Answer {
         self.expect_deletes()?;
         let unknown = || Refusal::not_found("MANIFEST_UNKNOWN", target);
@@ -135,7 +135,7 @@ fn expect_parts(content: &Content, repository: &Repository, manifest: &Manifest)
     if let Some(part) = missing_blob {
         return Err(missing("MANIFEST_BLOB_UNKNOWN", part));
     }
-    // An index may name content that is no manifest.
+    // An index may name content that is not a manifest.
     let missing_child = manifest
         .children()
         .iter()

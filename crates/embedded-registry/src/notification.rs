@@ -1,7 +1,7 @@
-//! Notifications, as the CNCF Distribution registry 3.x makes them (with `includereferences: true`).
+//! Notifications in the format of the CNCF Distribution registry 3.x (with `includereferences: true`).
 //!
-//! Every blob and every manifest that is pushed, mounted or deleted is one delivery. Reads make none: the registry is
-//! read by tests to look at it. Source: distribution, docs/content/about/notifications.md, and recorded deliveries.
+//! Every blob and every manifest that is pushed, mounted or deleted causes one delivery. Reads cause none, because tests read
+//! the registry to inspect it. Source: distribution, docs/content/about/notifications.md, and recorded deliveries.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,23 +22,23 @@ use uuid::Uuid;
 use crate::registry::Head;
 use crate::{Error, ErrorKind, Result};
 
-/// The type of a delivery.
+/// Content type of a delivery.
 pub const CONTENT_TYPE: &str = "application/vnd.docker.distribution.events.v2+json";
-/// How long one delivery may take.
+/// Time limit for one delivery.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait after a delivery that was refused. The one behind it waits too, as at the original.
+/// Wait after a rejected delivery. The next delivery waits as well, as in the original.
 const BACKOFF: Duration = Duration::from_millis(250);
 
-/// Where notifications go.
+/// Receiver of notifications.
 #[derive(Clone)]
 pub enum Notify {
-    /// To a function, called before the request that caused it is answered.
+    /// A function, called before the response to the request that caused the notification.
     Call(Arc<dyn Fn(Notification) + Send + Sync>),
-    /// By POST, one after another, each until it is accepted (2xx or 3xx).
+    /// A URL, by POST. Notifications are sent one after another, and each is repeated until it is accepted (2xx or 3xx).
     Post {
-        /// `http://…`; the deliveries stay on this machine, so there is no TLS.
+        /// `http://…`. TLS is not needed, because deliveries stay on the local machine.
         url: String,
-        /// Sent with each.
+        /// Headers of each delivery.
         headers: Vec<(String, String)>,
     },
 }
@@ -46,21 +46,21 @@ pub enum Notify {
 /// One delivery.
 #[derive(Debug, Clone)]
 pub struct Notification {
-    /// `push`, `mount` or `delete`.
+    /// Action: `push`, `mount` or `delete`.
     pub action: &'static str,
     /// The repository.
     pub repository: Repository,
-    /// The tag, where one was written or deleted.
+    /// The tag that was written or deleted, if there is one.
     pub tag: Option<Tag>,
-    /// What was written or deleted; absent for a deleted tag.
+    /// Digest of the content that was written or deleted; absent for a deleted tag.
     pub digest: Option<Digest>,
-    /// Of a manifest its type, of a blob `application/octet-stream`, empty for what was deleted.
+    /// Media type of a manifest, `application/octet-stream` for a blob, empty for deleted content.
     pub media_type: String,
-    /// The envelope, as it goes over the wire. Its type is [`CONTENT_TYPE`].
+    /// The body as it is sent, with the content type [`CONTENT_TYPE`].
     pub body: Bytes,
 }
 
-/// What happened in the registry.
+/// A change in the registry.
 #[derive(Debug)]
 pub(crate) enum Happening {
     BlobPushed {
@@ -79,7 +79,7 @@ pub(crate) enum Happening {
         tag: Option<Tag>,
         manifest: Box<Manifest>,
     },
-    /// A blob or a manifest: the original does not tell which.
+    /// A deleted blob or manifest; the original does not distinguish them.
     DigestDeleted {
         repository: Repository,
         digest: Digest,
@@ -90,7 +90,7 @@ pub(crate) enum Happening {
     },
 }
 
-/// Makes deliveries and hands them on.
+/// Creates and sends deliveries.
 pub(crate) struct Notifier {
     sink: Sink,
     instance: String,
@@ -104,7 +104,7 @@ enum Sink {
 }
 
 impl Notifier {
-    /// Begins to deliver. Must be called within a tokio runtime.
+    /// Starts the delivery. Must be called within a tokio runtime.
     pub(crate) fn start(notify: Notify, address: SocketAddr, actor: Option<String>) -> Result<Self> {
         let sink = match notify {
             Notify::Call(function) => Sink::Call(function),
@@ -127,7 +127,7 @@ impl Notifier {
         let notification = self.notification(happening, head);
         match &self.sink {
             Sink::Call(function) => function(notification),
-            // The receiver ends only with the runtime.
+            // The receiver ends only when the runtime ends.
             Sink::Queue(sender) => drop(sender.send(notification)),
         }
     }
@@ -235,19 +235,19 @@ fn target(happening: &Happening, host: &str) -> (&'static str, Value) {
     }
 }
 
-/// Three spaces, as the original indents.
+/// Three spaces, the indentation of the original.
 fn pretty(value: &Value) -> Bytes {
     let mut text = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"   ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
     match value.serialize(&mut serializer) {
         Ok(()) => text.into(),
-        // A value made of strings and numbers, written to memory: there is nothing to fail on.
+        // Serializing strings and numbers to memory cannot fail.
         Err(_) => value.to_string().into(),
     }
 }
 
-/// Where deliveries are posted to.
+/// URL that deliveries are posted to.
 struct Endpoint {
     url: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,

@@ -1,17 +1,17 @@
-//! The two ranges of the protocol: of a blob that is read, and of a chunk that is sent.
+//! The two kinds of ranges in the protocol: of a blob read, and of a chunk in an upload.
 
-/// What a `Range` header asks of a blob.
+/// The part of a blob that a `Range` header requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// All of it: no header, or one that may be ignored (RFC 9110, 14.2).
+    /// The whole blob: no header, or one that may be ignored (RFC 9110, 14.2).
     Whole,
-    /// `first..=last`.
+    /// The bytes `first..=last`.
     Part { first: u64, last: u64 },
-    /// Nothing of the blob.
+    /// A range outside the blob.
     Unsatisfiable,
 }
 
-/// Reads `bytes=0-9`, `bytes=10-`, `bytes=-5` for a blob of `size` bytes.
+/// Parses `bytes=0-9`, `bytes=10-` and `bytes=-5` for a blob of `size` bytes.
 pub(crate) fn wanted(header: Option<&str>, size: u64) -> Wanted {
     let Some((first, last)) = header
         .and_then(|header| header.strip_prefix("bytes="))
@@ -44,7 +44,7 @@ pub(crate) fn wanted(header: Option<&str>, size: u64) -> Wanted {
     }
 }
 
-/// Reads `Content-Range: 0-9` of a chunk (without `bytes` and total). Source: distribution-spec, Pushing a blob in chunks.
+/// Parses `Content-Range: 0-9` of a chunk (without `bytes` and total). Source: distribution-spec, Pushing a blob in chunks.
 pub(crate) fn chunk(header: &str) -> Option<(u64, u64)> {
     let (first, last) = header.split_once('-')?;
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);

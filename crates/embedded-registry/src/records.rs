@@ -1,4 +1,4 @@
-//! What was asked: one record per request, in order of arrival, and sums over them.
+//! Records of requests, one for each in order of arrival, and their sums.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -11,24 +11,24 @@ use bytes::{Buf as _, Bytes};
 use http::{Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-/// One request and what became of it.
+/// One request and its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestRecord {
-    /// `GET`.
+    /// HTTP method, such as `GET`.
     pub method: Method,
-    /// `/v2/core/app/manifests/v1`, as it was sent.
+    /// Path as it was sent, such as `/v2/core/app/manifests/v1`.
     pub path: String,
-    /// What stood after `?`.
+    /// Query string, without `?`.
     pub query: Option<String>,
-    /// The status answered; 0 if no answer was sent (yet).
+    /// Status of the response; 0 if no response was sent (yet).
     pub status: u16,
-    /// Bytes of the request's body that were read.
+    /// Number of bytes read from the request's body.
     pub bytes_in: u64,
-    /// Bytes of the response's body that were sent.
+    /// Number of bytes sent of the response's body.
     pub bytes_out: u64,
 }
 
-/// What a request is about.
+/// Class of a request, by its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
     /// `GET /v2/`.
@@ -48,7 +48,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// Of a path.
+    /// The class of a path.
     pub fn of(path: &str) -> Self {
         if path == "/v2/" || path == "/v2" {
             Self::Ping
@@ -68,25 +68,25 @@ impl Class {
     }
 }
 
-/// Requests and bytes of one kind.
+/// Number of requests and bytes of one method and class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {
-    /// How many.
+    /// Number of requests.
     pub requests: u64,
-    /// Bytes of their bodies.
+    /// Bytes of the requests' bodies.
     pub bytes_in: u64,
-    /// Bytes of the answers' bodies.
+    /// Bytes of the responses' bodies.
     pub bytes_out: u64,
 }
 
 /// Sums over requests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Traffic {
-    /// All but pings.
+    /// All requests except pings.
     pub total: Count,
     /// `GET /v2/`.
     pub pings: u64,
-    /// By method and class, pings among them.
+    /// By method and class, including pings.
     pub by_class: BTreeMap<(String, Class), Count>,
 }
 
@@ -110,7 +110,7 @@ impl Traffic {
         traffic
     }
 
-    /// What one method did to one class.
+    /// The sum of one method and class.
     pub fn count(&self, method: &str, class: Class) -> Count {
         self.by_class
             .get(&(method.to_owned(), class))
@@ -127,7 +127,7 @@ impl Count {
     }
 }
 
-/// A record that is still being written.
+/// A record of a request in progress.
 #[derive(Debug)]
 pub(crate) struct Entry {
     method: Method,
@@ -188,7 +188,7 @@ impl RequestLog {
     }
 }
 
-/// A body that counts what passes, and keeps its length known.
+/// A body that counts its bytes and keeps its size hint.
 struct CountedBody {
     inner: Body,
     counter: Arc<AtomicU64>,

@@ -1,4 +1,4 @@
-//! Refusals, in the shape the specification gives them.
+//! Error responses in the format of the specification.
 //!
 //! Source: distribution-spec, Error Codes.
 
@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-/// A request that is refused: its status, code and sentence.
+/// An error response: status, code and message.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
@@ -29,7 +29,7 @@ impl Refusal {
         Self::new(
             StatusCode::NOT_FOUND,
             code,
-            format!("{what} is not known to this registry"),
+            format!("{what} was not found in this registry"),
         )
     }
 
@@ -62,10 +62,10 @@ impl Refusal {
     }
 }
 
-/// What a handler gives.
+/// Result of a handler.
 pub(crate) type Answer = Result<Response<Body>, Refusal>;
 
-/// An answer of `status` with headers that are known to be valid text.
+/// A response with `status` and headers that are known to be valid text.
 pub(crate) fn answer(
     status: StatusCode,
     headers: impl IntoIterator<Item = (HeaderName, String)>,
@@ -81,11 +81,11 @@ pub(crate) fn answer(
     response
 }
 
-/// `Docker-Content-Digest`.
+/// Name of the header `Docker-Content-Digest`.
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-/// `Docker-Upload-UUID`.
+/// Name of the header `Docker-Upload-UUID`.
 pub(crate) const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
-/// `OCI-Subject`.
+/// Name of the header `OCI-Subject`.
 pub(crate) const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
-/// `OCI-Filters-Applied`.
+/// Name of the header `OCI-Filters-Applied`.
 pub(crate) const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");

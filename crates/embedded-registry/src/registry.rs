@@ -1,4 +1,4 @@
-//! The registry: dispatch of requests to endpoints, and the view that tests have into it.
+//! The registry: routes requests to endpoints, and lets tests inspect and change its content.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::store::{Blob, Store, StoredManifest};
 use crate::uploads::Uploads;
 use crate::{Auth, Builder, RequestRecord, Traffic, VirtualBlob};
 
-/// A registry on a loopback port of this process. Dropping it takes no new connections.
+/// A registry on a loopback port of this process. Dropping it stops accepting connections.
 pub struct EmbeddedRegistry {
     registry: Arc<Registry>,
     server: Server,
     host: RegistryHost,
 }
 
-/// What answers the requests.
+/// The handler of requests.
 pub(crate) struct Registry {
     pub(crate) options: Options,
     pub(crate) store: Store,
@@ -36,7 +36,7 @@ pub(crate) struct Registry {
     notifier: Option<Notifier>,
 }
 
-/// A request that is let in, without its body.
+/// An authorized request without its body.
 pub(crate) struct Head {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
@@ -45,7 +45,7 @@ pub(crate) struct Head {
     query: Vec<(String, String)>,
 }
 
-/// A request that is let in.
+/// An authorized request.
 pub(crate) struct Call {
     pub(crate) head: Head,
     body: Body,
@@ -67,7 +67,7 @@ impl Head {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The name by which the client called us.
+    /// The host name that the client used.
     pub(crate) fn host(&self) -> &str {
         self.header(&header::HOST).unwrap_or_default()
     }
@@ -119,7 +119,7 @@ impl Registry {
         if self.options.deletes {
             Ok(())
         } else {
-            Err(Refusal::unsupported("this registry does not delete"))
+            Err(Refusal::unsupported("this registry does not support deletes"))
         }
     }
 
@@ -157,7 +157,7 @@ impl Registry {
             ("PATCH", Route::Upload(repository, id)) => self.upload_chunk(repository, id, call).await,
             ("PUT", Route::Upload(repository, id)) => self.upload_commit(repository, id, call).await,
             ("DELETE", Route::Upload(repository, id)) => self.upload_cancel(repository, id),
-            _ => Err(Refusal::unsupported(format!("{method} is not possible here"))),
+            _ => Err(Refusal::unsupported(format!("{method} is not supported for this path"))),
         }
     }
 }
@@ -175,7 +175,7 @@ impl Handler for Registry {
 }
 
 impl EmbeddedRegistry {
-    /// The options of a registry to be.
+    /// Options for a new registry.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -184,39 +184,39 @@ impl EmbeddedRegistry {
         Self { registry, server, host }
     }
 
-    /// `127.0.0.1:<port>`.
+    /// Host and port: `127.0.0.1:<port>`.
     pub const fn host(&self) -> &RegistryHost {
         &self.host
     }
 
-    /// `http://127.0.0.1:<port>`.
+    /// Base URL: `http://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
         format!("http://{}", self.host)
     }
 
-    /// Whether it lists referrers itself.
+    /// Whether the registry has the referrers API.
     pub fn lists_referrers(&self) -> bool {
         self.registry.options.referrers_api
     }
 
-    /// Takes no new connections, and returns when the running ones ended.
+    /// Stops accepting connections, and returns when the open ones have ended.
     pub async fn stop(self) {
         self.server.stop().await;
     }
 
-    /// The repositories there are, in order.
+    /// All repositories, sorted.
     pub fn repositories(&self) -> Vec<Repository> {
         self.registry.store.lock().repositories.keys().cloned().collect()
     }
 
-    /// The tags of a repository, in order.
+    /// All tags of a repository, sorted.
     pub fn tags(&self, repository: &Repository) -> Vec<Tag> {
         let content = self.registry.store.lock();
         let tags = content.repositories.get(repository).map(|content| content.tags.keys());
         tags.into_iter().flatten().cloned().collect()
     }
 
-    /// The digests of all manifests of a repository, in order.
+    /// The digests of all manifests of a repository, sorted.
     pub fn manifests(&self, repository: &Repository) -> Vec<Digest> {
         let content = self.registry.store.lock();
         let manifests = content
@@ -226,20 +226,21 @@ impl EmbeddedRegistry {
         manifests.into_iter().flatten().cloned().collect()
     }
 
-    /// Type and bytes of a manifest.
+    /// Media type and bytes of a manifest.
     pub fn manifest(&self, repository: &Repository, target: &Target) -> Option<(MediaType, Bytes)> {
         let content = self.registry.store.lock();
         let (_, manifest) = content.manifest(repository, target)?;
         Some((manifest.media_type.clone(), manifest.bytes.clone()))
     }
 
-    /// What a tag names.
+    /// The digest that a tag names.
     pub fn digest(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
         let content = self.registry.store.lock();
         content.repositories.get(repository)?.tags.get(tag).cloned()
     }
 
-    /// The bytes of a blob, in one piece; [`None`] too if they were discarded. Not for virtual blobs beyond memory.
+    /// The bytes of a blob in one piece; [`None`] also if they were discarded. Do not use it for virtual blobs larger than
+    /// memory.
     pub fn blob(&self, repository: &Repository, digest: &Digest) -> Option<Bytes> {
         let blob = self.registry.store.lock().blob(repository, digest)?.clone();
         let mut pieces = blob.read(0, blob.size())?;
@@ -254,12 +255,12 @@ impl EmbeddedRegistry {
         Some(if whole.is_empty() { first } else { whole.freeze() })
     }
 
-    /// The size of a blob, kept or discarded; [`None`] if the repository does not have it.
+    /// The size of a blob in bytes, stored or discarded; [`None`] if the repository does not have it.
     pub fn blob_size(&self, repository: &Repository, digest: &Digest) -> Option<u64> {
         Some(self.registry.store.lock().blob(repository, digest)?.size())
     }
 
-    /// Upload sessions that were neither committed nor cancelled.
+    /// Number of open upload sessions.
     pub fn open_uploads(&self) -> usize {
         self.registry.uploads.count()
     }
@@ -274,22 +275,22 @@ impl EmbeddedRegistry {
         Traffic::of(&self.requests())
     }
 
-    /// Forgets the requests so far.
+    /// Deletes the records of requests.
     pub fn reset_requests(&self) {
         self.server.reset_requests();
     }
 
-    /// From now on, requests suffer these faults; [`None`]: none.
+    /// Sets the faults of future requests; [`None`] for no faults.
     pub fn set_faults(&self, faults: Option<Arc<dyn Faults>>) {
         self.server.set_faults(faults);
     }
 
-    /// Makes every token given out so far worthless, as if it had expired.
+    /// Revokes all tokens, as if they had expired.
     pub fn expire_tokens(&self) {
         self.registry.guard.expire_tokens();
     }
 
-    /// Puts a blob in, without a request or a notification.
+    /// Stores a blob without a request or a notification.
     pub fn seed_blob(&self, repository: &Repository, algorithm: Algorithm, bytes: Bytes) -> Digest {
         let digest = Digest::of(algorithm, &bytes);
         let mut content = self.registry.store.lock();
@@ -297,7 +298,7 @@ impl EmbeddedRegistry {
         digest
     }
 
-    /// Puts a virtual blob in. Hashes it if that was not done: seconds per 10 GiB.
+    /// Stores a virtual blob. Hashes it if that has not been done, which takes seconds per 10 GiB.
     pub fn seed_virtual_blob(&self, repository: &Repository, blob: &VirtualBlob) -> Descriptor {
         let descriptor = blob.descriptor();
         let mut content = self.registry.store.lock();
@@ -305,7 +306,7 @@ impl EmbeddedRegistry {
         descriptor
     }
 
-    /// Puts a manifest in under its sha256 digest, unchecked: what no client could push can be put here.
+    /// Stores a manifest under its sha256 digest without checks, so that tests can store invalid manifests.
     pub fn seed_manifest(&self, repository: &Repository, media_type: &MediaType, bytes: Bytes) -> Digest {
         let digest = Digest::sha256(&bytes);
         let understood = Manifest::parse(bytes.clone(), Some(media_type.as_str())).ok();
@@ -319,13 +320,13 @@ impl EmbeddedRegistry {
         digest
     }
 
-    /// Lets a tag name `digest`, whether that is there or not.
+    /// Sets a tag to `digest`, whether that manifest exists or not.
     pub fn tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) {
         let mut content = self.registry.store.lock();
         content.add_tag(repository, tag.clone(), digest.clone());
     }
 
-    /// Removes a manifest and its tags, or a blob, without a request or a notification: the source lost it.
+    /// Removes a manifest with its tags, or a blob, without a request or a notification, as if the registry had lost it.
     pub fn forget(&self, repository: &Repository, digest: &Digest) {
         let mut content = self.registry.store.lock();
         content.remove_manifest(repository, digest);

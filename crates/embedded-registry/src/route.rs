@@ -1,6 +1,6 @@
-//! Which endpoint a path names. Pure: names are checked here, before anything is looked up by them.
+//! Parses a path into an endpoint. Names are validated here, before they are used for a lookup.
 //!
-//! Source: distribution-spec, Endpoints. Repository names hold slashes, so a path is read from its end.
+//! Source: distribution-spec, Endpoints. Repository names contain slashes, so a path is parsed from its end.
 
 use percent_encoding::percent_decode_str;
 use transship_oci::{Digest, Repository, Target};
@@ -22,11 +22,11 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// The endpoint of `path`, still percent-encoded.
+    /// The endpoint of a percent-encoded `path`.
     pub(crate) fn parse(path: &str) -> Result<Self, Refusal> {
         let path = percent_decode_str(path)
             .decode_utf8()
-            .map_err(|_| Refusal::bad_request("NAME_INVALID", "the path is no text"))?;
+            .map_err(|_| Refusal::bad_request("NAME_INVALID", "the path is not valid UTF-8"))?;
         if path == "/token" {
             return Ok(Self::Token);
         }
@@ -47,7 +47,7 @@ impl Route {
         }
     }
 
-    /// The repository it is about, if it is about one.
+    /// The repository of the endpoint, if it has one.
     pub(crate) const fn repository(&self) -> Option<&Repository> {
         match self {
             Self::Ping | Self::Token | Self::Catalog => None,

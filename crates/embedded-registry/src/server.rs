@@ -1,7 +1,7 @@
-//! The loopback HTTP/1.1 server beneath the registry, and beneath a proxy in front of a real one.
+//! The loopback HTTP/1.1 server of the registry, and of a proxy in front of a real one.
 //!
-//! It owns what both need around their handler: records of what was asked, the execution of faults, and an end that
-//! lets running requests finish.
+//! It provides what both need around their handler: records of requests, the execution of faults, and a shutdown that lets
+//! running requests finish.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,14 +19,14 @@ use crate::connection::{Connection, ResetSwitch};
 use crate::faults::{Action, DamagedBody, Ending, Faults, RequestHead};
 use crate::records::{RequestLog, RequestRecord};
 
-/// Answers requests. The peer's [`SocketAddr`] stands in the request's extensions.
+/// Handles requests. The peer's [`SocketAddr`] is in the request's extensions.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// The answer.
+    /// Returns the response.
     async fn handle(&self, request: Request<Body>) -> Response<Body>;
 }
 
-/// A running server. Dropping it takes no new connections and lets running requests finish.
+/// A running server. Dropping it stops accepting connections and lets running requests finish.
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -39,7 +39,7 @@ struct Shared {
     log: RequestLog,
 }
 
-/// The connection is to be dropped without an answer.
+/// The connection must be dropped without a response.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is dropped on purpose")]
 struct Dropped;
@@ -52,12 +52,12 @@ impl Server {
         Ok(Bound { listener, address })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on, requests suffer these faults; [`None`]: none.
+    /// Sets the faults of future requests; [`None`] for no faults.
     pub fn set_faults(&self, faults: Option<Arc<dyn Faults>>) {
         *self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
@@ -67,12 +67,12 @@ impl Server {
         self.shared.log.records()
     }
 
-    /// Forgets the records.
+    /// Deletes the records.
     pub fn reset_requests(&self) {
         self.shared.log.reset();
     }
 
-    /// Takes no new connections, and returns when the running ones ended.
+    /// Stops accepting connections, and returns when the open ones have ended.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         self.stop.closed().await;
@@ -85,19 +85,19 @@ impl Drop for Server {
     }
 }
 
-/// A bound port that does not answer yet: its address is known before the handler is made.
+/// A bound port without a handler, so that the address is known before the handler is created.
 pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 impl Bound {
-    /// Where it will listen.
+    /// The address on which it will listen.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Begins to answer.
+    /// Starts handling requests.
     pub fn serve(self, handler: Arc<dyn Handler>, faults: Option<Arc<dyn Faults>>) -> Server {
         let shared = Arc::new(Shared {
             handler,
@@ -124,14 +124,14 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
             Ok((stream, peer)) => {
                 tokio::spawn(serve(stream, peer, Arc::clone(&shared), stopped.clone()));
             }
-            // Out of file descriptors, or a client that went away: others must still be served.
+            // Out of file descriptors, or the client closed the connection. Other clients must still be served.
             Err(_) => tokio::task::yield_now().await,
         }
     }
 }
 
 async fn until_stopped(stopped: &mut watch::Receiver<bool>) {
-    // An error means that the server is gone: stopped as well.
+    // An error means that the server is gone, which also means stop.
     stopped.wait_for(|stop| *stop).await.map(drop).ok();
 }
 
@@ -145,7 +145,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, mut sto
     });
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
-    // A connection that fails is the client's affair, or a fault we made.
+    // A failed connection was caused by the client or by a fault of this server.
     tokio::select! {
         result = connection.as_mut() => drop(result),
         () = until_stopped(&mut stopped) => {
@@ -232,7 +232,7 @@ fn damage(mut response: Response<Body>, action: Option<&Action>, reset: ResetSwi
     match action {
         Some(Action::CutBody { after_bytes, ending }) if length.is_none_or(|length| *after_bytes < length) => {
             let (after_bytes, ending) = (*after_bytes, *ending);
-            // The body no longer knows its length: say it, unless it is to be missed.
+            // The body no longer has a size hint, so the header is set here, unless the fault omits it.
             match (ending, length) {
                 (Ending::Unnoticed, _) => {
                     response.headers_mut().remove(header::CONTENT_LENGTH);

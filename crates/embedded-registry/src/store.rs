@@ -1,7 +1,7 @@
-//! What the registry holds: repositories, their tags, manifests and blobs.
+//! The content of the registry: repositories with their tags, manifests and blobs.
 //!
-//! One lock around plain maps, never held over an await. Blobs are stored once, however many repositories hold them;
-//! a repository sees only those it holds.
+//! One lock protects plain maps and is never held across an await. A blob is stored once even if several repositories contain
+//! it; it is visible only in those.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ pub(crate) struct Content {
     pub(crate) repositories: BTreeMap<Repository, RepositoryContent>,
 }
 
-/// What one repository holds.
+/// The content of one repository.
 #[derive(Debug, Default)]
 pub(crate) struct RepositoryContent {
     blobs: BTreeSet<Digest>,
@@ -29,23 +29,23 @@ pub(crate) struct RepositoryContent {
     pub(crate) tags: BTreeMap<Tag, Digest>,
 }
 
-/// The bytes of a blob, or how to make them.
+/// The content of a blob.
 #[derive(Debug, Clone)]
 pub(crate) enum Blob {
-    /// Kept, in the pieces it came in.
+    /// Stored bytes, in the pieces in which they were received.
     Stored { size: u64, pieces: Vec<Bytes> },
-    /// Computed when read.
+    /// Bytes that are computed when they are read.
     Virtual(VirtualBlob),
-    /// Hashed and counted only: it is known, and cannot be read.
+    /// Bytes that were hashed, counted and discarded; they cannot be read.
     Discarded { size: u64 },
 }
 
-/// A manifest as it was written.
+/// A stored manifest.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredManifest {
     pub(crate) media_type: MediaType,
     pub(crate) bytes: Bytes,
-    /// What it refers to, and how it is listed there.
+    /// The subject, and the descriptor of this manifest in the subject's list of referrers.
     pub(crate) referrer: Option<(Digest, Descriptor)>,
 }
 
@@ -62,13 +62,13 @@ impl Content {
             .or_default()
             .blobs
             .insert(digest.clone());
-        // A blob that can be read is worth more than one that was only hashed.
+        // A readable blob replaces one that was only hashed.
         if !matches!(blob, Blob::Discarded { .. }) || !self.blobs.contains_key(&digest) {
             self.blobs.insert(digest, blob);
         }
     }
 
-    /// Makes a blob of `from` one of `repository` too; its size if `from` holds it.
+    /// Mounts a blob of `from` in `repository`. Returns its size in bytes, or [`None`] if `from` does not contain it.
     pub(crate) fn mount(&mut self, repository: &Repository, digest: &Digest, from: &Repository) -> Option<u64> {
         let size = self.blob(from, digest)?.size();
         let target = self.repositories.entry(repository.clone()).or_default();
@@ -106,7 +106,7 @@ impl Content {
         content.tags.insert(tag, digest);
     }
 
-    /// Removes a manifest and the tags that name it, which are returned; [`None`] if it is not there.
+    /// Removes a manifest and its tags, and returns the tags; [`None`] if it does not exist.
     pub(crate) fn remove_manifest(&mut self, repository: &Repository, digest: &Digest) -> Option<Vec<Tag>> {
         let content = self.repositories.get_mut(repository)?;
         content.manifests.remove(digest)?;
@@ -124,7 +124,7 @@ impl Content {
 }
 
 impl Blob {
-    /// Of bytes held in one piece.
+    /// Creates content from one piece.
     pub(crate) fn of(bytes: Bytes) -> Self {
         Self::Stored {
             size: bytes.len() as u64,
@@ -139,7 +139,7 @@ impl Blob {
         }
     }
 
-    /// The bytes `first..end`; [`None`] if they were not kept.
+    /// The bytes `first..end`; [`None`] if they were discarded.
     pub(crate) fn read(&self, first: u64, end: u64) -> Option<Box<dyn Iterator<Item = Bytes> + Send>> {
         match self {
             Self::Stored { pieces, .. } => Some(Box::new(pieces_between(pieces.clone(), first, end))),
@@ -162,7 +162,7 @@ fn pieces_between(pieces: Vec<Bytes>, first: u64, end: u64) -> impl Iterator<Ite
 }
 
 impl StoredManifest {
-    /// Of a manifest that was understood.
+    /// Creates an entry from a parsed manifest.
     pub(crate) fn of(manifest: &Manifest) -> Self {
         let referrer = manifest
             .subject()

@@ -1,7 +1,7 @@
 //! Upload sessions: POST, PATCH, PUT, GET and DELETE of `/blobs/uploads/`.
 //!
-//! Bytes are hashed as they arrive and kept once, or not at all above the limit. Each answer carries a new location
-//! whose query is part of it: a client that rebuilds locations instead of using the newest one is refused.
+//! Bytes are hashed as they arrive, and stored once, or discarded above the limit. Each response contains a new location
+//! whose query is part of it: a client that builds locations instead of using the newest one is rejected.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use crate::store::Blob;
 
 const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
-/// The open sessions.
+/// The open upload sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Uploads(Mutex<HashMap<String, Open>>);
 
@@ -34,7 +34,7 @@ struct Open {
     session: Session,
 }
 
-/// What has arrived of a blob.
+/// The received part of a blob.
 #[derive(Debug)]
 struct Upload {
     algorithm: Algorithm,
@@ -49,7 +49,7 @@ impl Uploads {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many sessions are neither committed nor cancelled.
+    /// Number of open sessions.
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }
@@ -88,10 +88,10 @@ impl Upload {
         let mut body = body.into_data_stream();
         let mut taken = 0;
         while let Some(piece) = body.next().await {
-            let broken = |_| Refusal::bad_request("BLOB_UPLOAD_INVALID", "the body of the request broke off");
+            let broken = |_| Refusal::bad_request("BLOB_UPLOAD_INVALID", "the body of the request was cut off");
             let piece = piece.map_err(broken)?;
             taken += piece.len() as u64;
-            // A body that is too large is read to its end all the same: a sender that still sends does not listen.
+            // A body that is too large is still read to its end, because a client reads no response while it sends.
             if taken <= limit {
                 self.push(piece);
             }
@@ -102,11 +102,11 @@ impl Upload {
         Err(Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "SIZE_INVALID",
-            format!("a body has {limit} bytes at most"),
+            format!("the body is larger than {limit} bytes"),
         ))
     }
 
-    /// The hash may be asked for by an algorithm that was not announced: then what was kept is hashed again.
+    /// Checks the digest. For an algorithm that was not announced, the stored bytes are hashed again.
     fn use_algorithm(&mut self, algorithm: Algorithm) -> Result<(), Refusal> {
         if algorithm == self.algorithm {
             return Ok(());
@@ -114,7 +114,7 @@ impl Upload {
         if self.received > self.keep_up_to {
             return Err(Refusal::bad_request(
                 "DIGEST_INVALID",
-                "what was discarded cannot be hashed again: announce digest-algorithm when the upload begins",
+                "discarded bytes cannot be hashed again: announce digest-algorithm when the upload starts",
             ));
         }
         self.algorithm = algorithm;
@@ -145,7 +145,7 @@ impl Upload {
         let Some((first, last)) = range.to_str().ok().and_then(range::chunk) else {
             return Err(Refusal::bad_request(
                 "BLOB_UPLOAD_INVALID",
-                "the Content-Range of a chunk is <first>-<last>",
+                "the Content-Range is not valid: expected <first>-<last>",
             ));
         };
         let length = headers
@@ -163,14 +163,14 @@ impl Upload {
         Err(Refusal::new(
             StatusCode::RANGE_NOT_SATISFIABLE,
             "BLOB_UPLOAD_INVALID",
-            format!("the next byte is number {}", self.received),
+            format!("the chunk must start at byte {}", self.received),
         )
         .with_header(header::LOCATION, location)
         .with_header(header::RANGE, self.range())
         .with_header(UPLOAD_UUID, id))
     }
 
-    /// The range received, as registries write it: `0-0` for nothing and for one byte alike.
+    /// The received range in the format of registries: `0-0` for no bytes and for one byte.
     fn range(&self) -> String {
         format!("0-{}", self.received.saturating_sub(1))
     }
@@ -181,7 +181,7 @@ impl Upload {
 }
 
 impl Registry {
-    /// `POST /v2/<name>/blobs/uploads/`: a mount, a whole blob, or a session.
+    /// `POST /v2/<name>/blobs/uploads/`: mounts a blob, uploads a whole blob, or opens a session.
     pub(crate) async fn upload_start(&self, repository: &Repository, call: Call) -> Answer {
         if let Some(answer) = self.mount(repository, &call)? {
             return Ok(answer);
@@ -194,7 +194,7 @@ impl Registry {
             (None, Some(_)) => {
                 return Err(Refusal::bad_request(
                     "UNSUPPORTED",
-                    "digest-algorithm is sha256 or sha512",
+                    "the digest-algorithm is not valid: expected sha256 or sha512",
                 ));
             }
         };
@@ -249,7 +249,7 @@ impl Registry {
         Ok(Some(answer(StatusCode::CREATED, headers, Body::empty())))
     }
 
-    /// `GET`: how much has arrived. The session is found whatever the state in the location.
+    /// `GET`: the received range. The state in the location is not checked.
     pub(crate) async fn upload_status(&self, repository: &Repository, id: &str) -> Answer {
         let session = self.uploads.find(repository, id)?;
         let upload = session.lock().await;
@@ -263,14 +263,15 @@ impl Registry {
         Ok(answer(StatusCode::NO_CONTENT, headers, Body::empty()))
     }
 
-    /// `PATCH`: the next bytes. What arrived before a body broke off stays, unless the registry is one that then forgets.
+    /// `PATCH`: receives the next bytes. The received part of a body that is cut off is kept, unless the option to forget the
+    /// session is set.
     pub(crate) async fn upload_chunk(&self, repository: &Repository, id: &str, call: Call) -> Answer {
         let session = self.uploads.find(repository, id)?;
         let mut upload = session.lock().await;
         let location = upload.location(repository, id);
         upload.expect_at(&call.head.headers, &location, id)?;
         expect_state(&call, &upload)?;
-        // A connection that breaks may end this future instead of giving it an error to handle.
+        // A broken connection may drop this future instead of returning an error.
         let cut = ForgetUnlessWhole {
             registry: self,
             id: self.options.forgets_cut_uploads.then_some(id),
@@ -291,7 +292,8 @@ impl Registry {
         Ok(answer(StatusCode::ACCEPTED, headers, Body::empty()))
     }
 
-    /// `PUT`: the last bytes, if any, and the digest of all. The session is over whatever the outcome, unless the body broke off.
+    /// `PUT`: receives the last bytes, if any, and the digest of the blob. The session ends with any result, unless the body is
+    /// cut off.
     pub(crate) async fn upload_commit(&self, repository: &Repository, id: &str, call: Call) -> Answer {
         let session = self.uploads.find(repository, id)?;
         let mut upload = session.lock().await;
@@ -300,7 +302,7 @@ impl Registry {
         expect_state(&call, &upload)?;
         let digest = call
             .query_digest("digest")?
-            .ok_or_else(|| Refusal::bad_request("DIGEST_INVALID", "the commit of an upload names its digest"))?;
+            .ok_or_else(|| Refusal::bad_request("DIGEST_INVALID", "the query parameter digest is missing"))?;
         upload.use_algorithm(digest.algorithm())?;
         let (head, body) = call.into_parts();
         upload.take_in(body, self.options.upload_body_max).await?;
@@ -308,7 +310,7 @@ impl Registry {
         self.commit(repository, &digest, &mut upload, &head)
     }
 
-    /// `DELETE`: forgets the session.
+    /// `DELETE`: ends the session.
     pub(crate) fn upload_cancel(&self, repository: &Repository, id: &str) -> Answer {
         self.uploads.find(repository, id)?;
         self.uploads.lock().remove(id);
@@ -326,7 +328,7 @@ impl Registry {
         if actual != *digest {
             return Err(Refusal::bad_request(
                 "DIGEST_INVALID",
-                format!("what arrived has the digest {actual}"),
+                format!("the received bytes have the digest {actual}"),
             ));
         }
         let size = blob.size();
@@ -347,7 +349,7 @@ impl Registry {
     }
 }
 
-/// Forgets a session when it is dropped, unless told that the chunk arrived.
+/// Ends a session when it is dropped, unless the chunk was received completely.
 struct ForgetUnlessWhole<'a> {
     registry: &'a Registry,
     id: Option<&'a str>,
@@ -373,6 +375,6 @@ fn expect_state(call: &Call, upload: &Upload) -> Result<(), Refusal> {
     }
     Err(Refusal::bad_request(
         "BLOB_UPLOAD_INVALID",
-        "this is not the newest location of the upload",
+        "not the newest location of the upload",
     ))
 }

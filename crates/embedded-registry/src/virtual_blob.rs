@@ -1,8 +1,8 @@
-//! Blobs of any size made of nothing but a seed: every slice can be computed, none is stored.
+//! Blobs of any size that are computed from a seed and not stored.
 //!
-//! A page of 4 KiB is a window into a 64 KiB random pattern, at a place that depends on the page, with the page's number
-//! stamped over its start. Making one is a copy, not arithmetic, so that generating is much faster than hashing; pages
-//! never repeat, so that nothing that mixes up two of them goes unnoticed.
+//! A page of 4 KiB is a window into a 64 KiB random pattern, at an offset that depends on the page, with the page number
+//! written over its start. A page is created by a copy without arithmetic, so that generating is much faster than hashing.
+//! Pages never repeat, so that code that confuses two of them is detected.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,21 +11,21 @@ use transship_oci::{Algorithm, Descriptor, Digest, Hasher};
 
 const PAGE: usize = 4096;
 const PATTERN: usize = 64 * 1024;
-/// Bytes made at a time when a blob is streamed.
+/// Bytes in one piece of a stream.
 pub(crate) const CHUNK: u64 = 256 * 1024;
 
-/// A blob that is computed when it is read. The same seed and size give the same bytes, always.
+/// A blob that is computed when it is read. The same seed and size always give the same bytes.
 #[derive(Debug, Clone)]
 pub struct VirtualBlob {
     seed: u64,
     size: u64,
-    /// The pattern, and its beginning again so that no window wraps.
+    /// The pattern, followed by a copy of its start, so that no window wraps.
     pattern: Arc<[u8]>,
     digest: Arc<OnceLock<Digest>>,
 }
 
 impl VirtualBlob {
-    /// The blob of `seed`, `size` bytes long.
+    /// A blob of `size` bytes, computed from `seed`.
     pub fn new(seed: u64, size: u64) -> Self {
         let mut state = seed;
         let mut pattern: Vec<u8> = (0..PATTERN / 8).flat_map(|_| next(&mut state).to_le_bytes()).collect();
@@ -38,12 +38,12 @@ impl VirtualBlob {
         }
     }
 
-    /// Its size in bytes.
+    /// Size in bytes.
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// Its sha256 digest. The first call reads the whole blob: seconds per 10 GiB.
+    /// The sha256 digest. The first call reads the whole blob, which takes seconds per 10 GiB.
     pub fn digest(&self) -> &Digest {
         self.digest.get_or_init(|| {
             let mut hasher = Hasher::new(Algorithm::Sha256);
@@ -52,13 +52,13 @@ impl VirtualBlob {
         })
     }
 
-    /// A descriptor of it as a layer. See [`VirtualBlob::digest`].
+    /// A descriptor of the blob as a layer. See [`VirtualBlob::digest`].
     pub fn descriptor(&self) -> Descriptor {
         let media_type = "application/vnd.oci.image.layer.v1.tar".into();
         Descriptor::new(media_type, self.digest().clone(), self.size)
     }
 
-    /// At most `length` bytes from `offset` on, fewer at the end of the blob.
+    /// Up to `length` bytes from `offset` on; fewer at the end of the blob.
     pub fn slice(&self, offset: u64, length: usize) -> Bytes {
         let end = self.size.min(offset.saturating_add(length as u64));
         let mut bytes = BytesMut::with_capacity(usize::try_from(end.saturating_sub(offset)).unwrap_or(0));
@@ -100,7 +100,7 @@ impl VirtualBlob {
     }
 }
 
-/// One page: the stamp over the start of the body.
+/// One page: the page number, followed by the pattern.
 struct Page<'a> {
     stamp: [u8; 16],
     body: &'a [u8],

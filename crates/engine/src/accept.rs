@@ -11,9 +11,10 @@ use http::HeaderMap;
 use secrecy::ExposeSecret;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
-use transship_rules::{Document, Provider, Registry, Webhook};
+use transship_oci::Provider;
+use transship_rules::{Document, Registry, Webhook};
 
-use crate::plan::{plan, pushed};
+use crate::plan::plan;
 use crate::send::{now, send_then_record};
 use crate::{Configuration, CopyTask, Error, Ledger, Secrets, TaskQueue};
 
@@ -24,19 +25,6 @@ const SECRET_AGE: Duration = Duration::from_mins(1);
 
 /// How long a sender waits for the ledger. No delivery depends on it, and a sender that gives up sends everything again.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A request to `/hooks/{source}[/{token}]`.
-#[derive(Debug, Clone, Copy)]
-pub struct Hook<'a> {
-    /// The registry's name in the document.
-    pub source: &'a str,
-    /// The last segment of the URL, where there is one.
-    pub token: Option<&'a str>,
-    /// All headers.
-    pub headers: &'a HeaderMap,
-    /// The body as sent, within the size the intake takes.
-    pub body: &'a [u8],
-}
 
 /// What an authentic delivery came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,64 +87,50 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Accepts one delivery. When this returns [`Accepted::Tasks`], every task is in the queue.
-    pub async fn accept(&self, hook: Hook<'_>) -> Result<Accepted, Refusal> {
+    /// Accepts one delivery to `/hooks/{source}`: `source` is the name of a registry in the document. When this returns
+    /// [`Accepted::Tasks`], every task is in the queue.
+    pub async fn accept(&self, source: &str, delivery: &Delivery<'_>) -> Result<Accepted, Refusal> {
         let snapshot = self.configuration.current();
-        let registry = snapshot
-            .document
-            .registries
-            .get(hook.source)
-            .ok_or(Refusal::UnknownSource)?;
-        let format: Format = registry
-            .provider
-            .as_str()
-            .parse()
-            .map_err(|_| Refusal::Invalid("no notifications of this provider are read".into()))?;
-        let delivery = Delivery {
-            headers: hook.headers,
-            body: hook.body,
-            token: hook.token,
-        };
-        self.authenticate(format, &delivery, registry).await?;
+        let registry = snapshot.document.registries.get(source).ok_or(Refusal::UnknownSource)?;
+        self.authenticate(format_of(registry.provider)?, delivery, registry)
+            .await?;
         // The host is read from the body although it is known: a body that names another registry is not this one's.
         let origin = Origin {
             registry_host: None,
             aliases: &registry.aliases,
         };
-        let events = parse(format, &delivery, &origin).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let events = read(registry.provider, delivery, &origin)?;
         let (events, foreign): (Vec<_>, Vec<_>) = events
             .into_iter()
             .partition(|event| event.registry_host.as_ref().is_none_or(|host| registry.is_called(host)));
-        warn_of_foreign(hook.source, &foreign);
+        warn_of_foreign(source, &foreign);
         let code = (!foreign.is_empty()).then_some(HOST_MISMATCH);
-        self.plan_and_send(&snapshot.document, &[hook.source], &events, code)
-            .await
+        self.plan_and_send(&snapshot.document, &[source], &events, code).await
     }
 
-    /// Accepts an event that AWS itself brought, by invoking a function of ours: only who may put events of the source
-    /// `aws.ecr` on the bus of the account can send one, and that is ECR. The event's host says whose it is; one that no
-    /// registry of the document answers to is [`Accepted::Nothing`] with `HOST_MISMATCH`. Otherwise as [`Intake::accept`].
-    pub async fn events(&self, body: &[u8]) -> Result<Accepted, Refusal> {
+    /// Accepts an event of `provider` that the cloud itself brought by invoking a function of ours, so that nothing needs to
+    /// authenticate it: on AWS only ECR can put events of the source `aws.ecr` on the bus of the account. The host in the event
+    /// says which registry it is about; an event whose host no registry of the document answers to is [`Accepted::Nothing`]
+    /// with `HOST_MISMATCH`. Otherwise as [`Intake::accept`].
+    pub async fn accept_event(&self, provider: Provider, body: &[u8]) -> Result<Accepted, Refusal> {
         let snapshot = self.configuration.current();
         let delivery = Delivery {
             headers: &HeaderMap::new(),
             body,
             token: None,
         };
-        let events =
-            parse(Format::Ecr, &delivery, &Origin::default()).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let events = read(provider, &delivery, &Origin::default())?;
         let Some(host) = events.iter().find_map(|event| event.registry_host.as_ref()) else {
             return Ok(Accepted::Nothing { code: None });
         };
         let sources: Vec<&str> = snapshot
             .document
-            .registries
-            .iter()
-            .filter(|(_, registry)| registry.provider == Provider::Ecr && registry.is_called(host))
-            .map(|(name, _)| name.as_str())
+            .registries_called(host)
+            .filter(|(_, registry)| registry.provider == provider)
+            .map(|(name, _)| name)
             .collect();
         if sources.is_empty() {
-            warn_of_foreign("aws.ecr", &events);
+            warn_of_foreign(provider.as_str(), &events);
             return Ok(Accepted::Nothing {
                 code: Some(HOST_MISMATCH),
             });
@@ -181,7 +155,7 @@ impl Intake {
             for source in sources {
                 planned.extend(
                     document
-                        .evaluate(source, &pushed(event))
+                        .evaluate(source, &event.into())
                         .into_iter()
                         .filter_map(|found| plan(source, event, found.rule, found.verdict, received)),
                 );
@@ -239,6 +213,14 @@ impl Intake {
             Refusal::Unavailable("the delivery could not be made durable: send it again".into())
         })
     }
+}
+
+fn format_of(provider: Provider) -> Result<Format, Refusal> {
+    Format::of(provider).ok_or_else(|| Refusal::Invalid("no notifications of this provider are read".into()))
+}
+
+fn read(provider: Provider, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Refusal> {
+    parse(format_of(provider)?, delivery, origin).map_err(|error| Refusal::Invalid(error.to_string()))
 }
 
 /// Says that events name a host that is not the one of `source`.

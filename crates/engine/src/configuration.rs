@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use transship_registry::{Credentials, Limits, Network, Options, Profile, Registry, Retries};
+use transship_registry::{Credentials, Options, Profile, Registry, Retries};
 use transship_rules::Document;
 
 use crate::{Error, ErrorKind, Result};
@@ -80,16 +80,9 @@ impl Snapshot {
         let client = Registry::new(Options {
             endpoint: entry.endpoint.clone(),
             names: entry.hosts.clone(),
-            network: match entry.network {
-                transship_rules::Network::Public => Network::Public,
-                transship_rules::Network::Private => Network::Private,
-            },
-            limits: Limits {
-                requests_per_second: entry.limits.requests_per_second,
-                uploads: entry.limits.uploads,
-                bandwidth: entry.limits.bandwidth,
-            },
-            profile: Profile::of(entry.provider.as_str()),
+            network: entry.network,
+            limits: entry.limits,
+            profile: Profile::of(entry.provider),
             retries: self.retries,
             credentials: (self.credentials)(name, entry),
         })

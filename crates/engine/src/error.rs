@@ -43,6 +43,9 @@ pub enum ErrorKind {
     /// `STORE_UNKNOWN`: a task reads from a store that cannot be had here.
     #[error("{0:?} is no store that can be read here: tasks of imports are done by the deployed stack")]
     StoreUnknown(String),
+    /// `CURSOR_INVALID`: a list cannot be continued from there.
+    #[error("the cursor is not one of this list: begin the list again without one")]
+    CursorInvalid,
 }
 
 impl Error {
@@ -72,6 +75,7 @@ impl Error {
             ErrorKind::UnknownRegistry(_) => "UNKNOWN_REGISTRY",
             ErrorKind::RegistryInvalid(_) => "REGISTRY_INVALID",
             ErrorKind::StoreUnknown(_) => "STORE_UNKNOWN",
+            ErrorKind::CursorInvalid => "CURSOR_INVALID",
         }
     }
 
@@ -81,7 +85,8 @@ impl Error {
             ErrorKind::MessageInvalid(_)
             | ErrorKind::UnknownRegistry(_)
             | ErrorKind::RegistryInvalid(_)
-            | ErrorKind::StoreUnknown(_) => Persistence::Permanent,
+            | ErrorKind::StoreUnknown(_)
+            | ErrorKind::CursorInvalid => Persistence::Permanent,
             _ => Persistence::Temporary(None),
         }
     }

@@ -12,6 +12,7 @@ mod image_ref;
 mod import;
 mod job;
 mod jobs;
+pub mod ledger;
 mod operations;
 mod plan;
 mod ports;
@@ -21,7 +22,7 @@ mod store_name;
 mod sweep;
 mod task;
 
-pub use accept::{Accepted, Hook, Intake, Refusal};
+pub use accept::{Accepted, Intake, Refusal};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use dead_letters::DeadLetters;
 pub use error::{Error, ErrorKind, Result};
@@ -32,13 +33,14 @@ pub use job::{
     Source, Sweep, SweepStep, TRIES_MAX,
 };
 pub use jobs::Jobs;
+pub use ledger::{PendingScan, TaskEntry};
 pub use operations::{Redrive, Redriven};
 pub use ports::{
-    Awaited, Begin, Ledger, PendingScan, ReceivedMessage, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver,
+    Awaited, Begin, Ledger, ReceivedMessage, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver,
 };
 pub use retry_policy::RetryPolicy;
 pub use store_name::StoreName;
 pub use task::{
-    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskEntry, TaskRecord, TaskState,
+    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState,
     Trigger,
 };

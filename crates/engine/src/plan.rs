@@ -3,10 +3,10 @@
 //! Deliveries and sweeps make tasks here and nowhere else, so that a task does the same whoever asked for it.
 
 use jiff::Timestamp;
-use transship_notifications::{Action as EventAction, Event};
+use transship_notifications::{Event, EventAction};
 use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
 use transship_oci::{Algorithm, Hasher, Target};
-use transship_rules::{Destination, Pushed, Rule, Verdict};
+use transship_rules::{Destination, Rule, Verdict};
 
 use crate::job::{CopyTask, Policy, Source};
 use crate::{Execution, ImageRef, Trigger};
@@ -35,16 +35,6 @@ pub(crate) fn task_of(
         },
         is_attachment: false,
         expected: None,
-    }
-}
-
-/// What the rules look at in an event.
-pub(crate) fn pushed(event: &Event) -> Pushed<'_> {
-    Pushed {
-        repository: &event.repository,
-        tag: event.tag.as_ref(),
-        digest: event.digest.as_ref(),
-        kind: event.kind.certain(),
     }
 }
 

@@ -11,6 +11,7 @@ use transship_copy::Continuation;
 use transship_layout::ObjectStore;
 use transship_oci::{Digest, Repository, Tag};
 
+use crate::ledger::PendingScan;
 use crate::{
     Execution, ExecutionRecord, ImageRef, Outcome, Outgoing, Replica, Result, StoreName, TaskEntry, TaskRecord,
     TaskState,
@@ -180,19 +181,6 @@ pub trait Secrets: Send + Sync {
 pub trait Stores: Send + Sync {
     /// The store of this name. `STORE_UNKNOWN` if no such store can be read here. Sends nothing.
     fn store(&self, name: &StoreName) -> Result<Arc<dyn ObjectStore>>;
-}
-
-/// A scan that waits for missing content.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PendingScan {
-    /// What identifies the scan, whoever asked for it.
-    pub id: String,
-    /// The message that is sent when everything has arrived, as JSON.
-    pub job: String,
-    /// Since when it waits.
-    pub since: Timestamp,
-    /// The number of blobs that were missing when it began to wait.
-    pub blobs: usize,
 }
 
 /// The blobs that incomplete sources wait for. A scan is identified by its key, a blob by its place ([`Found::place`] behind

@@ -2,40 +2,10 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_oci::{Digest, Repository};
+use transship_oci::Digest;
 
+use crate::ledger::TaskEntry;
 use crate::{Envelope, Error, ErrorKind, ImageRef, Result};
-
-/// A task as the ledger keeps it: what lists and filters need, and the job as it was first sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskEntry {
-    /// Deterministic: the same event under the same rule has the same id.
-    pub id: String,
-    /// The execution that the task belongs to.
-    pub execution: Execution,
-    /// What the task does.
-    pub action: Action,
-    /// When it was received or planned.
-    pub created: Timestamp,
-    /// The registry's name in the document, or the name of the store, from which the task reads.
-    pub origin: String,
-    /// The repository of the source, if that is in a registry.
-    pub source_repository: Option<Repository>,
-    /// The source is a referrer or a digest tag: the task copies it where its subject was copied.
-    pub is_attachment: bool,
-    /// `registry/repository:tag`, as it is shown.
-    pub source: String,
-    /// The name of the destination registry in the document.
-    pub destination_registry: String,
-    /// The repository there; [`None`] if the job has no single one.
-    pub destination_repository: Option<Repository>,
-    /// `registry/repository:tag`, as it is shown.
-    pub destination: String,
-    /// The digest that the event named.
-    pub digest: Option<Digest>,
-    /// The first message of the job, as JSON.
-    pub job: String,
-}
 
 impl TaskEntry {
     /// The first message of the job. `MESSAGE_INVALID` if another release wrote it.

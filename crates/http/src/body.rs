@@ -1,4 +1,4 @@
-//! Reading a delivery's body: bounded in size, and in patience with slow senders.
+//! Reads the body of a delivery, with limits for its size and for slow senders.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{MAX_BODY_BYTES, refusal};
 
-/// Senders wait 1 to 10 seconds for an answer; one that takes longer to send a megabyte will not hear it.
+/// Time limit for a body. Senders wait 1 to 10 seconds for a response, so one that takes longer will not receive it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why a body could not be read.
@@ -27,23 +27,23 @@ impl IntoResponse for Unreadable {
             Self::TooLarge => refusal(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "DELIVERY_TOO_LARGE",
-                "a delivery may have 1 MiB",
+                "the delivery is larger than 1 MiB",
             ),
             Self::TooSlow => refusal(
                 StatusCode::REQUEST_TIMEOUT,
                 "DELIVERY_TOO_SLOW",
-                "the body did not arrive",
+                "the body was not received in time",
             ),
             Self::Broken => refusal(
                 StatusCode::BAD_REQUEST,
                 "DELIVERY_INVALID",
-                "the body ended before its length",
+                "the body is shorter than its Content-Length",
             ),
         }
     }
 }
 
-/// The whole body. One that announces too much is refused before it is read.
+/// Reads the whole body. A body whose announced length is too large is rejected before it is read.
 pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Unreadable> {
     let announced: Option<usize> = headers
         .get(CONTENT_LENGTH)

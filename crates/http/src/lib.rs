@@ -1,8 +1,8 @@
-//! The intake as a router: what registries post to, in one process or behind a function URL.
+//! The webhook as a router that registries post to, in one process or behind a function URL.
 //!
-//! The contract of statuses: 202 durable, 200 authentic and of no interest, 401, 404, 413 over 1 MiB, 400, 503 when it could not
-//! be made durable. A sender that is refused stops, blocks its queue, or disables its hook, so nothing is refused that
-//! is only uninteresting. Bodies are `{code, message}` wherever they are not the contract's own.
+//! The statuses of the contract: 202 the tasks are durable; 200 authentic, but no rule matches; 401, 404, 413 over 1 MiB,
+//! 400; 503 the tasks could not be made durable. A sender that receives an error stops, blocks its queue, or disables its
+//! webhook, so a delivery that matches no rule is not an error. Bodies of errors are `{code, message}`.
 
 mod body;
 
@@ -14,9 +14,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
-use transship_engine::{Accepted, Hook, Intake, Refusal};
+use transship_engine::{Accepted, Intake, Refusal};
+use transship_notifications::Delivery;
 
-/// The largest delivery that is read. Distribution sends a kilobyte; `GitHub` could send 25 MB, none of it of use.
+/// Maximum size of a delivery in bytes. Distribution sends about 1 KB; `GitHub` could send 25 MB, which is never useful here.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// `POST /hooks/{source}`, `POST /hooks/{source}/{token}`, `GET /healthz`.
@@ -29,14 +30,14 @@ pub fn router(intake: Arc<Intake>) -> Router {
             refusal(
                 StatusCode::NOT_FOUND,
                 "NOT_FOUND",
-                "deliveries are posted to /hooks/{source}",
+                "not found: post deliveries to /hooks/{source}",
             )
         })
         .method_not_allowed_fallback(|| async {
             refusal(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "METHOD_NOT_ALLOWED",
-                "deliveries are posted",
+                "method not allowed: use POST for deliveries",
             )
         })
         .with_state(intake)
@@ -60,17 +61,14 @@ async fn take(intake: &Intake, source: &str, token: Option<&str>, request: Reque
         Ok(body) => body,
         Err(unreadable) => return unreadable.into_response(),
     };
-    let accepted = intake
-        .accept(Hook {
-            source,
-            token,
-            headers: &parts.headers,
-            body: &body,
-        })
-        .await;
-    match accepted {
+    let delivery = Delivery {
+        headers: &parts.headers,
+        body: &body,
+        token,
+    };
+    match intake.accept(source, &delivery).await {
         Ok(Accepted::Tasks { events, executions }) => {
-            tracing::info!(source, events, executions = executions.len(), "a delivery was accepted");
+            tracing::info!(source, events, executions = executions.len(), "accepted a delivery");
             (
                 StatusCode::ACCEPTED,
                 Json(json!({ "accepted": events, "executions": executions })),
@@ -79,7 +77,7 @@ async fn take(intake: &Intake, source: &str, token: Option<&str>, request: Reque
         }
         Ok(Accepted::Nothing { code: None }) => Json(json!({ "accepted": 0, "executions": [] })).into_response(),
         Ok(Accepted::Nothing { code: Some(code) }) => {
-            let message = "the delivery names a registry that is not this source";
+            let message = "the delivery names a host that does not belong to this source";
             Json(json!({ "accepted": 0, "executions": [], "code": code, "message": message })).into_response()
         }
         Err(refused) => {
@@ -93,7 +91,7 @@ async fn take(intake: &Intake, source: &str, token: Option<&str>, request: Reque
                 source,
                 status = status.as_u16(),
                 code = refused.code(),
-                "a delivery was refused: {refused}"
+                "rejected a delivery: {refused}"
             );
             refusal(status, refused.code(), &refused.to_string())
         }

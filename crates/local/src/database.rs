@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use crate::{Error, ErrorKind, Result, folder, schema};
+use crate::{Error, ErrorKind, Result, data_dir, schema};
 
 /// The file in the data folder.
 const FILE: &str = "transship.db";
@@ -49,11 +49,11 @@ impl Database {
     /// Opens the database in the folder `dir`; folder (mode 0700) and file are created if they are not there.
     /// `DATA_TOO_NEW`, `DATA_UNAVAILABLE`.
     pub fn open(dir: &Path) -> Result<Self> {
-        folder::create(dir)?;
+        data_dir::create(dir)?;
         let path = dir.join(FILE);
         let operation = format!("open {}", path.display());
         // SQLite does not wait when two processes turn a new file into a write-ahead log at once: one of them would fail.
-        let _alone = folder::lock(&dir.join(OPENING))?;
+        let _alone = data_dir::lock(&dir.join(OPENING))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = connect(&path, flags).map_err(|error| unavailable(error, &operation))?;
         connection

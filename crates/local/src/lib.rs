@@ -5,22 +5,20 @@
 
 mod bounded_file;
 mod column;
-mod data_lock;
+mod data_dir;
 mod database;
 mod docker_config;
 mod environment;
 mod error;
 mod fairness;
-mod folder;
 mod ledger;
 mod object_folder;
-mod object_listing;
 mod queue;
 mod schema;
 mod secrets;
 mod worker;
 
-pub use data_lock::DataLock;
+pub use data_dir::DataLock;
 pub use database::Database;
 pub use docker_config::DockerConfig;
 pub use environment::Environment;

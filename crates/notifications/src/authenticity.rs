@@ -16,15 +16,11 @@ use crate::{Delivery, Error, ErrorKind, Format};
 /// # Errors
 /// `NOT_AUTHENTIC`, or `FORMAT_NOT_YET_SUPPORTED`.
 pub fn authenticate(format: Format, delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
-    match format {
-        Format::Distribution | Format::Ecr | Format::GitLab | Format::Generic | Format::Harbor => {
-            fixed_text(delivery, secret)
-        }
-        other => Err(Error::new(ErrorKind::FormatNotYetSupported(other), "authenticate")),
-    }
+    format.authenticate(delivery, secret)
 }
 
-fn fixed_text(delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
+/// The scheme of a sender that can send one fixed text, or can only be given a URL.
+pub(crate) fn fixed_text(delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
     let shown = delivery
         .headers
         .get_all(http::header::AUTHORIZATION)
@@ -62,7 +58,7 @@ mod tests {
             body: b"",
             token,
         };
-        match authenticate(Format::Harbor, &delivery, secret) {
+        match fixed_text(&delivery, secret) {
             Ok(()) => true,
             Err(error) => {
                 assert_eq!(error.code(), "NOT_AUTHENTIC");
@@ -129,7 +125,7 @@ mod tests {
             body: b"",
             token: Some("x"),
         };
-        let error = authenticate(Format::Ghcr, &delivery, "x").unwrap_err();
+        let error = authenticate("ghcr".parse().unwrap(), &delivery, "x").unwrap_err();
         assert_eq!(error.code(), "FORMAT_NOT_YET_SUPPORTED");
     }
 }

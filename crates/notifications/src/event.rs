@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_oci::{Digest, Kind, RegistryHost, Repository, Tag};
+use transship_oci::{Digest, DigestTag, Kind, RegistryHost, Repository, Tag};
 
 /// Something that happened at a registry. [`None`] is what the delivery does not say, or says in a way that cannot be
 /// used; the order of the fields is that of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// What happened.
-    pub action: Action,
+    pub action: EventAction,
     /// At which registry: as configured, else as the delivery says.
     pub registry_host: Option<RegistryHost>,
     /// In which repository.
@@ -33,7 +33,7 @@ pub struct Event {
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+pub enum EventAction {
     /// A manifest was written or a tag was set.
     Push,
     /// A manifest or a tag was removed, or so the sender says: check at the source.
@@ -74,7 +74,7 @@ impl EventKind {
     /// What a push of a manifest of `media_type` under `tag` is. `config_type` is that of its config, where told.
     pub(crate) fn of(tag: Option<&Tag>, media_type: Option<&str>, config_type: Option<&str>) -> Self {
         use transship_oci::media_type as types;
-        if tag.is_some_and(is_digest_tag) {
+        if tag.is_some_and(|tag| DigestTag::of(tag).is_some()) {
             return Self::Signature;
         }
         match (media_type, config_type) {
@@ -90,20 +90,6 @@ impl EventKind {
             _ => Self::Unknown,
         }
     }
-}
-
-/// `sha256-<64 hex>`, bare or followed by what cosign appends. sha512 is cut to 64 digits in a fallback tag.
-/// Source: distribution-spec, Referrers Tag Schema; cosign's tag scheme.
-fn is_digest_tag(tag: &Tag) -> bool {
-    let text = tag.as_str();
-    let (name, suffix) = text
-        .split_once('.')
-        .map_or((text, None), |(name, suffix)| (name, Some(suffix)));
-    let is_hex = |hex: &str| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    name.strip_prefix("sha256-")
-        .or_else(|| name.strip_prefix("sha512-"))
-        .is_some_and(is_hex)
-        && suffix.is_none_or(|suffix| transship_oci::referrers::COSIGN_SUFFIXES.contains(&suffix))
 }
 
 #[cfg(test)]

@@ -6,22 +6,19 @@
 //! that are refused stop sending.
 
 mod authenticity;
-mod distribution;
-mod ecr;
 mod error;
 mod event;
-mod format;
-mod harbor;
+mod formats;
+mod image_reference;
 mod lenient;
 mod origin;
-mod place;
 
 use http::HeaderMap;
 
 pub use authenticity::authenticate;
 pub use error::{Error, ErrorKind};
-pub use event::{Action, Event, EventKind};
-pub use format::Format;
+pub use event::{Event, EventAction, EventKind};
+pub use formats::{Format, UnknownFormat};
 pub use origin::Origin;
 
 /// The most events one delivery may hold. Distribution sends one; a body within the size the intake takes holds fewer.
@@ -41,14 +38,9 @@ pub struct Delivery<'a> {
 /// The events of a delivery, in its order; empty for a delivery of no interest.
 ///
 /// # Errors
-/// `DELIVERY_INVALID` for a body that is not this format's at all; `FORMAT_NOT_YET_SUPPORTED`.
+/// `DELIVERY_INVALID` for a body that is not of this format; `FORMAT_NOT_YET_SUPPORTED`.
 pub fn parse(format: Format, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
-    let events = match format {
-        Format::Distribution | Format::GitLab | Format::Generic => distribution::parse(delivery.body, origin),
-        Format::Harbor => harbor::parse(delivery.body, origin),
-        Format::Ecr => ecr::parse(delivery.body, origin),
-        other => return Err(Error::new(ErrorKind::FormatNotYetSupported(other), "parse")),
-    }?;
+    let events = format.parse(delivery, origin)?;
     if events.len() > MAX_EVENTS {
         return Err(Error::invalid(format!(
             "it holds {} events, and at most {MAX_EVENTS} are read",

@@ -11,6 +11,9 @@ use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 use crate::error::{Error, ErrorKind, shown};
 
+/// How many hexadecimal digits of a digest a fallback tag holds: it would not fit into a tag otherwise.
+pub(crate) const FALLBACK_HEX_LEN: usize = 64;
+
 /// The registered algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
@@ -70,7 +73,7 @@ impl Digest {
     /// The referrers fallback tag, `<algorithm>-<hex>`, truncated to 32 and 64 characters.
     /// Source: distribution-spec, Referrers Tag Schema.
     pub fn fallback_tag(&self) -> String {
-        let hex = self.hex.get(..64).unwrap_or(&self.hex);
+        let hex = self.hex.get(..FALLBACK_HEX_LEN).unwrap_or(&self.hex);
         format!("{}-{hex}", self.algorithm.as_str())
     }
 }

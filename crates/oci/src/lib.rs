@@ -4,6 +4,7 @@
 //! parsed, before any of them can become part of a URL or a path (CVE-2024-3727 is what happens otherwise).
 //! Manifests keep the bytes they were read from; nothing is ever serialised again.
 
+pub mod backoff;
 pub mod descriptor;
 pub mod digest;
 mod error;
@@ -11,9 +12,12 @@ pub mod manifest;
 pub mod media_type;
 pub mod name;
 pub mod persistence;
+pub mod policy;
+pub mod provider;
 pub mod reference;
 pub mod referrers;
 
+pub use backoff::Backoff;
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use error::{Error, ErrorKind};
@@ -21,4 +25,7 @@ pub use manifest::{Kind, Manifest};
 pub use media_type::MediaType;
 pub use name::{RegistryHost, Repository, Tag};
 pub use persistence::Persistence;
+pub use policy::{Existing, Limits, Network, Referrers};
+pub use provider::{Cloud, Provider};
 pub use reference::{Reference, Target};
+pub use referrers::DigestTag;

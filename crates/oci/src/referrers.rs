@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::{Descriptor, Digest, Tag, media_type};
+use crate::digest::FALLBACK_HEX_LEN;
+use crate::{Algorithm, Descriptor, Digest, Tag, media_type};
 
 /// The suffixes cosign gives to tags that belong to an image.
 pub const COSIGN_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
@@ -18,31 +19,58 @@ pub fn cosign_tags(digest: &Digest) -> impl Iterator<Item = String> + '_ {
         .map(|suffix| format!("{}-{}.{suffix}", digest.algorithm().as_str(), digest.hex()))
 }
 
-/// A tag that belongs to another manifest: what it is about, and whether it is the fallback index.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A tag that belongs to another manifest, its subject: a cosign tag or the referrers fallback tag.
+///
+/// The tag holds at most 64 digits of the subject's digest. That is all of a sha256 digest and half of a sha512 one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DigestTag {
-    /// The manifest the tag is about.
-    pub subject: Digest,
-    /// True for the referrers fallback tag, false for a cosign tag.
-    pub is_fallback: bool,
+    algorithm: Algorithm,
+    prefix: Box<str>,
+    is_fallback: bool,
 }
 
-/// Reads `sha256-<hex>` and `sha256-<hex>.<suffix>`; [`None`] for any other tag.
-pub fn digest_tag(tag: &Tag) -> Option<DigestTag> {
-    let (name, suffix) = match tag.as_str().split_once('.') {
-        Some((name, suffix)) => (name, Some(suffix)),
-        None => (tag.as_str(), None),
-    };
-    let subject = name.replacen('-', ":", 1).parse().ok()?;
-    match suffix {
-        None => Some(DigestTag {
-            subject,
-            is_fallback: true,
-        }),
-        Some(suffix) => COSIGN_SUFFIXES.contains(&suffix).then_some(DigestTag {
-            subject,
-            is_fallback: false,
-        }),
+impl DigestTag {
+    /// Reads `<algorithm>-<64 hex>` and `<algorithm>-<64 hex>.<suffix>`; [`None`] for any other tag.
+    pub fn of(tag: &Tag) -> Option<Self> {
+        let (name, suffix) = match tag.as_str().split_once('.') {
+            Some((name, suffix)) => (name, Some(suffix)),
+            None => (tag.as_str(), None),
+        };
+        let (algorithm, prefix) = name.split_once('-')?;
+        let algorithm = match algorithm {
+            "sha256" => Algorithm::Sha256,
+            "sha512" => Algorithm::Sha512,
+            _ => return None,
+        };
+        let is_hex = prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let is_digest_tag =
+            prefix.len() == FALLBACK_HEX_LEN && is_hex && suffix.is_none_or(|suffix| COSIGN_SUFFIXES.contains(&suffix));
+        is_digest_tag.then(|| Self {
+            algorithm,
+            prefix: prefix.into(),
+            is_fallback: suffix.is_none(),
+        })
+    }
+
+    /// True for the referrers fallback tag, false for a cosign tag.
+    pub const fn is_fallback(&self) -> bool {
+        self.is_fallback
+    }
+
+    /// True if the tag belongs to the manifest `digest`.
+    pub fn is_about(&self, digest: &Digest) -> bool {
+        self.algorithm == digest.algorithm() && digest.hex().starts_with(&*self.prefix)
+    }
+
+    /// The digest of the subject; [`None`] where the tag holds only its first half (sha512).
+    pub fn subject(&self) -> Option<Digest> {
+        format!("{}:{}", self.algorithm.as_str(), self.prefix).parse().ok()
+    }
+
+    /// The fallback tag of the subject, which is the same for all tags that belong to one manifest: see
+    /// [`Digest::fallback_tag`].
+    pub fn subject_tag(&self) -> String {
+        format!("{}-{}", self.algorithm.as_str(), self.prefix)
     }
 }
 
@@ -55,28 +83,49 @@ pub fn fallback_index(referrers: &[Descriptor]) -> Bytes {
 mod tests {
     use super::*;
 
+    fn about(tag: &str) -> Option<DigestTag> {
+        DigestTag::of(&tag.parse().unwrap())
+    }
+
     #[test]
-    fn digest_tags_are_told_from_release_tags() {
-        let digest = Digest::sha256(b"x");
-        for tag in cosign_tags(&digest) {
+    fn a_digest_tag_is_recognised_for_both_algorithms() {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let (digest, other) = (Digest::of(algorithm, b"x"), Digest::of(algorithm, b"y"));
+            let fallback = about(&digest.fallback_tag()).unwrap();
+            assert!(fallback.is_fallback() && fallback.is_about(&digest) && !fallback.is_about(&other));
+            assert_eq!(fallback.subject_tag(), digest.fallback_tag());
             assert_eq!(
-                digest_tag(&tag.parse().unwrap()),
-                Some(DigestTag {
-                    subject: digest.clone(),
-                    is_fallback: false
-                })
+                fallback.subject(),
+                Some(digest).filter(|_| algorithm == Algorithm::Sha256)
             );
         }
-        let fallback = digest.fallback_tag().parse().unwrap();
-        assert_eq!(
-            digest_tag(&fallback),
-            Some(DigestTag {
-                subject: digest.clone(),
-                is_fallback: true
-            })
-        );
-        for plain in ["v1.0.sig", "sha256-beef", "latest", "sha256-beef.sig"] {
-            assert_eq!(digest_tag(&plain.parse().unwrap()), None);
+    }
+
+    #[test]
+    fn cosign_tags_are_digest_tags() {
+        let digest = Digest::sha256(b"x");
+        for tag in cosign_tags(&digest) {
+            let about = about(&tag).unwrap();
+            assert!(!about.is_fallback() && about.is_about(&digest), "{tag}");
+            assert_eq!(about.subject(), Some(digest.clone()));
+        }
+    }
+
+    #[test]
+    fn release_tags_are_not_digest_tags() {
+        let hex = "a".repeat(64);
+        for plain in [
+            "v1.0.sig",
+            "sha256-beef",
+            "latest",
+            "sha256-beef.sig",
+            &format!("md5-{hex}"),
+            &format!("sha256-{hex}.tar"),
+            &format!("sha256-{hex}a"),
+            &format!("sha256-{}", "A".repeat(64)),
+            &format!("sha512-{}", "a".repeat(63)),
+        ] {
+            assert_eq!(about(plain), None, "{plain}");
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Source: RFC 9110 section 11.6.1. Seen in the field: several challenges in one header, commas inside quotes, quotes
 //! around the scheme (regclient d083a07), no challenge at all.
+//! The parser is our own because the crate `http-auth` (0.1.10) refuses values without quotes that are URLs, quoted schemes and
+//! unterminated quotes; the tests below have each of them.
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;

@@ -59,6 +59,8 @@ pub(crate) struct Answer {
     pub(crate) response: reqwest::Response,
     pub(crate) operation: String,
     pub(crate) patience: Duration,
+    /// See [`crate::Profile::is_tag_immutable`].
+    pub(crate) is_tag_immutable: fn(&ErrorBody) -> bool,
 }
 
 impl Answer {
@@ -89,32 +91,25 @@ impl Answer {
     pub(crate) async fn into_error(self) -> Error {
         let status = self.status();
         let after = retry_after(self.headers(), SystemTime::now());
-        let operation = self.operation.clone();
+        let (operation, is_tag_immutable) = (self.operation.clone(), self.is_tag_immutable);
         let body = self.body(MAX_ERROR_BYTES).await.unwrap_or_default();
-        let (codes, message) = spoken(&body);
-        let says = |code: &str| codes.iter().any(|said| said == code);
-        let message = if message.is_empty() {
+        let body = ErrorBody::read(&body);
+        let is_immutable = is_tag_immutable(&body);
+        let says = |code: &str| body.says(code);
+        let is_blob_unknown = says("MANIFEST_BLOB_UNKNOWN")
+            || operation.starts_with("manifest_put") && (says("BLOB_UNKNOWN") || says("MANIFEST_UNKNOWN"));
+        let message = if body.message.is_empty() {
             status.canonical_reason().unwrap_or("no reason given").to_owned()
         } else {
-            message
+            body.message
         };
         let kind = match status.as_u16() {
-            404 | 400
-                if says("MANIFEST_BLOB_UNKNOWN")
-                    || operation.starts_with("manifest_put") && (says("BLOB_UNKNOWN") || says("MANIFEST_UNKNOWN")) =>
-            {
-                ErrorKind::BlobUnknown(message)
-            }
+            404 | 400 if is_blob_unknown => ErrorKind::BlobUnknown(message),
             404 => ErrorKind::NotFound,
             401 => ErrorKind::AuthFailed(message),
             403 => ErrorKind::AccessDenied(message),
             429 => ErrorKind::RateLimited(after),
-            400 | 409 | 412
-                if message.to_ascii_lowercase().contains("immutable")
-                    || says("TAG_INVALID") && message.contains("exist") =>
-            {
-                ErrorKind::TagImmutable(message)
-            }
+            400 | 409 | 412 if is_immutable => ErrorKind::TagImmutable(message),
             code if is_temporary(status) => ErrorKind::Unavailable {
                 status: code,
                 message,
@@ -252,6 +247,7 @@ impl Registry {
                 response,
                 operation: call.operation.clone(),
                 patience: self.0.patience,
+                is_tag_immutable: self.0.profile.is_tag_immutable,
             }),
             Ok(Err(error)) => Err(transport(error, &call.operation)),
             Err(_) => Err(Error::new(ErrorKind::Timeout(patience), &call.operation)),
@@ -396,24 +392,42 @@ struct SpokenError {
     detail: serde_json::Value,
 }
 
-/// Codes and text of an error body in the specification's form; else its beginning.
-fn spoken(body: &[u8]) -> (Vec<String>, String) {
-    let Ok(spoken) = serde_json::from_slice::<Spoken>(body) else {
-        return (Vec::new(), shown(&String::from_utf8_lossy(body)));
-    };
-    let text = spoken
-        .errors
-        .iter()
-        .map(|error| match &error.detail {
-            serde_json::Value::Null => format!("{}: {}", error.code, error.message),
-            detail => format!("{}: {} ({detail})", error.code, error.message),
-        })
-        .collect::<Vec<_>>()
-        .join("; ");
-    (
-        spoken.errors.into_iter().map(|error| error.code).collect(),
-        shown(&text),
-    )
+/// The body of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorBody {
+    /// The codes in it, if it has the form of the specification.
+    pub codes: Vec<String>,
+    /// Codes, messages and details as one text; the beginning of a body of another form.
+    pub message: String,
+}
+
+impl ErrorBody {
+    /// True if `code` is among the codes.
+    pub fn says(&self, code: &str) -> bool {
+        self.codes.iter().any(|said| said == code)
+    }
+
+    fn read(body: &[u8]) -> Self {
+        let Ok(spoken) = serde_json::from_slice::<Spoken>(body) else {
+            return Self {
+                codes: Vec::new(),
+                message: shown(&String::from_utf8_lossy(body)),
+            };
+        };
+        let text = spoken
+            .errors
+            .iter()
+            .map(|error| match &error.detail {
+                serde_json::Value::Null => format!("{}: {}", error.code, error.message),
+                detail => format!("{}: {} ({detail})", error.code, error.message),
+            })
+            .collect::<Vec<_>>()
+            .join("; ");
+        Self {
+            codes: spoken.errors.into_iter().map(|error| error.code).collect(),
+            message: shown(&text),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -422,11 +436,11 @@ mod tests {
 
     #[test]
     fn error_bodies_are_quoted_short_and_without_queries() {
-        let (codes, text) = spoken(br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown","detail":{"digest":"sha256:00"}}]}"#);
-        assert_eq!(codes, ["MANIFEST_BLOB_UNKNOWN"]);
-        assert!(text.contains("sha256:00"));
-        let (_, text) = spoken(b"<a href='https://s3.example/x?X-Amz-Signature=secret'>\x1b[31m");
+        let read = ErrorBody::read(br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown","detail":{"digest":"sha256:00"}}]}"#);
+        assert_eq!(read.codes, ["MANIFEST_BLOB_UNKNOWN"]);
+        assert!(read.message.contains("sha256:00"));
+        let text = ErrorBody::read(b"<a href='https://s3.example/x?X-Amz-Signature=secret'>\x1b[31m").message;
         assert!(!text.contains("secret") && !text.contains('\x1b'), "{text}");
-        assert!(spoken(&vec![b'x'; 100_000]).1.len() <= 400);
+        assert!(ErrorBody::read(&vec![b'x'; 100_000]).message.len() <= 400);
     }
 }

@@ -5,20 +5,10 @@ use std::sync::Arc;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use transship_oci::Limits;
 
 /// The bandwidth limiter counts in cells of this many bytes.
 const CELL_BYTES: u64 = 1024;
-
-/// A registry's `limits`; absent is unlimited.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Limits {
-    /// Requests per second.
-    pub requests_per_second: Option<f64>,
-    /// Uploads at the same time.
-    pub uploads: Option<u32>,
-    /// Bytes per second, up and down together.
-    pub bandwidth: Option<u64>,
-}
 
 /// The limits at work, shared by all repositories of a registry.
 pub(crate) struct Limiter {

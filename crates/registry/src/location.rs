@@ -62,7 +62,7 @@ fn judge(mut location: Url, base: &Url, storage: &[&str], guard: &Guard) -> std:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Network;
+    use transship_oci::Network;
 
     #[test]
     fn an_upload_goes_on_only_where_the_registry_is() {

@@ -9,17 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use transship_oci::Network;
 use url::{Host, Url};
-
-/// What a registry's names may resolve to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Network {
-    /// Public addresses only.
-    #[default]
-    Public,
-    /// Private ones too.
-    Private,
-}
 
 /// What an address is, for our purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

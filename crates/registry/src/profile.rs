@@ -3,6 +3,10 @@
 //! Sources are in docs/registries.md. What a registry turns out not to support is remembered per host while the process
 //! lives, in `registry`.
 
+use transship_oci::Provider;
+
+use crate::exchange::ErrorBody;
+
 /// How a blob is uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadForm {
@@ -19,10 +23,8 @@ const PUT_OR_PATCH: &[UploadForm] = &[UploadForm::Put, UploadForm::Patch];
 const CHUNK_MAX: u64 = 64 * 1024 * 1024;
 
 /// What is known of a kind of registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Profile {
-    /// The provider's name in the document.
-    pub provider: &'static str,
     /// Upload forms that work, the best for an ordinary blob first.
     pub uploads: &'static [UploadForm],
     /// The largest `PATCH`, in bytes.
@@ -35,95 +37,67 @@ pub struct Profile {
     /// Hosts, and parent domains beginning with `.`, that upload locations may lead to beside the registry's own; no
     /// credentials go there.
     pub storage: &'static [&'static str],
+    /// Recognises a refusal (400, 409 or 412) that says that the tag is immutable.
+    pub is_tag_immutable: fn(&ErrorBody) -> bool,
 }
 
 const PLAIN: Profile = Profile {
-    provider: "generic",
     uploads: PUT_OR_PATCH,
     chunk_max: CHUNK_MAX,
     mounts: true,
     realms: &[],
     storage: &[],
+    is_tag_immutable: mentions_immutable,
 };
 
 impl Profile {
-    /// The profile of a provider by its name in the document; an unknown name gets the plain one.
-    pub fn of(provider: &str) -> Self {
+    /// The profile of a kind of registry.
+    pub const fn of(provider: Provider) -> Self {
         match provider {
-            "distribution" => Self {
-                provider: "distribution",
-                ..PLAIN
-            },
-            "harbor" => Self {
-                provider: "harbor",
-                ..PLAIN
-            },
-            "dockerhub" => Self {
-                provider: "dockerhub",
+            Provider::DockerHub => Self {
                 realms: &["auth.docker.io"],
                 ..PLAIN
             },
-            "ghcr" => Self {
-                provider: "ghcr",
+            Provider::Ghcr => Self {
                 // Clients that tried chunks there went back to one PUT (kitops 780).
                 uploads: PUT,
                 ..PLAIN
             },
-            "quay" => Self {
-                provider: "quay",
-                ..PLAIN
-            },
-            "ecr" => Self {
-                provider: "ecr",
+            Provider::Ecr => Self {
                 // Every PATCH after the first is answered 201 and thrown away (aws/containers-roadmap 2831).
                 uploads: PUT,
                 mounts: false,
+                is_tag_immutable: is_existing_ecr_tag,
                 ..PLAIN
             },
-            "google-ar" => Self {
-                provider: "google-ar",
+            Provider::GoogleAr => Self {
                 uploads: PUT,
                 storage: &[".googleapis.com", ".pkg.dev"],
                 ..PLAIN
             },
-            "aliyun-acr" => Self {
-                provider: "aliyun-acr",
+            Provider::AliyunAcr => Self {
                 realms: &[".aliyuncs.com"],
                 storage: &[".aliyuncs.com"],
                 ..PLAIN
             },
-            "tencent-tcr" => Self {
-                provider: "tencent-tcr",
+            Provider::TencentTcr => Self {
                 realms: &[".tencentcloudcr.com"],
                 ..PLAIN
             },
-            "azure-acr" => Self {
-                provider: "azure-acr",
+            Provider::AzureAcr => Self {
                 // Larger bodies are refused with 413 (harbor 6e4d8ad64c).
                 chunk_max: 16 * 1024 * 1024,
                 ..PLAIN
             },
-            "artifactory" => Self {
-                provider: "artifactory",
-                ..PLAIN
-            },
-            "nexus" => Self {
-                provider: "nexus",
-                ..PLAIN
-            },
-            "zot" => Self {
-                provider: "zot",
-                ..PLAIN
-            },
-            "gitea" => Self {
-                provider: "gitea",
-                ..PLAIN
-            },
-            "gitlab" => Self {
-                provider: "gitlab",
-                ..PLAIN
-            },
-            _ => PLAIN,
+            Provider::Distribution
+            | Provider::Harbor
+            | Provider::Quay
+            | Provider::Artifactory
+            | Provider::Nexus
+            | Provider::Zot
+            | Provider::Gitea
+            | Provider::GitLab
+            | Provider::Generic => PLAIN,
         }
     }
 
@@ -131,17 +105,27 @@ impl Profile {
     pub fn of_host(hostname: &str) -> Self {
         let ends = |suffix: &str| hostname.ends_with(suffix);
         Self::of(match hostname {
-            "docker.io" | "registry-1.docker.io" => "dockerhub",
-            "ghcr.io" => "ghcr",
-            "quay.io" => "quay",
-            _ if ends(".amazonaws.com") || ends(".amazonaws.com.cn") => "ecr",
-            _ if ends(".pkg.dev") || hostname == "gcr.io" || ends(".gcr.io") => "google-ar",
-            _ if ends(".azurecr.io") || ends(".azurecr.cn") => "azure-acr",
-            _ if ends(".aliyuncs.com") => "aliyun-acr",
-            _ if ends(".tencentcloudcr.com") => "tencent-tcr",
-            _ => "generic",
+            "docker.io" | "registry-1.docker.io" => Provider::DockerHub,
+            "ghcr.io" => Provider::Ghcr,
+            "quay.io" => Provider::Quay,
+            _ if ends(".amazonaws.com") || ends(".amazonaws.com.cn") => Provider::Ecr,
+            _ if ends(".pkg.dev") || hostname == "gcr.io" || ends(".gcr.io") => Provider::GoogleAr,
+            _ if ends(".azurecr.io") || ends(".azurecr.cn") => Provider::AzureAcr,
+            _ if ends(".aliyuncs.com") => Provider::AliyunAcr,
+            _ if ends(".tencentcloudcr.com") => Provider::TencentTcr,
+            _ => Provider::Generic,
         })
     }
+}
+
+/// The specification has no code for it; registries say it in their message (Harbor with 412).
+fn mentions_immutable(body: &ErrorBody) -> bool {
+    body.message.to_ascii_lowercase().contains("immutable")
+}
+
+/// ECR calls such a tag invalid because it exists already.
+fn is_existing_ecr_tag(body: &ErrorBody) -> bool {
+    mentions_immutable(body) || body.says("TAG_INVALID") && body.message.contains("exist")
 }
 
 /// True if `host` is one of `list`, or stands below one that begins with a dot.
@@ -161,17 +145,17 @@ mod tests {
 
     #[test]
     fn a_registry_that_loses_chunks_gets_none() {
-        for provider in ["ecr", "ghcr", "google-ar"] {
+        for provider in [Provider::Ecr, Provider::Ghcr, Provider::GoogleAr] {
             assert_eq!(Profile::of(provider).uploads, [UploadForm::Put], "{provider}");
         }
         for provider in [
-            "distribution",
-            "harbor",
-            "zot",
-            "quay",
-            "azure-acr",
-            "gitlab",
-            "generic",
+            Provider::Distribution,
+            Provider::Harbor,
+            Provider::Zot,
+            Provider::Quay,
+            Provider::AzureAcr,
+            Provider::GitLab,
+            Provider::Generic,
         ] {
             let uploads = Profile::of(provider).uploads;
             assert_eq!(uploads, [UploadForm::Put, UploadForm::Patch], "{provider}");
@@ -184,5 +168,15 @@ mod tests {
         assert!(!is_listed("evilaliyuncs.com", &[".aliyuncs.com"]));
         assert!(is_listed("auth.docker.io", &["auth.docker.io"]));
         assert!(!is_listed("x.auth.docker.io", &["auth.docker.io"]));
+    }
+
+    #[test]
+    fn an_immutable_tag_of_ecr_is_one_that_exists_already() {
+        let body = ErrorBody {
+            codes: vec!["TAG_INVALID".to_owned()],
+            message: "TAG_INVALID: the image tag 'v1' already exists in the 'app' repository".to_owned(),
+        };
+        assert!((Profile::of(Provider::Ecr).is_tag_immutable)(&body));
+        assert!(!(Profile::of(Provider::Distribution).is_tag_immutable)(&body));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use transship_oci::{RegistryHost, Repository};
+use transship_oci::{Limits, Network, RegistryHost, Repository};
 use url::Url;
 
 use crate::auth::Auth;
@@ -12,7 +12,7 @@ use crate::clients::Clients;
 use crate::limits::Limiter;
 use crate::network::Guard;
 use crate::pace::Pace;
-use crate::{Credentials, Error, ErrorKind, Limits, Network, Profile, RemoteRepository, Result, Retries};
+use crate::{Credentials, Error, ErrorKind, Profile, RemoteRepository, Result, Retries};
 
 /// How long an answer, or the next bytes of one, may take before the connection counts as dead.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -5,17 +5,20 @@
 
 use std::time::{Duration, SystemTime};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use transship_oci::Backoff;
 
-/// How often and how long.
+/// The longest single wait before its jitter.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// How often a request is tried again, and how long it waits.
 #[derive(Debug, Clone, Copy)]
 pub struct Retries {
     /// Tries after the first.
-    pub times: usize,
+    pub times: u32,
     /// The longest a request may spend waiting, all its waits together.
     pub max_wait: Duration,
-    /// The first wait; it doubles, with jitter.
+    /// The wait before the first retry; it doubles each time, and up to as much again is added by chance.
     pub first: Duration,
 }
 
@@ -31,20 +34,18 @@ impl Default for Retries {
 
 /// The waits of one request.
 pub(crate) struct Waits {
-    backoff: ExponentialBackoff,
+    backoff: Backoff,
+    made: u32,
+    times: u32,
     left: Duration,
 }
 
 impl Retries {
     pub(crate) fn begin(&self) -> Waits {
-        let backoff = ExponentialBuilder::new()
-            .with_min_delay(self.first)
-            .with_max_delay(Duration::from_secs(20))
-            .with_max_times(self.times)
-            .with_jitter()
-            .build();
         Waits {
-            backoff,
+            backoff: Backoff::doubling(self.first, WAIT_MAX),
+            made: 0,
+            times: self.times,
             left: self.max_wait,
         }
     }
@@ -53,12 +54,13 @@ impl Retries {
 impl Waits {
     /// How long to wait before the next try; [`None`] if there is none, or it would take longer than this worker may wait.
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
-        let own = self.backoff.next()?;
-        let wait = asked.unwrap_or(own);
-        if wait > self.left {
+        if self.made == self.times {
             return None;
         }
-        self.left -= wait;
+        let own = self.backoff.wait(self.made);
+        let wait = asked.unwrap_or_else(|| own + own.mul_f64(fastrand::f64()));
+        self.left = self.left.checked_sub(wait)?;
+        self.made += 1;
         Some(wait)
     }
 }

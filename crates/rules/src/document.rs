@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use transship_oci::RegistryHost;
+
 use crate::check;
 use crate::error::Errors;
 use crate::faults::{Faults, Warning};
@@ -67,6 +69,14 @@ impl Document {
                 verdict: rule.evaluate(source_registry, pushed),
             })
             .collect()
+    }
+
+    /// The registries that are called `host`, by their names in the document.
+    pub fn registries_called<'a>(&'a self, host: &'a RegistryHost) -> impl Iterator<Item = (&'a str, &'a Registry)> {
+        self.registries
+            .iter()
+            .filter(|(_, registry)| registry.is_called(host))
+            .map(|(name, registry)| (name.as_str(), registry))
     }
 
     /// The rule named `name`.

@@ -1,7 +1,8 @@
 //! An import of the document, checked: which objects of a bucket go to which registry, and how.
 
+use transship_oci::{Existing, Referrers};
+
 use crate::namespace::Namespace;
-use crate::policy::{Existing, Referrers};
 
 /// Images in a bucket that are brought to a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! What of a document only the stack deployed on AWS can honour. Elsewhere it loads, so that one document serves both, and
 //! fails under its own code where it is used.
 
+use transship_oci::Provider;
+
 use crate::document::Document;
 use crate::faults::Warning;
 use crate::path::Path;
-use crate::provider::Provider;
 use crate::registry::{Registry, Webhook};
 use crate::secret_reference::CredentialsRef;
 

@@ -1,10 +1,8 @@
 //! A registry of the document, checked: an address that is one, names it answers to, and what it can bear.
 
-use transship_oci::RegistryHost;
+use transship_oci::{Limits, Network, Provider, RegistryHost};
 use url::Url;
 
-use crate::policy::Network;
-use crate::provider::Provider;
 use crate::secret_reference::CredentialsRef;
 
 /// A registry: where it is, what it is called by, and how it is spoken to.
@@ -54,17 +52,6 @@ pub enum Webhook {
         /// The format of the deliveries, if not the provider's own. [`None`] in this version.
         format: Option<String>,
     },
-}
-
-/// What a registry can bear from one process. [`None`] is unlimited.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Limits {
-    /// Requests per second; above 0.
-    pub requests_per_second: Option<f64>,
-    /// Uploads at the same time; above 0.
-    pub uploads: Option<u32>,
-    /// Bytes per second; above 0.
-    pub bandwidth: Option<u64>,
 }
 
 impl Registry {

@@ -1,11 +1,10 @@
 //! A rule of the document, checked and with its patterns compiled; and what it says of one push.
 
-use transship_oci::{Kind, Repository, Tag, referrers};
+use transship_oci::{DigestTag, Existing, Kind, Referrers, Repository, Tag};
 
 use crate::namespace::Namespace;
 use crate::naming::Naming;
 use crate::pattern::{Match, Matcher, Pattern};
-use crate::policy::{Existing, Referrers};
 use crate::verdict::{Destination, Pushed, Reason, Verdict};
 
 /// What is replicated, from where, to where.
@@ -74,7 +73,7 @@ impl Rule {
         }
         self.source.admits_repository(pushed.repository)?;
         match pushed.tag {
-            Some(tag) if referrers::digest_tag(tag).is_none() => self.tagged(pushed, tag).map(Verdict::Matches),
+            Some(tag) if DigestTag::of(tag).is_none() => self.tagged(pushed, tag).map(Verdict::Matches),
             tag => self.follower(pushed.repository, tag).map(Verdict::Follows),
         }
     }

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use transship_notifications::Format;
+
 use crate::document::Document;
 use crate::error::ErrorKind;
 use crate::faults::Faults;
@@ -76,7 +78,7 @@ fn check_deliveries(document: &Document, rule: &Rule, faults: &mut Faults) {
     let Some(registry) = document.registries.get(name).filter(|_| rule.on_event) else {
         return;
     };
-    if registry.webhook.is_some() && !registry.provider.is_read() {
+    if registry.webhook.is_some() && !Format::of(registry.provider).is_some_and(Format::is_read) {
         let path = Path::of("registries").key(name).key("webhook");
         faults.not_yet(path, &format!("reading the notifications of {}", registry.provider));
     }

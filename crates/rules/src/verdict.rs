@@ -1,6 +1,7 @@
 //! What was pushed, and what a rule says of it, in words that `explain` can print.
 
-use transship_oci::{Digest, Kind, Repository, Tag};
+use transship_notifications::Event;
+use transship_oci::{Kind, Repository, Tag};
 
 use crate::namespace::Namespace;
 use crate::rule::Rule;
@@ -12,10 +13,18 @@ pub struct Pushed<'a> {
     pub repository: &'a Repository,
     /// The tag; [`None`] for a push by digest.
     pub tag: Option<&'a Tag>,
-    /// The digest, where it is told. No rule decides by it.
-    pub digest: Option<&'a Digest>,
     /// The kind of content, only if it is certain; [`None`] passes, and the worker looks.
     pub kind: Option<Kind>,
+}
+
+impl<'a> From<&'a Event> for Pushed<'a> {
+    fn from(event: &'a Event) -> Self {
+        Self {
+            repository: &event.repository,
+            tag: event.tag.as_ref(),
+            kind: event.kind.certain(),
+        }
+    }
 }
 
 /// One rule and what it says.

@@ -1,33 +1,33 @@
-//! A clock turned by hand: tests of leases and waits move time instead of spending it.
+//! A manual clock, so that tests of leases and waits take no real time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use transship_copy::Clock;
 
-/// Stands still until it is turned. Clones show the same time.
+/// A clock that changes only when it is set. Clones share the same time.
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Mutex<SystemTime>>);
 
 impl ManualClock {
-    /// A clock that shows `now`.
+    /// A clock with the time `now`.
     pub fn new(now: SystemTime) -> Self {
         Self(Arc::new(Mutex::new(now)))
     }
 
-    /// Turns it on by `by`.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
 
-    /// Sets it, back as well as forth.
+    /// Sets the clock, forward or backward.
     pub fn set(&self, now: SystemTime) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 }
 
 impl Default for ManualClock {
-    /// A clock that shows the same arbitrary moment every time: 2026-01-01T00:00:00Z.
+    /// A clock with a fixed start time: 2026-01-01T00:00:00Z.
     fn default() -> Self {
         Self::new(SystemTime::UNIX_EPOCH + Duration::from_hours(490_896))
     }

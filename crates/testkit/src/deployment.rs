@@ -1,7 +1,7 @@
-//! What a deployed stack consists of besides its functions, on `MiniStack`: task queue, dead-letter queue, table, bucket.
+//! The resources of a deployed stack besides its functions, on `MiniStack`: task queue, dead-letter queue, table, bucket.
 //!
-//! Here for the tests of the functions' binaries. Asked by plain HTTP and JSON, so that this crate needs no SDK; the signature
-//! is a form only, which names the service. What must hold: the table is as the ledger's page defines it
+//! They are used by the tests of the functions' binaries. Requests are plain HTTP and JSON, so that this crate does not need
+//! the SDK; the signature only names the service and is not valid. The table must match the documentation of the ledger
 //! (`crates/aws/src/ledger/mod.rs`).
 
 use reqwest::Method;
@@ -19,7 +19,7 @@ pub const DEAD_LETTERS: &str = "dead-letters";
 const BUCKET: &str = "configuration";
 const DOCUMENT: &str = "transship.yaml";
 
-/// The parts. Gone when dropped.
+/// The resources. They are deleted when dropped.
 #[derive(Debug)]
 pub struct Deployment {
     stack: MiniStack,
@@ -29,7 +29,7 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Everything, empty; also without a document.
+    /// Creates all resources, empty and without a document.
     pub async fn start() -> Result<Self> {
         let mut deployment = Self {
             stack: MiniStack::start().await?,
@@ -49,12 +49,12 @@ impl Deployment {
         self.stack.endpoint()
     }
 
-    /// The task queue's.
+    /// URL of the task queue.
     pub fn queue_url(&self) -> &str {
         &self.queue_url
     }
 
-    /// The dead-letter queue's.
+    /// URL of the dead-letter queue.
     pub fn dead_letters_url(&self) -> &str {
         &self.dead_letters_url
     }
@@ -71,18 +71,18 @@ impl Deployment {
         .into()
     }
 
-    /// Puts a version of the document where the functions look for it.
+    /// Stores a version of the document for the functions.
     pub async fn document_put(&self, text: &str) -> Result<()> {
         self.object(Method::PUT, &format!("/{DOCUMENT}"), text).await
     }
 
-    /// Takes it away.
+    /// Deletes the document.
     pub async fn document_remove(&self) -> Result<()> {
         self.object(Method::DELETE, &format!("/{DOCUMENT}"), "").await
     }
 
-    /// The messages of a queue that can be received, with their delays over or not: at most ten, and hidden from now on.
-    /// Their bodies.
+    /// Receives messages of a queue, including delayed ones: at most ten, which are hidden afterwards.
+    /// Bodies of the received messages.
     pub async fn queue_receive(&self, url: &str) -> Result<Vec<String>> {
         let request = json!({ "QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600 });
         let answer = self.ask("AmazonSQS.ReceiveMessage", &request).await?;
@@ -92,7 +92,7 @@ impl Deployment {
             .collect())
     }
 
-    /// All messages of a queue: visible, hidden and delayed ones.
+    /// Number of messages in a queue: visible, hidden and delayed ones.
     pub async fn queue_depth(&self, url: &str) -> Result<usize> {
         let request = json!({ "QueueUrl": url, "AttributeNames": ["All"] });
         let answer = self.ask("AmazonSQS.GetQueueAttributes", &request).await?;
@@ -103,13 +103,13 @@ impl Deployment {
         Ok(["", "NotVisible", "Delayed"].map(count).iter().sum())
     }
 
-    /// Takes a queue away, as an operator by mistake could.
+    /// Deletes a queue, as an operator could by mistake.
     pub async fn queue_remove(&self, url: &str) -> Result<()> {
         let request = json!({ "QueueUrl": url });
         self.ask("AmazonSQS.DeleteQueue", &request).await.map(drop)
     }
 
-    /// Takes the table away.
+    /// Deletes the table.
     pub async fn table_remove(&self) -> Result<()> {
         let request = json!({ "TableName": TABLE });
         self.ask("DynamoDB_20120810.DeleteTable", &request).await.map(drop)
@@ -120,7 +120,7 @@ impl Deployment {
         Ok(answer["QueueUrl"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Makes the ledger's table.
+    /// Creates the ledger's table.
     pub async fn table_create(&self) -> Result<()> {
         let definition = table_definition(TABLE);
         self.ask("DynamoDB_20120810.CreateTable", &definition).await.map(drop)
@@ -154,7 +154,7 @@ impl Deployment {
     }
 }
 
-/// What `CreateTable` is asked for a ledger called `name`: as the ledger's page and `template.yaml` have it.
+/// The `CreateTable` request for a ledger named `name`, as in the documentation of the ledger and in `template.yaml`.
 pub fn table_definition(name: &str) -> Value {
     let key = |hash: &str, range: &str| json!([{ "AttributeName": hash, "KeyType": "HASH" }, { "AttributeName": range, "KeyType": "RANGE" }]);
     let attributes = [

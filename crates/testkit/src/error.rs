@@ -1,34 +1,34 @@
-//! What can keep a test from being set up.
+//! Errors of setting up a test.
 
 /// Results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A testkit error: `kind` decides, `operation` says during what, `source` why.
+/// An error with its kind, the operation that failed, and the cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation}: {kind}")]
 pub struct Error {
-    /// What went wrong.
+    /// Kind of the error.
     pub kind: ErrorKind,
-    /// During what: `PUT /v2/core/app/manifests/v1`.
+    /// The operation that failed: `PUT /v2/core/app/manifests/v1`.
     pub operation: String,
-    /// The cause beneath.
+    /// The cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What went wrong, with a stable code.
+/// Kinds of errors, each with a stable code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
-    /// `PATTERN_INVALID`: a fault whose path is no regular expression.
-    #[error("the path of the fault is no regular expression")]
+    /// `PATTERN_INVALID`: the path of a fault is not a valid regular expression.
+    #[error("the path of the fault is not a valid regular expression")]
     PatternInvalid,
     /// `BIND_FAILED`
-    #[error("the loopback address could not be bound; see which process limits are in force")]
+    #[error("cannot bind the loopback address; check the process limits")]
     BindFailed,
-    /// `REQUEST_FAILED`: the registry pushed to did not answer.
-    #[error("the registry did not answer; see whether it runs")]
+    /// `REQUEST_FAILED`: the registry did not answer a push.
+    #[error("the registry did not answer; check that it runs")]
     RequestFailed,
-    /// `REQUEST_REFUSED`: the registry pushed to answered otherwise than it should.
+    /// `REQUEST_REFUSED`: the registry answered a push with an unexpected status.
     #[error("the registry answered {status}: {body}")]
     RequestRefused {
         /// The status.
@@ -36,23 +36,23 @@ pub enum ErrorKind {
         /// The beginning of the body.
         body: String,
     },
-    /// `PROCESS_FAILED`: a registry could not be started, or did not come up.
-    #[error("the process did not come up; see its log: {log}")]
+    /// `PROCESS_FAILED`: a process could not be started, or did not become ready.
+    #[error("the process did not become ready; see its log: {log}")]
     ProcessFailed {
-        /// The end of what it wrote.
+        /// The end of its log.
         log: String,
     },
     /// `MINISTACK_MISSING`
     #[error(
         "ministack is not installed; run `python3 -m venv ~/.cache/transship-ci/python && \
-         ~/.cache/transship-ci/python/bin/pip install ministack aws-sam-translator`, or name it in TRANSSHIP_MINISTACK"
+         ~/.cache/transship-ci/python/bin/pip install ministack aws-sam-translator`, or set TRANSSHIP_MINISTACK to its path"
     )]
     MiniStackMissing,
     /// `CERTIFICATE_FAILED`
-    #[error("the certificate could not be made; see the cause")]
+    #[error("cannot create the certificate; see the cause")]
     CertificateFailed,
     /// `FILE_FAILED`
-    #[error("the file could not be read or written; see whether the folder exists and has room")]
+    #[error("cannot read or write the file; check that the folder exists and has free space")]
     FileFailed,
 }
 

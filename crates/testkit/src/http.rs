@@ -1,4 +1,4 @@
-//! Requests of tests. Here because a client wants to know who makes its TLS connections, also where it makes none.
+//! HTTP requests of tests. A client needs a TLS provider, even if it makes no TLS connections.
 
 use reqwest::{Client, IntoUrl, Response};
 
@@ -8,7 +8,7 @@ pub fn client() -> Client {
     Client::new()
 }
 
-/// What a GET of `url` is answered.
+/// Sends a GET request to `url` and returns the response.
 pub async fn get(url: impl IntoUrl) -> reqwest::Result<Response> {
     client().get(url).send().await
 }

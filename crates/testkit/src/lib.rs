@@ -1,9 +1,7 @@
-//! What the tests stand on: sample images that are always the same bytes, blobs of any size, faults that are scripted
-//! or seeded, proxies that execute them or add distance, a clock turned by hand, real registries as processes, and the
-//! suites that every adapter of a port passes.
+//! Equipment for tests: reproducible sample images, blobs of any size, scripted and seeded faults, proxies that execute faults
+//! or add latency, a manual clock, real registries as processes, and the suites that every adapter of a port must pass.
 //!
-//! Nothing here decides anything for the product. What must hold: the same seed gives the same bytes and the same faults,
-//! and whatever is started is stopped when it is dropped.
+//! The same seed must give the same bytes and the same faults, and everything that is started must stop when it is dropped.
 
 pub mod clock;
 pub mod deployment;

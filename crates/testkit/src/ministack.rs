@@ -1,6 +1,6 @@
-//! MiniStack as a process: the AWS services the product uses, on a loopback port, without an account.
+//! MiniStack as a process: emulates the AWS services that the product uses, on a loopback port, without an account.
 //!
-//! What must hold: it is bound to loopback, answers before it is handed out, and is gone when it is dropped.
+//! It must bind only the loopback address, answer before it is returned, and end when it is dropped.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,27 +11,27 @@ use transship_oci::RegistryHost;
 use crate::server::{Recipe, Server};
 use crate::{Error, ErrorKind, Result};
 
-/// Names the executable, where it is neither on the `PATH` nor where the checks install it.
+/// Environment variable with the path of the executable, if it is neither on the `PATH` nor installed by `tests/run`.
 const VARIABLE: &str = "TRANSSHIP_MINISTACK";
 const BINARY: &str = "ministack";
 const HEALTH: &str = "/_ministack/health";
-/// Below the user's cache folder: where the checks install it.
+/// Path below the user's cache folder where `tests/run` installs it.
 const INSTALLED: &str = "transship-ci/python/bin/ministack";
-/// How long it may take to answer, on a machine under load.
+/// Time limit for the start, on a machine under load.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A running MiniStack (`PyPI` `ministack`) with nothing in it, its files in a folder of its own. Killed when dropped.
+/// A running, empty MiniStack (`PyPI` `ministack`) with its own folder. Killed when dropped.
 #[derive(Debug)]
 pub struct MiniStack(Server);
 
 impl MiniStack {
-    /// Starts one and waits until it is healthy. An error that says how to install it if it is not there: what it is
-    /// needed for is not tested otherwise.
+    /// Starts MiniStack and waits until it is healthy. If it is not installed, the error says how to install it, because nothing
+    /// else tests the same.
     pub async fn start() -> Result<Self> {
         Self::start_with(&[]).await
     }
 
-    /// The same with further environment variables for the process, such as `AUTH`.
+    /// Like [`MiniStack::start`], with additional environment variables for the process, such as `AUTH`.
     pub async fn start_with(environment: &[(&str, &str)]) -> Result<Self> {
         let program = program()?;
         let recipe = Recipe {
@@ -53,7 +53,7 @@ impl MiniStack {
         Ok(Self(Server::start(recipe).await?))
     }
 
-    /// `http://127.0.0.1:<port>`: what `AWS_ENDPOINT_URL` is to be. Region `us-east-1`; every key is accepted.
+    /// The value for `AWS_ENDPOINT_URL`: `http://127.0.0.1:<port>`. The region is `us-east-1`, and every key is accepted.
     pub fn endpoint(&self) -> String {
         self.0.url()
     }
@@ -63,18 +63,18 @@ impl MiniStack {
         self.0.host()
     }
 
-    /// The process, for those who measure it.
+    /// The process id, to measure the process.
     pub fn process_id(&self) -> u32 {
         self.0.process_id()
     }
 
-    /// The end of what it wrote.
+    /// The end of its log.
     pub fn log(&self) -> String {
         self.0.log()
     }
 }
 
-/// The executable: what the variable names, else the one on the `PATH`, else the one the checks installed.
+/// The executable: from the environment variable, else from the `PATH`, else as installed by `tests/run`.
 fn program() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(VARIABLE) {
         return Ok(named.into());

@@ -12,28 +12,28 @@ use crate::server::{Recipe, Server};
 use crate::{Error, ErrorKind, Result};
 
 const BINARY: &str = "docker-registry";
-/// In its folder.
+/// Name of its configuration file.
 const DATA: &str = "data";
 const HEALTH: &str = "/v2/";
-/// How long it may take to answer.
+/// Time limit for the start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where a registry process sends its notifications.
+/// The endpoint for the notifications of a registry process.
 #[derive(Debug, Clone, Default)]
 pub struct NotificationEndpoint {
-    /// `http://…`.
+    /// URL, `http://…`.
     pub url: String,
-    /// Sent with each delivery.
+    /// Headers of each delivery.
     pub headers: Vec<(String, String)>,
 }
 
-/// A running `docker-registry`, with its files in a folder of its own. Killed when dropped.
+/// A running `docker-registry` with its own folder. Killed when dropped.
 #[derive(Debug)]
 pub struct DockerRegistry(Server);
 
 impl DockerRegistry {
-    /// Starts one, with deletion enabled, and waits until it answers. [`None`] if the program is not installed: the test
-    /// says so and passes. (`apt-get install docker-registry`.)
+    /// Starts a registry with deletion enabled, and waits until it answers. Returns [`None`] if the program is not installed;
+    /// the test then prints a message and passes. (`apt-get install docker-registry`.)
     pub async fn start(notify: Option<&NotificationEndpoint>) -> Result<Option<Self>> {
         if !is_installed(BINARY) {
             return Ok(None);
@@ -64,7 +64,7 @@ impl DockerRegistry {
         self.0.url()
     }
 
-    /// The process, for those who kill it early or measure it.
+    /// The process id, to kill or measure the process.
     pub fn process_id(&self) -> u32 {
         self.0.process_id()
     }
@@ -74,7 +74,7 @@ impl DockerRegistry {
         self.0.folder().join(DATA)
     }
 
-    /// The end of what it wrote.
+    /// The end of its log.
     pub fn log(&self) -> String {
         self.0.log()
     }
@@ -86,8 +86,8 @@ fn is_installed(program: &str) -> bool {
 }
 
 fn document(port: u16, data: &Path, notify: Option<&NotificationEndpoint>) -> String {
-    // A JSON string is a YAML string, whatever is in the path. By default every manifest with a non-distributable layer
-    // is refused; it is allowed here: https://distribution.github.io/distribution/about/configuration/#validation
+    // A JSON string is a YAML string for any path. By default every manifest with a non-distributable layer is rejected; it is
+    // allowed here: https://distribution.github.io/distribution/about/configuration/#validation
     let data = serde_json::Value::from(data.to_string_lossy());
     let mut text = format!(
         "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\n\

@@ -1,4 +1,4 @@
-//! A server as a process on a loopback port: it answers before it is handed out, and is gone when it is dropped.
+//! A server process on a loopback port. It answers before it is returned, and ends when it is dropped.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,33 +12,33 @@ use transship_oci::RegistryHost;
 
 use crate::{Error, ErrorKind, Result};
 
-/// How often a server that does not answer yet is asked again.
+/// Interval between requests to a server that does not answer yet.
 const POLL: Duration = Duration::from_millis(20);
-/// A port that was free a moment ago may be taken: then the process ends, and another port is tried.
+/// Maximum number of ports to try. A free port may be taken before the process binds it; the process then ends.
 const PORTS: u32 = 3;
-/// So much of the end of a log is shown.
+/// Maximum number of bytes of a log that are shown.
 const LOG_BYTES: usize = 8000;
 
-/// A port of 127.0.0.1 that was free a moment ago. Another process may take it first: whoever uses it tries again.
+/// A free port of 127.0.0.1. Another process may take it before the caller binds it, so the caller must be able to retry.
 pub fn runtime_free_port() -> Result<u16> {
     let failed = |error| Error::new(ErrorKind::BindFailed, "free port").with_source(error);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     Ok(listener.local_addr().map_err(failed)?.port())
 }
 
-/// What is started, and when it counts as up.
+/// The process to start, and how to recognize that it is ready.
 pub(crate) struct Recipe<'a, F> {
-    /// For messages.
+    /// Name for messages.
     pub name: &'static str,
-    /// What answers with success when it is up: `/v2/`.
+    /// Path that returns success when the server is ready, such as `/v2/`.
     pub health: &'a str,
-    /// How long that may take.
+    /// Time limit for the start.
     pub patience: Duration,
-    /// The command for a port of 127.0.0.1 and a folder of its own.
+    /// The command for a port of 127.0.0.1 and a folder.
     pub command: F,
 }
 
-/// A running server with its files in a folder of its own. Killed when dropped.
+/// A running server with its own folder. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -48,7 +48,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until it answers.
+    /// Starts the server and waits until it answers.
     pub async fn start<F>(recipe: Recipe<'_, F>) -> Result<Self>
     where
         F: Fn(u16, &Path) -> Result<Command>,
@@ -128,7 +128,7 @@ impl Server {
         self.folder.path()
     }
 
-    /// The end of what it wrote.
+    /// The end of its log.
     pub fn log(&self) -> String {
         let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
         let start = log.len().saturating_sub(LOG_BYTES);

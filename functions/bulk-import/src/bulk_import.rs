@@ -1,8 +1,8 @@
-//! One invocation: uploads become looks in the queue, an order becomes a search.
+//! One invocation: uploads become scans in the queue, and an order becomes a job that lists a prefix.
 //!
-//! What must hold: an invocation succeeds only after the queue has what came of it. One that fails is repeated by AWS and then
-//! given to the failure destination; who invoked it himself is shown the code and the sentence. A repeated order is the same
-//! order, for it comes under the same request.
+//! An invocation must succeed only after its jobs are in the queue. AWS repeats a failed invocation and then sends it to the
+//! failure destination; a direct invocation receives the code and message. A repeated order is the same order, because it has
+//! the same request id.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,10 +14,10 @@ use transship_aws::emf::Emf;
 use transship_aws::{EventInvalid, Invocation, Platform, Unavailable};
 use transship_engine::{Error, ImportIntake, Order, OrderError, Uploaded};
 
-/// The part of an invocation's time that its document may take.
+/// Maximum share of the invocation's time for reading the document.
 const FOR_THE_DOCUMENT: u32 = 4;
 
-/// The function.
+/// The Lambda function.
 pub(crate) struct BulkImport {
     platform: Platform,
     emf: Emf,
@@ -66,7 +66,7 @@ impl BulkImport {
     pub(crate) async fn answer(&self, event: LambdaEvent<Value>) -> Result<Value, Failed> {
         let answered = self.invoked(event).await;
         if let Err(failed) = &answered {
-            tracing::error!(code = failed.code, "nothing is imported: {}", failed.message);
+            tracing::error!(code = failed.code, "the invocation failed: {}", failed.message);
         }
         self.emf.flush();
         answered
@@ -92,17 +92,17 @@ impl BulkImport {
         let looks = self.intake(patience).await?.uploaded(uploads).await?;
         counter!("Uploads").increment(count(uploads.len()));
         counter!("Looks").increment(count(looks));
-        tracing::info!(uploads = uploads.len(), looks, "uploads were accepted");
+        tracing::info!(uploads = uploads.len(), looks, "accepted uploads");
         Ok(json!({ "looks": looks }))
     }
 
     async fn ordered(&self, order: &Order, occurrence: &str, patience: Duration) -> Result<Value, Failed> {
         let execution = self.intake(patience).await?.ordered(order, occurrence).await?;
-        tracing::info!(execution = execution.id, rule = execution.rule, "an order was accepted");
+        tracing::info!(execution = execution.id, rule = execution.rule, "accepted an order");
         Ok(json!({ "execution": execution.id }))
     }
 
-    /// What takes them in, under the document in force.
+    /// Creates the engine with the document in force.
     async fn intake(&self, patience: Duration) -> Result<&ImportIntake, Unavailable> {
         let configuration = self.platform.configuration(patience).await?;
         let make = || self.platform.import_intake(configuration);

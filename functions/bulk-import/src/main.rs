@@ -1,4 +1,4 @@
-//! The function of imports: what is uploaded into a bucket, and an operator's orders.
+//! The bulk import function: receives uploads to buckets and orders of operators.
 
 mod bulk_import;
 

@@ -1,4 +1,4 @@
-//! The webhook function: deliveries by its URL, and Amazon ECR's events from `EventBridge`.
+//! The webhook function: receives deliveries through its URL, and Amazon ECR's events from `EventBridge`.
 
 mod webhook;
 

@@ -1,7 +1,7 @@
-//! One invocation: a request to the function's URL, or an event that AWS itself brings.
+//! One invocation: a request to the function's URL, or an event from AWS.
 //!
-//! What must hold: 202, or an invocation that succeeds, only after the queue has the tasks. A sender of HTTP is told 503 and
-//! comes again; an event that fails is an error of the invocation, which AWS repeats and then gives to the failure destination.
+//! It must answer 202, or succeed, only after the tasks are in the queue. An HTTP sender receives 503 and sends again. A
+//! failed event is an error of the invocation, which AWS repeats and then sends to the failure destination.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -19,18 +19,19 @@ use tokio::sync::OnceCell;
 use transship_aws::Platform;
 use transship_aws::emf::Emf;
 use transship_engine::{Accepted, Intake};
+use transship_oci::Provider;
 
-/// Senders wait a few seconds for their answer.
+/// Time limit for the document. Senders wait a few seconds for a response.
 const FOR_THE_DOCUMENT: Duration = Duration::from_secs(3);
 
-/// The function.
+/// The Lambda function.
 pub(crate) struct Webhook {
     platform: Platform,
     emf: Emf,
     doors: OnceCell<Doors>,
 }
 
-/// The two ways in.
+/// The handlers of requests and of events.
 struct Doors {
     router: Router,
     intake: Arc<Intake>,
@@ -58,10 +59,10 @@ impl Webhook {
         answer
     }
 
-    /// Both doors, under the document in force.
+    /// Creates both handlers with the document in force.
     async fn doors(&self) -> Result<&Doors, Diagnostic> {
         let configuration = self.platform.configuration(FOR_THE_DOCUMENT).await.map_err(|error| {
-            tracing::error!(code = error.code(), "nothing can be accepted: {error}");
+            tracing::error!(code = error.code(), "cannot accept deliveries: {error}");
             failed(error.code(), &error)
         })?;
         let make = || async {
@@ -80,22 +81,22 @@ async fn hook(mut router: Router, request: Request) -> Response<Body> {
 }
 
 async fn event(intake: &Intake, body: &[u8]) -> Result<Response<Body>, Diagnostic> {
-    match intake.events(body).await {
+    match intake.accept_event(Provider::Ecr, body).await {
         Ok(Accepted::Tasks { events, executions }) => {
-            tracing::info!(events, executions = executions.len(), "an event was accepted");
+            tracing::info!(events, executions = executions.len(), "accepted an event");
             Ok(Json(json!({ "accepted": events, "executions": executions })).into_response())
         }
         Ok(Accepted::Nothing { code }) => {
             Ok(Json(json!({ "accepted": 0, "executions": [], "code": code })).into_response())
         }
         Err(refused) => {
-            tracing::error!(code = refused.code(), "an event was not accepted: {refused}");
+            tracing::error!(code = refused.code(), "rejected an event: {refused}");
             Err(failed(refused.code(), &refused))
         }
     }
 }
 
-/// Why an event's invocation failed.
+/// Why the invocation for an event failed.
 fn failed(code: &str, error: &dyn Display) -> Diagnostic {
     Diagnostic {
         error_type: code.to_owned(),
@@ -104,8 +105,8 @@ fn failed(code: &str, error: &dyn Display) -> Diagnostic {
 }
 
 fn unavailable(failed: &Diagnostic) -> Response<Body> {
-    // The sentence may name a bucket; a sender need not know it.
-    let message = "the configuration cannot be had now: send it again";
+    // The error may name a bucket, which a sender must not see.
+    let message = "the configuration is not available now: send the delivery again";
     let body = json!({ "code": failed.error_type, "message": message });
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }

@@ -1,4 +1,4 @@
-//! The worker function: batches of the task queue, and of its dead-letter queue.
+//! The worker function: processes batches of the task queue and of its dead-letter queue.
 
 mod worker;
 

@@ -1,4 +1,4 @@
-//! One invocation: what of the batch is a task to work on, what is a dead letter to record, and what failed of either.
+//! One invocation: processes the messages of the task queue, records dead letters, and reports the messages that failed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,10 +13,10 @@ use transship_aws::{Platform, Recorder};
 use transship_copy::SystemClock;
 use transship_engine::Jobs;
 
-/// The part of an invocation's time that its document may take.
+/// Maximum share of the invocation's time for reading the document.
 const FOR_THE_DOCUMENT: u32 = 4;
 
-/// The function.
+/// The Lambda function.
 pub(crate) struct Worker {
     platform: Platform,
     emf: Emf,
@@ -32,7 +32,7 @@ impl Worker {
         }
     }
 
-    /// Answers with the messages that failed. An error of the invocation would be one of all messages, so there is none.
+    /// Returns the messages that failed. The invocation itself never fails, because that would fail all messages.
     pub(crate) async fn work(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
         let left = event.context.deadline().duration_since(SystemTime::now());
         let left = left.unwrap_or_default();
@@ -62,7 +62,7 @@ impl Worker {
         batch.run(messages.into_iter().map(received).collect(), deadline).await
     }
 
-    /// The engine, under the document in force; without one, what says so.
+    /// Creates the engine with the document in force, or returns the error.
     async fn engine(&self, patience: Duration) -> Arc<dyn Work> {
         let configuration = match self.platform.configuration(patience).await {
             Ok(configuration) => configuration,
@@ -100,7 +100,7 @@ fn received(message: SqsMessage) -> Received {
     }
 }
 
-/// What tells this environment from all others.
+/// Identifies this execution environment among all others.
 fn name() -> String {
     let stream = std::env::var("AWS_LAMBDA_LOG_STREAM_NAME").unwrap_or_default();
     format!("lambda {stream} {}", std::process::id())

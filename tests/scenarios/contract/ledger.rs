@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use transship_tests::{DockerRegistry, Image, Voyage, transship};
+use transship_tests::{DockerRegistry, Image, Scenario, transship};
 
 use crate::assert_keys;
 
@@ -11,10 +11,10 @@ fn the_ledger_is_told_with_the_keys_of_the_contract() {
     if DockerRegistry::skipped() {
         return;
     }
-    let voyage = Voyage::begin();
-    Image::single(4, &[1000]).push(&voyage.source.host(), "core/app", "v1");
-    voyage.assert_arrives("app", "v1");
-    let tasks = voyage.serve.until_at_rest(Duration::from_secs(30));
+    let scenario = Scenario::start();
+    Image::single(4, &[1000]).push(&scenario.source.host(), "core/app", "v1");
+    scenario.assert_arrives("app", "v1");
+    let tasks = scenario.serve.until_at_rest(Duration::from_secs(30));
     assert_keys(
         &tasks[0],
         &[
@@ -32,7 +32,7 @@ fn the_ledger_is_told_with_the_keys_of_the_contract() {
             "finished",
         ],
     );
-    let executions = voyage.serve.executions();
+    let executions = scenario.serve.executions();
     assert_keys(
         &executions[0],
         &[
@@ -48,7 +48,7 @@ fn the_ledger_is_told_with_the_keys_of_the_contract() {
         ],
     );
     let id = executions[0]["id"].as_str().unwrap();
-    let data = voyage.serve.data();
+    let data = scenario.serve.data();
     let of_one = transship::run(&["tasks", id, "--data", data.to_str().unwrap(), "--json"]);
     assert_eq!(of_one.json().as_array().map(Vec::len), Some(1), "{of_one:?}");
     let plain = transship::run(&["tasks", "--data", data.to_str().unwrap()]);

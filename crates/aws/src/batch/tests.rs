@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use transship_engine::{CopyTask, ErrorKind, Import, Job, ListPrefix, StoreName, Sweep};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Existing, Referrers};
 use transship_testkit::suites::{copy_task, execution};
 
 use super::*;

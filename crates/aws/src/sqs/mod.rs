@@ -15,6 +15,7 @@ use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use transship_engine::{Error, ErrorKind, Outgoing, Result, TaskQueue};
+use transship_oci::Backoff;
 
 use crate::Aws;
 use crate::error::Answer;
@@ -22,8 +23,8 @@ use entry::{Entry, batches};
 
 /// How often the failed part of a batch is sent again. The SDK sees an answer of 200 and does not.
 const RESENDS: u32 = 5;
-/// The wait before the first of them; each further one is twice as long.
-const BACKOFF: Duration = Duration::from_millis(100);
+/// The waits before them.
+const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(10));
 /// Batches under way at the same time.
 const PARALLEL: usize = 4;
 
@@ -52,8 +53,7 @@ impl SqsQueue {
 
     /// Sends a batch until all of it is in the queue.
     async fn batch_send(&self, mut entries: Vec<Entry>) -> Result<()> {
-        let mut wait = BACKOFF;
-        for _ in 0..RESENDS {
+        for resend in 0..RESENDS {
             let failed = self.batch_send_once(&mut entries).await?;
             if entries.is_empty() {
                 return Ok(());
@@ -67,8 +67,7 @@ impl SqsQueue {
                 code = failed.first().map(BatchResultErrorEntry::code),
                 "the queue did not take all of a batch; the rest is sent again"
             );
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+            tokio::time::sleep(BACKOFF.wait(resend)).await;
         }
         let code = "PartialBatch".to_owned();
         let message = format!("{} messages of a batch failed {RESENDS} times", entries.len());

@@ -1,4 +1,4 @@
-//! `transship check`: is the document right, and do its registries and secrets answer?
+//! `transship check`: validates the document and, with `--connect`, tests its registries and secrets.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -19,20 +19,20 @@ use crate::output::Form;
 use crate::table::table;
 use crate::{document, logging, units};
 
-/// Who waits at a terminal is told soon.
+/// Time limits for interactive use: fail fast.
 const RETRIES: Retries = Retries {
     times: 1,
     max_wait: Duration::from_secs(2),
     first: Duration::from_millis(200),
 };
 
-/// The arguments.
+/// Arguments of `transship check`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  transship check --config transship.yaml\n  transship check --config transship.yaml --connect\n\nExit 0: it is good. 1: a connection or secret fails. 2: the document is refused."
+    after_help = "Examples:\n  transship check --config transship.yaml\n  transship check --config transship.yaml --connect\n\nExit code 0: the document is valid. 1: a connection or secret failed. 2: the document is not valid."
 )]
 pub(crate) struct Arguments {
-    /// The document, YAML or JSON
+    /// Configuration document, YAML or JSON
     #[arg(long, value_name = "FILE", env = "TRANSSHIP_CONFIG", hide_env_values = true)]
     config: PathBuf,
     /// Connect to every registry with its credentials, and read every secret
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     connect: bool,
 }
 
-/// What was found.
+/// Result of the check.
 #[derive(Debug, Serialize)]
 struct Findings {
     registries: usize,
@@ -68,7 +68,7 @@ struct Warning {
     message: String,
 }
 
-/// One thing that was tried.
+/// Result of one connection or secret.
 #[derive(Debug, Serialize)]
 struct Probe {
     registry: String,
@@ -80,7 +80,7 @@ struct Probe {
     elapsed_ms: u64,
 }
 
-/// What was tried: the address of a registry, or where a secret of it is said to be.
+/// What was tested: the address of a registry, or a reference to one of its secrets.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Tried {
@@ -96,7 +96,7 @@ impl Tried {
     }
 }
 
-/// Checks.
+/// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     logging::begin_command();
     let (_, parsed) = document::load(&arguments.config)?;
@@ -146,7 +146,8 @@ async fn probe(snapshot: &Snapshot, name: &str) -> Probe {
     Probe::new(name, Tried::Endpoint(endpoint), failure, begin)
 }
 
-/// Reads every secret, also those that a registry would not ask for: one that lets anyone read asks at the first push.
+/// Reads every secret, including those that a registry may not ask for yet: a registry with anonymous reads asks for
+/// credentials only at the first push.
 async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Probe> {
     let logins = logins(Arc::clone(secrets));
     let mut probes = Vec::new();
@@ -224,7 +225,7 @@ fn verdict(findings: &Findings) -> Result<(), Failure> {
 
 fn text(findings: &Findings) -> String {
     let mut text = format!(
-        "the document is good: {}, {}{}\n",
+        "the document is valid: {}, {}{}\n",
         match findings.registries {
             1 => "1 registry".to_owned(),
             many => format!("{many} registries"),
@@ -272,7 +273,7 @@ mod tests {
             tried,
             ok,
             code: (!ok).then(|| "AUTH_FAILED".into()),
-            message: (!ok).then(|| "the registry refused our credentials".into()),
+            message: (!ok).then(|| "the registry rejected the credentials".into()),
             elapsed_ms: 12,
         };
         Findings {

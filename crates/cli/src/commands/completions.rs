@@ -1,4 +1,4 @@
-//! `transship completions`: what a shell needs to complete our command line.
+//! `transship completions`: prints a completion script for a shell.
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
@@ -7,16 +7,16 @@ use crate::arguments::CommandLine;
 use crate::failure::Failure;
 use crate::output;
 
-/// The arguments.
+/// Arguments of `transship completions`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  transship completions bash > ~/.local/share/bash-completion/completions/transship")]
 pub(crate) struct Arguments {
-    /// The shell
+    /// Shell to print the script for
     #[arg(value_enum)]
     shell: Shell,
 }
 
-/// Prints the script.
+/// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut CommandLine::command(), "transship", &mut script);

@@ -1,4 +1,4 @@
-//! `transship copy`: one image, now, from where it is to where it is wanted.
+//! `transship copy`: copies one image.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::progress::Shown;
 use crate::registries::Registries;
 use crate::units;
 
-/// The arguments.
+/// Arguments of `transship copy`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  transship copy docker.io/library/alpine:3.20 registry.example.com/base/alpine:3.20\n  transship copy oci:./build/image:v1 localhost:5000/app:v1 --json\n\nLogins are those of docker login, podman login and skopeo login."
+    after_help = "Examples:\n  transship copy docker.io/library/alpine:3.20 registry.example.com/base/alpine:3.20\n  transship copy oci:./build/image:v1 localhost:5000/app:v1 --json\n\nCredentials are those of docker login, podman login and skopeo login."
 )]
 pub(crate) struct Arguments {
     /// HOST/REPOSITORY[:TAG|@DIGEST], oci:DIR[:REFERENCE], oci-archive:FILE[:REFERENCE], docker-archive:FILE[:REFERENCE],
@@ -37,15 +37,15 @@ pub(crate) struct Arguments {
     destination: String,
     #[command(flatten)]
     policy: Policy,
-    /// Only this platform (not in this version)
+    /// Copy only this platform (not supported yet)
     #[arg(long, value_name = "OS/ARCH")]
     platform: Vec<String>,
-    /// Where blob locations are remembered, by default the user's cache folder
+    /// Folder that stores blob locations; by default the user's cache folder
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
 }
 
-/// Where an image is read, opened.
+/// An opened source of one image.
 struct Opened {
     source: Box<dyn Source>,
     remote: Option<RemoteRepository>,
@@ -53,12 +53,12 @@ struct Opened {
     name: String,
 }
 
-/// Copies.
+/// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     let begin = Instant::now();
     logging::begin_command();
     if !arguments.platform.is_empty() {
-        let sentence = "--platform is not supported by this version: leave it out to copy every platform";
+        let sentence = "--platform is not supported by this version: omit it to copy every platform";
         return Err(Failure::new(Exit::Input, "NOT_YET_SUPPORTED", sentence));
     }
     let source = ImageSource::parse(&arguments.source)?;
@@ -106,12 +106,12 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     form.print(&report, CopyReport::text)
 }
 
-/// The destination with its tag, and what is written there.
+/// The destination reference, and the target to write there.
 fn destination(text: &str) -> Result<(Reference, Target), Failure> {
     let mut destination = reference(text)?;
     if destination.tag.is_some() && destination.digest.is_some() {
         return Err(Failure::usage(
-            "the destination is named by a tag or by a digest, not both",
+            "the destination has both a tag and a digest: use only one of them",
         ));
     }
     let to = destination.target().map_err(|error| Failure::of(Exit::Input, &error))?;
@@ -176,7 +176,7 @@ async fn open(source: ImageSource, registries: &mut Registries) -> Result<Opened
     }
 }
 
-/// The archive whose key is `key`, or the layout at that prefix.
+/// The archive with the key `key`, or the layout below that prefix.
 async fn open_in_bucket(
     store: Arc<dyn ObjectStore>,
     key: &str,
@@ -197,7 +197,8 @@ async fn open_in_bucket(
     Ok((Box::new(layout), Target::Digest(digest)))
 }
 
-/// True for a key that archives have, and for an object of any other name. Who may not ask is told when it is opened.
+/// True for a key with the extension of an archive, and for an existing object of any other name. If access is denied, the
+/// error is reported when the source is opened.
 async fn is_archive(store: &dyn ObjectStore, key: &str) -> bool {
     if key.is_empty() || key.ends_with('/') {
         return false;
@@ -206,13 +207,13 @@ async fn is_archive(store: &dyn ObjectStore, key: &str) -> bool {
     has_name || store.head(key).await.is_ok_and(|object| object.is_some())
 }
 
-/// The source as it may be written again.
+/// The source in the syntax of the command line.
 fn named(transport: &str, path: &Path, reference: Option<String>) -> String {
     let name = [Some(format!("{transport}:{}", path.display())), reference];
     name.into_iter().flatten().collect::<Vec<_>>().join(":")
 }
 
-/// The source by the digest that the destination is to be called by: it must be the image's own.
+/// Checks that a digest in the destination is the digest of the source image.
 async fn pinned(opened: &Opened, wanted: &Digest) -> Result<Target, Failure> {
     let found = match &opened.from {
         Target::Digest(digest) => Some(digest.clone()),
@@ -220,22 +221,24 @@ async fn pinned(opened: &Opened, wanted: &Digest) -> Result<Target, Failure> {
     };
     match found {
         Some(found) if found != *wanted => Err(Failure::usage(format!(
-            "the destination is named {wanted} and the source is {found}: a digest can only name its own image"
+            "the destination has the digest {wanted} but the source has {found}: use the source's digest or a tag"
         ))),
         Some(_) => Ok(Target::Digest(wanted.clone())),
         None => Ok(opened.from.clone()),
     }
 }
 
-/// What went well and is worth knowing.
+/// Logs notes of a successful copy.
 fn warn(report: &Report) {
     if !report.kept_tags.is_empty() {
         let tags = report.kept_tags.join(", ");
-        tracing::warn!("SIGNATURE_TAG_KEPT: the destination has its own {tags}; it was kept");
+        tracing::warn!("SIGNATURE_TAG_KEPT: the destination already has {tags}, which was kept");
     }
     if report.foreign_layers > 0 {
         let layers = units::count(report.foreign_layers, "layer");
-        tracing::warn!("FOREIGN_LAYER_SKIPPED: {layers} that may not be distributed stay at their urls");
+        tracing::warn!(
+            "FOREIGN_LAYER_SKIPPED: {layers} not copied, because they are non-distributable; clients fetch them from their urls"
+        );
     }
 }
 

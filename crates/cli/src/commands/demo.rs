@@ -5,12 +5,12 @@ use clap::Args;
 use crate::failure::Failure;
 use crate::output::Form;
 
-/// The arguments.
+/// Arguments of `transship demo`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  transship demo")]
 pub(crate) struct Arguments {}
 
-/// Shows it.
+/// Runs the command.
 pub(crate) async fn run(Arguments {}: Arguments, form: Form) -> Result<(), Failure> {
     crate::demo::run(form).await
 }

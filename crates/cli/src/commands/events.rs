@@ -1,4 +1,4 @@
-//! `transship events parse`: what a registry's delivery says, in the one form that rules are asked about.
+//! `transship events parse`: prints the normalized events of a delivery.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use transship_notifications::{Delivery, Error, ErrorKind, Event, Format, Origin,
 use crate::failure::{Exit, Failure};
 use crate::output;
 
-/// The largest delivery that is read; the intake takes no more than a megabyte.
+/// Maximum size of a delivery in bytes. The webhook accepts at most 1 MiB.
 const SIZE_MAX: u64 = 64 * 1024 * 1024;
 
-/// The arguments.
+/// Arguments of `transship events`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  transship events parse --provider distribution delivery.json")]
 pub(crate) struct Arguments {
@@ -29,33 +29,40 @@ enum Command {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  transship events parse --provider distribution delivery.json\n  transship events parse --provider harbor --secret s3cret --header 'Authorization: s3cret' body.json\n\nExit 2: the body is no such delivery. 3: it is not authentic; asked only with --secret."
+    after_help = "Examples:\n  transship events parse --provider distribution delivery.json\n  transship events parse --provider harbor --secret s3cret --header 'Authorization: s3cret' body.json\n\nExit code 2: the body is not a valid delivery of this format.\nExit code 3: the delivery is not authentic (checked only with --secret)."
 )]
 struct Parse {
-    /// The format: distribution, ecr, harbor, gitlab or generic
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    #[arg(long, value_name = "FORMAT", value_parser = format, help = format_help())]
     provider: Format,
-    /// The registry's host; by default what the delivery says
+    /// Host of the registry; by default the host in the delivery
     #[arg(long, value_name = "HOST")]
     registry_host: Option<String>,
-    /// A repository prefix as the delivery names it, and as clients pull it
+    /// Repository prefix in the delivery, and the prefix that clients use instead
     #[arg(long, value_name = "FROM=TO", value_parser = alias)]
     alias: Vec<(String, String)>,
-    /// A header of the request
+    /// Header of the HTTP request
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(HeaderName, HeaderValue)>,
-    /// The secret that the sender must know; others can see it in the list of processes
+    /// Secret of the webhook; visible to other users in the process list
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
-    /// The body; - is standard input
+    /// File that contains the body; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
+fn format_help() -> String {
+    let names: Vec<&str> = Format::all()
+        .filter(|format| format.is_read())
+        .map(Format::as_str)
+        .collect();
+    format!("The format: {}", names.join(", "))
+}
+
 fn format(name: &str) -> Result<Format, String> {
     name.parse().map_err(|_| {
-        let names: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
-        format!("the formats are {}", names.join(", "))
+        let names: Vec<&str> = Format::all().map(Format::as_str).collect();
+        format!("expected one of {}", names.join(", "))
     })
 }
 
@@ -72,7 +79,7 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     Ok((name, value))
 }
 
-/// Parses.
+/// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Command::Parse(arguments) = &arguments.command;
     let events = arguments.events(&read_input(&arguments.file)?)?;
@@ -106,11 +113,11 @@ fn refused(error: &Error) -> Failure {
         ErrorKind::NotAuthentic => Exit::NotAuthentic,
         ErrorKind::DeliveryInvalid(_) | ErrorKind::FormatNotYetSupported(_) => Exit::Input,
     };
-    // Its cause may quote the body.
+    // The cause is dropped, because it may quote the body.
     Failure::new(exit, error.code(), error)
 }
 
-/// The bytes of a file that the command line names; `-` is standard input.
+/// Reads a file of the command line; `-` is standard input.
 pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
@@ -138,7 +145,7 @@ mod tests {
 
     fn parse_of(secret: Option<&str>, headers: &[&str]) -> Parse {
         Parse {
-            provider: Format::Distribution,
+            provider: "distribution".parse().unwrap(),
             registry_host: None,
             alias: Vec::new(),
             header: headers.iter().map(|text| header(text).unwrap()).collect(),

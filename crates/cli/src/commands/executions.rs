@@ -1,4 +1,4 @@
-//! `transship executions`: what was started, by what, and how it ended.
+//! `transship executions`: lists executions with their trigger and state.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::output::Form;
 use crate::table::table;
 use crate::units;
 
-/// The arguments.
+/// Arguments of `transship executions`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  transship executions --data /var/lib/transship --limit 20\n  transship executions --data /var/lib/transship --json | jq '.[] | select(.state != \"succeeded\")'"
@@ -19,12 +19,12 @@ use crate::units;
 pub(crate) struct Arguments {
     #[command(flatten)]
     store: Store,
-    /// At most so many, the newest; 0 is all
+    /// Maximum number of executions to list, newest first; 0 lists all
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     limit: usize,
 }
 
-/// Lists them.
+/// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     let records = arguments.store.ledger().await?.executions(arguments.limit).await?;
     form.print(&records, |records| text(records))

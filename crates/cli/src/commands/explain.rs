@@ -1,12 +1,12 @@
-//! `transship explain`: what the document makes of an event, rule by rule, and why. Nothing is connected to.
+//! `transship explain`: shows for each rule whether it matches an event, and why. It makes no connections.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use transship_notifications::{Action, Event};
-use transship_rules::{Document, Evaluation, Pushed, Verdict};
+use transship_notifications::{Event, EventAction};
+use transship_rules::{Document, Evaluation, Verdict};
 
 use super::events::read_input;
 use crate::document;
@@ -14,19 +14,19 @@ use crate::failure::{Exit, Failure};
 use crate::output::Form;
 use crate::table::shown;
 
-/// The arguments.
+/// Arguments of `transship explain`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  transship events parse --provider harbor delivery.json > event.json\n  transship explain --config transship.yaml --event event.json"
 )]
 pub(crate) struct Arguments {
-    /// The document, YAML or JSON
+    /// Configuration document, YAML or JSON
     #[arg(long, value_name = "FILE", env = "TRANSSHIP_CONFIG", hide_env_values = true)]
     config: PathBuf,
-    /// An event, or an array of them, as `events parse` prints; - is standard input
+    /// File with an event or an array of events, as printed by `events parse`; - is standard input
     #[arg(long, value_name = "FILE")]
     event: PathBuf,
-    /// The registry it comes from, by its name in the document; by default the one that is called as the event says
+    /// Name of the source registry in the document; by default the registry whose host is in the event
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
 }
@@ -39,11 +39,11 @@ enum Told {
     Many(Vec<Event>),
 }
 
-/// What the document makes of one event.
+/// The decisions of all rules about one event.
 #[derive(Debug, Serialize)]
 struct Explanation {
     event: Event,
-    /// The registry's name in the document; null if none is called so.
+    /// The registry's name in the document; null if no registry has the event's host.
     source: Option<String>,
     rules: Vec<RuleExplanation>,
 }
@@ -55,13 +55,13 @@ struct RuleExplanation {
     verdict: &'static str,
     /// `registry/repository:tag`, with the registry's name in the document.
     destination: Option<String>,
-    /// Why not, as a stable code.
+    /// Stable code of the reason why the rule does not match.
     code: Option<String>,
-    /// Why, as a sentence.
+    /// The reason as a sentence.
     reason: Option<String>,
 }
 
-/// Explains.
+/// Runs the command.
 pub(crate) fn run(arguments: &Arguments, form: Form) -> Result<(), Failure> {
     let (_, parsed) = document::load(&arguments.config)?;
     let document = parsed.document;
@@ -85,7 +85,7 @@ fn events(bytes: &[u8]) -> Result<Vec<Event>, Failure> {
         Err(_) => Err(Failure::new(
             Exit::Input,
             "EVENT_INVALID",
-            "the file holds no normalized event: make one with transship events parse",
+            "the file does not contain a normalized event: create one with transship events parse",
         )),
     }
 }
@@ -99,24 +99,16 @@ fn explain(document: &Document, event: Event, source: Option<&str>) -> Explanati
     Explanation { event, source, rules }
 }
 
-/// The registry that is called as the event says.
+/// The registry whose host is in the event.
 fn source_of(document: &Document, event: &Event) -> Option<String> {
     let host = event.registry_host.as_ref()?;
-    let mut registries = document.registries.iter();
-    registries
-        .find(|(_, registry)| registry.is_called(host))
-        .map(|(name, _)| name.clone())
+    let (name, _) = document.registries_called(host).next()?;
+    Some(name.to_owned())
 }
 
 fn rules(document: &Document, event: &Event, source: &str) -> Vec<RuleExplanation> {
-    let pushed = Pushed {
-        repository: &event.repository,
-        tag: event.tag.as_ref(),
-        digest: event.digest.as_ref(),
-        kind: event.kind.certain(),
-    };
     document
-        .evaluate(source, &pushed)
+        .evaluate(source, &event.into())
         .into_iter()
         .map(|evaluation| of_rule(event, evaluation))
         .collect()
@@ -132,15 +124,15 @@ fn of_rule(event: &Event, Evaluation { rule, verdict }: Evaluation<'_>) -> RuleE
     };
     let (verdict, destination, reason) = match verdict {
         Verdict::No(reason) => return no(reason.code(), reason.to_string()),
-        _ if event.action == Action::Delete => {
+        _ if event.action == EventAction::Delete => {
             return no(
                 "DELETES_IGNORED",
-                "what is deleted at the source stays at the destination".into(),
+                "deletes at the source are not repeated at the destination".into(),
             );
         }
         Verdict::Matches(destination) => ("matches", destination, None),
         Verdict::Follows(destination) => {
-            let reason = "it belongs to another manifest, and goes where that went";
+            let reason = "it belongs to another manifest, and is copied wherever that manifest was copied";
             ("follows", destination, Some(reason.to_owned()))
         }
     };
@@ -160,7 +152,7 @@ fn of_rule(event: &Event, Evaluation { rule, verdict }: Evaluation<'_>) -> RuleE
 
 fn text(explanations: &[Explanation]) -> String {
     if explanations.is_empty() {
-        return "no events: the delivery would be answered 200, and nothing done".to_owned();
+        return "no events: the delivery would be answered 200 and ignored".to_owned();
     }
     let texts: Vec<String> = explanations.iter().map(Explanation::text).collect();
     texts.join("\n")
@@ -170,8 +162,8 @@ impl Explanation {
     fn text(&self) -> String {
         let event = &self.event;
         let action = match event.action {
-            Action::Push => "push of",
-            Action::Delete => "delete of",
+            EventAction::Push => "push of",
+            EventAction::Delete => "delete of",
         };
         let host = event
             .registry_host
@@ -186,9 +178,9 @@ impl Explanation {
         match (&self.source, &event.registry_host) {
             (Some(source), _) => text.extend([", source ", source, "\n"]),
             (None, Some(_)) => {
-                text.push_str("\n  no registry of the document is called so: add the host to its hosts\n");
+                text.push_str("\n  no registry of the document has this host: add it to the registry's hosts\n");
             }
-            (None, None) => text.push_str("\n  the event does not say where: name the registry with --source\n"),
+            (None, None) => text.push_str("\n  the event has no host: select the registry with --source\n"),
         }
         let width = self.rules.iter().map(|rule| rule.rule.len()).max().unwrap_or_default();
         for rule in &self.rules {
@@ -251,7 +243,7 @@ rules:
     fn a_host_that_is_nobodys_is_told() {
         let explained = explained(&[("registry_host", "elsewhere.example".into())]);
         assert!(explained[0].source.is_none() && explained[0].rules.is_empty());
-        assert!(text(&explained).contains("add the host"));
+        assert!(text(&explained).contains("add it to the registry's hosts"));
     }
 
     #[test]

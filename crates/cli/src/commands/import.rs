@@ -1,8 +1,8 @@
-//! `transship import`: every image of a layout, an archive, a storage tree, or a folder or bucket of them, into one
+//! `transship import`: copies every image of a layout, an archive, a storage tree, or a folder or bucket of them to a
 //! registry.
 //!
-//! What must hold: one image that cannot be brought is told with its code and leaves the others alone; what is there
-//! already is not moved again, so a run that was broken off is simply repeated.
+//! An image that cannot be copied is reported with its code and does not affect the others. Nothing that is already there
+//! is moved again, so an interrupted run can be repeated.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,48 +30,49 @@ use crate::policy::Policy;
 use crate::progress::ImagesShown;
 use crate::registries::Registries;
 
-/// The arguments.
+/// Arguments of `transship import`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  transship import ./images --to registry.example.com/mirror\n  transship import ./app.tar --to localhost:5000/app --json\n  transship import s3://layouts/seed/ --to registry.example.com/mirror\n  transship import s3://layouts/seed/ --to hangzhou/core --table TABLE --queue URL\n\nA layout or archive at ./images/team/app goes to mirror/team/app, under the tag part of its name, or by digest\nonly if it has none. Run it again after a failure: what is there is not moved again."
+    after_help = "Examples:\n  transship import ./images --to registry.example.com/mirror\n  transship import ./app.tar --to localhost:5000/app --json\n  transship import s3://layouts/seed/ --to registry.example.com/mirror\n  transship import s3://layouts/seed/ --to hangzhou/core --table TABLE --queue URL\n\nA layout or archive at ./images/team/app is copied to mirror/team/app, with the tag of its name,\nor by digest if it has no name. Run the command again after a failure: nothing that is already\nthere is moved again."
 )]
 pub(crate) struct Arguments {
-    /// A folder or `s3://BUCKET/PREFIX`, searched for layouts, archives and storage trees; or one archive
+    /// Folder or `s3://BUCKET/PREFIX` to search for layouts, archives and storage trees; or one archive
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// Where everything goes; with --table also NAME/PATH, with a registry's name in the stack's document
+    /// Destination registry and path; with --table also NAME/PATH, where NAME is a registry in the stack's document
     #[arg(long, value_name = "HOST/PATH")]
     to: String,
     #[command(flatten)]
     policy: Policy,
-    /// Where blob locations are remembered, by default the user's cache folder
+    /// Folder that stores blob locations; by default the user's cache folder
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
     #[command(flatten)]
     stack: Stack,
 }
 
-/// The deployed stack that is to do it. Only arguments name it: who has a stack imports from here all the same.
+/// The deployed stack that runs the import. Environment variables do not select it, so that a user with a stack can still
+/// import from the local machine.
 #[derive(Debug, Args)]
 struct Stack {
-    /// Let a deployed stack do it, that of this DynamoDB table
+    /// Run the import in the deployed stack that uses this DynamoDB table
     #[arg(long, value_name = "NAME", requires = "queue")]
     table: Option<String>,
-    /// The URL of its SQS queue
+    /// URL of the stack's SQS queue
     #[arg(long, value_name = "URL", requires = "table")]
     queue: Option<String>,
-    /// Return when the order is in the queue
+    /// Return as soon as the order is in the queue
     #[arg(long, requires = "table")]
     no_wait: bool,
 }
 
-/// An order that is not waited for.
+/// The result of an order with `--no-wait`.
 #[derive(Debug, Serialize)]
 struct Ordered {
     execution: String,
 }
 
-/// Imports.
+/// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     let begin = Instant::now();
     logging::begin_command();
@@ -87,7 +88,10 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
             let execution = fleet.order(import, &source).await?;
             if arguments.stack.no_wait {
                 return form.print(&Ordered { execution }, |ordered| {
-                    format!("ordered: `transship tasks {}` tells how it goes", ordered.execution)
+                    format!(
+                        "ordered: run `transship tasks {}` to see its progress",
+                        ordered.execution
+                    )
                 });
             }
             let shown = ImagesShown::suitable(form);
@@ -103,7 +107,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     report.end(form)
 }
 
-/// Imports in this process.
+/// Runs the import in this process.
 async fn here(arguments: Arguments, form: Form) -> Result<ImportReport, Failure> {
     let source = ImportSource::open(&arguments.source).await?;
     let (host, path) = destination(&arguments.to)?;
@@ -131,27 +135,27 @@ fn import(registry: String, path: Option<Repository>, policy: Policy) -> Import 
         name: "import".to_owned(),
         registry,
         path,
-        existing: policy.existing(),
-        referrers: policy.referrers(),
+        existing: policy.existing,
+        referrers: policy.referrers,
     }
 }
 
-/// What a stack is to import, and where to.
+/// The source and destination of an order.
 fn order(arguments: &Arguments) -> Result<(InBucket, Import), Failure> {
     let source = InBucket::parse(&arguments.source).unwrap_or_else(|| {
         Err(Failure::usage(
-            "a deployed stack reads buckets only: write s3://BUCKET/PREFIX, or leave out --table and --queue",
+            "a deployed stack can only read buckets: use s3://BUCKET/PREFIX, or omit --table and --queue",
         ))
     })?;
     let (registry, path) = stack_destination(&arguments.to)?;
     Ok((source, import(registry, path, arguments.policy)))
 }
 
-/// `NAME-OR-HOST/PATH`; the stack's document knows which registry that is.
+/// `NAME-OR-HOST/PATH`; the stack resolves the name with its document.
 fn stack_destination(text: &str) -> Result<(String, Option<Repository>), Failure> {
     let (registry, path) = text.split_once('/').unwrap_or((text, ""));
     if registry.is_empty() {
-        return Err(Failure::usage("--to begins with a registry: its name or its host"));
+        return Err(Failure::usage("--to must start with the name or host of a registry"));
     }
     let path = Some(path.trim_end_matches('/')).filter(|path| !path.is_empty());
     let path = path.map(str::parse).transpose();
@@ -159,7 +163,8 @@ fn stack_destination(text: &str) -> Result<(String, Option<Repository>), Failure
     Ok((registry.to_owned(), path))
 }
 
-/// `HOST/PATH`, read as the name of something below it: so a path of one part is not taken for an image of Docker Hub's own.
+/// `HOST/PATH`, parsed as if a repository below it followed, so that a path of one part is not mistaken for an official
+/// image of Docker Hub.
 fn destination(text: &str) -> Result<(RegistryHost, Option<Repository>), Failure> {
     let input = |error: &transship_oci::Error| Failure::of(Exit::Input, error);
     let Reference { host, repository, .. } = reference(&format!("{}/x", text.trim_end_matches('/')))?;

@@ -1,6 +1,6 @@
-//! What the commands share that look at a ledger: a data folder, or the table of a deployed stack.
+//! Options and access of the commands that read a ledger: a data folder, or the table of a deployed stack.
 //!
-//! What must hold: a build without AWS says so, and what to do, wherever a stack is named.
+//! A build without AWS must report that it cannot reach a stack, and say what to do.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use transship_local::{Database, SqliteLedger, SqliteQueue};
 
 use crate::failure::{Exit, Failure};
 
-/// Where the ledger is.
+/// Options that select the ledger.
 #[derive(Debug, Args)]
 pub(crate) struct Store {
-    /// The data folder that `serve` works in; `TRANSSHIP_DATA` names it too
+    /// Data folder of `serve` [env: `TRANSSHIP_DATA`]
     #[arg(long, value_name = "DIR", conflicts_with = "table")]
     data: Option<PathBuf>,
-    /// The DynamoDB table of a deployed stack; `TRANSSHIP_TABLE` names it too
+    /// DynamoDB table of a deployed stack [env: `TRANSSHIP_TABLE`]
     #[arg(long, value_name = "NAME")]
     table: Option<String>,
 }
 
-/// Where the queue of a deployed stack is.
+/// Option that selects the queue of a deployed stack.
 #[derive(Debug, Args)]
 pub(crate) struct Queue {
-    /// The URL of the SQS queue of a deployed stack; `TRANSSHIP_QUEUE_URL` names it too
+    /// URL of the SQS queue of a deployed stack [env: `TRANSSHIP_QUEUE_URL`]
     #[arg(long, value_name = "URL", conflicts_with = "data")]
     queue: Option<String>,
 }
 
-/// What the arguments and the environment come to.
+/// The ledger that arguments and environment select.
 #[derive(Debug, PartialEq, Eq)]
 enum Chosen {
     Folder(PathBuf),
@@ -43,7 +43,7 @@ pub(crate) async fn of_stack(table: String, queue_url: String) -> Result<Pair, F
 }
 
 impl Store {
-    /// The ledger, to be looked at, also while others write it.
+    /// Opens the ledger for reading; other processes may write to it at the same time.
     pub(crate) async fn ledger(&self) -> Result<Arc<dyn Ledger>, Failure> {
         match self.chosen(variable)? {
             Chosen::Folder(data) => {
@@ -54,12 +54,12 @@ impl Store {
         }
     }
 
-    /// The ledger and the queue, to be written, also while others do.
+    /// Opens the ledger and the queue for writing; other processes may write to them at the same time.
     pub(crate) async fn ledger_and_queue(&self, queue: &Queue) -> Result<Pair, Failure> {
         match self.chosen(variable)? {
             Chosen::Folder(data) => {
                 let refuse = |error| Failure::of(Exit::Input, &error);
-                // Only what is there is opened: a mistyped name must not become a new folder.
+                // Only an existing folder is opened, so that a mistyped name does not create one.
                 Database::open_read_only(&data).map_err(refuse)?;
                 let database = Database::open(&data).map_err(refuse)?;
                 let ledger = Arc::new(SqliteLedger::new(database.clone()));
@@ -70,13 +70,15 @@ impl Store {
                     .queue
                     .clone()
                     .or_else(|| variable("TRANSSHIP_QUEUE_URL"))
-                    .ok_or_else(|| Failure::usage("name the stack's queue too: --queue URL, or TRANSSHIP_QUEUE_URL"))?;
+                    .ok_or_else(|| {
+                        Failure::usage("the stack's queue is missing: set --queue URL or TRANSSHIP_QUEUE_URL")
+                    })?;
                 stack::ledger_and_queue(table, url).await
             }
         }
     }
 
-    /// An argument comes before every variable, a folder before a stack.
+    /// An argument has precedence over every variable, and a folder over a stack.
     fn chosen(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Chosen, Failure> {
         match (&self.data, &self.table) {
             (Some(data), _) => Ok(Chosen::Folder(data.clone())),
@@ -86,22 +88,22 @@ impl Store {
                 .or_else(|| variable("TRANSSHIP_TABLE").map(Chosen::Stack))
                 .ok_or_else(|| {
                     Failure::usage(
-                        "name the ledger: --data DIR for the folder of a serve, --table NAME for a deployed stack",
+                        "no ledger is selected: set --data DIR for the folder of a serve, or --table NAME for a deployed stack",
                     )
                 }),
         }
     }
 }
 
-/// A ledger and a queue, to be written.
+/// A ledger and a queue, open for writing.
 pub(crate) type Pair = (Arc<dyn Ledger>, Arc<dyn TaskQueue>);
 
-/// A variable of the environment that says something.
+/// The value of an environment variable, unless it is empty.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A time as people read it, to the second.
+/// A time in human-readable form, to the second.
 pub(crate) fn shown_time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
@@ -149,7 +151,7 @@ mod stack {
         Failure::new(
             Exit::Input,
             "AWS_NOT_BUILT",
-            "this build cannot reach a deployed stack: build one that can with `cargo install --path crates/cli --features aws`, or name a data folder with --data",
+            "this build cannot reach a deployed stack: install one that can with `cargo install --path crates/cli --features aws`, or select a data folder with --data",
         )
     }
 }

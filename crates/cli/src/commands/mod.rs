@@ -1,4 +1,4 @@
-//! One file per command: its arguments, its help, and what it does.
+//! The commands: one file for each, with its arguments, its help and its implementation.
 
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -17,7 +17,7 @@ pub(crate) mod tasks;
 use crate::arguments::{Command, CommandLine};
 use crate::failure::Failure;
 
-/// Does what the command line says.
+/// Runs the selected command.
 pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
     let form = line.form();
     match line.command {

@@ -1,4 +1,4 @@
-//! `transship redrive`: tasks that failed or were cancelled, begun anew.
+//! `transship redrive`: retries failed or cancelled tasks.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use super::ledger::{Queue, Store};
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
 
-/// The arguments.
+/// Arguments of `transship redrive`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Each gets a new task in a new execution; what was redriven once is left out, so a second time changes nothing.\nA serve that is at work takes them up within seconds.\n\nExamples:\n  transship redrive --data /var/lib/transship\n  transship redrive e-3f0a9c1d2b4e5f60718a --data /var/lib/transship --json"
+    after_help = "Each failed task gets a new task in a new execution. A task is redriven only once.\nA running serve starts the new tasks within seconds.\n\nExamples:\n  transship redrive --data /var/lib/transship\n  transship redrive e-3f0a9c1d2b4e5f60718a --data /var/lib/transship --json"
 )]
 pub(crate) struct Arguments {
-    /// Only those of this execution
+    /// Limit to this execution
     execution: Option<String>,
     #[command(flatten)]
     store: Store,
     #[command(flatten)]
     queue: Queue,
-    /// At most so many, the newest; 0 is all
+    /// Maximum number of tasks to redrive, newest first; 0 redrives all
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     limit: usize,
 }
 
-/// Begins them anew.
+/// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     let (ledger, queue) = arguments.store.ledger_and_queue(&arguments.queue).await?;
     let execution = arguments.execution.as_deref();
@@ -38,7 +38,8 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
             limit: 1,
         };
         if ledger.tasks(&any).await?.is_empty() {
-            let sentence = format!("there is no execution {execution:?} here: `transship executions` lists them");
+            let sentence =
+                format!("the ledger has no execution {execution:?}: run `transship executions` to list them");
             return Err(Failure::new(Exit::Input, "UNKNOWN_EXECUTION", sentence));
         }
     }
@@ -53,11 +54,11 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
 
 fn text(redriven: &Redriven) -> String {
     if redriven.redriven == 0 {
-        return "nothing to redrive: no task failed that was not redriven before".to_owned();
+        return "nothing to redrive: every failed task has been redriven before".to_owned();
     }
     let tasks = if redriven.redriven == 1 { "task" } else { "tasks" };
     format!(
-        "{} {tasks} begun anew in {}",
+        "{} {tasks} redriven in {}",
         redriven.redriven,
         redriven.executions.join(", ")
     )
@@ -73,7 +74,7 @@ mod tests {
             redriven: 2,
             executions: vec!["e-1".into(), "e-2".into()],
         };
-        assert_eq!(text(&redriven), "2 tasks begun anew in e-1, e-2");
+        assert_eq!(text(&redriven), "2 tasks redriven in e-1, e-2");
         assert!(text(&Redriven::default()).starts_with("nothing to redrive"));
         let json = serde_json::to_string(&redriven).unwrap();
         assert_eq!(json, r#"{"redriven":2,"executions":["e-1","e-2"]}"#);

@@ -1,16 +1,16 @@
-//! `transship schema`: the JSON Schema of the document, for editors and generators.
+//! `transship schema`: prints the JSON Schema of the document, for editors and generators.
 
 use clap::Args;
 
 use crate::failure::Failure;
 use crate::output;
 
-/// The arguments.
+/// Arguments of `transship schema`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  transship schema > transship.schema.json")]
 pub(crate) struct Arguments {}
 
-/// Prints it; it is JSON with or without `--json`.
+/// Runs the command. The output is JSON with or without `--json`.
 pub(crate) fn run(Arguments {}: &Arguments) -> Result<(), Failure> {
     output::print_json(&transship_rules::schema())
 }

@@ -1,6 +1,7 @@
-//! `transship serve`: intake, queue and workers in one process, around one data folder.
+//! `transship serve`: webhook, queue and workers in one process, with one data folder.
 //!
-//! What must hold: nothing is received before the folder is ours and what a dead process left is visible again.
+//! The process must hold the lock of the folder, and the messages that a dead process left must be visible again, before
+//! the first delivery is received.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,30 +23,33 @@ use crate::logging::{self, LogForm};
 use crate::service::Service;
 use crate::watch::{self, Watch};
 
-/// The arguments.
+/// Arguments of `transship serve`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  transship serve --config transship.yaml --data /var/lib/transship --listen 0.0.0.0:8080\n\nRegistries post their notifications to /hooks/NAME, where NAME is theirs in the document.\nThe document is read again when it changes. RUST_LOG decides what is logged, by default info."
+    after_help = "Example:\n  transship serve --config transship.yaml --data /var/lib/transship --listen 0.0.0.0:8080\n\nRegistries post their notifications to /hooks/NAME, where NAME is their name in the document.\nThe document is reloaded when it changes. RUST_LOG sets the log filter; the default is info."
 )]
 pub(crate) struct Arguments {
-    /// The document, YAML or JSON
+    /// Configuration document, YAML or JSON
     #[arg(long, value_name = "FILE", env = "TRANSSHIP_CONFIG", hide_env_values = true)]
     config: PathBuf,
-    /// The data folder: queue and ledger
+    /// Data folder for the queue and the ledger
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_DATA", hide_env_values = true)]
     data: PathBuf,
-    /// Where deliveries are received
+    /// Address to receive deliveries on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// How often everything is compared and what was missed is made up for, as 30m or 2h; off for never
+    /// Interval between full comparisons that repair missed events (30m, 2h, or off)
     #[arg(long, value_name = "INTERVAL", default_value = "1h", value_parser = interval)]
     sweep: Interval,
-    /// How the log is written
+    /// Log format
     #[arg(long, value_enum, default_value_t = LogForm::Auto)]
     log: LogForm,
+    /// Accepted and ignored, because `serve` prints no result. It replaces the global option, to hide it in the help.
+    #[arg(long, hide = true)]
+    json: bool,
 }
 
-/// A time between two sweeps; [`None`]: there are none.
+/// Time between two sweeps; [`None`] disables them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Interval(Option<Duration>);
 
@@ -58,28 +62,28 @@ fn interval(text: &str) -> Result<Interval, &'static str> {
         .and_then(|interval| Duration::try_from(interval).ok())
         .filter(|interval| *interval >= Duration::from_secs(1))
         .map(|interval| Interval(Some(interval)))
-        .ok_or("write 30m, 1h or the like, at least a second; or off")
+        .ok_or("expected an interval of at least one second, such as 30m or 1h, or off")
 }
 
-/// Orders a sweep again and again; the first one when `interval` is over.
+/// Starts a sweep at every `interval`; the first one after one interval.
 async fn order_sweeps(queue: SqliteQueue, interval: Interval) {
     let Interval(Some(interval)) = interval else { return };
     loop {
         tokio::time::sleep(interval).await;
         if let Err(error) = queue.send(&[Outgoing::now(Sweep::default())]).await {
-            tracing::error!(code = error.code(), "a sweep could not be ordered: {error}");
+            tracing::error!(code = error.code(), "a sweep could not be started: {error}");
         }
     }
 }
 
-/// Serves until it is told to stop.
+/// Runs the command until a signal stops it.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (text, parsed) = document::load(&arguments.config)?;
     logging::begin_service(arguments.log);
     watch::warn(&parsed.warnings);
     watch::warn(&parsed.document.needs_aws());
     warn_of_imports(&parsed.document);
-    // Before anything is said: whoever reads that it serves may order it to stop.
+    // Signals are caught before the first message, because a caller that reads it may send a signal at once.
     let stop = Stop::listen()?;
     let _lock = DataLock::acquire(&arguments.data)?;
     let database = Database::open(&arguments.data)?;
@@ -89,10 +93,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let released = service.queue.release_all().await?;
     service.ledger.release_leases().await?;
     if released > 0 {
-        tracing::info!(
-            tasks = released,
-            "tasks that a former process had begun are taken up again"
-        );
+        tracing::info!(tasks = released, "resuming tasks that a previous process had started");
     }
     let watched = Watch::new(arguments.config, text).keep(service.configuration.clone());
     let watched = tokio::spawn(watched);
@@ -103,26 +104,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     result
 }
 
-/// Nothing tells this process of what is uploaded to a bucket.
+/// Warns about imports: this process receives no events of buckets.
 fn warn_of_imports(document: &Document) {
     let imports = document.imports.iter().filter(|import| import.enabled).count();
     if imports > 0 {
         tracing::warn!(
             code = "IMPORTS_NOT_SERVED",
             imports,
-            "serve reads no buckets: use the deployed stack or transship import"
+            "serve does not import from buckets: use a deployed stack or transship import"
         );
     }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
-        let sentence = format!("{address} cannot be listened on: {error}; name another with --listen");
+        let sentence = format!("cannot listen on {address}: {error}; select another address with --listen");
         Failure::new(Exit::Failed, "LISTEN_FAILED", sentence)
     })
 }
 
-/// One line per source: what its sender is to post to.
+/// Logs one line for each source: the URL that its sender must post to.
 fn tell_hooks(document: &Document, listener: &TcpListener) {
     let address = listener
         .local_addr()
@@ -144,7 +145,7 @@ fn tell_hooks(document: &Document, listener: &TcpListener) {
     }
 }
 
-/// The signals that ask the process to end, caught from the moment this is made.
+/// The signals that stop the process, caught from the moment this value is created.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
@@ -157,7 +158,7 @@ impl Stop {
                 Failure::new(
                     Exit::Failed,
                     "SIGNALS_FAILED",
-                    format!("signals cannot be received: {error}"),
+                    format!("cannot receive signals: {error}"),
                 )
             })
         };
@@ -167,7 +168,7 @@ impl Stop {
         })
     }
 
-    /// Returns when one came.
+    /// Returns when a signal was received.
     async fn told(mut self) -> Result<(), Failure> {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,4 +1,4 @@
-//! `transship tasks`: each reference that was to be brought somewhere, and how that ended.
+//! `transship tasks`: lists tasks with their state, code and message.
 
 use clap::Args;
 use transship_engine::{TaskFilter, TaskRecord, TaskState};
@@ -8,29 +8,29 @@ use crate::failure::Failure;
 use crate::output::Form;
 use crate::table::table;
 
-/// The arguments.
+/// Arguments of `transship tasks`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  transship tasks --data /var/lib/transship --state failed\n  transship tasks e-3f0a9c1d2b4e5f60718a --data /var/lib/transship --json"
 )]
 pub(crate) struct Arguments {
-    /// Only those of this execution
+    /// Limit to this execution
     execution: Option<String>,
     #[command(flatten)]
     store: Store,
-    /// Only those in this state: queued, running, waiting, succeeded, unchanged, kept, skipped, failed or cancelled
+    /// Limit to this state: queued, running, waiting, succeeded, unchanged, kept, skipped, failed or cancelled
     #[arg(long, value_parser = state)]
     state: Option<TaskState>,
-    /// At most so many, the newest; 0 is all
+    /// Maximum number of tasks to list, newest first; 0 lists all
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     limit: usize,
 }
 
 fn state(word: &str) -> Result<TaskState, &'static str> {
-    TaskState::parse(word).ok_or("no task is ever in this state; see --help for those there are")
+    TaskState::parse(word).ok_or("not a task state; see --help for the list")
 }
 
-/// Lists them.
+/// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     let filter = TaskFilter {
         execution: arguments.execution,
@@ -43,7 +43,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
 
 fn text(records: &[TaskRecord]) -> String {
     if records.is_empty() {
-        return "no such tasks".to_owned();
+        return "no tasks found".to_owned();
     }
     let row = |record: &TaskRecord| {
         [
@@ -70,7 +70,7 @@ fn text(records: &[TaskRecord]) -> String {
     table(heads, &records.iter().map(row).collect::<Vec<_>>())
 }
 
-/// What is to be said of it: its code and sentence, and when it is tried next.
+/// The note of a task: its code and message, and the time of its next attempt.
 fn note(record: &TaskRecord) -> String {
     let code = record.code.clone().unwrap_or_default();
     let told = match &record.message {

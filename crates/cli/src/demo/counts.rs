@@ -1,4 +1,4 @@
-//! What a step of the demo moved: counted from the copies' own progress, and shown as bars on a terminal.
+//! Counts what a step of the demo transferred, from the progress of its copies, and shows it as bars on a terminal.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,21 +9,21 @@ use crate::output::Form;
 use crate::progress::Shown;
 use crate::units;
 
-/// What was moved.
+/// What was transferred.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Moved {
-    /// Blobs whose bytes were sent.
+    /// Number of blobs that were sent.
     pub(super) blobs_sent: u64,
-    /// Their bytes.
+    /// Bytes of these blobs.
     pub(super) bytes_sent: u64,
-    /// Blobs that were there, or were taken from another repository.
+    /// Number of blobs that were already there or were mounted.
     pub(super) blobs_there: u64,
-    /// Manifests written.
+    /// Number of manifests written.
     pub(super) manifests: u64,
 }
 
 impl Moved {
-    /// In words.
+    /// The counts as text.
     pub(super) fn told(self) -> String {
         if self == Self::default() {
             return "nothing sent".to_owned();
@@ -43,7 +43,7 @@ impl Moved {
     }
 }
 
-/// Counts, and hands every step on to what is shown.
+/// Counts progress and passes it on to the progress output.
 pub(super) struct Counts {
     form: Form,
     state: Mutex<State>,
@@ -55,7 +55,7 @@ struct State {
 }
 
 impl Counts {
-    /// Nothing so far.
+    /// Counts of zero.
     pub(super) fn new(form: Form) -> Self {
         Self {
             form,
@@ -66,7 +66,7 @@ impl Counts {
         }
     }
 
-    /// What was moved since this was last asked. Its bars go.
+    /// Returns what was transferred since the last call, and removes its bars.
     pub(super) fn take(&self) -> Moved {
         let mut state = self.state();
         state.shown.end();

@@ -1,4 +1,4 @@
-//! Where the demo takes place: two registries on loopback ports, and the parts of `serve` on a folder that is removed.
+//! The fixture of the demo: two registries on loopback ports, and the parts of `serve` with a temporary folder.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,24 +33,24 @@ use crate::service::Service;
 
 /// The tag that is pushed.
 pub(super) const TAG: &str = "v1.0";
-/// Where it is pushed.
+/// Repository that is pushed to.
 pub(super) const SOURCE_REPOSITORY: &str = "shop/web";
-/// Where it arrives.
+/// Repository that the image is copied to.
 pub(super) const DESTINATION_REPOSITORY: &str = "replica/web";
-/// Where the secret of the webhook is said to be.
+/// Reference to the webhook's secret.
 const SECRET_NAME: &str = "DEMO_WEBHOOK";
-/// Nothing here takes longer unless it is stuck.
+/// Time limit of each step.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How often the ledger is looked at.
+/// Interval between reads of the ledger.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Everything that runs.
+/// All running parts.
 pub(super) struct House {
-    /// Where images are pushed.
+    /// The source registry.
     pub(super) source: EmbeddedRegistry,
-    /// Where they arrive.
+    /// The destination registry.
     pub(super) destination: EmbeddedRegistry,
-    /// Where notifications go.
+    /// URL of the webhook.
     pub(super) hook: String,
     secret: String,
     client: reqwest::Client,
@@ -65,7 +65,7 @@ pub(super) struct House {
 }
 
 impl House {
-    /// Starts all of it.
+    /// Starts all parts.
     pub(super) async fn build(form: Form) -> Result<Self, Failure> {
         let secret = format!("Bearer {:016x}{:016x}", random(), random());
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| failed(&error))?;
@@ -90,7 +90,7 @@ impl House {
         let (ledger, queue) = (Arc::clone(&service.ledger), service.queue.clone());
         let (stop, stopped) = oneshot::channel();
         let service = tokio::spawn(service.run(listener, async {
-            // An error means that the story broke off: stop as well.
+            // An error means that the demo was aborted, which also means stop.
             let _ = stopped.await;
             Ok(())
         }));
@@ -121,7 +121,7 @@ impl House {
         format!("{}/{DESTINATION_REPOSITORY}:{TAG}", self.destination.host())
     }
 
-    /// Pushes a release to the source, over HTTP, as far as it is made.
+    /// Pushes a release to the source over HTTP, as far as it is built.
     pub(super) async fn push(&self, release: &Release, stage: Stage) -> Result<(), Failure> {
         let layout = release.layout(stage).await?;
         let client = Registries::new(Arc::new(Anonymous)).client(self.source.host())?;
@@ -143,7 +143,7 @@ impl House {
         Ok(())
     }
 
-    /// Puts the tag again, as a push of an image does that the registry has.
+    /// Puts the tag again, like a push of an image that the registry already has.
     pub(super) async fn push_manifest_again(&self, release: &Release) -> Result<(), Failure> {
         let url = format!("{}/v2/{SOURCE_REPOSITORY}/manifests/{TAG}", self.source.url());
         let put = self.client.put(url).header(CONTENT_TYPE, OCI_INDEX);
@@ -152,12 +152,12 @@ impl House {
         answer.map(drop).map_err(|error| failed(&error))
     }
 
-    /// Every delivery that was posted so far.
+    /// All deliveries so far.
     pub(super) fn deliveries(&self) -> Vec<Bytes> {
         self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Posts the delivery again that said that the tag names `digest`. The executions of the answer.
+    /// Posts the delivery about `digest` again, and returns the executions of the response.
     pub(super) async fn deliver_again(&self, digest: &Digest) -> Result<Vec<String>, Failure> {
         let names = |body: &Bytes| {
             let event: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -165,7 +165,7 @@ impl House {
             target["digest"] == digest.to_string() && target["tag"] == TAG
         };
         let body = self.deliveries().into_iter().find(names);
-        let body = body.ok_or_else(|| failed("the source did not tell of the push"))?;
+        let body = body.ok_or_else(|| failed("the source sent no notification of the push"))?;
         let post = self.client.post(&self.hook).header(AUTHORIZATION, &self.secret);
         let answer = post.header(CONTENT_TYPE, EVENTS).body(body).send().await;
         let answer = answer.and_then(reqwest::Response::error_for_status);
@@ -175,17 +175,17 @@ impl House {
         Ok(executions.filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
-    /// Every task so far.
+    /// All tasks so far.
     pub(super) async fn tasks(&self) -> Result<Vec<TaskRecord>, Failure> {
         Ok(self.ledger.tasks(&TaskFilter::default()).await?)
     }
 
-    /// The next task of the tag that was not told of, when it ended.
+    /// Waits for the next new task of the tag to end, and returns it.
     pub(super) async fn task_of_tag(&self) -> Result<TaskRecord, Failure> {
         self.task_of(&format!(":{TAG}")).await
     }
 
-    /// The same of what is written as `target` after the repository.
+    /// Like [`Self::task_of_tag`], for the given tag or digest.
     pub(super) async fn task_of(&self, target: &str) -> Result<TaskRecord, Failure> {
         let source = format!("source/{SOURCE_REPOSITORY}{target}");
         let begin = Instant::now();
@@ -205,36 +205,36 @@ impl House {
             }
             tokio::time::sleep(LOOK).await;
         }
-        Err(failed(&format!("no task of {source} ended in time")))
+        Err(failed(&format!("no task of {source} ended within the time limit")))
     }
 
-    /// Returns when nothing is left to do.
+    /// Waits until the queue is empty.
     pub(super) async fn at_rest(&self) -> Result<(), Failure> {
         let begin = Instant::now();
         while self.queue.depth().await? > 0 {
             if begin.elapsed() > PATIENCE {
-                return Err(failed("the queue does not become empty"));
+                return Err(failed("the queue did not become empty within the time limit"));
             }
             tokio::time::sleep(LOOK).await;
         }
         Ok(())
     }
 
-    /// What was moved since this was last asked.
+    /// Returns what was transferred since the last call.
     pub(super) fn take_counts(&self) -> Moved {
         self.counts.take()
     }
 
-    /// Stops all of it, and removes the folder.
+    /// Stops all parts and removes the folder.
     pub(super) async fn close(self) -> Result<(), Failure> {
-        // An error means that it stopped by itself, which its own result tells.
+        // An error means that the service stopped by itself, which its result reports.
         let _ = self.stop.send(());
         self.service.await.map_err(|error| failed(&error))??;
         self.folder.close().map_err(|error| failed(&error))
     }
 }
 
-/// Keeps a copy of every delivery on its way in.
+/// Keeps a copy of every delivery that is received.
 async fn record(State(deliveries): State<Arc<Mutex<Vec<Bytes>>>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match axum::body::to_bytes(body, transship_http::MAX_BODY_BYTES).await {
@@ -266,7 +266,7 @@ rules:
     )
 }
 
-/// Unforeseeable, for a secret that lives as long as this process.
+/// An unpredictable text, for a secret that lives as long as this process.
 fn random() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(0_u8)

@@ -1,5 +1,5 @@
-//! The image of the demo: two platforms, a signature under a cosign tag, and an SBOM that refers to it, as a layout in
-//! memory. Every release has new application layers on the same base.
+//! The image of the demo, as a layout in memory: two platforms, a signature with a cosign tag, and an SBOM that refers to
+//! the image. Every release has new application layers on the same base.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,34 +21,34 @@ const APPLICATION_BYTES: usize = 1024 * 1024;
 
 /// One release of the image.
 pub(super) struct Release {
-    /// What the tag names.
+    /// Digest of the index.
     pub(super) root: Digest,
-    /// Its index, as it is pushed.
+    /// Bytes of the index.
     pub(super) root_bytes: Bytes,
     /// The tag of the signature.
     pub(super) signature_tag: Tag,
     /// The manifest of the SBOM.
     pub(super) sbom: Digest,
-    /// Bytes of the image's blobs.
+    /// Total size of the image's blobs in bytes.
     pub(super) size: u64,
     files: HashMap<String, Bytes>,
-    /// What the layout's index names: the image, its signature, its SBOM.
+    /// Entries of the layout's index: the image, its signature, its SBOM.
     entries: [Value; 3],
 }
 
-/// How much of a release is there when it is pushed: the order in which a build makes it.
+/// How much of a release exists when it is pushed, in the order of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The image alone.
+    /// Only the image.
     Built = 1,
-    /// And its signature.
+    /// The image and its signature.
     Signed = 2,
-    /// And its SBOM.
+    /// The image, its signature and its SBOM.
     Documented = 3,
 }
 
 impl Release {
-    /// Release `number`: always the same bytes.
+    /// Release `number`, which always has the same bytes.
     pub(super) fn new(number: u64) -> Result<Self, Failure> {
         let mut draft = Draft::default();
         let children: Vec<Value> = (1..)
@@ -78,7 +78,7 @@ impl Release {
         })
     }
 
-    /// As a source of copies, as far as it is made.
+    /// The release as a source of copies, as far as it is built.
     pub(super) async fn layout(&self, stage: Stage) -> Result<Layout, Failure> {
         let mut files = self.files.clone();
         let index = json!({ "schemaVersion": 2, "manifests": &self.entries[..stage as usize] });
@@ -94,16 +94,16 @@ impl Release {
     }
 }
 
-/// A layout in the making.
+/// Builds a layout.
 #[derive(Default)]
 struct Draft {
     files: HashMap<String, Bytes>,
-    /// Bytes of blobs and manifests so far.
+    /// Size of blobs and manifests so far, in bytes.
     size: u64,
 }
 
 impl Draft {
-    /// Adds content; its descriptor comes back.
+    /// Adds content and returns its descriptor.
     fn add(&mut self, media_type: &str, bytes: Bytes) -> Value {
         let digest = Digest::sha256(&bytes);
         let descriptor = json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() });
@@ -135,7 +135,7 @@ impl Draft {
         child
     }
 
-    /// In the form of cosign; nothing is really signed.
+    /// A signature in cosign's format, without a valid signature.
     fn signature(&mut self, about: &Digest) -> Value {
         let payload = json!({ "critical": {
             "image": { "docker-manifest-digest": about }, "type": "cosign container image signature",
@@ -156,7 +156,7 @@ impl Draft {
         self.manifest(&config, &[layer], more)
     }
 
-    /// Says that it is a layout.
+    /// Adds the `oci-layout` file.
     fn mark(&mut self) {
         let marker = Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#);
         self.files.insert("oci-layout".into(), marker);
@@ -174,7 +174,7 @@ fn digest_of(descriptor: &Value) -> Result<Digest, Failure> {
         .map_err(|error: transship_oci::Error| Failure::of(Exit::Failed, &error))
 }
 
-/// Bytes that do not compress, the same for the same seed (splitmix64).
+/// Incompressible bytes, always the same for a seed (splitmix64).
 fn noise(seed: u64, size: usize) -> Bytes {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut bytes = Vec::with_capacity(size + 8);

@@ -1,7 +1,7 @@
-//! The demo: the main job, whole, on parts inside this process, told as a story and proved at the end of each step.
+//! The demo: a complete replication on parts inside this process, with a comparison after each step.
 //!
-//! What must hold: it succeeds only if both registries, read over HTTP by code that shares nothing with the copy, hold the
-//! same manifests, blobs and referrers under digests that their bytes have.
+//! It must succeed only if both registries contain the same manifests, blobs and referrers, with digests that match their
+//! bytes. They are read over HTTP by code that is independent of the copy.
 
 mod counts;
 mod house;
@@ -22,7 +22,7 @@ use image::{Release, Stage};
 use proof::Proof;
 use story::{Step, Story};
 
-/// Tells it.
+/// Runs the demo.
 pub(crate) async fn run(form: Form) -> Result<(), Failure> {
     let begin = Instant::now();
     logging::begin_command();
@@ -40,7 +40,7 @@ pub(crate) async fn run(form: Form) -> Result<(), Failure> {
     story.end(&second.root, place, begin.elapsed())
 }
 
-/// What the demo itself asks the registries with.
+/// HTTP client of the demo itself.
 fn client() -> reqwest::Client {
     transship_registry::use_ring();
     reqwest::Client::new()
@@ -54,7 +54,7 @@ async fn push(house: &House, story: &mut Story, release: &Release) -> Result<(),
     let task = house.task_of_tag().await?;
     let told = house.deliveries().len();
     step.line(format!(
-        "the registry told of it, {told} deliveries; rule {} made task {}",
+        "the registry sent {told} deliveries; rule {} created task {}",
         task.rule, task.id
     ));
     step.line(format!("{}: {}", task.state, task.destination));
@@ -63,28 +63,28 @@ async fn push(house: &House, story: &mut Story, release: &Release) -> Result<(),
 
 async fn sign(house: &House, story: &mut Story, release: &Release) -> Result<(), Failure> {
     let mut step = Step::begin("sign", &release.root);
-    step.line("a signature under a cosign tag, then an SBOM that refers to the image".to_owned());
+    step.line("a signature with a cosign tag, then an SBOM that refers to the image".to_owned());
     attach(house, release).await?;
-    step.line("they follow their image to where it went".to_owned());
+    step.line("both are copied to the destination of their image".to_owned());
     finish(house, story, step, &release.root).await
 }
 
 async fn update(house: &House, story: &mut Story, release: &Release) -> Result<(), Failure> {
     let mut step = Step::begin("update", &release.root);
     step.line(format!(
-        "{TAG} names a new image on the same base, and that is signed too"
+        "{TAG} is moved to a new image on the same base, which is signed as well"
     ));
     house.push(release, Stage::Built).await?;
     let task = house.task_of_tag().await?;
     step.line(format!(
-        "{}: {}, replaced because we wrote it",
+        "{}: {}, replaced because Transship wrote it",
         task.state, task.destination
     ));
     attach(house, release).await?;
     finish(house, story, step, &release.root).await
 }
 
-/// Pushes what belongs to the image, one after the other, and waits for each.
+/// Pushes the attachments of the image one after the other, and waits for each.
 async fn attach(house: &House, release: &Release) -> Result<(), Failure> {
     house.push(release, Stage::Signed).await?;
     house.task_of(&format!(":{}", release.signature_tag)).await?;
@@ -100,7 +100,7 @@ async fn repeat(house: &House, story: &mut Story, release: &Release) -> Result<(
     house.at_rest().await?;
     let new_tasks = house.tasks().await?.len() - before;
     step.line(format!(
-        "the same delivery comes again: execution {} is known, {}",
+        "the same delivery is sent again: execution {} is known, {}",
         executions.join(", "),
         units::count(new_tasks as u64, "new task")
     ));
@@ -108,12 +108,12 @@ async fn repeat(house: &House, story: &mut Story, release: &Release) -> Result<(
     let task = house.task_of_tag().await?;
     step.line(format!("the same image is pushed again: {}", task.state));
     if new_tasks != 0 || task.state != TaskState::Unchanged {
-        return Err(story::failed("what was there already was worked on again"));
+        return Err(story::failed("an image that was already there was copied again"));
     }
     finish(house, story, step, &release.root).await
 }
 
-/// What was moved, and the proof.
+/// Reports what was transferred, and the proof.
 async fn finish(house: &House, story: &mut Story, mut step: Step, digest: &Digest) -> Result<(), Failure> {
     house.at_rest().await?;
     step.moved(house.take_counts());

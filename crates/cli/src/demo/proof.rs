@@ -1,5 +1,5 @@
-//! The proof: both registries read over plain HTTP, every digest computed from the bytes that came, and both held against
-//! each other. It shares no code with the copy it judges.
+//! The proof: reads both registries over plain HTTP, computes every digest from the received bytes, and compares both sides.
+//! It shares no code with the copy.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,18 @@ use crate::failure::Failure;
 
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
 
-/// What was found equal.
+/// What was compared and is equal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Proof {
-    /// Manifests, referrers and signatures among them.
+    /// Number of manifests, including referrers and signatures.
     pub(super) manifests: usize,
-    /// Blobs.
+    /// Number of blobs.
     pub(super) blobs: usize,
-    /// Bytes of both.
+    /// Bytes of manifests and blobs.
     pub(super) bytes: u64,
 }
 
-/// All that a tag brings along in one repository, under the digests that the bytes have.
+/// Everything that a tag refers to in one repository, by the digests of the bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Contents {
     manifests: BTreeMap<String, Bytes>,
@@ -40,7 +40,7 @@ struct Reader {
 }
 
 impl Proof {
-    /// Reads both registries, where the tag must name `digest`.
+    /// Reads both registries; the tag must name `digest`.
     pub(super) async fn of(house: &House, digest: &Digest) -> Result<Self, Failure> {
         let source = Contents::of(&house.source.url(), SOURCE_REPOSITORY, digest).await?;
         let destination = Contents::of(&house.destination.url(), DESTINATION_REPOSITORY, digest).await?;
@@ -97,7 +97,7 @@ impl Contents {
 }
 
 impl Reader {
-    /// What refers to `digest`: by the referrers API, and by the tag of a signature.
+    /// Finds what belongs to `digest`: by the referrers API, and by the tag of a signature.
     async fn attached(&self, digest: &str) -> Result<Vec<String>, Failure> {
         let referrers = self.must("referrers", digest).await?;
         let referrers: Value = serde_json::from_slice(&referrers).map_err(|error| failed(&error))?;
@@ -131,7 +131,9 @@ fn expect(bytes: &[u8], name: &str) -> Result<(), Failure> {
     if found == name {
         Ok(())
     } else {
-        Err(failed(&format!("{name} was asked for, and {found} came")))
+        Err(failed(&format!(
+            "{name} was requested, but the response has the digest {found}"
+        )))
     }
 }
 

@@ -1,4 +1,4 @@
-//! How the demo is told: a few lines per step for people, one object at the end for scripts.
+//! The output of the demo: a few lines of text for each step, or one JSON object at the end.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use crate::failure::{Exit, Failure};
 use crate::output::{self, Form};
 use crate::units;
 
-/// Where a line's text begins.
+/// Column in which the text of a line starts.
 const MARGIN: usize = 13;
 
-/// What was told so far.
+/// The output so far.
 pub(super) struct Story {
     form: Form,
     steps: Vec<Step>,
@@ -36,7 +36,7 @@ pub(super) struct Step {
     elapsed_ms: u64,
 }
 
-/// The whole, for scripts.
+/// The JSON output.
 #[derive(Debug, Serialize)]
 struct Summary {
     digest: Digest,
@@ -47,7 +47,7 @@ struct Summary {
 }
 
 impl Story {
-    /// Nothing told yet.
+    /// Starts the output.
     pub(super) const fn begin(form: Form) -> Self {
         Self {
             form,
@@ -55,21 +55,18 @@ impl Story {
         }
     }
 
-    /// What is there.
+    /// Prints the registries and the rule.
     pub(super) fn house(&self, house: &House) -> Result<(), Failure> {
         self.print(&format!(
             "Two registries, a webhook and a rule, all inside this process.\n\n{}{}{}{}",
             line("source", &house.source.url()),
             line("destination", &house.destination.url()),
             line("webhook", &house.hook),
-            line(
-                "rule",
-                "shop: what is pushed below shop/ under a tag v… goes below replica/"
-            ),
+            line("rule", "shop: tags v… pushed below shop/ are copied to replica/"),
         ))
     }
 
-    /// Tells a step that is over.
+    /// Prints a completed step.
     pub(super) fn tell(&mut self, step: Step) -> Result<(), Failure> {
         let mut text = format!("\n{}", line(step.name, step.lines.first().map_or("", String::as_str)));
         for more in step.lines.iter().skip(1) {
@@ -80,7 +77,7 @@ impl Story {
         Ok(())
     }
 
-    /// The end: all digests match.
+    /// Prints the end: all digests match.
     pub(super) fn end(
         self,
         digest: &Digest,
@@ -88,7 +85,7 @@ impl Story {
         elapsed: Duration,
     ) -> Result<(), Failure> {
         let told = format!(
-            "\nBoth registries hold the same image, its signature and its SBOM ({}).\n{}{}{}",
+            "\nBoth registries contain the same image, its signature and its SBOM ({}).\n{}{}{}",
             units::duration(elapsed),
             line("source", &source),
             line("destination", &destination),
@@ -117,7 +114,7 @@ impl Story {
 }
 
 impl Step {
-    /// A step that is to leave the tag naming `digest`.
+    /// A step after which the tag must name `digest`.
     pub(super) fn begin(name: &'static str, digest: &Digest) -> Self {
         Self {
             name,
@@ -130,12 +127,12 @@ impl Step {
         }
     }
 
-    /// Something that happened.
+    /// Adds a line.
     pub(super) fn line(&mut self, text: String) {
         self.lines.push(text);
     }
 
-    /// What was moved, and how long it took from the push on.
+    /// Adds a line with what was transferred, and the time since the push.
     pub(super) fn moved(&mut self, moved: Moved) {
         let elapsed = self.begin.elapsed();
         self.elapsed_ms = milliseconds(elapsed);
@@ -143,7 +140,7 @@ impl Step {
         self.line(format!("{} in {}", moved.told(), units::duration(elapsed)));
     }
 
-    /// What was found equal.
+    /// Adds a line with the result of the comparison.
     pub(super) fn proved(&mut self, proof: &Proof) {
         self.line(format!(
             "proof: {} and {} read from both, {}, equal byte for byte",
@@ -155,7 +152,7 @@ impl Step {
     }
 }
 
-/// The demo did not do what it is to show.
+/// The failure of the demo.
 pub(super) fn failed(why: &(impl Display + ?Sized)) -> Failure {
     Failure::new(Exit::Failed, "DEMO_FAILED", why)
 }

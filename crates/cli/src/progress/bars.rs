@@ -1,4 +1,4 @@
-//! Bars on a terminal: one for the whole copy, and one for each of the largest blobs that are on their way.
+//! Progress bars on a terminal: one for the whole copy, and one for each of the largest blobs in transfer.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,9 +7,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use transship_copy::{BlobEnd, Progress, Step};
 use transship_oci::Digest;
 
-/// Blobs that have a bar of their own at the same time. The largest are sent first, so these are they.
+/// Maximum number of blobs with their own bar. The largest blobs are sent first, so they get the bars.
 const BLOBS: usize = 4;
-/// A smaller blob is over before its bar is read.
+/// Minimum size in bytes of a blob with its own bar. A smaller one ends before its bar can be read.
 const WORTH_A_BAR_BYTES: u64 = 4 * 1024 * 1024;
 
 const WHOLE: &str = "{bytes:>10} of {total_bytes:<10} [{bar:30}] {binary_bytes_per_sec:>12}  {msg}";
@@ -30,7 +30,7 @@ struct State {
 }
 
 impl Bars {
-    /// Bars of a copy that has not begun. Drawn from the first step on.
+    /// Bars of a copy that has not started. They are drawn from the first step on.
     pub(crate) fn new() -> Self {
         let all = MultiProgress::new();
         let whole = ProgressBar::new(0).with_style(style(WHOLE));
@@ -41,7 +41,7 @@ impl Bars {
         }
     }
 
-    /// Takes them from the screen.
+    /// Removes the bars from the screen.
     pub(crate) fn clear(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, bar) in state.running.drain() {

@@ -1,6 +1,6 @@
-//! What an import shows while it runs: images and bytes, in one line on a terminal, now and then a line elsewhere.
+//! Progress of an import: images and bytes, as one line on a terminal or a line at intervals elsewhere.
 //!
-//! How many images there are is known only when all sources were looked at; until then the total grows.
+//! The total number of images is known only after all sources were read; until then it grows.
 
 use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
@@ -13,12 +13,12 @@ use transship_engine::{TaskRecord, TaskState};
 use crate::output::{Form, note};
 use crate::units;
 
-/// The time between two lines.
+/// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 const IMAGES: &str = "{pos:>6} of {len} images [{bar:30}] {msg}";
 
-/// Counts of one import, and where they are shown.
+/// Counts of one import, and their output.
 pub(crate) struct ImagesShown {
     bar: Option<ProgressBar>,
     has_lines: bool,
@@ -35,7 +35,7 @@ struct Tally {
 }
 
 impl ImagesShown {
-    /// What suits standard error, and `form` on standard output.
+    /// Selects the output by the kind of standard error and the format of standard output.
     pub(crate) fn suitable(form: Form) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         Self::new(is_terminal, !is_terminal && form == Form::Text)
@@ -57,12 +57,12 @@ impl ImagesShown {
         }
     }
 
-    /// So many more images are to be brought.
+    /// Adds images to the total.
     pub(crate) fn planned(&self, images: u64) {
         self.change(|tally| tally.planned += images);
     }
 
-    /// One of them ended.
+    /// Counts an image that ended.
     pub(crate) fn ended(&self, is_failed: bool) {
         self.change(|tally| {
             tally.ended += 1;
@@ -70,7 +70,7 @@ impl ImagesShown {
         });
     }
 
-    /// This is how tasks stand that somebody else works on.
+    /// Sets the counts of tasks that a stack processes.
     pub(crate) fn followed(&self, records: &[TaskRecord]) {
         let count = |wanted: fn(TaskState) -> bool| records.iter().filter(|record| wanted(record.state)).count() as u64;
         let ended = count(TaskState::is_terminal);
@@ -84,7 +84,7 @@ impl ImagesShown {
         });
     }
 
-    /// Takes the bar away, so that results stand alone.
+    /// Removes the bar before the results are printed.
     pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -109,7 +109,7 @@ impl ImagesShown {
 }
 
 impl Tally {
-    /// What was sent, and what failed if anything did.
+    /// Bytes sent and, if there are any, failures.
     fn sent(&self, now: Instant) -> String {
         let seconds = now.duration_since(self.begin).as_secs().max(1);
         let failed = match self.failed {
@@ -120,7 +120,7 @@ impl Tally {
         format!("{sent} sent, {rate}/s{failed}")
     }
 
-    /// The line, if it is time for one.
+    /// The next line, if it is due.
     fn line(&mut self, now: Instant) -> Option<String> {
         if now.duration_since(self.told) < INTERVAL {
             return None;

@@ -1,4 +1,4 @@
-//! A line now and then, for logs of build machines: a copy that is over soon says nothing.
+//! Progress lines at intervals, for logs of build machines. A short copy prints none.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use transship_copy::{BlobEnd, Progress, Step};
 use crate::output::note;
 use crate::units;
 
-/// The time between two lines.
+/// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Counts, and tells them at intervals.
+/// Counts progress and prints it at intervals.
 pub(crate) struct Lines {
     tally: Mutex<Tally>,
 }
@@ -25,7 +25,7 @@ struct Tally {
 }
 
 impl Lines {
-    /// The lines of a copy that begins now.
+    /// Progress lines of a copy that starts now.
     pub(crate) fn new() -> Self {
         Self {
             tally: Mutex::new(Tally {
@@ -58,7 +58,7 @@ impl Tally {
         }
     }
 
-    /// The line, if it is time for one.
+    /// The next line, if it is due.
     fn line(&mut self, now: Instant) -> Option<String> {
         if now.duration_since(self.told) < INTERVAL {
             return None;

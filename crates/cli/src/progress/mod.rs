@@ -1,4 +1,4 @@
-//! What a copy shows while it runs: bars on a terminal, now and then a line elsewhere, nothing where JSON is wanted.
+//! Progress of a copy: bars on a terminal, lines at intervals elsewhere, nothing with `--json`.
 
 mod bars;
 mod images;
@@ -14,14 +14,14 @@ use bars::Bars;
 pub(crate) use images::ImagesShown;
 use lines::Lines;
 
-/// A progress that is shown, and taken away when it is over.
+/// Progress output that is removed when the copy ends.
 pub(crate) struct Shown {
     listener: Arc<dyn Progress>,
     bars: Option<Arc<Bars>>,
 }
 
 impl Shown {
-    /// What suits standard error, and `form` on standard output.
+    /// Selects the output by the kind of standard error and the format of standard output.
     pub(crate) fn suitable(form: Form) -> Self {
         if std::io::stderr().is_terminal() {
             let bars = Arc::new(Bars::new());
@@ -37,12 +37,12 @@ impl Shown {
         Self { listener, bars: None }
     }
 
-    /// What a copy talks to.
+    /// The progress port of a copy.
     pub(crate) fn listener(&self) -> Arc<dyn Progress> {
         Arc::clone(&self.listener)
     }
 
-    /// Takes bars away, so that results stand alone.
+    /// Removes the bars before the results are printed.
     pub(crate) fn end(&self) {
         if let Some(bars) = &self.bars {
             bars.clear();

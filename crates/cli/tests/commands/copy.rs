@@ -31,7 +31,7 @@ impl Two {
         let to = format!("{}/{to}", self.destination.host());
         let data = self.data.path().join("cache").to_str().unwrap().to_owned();
         let more: Vec<String> = more.iter().map(|&text| text.to_owned()).collect();
-        // The registries answer on this runtime, so it must not be held up.
+        // The registries run on this runtime, so it must not be blocked.
         tokio::task::spawn_blocking(move || {
             let mut arguments = vec!["copy", &from, &to, "--data", &data];
             arguments.extend(more.iter().map(String::as_str));

@@ -1,4 +1,4 @@
-//! The demo, whole.
+//! A complete run of the demo.
 
 use crate::run::run;
 

@@ -28,7 +28,7 @@ impl Harbour {
         }
     }
 
-    /// Where images are imported from.
+    /// The folder to import from.
     fn images(&self) -> PathBuf {
         self.folder.path().join("images")
     }
@@ -40,7 +40,7 @@ impl Harbour {
         folder
     }
 
-    /// The layout at `path` becomes `path.tar`.
+    /// Packs the layout at `path` into `path.tar`.
     fn pack(&self, path: &str) -> PathBuf {
         let (folder, archive) = (self.images().join(path), self.images().join(format!("{path}.tar")));
         tool("tar", &["-cf", text(&archive), "-C", text(&folder), "."]);
@@ -52,7 +52,7 @@ impl Harbour {
         let data = self.folder.path().join("cache");
         let mut arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
         arguments.extend(["--data".to_owned(), text(&data).to_owned()]);
-        // The registry answers on this runtime, so it must not be held up.
+        // The registry runs on this runtime, so it must not be blocked.
         tokio::task::spawn_blocking(move || run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()))
             .await
             .unwrap()
@@ -76,7 +76,7 @@ impl Harbour {
         digest.map(|digest| digest.to_string())
     }
 
-    /// Bytes of blobs that were sent.
+    /// Number of bytes of blobs that were sent.
     fn sent(&self) -> u64 {
         let uploads = self.registry.requests();
         let uploads = uploads.iter().filter(|request| request.path.contains("/blobs/"));
@@ -155,7 +155,7 @@ async fn the_source_itself_goes_to_the_path_and_what_has_no_name_by_digest() {
     assert!(harbour.registry.manifest(&mirror, &by_digest).is_some());
     assert!(harbour.registry.tags(&mirror).is_empty());
 
-    // An archive under any name, through a link.
+    // An archive with any name, through a symbolic link.
     harbour.layout("named", &images::image(2, &[10]), "v2");
     let archive = harbour.pack("named");
     let link = harbour.folder.path().join("linked");
@@ -244,7 +244,7 @@ async fn one_bad_image_is_told_and_the_rest_arrive() {
         "nothing is visible before all of it is there"
     );
 
-    // For people each is a line, and what is there is not moved again.
+    // Text output has one line for each failure, and nothing that is there is moved again.
     let told = harbour.import(&harbour.images(), &[]).await;
     assert_eq!((told.code, told.err.lines().count()), (1, 6), "{told:?}");
     assert!(told.err.contains("BLOB_NOT_FOUND: "), "{told:?}");
@@ -254,7 +254,7 @@ async fn one_bad_image_is_told_and_the_rest_arrive() {
     );
 }
 
-/// What a registry answers to a manifest whose blobs it lost. The client tries no request again for it.
+/// The response of a registry to a manifest whose blobs it lost. The client does not retry it.
 fn forgetful(image: &str) -> Fault {
     let lost = Action::Status {
         code: 400,
@@ -271,7 +271,7 @@ async fn an_image_whose_failure_passes_is_tried_again_and_counted_once() {
     let harbour = Harbour::start().await;
     harbour.layout("app", &images::image(1, &[10]), "v1");
     harbour.layout("other", &images::image(2, &[20]), "v1");
-    // A second attempt may put a manifest twice, the first one does not: a third is needed for this.
+    // A second attempt may put a manifest twice and the first does not, so a third is needed.
     let script = Arc::new(Script::new([forgetful("app").times(3)]));
     harbour.registry.set_faults(Some(Arc::clone(&script) as _));
     let report = harbour.report(&[]).await;
@@ -339,7 +339,7 @@ async fn a_build_without_aws_says_so_where_a_bucket_or_a_stack_is_named() {
     assert!(harbour.registry.requests().is_empty());
 }
 
-/// `sample` as the repository `core/app` of a registry's storage below `folder`, under `v1`.
+/// Writes `sample` as `core/app:v1` of a registry's storage below `folder`.
 fn write_tree(folder: &Path, sample: &Sample) {
     let write = |key: String, bytes: &[u8]| {
         let path = folder.join("docker/registry/v2").join(key);

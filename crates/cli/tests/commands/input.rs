@@ -1,4 +1,4 @@
-//! What is refused before anything is done, and what needs no registry.
+//! Invalid input, and commands that need no registry.
 
 use std::path::Path;
 

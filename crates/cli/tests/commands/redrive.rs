@@ -1,4 +1,4 @@
-//! `serve --sweep` finds what nobody told it; `redrive` begins anew what failed, while `serve` is at work.
+//! `serve --sweep` finds pushes without a notification, and `redrive` retries failed tasks while `serve` runs.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn document(a: &EmbeddedRegistry, b: &EmbeddedRegistry) -> String {
     )
 }
 
-/// Runs on a thread of its own: the registries answer on this one's runtime.
+/// Runs on its own thread, because the registries run on the runtime of this one.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }

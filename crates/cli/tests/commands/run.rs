@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// How a run ended.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Run {
     /// The exit code.
@@ -21,7 +21,7 @@ impl Run {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The one line on standard error is `CODE: sentence`; its code.
+    /// The code of the single line `CODE: sentence` on standard error.
     pub fn error_code(&self) -> &str {
         let [line] = self.err.lines().collect::<Vec<_>>()[..] else {
             panic!("not one line: {self:?}")
@@ -35,7 +35,7 @@ impl Run {
     }
 }
 
-/// The binary, without what this machine's user has set up.
+/// The binary, without the user's environment.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_transship"));
     command
@@ -52,7 +52,7 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs the binary until it ends.
 pub fn run(arguments: &[&str]) -> Run {
     let Output { status, stdout, stderr } = command(arguments).output().unwrap();
     Run {

@@ -1,4 +1,4 @@
-//! `serve` as a process: it starts, says where it listens, reads its document again, and stops when it is told to.
+//! `serve` as a process: it starts, logs its address, reloads its document, and stops on a signal.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ rules:
   - { name: core, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }
 "#;
 
-/// A process and its log, line by line.
+/// A process and its log.
 pub struct Serve {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
@@ -29,7 +29,7 @@ impl Serve {
         Self::start_in(&Arc::new(tempfile::tempdir().unwrap()), DOCUMENT, &[])
     }
 
-    /// Serves `document` from `folder`, whose `data` is its data folder.
+    /// Starts `serve` with `document` and the data folder `data` in `folder`.
     pub fn start_in(folder: &Arc<tempfile::TempDir>, document: &str, more: &[&str]) -> Self {
         let config = folder.path().join("t.yaml");
         std::fs::write(&config, document).unwrap();
@@ -46,7 +46,7 @@ impl Serve {
         Self { child, log, folder }
     }
 
-    /// Tells it to stop, and waits until it has.
+    /// Stops the process and waits until it has ended.
     pub fn stop(mut self) {
         let id = self.child.id().to_string();
         assert!(std::process::Command::new("kill").arg(id).status().unwrap().success());
@@ -58,7 +58,7 @@ impl Serve {
         self.folder.path().join("t.yaml")
     }
 
-    /// The next line of the log of which `wanted` holds.
+    /// The next line of the log that satisfies `wanted`.
     pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let mut line = String::new();
@@ -153,7 +153,7 @@ fn a_new_document_counts_and_a_broken_one_is_refused_loudly() {
     let mut serve = Serve::start();
     serve.until_serving();
     std::fs::write(serve.config(), DOCUMENT.replace("source:", "sauce:")).unwrap();
-    let refused = serve.until(says("last good one stays"));
+    let refused = serve.until(says("last valid one stays"));
     assert_eq!(
         (&refused["level"], &refused["code"]),
         (&"ERROR".into(), &"CONFIG_INVALID".into())

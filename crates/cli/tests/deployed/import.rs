@@ -1,4 +1,4 @@
-//! `import` and `copy` from a bucket: in the process of the command, and as an order to the fleet.
+//! `import` and `copy` from a bucket: in the process of the command, and as an order to a stack.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::Stack;
 
 const BUCKET: &str = "layouts";
 
-/// A bucket with two layouts, an archive and what is none.
+/// A bucket with two layouts, an archive and other objects.
 async fn bucket(stack: &Stack) -> [Sample; 3] {
     let aws = Aws::emulated(&stack.deployment.endpoint()).await;
     aws.s3().create_bucket().bucket(BUCKET).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! The commands that look at a ledger, and redrive.
+//! The commands that read a ledger, and `redrive`.
 
 use serde_json::Value;
 use transship_engine::TaskState;

@@ -1,4 +1,4 @@
-//! The commands against a deployed stack and its buckets, as `MiniStack` plays them.
+//! The commands with a deployed stack and its buckets, on `MiniStack`.
 //!
 //! Built with the feature `aws` only: `cargo test --package transship --features aws --test deployed`.
 
@@ -29,12 +29,13 @@ impl Stack {
         Self { deployment, ledger }
     }
 
-    /// Exit code, standard output, standard error. It holds up its thread: a registry of this process needs another one.
+    /// Returns exit code, standard output and standard error. It blocks its thread, so a registry of this process needs another
+    /// one.
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         self.run_with(arguments, &[])
     }
 
-    /// The same, with more in its environment.
+    /// Like [`Self::run`], with additional environment variables.
     fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_transship"))
             .args(arguments)
@@ -59,7 +60,7 @@ impl Stack {
 
     /// Task `number`, ended in `state`.
     async fn ended(&self, number: u32, state: TaskState) {
-        // Of now: what is older than the ledger's retention is not listed.
+        // The time is now, because the ledger does not list tasks that are older than its retention.
         let (mut task, mut execution) = (task(number), execution(1));
         task.created = Timestamp::now();
         execution.created = task.created;

@@ -4,8 +4,7 @@
 //! have listed its referrers before this one was pushed.
 
 use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
-use transship_oci::referrers::digest_tag;
-use transship_oci::{Digest, Target};
+use transship_oci::{Digest, DigestTag, Manifest, Target};
 use transship_registry::RemoteRepository;
 
 use super::CopyImage;
@@ -27,7 +26,10 @@ impl CopyImage<'_> {
         let subject = match &image.target {
             target @ Target::Tag(tag) => {
                 self.check_settled(source, target).await?;
-                digest_tag(tag).map(|tag| tag.subject)
+                match DigestTag::of(tag) {
+                    Some(about) => subject_of(&about, source, target).await?,
+                    None => None,
+                }
             }
             target @ Target::Digest(_) => match Source::manifest_get(source, target).await {
                 Ok(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
@@ -85,5 +87,36 @@ impl CopyImage<'_> {
     async fn is_replicated(&self, image: &ImageRef, subject: &Digest) -> CopyResult<bool> {
         let destination = &self.task.destination;
         Ok(self.jobs.ledger.is_replicated(image, destination, subject).await?)
+    }
+}
+
+/// The manifest that the digest tag `target` belongs to. A sha512 tag holds half of its digest; a referrer that the fallback
+/// index lists holds all of it.
+async fn subject_of(about: &DigestTag, source: &RemoteRepository, target: &Target) -> CopyResult<Option<Digest>> {
+    if let Some(subject) = about.subject() {
+        return Ok(Some(subject));
+    }
+    let Some(index) = found(Source::manifest_get(source, target).await)? else {
+        return Ok(None);
+    };
+    for referrer in index.children() {
+        let referrer = Target::Digest(referrer.digest.clone());
+        let Some(referrer) = found(Source::manifest_get(source, &referrer).await)? else {
+            continue;
+        };
+        if let Some(subject) = referrer.subject()
+            && about.is_about(&subject.digest)
+        {
+            return Ok(Some(subject.digest.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn found(manifest: CopyResult<Manifest>) -> CopyResult<Option<Manifest>> {
+    match manifest {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
 }

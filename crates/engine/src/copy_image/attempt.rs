@@ -9,7 +9,6 @@ use std::time::Duration;
 use transship_copy::{Destination, Options, Report, Request, Result as CopyResult, Source as CopySource, State, copy};
 use transship_oci::Target;
 use transship_registry::Registry;
-use transship_rules::{Existing, Referrers};
 
 use super::CopyImage;
 use super::attachment::Subject;
@@ -152,17 +151,8 @@ impl CopyImage<'_> {
         let policy = &self.task.policy;
         let expected = self.task.expected.clone();
         Options {
-            existing: match policy.existing {
-                Existing::Follow => transship_copy::Existing::Follow,
-                Existing::Keep => transship_copy::Existing::Keep,
-                Existing::Overwrite => transship_copy::Existing::Overwrite,
-                Existing::Backup => transship_copy::Existing::Backup,
-            },
-            referrers: match policy.referrers {
-                Referrers::Include => transship_copy::Referrers::Include,
-                Referrers::Exclude => transship_copy::Referrers::Exclude,
-                Referrers::Require => transship_copy::Referrers::Require,
-            },
+            existing: policy.existing,
+            referrers: policy.referrers,
             kinds: policy.kinds.clone(),
             expected: expected.filter(|_| !self.task.is_attachment && self.is_settling()),
             is_repeated: self.attempt > 1,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Report, State};
 use transship_oci::Persistence;
-use transship_rules::Existing;
+use transship_oci::Existing;
 
 use super::CopyImage;
 use crate::{Bytes, Outcome, Replica, TaskState};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use transship_copy::Clock;
 use transship_layout::Upload;
 use transship_oci::{Digest, Repository, Target};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Existing, Referrers};
 
 use super::Import;
 use super::list::registry_of;

@@ -98,8 +98,6 @@ pub(crate) fn registry_of(document: &Document, called: &str) -> Option<String> {
         return Some(called.to_owned());
     }
     let host = called.parse().ok()?;
-    let mut registries = document.registries.iter();
-    registries
-        .find(|(_, registry)| registry.is_called(&host))
-        .map(|(name, _)| name.clone())
+    let (name, _) = document.registries_called(&host).next()?;
+    Some(name.to_owned())
 }

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_layout::{Error as LayoutError, Found, FoundKind, Image, Refused, Result as LayoutResult};
 use transship_oci::{Repository, Target};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Existing, Referrers};
 
 use crate::job::{CopyTask, Policy, Scan, Source};
 use crate::plan::id;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use transship_layout::Found;
 use transship_oci::{Digest, Kind, Target};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Existing, Referrers};
 
 use super::{JobKind, Next, Run, stored};
 use crate::copy_image::CopyImage;

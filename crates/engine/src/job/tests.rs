@@ -1,6 +1,6 @@
 use transship_layout::FoundKind;
 use transship_oci::{Digest, Target};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Existing, Referrers};
 
 use super::*;
 use crate::{Execution, Import, StoreName, Trigger};

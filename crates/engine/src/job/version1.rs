@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Error, Value, from_value};
 use transship_layout::{Found, Search as Discovery};
 use transship_oci::{Digest, Kind, Repository, Target};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Existing, Referrers};
 
 use super::{CopyTask, Envelope, Job, ListPrefix, Policy, Scan, Source, Sweep};
 use crate::import::Import;

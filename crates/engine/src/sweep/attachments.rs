@@ -9,15 +9,15 @@ use std::collections::HashMap;
 
 use futures_util::future::try_join;
 use transship_copy::{Destination as Reached, Result as CopyResult, Source as Read};
-use transship_oci::{Descriptor, Digest, Tag, Target};
+use transship_oci::{Descriptor, Digest, Existing, Referrers, Tag, Target};
 use transship_registry::RemoteRepository;
-use transship_rules::{Existing, Referrers};
 
 use super::compare::is_ours;
 use super::rule::Walk;
 
-/// The digest tags of a repository by what they are attached to.
-pub(crate) type DigestTags = HashMap<Digest, Vec<Tag>>;
+/// The digest tags of a repository by the fallback tag of the manifest they are attached to, as
+/// [`transship_oci::DigestTag::subject_tag`] has it.
+pub(crate) type DigestTags = HashMap<String, Vec<Tag>>;
 
 /// A repository on both sides.
 pub(crate) struct Sides {
@@ -41,8 +41,9 @@ impl Walk<'_> {
             return Ok(true);
         }
         for member in members(sides, image, digest_tags).await? {
-            for tag in digest_tags.get(&member).into_iter().flatten() {
-                let lacks = if tag.as_str() == member.fallback_tag() {
+            let fallback = member.fallback_tag();
+            for tag in digest_tags.get(&fallback).into_iter().flatten() {
+                let lacks = if tag.as_str() == fallback {
                     lacks_referrer(sides, &member).await?
                 } else {
                     self.lacks_cosign_tag(sides, tag).await?
@@ -84,7 +85,8 @@ impl Walk<'_> {
 /// The image, and the children of an index if something may be attached to them.
 async fn members(sides: &Sides, image: &Descriptor, digest_tags: &DigestTags) -> CopyResult<Vec<Digest>> {
     let mut members = vec![image.digest.clone()];
-    if image.media_type.is_index() && digest_tags.keys().any(|subject| *subject != image.digest) {
+    let own = image.digest.fallback_tag();
+    if image.media_type.is_index() && digest_tags.keys().any(|subject| *subject != own) {
         let index = Read::manifest_get(&sides.from, &Target::Digest(image.digest.clone())).await?;
         members.extend(index.children().iter().map(|child| child.digest.clone()));
     }

@@ -5,9 +5,9 @@
 
 use futures_util::future::try_join;
 use transship_copy::{Destination as Reached, Result as CopyResult, Source as Read};
-use transship_oci::{Digest, Repository, Tag, Target};
+use transship_oci::{Digest, Existing, Repository, Tag, Target};
 use transship_registry::RemoteRepository;
-use transship_rules::{Destination, Existing};
+use transship_rules::Destination;
 
 use super::attachments::{DigestTags, Sides};
 use super::rule::Walk;

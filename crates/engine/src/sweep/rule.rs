@@ -10,8 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use transship_copy::{Error as CopyError, Result as CopyResult};
-use transship_oci::referrers::digest_tag;
-use transship_oci::{Persistence, Repository, Tag};
+use transship_oci::{DigestTag, Persistence, Repository, Tag};
 use transship_registry::{Catalog, Registry};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
@@ -350,8 +349,8 @@ impl Walk<'_> {
         let after = self.cursor.tag.as_ref().filter(|_| is_at_work);
         let mut digest_tags = DigestTags::new();
         for tag in &tags {
-            if let Some(attached) = digest_tag(tag) {
-                digest_tags.entry(attached.subject).or_default().push(tag.clone());
+            if let Some(attached) = DigestTag::of(tag) {
+                digest_tags.entry(attached.subject_tag()).or_default().push(tag.clone());
             }
         }
         let rest = tags.into_iter().filter(|tag| after.is_none_or(|after| tag > after));
@@ -367,7 +366,6 @@ impl Walk<'_> {
         let pushed = Pushed {
             repository,
             tag: Some(tag),
-            digest: None,
             kind: None,
         };
         match self.rule.evaluate(&self.rule.source.registry, &pushed) {

@@ -313,7 +313,7 @@ async fn the_document_in_force_when_an_event_comes_decides() {
     house.configuration.replace(document(&house.a, &house.b, &keep));
     house.tell(&event).await;
     house.configuration.replace(document(&house.a, &house.b, RULE));
-    assert_eq!(house.queued().await[0].policy.existing, transship_rules::Existing::Keep);
+    assert_eq!(house.queued().await[0].policy.existing, transship_oci::Existing::Keep);
 }
 
 #[tokio::test]

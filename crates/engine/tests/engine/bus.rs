@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use transship_engine::{Accepted, Refusal};
-use transship_oci::Digest;
+use transship_oci::{Digest, Provider};
 use transship_rules::Document;
 
 use crate::house::House;
@@ -43,7 +43,10 @@ fn event(account: &str, repository: &str) -> Value {
 }
 
 async fn bring(house: &House, event: &Value) -> Result<Accepted, Refusal> {
-    house.intake.events(event.to_string().as_bytes()).await
+    house
+        .intake
+        .accept_event(Provider::Ecr, event.to_string().as_bytes())
+        .await
 }
 
 #[tokio::test]
@@ -99,7 +102,11 @@ async fn what_could_not_be_queued_is_an_error_that_brings_the_event_again() {
     assert_eq!(bring(&house, &told).await.unwrap_err().code(), "UNAVAILABLE");
     assert_eq!(house.tasks().await, []);
     for body in ["", "{}", r#"{"source":"my.app","detail-type":"ECR Image Action"}"#] {
-        let refusal = house.intake.events(body.as_bytes()).await.unwrap_err();
+        let refusal = house
+            .intake
+            .accept_event(Provider::Ecr, body.as_bytes())
+            .await
+            .unwrap_err();
         assert_eq!(refusal.code(), "DELIVERY_INVALID", "{body}");
     }
 }

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use transship_copy::{NoProgress, Slot};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::{
-    Accepted, Configuration, CopyTask, Envelope, Error, ErrorKind, Hook, Intake, Job, Jobs, Ledger, Next, Outgoing,
+    Accepted, Configuration, CopyTask, Envelope, Error, ErrorKind, Intake, Job, Jobs, Ledger, Next, Outgoing,
     Refusal, Result, RetryPolicy, Secrets, SourceCache, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
 };
+use transship_notifications::Delivery;
 use transship_oci::{Digest, Manifest, Repository, Tag, Target};
 use transship_registry::{Anonymous, Retries};
 use transship_rules::Document;
@@ -242,14 +243,12 @@ impl House {
         if let Some(secret) = secret {
             headers.insert("authorization", HeaderValue::from_str(secret).unwrap());
         }
-        self.intake
-            .accept(Hook {
-                source,
-                token: None,
-                headers: &headers,
-                body: body.as_bytes(),
-            })
-            .await
+        let delivery = Delivery {
+            headers: &headers,
+            body: body.as_bytes(),
+            token: None,
+        };
+        self.intake.accept(source, &delivery).await
     }
 
     /// Delivers one event, which must make tasks.

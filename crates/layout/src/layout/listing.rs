@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use transship_oci::referrers::digest_tag;
-use transship_oci::{Digest, Target};
+use transship_oci::{Digest, DigestTag, Target};
 
 use super::{Layout, PARALLEL};
 use crate::images::{self, Called, Candidate, Images, Listing, Refused, called};
@@ -61,12 +60,24 @@ impl Members {
     fn has(&self, digest: &Digest) -> bool {
         self.roots.contains(digest) || self.children.contains(digest)
     }
+
+    /// True if the manifest that `tag` belongs to is one of them.
+    fn has_subject(&self, tag: &DigestTag) -> bool {
+        match tag.subject() {
+            Some(subject) => self.has(&subject),
+            None => self
+                .roots
+                .iter()
+                .chain(&self.children)
+                .any(|digest| tag.is_about(digest)),
+        }
+    }
 }
 
 /// True for cosign's tags and the fallback tag of a manifest that is here: they come along with it.
 fn belongs_to_another(candidate: &Candidate, members: &Members) -> bool {
     match candidate.name.as_deref().map(called) {
-        Some(Called::Tag(tag)) => digest_tag(&tag).is_some_and(|about| members.has(&about.subject)),
+        Some(Called::Tag(tag)) => DigestTag::of(&tag).is_some_and(|about| members.has_subject(&about)),
         _ => false,
     }
 }
@@ -144,7 +155,7 @@ impl Layout {
 /// A fallback tag lists referrers; they are no children of it.
 fn is_fallback(entry: &Candidate) -> bool {
     match entry.name.as_deref().map(called) {
-        Some(Called::Tag(tag)) => digest_tag(&tag).is_some_and(|about| about.is_fallback),
+        Some(Called::Tag(tag)) => DigestTag::of(&tag).is_some_and(|about| about.is_fallback()),
         _ => false,
     }
 }

@@ -1,9 +1,9 @@
 //! Distribution's envelope, in the shapes that its versions and those who embed it send.
 
 use serde_json::{Value, json};
-use transship_notifications::{Event, Format, Origin};
+use transship_notifications::{Event, Origin};
 
-use super::{digest, read, read_from};
+use super::{digest, named, read, read_from};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -32,14 +32,14 @@ pub fn envelope(events: &[Value]) -> Value {
 }
 
 fn one(target: Value) -> Value {
-    let events = read(Format::Distribution, &envelope(&[push(target)]));
+    let events = read(named("distribution"), &envelope(&[push(target)]));
     assert_eq!(events.len(), 1);
     events[0].clone()
 }
 
 fn none(target: Value) {
     let body = envelope(&[push(target), push(json!({ "tag": "neighbour" }))]);
-    let events = read(Format::Distribution, &body);
+    let events = read(named("distribution"), &body);
     assert_eq!(events.len(), 1, "{body}");
     assert_eq!(events[0]["tag"], "neighbour");
 }
@@ -47,7 +47,7 @@ fn none(target: Value) {
 #[test]
 fn an_event_is_read_back_from_its_json() {
     let event = &read_from(
-        Format::Distribution,
+        named("distribution"),
         &envelope(&[push(json!({}))]).to_string(),
         &Origin::default(),
     )
@@ -75,7 +75,7 @@ fn the_host_is_the_configured_one_then_the_urls_then_the_requests() {
         aliases: &[],
     };
     let body = envelope(&[push(json!({}))]).to_string();
-    let events = read_from(Format::Generic, &body, &origin).unwrap();
+    let events = read_from(named("generic"), &body, &origin).unwrap();
     assert_eq!(events[0].registry_host.as_ref().unwrap().as_str(), "mine.example");
 }
 
@@ -118,7 +118,7 @@ fn only_pushes_and_deletions_are_of_interest() {
     for action in ["pull", "mount", "PUSH", "", "ping"] {
         let mut event = push(json!({}));
         event["action"] = json!(action);
-        assert_eq!(read(Format::GitLab, &envelope(&[event])), [Value::Null; 0], "{action}");
+        assert_eq!(read(named("gitlab"), &envelope(&[event])), [Value::Null; 0], "{action}");
     }
 }
 
@@ -126,7 +126,7 @@ fn only_pushes_and_deletions_are_of_interest() {
 fn deletions_are_read_in_the_shapes_of_both_versions() {
     let delete = |target: Value| {
         let event = json!({ "action": "delete", "id": "1", "target": target, "request": { "host": "asked.example" } });
-        read(Format::Distribution, &envelope(&[event]))
+        read(named("distribution"), &envelope(&[event]))
     };
     let by_digest = delete(json!({ "mediaType": "", "digest": digest('a'), "size": 0, "repository": "core/app" }));
     assert_eq!(by_digest[0]["digest"], digest('a'));
@@ -185,7 +185,7 @@ fn one_bad_event_never_costs_its_neighbours() {
     }
     bad.push(push(json!({})).to_string().replace("\"core/app\"", "\"\\ud800\""));
     let body = format!("{{\"events\":[{},{good}]}}", bad.join(","));
-    let events = read_from(Format::Distribution, &body, &Origin::default()).unwrap();
+    let events = read_from(named("distribution"), &body, &Origin::default()).unwrap();
     assert_eq!(events.len(), 1);
 }
 
@@ -198,7 +198,7 @@ fn what_is_not_needed_may_be_anything() {
         .replace("{\"name\":\"build\"}", "\"build\"")
         .replace("{\"host\":\"asked.example\"}", "null");
     let events = read_from(
-        Format::Distribution,
+        named("distribution"),
         &format!("{{\"events\":[{text}],\"more\":7}}"),
         &Origin::default(),
     )
@@ -213,11 +213,11 @@ fn ten_thousand_events_are_read_and_not_one_more() {
     let event = "{\"action\":\"push\",\"target\":{\"repository\":\"a\",\"tag\":\"v1\"}}";
     let body = |count: usize| format!("{{\"events\":[{}]}}", vec![event; count].join(","));
     assert_eq!(
-        read_from(Format::Distribution, &body(10_000), &Origin::default())
+        read_from(named("distribution"), &body(10_000), &Origin::default())
             .unwrap()
             .len(),
         10_000
     );
-    let error = read_from(Format::Distribution, &body(10_001), &Origin::default()).unwrap_err();
+    let error = read_from(named("distribution"), &body(10_001), &Origin::default()).unwrap_err();
     assert_eq!(error.code(), "DELIVERY_INVALID");
 }

@@ -1,9 +1,9 @@
 //! Amazon ECR: what `EventBridge` brings of it.
 
 use serde_json::{Value, json};
-use transship_notifications::{Format, Origin};
+use transship_notifications::Origin;
 
-use crate::{digest, read, read_from};
+use crate::{digest, named, read, read_from};
 
 /// A push of `core/app:v1`, with `changes` to its detail; null removes.
 pub fn event(changes: Value) -> Value {
@@ -31,7 +31,7 @@ fn with(name: &str, value: Value) -> Value {
 #[test]
 fn a_push_says_where_what_and_when() {
     assert_eq!(
-        read(Format::Ecr, &event(json!({}))),
+        read(named("ecr"), &event(json!({}))),
         [json!({
             "action": "push", "registry_host": "123456789012.dkr.ecr.us-west-2.amazonaws.com", "repository": "core/app",
             "tag": "v1", "digest": digest('a'), "kind": "image",
@@ -43,7 +43,7 @@ fn a_push_says_where_what_and_when() {
 
 #[test]
 fn a_push_without_a_tag_has_an_empty_one() {
-    let read = read(Format::Ecr, &event(json!({ "image-tag": "" })));
+    let read = read(named("ecr"), &event(json!({ "image-tag": "" })));
     assert_eq!(
         (&read[0]["tag"], &read[0]["digest"]),
         (&Value::Null, &json!(digest('a')))
@@ -67,14 +67,14 @@ fn the_kind_is_told_by_the_types_if_they_are_there() {
         (json!(null), json!(null), "unknown"),
     ] {
         let changes = json!({ "manifest-media-type": manifest, "artifact-media-type": artifact });
-        assert_eq!(read(Format::Ecr, &event(changes))[0]["kind"], kind);
+        assert_eq!(read(named("ecr"), &event(changes))[0]["kind"], kind);
     }
 }
 
 #[test]
 fn a_deletion_is_told_and_one_of_a_tag_alone_too() {
     let changes = json!({ "action-type": "DELETE", "image-digest": null, "manifest-media-type": null });
-    let read = read(Format::Ecr, &event(changes));
+    let read = read(named("ecr"), &event(changes));
     assert_eq!((&read[0]["action"], &read[0]["tag"]), (&json!("delete"), &json!("v1")));
 }
 
@@ -89,11 +89,11 @@ fn the_host_follows_account_region_and_partition() {
         ("", json!(null)),
         ("evil.example/", json!(null)),
     ] {
-        let read = read(Format::Ecr, &with("region", json!(region)));
+        let read = read(named("ecr"), &with("region", json!(region)));
         assert_eq!(read[0]["registry_host"], host, "{region:?}");
     }
     for account in [json!("12345"), json!("attacker.com"), json!(123_456_789_012_u64)] {
-        let read = read(Format::Ecr, &with("account", account));
+        let read = read(named("ecr"), &with("account", account));
         assert_eq!(read[0]["registry_host"], Value::Null);
     }
 }
@@ -108,17 +108,17 @@ fn what_replication_brought_is_a_push_where_it_arrived() {
         event["resources"] = json!(["arn:aws-cn:ecr:cn-northwest-1:111122223333:repository/core/app"]);
         event
     };
-    let events = read(Format::Ecr, &replicated("SUCCESS"));
+    let events = read(named("ecr"), &replicated("SUCCESS"));
     assert_eq!(events[0]["action"], "push");
     assert_eq!(
         events[0]["registry_host"],
         "111122223333.dkr.ecr.cn-northwest-1.amazonaws.com.cn"
     );
-    assert!(read(Format::Ecr, &replicated("FAILED")).is_empty());
+    assert!(read(named("ecr"), &replicated("FAILED")).is_empty());
     let mut bare = replicated("SUCCESS");
     bare["resources"] = json!([]);
     assert_eq!(
-        read(Format::Ecr, &bare)[0]["registry_host"],
+        read(named("ecr"), &bare)[0]["registry_host"],
         "123456789012.dkr.ecr.us-west-2.amazonaws.com"
     );
 }
@@ -139,7 +139,7 @@ fn what_is_no_push_and_no_deletion_is_of_no_interest() {
         with("detail", json!([])),
         with("detail", json!(null)),
     ] {
-        assert!(read(Format::Ecr, &body).is_empty(), "{body}");
+        assert!(read(named("ecr"), &body).is_empty(), "{body}");
     }
 }
 
@@ -150,7 +150,7 @@ fn an_event_of_somebody_else_is_no_delivery() {
         with("source", json!(null)),
         json!({ "detail": {} }),
     ] {
-        let error = read_from(Format::Ecr, &body.to_string(), &Origin::default()).unwrap_err();
+        let error = read_from(named("ecr"), &body.to_string(), &Origin::default()).unwrap_err();
         assert_eq!(error.code(), "DELIVERY_INVALID", "{body}");
     }
 }

@@ -1,9 +1,9 @@
 //! Harbor's deliveries of every generation.
 
 use serde_json::{Value, json};
-use transship_notifications::{Format, Origin};
+use transship_notifications::Origin;
 
-use super::{digest, read, read_from};
+use super::{digest, named, read, read_from};
 
 /// Harbor's own format with these resources.
 pub fn body(kind: &str, resources: Value) -> Value {
@@ -27,7 +27,7 @@ fn harbor_events_of_every_generation_are_read() {
         ("DELETE_ARTIFACT", "delete"),
         ("deleteImage", "delete"),
     ] {
-        let events = read(Format::Harbor, &body(kind, resources.clone()));
+        let events = read(named("harbor"), &body(kind, resources.clone()));
         assert_eq!(
             events,
             [json!({
@@ -46,7 +46,7 @@ fn harbor_events_of_every_generation_are_read() {
         changed["id"] = json!("e-1");
         changed["time"] = json!("2026-03-14T10:26:53+01:00");
         changed["data"] = changed["event_data"].take();
-        let events = read(Format::Harbor, &changed);
+        let events = read(named("harbor"), &changed);
         assert_eq!(events[0]["action"], action);
         assert_eq!(
             (&events[0]["event_id"], &events[0]["time"]),
@@ -62,7 +62,7 @@ fn harbors_digests_in_place_of_tags_are_digests() {
         (json!(digest('a')), json!(format!("h.example/core/app:{}", digest('a')))),
         (json!(""), json!(format!("h.example/core/app@{}", digest('a')))),
     ] {
-        let event = read(Format::Harbor, &body("PUSH_ARTIFACT", json!([resource(tag, url)])))[0].clone();
+        let event = read(named("harbor"), &body("PUSH_ARTIFACT", json!([resource(tag, url)])))[0].clone();
         assert_eq!((&event["tag"], &event["digest"]), (&Value::Null, &json!(digest('a'))));
         assert_eq!(
             (&event["registry_host"], &event["repository"]),
@@ -83,7 +83,7 @@ fn each_resource_of_harbor_is_an_event_and_a_bad_one_costs_only_itself() {
         { "tag": "v3" },
         { "tag": "a b" }
     ]);
-    let events = read(Format::Harbor, &body("PUSH_ARTIFACT", resources));
+    let events = read(named("harbor"), &body("PUSH_ARTIFACT", resources));
     let told: Vec<_> = events
         .iter()
         .map(|event| {
@@ -126,17 +126,17 @@ fn what_else_harbor_reports_is_of_no_interest() {
         "harbor.scan.completed",
     ] {
         assert_eq!(
-            read(Format::Harbor, &body(kind, json!([chart.clone()]))),
+            read(named("harbor"), &body(kind, json!([chart.clone()]))),
             [Value::Null; 0],
             "{kind}"
         );
     }
     assert_eq!(
-        read(Format::Harbor, &json!({ "type": "REPLICATION" })),
+        read(named("harbor"), &json!({ "type": "REPLICATION" })),
         [Value::Null; 0]
     );
     let error = read_from(
-        Format::Harbor,
+        named("harbor"),
         &json!({ "type": "PUSH_ARTIFACT" }).to_string(),
         &Origin::default(),
     );

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use transship_copy::Options;
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{EmbeddedRegistry, UploadRanges, VirtualBlob};
-use transship_oci::{Algorithm, Target};
+use transship_oci::{Algorithm, Provider, Target};
 use transship_registry::Profile;
 use transship_testkit::faults::{Fault, Script, Seeded};
 use transship_testkit::images;
@@ -57,7 +57,7 @@ async fn what_ends_in_time_goes_in_one_request() {
     let endless = Chunked::new(2, SIZE).await;
     endless.world.run(endless.job(None)).await.unwrap();
     let mut lossy = Chunked::new(2, SIZE).await;
-    lossy.world.to = worker_at(&lossy.world.destination, Profile::of("ecr"), MEBIBYTE);
+    lossy.world.to = worker_at(&lossy.world.destination, Profile::of(Provider::Ecr), MEBIBYTE);
     lossy.copy().await.unwrap();
     for chunked in [usual, forgetful, endless, lossy] {
         assert_eq!(chunked.chunks(), [0_u64; 0]);

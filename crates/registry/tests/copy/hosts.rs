@@ -10,8 +10,8 @@ use axum::body::Body;
 use futures_util::TryStreamExt;
 use http::Response;
 use transship_copy::{BlobSource, Destination, NoProgress};
-use transship_oci::{Descriptor, Digest};
-use transship_registry::{Credentials, Limits, Network, Options, Profile, Registry};
+use transship_oci::{Descriptor, Digest, Limits, Network, Provider};
+use transship_registry::{Credentials, Options, Profile, Registry};
 
 use crate::auth::{Logins, login};
 use crate::stage::{Heard, Stage, reply};
@@ -31,7 +31,7 @@ fn registry() -> Registry {
         names: Vec::new(),
         network: Network::Public,
         limits: Limits::default(),
-        profile: Profile::of("distribution"),
+        profile: Profile::of(Provider::Distribution),
         retries: QUICK,
         credentials,
     })

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::{Continuation, Continuations, Error, ErrorKind, Options, Report, Result as CopyResult, Slot};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
-use transship_oci::{Digest, Persistence};
+use transship_oci::{Digest, Persistence, Provider};
 use transship_registry::{Profile, Registry};
 use transship_testkit::images::{self, Sample};
 
@@ -89,7 +89,7 @@ pub fn slot_of(length: Duration) -> Slot {
 
 /// A client that sends chunks of at most so many bytes: another worker.
 pub fn worker(registry: &EmbeddedRegistry, chunk_max: u64) -> Registry {
-    worker_at(registry, Profile::of("distribution"), chunk_max)
+    worker_at(registry, Profile::of(Provider::Distribution), chunk_max)
 }
 
 pub fn worker_at(registry: &EmbeddedRegistry, profile: Profile, chunk_max: u64) -> Registry {

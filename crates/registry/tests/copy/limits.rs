@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use transship_copy::{Progress, Step};
-use transship_registry::{Limits, Options, Registry};
+use transship_oci::Limits;
+use transship_registry::{Options, Registry};
 use transship_testkit::images;
 
 use crate::world::{Known, Ours, World, name, options_of, tag};

@@ -12,8 +12,8 @@ use transship_copy::{
 };
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{Builder, EmbeddedRegistry, RequestRecord};
-use transship_oci::{Digest, Manifest, Repository, Tag, Target};
-use transship_registry::{Anonymous, Credentials, Limits, Network, Profile, Registry, Retries};
+use transship_oci::{Digest, Limits, Manifest, Network, Provider, Repository, Tag, Target};
+use transship_registry::{Anonymous, Credentials, Profile, Registry, Retries};
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images::Sample;
 
@@ -44,7 +44,7 @@ pub fn options_of(registry: &EmbeddedRegistry) -> transship_registry::Options {
         names: Vec::new(),
         network: Network::Public,
         limits: Limits::default(),
-        profile: Profile::of("distribution"),
+        profile: Profile::of(Provider::Distribution),
         retries: QUICK,
         credentials: Arc::new(Anonymous),
     }

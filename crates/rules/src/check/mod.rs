@@ -12,7 +12,6 @@ use crate::error::{ErrorKind, shown};
 use crate::faults::Faults;
 use crate::namespace::Namespace;
 use crate::path::Path;
-use crate::provider::Provider;
 use crate::registry::Registry;
 use crate::topology;
 use crate::written;
@@ -123,8 +122,8 @@ fn warn_of_deliveries(document: &Document, faults: &mut Faults) {
             continue;
         };
         let path = Path::of("registries").key(name).key("webhook");
-        if registry.webhook.is_none() && registry.provider == Provider::Ecr {
-            // The bus of the account brings them, and AWS proves where they come from.
+        if registry.webhook.is_none() && registry.provider.cloud().is_some() {
+            // The cloud brings its events to a stack deployed there, and proves where they come from.
             continue;
         }
         if registry.webhook.is_none() {

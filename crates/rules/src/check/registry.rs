@@ -1,6 +1,6 @@
 //! Checks one registry.
 
-use transship_oci::RegistryHost;
+use transship_oci::{Limits, RegistryHost};
 use url::Url;
 
 use super::check_name;
@@ -8,7 +8,7 @@ use crate::byte_rate;
 use crate::error::{ErrorKind, shown};
 use crate::faults::Faults;
 use crate::path::Path;
-use crate::registry::{Limits, PUBLIC_PARTITION, Registry, Webhook};
+use crate::registry::{PUBLIC_PARTITION, Registry, Webhook};
 use crate::secret_reference::CredentialsRef;
 use crate::written::{self, TextOr};
 

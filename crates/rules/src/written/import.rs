@@ -2,9 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use transship_oci::{Existing, Referrers};
 
 use super::yes;
-use crate::policy::{Existing, Referrers};
 
 /// Images in a bucket that are brought to a registry: OCI layouts and archives, `docker save` archives, and copies of a
 /// registry's own storage.

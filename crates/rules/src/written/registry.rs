@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use transship_oci::{Network, Provider};
 
 use super::{Rate, TextOr};
-use crate::policy::Network;
-use crate::provider::Provider;
 
 /// A registry: where it is, what it is called by, and how it is spoken to.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use transship_oci::{Existing, Referrers};
 
 use super::{Rate, TextOr, yes};
 use crate::naming::Flatten;
-use crate::policy::{Existing, Referrers};
 
 /// What is replicated, from where, to where.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -1,6 +1,7 @@
 //! Imports of the document: what is read, what is refused and where, and which objects an import is for.
 
-use transship_rules::{Existing, Import, Referrers};
+use transship_oci::{Existing, Referrers};
+use transship_rules::Import;
 
 use super::{parse, refused};
 

@@ -1,6 +1,6 @@
 //! What rules say of pushes, and under which names images arrive.
 
-use transship_oci::{Digest, Kind, Repository, Tag};
+use transship_oci::{Algorithm, Digest, Kind, Repository, Tag};
 use transship_rules::{Document, Pushed, Reason, Verdict};
 
 use super::parse;
@@ -18,7 +18,6 @@ fn verdict(document: &Document, repository: &str, tag: Option<&str>, kind: Optio
     let pushed = Pushed {
         repository: &repository,
         tag: tag.as_ref(),
-        digest: None,
         kind,
     };
     document.evaluate("a", &pushed).remove(0).verdict
@@ -166,6 +165,7 @@ fn what_is_no_release_follows_its_subject_past_the_tag_patterns() {
         format!("{fallback}.sig"),
         format!("{fallback}.att"),
         format!("{fallback}.sbom"),
+        Digest::of(Algorithm::Sha512, b"x").fallback_tag(),
     ] {
         assert_eq!(
             told(&verdict(&releases, "core/app", Some(&tag), Some(Kind::Artifact))),
@@ -191,7 +191,6 @@ fn a_push_elsewhere_is_another_registrys() {
     let pushed = Pushed {
         repository: &repository,
         tag: None,
-        digest: None,
         kind: None,
     };
     let evaluations = document.evaluate("b", &pushed);

@@ -1,6 +1,7 @@
 //! What is refused, under which code, and where the message points.
 
-use transship_rules::{CredentialsRef, Document, Network, Webhook};
+use transship_oci::Network;
+use transship_rules::{CredentialsRef, Document, Webhook};
 
 use super::{parse, refused, with};
 

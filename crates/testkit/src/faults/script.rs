@@ -1,4 +1,4 @@
-//! A script: this request, the so-many-th time, suffers that.
+//! Scripted faults: a pattern of requests, the occurrences that are affected, and the fault.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use regex::Regex;
 use super::{Action, Faults, RequestHead};
 use crate::{Error, ErrorKind, Result};
 
-/// One line of a script. Strikes the first matching request, once, unless told otherwise.
+/// One line of a script. By default it affects only the first matching request.
 #[derive(Debug)]
 pub struct Fault {
     method: Option<String>,
@@ -20,8 +20,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// `action` for requests of `method` (`*`: any) whose path and query match the regular expression `path` somewhere.
-    /// `PATTERN_INVALID` if it is none.
+    /// `action` for requests of `method` (`*` for any) whose path and query match the regular expression `path`. The error
+    /// `PATTERN_INVALID` means that `path` is not a valid regular expression.
     pub fn new(method: &str, path: &str, action: Action) -> Result<Self> {
         let path = Regex::new(path).map_err(|error| Error::new(ErrorKind::PatternInvalid, path).with_source(error))?;
         Ok(Self {
@@ -35,21 +35,21 @@ impl Fault {
         })
     }
 
-    /// Strikes from the `nth` matching request on, counting from 1.
+    /// Starts with the `nth` matching request, counted from 1.
     #[must_use]
     pub const fn nth(mut self, nth: u64) -> Self {
         self.nth = nth;
         self
     }
 
-    /// Strikes so many matching requests in a row.
+    /// Affects this number of consecutive matching requests.
     #[must_use]
     pub const fn times(mut self, times: u64) -> Self {
         self.times = times;
         self
     }
 
-    /// Strikes every matching request from the first (or the [`Fault::nth`]) on.
+    /// Affects every matching request from the first (or the [`Fault::nth`]) on.
     #[must_use]
     pub const fn always(self) -> Self {
         self.times(u64::MAX)
@@ -68,7 +68,7 @@ impl Fault {
     }
 }
 
-/// Faults in order: the first that strikes decides, and those behind it do not count that request.
+/// Faults in order: the first one that applies is used, and the later ones do not count that request.
 #[derive(Debug, Default)]
 pub struct Script(Vec<Fault>);
 
@@ -78,7 +78,7 @@ impl Script {
         Self(faults.into_iter().collect())
     }
 
-    /// How many requests suffered: a test that expects faults asserts this, or it proves nothing.
+    /// Number of requests that had a fault. A test that expects faults must assert it, because it proves nothing otherwise.
     pub fn struck(&self) -> u64 {
         self.0.iter().map(|fault| fault.struck.load(Ordering::Relaxed)).sum()
     }

@@ -1,7 +1,7 @@
-//! Faults drawn from a seed: a share of all requests, in the mix seen in the field.
+//! Faults drawn from a seed for a share of all requests, in the proportions observed in production.
 //!
-//! What befalls a request depends on the seed, the request and how often it was made, not on what else is under way: the
-//! same seed gives the same faults however requests interleave.
+//! The fault of a request depends on the seed, the request and its number of repetitions, not on concurrent requests. The same
+//! seed therefore gives the same faults in any interleaving.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use transship_oci::Digest;
 
 use super::{Action, Ending, Faults, RequestHead};
 
-/// Draws a fault for `percent` of all requests. Pings and tokens are spared.
+/// Draws a fault for `percent` of all requests, except pings and token requests.
 #[derive(Debug)]
 pub struct Seeded {
     seed: u64,
@@ -38,7 +38,7 @@ impl Seeded {
         self.seed
     }
 
-    /// How many requests suffered.
+    /// Number of requests that had a fault.
     pub fn struck(&self) -> u64 {
         self.struck.load(Ordering::Relaxed)
     }
@@ -73,8 +73,8 @@ fn steady(path: &str) -> &str {
 }
 
 /// 25 % reset before the response, 15 % reset in mid-body, 10 % truncated with a clean end, 10 % response lost after its
-/// effect, 15 % 5xx, 10 % 429, 5 % 401 in mid-session, 5 % upload session gone, 3 % stale HEAD, 2 % a flipped bit. What a
-/// request cannot suffer becomes what it can.
+/// effect, 15 % 5xx, 10 % 429, 5 % 401 in mid-session, 5 % upload session gone, 3 % stale HEAD, 2 % a flipped bit. A
+/// fault that does not apply to a request is replaced by one that does.
 fn mix(request: &RequestHead<'_>, draw: &mut Draw) -> Action {
     let is_read = request.method == Method::GET;
     let has_body = matches!(*request.method, Method::PUT | Method::PATCH);
@@ -112,7 +112,7 @@ fn mix(request: &RequestHead<'_>, draw: &mut Draw) -> Action {
     }
 }
 
-/// Numbers that follow from a text.
+/// Numbers that are derived from a text.
 struct Draw(u64);
 
 impl Draw {

@@ -1,4 +1,4 @@
-//! A sample in the making: blobs and manifests are added, descriptors come back.
+//! Builds a sample: blobs and manifests are added, and their descriptors are returned.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ pub(super) const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// A Docker layer.
 pub(super) const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
-/// What an image is written in.
+/// The formats of an image.
 #[derive(Clone, Copy)]
 pub(super) enum Dialect {
     Oci,
@@ -45,7 +45,7 @@ impl Dialect {
     }
 }
 
-/// A sample without a root yet. Descriptors are JSON, so that a manifest may be written in any way.
+/// A sample without a root. Descriptors are JSON, so that a manifest can be written in any form.
 pub(super) struct Draft {
     seed: u64,
     sample: Sample,
@@ -63,7 +63,7 @@ impl Draft {
         }
     }
 
-    /// Random bytes; `part` tells blobs of one seed apart.
+    /// Adds a blob of random bytes; `part` distinguishes the blobs of one seed.
     pub(super) fn random(&self, part: u64, size: usize) -> Bytes {
         let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(part);
         VirtualBlob::new(seed, size as u64).slice(0, size)
@@ -98,7 +98,7 @@ impl Draft {
         self.json_blob(dialect.config(), &config)
     }
 
-    /// A whole image with random layers of these sizes. `part` tells images of one seed apart.
+    /// Adds an image with random layers of these sizes in bytes. `part` distinguishes the images of one seed.
     pub(super) fn image(&mut self, dialect: Dialect, part: u64, platform: &Value, sizes: &[usize]) -> Value {
         let layers: Vec<Value> = (1..)
             .zip(sizes)
@@ -118,7 +118,7 @@ impl Draft {
         child
     }
 
-    /// Adds a manifest; its descriptor comes back.
+    /// Adds a manifest and returns its descriptor.
     pub(super) fn manifest(&mut self, value: &Value) -> Value {
         let media_type = value["mediaType"].as_str().unwrap_or(OCI_MANIFEST);
         self.manifest_text(media_type, value.to_string())
@@ -145,7 +145,7 @@ impl Draft {
         descriptor
     }
 
-    /// Goes on from a finished sample.
+    /// Continues from a finished sample.
     pub(super) const fn of(seed: u64, sample: Sample) -> Self {
         Self { seed, sample }
     }

@@ -8,7 +8,7 @@ use transship_oci::{Algorithm, Digest};
 use super::Sample;
 use super::draft::{Dialect, Draft, LAYER, PLAIN_LAYER, descriptor, platform};
 
-/// The two bytes that stand for no configuration. Source: image-spec, Guidance for an empty descriptor.
+/// The two bytes of an empty configuration. Source: image-spec, Guidance for an empty descriptor.
 pub(super) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// One image with layers of these sizes, in bytes.
@@ -74,7 +74,7 @@ pub fn helm_chart(seed: u64) -> Sample {
     draft.finish()
 }
 
-/// An artifact with a type of its own and no configuration.
+/// An artifact with its own type and no configuration.
 pub fn artifact(seed: u64) -> Sample {
     let mut draft = Draft::new(seed);
     let config = draft.blob(EMPTY, Bytes::from_static(b"{}"));
@@ -107,7 +107,7 @@ pub fn docker_list(seed: u64) -> Sample {
     draft.finish()
 }
 
-/// Layers that are not compressed, and one of no bytes at all.
+/// An image with uncompressed layers, one of them empty.
 pub fn empty_layers(seed: u64) -> Sample {
     let mut draft = Draft::new(seed);
     let plain = draft.random(1, 10_240);
@@ -152,7 +152,7 @@ pub fn sha512_blob(seed: u64) -> Sample {
     draft.finish()
 }
 
-/// An image with a layer that stands elsewhere and that no registry has.
+/// An image with a non-distributable layer that no registry has.
 pub fn non_distributable(seed: u64) -> Sample {
     let mut draft = Draft::new(seed);
     let absent = draft.random(9, 100);
@@ -166,7 +166,8 @@ pub fn non_distributable(seed: u64) -> Sample {
     draft.finish()
 }
 
-/// An image whose manifest has fields nobody knows, odd white space and an unusual order: only its bytes are right.
+/// An image whose manifest has unknown fields, unusual white space and an unusual order, so that only its exact bytes match
+/// the digest.
 pub fn unknown_fields(seed: u64) -> Sample {
     let mut draft = Draft::new(seed);
     let layer = draft.random(1, 500);
@@ -181,7 +182,7 @@ pub fn unknown_fields(seed: u64) -> Sample {
     draft.finish()
 }
 
-/// A Docker schema 1 image, which is refused wherever it appears. It can be seeded, not pushed.
+/// A Docker schema 1 image, which is always rejected. It can be seeded, but not pushed.
 pub fn schema1(seed: u64) -> Sample {
     let mut draft = Draft::new(seed);
     let layer = draft.random(1, 700);

@@ -1,4 +1,4 @@
-//! Writing samples as an OCI image layout. Source: image-spec, image-layout.md.
+//! Writes samples as an OCI image layout. Source: image-spec, image-layout.md.
 
 use std::fs;
 use std::path::Path;
@@ -12,8 +12,8 @@ use super::{Sample, SampleManifest};
 use crate::{Error, ErrorKind, Result};
 
 impl Sample {
-    /// Writes it into the layout in `folder`, which is made if need be; what is there stays. The root is listed under
-    /// `reference_name`, referrers without a name, cosign signatures under their tag.
+    /// Adds the sample to the layout in `folder`, which is created if necessary; its other content is kept. The root is listed
+    /// with `reference_name`, referrers without a name, and cosign signatures with their tag.
     pub fn write_layout(&self, folder: &Path, reference_name: &str) -> Result<()> {
         write(&folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         for (digest, bytes) in &self.blobs {

@@ -1,7 +1,6 @@
-//! Sample images: every shape a registry may hold, made from a seed. The same seed gives the same bytes.
+//! Sample images in every form that a registry may contain, generated from a seed. The same seed gives the same bytes.
 //!
-//! They are put where they are needed directly or by plain HTTP, because the common tools rewrite or refuse the rarer
-//! ones.
+//! They are stored directly or pushed by plain HTTP, because common tools rewrite or reject the rarer forms.
 
 mod draft;
 mod kinds;
@@ -23,27 +22,27 @@ pub use kinds::{
 pub use referrers::{with_cosign_signature, with_referrer};
 pub use unpackable::unpackable;
 
-/// An image, or whatever else one tag brings along: blobs, manifests, and the one that the tag names.
+/// An image or artifact: its blobs, its manifests, and the manifest that the tag names.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Every blob by its digest. Layers that may not be distributed are absent.
+    /// Every blob by its digest, without non-distributable layers.
     pub blobs: BTreeMap<Digest, Bytes>,
     /// Children before parents, referrers after their subject.
     pub manifests: Vec<SampleManifest>,
-    /// What the tag names.
+    /// Digest of the manifest that the tag names.
     pub root: Digest,
 }
 
 /// One manifest of a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleManifest {
-    /// What it is sent as.
+    /// Media type.
     pub media_type: MediaType,
-    /// Its sha256 digest.
+    /// The sha256 digest.
     pub digest: Digest,
-    /// Its bytes.
+    /// The bytes.
     pub bytes: Bytes,
-    /// A tag of its own, such as a cosign signature has. The root has none here: its tag is given when it is pushed.
+    /// Its own tag, for example of a cosign signature. The tag of the root is set when it is pushed.
     pub tag: Option<Tag>,
 }
 
@@ -53,13 +52,13 @@ impl Sample {
         self.manifests.iter().find(|manifest| manifest.digest == self.root)
     }
 
-    /// Bytes of all blobs.
+    /// Total size of all blobs in bytes.
     pub fn blobs_size(&self) -> u64 {
         self.blobs.values().map(|bytes| bytes.len() as u64).sum()
     }
 
-    /// Puts it into a registry of this process, without requests or notifications. If that registry does not list
-    /// referrers, the fallback tags are put in too.
+    /// Stores the sample in an embedded registry, without requests or notifications. If that registry has no referrers API, the
+    /// fallback tags are stored as well.
     pub fn seed_into(&self, registry: &EmbeddedRegistry, repository: &Repository, tag: &Tag) {
         for (digest, bytes) in &self.blobs {
             registry.seed_blob(repository, digest.algorithm(), bytes.clone());
@@ -81,7 +80,7 @@ impl Sample {
         registry.tag(repository, tag, &self.root);
     }
 
-    /// The index behind the fallback tag of every subject in this sample.
+    /// The index of the fallback tag for every subject in this sample.
     pub fn fallbacks(&self) -> Vec<SampleManifest> {
         let mut listed: BTreeMap<Digest, Vec<_>> = BTreeMap::new();
         for manifest in self.understood() {
@@ -113,7 +112,7 @@ impl SampleManifest {
     }
 }
 
-/// One sample of every shape that can be replicated, with a name fit for a repository. Schema 1 is not among them.
+/// One sample of every form that can be replicated, with a name for its repository. Schema 1 is not included.
 pub fn all(seed: u64) -> Vec<(&'static str, Sample)> {
     vec![
         ("image", image(seed, &[100_000, 30_000, 10])),
@@ -164,7 +163,7 @@ mod tests {
             assert_eq!(
                 seen.len(),
                 sample.manifests.len(),
-                "{name}: a manifest is not understood"
+                "{name}: a manifest cannot be parsed"
             );
             assert!(seen.contains(&sample.root), "{name}");
         }

@@ -1,4 +1,4 @@
-//! A plain push over HTTP, to any registry that asks for no authentication. It shares no code with the product.
+//! A plain push over HTTP to a registry without authentication. It shares no code with the product.
 
 use bytes::Bytes;
 use reqwest::{Client, Response, header};
@@ -8,8 +8,8 @@ use super::{Sample, SampleManifest};
 use crate::{Error, ErrorKind, Result};
 
 impl Sample {
-    /// Pushes it to the registry at `url` (`http://127.0.0.1:5000`): blobs, manifests, the tag last, then what refers to
-    /// it. Where the registry does not process a subject, the fallback tag is written as the specification asks.
+    /// Pushes the sample to the registry at `url` (`http://127.0.0.1:5000`): blobs, manifests, the tag, then the referrers. If
+    /// the registry does not process subjects, the fallback tag is written as the specification requires.
     pub async fn push_over_http(&self, url: &str, repository: &Repository, tag: &Tag) -> Result<()> {
         let push = Push {
             client: crate::http::client(),

@@ -1,4 +1,4 @@
-//! Images that something refers to: by `subject`, and by cosign's tags.
+//! Images with attachments: by `subject`, and by cosign's tags.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -8,7 +8,7 @@ use super::Sample;
 use super::draft::{Dialect, Draft, descriptor, platform};
 use super::kinds::{EMPTY, image};
 
-/// An image and an SBOM whose subject it is. The SBOM has no tag.
+/// An image and an SBOM that has the image as its subject. The SBOM has no tag.
 pub fn with_referrer(seed: u64) -> Sample {
     let subject = image(seed, &[8_000, 900]);
     let size = subject.root_manifest().map_or(0, |root| root.bytes.len());
@@ -29,7 +29,7 @@ pub fn with_referrer(seed: u64) -> Sample {
     draft.finish_with_root()
 }
 
-/// An image and its signature as cosign stores it: under the tag `sha256-<hex>.sig`, without a subject.
+/// An image and its signature as cosign stores it: with the tag `sha256-<hex>.sig`, without a subject.
 pub fn with_cosign_signature(seed: u64) -> Sample {
     let signed = image(seed, &[9_000]);
     let root = signed.root.clone();

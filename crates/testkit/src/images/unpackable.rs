@@ -1,4 +1,4 @@
-//! An image whose layers are what they say: tars, packed with gzip, under the digests their configuration names.
+//! An image with valid layers: gzip-compressed tar archives with the digests of its configuration.
 
 use std::io::Write as _;
 
@@ -9,7 +9,7 @@ use transship_oci::media_type::{OCI_CONFIG, OCI_MANIFEST};
 use super::Sample;
 use super::draft::{Draft, LAYER, platform};
 
-/// One image for programs that unpack it. Each layer holds one file of so many random bytes.
+/// An image for programs that unpack it. Each layer contains one file with this number of random bytes.
 pub fn unpackable(seed: u64, file_sizes: &[usize]) -> Sample {
     let mut draft = Draft::new(seed);
     let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
@@ -39,7 +39,7 @@ fn tar(name: &str, bytes: &[u8]) -> Vec<u8> {
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
     let mut tar = tar::Builder::new(Vec::new());
-    // Neither step can fail: a short name, written to memory.
+    // Neither step can fail, because the name is short and the destination is memory.
     let _ = tar.append_data(&mut header, name, bytes);
     tar.into_inner().unwrap_or_default()
 }

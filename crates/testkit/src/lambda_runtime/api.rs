@@ -11,25 +11,25 @@ use axum::routing::{get, post};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-/// The largest answer Lambda takes, and a little more.
+/// Maximum size of a response in bytes, slightly more than Lambda's limit.
 const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024 + 1024;
 
-/// One event, on its way to the process.
+/// One event for the process.
 pub(super) struct Invocation {
     pub(super) request: String,
     pub(super) event: Vec<u8>,
     pub(super) deadline: SystemTime,
 }
 
-/// What the process says.
+/// A request of the process.
 pub(super) enum Said {
-    /// It asks for its next event.
+    /// Poll for the next event.
     Next(oneshot::Sender<Invocation>),
-    /// It answers.
+    /// Response to an event.
     Response(String, Value),
-    /// It reports an error.
+    /// Error of an event.
     Error(String, Value),
-    /// It cannot begin.
+    /// Error of the initialization.
     InitError(Value),
 }
 

@@ -1,4 +1,4 @@
-//! One execution environment: a process, and the Runtime API it asks.
+//! One execution environment: a process and its Runtime API.
 
 use std::fs::OpenOptions;
 use std::net::Ipv4Addr;
@@ -17,21 +17,21 @@ use super::api::{Invocation, Said, router};
 use super::{Ended, Function};
 use crate::{Error, ErrorKind, Result};
 
-/// How long a process may take to its first poll.
+/// Time limit from the start of a process to its first poll.
 const INIT: Duration = Duration::from_secs(10);
 
 pub(super) struct Environment {
     child: Child,
     id: u32,
     said: mpsc::Receiver<Said>,
-    /// Open while the process waits for its next event.
+    /// The pending poll of the process, while it waits for its next event.
     next: Option<oneshot::Sender<Invocation>>,
     api: JoinHandle<()>,
     running: Arc<Mutex<Vec<u32>>>,
 }
 
 impl Environment {
-    /// Starts a process, waits for its first poll, and says how long that took; or how it ended before.
+    /// Starts a process, waits for its first poll, and returns the time it took, or how the process ended before.
     pub(super) async fn start(
         function: &Function,
         log: &Path,
@@ -99,7 +99,7 @@ impl Environment {
         Ok(())
     }
 
-    /// Hands the event to the process and waits for what it says, at most `timeout`; then it is killed.
+    /// Passes the event to the process and waits for its response. After `timeout` the process is killed.
     pub(super) async fn invoke(&mut self, request: &str, event: &Value, timeout: Duration) -> Ended {
         if let Err(ended) = self.until_it_polls(INIT).await {
             return ended;
@@ -110,7 +110,7 @@ impl Environment {
             event: event.to_string().into_bytes(),
             deadline: SystemTime::now() + timeout,
         };
-        // If the process is gone, its end is heard below.
+        // If the process has ended, this is detected below.
         let _ = self.next.take().map(|next| next.send(invocation).ok());
         loop {
             tokio::select! {
@@ -130,7 +130,7 @@ impl Environment {
         }
     }
 
-    /// False if the process ended since it was last spoken to.
+    /// False if the process has ended since its last event.
     pub(super) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

@@ -1,8 +1,8 @@
-//! Events as AWS sends them, from their parts.
+//! Builds events in the format of AWS.
 
 use serde_json::{Value, json};
 
-/// A batch of the queue `queue`: ids and bodies of its messages, each received for the first time.
+/// A batch of the queue `queue` from ids and bodies of messages, each received for the first time.
 pub fn sqs(queue: &str, messages: &[(&str, &str)]) -> Value {
     let records: Vec<Value> = messages
         .iter()
@@ -28,7 +28,7 @@ pub fn sqs(queue: &str, messages: &[(&str, &str)]) -> Value {
     json!({ "Records": records })
 }
 
-/// A request to a function URL (payload 2.0), with its body as text or in base64.
+/// A request to a function URL (payload 2.0), with its body as text or base64.
 pub fn function_url(method: &str, path: &str, headers: &[(&str, &str)], body: &str, is_base64: bool) -> Value {
     let host = "abcdefghij.lambda-url.us-east-1.on.aws";
     let mut all = json!({

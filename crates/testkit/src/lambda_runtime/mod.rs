@@ -1,8 +1,8 @@
-//! The Lambda service for one function, on loopback: its Runtime API, true deadlines, crashes, several environments.
+//! The Lambda service for one function, on loopback: its Runtime API, real deadlines, crashes, several environments.
 //!
-//! A function is a program that asks the Runtime API for its next event. Here because only so the very binaries that are
-//! deployed can be tested. What must hold: at its deadline a process is killed, as Lambda does; a process works on one event
-//! at a time; one that ended is replaced; all of them are gone when this is dropped.
+//! A function is a program that polls the Runtime API for its next event. This service allows tests of the same binaries that
+//! are deployed. A process must be killed at its deadline, as Lambda does; it must process one event at a time; a process that
+//! ended must be replaced; and all processes must end when this value is dropped.
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>)
 
 mod api;
@@ -22,31 +22,31 @@ use tokio::sync::Semaphore;
 use crate::{Error, ErrorKind, Result};
 use environment::Environment;
 
-/// A program and how it is run.
+/// A program and its limits.
 #[derive(Debug, Clone)]
 pub struct Function {
     /// The program.
     pub program: PathBuf,
-    /// Its environment, beside what Lambda itself sets. Nothing is inherited.
+    /// Environment variables in addition to those of Lambda. None are inherited.
     pub environment: Vec<(String, String)>,
-    /// How long one event may take.
+    /// Time limit for one event.
     pub timeout: Duration,
 }
 
-/// How an invocation ended.
+/// Result of an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// The function answered with this.
+    /// The response of the function.
     Answered(Value),
     /// The function reported an error: `{errorType, errorMessage}`.
     Failed(Value),
-    /// It was killed at its deadline.
+    /// The process was killed at its deadline.
     TimedOut,
-    /// The process ended without an answer; how.
+    /// The process ended without a response, with this exit status.
     Crashed(String),
 }
 
-/// The service, for one function.
+/// The service for one function.
 pub struct Lambda {
     function: Function,
     turns: Semaphore,
@@ -58,7 +58,7 @@ pub struct Lambda {
 }
 
 impl Lambda {
-    /// At most `environments` processes at the same time; each is started when it is needed.
+    /// A service with up to `environments` processes at the same time, each started when it is needed.
     pub fn new(function: Function, environments: usize) -> Result<Self> {
         let failed = |error| Error::new(ErrorKind::FileFailed, "lambda folder").with_source(error);
         let folder = TempDir::new().map_err(failed)?;
@@ -74,8 +74,8 @@ impl Lambda {
         })
     }
 
-    /// Invokes the function, waits for a free environment first, and says how it ended. An error is one of the test's
-    /// making: the program cannot be started at all.
+    /// Waits for a free environment, invokes the function and returns the result. An error means that the program cannot be
+    /// started at all.
     pub async fn invoke(&self, event: &Value) -> Result<Ended> {
         let _turn = self.turns.acquire().await;
         let number = self.invocations.fetch_add(1, Ordering::Relaxed);
@@ -112,17 +112,17 @@ impl Lambda {
         }))
     }
 
-    /// The processes that are alive now, idle ones among them: to kill or to measure.
+    /// The ids of all running processes, including idle ones, to kill or measure them.
     pub fn processes(&self) -> Vec<u32> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// For each process that was started: the time from its start to its first poll of the Runtime API.
+    /// The time from start to the first poll of the Runtime API, for each process that was started.
     pub fn starts(&self) -> Vec<Duration> {
         self.starts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What all processes wrote, to standard output and error.
+    /// Standard output and standard error of all processes.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

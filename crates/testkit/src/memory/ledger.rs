@@ -1,5 +1,10 @@
 //! A ledger that lives as long as the process: tests of the engine, and the reference the suites were written against.
 
+mod hints;
+mod history;
+mod records;
+mod replicas;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +28,9 @@ const EARLIER_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
     state: Mutex<State>,
+    history: Mutex<history::State>,
+    hints: Mutex<hints::State>,
+    records: Mutex<records::State>,
 }
 
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
-//! The engine's ports in memory: what tests of use cases run on, and the first to pass the suites.
+//! The engine's ports in memory, for tests of use cases. They are the reference for the suites.
 //!
-//! The queue can be made harsher than any real one: whoever survives it survives SQS. Time is turned by hand.
+//! The queue can be made harsher than any real one, so that code that passes its tests also works with SQS. Time is manual.
 
 mod awaited;
 mod ledger;

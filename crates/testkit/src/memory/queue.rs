@@ -1,4 +1,5 @@
-//! A queue in memory, calm or harsher than SQS: it duplicates, reorders and holds back by a seed. It never loses.
+//! A queue in memory, well-behaved or harsher than SQS: by a seed, it duplicates, reorders and withholds messages. It never
+//! loses one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,13 +32,13 @@ struct Message {
 }
 
 impl MemoryQueue {
-    /// In order but for the turns destinations take; each message to one receiver at a time.
+    /// In order except for the alternation of destinations, with each message delivered to one receiver at a time.
     pub fn calm(clock: Arc<dyn Clock>) -> Self {
         Self::new(clock, false, 0)
     }
 
-    /// One message in four exists twice, the order is random, and a receive may come back with less than there is. The
-    /// same seed and the same calls behave the same way.
+    /// One message in four is duplicated, the order is random, and a receive may return fewer messages than there are. The same
+    /// seed and the same calls give the same result.
     pub fn harsh(clock: Arc<dyn Clock>, seed: u64) -> Self {
         Self::new(clock, true, seed)
     }
@@ -55,7 +56,7 @@ impl MemoryQueue {
         }
     }
 
-    /// Puts any text into the queue, as a stranger could.
+    /// Sends any text, like another program with access to the queue.
     pub fn inject(&self, body: &str) {
         self.state().add("", body.to_owned(), self.clock.now());
     }
@@ -89,7 +90,7 @@ impl State {
         self.messages.iter_mut().find(|message| message.is_held_by(receipt))
     }
 
-    /// The places of the messages that are visible, each destination giving one before any gives its next.
+    /// The indexes of the visible messages, one of each destination before the next of any destination.
     fn in_turn(&self, now: SystemTime) -> Vec<usize> {
         let mut turns: HashMap<&str, usize> = HashMap::new();
         let mut places: Vec<(usize, usize)> = Vec::new();

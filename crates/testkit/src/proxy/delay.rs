@@ -1,5 +1,5 @@
-//! A TCP relay that adds distance: each direction is late by half the round trip, and a new connection costs one whole
-//! round trip, as TCP's handshake does. Bandwidth is not limited; bytes pass exactly.
+//! A TCP relay that adds latency: each direction is delayed by half the round trip, and a new connection by one whole round
+//! trip, like TCP's handshake. Bandwidth is not limited, and bytes are not changed.
 
 use std::io;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use transship_oci::RegistryHost;
 use super::{accept, listen};
 use crate::Result;
 
-/// Read at a time.
+/// Bytes per read.
 const CHUNK: usize = 64 * 1024;
-/// Chunks under way in one direction: 64 MiB, enough for over 2 GB/s at 50 ms.
+/// Maximum number of chunks in transit in one direction: 64 MiB, enough for more than 2 GB/s at 50 ms.
 const UNDER_WAY: usize = 1024;
 
-/// A running relay on a loopback port. Dropping it cuts every connection.
+/// A running relay on a loopback port. Dropping it closes every connection.
 pub struct DelayProxy {
     host: RegistryHost,
     relay: JoinHandle<()>,
@@ -65,7 +65,7 @@ async fn relay(near: TcpStream, upstream: String, round_trip: Duration) -> io::R
     Ok(())
 }
 
-/// Moves bytes, each `delay` after it was read; what is read before `open` counts as read then.
+/// Moves bytes, each `delay` after it was read. Bytes that are read before `open` count as read at that time.
 async fn direction(
     from: impl AsyncRead + Unpin,
     to: impl AsyncWrite + Unpin,
@@ -88,7 +88,7 @@ async fn take_in(
         buffer.reserve(CHUNK);
         let length = from.read_buf(&mut buffer).await?;
         let due = Instant::now().max(open) + delay;
-        // An empty chunk is the end, which is as late as everything else.
+        // An empty chunk is the end of the stream, which is delayed like everything else.
         if sender.send((due, buffer.split().freeze())).await.is_err() || length == 0 {
             return Ok(());
         }

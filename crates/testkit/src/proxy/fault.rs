@@ -1,7 +1,7 @@
-//! A reverse proxy that executes faults and keeps records, in front of a registry that can do neither.
+//! A reverse proxy that executes faults and records requests, in front of a registry that can do neither.
 //!
-//! It rewrites nothing. The client's `Host` is passed on, so that a registry which builds absolute locations from it
-//! names the proxy. Bodies stream both ways and are never held.
+//! It rewrites nothing. The client's `Host` is passed on, so that a registry that builds absolute locations from it names the
+//! proxy. Bodies are streamed in both directions and never buffered as a whole.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ const OF_THE_CONNECTION: [HeaderName; 6] = [
     header::EXPECT,
 ];
 
-/// A running proxy on a loopback port. Dropping it takes no new connections.
+/// A running proxy on a loopback port. Dropping it stops accepting connections.
 pub struct FaultProxy {
     server: Server,
     host: RegistryHost,
@@ -65,7 +65,7 @@ impl FaultProxy {
         format!("http://{}", self.host)
     }
 
-    /// From now on, requests suffer these faults; [`None`]: none.
+    /// Sets the faults of future requests; [`None`] for no faults.
     pub fn set_faults(&self, faults: Option<Arc<dyn Faults>>) {
         self.server.set_faults(faults);
     }
@@ -75,17 +75,17 @@ impl FaultProxy {
         self.server.requests()
     }
 
-    /// Sums over [`FaultProxy::requests`], pings apart.
+    /// Sums over [`FaultProxy::requests`], with pings counted separately.
     pub fn traffic(&self) -> Traffic {
         Traffic::of(&self.requests())
     }
 
-    /// Forgets the requests so far.
+    /// Deletes the records of requests.
     pub fn reset_requests(&self) {
         self.server.reset_requests();
     }
 
-    /// Takes no new connections, and returns when the running ones ended.
+    /// Stops accepting connections, and returns when the open ones have ended.
     pub async fn stop(self) {
         self.server.stop().await;
     }
@@ -129,7 +129,7 @@ fn remove_of_the_connection(headers: &mut HeaderMap) {
 }
 
 fn bad_gateway() -> Response<Body> {
-    let mut response = Response::new(Body::from("the proxy could not reach the registry behind it"));
+    let mut response = Response::new(Body::from("the proxy cannot reach the registry"));
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     response
 }

@@ -1,4 +1,4 @@
-//! Proxies in front of any host: one that executes faults and counts, one that adds distance, one that adds TLS.
+//! Proxies in front of a host: one that executes faults and counts requests, one that adds latency, one that adds TLS.
 
 mod delay;
 mod fault;
@@ -18,7 +18,7 @@ pub use fault::FaultProxy;
 pub use tls::{Authority, Certificate, TlsProxy};
 pub use transship_embedded_registry::records::{Class, Count, RequestRecord, Traffic};
 
-/// A free loopback port, and what a registry there is called.
+/// A free loopback port and its host name.
 async fn listen() -> Result<(TcpListener, RegistryHost)> {
     let failed = |error: io::Error| Error::new(ErrorKind::BindFailed, "proxy").with_source(error);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
@@ -33,7 +33,7 @@ fn host(address: SocketAddr) -> Result<RegistryHost> {
         .map_err(|error: transship_oci::Error| Error::new(ErrorKind::BindFailed, "proxy").with_source(error))
 }
 
-/// Relays every connection, and owns them all, so that they end with it.
+/// Relays every connection. It owns them, so that they end when it is dropped.
 async fn accept<F>(listener: TcpListener, relay: impl Fn(TcpStream) -> F)
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
@@ -48,7 +48,7 @@ where
             Ok((near, _)) => {
                 connections.spawn(relay(near));
             }
-            // Out of file descriptors, or a client that went away: others must still be served.
+            // Out of file descriptors, or the client closed the connection. Other clients must still be served.
             Err(_) => tokio::task::yield_now().await,
         }
     }

@@ -1,6 +1,6 @@
-//! TLS in front of a host that speaks without it: an authority that nobody knows, and certificates that are right or wrong.
+//! TLS in front of a host without TLS, with a private certificate authority and valid or invalid certificates.
 //!
-//! Here because everything in production speaks TLS and nothing on loopback does.
+//! Everything in production uses TLS, and nothing on loopback does.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -21,27 +21,27 @@ use transship_oci::RegistryHost;
 use super::{accept, listen};
 use crate::{Error, ErrorKind, Result};
 
-/// Who signs certificates; known to whoever is told [`Authority::roots`].
+/// A certificate authority. Clients that load [`Authority::roots`] trust it.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: TempDir,
 }
 
-/// What a proxy shows.
+/// The certificate of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {
-    /// Of `127.0.0.1`, by the authority, in force.
+    /// Valid, for `127.0.0.1`, signed by the authority.
     Right,
-    /// The same, until 2001.
+    /// For `127.0.0.1`, signed by the authority, expired in 2001.
     Expired,
-    /// Of `elsewhere.example`.
+    /// For `elsewhere.example`, signed by the authority.
     OfAnotherHost,
-    /// By itself.
+    /// Self-signed.
     SelfSigned,
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates an authority.
     pub fn new() -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -55,7 +55,7 @@ impl Authority {
         })
     }
 
-    /// The file that makes it known, as `SSL_CERT_FILE`: PEM.
+    /// Path of its certificate as a PEM file, for `SSL_CERT_FILE`.
     pub fn roots(&self) -> PathBuf {
         roots_in(self.folder.path())
     }
@@ -95,7 +95,7 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::CertificateFailed, "tls proxy").with_source(error)
 }
 
-/// A running proxy on a loopback port. Dropping it cuts every connection.
+/// A running proxy on a loopback port. Dropping it closes every connection.
 pub struct TlsProxy {
     host: RegistryHost,
     shown: Arc<Mutex<Arc<ServerConfig>>>,
@@ -104,7 +104,7 @@ pub struct TlsProxy {
 }
 
 impl TlsProxy {
-    /// Shows `certificate` and passes what comes to `upstream`.
+    /// Starts a proxy with `certificate` that relays to `upstream`.
     pub async fn start(upstream: &RegistryHost, authority: &Authority, certificate: Certificate) -> Result<Self> {
         let (listener, host) = listen().await?;
         let shown = Arc::new(Mutex::new(authority.certify(certificate)?));
@@ -124,13 +124,13 @@ impl TlsProxy {
         })
     }
 
-    /// Shows another certificate to whoever comes from now on.
+    /// Sets the certificate for new connections.
     pub fn show(&self, authority: &Authority, certificate: Certificate) -> Result<()> {
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = authority.certify(certificate)?;
         Ok(())
     }
 
-    /// How many connections came, whether they were to the client's liking or not.
+    /// Number of connections, including those that the client rejected.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }

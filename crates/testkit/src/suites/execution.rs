@@ -1,4 +1,4 @@
-//! Checks of what the ledger derives: states and totals of executions.
+//! Checks of derived values in the ledger: states and totals of executions.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! What every adapter of a port must pass: each promise of the port's prose is a check here.
+//! The checks that every adapter of a port must pass: one check for each promise in the port's documentation.
 //!
-//! An adapter's tests call [`ledger`], [`queue`], [`awaited()`] or [`object_store()`] with a way to make a fresh one. A check
-//! that fails panics; the last name on standard error says which it was.
+//! An adapter's tests call [`ledger`], [`queue`], [`awaited()`] or [`object_store()`] with a function that creates a new one. A check
+//! that fails panics; the last name on standard error identifies it.
 
 #![expect(clippy::unwrap_used, reason = "a check fails by panicking, as every test does")]
 #![expect(
@@ -11,6 +11,7 @@
 
 mod awaited;
 mod execution;
+mod ledger;
 mod memory;
 mod object_store;
 mod queue;
@@ -22,10 +23,11 @@ use std::sync::Arc;
 use transship_engine::{Awaited, Ledger};
 use transship_layout::ObjectStore;
 
+pub use ledger::{ending, entry, entry_alone, hints, history, records, replica, replicas};
 pub use queue::{Advance, MINUTE, QueueUnderTest, queue};
 pub use samples::{at, copy_task, execution, task};
 
-/// Runs the named checks one after another, each on a fresh adapter.
+/// Runs the named checks one after another, each on a new adapter.
 macro_rules! run_checks {
     ($make:expr, [$($module:ident :: $check:ident),+ $(,)?]) => {
         $(
@@ -36,7 +38,7 @@ macro_rules! run_checks {
 }
 pub(crate) use run_checks;
 
-/// Every promise of [`Ledger`]. `make` returns an empty ledger each time.
+/// Every promise of [`Ledger`], which the four ports replace. `make` returns an empty ledger each time.
 pub async fn ledger(make: impl AsyncFn() -> Arc<dyn Ledger>) {
     run_checks!(
         make,

@@ -1,11 +1,11 @@
-//! Tasks and executions to check with. Times are whole milliseconds, the finest an adapter must keep.
+//! Sample tasks and executions. Times are whole milliseconds, the finest resolution that an adapter must store.
 
 use jiff::{SignedDuration, Timestamp};
 use transship_engine::{CopyTask, Execution, ImageRef, Policy, Source, TaskEntry, Trigger};
 use transship_oci::{Digest, Target};
-use transship_rules::{Existing, Referrers};
+use transship_oci::{Existing, Referrers};
 
-/// `seconds` after the beginning of all checks.
+/// The time `seconds` after the start of all checks.
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_767_225_600_123).unwrap() + SignedDuration::from_secs(seconds)
 }

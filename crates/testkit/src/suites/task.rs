@@ -1,4 +1,4 @@
-//! Checks of what the ledger says of tasks: recorded, begun, waiting, ended once.
+//! Checks of tasks in the ledger: recorded, started, waiting, ended once.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The delay proxy: late, exact, and no narrower than the loopback.
+//! The delay proxy delays bytes, does not change them, and does not limit the bandwidth.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ async fn many_connections_stay_exact_and_wait_together() {
     for read in futures_util::future::join_all(reads).await {
         assert_eq!(read, digest);
     }
-    // 20 reads of 46 chunks: in a line, or one chunk per round trip, it would be over 2 s even on an idle machine.
+    // 20 reads of 46 chunks: in sequence, or with one chunk per round trip, this takes more than 2 s even on an idle machine.
     println!("20 reads of 3 MB at 50 ms: {:?}", start.elapsed());
     assert_eq!(registry.requests().len(), 20);
 }

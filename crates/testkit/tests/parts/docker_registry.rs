@@ -1,4 +1,4 @@
-//! Debian's `docker-registry`: the samples it takes, the notifications it sends, the locations it builds.
+//! Debian's `docker-registry`: the samples that it accepts, the notifications that it sends, the locations that it builds.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ async fn started(notify: Option<&NotificationEndpoint>) -> Option<DockerRegistry
     registry
 }
 
-/// The digest of what a URL gives, by our own hash.
+/// The digest of the content of a URL, computed by the test.
 async fn digest_at(url: String) -> Digest {
     let accept = transship_oci::media_type::ACCEPT_MANIFESTS;
     let answer = transship_testkit::http::client()
@@ -77,7 +77,7 @@ async fn its_locations_lead_through_the_proxy() {
     );
 }
 
-/// A client nobody here wrote takes the embedded registry for a real one, with and without tokens.
+/// An independent client can use the embedded registry, with and without tokens.
 #[tokio::test]
 async fn skopeo_copies_into_the_embedded_registry_and_out_of_it() {
     let auth = Auth::Bearer {
@@ -115,7 +115,7 @@ async fn skopeo_copies_into_the_embedded_registry_and_out_of_it() {
     }
 }
 
-/// Answers every request itself, and keeps what it saw of it.
+/// Answers every request and records it.
 #[derive(Default)]
 struct Sink(Mutex<Vec<(String, Option<String>)>>);
 
@@ -159,7 +159,7 @@ async fn it_notifies_where_it_is_told_to() {
     );
 }
 
-/// The embedded registry's delivery holds the fields of the real one's, in the values that do not depend on the moment.
+/// The embedded registry's delivery has the fields of the real one, with equal values where they do not depend on the time.
 #[tokio::test]
 async fn the_embedded_registry_notifies_like_the_recorded_one() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/payloads");

@@ -1,4 +1,4 @@
-//! The parts of the testkit against registries, embedded and real: what tests stand on must stand itself.
+//! Tests of the testkit itself, against embedded and real registries.
 
 #![expect(
     clippy::unwrap_used,

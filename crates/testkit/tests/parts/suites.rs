@@ -1,4 +1,4 @@
-//! The suites hold for the adapters in memory, so that a failure elsewhere is the adapter's.
+//! The adapters in memory pass the suites, so that a failure of another adapter is caused by that adapter.
 
 use std::sync::Arc;
 

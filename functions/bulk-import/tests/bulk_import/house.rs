@@ -28,12 +28,12 @@ impl House {
         }
     }
 
-    /// The same requests come to the function again.
+    /// Repeats the same requests to the function.
     pub fn repeat(&mut self) {
         self.lambda = lambda(&self.deployment);
     }
 
-    /// What the function answers.
+    /// The response of the function.
     pub async fn answer(&self, event: &Value) -> Value {
         match self.lambda.invoke(event).await.unwrap() {
             Ended::Answered(answer) => answer,
@@ -41,7 +41,7 @@ impl House {
         }
     }
 
-    /// The code and the sentence of the invocation's error.
+    /// The code and message of the invocation's error.
     pub async fn refusal(&self, event: &Value) -> (String, String) {
         match self.lambda.invoke(event).await.unwrap() {
             Ended::Failed(error) => {
@@ -59,7 +59,7 @@ impl House {
         bodies.iter().map(|body| Envelope::parse(body).unwrap().job).collect()
     }
 
-    /// The keys of what is looked at, in order.
+    /// The keys of the scanned sources, sorted.
     pub async fn looked_at(&self) -> Vec<String> {
         let key = |job: Job| match job {
             Job::Scan(scan) => scan.source.key,
@@ -70,12 +70,12 @@ impl House {
         keys
     }
 
-    /// The same table as the function's.
+    /// The table of the function.
     pub async fn ledger(&self) -> DynamoLedger {
         DynamoLedger::new(&Aws::emulated(&self.deployment.endpoint()).await, TABLE.to_owned())
     }
 
-    /// The sum of a metric over all lines that say it.
+    /// The sum of a metric over all lines of the log.
     pub fn metric(&self, name: &str) -> f64 {
         let log = self.lambda.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -86,7 +86,7 @@ impl House {
     }
 }
 
-/// Requests are numbered from the first.
+/// Requests are numbered from 1.
 fn lambda(deployment: &Deployment) -> Lambda {
     let function = Function {
         program: env!("CARGO_BIN_EXE_transship-bulk-import").into(),
@@ -112,7 +112,7 @@ fn document() -> String {
     document.to_string()
 }
 
-/// S3 tells of an upload; the key as S3 spells it.
+/// S3's event for an upload, with the key in S3's encoding.
 pub fn notification(key: &str) -> Value {
     json!({
         "eventVersion": "2.1",
@@ -132,7 +132,7 @@ pub fn notification(key: &str) -> Value {
     })
 }
 
-/// `EventBridge` tells of an upload; the key as it is.
+/// `EventBridge`'s event for an upload, with the key unchanged.
 pub fn eventbridge(key: &str) -> Value {
     json!({
         "version": "0",

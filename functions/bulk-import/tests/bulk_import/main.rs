@@ -1,4 +1,4 @@
-//! The function's own program under a Lambda Runtime API, on `MiniStack`.
+//! The function's binary with a Lambda Runtime API, on `MiniStack`.
 
 #![expect(
     clippy::unwrap_used,

@@ -50,7 +50,7 @@ async fn a_refused_order_says_its_code_and_why() {
             "either to",
         ),
         (json!({ "to": "zhangjiakou/team" }), "ORDER_INVALID", "bucket"),
-        (json!({ "import": "nobody" }), "UNKNOWN_IMPORT", "nobody"),
+        (json!({ "import": "missing" }), "UNKNOWN_IMPORT", "missing"),
         (
             json!({ "bucket": "other", "to": "elsewhere/team" }),
             "UNKNOWN_REGISTRY",

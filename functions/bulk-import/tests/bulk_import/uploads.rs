@@ -1,4 +1,4 @@
-//! Uploads, as S3 and `EventBridge` tell of them.
+//! Events of S3 and `EventBridge` for uploads.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -105,5 +105,5 @@ async fn without_a_document_an_upload_fails_its_invocation() {
     assert_eq!(code, "CONFIG_UNAVAILABLE");
     house.deployment.document_put("version: 1\nimports: 7\n").await.unwrap();
     let (code, _) = house.refusal(&eventbridge("to b+ü/app/index.json")).await;
-    assert_ne!(code, "CONFIG_UNAVAILABLE", "what is wrong with it is told");
+    assert_ne!(code, "CONFIG_UNAVAILABLE", "the error is reported");
 }

@@ -1,4 +1,4 @@
-//! Events that AWS itself brings, by an asynchronous invocation.
+//! Events from AWS, by an asynchronous invocation.
 
 use serde_json::json;
 use transship_testkit::lambda_runtime::Ended;

@@ -7,7 +7,7 @@ use transship_engine::{CopyTask, Envelope, Job};
 use transship_testkit::deployment::Deployment;
 use transship_testkit::lambda_runtime::{Ended, Function, Lambda, events};
 
-/// What the sender of deliveries must know.
+/// The secret of the deliveries.
 pub const SECRET: &str = "Bearer canary-of-the-hook";
 const DIGEST: &str = "sha256:7dc66294dc545ec68cba211e1627866be17e25f3ddf7094a7033d5cf4ad2d57e";
 
@@ -16,7 +16,7 @@ pub struct House {
     pub lambda: Lambda,
 }
 
-/// An answer to a request.
+/// The response to a request.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u64,
@@ -110,7 +110,7 @@ fn document() -> String {
     document.to_string()
 }
 
-/// A push to `core/app:{tag}` of the registry `hub`, as Distribution tells of it.
+/// Distribution's notification of a push to `core/app:{tag}` of the registry `hub`.
 pub fn push(tag: &str) -> String {
     let url = format!("https://registry.example.com/v2/core/app/manifests/{DIGEST}");
     let event = json!({
@@ -132,7 +132,7 @@ pub fn push(tag: &str) -> String {
     json!({ "events": [event] }).to_string()
 }
 
-/// An event of ECR as `EventBridge` hands it to a function.
+/// An event of ECR as `EventBridge` passes it to a function.
 pub fn ecr(account: &str, action: &str) -> Value {
     json!({
         "version": "0",

@@ -1,4 +1,4 @@
-//! The webhook's own program under a Lambda Runtime API, on `MiniStack`.
+//! The webhook's binary with a Lambda Runtime API, on `MiniStack`.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! A document that is missing, broken, or gone.
+//! A document that is missing, invalid or deleted.
 
 use transship_engine::{Envelope, Sweep};
 

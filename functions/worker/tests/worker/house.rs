@@ -12,7 +12,7 @@ use transship_testkit::images::{self, Sample};
 use transship_testkit::lambda_runtime::{Ended, Function, Lambda, events};
 use transship_testkit::suites;
 
-/// Longer than any of these tests needs.
+/// Time limit that none of these tests reaches.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct House {
@@ -23,7 +23,7 @@ pub struct House {
 }
 
 impl House {
-    /// With the document in its place.
+    /// Starts everything with the document.
     pub async fn start(timeout: Duration) -> Self {
         let house = Self::without_document(timeout).await;
         house.deployment.document_put(&house.document()).await.unwrap();
@@ -75,7 +75,7 @@ impl House {
         self.b.digest(&task.destination.repository, tag).as_ref() == Some(&sample.root)
     }
 
-    /// Invokes the worker with a batch of the task queue: the ids of the messages that failed.
+    /// Invokes the worker with a batch of the task queue, and returns the ids of the messages that failed.
     pub async fn work(&self, messages: &[(&str, &str)]) -> Vec<String> {
         failures(&self.invoke(QUEUE, messages).await)
     }
@@ -90,7 +90,7 @@ impl House {
         ledger.tasks(&CopyTaskFilter::default()).await.unwrap()
     }
 
-    /// The lines of the log that say `field` is `value`.
+    /// The lines of the log in which `field` is `value`.
     pub fn logged(&self, field: &str, value: &str) -> Vec<Value> {
         let log = self.lambda.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -98,7 +98,7 @@ impl House {
     }
 }
 
-/// The ids of an answer's failures.
+/// The ids of the failures in a response.
 pub fn failures(ended: &Ended) -> Vec<String> {
     let Ended::Answered(answer) = ended else {
         panic!("{ended:?}");

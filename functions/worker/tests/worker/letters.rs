@@ -1,4 +1,4 @@
-//! The dead-letter queue, which feeds the same function.
+//! The dead-letter queue, whose messages the same function receives.
 
 use transship_engine::TaskState;
 use transship_testkit::deployment::DEAD_LETTERS;
@@ -7,7 +7,7 @@ use crate::house::{House, TIMEOUT, body, failures};
 
 #[tokio::test]
 async fn dead_letters_end_their_tasks_and_foreign_ones_stay() {
-    // Without a document: a recorder needs none.
+    // There is no document, because recording dead letters does not need one.
     let house = House::without_document(TIMEOUT).await;
     let (_, task) = house.image(1);
     let messages = [

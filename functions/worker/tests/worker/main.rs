@@ -1,4 +1,4 @@
-//! The worker's own program under a Lambda Runtime API, on `MiniStack`, between two registries.
+//! The worker's binary with a Lambda Runtime API, on `MiniStack`, between two registries.
 
 #![expect(
     clippy::unwrap_used,

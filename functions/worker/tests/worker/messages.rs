@@ -1,4 +1,4 @@
-//! Good messages, foreign ones, and those that have to wait.
+//! Valid messages, invalid ones, and those that have to wait.
 
 use std::sync::Arc;
 use std::time::Duration;

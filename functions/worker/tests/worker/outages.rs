@@ -1,4 +1,4 @@
-//! A table, a queue or a setting that is missing.
+//! A missing table, queue or setting.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn without_the_table_a_task_waits_and_without_the_queue_too_it_comes_again
 #[tokio::test]
 async fn an_aws_that_does_not_answer_fails_its_messages_before_the_deadline() {
     let house = House::without_document(TIMEOUT).await;
-    // Takes connections, and never answers.
+    // Accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut environment = house.deployment.environment();
     environment.push((

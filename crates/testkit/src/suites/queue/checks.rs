@@ -1,4 +1,4 @@
-//! What every queue promises, also one that delivers twice, late and in any order.
+//! The promises of every queue, including one that delivers twice, late and in any order.
 
 use super::{
     BTreeSet, Duration, MINUTE, Outgoing, QueueUnderTest, ROUNDS, SECOND, TaskReceiver, copy_task, ids, just_before,
@@ -26,7 +26,10 @@ pub(super) async fn completing_everything_empties_the_queue(under: QueueUnderTes
     under.send(0..30, Duration::ZERO).await;
     assert_eq!(ids(&under.drain().await).len(), 30);
     (under.advance)(2 * under.visibility).await;
-    assert!(under.receive_now().await.is_empty(), "a completed message came back");
+    assert!(
+        under.receive_now().await.is_empty(),
+        "a completed message was received again"
+    );
 }
 
 pub(super) async fn what_is_not_completed_comes_back(under: QueueUnderTest) {
@@ -43,7 +46,7 @@ pub(super) async fn what_is_not_completed_comes_back(under: QueueUnderTest) {
     }
     assert!(
         highest >= 3,
-        "a message that nobody completes comes back, and is counted"
+        "a message that is not completed is received again, and counted"
     );
     (under.advance)(under.visibility + SECOND).await;
     assert_eq!(ids(&under.drain().await).len(), 1);
@@ -51,7 +54,7 @@ pub(super) async fn what_is_not_completed_comes_back(under: QueueUnderTest) {
 
 pub(super) async fn a_delayed_message_is_not_early(under: QueueUnderTest) {
     let a_while = under.visibility;
-    // A queue whose time is really spent is asked for the long delay elsewhere: nobody waits two hours for it.
+    // The long delay is not checked for a queue that needs real time.
     let long = (a_while >= MINUTE).then_some((1, 120 * a_while));
     for (number, delay) in std::iter::once((0, a_while)).chain(long) {
         under.send(number..=number, delay).await;
@@ -66,7 +69,7 @@ pub(super) async fn a_delayed_message_is_not_early(under: QueueUnderTest) {
 pub(super) async fn a_message_given_back_is_not_early(under: QueueUnderTest) {
     under.send(0..1, Duration::ZERO).await;
     let delay = 3 * under.visibility;
-    // Copies of the message that the queue made are given back as well, as long as any comes.
+    // Copies of the message that the queue created are given back as well, as long as there are any.
     for _ in 0..under.asks() {
         for delivery in under.receive_now().await {
             under.receiver.retry(&delivery.receipt, delay).await.unwrap();
@@ -83,7 +86,7 @@ pub(super) async fn a_message_given_back_is_not_early(under: QueueUnderTest) {
     assert_eq!(
         ids(&under.receive_now().await).len(),
         1,
-        "without a delay it is there at once"
+        "a message without a delay is visible at once"
     );
 }
 

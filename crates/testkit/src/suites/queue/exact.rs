@@ -1,4 +1,4 @@
-//! What a queue promises that hands a message to one receiver at a time and gives what it has.
+//! The promises of a queue that delivers a message to one receiver at a time and returns all visible messages.
 
 use super::{Arc, Duration, MINUTE, Outgoing, QueueUnderTest, SECOND, copy_task, ids, just_before, parsed, place};
 
@@ -34,7 +34,7 @@ pub(super) async fn a_replaced_receipt_does_nothing(under: QueueUnderTest) {
     under.receiver.complete(&slow.receipt).await.unwrap();
     under.receiver.retry(&slow.receipt, Duration::ZERO).await.unwrap();
     under.receiver.extend(&slow.receipt, Duration::ZERO).await.unwrap();
-    assert!(under.receive(1).await.is_empty(), "it is still the second receiver's");
+    assert!(under.receive(1).await.is_empty(), "the second receiver still has it");
     assert_eq!(under.receiver.depth().await.unwrap(), 1);
     under.receiver.complete(&fast.receipt).await.unwrap();
     assert_eq!(under.receiver.depth().await.unwrap(), 0);
@@ -75,5 +75,5 @@ pub(super) async fn receivers_at_the_same_time_get_different_messages(under: Que
     assert_eq!(received.len(), 60);
     received.sort();
     received.dedup();
-    assert_eq!(received.len(), 60, "a message went to two receivers");
+    assert_eq!(received.len(), 60, "a message was delivered to two receivers");
 }

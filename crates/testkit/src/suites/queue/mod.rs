@@ -1,6 +1,7 @@
-//! Checks of a queue from both ends: what was sent arrives, comes back until it is completed, and is never lost.
+//! Checks of a queue from both ends: a message is received, received again until it is completed, and never lost.
 //!
-//! A queue may deliver twice, late and in any order, so a check asks again, turning time, until it has what it waits for.
+//! A queue may deliver twice, late and in any order, so a check receives repeatedly and advances time until it has what it
+//! expects.
 
 mod checks;
 mod exact;
@@ -15,26 +16,26 @@ use transship_engine::{CopyTask, Envelope, Job, Outgoing, ReceivedMessage, TaskQ
 use super::run_checks;
 use super::samples::{copy_task, place};
 
-/// Lets so much time pass for the queue: turns its clock, or waits where there is none to turn.
+/// Lets time pass for the queue: advances its clock, or waits if it has no such clock.
 pub type Advance = Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// An empty queue, seen from both ends.
+/// An empty queue with both of its ends.
 pub struct QueueUnderTest {
-    /// Where messages go in.
+    /// The sending end.
     pub queue: Arc<dyn TaskQueue>,
-    /// Where they come out.
+    /// The receiving end.
     pub receiver: Arc<dyn TaskReceiver>,
     /// Lets time pass.
     pub advance: Advance,
-    /// How long a received message is hidden, and what a check calls a while: [`MINUTE`] where a clock is turned; a few
-    /// seconds, at least two, where time is really spent.
+    /// Visibility of a received message, and the unit of time of the checks: [`MINUTE`] if a clock is advanced; a few seconds,
+    /// at least two, if real time passes.
     pub visibility: Duration,
-    /// True if the queue hands a message to one receiver at a time and gives what it has when it is asked: then this is
-    /// checked too. SQS promises neither.
+    /// True if the queue delivers a message to one receiver at a time and returns all visible messages: this is then checked as
+    /// well. SQS promises neither.
     pub is_exact: bool,
 }
 
-/// Every promise of [`TaskQueue`] and [`TaskReceiver`]. `make` returns an empty queue each time.
+/// Checks every promise of [`TaskQueue`] and [`TaskReceiver`]. `make` must return an empty queue each time.
 pub async fn queue(make: impl AsyncFn() -> QueueUnderTest) {
     run_checks!(
         make,
@@ -64,11 +65,11 @@ pub async fn queue(make: impl AsyncFn() -> QueueUnderTest) {
     }
 }
 
-/// The visibility of a queue whose clock is turned.
+/// Visibility of a queue whose clock is advanced.
 pub const MINUTE: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How often a check asks before it believes that a message is lost.
+/// Number of receives after which a message counts as lost.
 const ROUNDS: usize = 500;
 
 impl QueueUnderTest {
@@ -83,7 +84,7 @@ impl QueueUnderTest {
         self.receiver.receive(max, self.visibility).await.unwrap()
     }
 
-    /// How often is asked for what there is now: where time is really spent, asking spends it too.
+    /// Number of receives for the messages that are visible now. If real time passes, each receive takes time.
     fn asks(&self) -> usize {
         if self.visibility < MINUTE { 2 } else { 20 }
     }
@@ -132,7 +133,11 @@ impl QueueUnderTest {
             }
             received.extend(some);
         }
-        assert_eq!(self.receiver.depth().await.unwrap(), 0, "the queue does not empty");
+        assert_eq!(
+            self.receiver.depth().await.unwrap(),
+            0,
+            "the queue does not become empty"
+        );
         received
     }
 }

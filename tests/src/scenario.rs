@@ -1,4 +1,4 @@
-//! The usual stage: a source that notifies, `serve`, a destination, and one rule from `core` to `copy`.
+//! The setup of most black-box tests: a source that notifies `serve`, a destination, and one rule from `core` to `copy`.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use crate::{DockerRegistry, Document, Serve, check, wait};
 /// How long an image may take to arrive. "Within seconds" is what is promised; the rest is for a loaded machine.
 pub const ARRIVAL: Duration = Duration::from_secs(30);
 
-/// Everything a push needs to arrive somewhere else.
+/// Two registries with `serve` between them.
 #[derive(Debug)]
-pub struct Voyage {
+pub struct Scenario {
     /// Registry `a`.
     pub source: DockerRegistry,
     /// Registry `b`.
     pub destination: DockerRegistry,
-    /// Between them.
+    /// Replicates from `a` to `b`.
     pub serve: Serve,
 }
 
-impl Voyage {
-    /// All three running; the source notifies `serve` directly.
-    pub fn begin() -> Self {
-        let mut voyage = Self::prepare(&Options::default());
-        voyage.sail();
-        voyage
+impl Scenario {
+    /// Starts all three. The source notifies `serve` directly.
+    pub fn start() -> Self {
+        let mut scenario = Self::prepare(&Options::default());
+        scenario.start_serve();
+        scenario
     }
 
-    /// The registries running, `serve` not yet; `options.notify` is `serve` unless it is set.
+    /// Starts the registries, but not `serve` yet. `options.notify` is the hook of `serve` unless it is set.
     pub fn prepare(options: &Options) -> Self {
         let serve = Serve::prepare();
         let notify = options.notify.clone().or_else(|| Some(serve.hook("a")));
@@ -43,7 +43,7 @@ impl Voyage {
     }
 
     /// Starts `serve` with the usual document.
-    pub fn sail(&mut self) {
+    pub fn start_serve(&mut self) {
         let document = self.document();
         self.serve.start(&document);
     }

@@ -6,13 +6,35 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use transship_oci::MediaType;
+use transship_oci::{MediaType, Provider};
 
-use crate::error::Error;
-use crate::event::{Action, Event, EventKind};
+use super::{FormatSpec, Reader};
+use crate::authenticity::fixed_text;
+use crate::event::{Event, EventAction, EventKind};
 use crate::lenient::{List, Table, Text, is_object};
-use crate::origin::Origin;
-use crate::place;
+use crate::{Delivery, Error, Origin};
+
+/// Distribution's own format.
+pub(super) const FORMAT: FormatSpec = FormatSpec {
+    name: "distribution",
+    provider: Some(Provider::Distribution),
+    reader: Some(Reader {
+        parse,
+        authenticate: fixed_text,
+    }),
+};
+/// GitLab sends the same envelope.
+pub(super) const GITLAB: FormatSpec = FormatSpec {
+    name: "gitlab",
+    provider: Some(Provider::GitLab),
+    ..FORMAT
+};
+/// Any other registry is expected to.
+pub(super) const GENERIC: FormatSpec = FormatSpec {
+    name: "generic",
+    provider: Some(Provider::Generic),
+    ..FORMAT
+};
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -72,9 +94,10 @@ struct Actor {
     name: Text,
 }
 
-pub(crate) fn parse(body: &[u8], origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
+fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
+    let body = delivery.body;
     if !is_object(body) {
-        return Err(Error::invalid("it is no JSON object"));
+        return Err(Error::invalid("it is not a JSON object"));
     }
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(Error::not_json)?;
     Ok(envelope
@@ -89,28 +112,28 @@ pub(crate) fn parse(body: &[u8], origin: &Origin<'_>) -> Result<Vec<Event>, Erro
 /// [`None`] for what is of no interest and for what cannot be used.
 fn event(told: Told, origin: &Origin<'_>) -> Option<Event> {
     let action = match told.action.get()? {
-        "push" => Action::Push,
-        "delete" => Action::Delete,
+        "push" => EventAction::Push,
+        "delete" => EventAction::Delete,
         _ => return None,
     };
     let target = told.target.0?;
     let media_type = target.media_type.get().map(MediaType::new);
-    if action == Action::Push && !is_manifest(media_type.as_ref(), &target) {
+    if action == EventAction::Push && !is_manifest(media_type.as_ref(), &target) {
         return None;
     }
     let repository = origin.repository(target.repository.get()?)?;
-    let (tag, digest) = (place::tag(&target.tag), place::digest(&target.digest));
+    let (tag, digest) = (target.tag.parse(), target.digest.parse());
     if tag.is_none() && digest.is_none() {
         return None;
     }
     let request = told.request.0.unwrap_or_default();
     let kind = match action {
-        Action::Push => EventKind::of(
+        EventAction::Push => EventKind::of(
             tag.as_ref(),
             media_type.as_ref().map(MediaType::as_str),
             target.config_type().as_deref(),
         ),
-        Action::Delete => EventKind::of(tag.as_ref(), media_type.as_ref().map(MediaType::as_str), None),
+        EventAction::Delete => EventKind::of(tag.as_ref(), media_type.as_ref().map(MediaType::as_str), None),
     };
     Some(Event {
         action,

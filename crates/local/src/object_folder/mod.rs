@@ -1,7 +1,9 @@
 //! A folder as an object store: layouts are read from it.
 //!
-//! Objects appear whole: they are written beside their place and renamed. A key never leads out of the folder, by `..` or by a symbolic link: layouts come from strangers
-//! (go-containerregistry 7f937fe).
+//! Objects appear whole: they are written beside their place and renamed. A key never leads out of the folder, by `..` or by
+//! a symbolic link, because layouts come from strangers (go-containerregistry 7f937fe).
+
+mod listing;
 
 use std::fs::Metadata;
 use std::io::{ErrorKind, SeekFrom, Write as _};
@@ -17,7 +19,7 @@ use tokio_util::io::ReaderStream;
 use transship_copy::ByteStream;
 use transship_layout::{Error, Object, ObjectStore, PAGE_MAX, Page, Part, Put, Result};
 
-use crate::object_listing::Wanted;
+use listing::Wanted;
 
 /// Bytes per read: large enough that the hand-over to the blocking thread does not count.
 const CHUNK_BYTES: usize = 256 * 1024;

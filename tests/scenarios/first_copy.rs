@@ -8,16 +8,16 @@ use serde_json::Value;
 use transship_tests::docker_registry::Options;
 use transship_tests::images::fallback_index;
 use transship_tests::serve::is_terminal;
-use transship_tests::{DockerRegistry, Image, Voyage, Watch, assert_consistent, check, push, skopeo, until};
+use transship_tests::{DockerRegistry, Image, Scenario, Watch, assert_consistent, check, push, skopeo, until};
 
 /// Pushes an image's layout with skopeo; `options` as `skopeo copy` takes them.
-fn push_by_skopeo(voyage: &Voyage, image: &Image, name: &str, tag: &str, options: &[&str]) {
+fn push_by_skopeo(scenario: &Scenario, image: &Image, name: &str, tag: &str, options: &[&str]) {
     let layout = tempfile::tempdir().unwrap();
     image.write_layout(layout.path(), tag);
     skopeo::copy(
         options,
         &format!("oci:{}:{tag}", layout.path().display()),
-        &format!("docker://{}/core/{name}:{tag}", voyage.source.host()),
+        &format!("docker://{}/core/{name}:{tag}", scenario.source.host()),
     );
 }
 
@@ -43,10 +43,10 @@ fn assert_well_recorded(task: &Value) {
 }
 
 /// Every task ended well and is told with everything the contract names; so did every execution.
-fn assert_ledger_tells_of_success(voyage: &Voyage) {
-    let tasks = voyage.serve.until_at_rest(Duration::from_secs(30));
+fn assert_ledger_tells_of_success(scenario: &Scenario) {
+    let tasks = scenario.serve.until_at_rest(Duration::from_secs(30));
     tasks.iter().for_each(assert_well_recorded);
-    let executions = voyage.serve.executions();
+    let executions = scenario.serve.executions();
     assert!(!executions.is_empty());
     for execution in &executions {
         assert_eq!(execution["state"], "succeeded", "{execution}");
@@ -64,39 +64,45 @@ fn what_skopeo_pushes_arrives() {
     if DockerRegistry::skipped() {
         return;
     }
-    let voyage = Voyage::begin();
-    let watch = Watch::start(&voyage.destination.host());
-    push_by_skopeo(&voyage, &Image::single(1, &[200_000, 50_000, 10]), "single", "v1", &[]);
+    let scenario = Scenario::start();
+    let watch = Watch::start(&scenario.destination.host());
     push_by_skopeo(
-        &voyage,
+        &scenario,
+        &Image::single(1, &[200_000, 50_000, 10]),
+        "single",
+        "v1",
+        &[],
+    );
+    push_by_skopeo(
+        &scenario,
         &Image::single(2, &[30_000]),
         "docker/schema2",
         "v1",
         &["--format", "v2s2"],
     );
     push_by_skopeo(
-        &voyage,
+        &scenario,
         &Image::multi_platform(6, 9000),
         "docker/list",
         "v1",
         &["--all", "--format", "v2s2"],
     );
     push_by_skopeo(
-        &voyage,
+        &scenario,
         &Image::multi_platform(3, 60_000),
         "deep/er/multi",
         "v1.2.3",
         &["--all"],
     );
     push_by_skopeo(
-        &voyage,
+        &scenario,
         &Image::chart(4),
         "charts/app",
         "0.1.4",
         &["--preserve-digests"],
     );
     push_by_skopeo(
-        &voyage,
+        &scenario,
         &Image::artifact(5),
         "things/artifact",
         "latest",
@@ -110,10 +116,10 @@ fn what_skopeo_pushes_arrives() {
         ("charts/app", "0.1.4"),
         ("things/artifact", "latest"),
     ] {
-        voyage.assert_arrives(name, tag);
+        scenario.assert_arrives(name, tag);
     }
-    assert_ledger_tells_of_success(&voyage);
-    assert_eq!(assert_consistent(&voyage.destination.host()), 6);
+    assert_ledger_tells_of_success(&scenario);
+    assert_eq!(assert_consistent(&scenario.destination.host()), 6);
     watch.assert_nothing_was_half_there();
 }
 
@@ -123,12 +129,12 @@ fn what_polite_clients_do_not_push_arrives() {
         return;
     }
     // With references in the events, which change their shape but not their meaning.
-    let mut voyage = Voyage::prepare(&Options {
+    let mut scenario = Scenario::prepare(&Options {
         include_references: true,
         ..Options::default()
     });
-    voyage.sail();
-    let watch = Watch::start(&voyage.destination.host());
+    scenario.start_serve();
+    let watch = Watch::start(&scenario.destination.host());
     let images = [
         ("plain", Image::uncompressed_and_empty(11)),
         ("large", Image::large_manifest(12, 3_900_000)),
@@ -138,13 +144,13 @@ fn what_polite_clients_do_not_push_arrives() {
     ];
     assert!(images[1].1.root().bytes.len() > 3_700_000 && images[1].1.root().bytes.len() < 4 * 1024 * 1024);
     for (name, image) in &images {
-        image.push(&voyage.source.host(), &format!("core/{name}"), "v1");
+        image.push(&scenario.source.host(), &format!("core/{name}"), "v1");
     }
     for (name, _) in &images {
-        voyage.assert_arrives(name, "v1");
+        scenario.assert_arrives(name, "v1");
     }
-    assert_ledger_tells_of_success(&voyage);
-    assert_consistent(&voyage.destination.host());
+    assert_ledger_tells_of_success(&scenario);
+    assert_consistent(&scenario.destination.host());
     watch.assert_nothing_was_half_there();
 }
 
@@ -153,8 +159,8 @@ fn referrers_and_signatures_arrive_whether_pushed_before_or_after_their_subject(
     if DockerRegistry::skipped() {
         return;
     }
-    let voyage = Voyage::begin();
-    let source = voyage.source.host();
+    let scenario = Scenario::start();
+    let source = scenario.source.host();
     let hang = |name: &str, image: &Image, seed: u64| {
         let repository = format!("core/{name}");
         let fallback_tag = image.root().digest.replace(':', "-");
@@ -174,15 +180,15 @@ fn referrers_and_signatures_arrive_whether_pushed_before_or_after_their_subject(
     let before = Image::single(21, &[4000]);
     hang("before", &before, 22);
     before.push(&source, "core/before", "v1");
-    voyage.assert_arrives("before", "v1");
+    scenario.assert_arrives("before", "v1");
 
     let after = Image::single(24, &[4000]);
     after.push(&source, "core/after", "v1");
-    voyage.assert_arrives("after", "v1");
+    scenario.assert_arrives("after", "v1");
     hang("after", &after, 25);
-    voyage.assert_arrives("after", "v1");
-    voyage.serve.until_at_rest(Duration::from_secs(30));
-    assert_consistent(&voyage.destination.host());
+    scenario.assert_arrives("after", "v1");
+    scenario.serve.until_at_rest(Duration::from_secs(30));
+    assert_consistent(&scenario.destination.host());
 }
 
 #[test]
@@ -190,19 +196,19 @@ fn what_no_rule_matches_stays_where_it_is() {
     if DockerRegistry::skipped() {
         return;
     }
-    let mut voyage = Voyage::prepare(&Options::default());
-    let document = transship_tests::Document::between(&voyage.source.host(), &voyage.destination.host())
+    let mut scenario = Scenario::prepare(&Options::default());
+    let document = transship_tests::Document::between(&scenario.source.host(), &scenario.destination.host())
         .rule("core", "core", "copy", "enabled: true")
         .rule("off", "other", "copy", "enabled: false");
-    voyage.serve.start(&document);
-    let source = voyage.source.host();
+    scenario.serve.start(&document);
+    let source = scenario.source.host();
     Image::single(31, &[1000]).push(&source, "corex/app", "v1");
     Image::single(32, &[1000]).push(&source, "other/app", "v1");
     Image::single(33, &[1000]).push(&source, "core/app", "v1");
     // The registry delivers in order: when the last push arrived, the first two were heard.
-    voyage.assert_arrives("app", "v1");
-    voyage.serve.until_at_rest(Duration::from_secs(30));
-    assert_eq!(check::repositories(&voyage.destination.host()).unwrap(), ["copy/app"]);
+    scenario.assert_arrives("app", "v1");
+    scenario.serve.until_at_rest(Duration::from_secs(30));
+    assert_eq!(check::repositories(&scenario.destination.host()).unwrap(), ["copy/app"]);
 }
 
 #[test]
@@ -210,15 +216,15 @@ fn a_second_push_of_the_same_image_moves_nothing() {
     if DockerRegistry::skipped() {
         return;
     }
-    let voyage = Voyage::begin();
+    let scenario = Scenario::start();
     let image = Image::multi_platform(41, 3000);
-    image.push(&voyage.source.host(), "core/app", "v1");
-    voyage.assert_arrives("app", "v1");
-    voyage.serve.until_at_rest(Duration::from_secs(30));
-    let before = voyage.destination.requests_at_rest().len();
-    image.push_root(&voyage.source.host(), "core/app", "v1");
+    image.push(&scenario.source.host(), "core/app", "v1");
+    scenario.assert_arrives("app", "v1");
+    scenario.serve.until_at_rest(Duration::from_secs(30));
+    let before = scenario.destination.requests_at_rest().len();
+    image.push_root(&scenario.source.host(), "core/app", "v1");
     let second = until(Duration::from_secs(30), || {
-        let tasks = voyage.serve.tasks_to("copy/app:v1");
+        let tasks = scenario.serve.tasks_to("copy/app:v1");
         if tasks.len() == 2 && tasks.iter().all(is_terminal) {
             Ok(tasks)
         } else {
@@ -227,7 +233,7 @@ fn a_second_push_of_the_same_image_moves_nothing() {
     });
     let states: Vec<_> = second.unwrap().iter().map(|task| task["state"].to_string()).collect();
     assert!(states.iter().any(|state| state == "\"unchanged\""), "{states:?}");
-    let asked = voyage.destination.requests_at_rest().split_off(before);
+    let asked = scenario.destination.requests_at_rest().split_off(before);
     let writes: Vec<_> = asked
         .iter()
         .filter(|request| !request.starts_with("GET") && !request.starts_with("HEAD"))

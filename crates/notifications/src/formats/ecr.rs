@@ -5,13 +5,23 @@
 //! events and `EventBridge`"; recorded events have media types that the guide's samples lack.
 
 use serde::Deserialize;
-use transship_oci::MediaType;
+use transship_oci::{MediaType, Provider};
 
-use crate::error::Error;
-use crate::event::{Action, Event, EventKind};
+use super::{FormatSpec, Reader};
+use crate::authenticity::fixed_text;
+use crate::event::{Event, EventAction, EventKind};
 use crate::lenient::{List, Table, Text, is_object};
-use crate::origin::Origin;
-use crate::place;
+use crate::{Delivery, Error, Origin};
+
+/// The row of the table.
+pub(super) const FORMAT: FormatSpec = FormatSpec {
+    name: "ecr",
+    provider: Some(Provider::Ecr),
+    reader: Some(Reader {
+        parse,
+        authenticate: fixed_text,
+    }),
+};
 
 /// What ECR calls itself on the bus. Anyone may put events of other sources there.
 const SOURCE: &str = "aws.ecr";
@@ -54,9 +64,10 @@ struct Detail {
     artifact_media_type: Text,
 }
 
-pub(crate) fn parse(body: &[u8], origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
+fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
+    let body = delivery.body;
     if !is_object(body) {
-        return Err(Error::invalid("it is no JSON object"));
+        return Err(Error::invalid("it is not a JSON object"));
     }
     let envelope: Envelope = serde_json::from_slice(body).map_err(Error::not_json)?;
     if envelope.source.get() != Some(SOURCE) {
@@ -71,7 +82,7 @@ fn event(envelope: &Envelope, origin: &Origin<'_>) -> Option<Event> {
     let action = action(envelope.detail_type.get()?, detail)?;
     let repository = origin.repository(detail.repository_name.get()?)?;
     // An untagged push carries the empty text.
-    let (tag, digest) = (place::tag(&detail.image_tag), place::digest(&detail.image_digest));
+    let (tag, digest) = (detail.image_tag.parse(), detail.image_digest.parse());
     if tag.is_none() && digest.is_none() {
         return None;
     }
@@ -96,13 +107,13 @@ fn event(envelope: &Envelope, origin: &Origin<'_>) -> Option<Event> {
 }
 
 /// The same type of event tells of pushes and of archiving: its action decides.
-fn action(detail_type: &str, detail: &Detail) -> Option<Action> {
+fn action(detail_type: &str, detail: &Detail) -> Option<EventAction> {
     if detail.result.get() != Some("SUCCESS") {
         return None;
     }
     match (detail_type, detail.action_type.get()?) {
-        ("ECR Image Action", "PUSH") | ("ECR Replication Action", "REPLICATE") => Some(Action::Push),
-        ("ECR Image Action", "DELETE") => Some(Action::Delete),
+        ("ECR Image Action", "PUSH") | ("ECR Replication Action", "REPLICATE") => Some(EventAction::Push),
+        ("ECR Image Action", "DELETE") => Some(EventAction::Delete),
         _ => None,
     }
 }

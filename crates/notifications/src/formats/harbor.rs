@@ -6,12 +6,24 @@
 //! Notifications.
 
 use serde::Deserialize;
+use transship_oci::Provider;
 
-use crate::error::Error;
-use crate::event::{Action, Event, EventKind};
+use super::{FormatSpec, Reader};
+use crate::authenticity::fixed_text;
+use crate::event::{Event, EventAction, EventKind};
+use crate::image_reference::{self, ImageReference};
 use crate::lenient::{List, Seconds, Table, Text, is_object};
-use crate::origin::Origin;
-use crate::place::{self, Parts};
+use crate::{Delivery, Error, Origin};
+
+/// The row of the table.
+pub(super) const FORMAT: FormatSpec = FormatSpec {
+    name: "harbor",
+    provider: Some(Provider::Harbor),
+    reader: Some(Reader {
+        parse,
+        authenticate: fixed_text,
+    }),
+};
 
 #[derive(Deserialize)]
 struct Told {
@@ -63,9 +75,10 @@ struct Repository {
     name: Text,
 }
 
-pub(crate) fn parse(body: &[u8], origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
+fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
+    let body = delivery.body;
     if !is_object(body) {
-        return Err(Error::invalid("it is no JSON object"));
+        return Err(Error::invalid("it is not a JSON object"));
     }
     let told: Told = serde_json::from_slice(body).map_err(Error::not_json)?;
     let kind = told.kind.get().ok_or_else(|| Error::invalid("it has no type"))?;
@@ -101,27 +114,30 @@ pub(crate) fn parse(body: &[u8], origin: &Origin<'_>) -> Result<Vec<Event>, Erro
 }
 
 /// Everything else is a pull, a scan, a quota, a replication, or a chart of the old chart repository.
-fn action(kind: &str) -> Option<Action> {
+fn action(kind: &str) -> Option<EventAction> {
     match kind {
-        "PUSH_ARTIFACT" | "pushImage" | "harbor.artifact.pushed" => Some(Action::Push),
-        "DELETE_ARTIFACT" | "deleteImage" | "harbor.artifact.deleted" => Some(Action::Delete),
+        "PUSH_ARTIFACT" | "pushImage" | "harbor.artifact.pushed" => Some(EventAction::Push),
+        "DELETE_ARTIFACT" | "deleteImage" | "harbor.artifact.deleted" => Some(EventAction::Delete),
         _ => None,
     }
 }
 
-fn event(action: Action, resource: &Resource, repository: &Repository, origin: &Origin<'_>) -> Option<Event> {
-    let parts = resource.url.get().and_then(place::split);
+fn event(action: EventAction, resource: &Resource, repository: &Repository, origin: &Origin<'_>) -> Option<Event> {
+    let parts = resource.url.get().and_then(image_reference::split);
     let name = match parts {
-        Some(Parts { repository, .. }) => repository.to_owned(),
+        Some(ImageReference { repository, .. }) => repository.to_owned(),
         None => repository.full_name()?,
     };
     let repository = origin.repository(&name)?;
     // The fields come first; the address fills in what they leave out.
     let tag = match resource.tag.get() {
-        Some(_) => place::tag(&resource.tag),
+        Some(_) => resource.tag.parse(),
         None => parts.and_then(|parts| parts.tag?.parse().ok()),
     };
-    let digest = place::digest(&resource.digest).or_else(|| parts.and_then(|parts| parts.digest?.parse().ok()));
+    let digest = resource
+        .digest
+        .parse()
+        .or_else(|| parts.and_then(|parts| parts.digest?.parse().ok()));
     if tag.is_none() && digest.is_none() {
         return None;
     }

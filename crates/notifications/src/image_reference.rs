@@ -1,12 +1,8 @@
-//! What an event is about: repository, tag and digest, out of fields that repeat and contradict each other.
-
-use transship_oci::{Digest, Tag};
-
-use crate::lenient::Text;
+//! Image references as deliveries write them, taken apart without checking: some are older than today's grammar.
 
 /// `host/repository:tag`, `host/repository@digest` or the old `host/repository:sha256:…` taken apart, nothing checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Parts<'a> {
+pub(crate) struct ImageReference<'a> {
     pub(crate) host: &'a str,
     pub(crate) repository: &'a str,
     pub(crate) tag: Option<&'a str>,
@@ -14,7 +10,7 @@ pub(crate) struct Parts<'a> {
 }
 
 /// Splits at the first `/`; what follows the last component's first `:` or `@` is tag or digest. Hosts have ports.
-pub(crate) fn split(reference: &str) -> Option<Parts<'_>> {
+pub(crate) fn split(reference: &str) -> Option<ImageReference<'_>> {
     let reference = reference
         .strip_prefix("https://")
         .or_else(|| reference.strip_prefix("http://"))
@@ -29,23 +25,12 @@ pub(crate) fn split(reference: &str) -> Option<Parts<'_>> {
     };
     let name = name.strip_prefix(':').filter(|name| !name.is_empty());
     let is_digest = name.is_some_and(|name| name.contains(':'));
-    Some(Parts {
+    Some(ImageReference {
         host,
         repository,
         tag: name.filter(|_| !is_digest),
         digest: digest.or_else(|| name.filter(|_| is_digest)),
     })
-}
-
-/// The tag, unless it is no tag, repeats the digest, or is one.
-pub(crate) fn tag(told: &Text) -> Option<Tag> {
-    // A tag holds no colon, so a digest in its place is refused by its grammar.
-    told.parse()
-}
-
-/// The digest, unless it is malformed.
-pub(crate) fn digest(told: &Text) -> Option<Digest> {
-    told.parse()
 }
 
 #[cfg(test)]
@@ -55,7 +40,7 @@ mod tests {
     #[test]
     fn references_are_taken_apart_with_ports_digests_and_the_old_colon() {
         let parts = |host, repository, tag, digest| {
-            Some(Parts {
+            Some(ImageReference {
                 host,
                 repository,
                 tag,

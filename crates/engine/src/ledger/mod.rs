@@ -1,0 +1,33 @@
+//! The ledger: what the workers remember together. Four small ports, each with its own conformance suite:
+//!
+//! - [`History`]: executions and tasks, for people and for the sweep;
+//! - [`Replicas`]: what we wrote to each destination tag, and which worker may write it now;
+//! - [`Hints`]: values that expire and may be lost;
+//! - [`Records`]: versioned values that do not expire.
+//!
+//! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`] and [`PendingBlobs`], which are written once, here.
+//!
+//! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
+
+mod hints;
+mod history;
+mod leases;
+mod locations;
+mod page;
+mod pauses;
+mod pending;
+mod records;
+mod replicas;
+mod uploads;
+
+pub use crate::ImageRef;
+pub use hints::{Freshness, Hint, Hints, Put};
+pub use history::{By, ExecutionQuery, Filter, History, TaskEntry, TaskQuery};
+pub use leases::Leases;
+pub use locations::Locations;
+pub use page::{Cursor, Key, PAGE_ITEMS_READ_MAX, Page};
+pub use pauses::Pauses;
+pub use pending::{PendingBlobs, PendingScan};
+pub use records::{Record, Records, first_version};
+pub use replicas::{Claim, EARLIER_MAX, Replicas, earlier_of};
+pub use uploads::Uploads;

@@ -1,0 +1,75 @@
+//! Pauses of hosts: until when no worker should send requests to a host.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Freshness, Hint, Hints, Key, Put};
+use crate::Result;
+
+/// How often a pause is tried to be written while others write it too.
+const TRIES: usize = 8;
+const NAME: &str = "P";
+
+/// Pauses by host.
+#[derive(Clone)]
+pub struct Pauses {
+    hints: Arc<dyn Hints>,
+}
+
+impl Pauses {
+    /// Pauses kept in `hints`.
+    pub const fn new(hints: Arc<dyn Hints>) -> Self {
+        Self { hints }
+    }
+
+    /// Asks all workers to send nothing to `host` before `until`. An earlier time than the one in force changes nothing. One
+    /// call, two to extend a pause.
+    pub async fn pause(&self, host: &str, until: Timestamp, now: Timestamp) -> Result<()> {
+        let pause = Hint {
+            key: key_of(host),
+            value: until.as_millisecond().to_string(),
+            expires: until,
+        };
+        let mut expected: Option<String> = None;
+        for _ in 0..TRIES {
+            match self.hints.put_if(&pause, expected.as_deref(), now).await? {
+                Put::Done => return Ok(()),
+                Put::Refused(known) if known.as_deref().and_then(read).is_some_and(|known| known >= until) => {
+                    return Ok(());
+                }
+                Put::Refused(known) => expected = known,
+            }
+        }
+        // Others pause the host as well, so it is paused.
+        Ok(())
+    }
+
+    /// Which of `hosts` is paused the longest, and until when, if one is at `now`. One call for all; none for no host.
+    pub async fn until(&self, hosts: &[&str], now: Timestamp) -> Result<Option<(String, Timestamp)>> {
+        let hosts: BTreeSet<&str> = hosts.iter().copied().collect();
+        let keys: Vec<Key> = hosts.into_iter().map(key_of).collect();
+        let found = self.hints.get(&keys, now, Freshness::Exact).await?;
+        let pauses = found.into_iter().filter_map(|(key, value)| {
+            let host = key.family.strip_prefix(FAMILY)?.to_owned();
+            Some((host, read(&value)?))
+        });
+        Ok(pauses.filter(|(_, until)| *until > now).max_by_key(|(_, until)| *until))
+    }
+
+    /// Ends the pause of `host`.
+    pub async fn resume(&self, host: &str) -> Result<()> {
+        self.hints.remove(&key_of(host), None).await
+    }
+}
+
+const FAMILY: &str = "P#";
+
+fn key_of(host: &str) -> Key {
+    Key::new(format!("{FAMILY}{host}"), NAME)
+}
+
+fn read(value: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(value.parse().ok()?).ok()
+}

@@ -1,0 +1,73 @@
+//! What we wrote to each destination tag, and which worker may write it now.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use transship_oci::{Digest, Repository};
+
+use crate::{ImageRef, Replica, Result};
+
+/// Unfinished intents that are remembered for one destination.
+pub const EARLIER_MAX: usize = 8;
+
+/// The answer to [`Replicas::claim`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The worker may write. `earlier`: what the destination may have named by our hand until now, the latest first.
+    Granted {
+        /// The digests, without the one that is claimed.
+        earlier: Vec<Digest>,
+    },
+    /// Another worker may write.
+    Held {
+        /// Until then, if it does not give the lease back.
+        until: Timestamp,
+    },
+}
+
+/// The memory of what we wrote to destination tags, with the lease to write each.
+///
+/// A registry cannot compare and swap, and does not know who holds a lease. The lease saves work; the correctness of a copy
+/// rests on looking again after the write. The memory decides what [`transship_oci::Existing::Follow`] may replace, so it
+/// must not be lost.
+#[async_trait]
+pub trait Replicas: Send + Sync {
+    /// Takes the commit lease of [`Replica::destination`] for `holder` until `now + ttl`, and remembers that the destination
+    /// is about to name [`Replica::digest`], both in one conditional write. What the destination may have named by our hand
+    /// until now becomes [`Replica::earlier`], the latest first, [`EARLIER_MAX`] at most; [`Replica::manifests`] stays as it
+    /// was. `earlier` and `manifests` of the argument are ignored. A holder that claims again extends its lease. If another
+    /// holder's lease has not expired, nothing changes.
+    async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim>;
+
+    /// Gives the lease back if `holder` has it. The intent stays, because the write may have happened.
+    async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()>;
+
+    /// Remembers each replica in place of what was remembered of its destination, and releases its lease. While another
+    /// holder's lease has not expired at `now`, only [`Replica::manifests`] and what belongs to it (source, rule, time) are
+    /// replaced, so that neither the lease nor the intent of that worker is lost.
+    async fn settle(&self, replicas: &[Replica], holder: &str, now: Timestamp) -> Result<()>;
+
+    /// What we wrote to the destination, or were about to write.
+    async fn get(&self, destination: &ImageRef) -> Result<Option<Replica>>;
+
+    /// True if a replica at `destination` (registry, repository) that was made from `source` holds `manifest`, as root or as
+    /// part.
+    async fn holds(
+        &self,
+        destination: (&str, &Repository),
+        source: (&str, &Repository),
+        manifest: &Digest,
+    ) -> Result<bool>;
+}
+
+/// [`Replica::earlier`] after an intent to write `digest`, where `known` is what was remembered.
+pub fn earlier_of(known: Option<&Replica>, digest: &Digest) -> Vec<Digest> {
+    known
+        .into_iter()
+        .flat_map(|known| std::iter::once(&known.digest).chain(&known.earlier))
+        .filter(|old| *old != digest)
+        .take(EARLIER_MAX)
+        .cloned()
+        .collect()
+}

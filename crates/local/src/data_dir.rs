@@ -1,0 +1,110 @@
+//! The data folder. It is readable by its owner only, because its content shows which images a company runs.
+//!
+//! One worker uses it at a time. Its lock is released with the process, so kill -9 leaves none behind; the holder may assume
+//! that every message in flight belongs to a process that has ended.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::Path;
+
+use crate::{Error, ErrorKind, Result};
+
+/// The file in the data folder. It stays; only its lock matters.
+const FILE: &str = "transship.lock";
+
+/// The right to work in a data folder, until it is dropped.
+#[derive(Debug)]
+pub struct DataLock {
+    _file: File,
+}
+
+impl DataLock {
+    /// Takes the folder `dir`, which is created if it is not there. `DATA_LOCKED` if another process has it.
+    pub fn acquire(dir: &Path) -> Result<Self> {
+        create(dir)?;
+        let path = dir.join(FILE);
+        let mut file = lock_file(&path)?;
+        match file.try_lock() {
+            Ok(()) => {
+                sign(&mut file).map_err(|error| lock_failed(&path, error))?;
+                Ok(Self { _file: file })
+            }
+            Err(TryLockError::WouldBlock) => {
+                let kind = ErrorKind::DataLocked(holder(&mut file));
+                Err(Error::new(kind, format!("lock {}", path.display())))
+            }
+            Err(TryLockError::Error(error)) => Err(lock_failed(&path, error)),
+        }
+    }
+}
+
+/// Writes who holds the lock, for the message of the next who asks.
+fn sign(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    write!(file, "{}", std::process::id())
+}
+
+/// ` (process 123)`, or nothing if that cannot be read.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    match file.take(20).read_to_string(&mut text) {
+        Ok(_) if text.parse::<u32>().is_ok() => format!(" (process {text})"),
+        _ => String::new(),
+    }
+}
+
+/// Creates `dir` and what is missing above it, with mode 0700. A folder that is there keeps its mode.
+pub(crate) fn create(dir: &Path) -> Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|error| {
+        let why = "it cannot be created: check its path and the rights above it".to_owned();
+        Error::new(ErrorKind::DataUnavailable(why), format!("create {}", dir.display())).with_source(error)
+    })
+}
+
+/// Opens the lock file `path` in a data folder, which is created if it is not there. It stays; only its lock matters.
+fn lock_file(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| lock_failed(path, error))
+}
+
+/// Waits for the lock `path`, and holds it until the file is dropped.
+pub(crate) fn lock(path: &Path) -> Result<File> {
+    let file = lock_file(path)?;
+    file.lock().map_err(|error| lock_failed(path, error))?;
+    Ok(file)
+}
+
+/// A lock file that cannot be used.
+fn lock_failed(path: &Path, error: std::io::Error) -> Error {
+    let why = "its lock file cannot be used: check the rights of the folder".to_owned();
+    Error::new(ErrorKind::DataUnavailable(why), format!("lock {}", path.display())).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_owner_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataLock::acquire(dir.path()).unwrap();
+        let error = DataLock::acquire(dir.path()).unwrap_err();
+        assert_eq!(error.code(), "DATA_LOCKED");
+        assert!(
+            error.to_string().contains(&format!("(process {})", std::process::id())),
+            "{error}"
+        );
+        drop(first);
+        DataLock::acquire(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,119 @@
+//! The kinds of registry that Transship knows: the one list that the document, the notification formats and the registry
+//! profiles share.
+//!
+//! What is special about a kind lives elsewhere: how its notifications are read in `notifications`, how it behaves over HTTP
+//! in the profiles of `registry`. Here are only the facts that a document is checked against.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! providers {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
+        /// What kind of registry stands behind an endpoint.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        pub enum Provider { $($(#[$doc])* #[serde(rename = $name)] $variant),+ }
+
+        impl Provider {
+            /// Every provider, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name in the document.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+providers! {
+    /// CNCF Distribution (`registry:2`, `registry:3`) and what embeds it.
+    Distribution = "distribution",
+    /// Harbor.
+    Harbor = "harbor",
+    /// Alibaba Cloud Container Registry.
+    AliyunAcr = "aliyun-acr",
+    /// Tencent Container Registry.
+    TencentTcr = "tencent-tcr",
+    /// Amazon Elastic Container Registry.
+    Ecr = "ecr",
+    /// Azure Container Registry.
+    AzureAcr = "azure-acr",
+    /// Docker Hub.
+    DockerHub = "dockerhub",
+    /// Quay.io and Red Hat Quay.
+    Quay = "quay",
+    /// GitHub Container Registry.
+    Ghcr = "ghcr",
+    /// Google Artifact Registry.
+    GoogleAr = "google-ar",
+    /// Artifactory.
+    Artifactory = "artifactory",
+    /// Sonatype Nexus.
+    Nexus = "nexus",
+    /// zot.
+    Zot = "zot",
+    /// Gitea and Forgejo.
+    Gitea = "gitea",
+    /// The registry of GitLab.
+    GitLab = "gitlab",
+    /// Any other registry that follows the distribution specification; its deliveries are read as Distribution's.
+    Generic = "generic",
+}
+
+/// A cloud whose own means a registry relies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cloud {
+    /// Amazon Web Services.
+    Aws,
+}
+
+impl Provider {
+    /// The cloud that issues the registry's credentials and carries its events to a stack deployed there, so that neither
+    /// credentials nor a webhook secret need to be configured for it.
+    pub const fn cloud(self) -> Option<Cloud> {
+        match self {
+            Self::Ecr => Some(Cloud::Aws),
+            _ => None,
+        }
+    }
+}
+
+/// The text is not the name of a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a provider")]
+pub struct UnknownProvider;
+
+impl FromStr for Provider {
+    type Err = UnknownProvider;
+
+    fn from_str(name: &str) -> Result<Self, UnknownProvider> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|provider| provider.as_str() == name)
+            .ok_or(UnknownProvider)
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_provider_is_found_by_its_name_as_text_and_as_json() {
+        for provider in Provider::ALL {
+            assert_eq!(provider.as_str().parse(), Ok(*provider));
+            assert_eq!(serde_json::to_value(provider).unwrap(), provider.as_str());
+        }
+        assert_eq!("svn".parse::<Provider>(), Err(UnknownProvider));
+    }
+}
