@@ -35,12 +35,9 @@ pub use job::{
 pub use jobs::Jobs;
 pub use ledger::{PendingScan, TaskEntry};
 pub use operations::{Redrive, Redriven};
-pub use ports::{
-    Awaited, Begin, Ledger, ReceivedMessage, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver,
-};
+pub use ports::{Awaited, Begin, Ledger, ReceivedMessage, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver};
 pub use retry_policy::RetryPolicy;
 pub use store_name::StoreName;
 pub use task::{
-    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState,
-    Trigger,
+    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState, Trigger,
 };

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Report, State};
-use transship_oci::Persistence;
 use transship_oci::Existing;
+use transship_oci::Persistence;
 
 use super::CopyImage;
 use crate::{Bytes, Outcome, Replica, TaskState};

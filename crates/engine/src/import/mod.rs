@@ -19,8 +19,8 @@ pub use source_cache::SourceCache;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_layout::{Error as LayoutError, Found, FoundKind, Image, Refused, Result as LayoutResult};
-use transship_oci::{Repository, Target};
 use transship_oci::{Existing, Referrers};
+use transship_oci::{Repository, Target};
 
 use crate::job::{CopyTask, Policy, Scan, Source};
 use crate::plan::id;

@@ -41,7 +41,7 @@ enum ScanEnd {
     /// The source is incomplete and waits.
     Waits,
     /// There was no time to make all tasks: the scan of the rest.
-    Unfinished(Scan),
+    Unfinished(Box<Scan>),
 }
 
 impl<'a> ScanSource<'a> {
@@ -68,7 +68,7 @@ impl<'a> ScanSource<'a> {
 
     async fn conclude(&self, end: ScanEnd) -> Result<Next> {
         let outcome = match end {
-            ScanEnd::Unfinished(rest) => return Ok(Next::Send(vec![Outgoing::now(rest)])),
+            ScanEnd::Unfinished(rest) => return Ok(Next::Send(vec![Outgoing::now(*rest)])),
             ScanEnd::Tasks => self.jobs.outcome(TaskState::Succeeded, None, None, None),
             ScanEnd::Waits => {
                 let message = "it waits for what is missing of it".to_owned();
@@ -195,10 +195,10 @@ impl<'a> ScanSource<'a> {
         let mut done = scan.done;
         for batch in tasks.get(done..).unwrap_or_default().chunks(BATCH_TASKS) {
             if done > scan.done && run.slot.is_some_and(|slot| slot.left() < slot.grace()) {
-                return Ok(ScanEnd::Unfinished(Scan {
+                return Ok(ScanEnd::Unfinished(Box::new(Scan {
                     done,
                     ..(*scan).clone()
-                }));
+                })));
             }
             send_then_record(jobs.queue.as_ref(), jobs.ledger.as_ref(), batch, None).await?;
             done += batch.len();

@@ -112,7 +112,7 @@ impl SourceCache {
     }
 }
 
-fn unknown(name: impl ToString) -> Error {
+fn unknown(name: &impl ToString) -> Error {
     Error::new(ErrorKind::StoreUnknown(name.to_string()), "store")
 }
 

@@ -54,7 +54,7 @@ impl JobKind for ListPrefix {
     const NAME: &'static str = "list";
     const CRASH_ADVICE: &'static str = "see what they logged, then order the import again";
 
-    fn group(&self) -> &str {
+    fn group(&self) -> &'static str {
         "search"
     }
 

@@ -65,7 +65,7 @@ impl JobKind for Sweep {
     // The schedule sends the next one.
     const IS_PERIODIC: bool = true;
 
-    fn group(&self) -> &str {
+    fn group(&self) -> &'static str {
         "sweep"
     }
 

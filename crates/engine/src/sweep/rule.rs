@@ -166,7 +166,7 @@ impl<'a> SweepRule<'a> {
             .unfinished(&rule.source.registry, Timestamp::MAX, 2 * BACKLOG_MAX)
             .await?;
         let under_way: HashSet<(ImageRef, ImageRef)> = unfinished
-            .into_iter()
+            .iter()
             .filter(|entry| entry.execution.rule == rule.name)
             .filter_map(ends_of)
             .collect();
@@ -236,7 +236,7 @@ impl<'a> SweepRule<'a> {
 }
 
 /// Source and destination of a copy between registries.
-fn ends_of(entry: TaskEntry) -> Option<(ImageRef, ImageRef)> {
+fn ends_of(entry: &TaskEntry) -> Option<(ImageRef, ImageRef)> {
     match entry.envelope().ok()?.job {
         Job::Copy(task) => match task.source {
             Source::Registry(source) => Some((source, task.destination)),

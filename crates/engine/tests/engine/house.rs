@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use transship_copy::{NoProgress, Slot};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::{
-    Accepted, Configuration, CopyTask, Envelope, Error, ErrorKind, Intake, Job, Jobs, Ledger, Next, Outgoing,
-    Refusal, Result, RetryPolicy, Secrets, SourceCache, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
+    Accepted, Configuration, CopyTask, Envelope, Error, ErrorKind, Intake, Job, Jobs, Ledger, Next, Outgoing, Refusal,
+    Result, RetryPolicy, Secrets, SourceCache, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
 };
 use transship_notifications::Delivery;
 use transship_oci::{Digest, Manifest, Repository, Tag, Target};

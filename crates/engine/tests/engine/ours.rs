@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use transship_copy::NoProgress;
 use transship_engine::{Next, TaskState};
 use transship_testkit::images;
 

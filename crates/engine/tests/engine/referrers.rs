@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use transship_copy::NoProgress;
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_engine::{Next, Source, TaskReceiver, TaskState};
 use transship_oci::media_type::OCI_MANIFEST;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use transship_copy::{Clock, NoProgress};
+use transship_copy::Clock;
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_engine::{Envelope, Ledger, Next, TaskReceiver, TaskState};

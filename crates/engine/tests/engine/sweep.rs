@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use transship_copy::{Clock, NoProgress, Slot};
+use transship_copy::{Clock, Slot};
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::{

@@ -87,7 +87,7 @@ impl House {
     pub async fn tasks(&self) -> Vec<TaskRecord> {
         let aws = Aws::emulated(&self.deployment.endpoint()).await;
         let ledger = DynamoLedger::new(&aws, TABLE.to_owned());
-        ledger.tasks(&CopyTaskFilter::default()).await.unwrap()
+        ledger.tasks(&TaskFilter::default()).await.unwrap()
     }
 
     /// The lines of the log in which `field` is `value`.

@@ -148,10 +148,11 @@ fn just_before(time: Duration) -> Duration {
 }
 
 fn parsed(delivery: &ReceivedMessage) -> CopyTask {
-    match Envelope::parse(&delivery.body).unwrap().job {
-        Job::Copy(task) => task,
-        other => panic!("a copy became {other:?}"),
-    }
+    let copy = match Envelope::parse(&delivery.body).unwrap().job {
+        Job::Copy(task) => Some(task),
+        _ => None,
+    };
+    copy.unwrap()
 }
 
 fn ids(deliveries: &[ReceivedMessage]) -> BTreeSet<String> {
