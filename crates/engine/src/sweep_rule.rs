@@ -83,11 +83,7 @@ impl Replicator {
         slot: Option<Slot>,
     ) -> Result<Disposition> {
         let snapshot = self.configuration.current();
-        let Some(rule) = snapshot
-            .document
-            .rule(name)
-            .filter(|rule| rule.enabled && rule.on_event)
-        else {
+        let Some(rule) = snapshot.document.rule(name).filter(|rule| rule.is_on_event()) else {
             tracing::info!("the rule is gone, and so is its sweep");
             return Ok(Disposition::Done);
         };
@@ -337,7 +333,7 @@ impl Walk<'_> {
             tag: Some(tag),
             kind: None,
         };
-        match self.rule.evaluate(&self.rule.source.registry, &pushed) {
+        match self.rule.matches(&pushed) {
             Verdict::Matches(destination) => Some(destination),
             Verdict::Follows(_) | Verdict::No(_) => None,
         }

@@ -23,7 +23,7 @@ pub enum ErrorKind {
     /// `DELIVERY_INVALID`: the body is not of this format; HTTP 400, exit 2.
     #[error("the body is not a delivery of this format: {0}")]
     DeliveryInvalid(String),
-    /// `NOT_AUTHENTIC`: whoever sent it does not know the secret; HTTP 401, exit 3.
+    /// `NOT_AUTHENTIC`: the sender does not know the secret; HTTP 401, exit 3.
     #[error("the delivery does not prove that it knows the secret: set the Authorization header at the sender to it")]
     NotAuthentic,
     /// `FORMAT_NOT_YET_SUPPORTED`
@@ -44,12 +44,12 @@ impl Error {
         Self::new(ErrorKind::DeliveryInvalid(why.into()), "parse")
     }
 
-    /// A body that is no JSON of the right shape. Only line and column are told: the text may hold anything.
+    /// A body that is not JSON of the right shape. Only line and column are reported, because the text may hold anything.
     pub(crate) fn not_json(error: serde_json::Error) -> Self {
         let why = match error.classify() {
             serde_json::error::Category::Eof => "it ends too early".to_owned(),
             serde_json::error::Category::Data => "it lacks what every delivery has".to_owned(),
-            _ => format!("it is no JSON at line {}, column {}", error.line(), error.column()),
+            _ => format!("it is not JSON at line {}, column {}", error.line(), error.column()),
         };
         Self {
             source: Some(Box::new(error)),

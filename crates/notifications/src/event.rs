@@ -18,7 +18,7 @@ pub struct Event {
     pub tag: Option<Tag>,
     /// The digest.
     pub digest: Option<Digest>,
-    /// What was pushed, as far as the delivery tells.
+    /// What was pushed, as far as the delivery says.
     pub kind: EventKind,
     /// The media type of the manifest.
     pub media_type: Option<String>,
@@ -52,11 +52,11 @@ pub enum EventKind {
     Chart,
     /// A tag that names the digest of another manifest: a cosign tag or the referrers fallback tag.
     Signature,
-    /// Something else, told by its config or artifact type.
+    /// Something else, recognised by its config or artifact type.
     Artifact,
     /// An OCI image manifest of unknown purpose.
     Manifest,
-    /// The delivery does not tell.
+    /// The delivery does not say.
     Unknown,
 }
 
@@ -71,7 +71,7 @@ impl EventKind {
         }
     }
 
-    /// What a push of a manifest of `media_type` under `tag` is. `config_type` is that of its config, where told.
+    /// What a push of a manifest of `media_type` under `tag` is. `config_type` is that of its config, if known.
     pub(crate) fn of(tag: Option<&Tag>, media_type: Option<&str>, config_type: Option<&str>) -> Self {
         use transship_oci::media_type as types;
         if tag.is_some_and(|tag| DigestTag::of(tag).is_some()) {

@@ -1,4 +1,4 @@
-//! What the configuration knows of the sender, and the delivery cannot change.
+//! What the document says about the sender; the delivery cannot override it.
 
 use transship_oci::{RegistryHost, Repository};
 
@@ -12,15 +12,15 @@ pub struct Origin<'a> {
 }
 
 impl Origin<'_> {
-    /// The configured host, else the first of `told` that is a host.
-    pub(crate) fn host<'t>(&self, told: impl IntoIterator<Item = Option<&'t str>>) -> Option<RegistryHost> {
+    /// The configured host, else the first of `reported` that is a host.
+    pub(crate) fn host<'t>(&self, reported: impl IntoIterator<Item = Option<&'t str>>) -> Option<RegistryHost> {
         match self.registry_host {
             Some(configured) => configured.parse().ok(),
-            None => told.into_iter().flatten().find_map(|host| host.parse().ok()),
+            None => reported.into_iter().flatten().find_map(|host| host.parse().ok()),
         }
     }
 
-    /// The repository that deliveries call `name`; [`None`] for what is no repository name.
+    /// The repository that deliveries call `name`; [`None`] if it is not a valid repository name.
     pub(crate) fn repository(&self, name: &str) -> Option<Repository> {
         let aliased = self.aliases.iter().find_map(|(from, to)| {
             let rest = name.strip_prefix(from.as_str())?;

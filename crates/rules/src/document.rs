@@ -6,7 +6,7 @@ use transship_oci::RegistryHost;
 
 use crate::check;
 use crate::error::Errors;
-use crate::faults::{Faults, Warning};
+use crate::error::{Diagnostics, Warning};
 use crate::import::Import;
 use crate::policy::Topology;
 use crate::registry::Registry;
@@ -53,10 +53,10 @@ impl Document {
     /// Reads a document, YAML or JSON. It is accepted whole or refused whole; a refusal names every fault that could be
     /// told apart, with the path of its field and, where known, line and column.
     pub fn parse(text: &str) -> Result<Parsed, Errors> {
-        let written = syntax::read(text)?;
-        let mut faults = Faults::default();
-        let document = check::document(written, &mut faults);
-        let warnings = faults.finish(text)?;
+        let raw = syntax::read(text)?;
+        let mut diagnostics = Diagnostics::default();
+        let document = check::document(raw, &mut diagnostics);
+        let warnings = diagnostics.finish(text)?;
         Ok(Parsed { document, warnings })
     }
 

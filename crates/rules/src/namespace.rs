@@ -1,4 +1,4 @@
-//! A namespace: a path of whole components that repositories stand below.
+//! A namespace: a path of whole components that holds repositories.
 
 use std::fmt;
 
@@ -17,9 +17,9 @@ impl Namespace {
         Err(if text.starts_with('/') || text.ends_with('/') {
             "begins or ends with a slash: write core or core/team; \"\" is the root"
         } else if text.contains(['*', '?', '[', '{', '^', '$']) {
-            "is no path: patterns belong in source.repository; the namespace is the path in front of them"
+            "must be a literal path: put patterns in source.repository"
         } else {
-            "is no path of lower-case components such as core/team; \"\" is the root"
+            "is not a path of lower-case components such as core/team; \"\" is the root"
         })
     }
 

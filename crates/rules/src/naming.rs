@@ -1,6 +1,6 @@
 //! Which name an image gets at the destination: what is taken off its path, what is put in front, and templates.
 //!
-//! A name that comes out is valid and stands below the destination's namespace, whatever went in: templates are put
+//! A name that comes out is valid and lies below the destination's namespace, whatever went in: templates are put
 //! together component by component and the result goes through the grammar of names once more.
 
 use std::borrow::Cow;
@@ -49,7 +49,7 @@ pub(crate) enum Part {
 }
 
 impl Flatten {
-    /// What is left of `repository`, which stands below `from`.
+    /// What is left of `repository`, which lies below `from`.
     fn apply<'a>(self, from: &Namespace, repository: &'a str) -> &'a str {
         match self {
             Self::Namespace => from.below(repository).unwrap_or(repository),
@@ -72,7 +72,7 @@ impl Naming {
         };
         name.parse().map_err(|_| {
             format!(
-                "the destination repository would be {}, which is no valid name",
+                "the destination repository would be {}, which is not a valid name",
                 shown(&name)
             )
         })
@@ -81,8 +81,12 @@ impl Naming {
     /// The tag at the destination.
     pub(crate) fn tag(&self, repository: &Repository, tag: &Tag) -> Result<Tag, String> {
         let name = self.fill(&self.tag, repository, Some(tag))?;
-        name.parse()
-            .map_err(|_| format!("the destination tag would be {}, which is no valid tag", shown(&name)))
+        name.parse().map_err(|_| {
+            format!(
+                "the destination tag would be {}, which is not a valid tag",
+                shown(&name)
+            )
+        })
     }
 
     fn fill(&self, template: &Template, repository: &Repository, tag: Option<&Tag>) -> Result<String, String> {
@@ -100,7 +104,7 @@ impl Naming {
         Ok(filled)
     }
 
-    /// The path that everything written stands at or below, given the same of what is read; and whether it can only be
+    /// The path at or below which everything is written, given the same for what is read; and whether it can only be
     /// that path itself.
     pub(crate) fn scope(&self, source: &str, is_exact: bool) -> (String, bool) {
         let mut name = String::new();
@@ -155,7 +159,7 @@ impl Template {
         self.0.contains(part)
     }
 
-    /// Reads `text`; `{` and `}` stand in no valid name and need no escape.
+    /// Reads `text`; `{` and `}` are not valid in a name and need no escape.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = text;

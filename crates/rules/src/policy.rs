@@ -10,6 +10,6 @@ pub enum Topology {
     /// No rule may start itself again, directly or through others.
     #[default]
     Acyclic,
-    /// Besides, a source is never a destination, and a destination stands in one rule.
+    /// Also, a source is never a destination, and each destination is written by one rule.
     Strict,
 }

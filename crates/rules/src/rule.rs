@@ -1,4 +1,5 @@
-//! A rule of the document, checked and with its patterns compiled; and what it says of one push.
+//! A rule of the document, checked and with its patterns compiled: what it says of an image, and, apart from that, what starts
+//! it.
 
 use transship_oci::{DigestTag, Existing, Kind, Referrers, Repository, Tag};
 
@@ -22,8 +23,8 @@ pub struct Rule {
     pub destination: RuleDestination,
     /// The kinds of content that pass; empty: any.
     pub kinds: Vec<Kind>,
-    /// True if a notification of the source starts it.
-    pub on_event: bool,
+    /// What starts it, beside an operator.
+    pub triggers: Vec<Trigger>,
     /// What happens when the destination tag already names something else.
     pub existing: Existing,
     /// What happens to signatures, SBOMs and other referrers.
@@ -35,7 +36,7 @@ pub struct Rule {
 pub struct Source {
     /// The registry's name in the document.
     pub registry: String,
-    /// What the repositories stand below.
+    /// The path below which its repositories are.
     pub namespace: Namespace,
     /// Matched against the path below the namespace.
     pub(crate) repository: Pattern,
@@ -52,25 +53,43 @@ pub struct RuleDestination {
     pub(crate) naming: Naming,
 }
 
+/// What starts a rule by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// A notification of the source registry; a sweep repeats what notifications missed.
+    Event,
+}
+
 impl Rule {
-    /// What this rule says of a push to the registry named `source_registry`.
+    /// True if notifications start the rule. An operator can start any rule by hand.
+    pub fn is_on_event(&self) -> bool {
+        self.enabled && self.triggers.contains(&Trigger::Event)
+    }
+
+    /// What this rule says of a push to the registry named `source_registry` that a notification reported: whether the rule
+    /// may start, then [`Rule::matches`].
     pub fn evaluate(&self, source_registry: &str, pushed: &Pushed<'_>) -> Verdict {
-        match self.destination_of(source_registry, pushed) {
+        let no = if self.source.registry != source_registry {
+            Reason::OtherRegistry(self.source.registry.clone())
+        } else if !self.enabled {
+            Reason::Disabled
+        } else if !self.is_on_event() {
+            Reason::NotOnEvent
+        } else {
+            return self.matches(pushed);
+        };
+        Verdict::No(no)
+    }
+
+    /// What this rule says of an image at its source registry, whatever started the rule. Decided by the image alone.
+    pub fn matches(&self, pushed: &Pushed<'_>) -> Verdict {
+        match self.destination_of(pushed) {
             Ok(verdict) => verdict,
             Err(reason) => Verdict::No(reason),
         }
     }
 
-    fn destination_of(&self, source_registry: &str, pushed: &Pushed<'_>) -> Result<Verdict, Reason> {
-        if self.source.registry != source_registry {
-            return Err(Reason::OtherRegistry(self.source.registry.clone()));
-        }
-        if !self.enabled {
-            return Err(Reason::Disabled);
-        }
-        if !self.on_event {
-            return Err(Reason::NotOnEvent);
-        }
+    fn destination_of(&self, pushed: &Pushed<'_>) -> Result<Verdict, Reason> {
         self.source.admits_repository(pushed.repository)?;
         match pushed.tag {
             Some(tag) if DigestTag::of(tag).is_none() => self.tagged(pushed, tag).map(Verdict::Matches),
@@ -123,7 +142,7 @@ impl Rule {
 }
 
 impl Source {
-    /// The one repository it is about, if the document names it in full: then nobody needs to list any.
+    /// The one repository it is about, if the document names it in full: then no listing is needed.
     pub fn only_repository(&self) -> Option<Repository> {
         let Some(Matcher::Exact(below)) = &self.repository.include else {
             return None;

@@ -1,6 +1,6 @@
 //! How a document refers to a secret without holding it: `env:NAME`, `file:PATH` and the rest.
 //!
-//! A refusal never repeats the text it refuses: what stands there by mistake is most likely a password.
+//! A refusal never repeats the refused text, because it may be a password in the wrong field.
 
 use std::fmt;
 

@@ -5,15 +5,15 @@
 
 use serde_saphyr::Error as Cause;
 
-use crate::error::{Error, ErrorKind, Errors, Place, shown};
+use crate::error::{Error, ErrorKind, Errors, Position, shown};
 use crate::path::{Path, locate};
-use crate::written;
+use crate::raw;
 
 /// The longest document that is read, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 
 /// Reads the text.
-pub(crate) fn read(text: &str) -> Result<written::Document, Errors> {
+pub(crate) fn read(text: &str) -> Result<raw::Document, Errors> {
     if text.len() > MAX_DOCUMENT_BYTES {
         let sentence = format!(
             "the document has {} bytes, and at most {MAX_DOCUMENT_BYTES} are read",
@@ -42,16 +42,16 @@ fn refusal(text: &str, path: &Path, cause: &Cause) -> Error {
         Cause::SerdeUnknownField { field, .. } if !path.ends_with(field) => path.key(field),
         _ => path.clone(),
     };
-    let told = cause.location().map(|location| Place {
+    let reported = cause.location().map(|location| Position {
         line: location.line(),
         column: location.column(),
     });
-    let place = match cause {
-        Cause::SerdeMissingField { .. } => locate(text, &path).or(told),
-        _ => told.or_else(|| locate(text, &path)),
+    let position = match cause {
+        Cause::SerdeMissingField { .. } => locate(text, &path).or(reported),
+        _ => reported.or_else(|| locate(text, &path)),
     };
     Error {
-        place,
+        position,
         ..Error::new(ErrorKind::ConfigInvalid(sentence(&path, cause)), path.to_string())
     }
 }
@@ -63,12 +63,12 @@ fn sentence(path: &Path, cause: &Cause) -> String {
         Cause::SerdeUnknownVariant { variant, expected, .. } => unknown("word", variant, expected),
         Cause::SerdeMissingField { field, .. } => format!("the key {field} is missing: add it"),
         Cause::SerdeInvalidType { expected, .. } | Cause::SerdeInvalidValue { expected, .. } if is_secret => {
-            format!("a value of another type stands here: write {expected}")
+            format!("wrong type: expected {expected}")
         }
         Cause::SerdeInvalidType {
             unexpected, expected, ..
         } => {
-            format!("{unexpected} stands here, where {expected} is expected")
+            format!("wrong type: found {unexpected}, expected {expected}")
         }
         Cause::SerdeInvalidValue {
             unexpected, expected, ..
@@ -76,7 +76,7 @@ fn sentence(path: &Path, cause: &Cause) -> String {
             format!("{unexpected} cannot be used here: write {expected}")
         }
         Cause::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("the key {} stands here twice: keep one", shown(key))
+            format!("the key {} is here twice: keep one", shown(key))
         }
         Cause::Unexpected { expected, .. } => match *expected {
             "mapping start" => "a mapping of keys and values is expected here".to_owned(),
@@ -92,7 +92,7 @@ fn sentence(path: &Path, cause: &Cause) -> String {
     }
 }
 
-/// What the library says, in one line and without the place, which is told before it.
+/// What the library says, in one line and without the position, which the caller adds.
 fn plain(cause: &Cause) -> String {
     let text = serde_saphyr::Error::render_with_options(
         cause,

@@ -9,7 +9,7 @@ use crate::rule::Rule;
 /// A push, as far as its event tells.
 #[derive(Debug, Clone, Copy)]
 pub struct Pushed<'a> {
-    /// Where.
+    /// The repository.
     pub repository: &'a Repository,
     /// The tag; [`None`] for a push by digest.
     pub tag: Option<&'a Tag>,
@@ -41,7 +41,7 @@ pub struct Evaluation<'a> {
 pub enum Verdict {
     /// It is to be brought there; the tag is always named.
     Matches(Destination),
-    /// The repository is one of the rule's, but what was pushed is no release: an untagged manifest, or a tag that names a
+    /// The repository is one of the rule's, but what was pushed is not a release: an untagged manifest, or a tag that names a
     /// digest (a cosign tag, a referrers fallback tag). It goes where its subject went. The tag, if any, stays as it is.
     Follows(Destination),
     /// The rule has nothing to do with it.
@@ -86,11 +86,11 @@ pub enum Reason {
     /// The tag pattern leaves it out.
     #[error("the tag is left out by source.tag.exclude")]
     TagExcluded,
-    /// Another kind of content, told for certain by the event.
+    /// Another kind of content, which the event states for certain.
     #[error("its kinds do not name {}", .0.as_str())]
     Kind(Kind),
     /// A referrer or an untagged manifest, and the rule leaves those behind.
-    #[error("it is no release, and its referrers are excluded")]
+    #[error("it is attached to an image, and the rule excludes referrers")]
     ReferrersExcluded,
     /// The name at the destination would not be valid.
     #[error("{0}")]

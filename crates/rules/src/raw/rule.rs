@@ -123,6 +123,34 @@ pub(crate) struct TagTable {
     pub(crate) latest: Option<u32>,
 }
 
+/// The keys that patterns of repositories and of tags share. (One struct inside the other would be shorter, but serde cannot
+/// refuse unknown keys of a flattened one.)
+pub(crate) trait PatternKeys {
+    fn glob(&self) -> Option<&str>;
+    fn regex(&self) -> Option<&str>;
+    fn exclude(&self) -> Option<&TextOr<Exclude>>;
+}
+
+macro_rules! pattern_keys {
+    ($($table:ty),+) => {
+        $(impl PatternKeys for $table {
+            fn glob(&self) -> Option<&str> {
+                self.glob.as_deref()
+            }
+
+            fn regex(&self) -> Option<&str> {
+                self.regex.as_deref()
+            }
+
+            fn exclude(&self) -> Option<&TextOr<Exclude>> {
+                self.exclude.as_ref()
+            }
+        })+
+    };
+}
+
+pattern_keys!(PatternTable, TagTable);
+
 /// A kind of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -4,7 +4,7 @@
 use transship_oci::Provider;
 
 use crate::document::Document;
-use crate::faults::Warning;
+use crate::error::Warning;
 use crate::path::Path;
 use crate::registry::{Registry, Webhook};
 use crate::secret_reference::CredentialsRef;
@@ -35,7 +35,7 @@ impl Document {
     pub(crate) fn awaits_events(&self, name: &str) -> bool {
         self.rules
             .iter()
-            .any(|rule| rule.enabled && rule.on_event && rule.source.registry == name)
+            .any(|rule| rule.is_on_event() && rule.source.registry == name)
     }
 }
 

@@ -55,8 +55,8 @@ pub(crate) struct Registry {
 /// The name of an edition, in any case.
 pub(crate) type Edition = String;
 
-/// `env:NAME`, `file:PATH`, `docker`, `secretsmanager:NAME`, `ssm:NAME`, or a mapping. What stands in AWS is read by the
-/// stack deployed there.
+/// `env:NAME`, `file:PATH`, `docker`, `secretsmanager:NAME`, `ssm:NAME`, or a mapping. References to AWS are read only
+/// by the stack deployed there.
 pub(crate) type Credentials = TextOr<CredentialsTable>;
 
 /// Credentials that are fetched.

@@ -15,10 +15,11 @@ use serde::Deserialize;
 
 use crate::policy::Topology;
 
+pub(crate) use crate::rate::Rate;
 pub(crate) use import::{Import, ImportDestination};
 pub(crate) use registry::{Credentials, Limits, Registry, Webhook};
-pub(crate) use rule::{Deletes, Destination, Exclude, KindWord, Rule, Source, TagTable, Trigger};
-pub(crate) use text_or::{Rate, TextOr};
+pub(crate) use rule::{Deletes, Destination, Exclude, KindWord, PatternKeys, Rule, Source, TagTable, Trigger};
+pub(crate) use text_or::TextOr;
 
 /// The configuration of Transship: the registries it knows, and the rules and imports by which images go there.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -50,7 +51,7 @@ pub(crate) struct Link {
     pub(crate) from: String,
     /// The destination registry's name.
     pub(crate) to: String,
-    /// Why the exception is safe, for whoever reads this next.
+    /// Why the exception is safe.
     pub(crate) because: String,
 }
 
