@@ -19,7 +19,7 @@ pub fn authenticate(format: Format, delivery: &Delivery<'_>, secret: &str) -> Re
     format.authenticate(delivery, secret)
 }
 
-/// The scheme of a sender that can send one fixed text, or can only be given a URL.
+/// The scheme of senders that send a fixed text or can only be given a URL.
 pub(crate) fn fixed_text(delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
     let shown = delivery
         .headers

@@ -2,12 +2,12 @@
 
 use transship_oci::{RegistryHost, Repository};
 
-/// Where a delivery comes from, by the configuration.
+/// The sender of a delivery, according to the configuration.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin<'a> {
-    /// The registry's host; wins over what the body says.
+    /// The registry's host, which has precedence over the one in the body.
     pub registry_host: Option<&'a str>,
-    /// Repository prefixes of whole components, as deliveries name them and as clients pull them. The first that fits.
+    /// Repository prefixes of whole components in deliveries, and those that clients use. The first match applies.
     pub aliases: &'a [(String, String)],
 }
 

@@ -9,18 +9,18 @@ use transship_oci::Persistence;
 
 use crate::path::{Path, locate};
 
-/// One fault of a document: `kind` decides, `operation` says at which field, `source` why.
+/// One fault of a document: its kind, its field, and the cause.
 ///
 /// Displayed as `rules[0].source.registry (line 9, column 15): there is no registry "a"`, without the code.
 #[derive(Debug)]
 pub struct Error {
-    /// What is wrong.
+    /// Kind of the fault.
     pub kind: ErrorKind,
-    /// The path of the field at fault, as `rules[0].source.namespace`; empty for the document as a whole.
+    /// The path of the field, such as `rules[0].source.namespace`; empty for the document as a whole.
     pub operation: String,
     /// The position of the field in the text, if it is known.
     pub position: Option<Position>,
-    /// The cause beneath.
+    /// The cause.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -33,7 +33,7 @@ pub struct Position {
     pub column: u64,
 }
 
-/// What is wrong with a document, each with a stable code and the sentence that says what to do.
+/// Kinds of faults, each with a stable code and a message that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
     /// `CONFIG_INVALID`: the syntax, an unknown key, a wrong type, or a value out of range.
@@ -42,13 +42,13 @@ pub enum ErrorKind {
     /// `RULE_INVALID`: a pattern, name or template that cannot be used.
     #[error("{0}")]
     RuleInvalid(String),
-    /// `UNKNOWN_REGISTRY`: a registry that is used but not written under `registries`.
+    /// `UNKNOWN_REGISTRY`: a registry that is used but missing under `registries`.
     #[error("{0}")]
     UnknownRegistry(String),
-    /// `RULE_CYCLE`: what a rule writes would start it again, by itself or through others.
+    /// `RULE_CYCLE`: a rule would start itself again, directly or through other rules.
     #[error("{0}")]
     RuleCycle(String),
-    /// `TOPOLOGY_STRICT`: allowed by `acyclic`, refused by `strict`.
+    /// `TOPOLOGY_STRICT`: allowed by `acyclic`, not allowed by `strict`.
     #[error("{0}")]
     TopologyStrict(String),
     /// `PARTITION_REFUSED`: from the public partition into another one, without a link.
@@ -60,13 +60,13 @@ pub enum ErrorKind {
     /// `DUPLICATE_RULE`: two rules of one name.
     #[error("{0}")]
     DuplicateRule(String),
-    /// `INVALID_ENDPOINT`: no address of a registry.
+    /// `INVALID_ENDPOINT`: not the address of a registry.
     #[error("{0}")]
     InvalidEndpoint(String),
     /// `CREDENTIALS_INVALID`: not one of the forms in which a secret is referred to.
     #[error("{0}")]
     CredentialsInvalid(String),
-    /// `NOT_YET_SUPPORTED`: part of the document's language, and not honoured by this version.
+    /// `NOT_YET_SUPPORTED`: part of the document's language, but not supported by this version.
     #[error("{0}")]
     NotYetSupported(String),
 }
@@ -91,7 +91,7 @@ impl ErrorKind {
 }
 
 impl Error {
-    /// A fault of `kind` at the field `path`.
+    /// Creates a fault of `kind` at the field `path`.
     pub fn new(kind: ErrorKind, path: impl Into<String>) -> Self {
         Self {
             kind,
@@ -111,7 +111,7 @@ impl Error {
         &self.operation
     }
 
-    /// Always [`Persistence::Permanent`]: the same document is refused the same way.
+    /// Always [`Persistence::Permanent`], because the same document has the same faults.
     pub const fn persistence(&self) -> Persistence {
         Persistence::Permanent
     }
@@ -208,12 +208,12 @@ impl std::error::Error for Errors {
 /// The most errors that are reported; the author of a document with more of them fixes these first.
 const MAX_ERRORS: usize = 50;
 
-/// Something that loads and will probably not do what was meant.
+/// A setting that is valid but probably a mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// The path of the field, as `registries.hub.webhook`.
+    /// The path of the field, such as `registries.hub.webhook`.
     pub path: String,
-    /// What to expect, and what to do about it.
+    /// The consequence, and what to do about it.
     pub message: String,
 }
 
@@ -270,7 +270,7 @@ impl Diagnostics {
     }
 }
 
-/// `text` made fit for a message: at most 80 characters, control characters escaped, in quotes.
+/// Prepares `text` for a message: at most 80 characters, control characters escaped, in quotes.
 pub(crate) fn shown(text: &str) -> String {
     let short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
     let more = if text.chars().nth(80).is_some() { "…" } else { "" };

@@ -1,8 +1,8 @@
-//! The one document: registries, rules, imports, matching, naming and topology. No I/O.
+//! The configuration document: registries, rules, imports, matching, naming and topology. No I/O.
 //!
-//! A [`Document`] that exists makes sense: its names are valid, its patterns are compiled, every registry it uses is
-//! there, no rule can start itself again, and everything it asks for is honoured. What is part of the language but not
-//! of this version is refused, never ignored. Matching is a pure function of the document and a push.
+//! A [`Document`] is always valid: its names are valid, its patterns are compiled, every registry that it uses is defined, no
+//! rule can start itself again, and all of its settings are supported. Settings that this version does not support are
+//! rejected, never ignored. Matching is a pure function of the document and a push.
 
 mod aws_only;
 mod check;

@@ -4,18 +4,18 @@ use std::fmt;
 
 use transship_oci::Repository;
 
-/// A path of components, or the root. `core` holds `core/app` and `core/a/b`, but neither `corex/app` nor `core`.
+/// A path of components, or the root. `core` contains `core/app` and `core/a/b`, but neither `corex/app` nor `core`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Namespace(String);
 
 impl Namespace {
-    /// Reads `text`; "" is the root.
+    /// Parses `text`; "" is the root.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() || text.parse::<Repository>().is_ok() {
             return Ok(Self(text.to_owned()));
         }
         Err(if text.starts_with('/') || text.ends_with('/') {
-            "begins or ends with a slash: write core or core/team; \"\" is the root"
+            "must not start or end with a slash: expected a path such as core or core/team, or \"\" for the root"
         } else if text.contains(['*', '?', '[', '{', '^', '$']) {
             "must be a literal path: put patterns in source.repository"
         } else {
@@ -28,7 +28,7 @@ impl Namespace {
         &self.0
     }
 
-    /// True for the root, which holds every repository.
+    /// True for the root, which contains every repository.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }

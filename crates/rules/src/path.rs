@@ -80,11 +80,11 @@ impl fmt::Display for Path {
     }
 }
 
-/// A collection that is being walked through.
+/// A collection that is being traversed.
 struct Frame {
-    /// How many segments of the wanted path lead here; [`None`] beside the path.
+    /// Number of segments of the wanted path up to here; [`None`] outside the path.
     depth: Option<usize>,
-    /// The entry that comes next.
+    /// The next entry.
     next: Next,
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn locate(text: &str, path: &Path) -> Option<Position> {
         };
         let here = position(&span);
         let Some((depth, position)) = enter(frames.last_mut(), path, &event, here, next.is_some()) else {
-            // A collection as a key: walk past it.
+            // A collection as a key is skipped.
             frames.extend(next.map(|next| Frame { depth: None, next }));
             continue;
         };

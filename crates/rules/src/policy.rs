@@ -1,9 +1,9 @@
-//! Which chains of rules a document may hold.
+//! Which chains of rules a document may contain.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which chains of rules a document may hold.
+/// Which chains of rules a document may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Topology {

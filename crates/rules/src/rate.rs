@@ -1,4 +1,4 @@
-//! Bytes per second as people write them: `50MiB/s`, `200MB/s`, `-1` for no limit.
+//! Parses bytes per second: `50MiB/s`, `200MB/s`, `-1` for no limit.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -75,9 +75,9 @@ impl JsonSchema for Rate {
     }
 }
 
-/// Reads a rate in bytes per second; [`None`] is unlimited, written `-1`.
+/// Parses a rate in bytes per second; [`None`] is unlimited, written `-1`.
 fn parse(text: &str) -> Result<Option<u64>, &'static str> {
-    const FORM: &str = "is not a rate: write a number and a unit, such as 50MiB/s or 200kB/s, or -1 for unlimited";
+    const FORM: &str = "is not a rate: expected a number with a unit, such as 50MiB/s or 200kB/s, or -1 for unlimited";
     let text = text.trim();
     if text == "-1" {
         return Ok(None);

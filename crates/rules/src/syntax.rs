@@ -1,7 +1,7 @@
-//! From text to the written document: YAML or JSON, and every mistake with its path, its line and what was meant.
+//! Parses YAML or JSON, and reports every mistake with its path, its line and a suggestion.
 //!
-//! The text may hold secrets by mistake, so no snippet of it goes into a message, and a value of the wrong type under
-//! `credentials` or `webhook` is not repeated.
+//! The text may contain secrets by mistake, so messages have no snippets, and a value of the wrong type under `credentials` or
+//! `webhook` is not repeated.
 
 use serde_saphyr::Error as Cause;
 
@@ -9,14 +9,14 @@ use crate::error::{Error, ErrorKind, Errors, Position, shown};
 use crate::path::{Path, locate};
 use crate::raw;
 
-/// The longest document that is read, in bytes.
+/// Maximum size of a document in bytes.
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 
 /// Reads the text.
 pub(crate) fn read(text: &str) -> Result<raw::Document, Errors> {
     if text.len() > MAX_DOCUMENT_BYTES {
         let sentence = format!(
-            "the document has {} bytes, and at most {MAX_DOCUMENT_BYTES} are read",
+            "the document has {} bytes, but the limit is {MAX_DOCUMENT_BYTES}",
             text.len()
         );
         return Err(Error::new(ErrorKind::ConfigInvalid(sentence), "").into());
@@ -73,26 +73,26 @@ fn sentence(path: &Path, cause: &Cause) -> String {
         Cause::SerdeInvalidValue {
             unexpected, expected, ..
         } => {
-            format!("{unexpected} cannot be used here: write {expected}")
+            format!("{unexpected} is not valid here: expected {expected}")
         }
         Cause::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("the key {} is here twice: keep one", shown(key))
+            format!("duplicate key {}: keep one", shown(key))
         }
         Cause::Unexpected { expected, .. } => match *expected {
-            "mapping start" => "a mapping of keys and values is expected here".to_owned(),
-            "sequence start" => "a list is expected here: write [] for an empty one".to_owned(),
-            "string scalar" => "a text is expected here".to_owned(),
-            other => format!("{other} is expected here"),
+            "mapping start" => "expected a mapping of keys and values".to_owned(),
+            "sequence start" => "expected a list: write [] for an empty one".to_owned(),
+            "string scalar" => "expected a text".to_owned(),
+            other => format!("expected {other}"),
         },
-        Cause::InvalidBooleanStrict { .. } => "true or false is expected here".to_owned(),
-        Cause::NullIntoString { .. } => "a text is expected here: write \"\" for an empty one".to_owned(),
-        Cause::MultipleDocuments { .. } => "the text holds more than one document: keep one".to_owned(),
-        Cause::Eof { .. } => "the document is empty: write version, registries and rules".to_owned(),
+        Cause::InvalidBooleanStrict { .. } => "expected true or false".to_owned(),
+        Cause::NullIntoString { .. } => "expected a text: write \"\" for an empty one".to_owned(),
+        Cause::MultipleDocuments { .. } => "the file contains more than one document: keep one".to_owned(),
+        Cause::Eof { .. } => "the document is empty: add version, registries and rules".to_owned(),
         cause => plain(cause),
     }
 }
 
-/// What the library says, in one line and without the position, which the caller adds.
+/// The library's message in one line, without the position, which the caller adds.
 fn plain(cause: &Cause) -> String {
     let text = serde_saphyr::Error::render_with_options(
         cause,
@@ -112,9 +112,9 @@ fn unknown(what: &str, written: &str, expected: &[&'static str]) -> String {
         .min()
         .filter(|(distance, name)| *distance <= 1 + name.len() / 2);
     match nearest {
-        Some((_, name)) => format!("there is no {what} {} here: did you mean {name}?", shown(written)),
+        Some((_, name)) => format!("unknown {what} {}: did you mean {name}?", shown(written)),
         None => format!(
-            "there is no {what} {} here: write one of {}",
+            "unknown {what} {}: expected one of {}",
             shown(written),
             expected.join(", ")
         ),

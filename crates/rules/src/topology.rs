@@ -1,9 +1,8 @@
-//! Where rules lead: no rule may start itself again, and nothing goes where it must not.
+//! Checks the graph of rules: no rule may start itself again, and partitions and editions must be respected.
 //!
-//! A rule that writes where a rule reads starts it, so the rules form a graph; what matters of each is the registry and
-//! the path below which it reads or writes. That is coarser than the patterns, so a harmless document can be refused: an
-//! exclusion of the destination's tree, a narrower namespace, or a link says that it is meant. Rules that are not
-//! enabled lead nowhere.
+//! A rule that writes where another rule reads starts it, so the rules form a graph. The check uses the registry and the path
+//! below which a rule reads or writes. This is coarser than the patterns, so a harmless document can be rejected. An
+//! exclusion of the destination's tree, a narrower namespace, or a link resolves this. Disabled rules are not checked.
 
 use std::collections::VecDeque;
 
@@ -17,7 +16,7 @@ use crate::policy::Topology;
 use crate::registry::PUBLIC_PARTITION;
 use crate::rule::Rule;
 
-/// Notes every fault that only shows when rules and registries are seen together.
+/// Adds every fault that concerns several rules or registries.
 pub(crate) fn check(document: &Document, diagnostics: &mut Diagnostics) {
     for (position, rule) in document.rules.iter().enumerate().filter(|(_, rule)| rule.enabled) {
         let path = Path::of("rules").index(position);
@@ -62,7 +61,7 @@ fn check_partition(document: &Document, rule: &Rule, path: &Path, diagnostics: &
         && !is_linked(document, rule)
     {
         let sentence = format!(
-            "{from:?} is public and {to:?} is in the partition {other:?}: if this is allowed, say so under links with from: {from}, to: {to} and the reason"
+            "{from:?} is public and {to:?} is in the partition {other:?}: to allow this, add a link with from: {from}, to: {to} and the reason"
         );
         diagnostics.error(
             path.key("destination").key("registry"),
@@ -90,9 +89,9 @@ fn is_linked(document: &Document, rule: &Rule) -> bool {
         .any(|link| link.from == rule.source.registry && link.to == rule.destination.registry)
 }
 
-/// Where a rule reads or writes, within one registry.
+/// The path of a rule in one registry.
 struct Region {
-    /// Everything is at this path or below it.
+    /// This path and everything below it.
     path: String,
     /// Only the path itself.
     is_exact: bool,
@@ -103,7 +102,7 @@ struct Node<'a> {
     position: usize,
     rule: &'a Rule,
     reads: Region,
-    /// A tree that is left out of what is read.
+    /// A tree that is excluded from reading.
     leaves_out: Option<String>,
     writes: Region,
 }
@@ -114,7 +113,7 @@ struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    /// The graph of the enabled rules that no link excepts.
+    /// The graph of the enabled rules without the exceptions of links.
     fn of(document: &'a Document) -> Self {
         let nodes = document
             .rules
@@ -134,7 +133,7 @@ impl<'a> Graph<'a> {
                 .is_some_and(|(one, other)| one.is_same(other))
     }
 
-    /// True if what `writer` writes can start `reader`.
+    /// True if a write of `writer` can start `reader`.
     fn starts(&self, writer: &Node<'_>, reader: &Node<'_>) -> bool {
         self.is_same_registry(&writer.rule.destination.registry, &reader.rule.source.registry)
             && writer.writes.overlaps(&reader.reads)
@@ -172,7 +171,7 @@ impl<'a> Graph<'a> {
             .collect()
     }
 
-    /// What is left after every rule that starts none of the rest was taken away, over and over: usually nothing.
+    /// The rules that remain after repeatedly removing each rule that starts none of the others; usually none.
     fn on_or_between_cycles(&self, starts: &[Vec<usize>]) -> Vec<usize> {
         let mut started_by = vec![Vec::new(); self.nodes.len()];
         let mut open: Vec<usize> = starts.iter().map(Vec::len).collect();

@@ -1,7 +1,7 @@
-//! CNCF Distribution 2 and 3, GitLab, and whatever embeds it: an envelope of events, all of one shape.
+//! CNCF Distribution 2 and 3, GitLab, and other products that embed it: an envelope with events of one form.
 //!
-//! One push of an image is many events: every blob, every child of an index, and every pull. Pushes
-//! and deletions of manifests are kept. Source: distribution/distribution, notifications/event.go and
+//! One push of an image causes many events: for every blob, every child of an index, and every pull. Only pushes and
+//! deletes of manifests are used. Source: distribution/distribution, notifications/event.go and
 //! docs/content/about/notifications.md; GitLab's registry sends the same with a wider actor.
 
 use serde::Deserialize;
