@@ -1,4 +1,5 @@
-//! A large layer outlives the process that sends it: after kill -9 `serve` goes on where the destination had acknowledged it.
+//! The upload of a large layer outlives its process: after kill -9, `serve` resumes at the offset that the destination
+//! acknowledged.
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
@@ -138,7 +139,7 @@ async fn a_kill_in_the_middle_of_a_chunk_costs_no_more_than_the_blob() {
     if DockerRegistry::skipped() {
         return;
     }
-    // This registry forgets a session whose chunk is cut; whatever is left of it must not be taken for the blob.
+    // This registry forgets a session whose chunk is cut; the rest of it must not be mistaken for the blob.
     let faults = Chunks::new(4, Action::CutRequest { after_bytes: CUT_AFTER });
     let mut stage = Stage::begin(Arc::clone(&faults)).await;
     tokio::task::spawn_blocking(move || {

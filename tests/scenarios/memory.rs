@@ -1,4 +1,4 @@
-//! Memory does not grow with the layer: 10 GiB pass through a few chunks.
+//! Memory does not grow with the size of a layer: 10 GiB are copied with a few chunks.
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 

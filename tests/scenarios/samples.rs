@@ -1,4 +1,4 @@
-//! The samples in `events/` are what they say: each is named in the README there, and reads as what it stands for.
+//! The samples in `events/` are valid: each is listed in the README there, and has the described content.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -49,7 +49,7 @@ fn the_task_is_a_task_and_the_mixed_batch_has_three_that_are_no_messages() {
         .collect();
     assert_eq!(is_message, [true, false, false, false, true]);
     let Message::Task(task) = Message::parse(&bodies("sqs-task.json")[0]).unwrap() else {
-        panic!("it is no task");
+        panic!("expected a task");
     };
     assert_eq!(task.source.to_string(), "hub/core/app:v1.0.0");
     assert_eq!(task.destination.to_string(), "mirror/copy/app:v1.0.0");

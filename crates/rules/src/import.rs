@@ -19,9 +19,9 @@ pub struct Import {
     pub prefix: String,
     /// The destination.
     pub destination: ImportDestination,
-    /// What happens when the destination tag already names something else.
+    /// What to do if the destination tag already names another image.
     pub existing: Existing,
-    /// What happens to signatures, SBOMs and other referrers.
+    /// What to do with signatures, SBOMs and other referrers.
     pub referrers: Referrers,
 }
 

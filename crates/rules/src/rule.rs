@@ -24,9 +24,9 @@ pub struct Rule {
     pub kinds: Vec<Kind>,
     /// What starts the rule, in addition to an operator.
     pub triggers: Vec<Trigger>,
-    /// What happens when the destination tag already names something else.
+    /// What to do if the destination tag already names another image.
     pub existing: Existing,
-    /// What happens to signatures, SBOMs and other referrers.
+    /// What to do with signatures, SBOMs and other referrers.
     pub referrers: Referrers,
 }
 

@@ -1,4 +1,4 @@
-//! A layer that no worker has the time for goes through many of them, and hardly a byte is sent twice.
+//! A layer that is too large for one time slot is uploaded by many workers, and hardly any byte is sent twice.
 
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ fn a_layer_of_4_gib_goes_through_many_slots_of_5_seconds() {
         handed_over >= 5,
         "4 GiB do not pass in {handed_over} slots of 5 seconds at 100 MB/s"
     );
-    // What is no blob of the image is small: a manifest, a config.
+    // Requests that are not for the layer are small: a manifest, a config.
     let small = MEBIBYTE;
     assert!(received >= LAYER_BYTES, "{received}");
     assert!(

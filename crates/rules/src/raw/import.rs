@@ -28,10 +28,10 @@ pub(crate) struct Import {
     pub(crate) prefix: String,
     /// The destination.
     pub(crate) destination: ImportDestination,
-    /// What happens when the destination tag already names something else.
+    /// What to do if the destination tag already names another image.
     #[serde(default)]
     pub(crate) existing: Existing,
-    /// What happens to signatures, SBOMs and other manifests that refer to an image.
+    /// What to do with signatures, SBOMs and other manifests that refer to an image.
     #[serde(default)]
     pub(crate) referrers: Referrers,
 }

@@ -32,13 +32,13 @@ pub(crate) struct Rule {
     /// What starts the rule. Absent: events. An operator can always start a rule by hand.
     #[serde(default)]
     pub(crate) trigger: Option<Vec<Trigger>>,
-    /// What happens when the destination tag already names something else.
+    /// What to do if the destination tag already names another image.
     #[serde(default)]
     pub(crate) existing: Existing,
     /// Whether deletes at the source are repeated at the destination.
     #[serde(default)]
     pub(crate) deletes: Deletes,
-    /// What happens to signatures, SBOMs and other manifests that refer to an image.
+    /// What to do with signatures, SBOMs and other manifests that refer to an image.
     #[serde(default)]
     pub(crate) referrers: Referrers,
     /// The platforms of an image to copy. Not supported by this version.
