@@ -15,19 +15,19 @@ use transship_testkit::suites;
 /// Time limit that none of these tests reaches.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-pub struct House {
+pub struct Fixture {
     pub a: EmbeddedRegistry,
     pub b: EmbeddedRegistry,
     pub deployment: Deployment,
     pub lambda: Lambda,
 }
 
-impl House {
+impl Fixture {
     /// Starts everything with the document.
     pub async fn start(timeout: Duration) -> Self {
-        let house = Self::without_document(timeout).await;
-        house.deployment.document_put(&house.document()).await.unwrap();
-        house
+        let fixture = Self::without_document(timeout).await;
+        fixture.deployment.document_put(&fixture.document()).await.unwrap();
+        fixture
     }
 
     pub async fn without_document(timeout: Duration) -> Self {
