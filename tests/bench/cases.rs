@@ -1,4 +1,4 @@
-//! The rows: which images, from where to where, and what is done before the clock starts.
+//! The cases of the benchmark: the images, the sources and destinations, and the preparation before the measurement.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The functions as they are deployed: how fast they start, how large they are, what they ask of AWS, how soon an image
-//! arrives. AWS is an emulator on this machine: what a call takes in a region is not in these figures.
+//! The functions as deployed: start time, size, number of AWS calls, and the time until an image arrives. AWS is an emulator
+//! on the same machine, so the figures do not include the latency of a region.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -192,7 +192,7 @@ impl FleetScenario {
         all.push(("nothing to do", again));
         let referrer = Image::referrer(3, moved.root());
         let attached = self.counted(2, || {
-            // The tag of its fallback index first: what is told of it is not what is counted.
+            // The tag of the fallback index is pushed first, because its notification must not be counted.
             let index = images::fallback_index(&[&referrer]);
             let tag = moved.root().digest.replace(':', "-");
             referrer.push_parts(&self.source.host(), "core/app");

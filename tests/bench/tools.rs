@@ -1,4 +1,4 @@
-//! The clients that are measured: ours, and every peer that is found on this machine.
+//! The measured clients: transship, and every other tool that is installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ pub struct Tool {
     program: PathBuf,
 }
 
-/// What it is told.
+/// The parameters of a copy.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// `host/repository:tag`
@@ -128,7 +128,7 @@ impl Tool {
         command
     }
 
-    /// What a shell is told to bring one layout with.
+    /// The shell command that copies one layout.
     fn import_line(&self, layout: &str, destination: &str) -> String {
         let program = self.program.display();
         let host = destination.split('/').next().unwrap_or_default();

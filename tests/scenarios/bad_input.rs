@@ -1,4 +1,4 @@
-//! A bad image ends at once with its code and holds up nobody; a destination that is away is tried again.
+//! An invalid image ends at once with its code and does not delay others; an unavailable destination is retried.
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
@@ -38,7 +38,7 @@ fn assert_failed_at_once(scenario: &Scenario, name: &str, codes: &[&str]) {
 fn with_good_neighbours(options: &Options, spoil: impl FnOnce(&Scenario)) -> Scenario {
     let mut scenario = Scenario::prepare(options);
     let source = scenario.source.host();
-    // Nobody listens yet: the registry keeps its notifications until the bad image is as bad as it shall be.
+    // Transship is not running yet, so the registry keeps its notifications until the image has been damaged.
     Image::single(1, &[2000]).push(&source, "core/before", "v1");
     spoil(&scenario);
     Image::single(2, &[2000]).push(&source, "core/after", "v1");

@@ -1,4 +1,4 @@
-//! The checker itself is checked first: it accepts what is equal and whole, and finds every way not to be.
+//! Tests of the checker: it must accept equal and complete images, and find every kind of difference.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests, and what they share")]
 
@@ -173,7 +173,7 @@ fn a_missing_referrer_or_signature_is_found() {
     assert_equal(&source.host(), REPOSITORY, "v1", &destination.host(), REPOSITORY, "v1");
 }
 
-/// Distribution 2.8.2 answers 500 for a moment when a manifest is put once more. That is no image half there; 404 is.
+/// Distribution 2.8.2 answers 500 for a moment while a manifest is put again. This is not an incomplete image; 404 is.
 #[test]
 fn a_moment_of_500_is_no_difference() {
     if DockerRegistry::skipped() {

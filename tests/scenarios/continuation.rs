@@ -1,4 +1,5 @@
-//! A large layer outlives the process that sends it: after kill -9 `serve` goes on where the destination had acknowledged it.
+//! The upload of a large layer outlives its process: after kill -9, `serve` resumes at the offset that the destination
+//! acknowledged.
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
@@ -6,14 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde_json::json;
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{EmbeddedRegistry, VirtualBlob};
-use transship_oci::{Algorithm, Repository};
+use transship_oci::Repository;
+use transship_testkit::images;
 use transship_testkit::proxy::FaultProxy;
 use transship_tests::serve::is_terminal;
-use transship_tests::{DockerRegistry, Document, Serve, check, delivery, images, until, wait};
+use transship_tests::{DockerRegistry, Document, Serve, check, delivery, until, wait};
 
 const MEBIBYTE: u64 = 1024 * 1024;
 const LAYER_BYTES: u64 = 640 * MEBIBYTE;
@@ -66,17 +66,8 @@ impl Stage {
     async fn begin(faults: Arc<Chunks>) -> Self {
         let repository: Repository = "core/app".parse().unwrap();
         let source = EmbeddedRegistry::builder().start().await.unwrap();
-        let layer = source.seed_virtual_blob(&repository, &VirtualBlob::new(11, LAYER_BYTES));
-        let config = Bytes::from_static(br#"{"architecture":"amd64","os":"linux"}"#);
-        let config_digest = source.seed_blob(&repository, Algorithm::Sha256, config.clone());
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": images::IMAGE,
-            "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len() },
-            "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.digest, "size": layer.size }],
-        });
-        let root = source.seed_manifest(&repository, &images::IMAGE.into(), manifest.to_string().into());
-        source.tag(&repository, &"v1".parse().unwrap(), &root);
+        let layer = VirtualBlob::new(11, LAYER_BYTES);
+        let (_, root) = images::seed_virtual_layer(&source, &repository, &"v1".parse().unwrap(), &layer);
 
         let destination = DockerRegistry::start();
         let proxy = FaultProxy::start(&destination.host().parse().unwrap()).await.unwrap();
@@ -148,7 +139,7 @@ async fn a_kill_in_the_middle_of_a_chunk_costs_no_more_than_the_blob() {
     if DockerRegistry::skipped() {
         return;
     }
-    // This registry forgets a session whose chunk is cut; whatever is left of it must not be taken for the blob.
+    // This registry forgets a session whose chunk is cut; the rest of it must not be mistaken for the blob.
     let faults = Chunks::new(4, Action::CutRequest { after_bytes: CUT_AFTER });
     let mut stage = Stage::begin(Arc::clone(&faults)).await;
     tokio::task::spawn_blocking(move || {

@@ -1,4 +1,4 @@
-//! Nothing is lost when `serve` dies at any moment and the post is hostile.
+//! Nothing is lost when `serve` is killed at any moment and deliveries are repeated, delayed and reordered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ fn ten_kills_during_fifty_pushes_delivered_three_times_out_of_order_lose_nothing
                 catch_an_upload(&destination);
             }
             serve.kill();
-            // What is visible while nobody works is whole too.
+            // The images that are visible while no worker runs are complete as well.
             assert_consistent(&destination.host());
             let known = endings(&serve.tasks());
             serve.start_again();
@@ -100,7 +100,7 @@ fn ten_kills_during_fifty_pushes_delivered_three_times_out_of_order_lose_nothing
     }
     let tasks = serve.until_at_rest(Duration::from_mins(1));
     let ended = endings(&tasks);
-    assert_eq!(ended.len(), tasks.len(), "a task is told twice");
+    assert_eq!(ended.len(), tasks.len(), "a task is listed twice");
     assert_eq!(tasks.len(), PUSHES, "one task per push, however often it was delivered");
     for task in &tasks {
         assert!(
@@ -136,7 +136,7 @@ fn ten_kills_during_fifty_pushes_delivered_three_times_out_of_order_lose_nothing
     watch.assert_nothing_was_half_there();
 }
 
-/// Holds every manifest that is put, until the test has done its worst; and tells that one is held.
+/// Holds every manifest that is put until the test has killed the process, and reports that one is held.
 #[derive(Default)]
 struct HoldManifests {
     holding: AtomicBool,
@@ -176,7 +176,7 @@ fn a_kill_in_the_middle_of_a_commit_holds_nothing_up() {
     scenario.serve.kill();
     proxy.set_faults(None);
     scenario.serve.start_again();
-    // Whatever the dead process had taken for the commit must not outlive it: nobody else works on this data.
+    // The lease of the dead process must not outlive it, because no other process uses this data.
     let arrived = until(Duration::from_secs(15), || {
         match scenario.serve.tasks_to("copy/app:v1").as_slice() {
             [task] if is_terminal(task) => Ok(task.clone()),

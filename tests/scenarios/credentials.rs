@@ -1,5 +1,5 @@
-//! Registries that ask who is there: credentials reach them from the document and from Docker's configuration, and
-//! nothing else ever sees them.
+//! Registries with authentication: credentials come from the document and from Docker's configuration, and are sent only to
+//! these registries.
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 

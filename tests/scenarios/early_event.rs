@@ -1,5 +1,5 @@
-//! An event that is faster than its tag: Distribution notifies of a manifest before it writes the tag, so that the first
-//! look at the source may find no tag, or the one before. Nothing may be lost by that.
+//! An event that arrives before its tag: Distribution sends the notification of a manifest before it writes the tag, so that
+//! the first read at the source may find no tag, or the previous one. No image may be lost because of this.
 //!
 //! (Seen with 2.8.2 on a busy machine. Version 3 has the same order: `PutManifest` in `registry/handlers/manifests.go`
 //! calls `manifests.Put`, from which the event comes, and then `tags.Tag`.)
@@ -9,7 +9,7 @@ use std::time::Duration;
 use transship_tests::docker_registry::Options;
 use transship_tests::{DockerRegistry, Image, Scenario, delivery, until};
 
-/// A stage whose source tells nobody: every event is posted by hand.
+/// A scenario whose source sends no notifications: every event is posted by the test.
 fn silent_scenario() -> Scenario {
     let nowhere = Options {
         notify: Some("http://127.0.0.1:9/".to_owned()),

@@ -1,4 +1,4 @@
-//! What happens to an image of somebody else that has the destination's tag already: the four policies.
+//! The four policies for an image of another writer that already has the destination's tag.
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 

@@ -1,4 +1,4 @@
-//! What is pushed to one registry arrives in another, bit for bit, because a webhook said so: every kind of image.
+//! Every kind of image that is pushed to one registry is copied to another, byte for byte, because of a notification.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests, and what they share")]
 
@@ -21,8 +21,8 @@ fn push_by_skopeo(scenario: &Scenario, image: &Image, name: &str, tag: &str, opt
     );
 }
 
-/// A task is told with everything the contract names. One that looked at a manifest without a tag may find that it
-/// comes with its image: then it says so, and nothing lies anywhere because of it.
+/// A task has all fields of the contract. A task for a manifest without a tag may find that the manifest is copied with its
+/// image; it is then skipped, and nothing is written.
 fn assert_well_recorded(task: &Value) {
     assert_eq!(task["rule"], "core", "{task}");
     assert_eq!(task["action"], "copy", "{task}");
@@ -42,7 +42,7 @@ fn assert_well_recorded(task: &Value) {
     }
 }
 
-/// Every task ended well and is told with everything the contract names; so did every execution.
+/// Every task and every execution succeeded and has all fields of the contract.
 fn assert_ledger_tells_of_success(scenario: &Scenario) {
     let tasks = scenario.serve.until_at_rest(Duration::from_secs(30));
     tasks.iter().for_each(assert_well_recorded);

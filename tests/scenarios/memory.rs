@@ -1,16 +1,15 @@
-//! Memory does not grow with the layer: 10 GiB pass through a few chunks.
+//! Memory does not grow with the size of a layer: 10 GiB are copied with a few chunks.
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use serde_json::json;
 use transship_embedded_registry::{EmbeddedRegistry, VirtualBlob};
-use transship_oci::{Algorithm, Repository, Tag};
+use transship_oci::{Descriptor, Repository, Tag};
+use transship_testkit::images;
 use transship_tests::process::peak_resident_bytes;
-use transship_tests::{images, transship, wait};
+use transship_tests::{transship, wait};
 
 const MEBIBYTE: u64 = 1024 * 1024;
 const LAYER_BYTES: u64 = 10 * 1024 * MEBIBYTE;
@@ -18,20 +17,10 @@ const LIMIT_BYTES: u64 = 64 * MEBIBYTE;
 /// A dev build on two busy cores; a hang must end all the same.
 const TIMEOUT: Duration = Duration::from_mins(8);
 
-/// A source with an image whose one layer is made of nothing but a seed; what its manifest says of the layer.
-async fn source_with_a_huge_layer(repository: &Repository, tag: &Tag) -> (EmbeddedRegistry, transship_oci::Descriptor) {
+/// A source with an image whose layer is generated from a seed, and the descriptor of the layer.
+async fn source_with_a_huge_layer(repository: &Repository, tag: &Tag) -> (EmbeddedRegistry, Descriptor) {
     let registry = EmbeddedRegistry::builder().start().await.unwrap();
-    let layer = registry.seed_virtual_blob(repository, &VirtualBlob::new(7, LAYER_BYTES));
-    let config = Bytes::from_static(br#"{"architecture":"amd64","os":"linux"}"#);
-    let config_digest = registry.seed_blob(repository, Algorithm::Sha256, config.clone());
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": images::IMAGE,
-        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len() },
-        "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.digest, "size": layer.size }],
-    });
-    let digest = registry.seed_manifest(repository, &images::IMAGE.into(), manifest.to_string().into());
-    registry.tag(repository, tag, &digest);
+    let (layer, _) = images::seed_virtual_layer(&registry, repository, tag, &VirtualBlob::new(7, LAYER_BYTES));
     (registry, layer)
 }
 

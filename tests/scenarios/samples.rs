@@ -1,4 +1,4 @@
-//! The samples in `events/` are what they say: each is named in the README there, and reads as what it stands for.
+//! The samples in `events/` are valid: each is listed in the README there, and has the described content.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 

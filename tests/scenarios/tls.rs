@@ -1,4 +1,4 @@
-//! Registries that speak TLS, as all of them do outside of tests; and certificates that are not right, yet.
+//! Registries with TLS, and invalid certificates that are fixed later.
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
@@ -8,8 +8,8 @@ use transship_testkit::proxy::{Authority, Certificate, TlsProxy};
 use transship_tests::docker_registry::Options;
 use transship_tests::{DockerRegistry, Document, Image, Scenario, wait};
 
-/// A source and a destination that are spoken to by TLS only, the latter showing `certificate`; whoever knows the authority
-/// believes the source.
+/// A source and a destination that are reached only by TLS. The destination has `certificate`; the source's certificate is
+/// signed by the authority.
 struct Stage {
     runtime: tokio::runtime::Runtime,
     authority: Authority,

@@ -14,7 +14,7 @@ use crate::{HOOK_SECRET, http, wait};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Who may use a locked registry.
+/// User name of a registry with authentication.
 pub const USER: &str = "a-user";
 /// The password of [`USER`]. It must never show in a log.
 pub const PASSWORD: &str = "a-password";
@@ -48,7 +48,7 @@ impl DockerRegistry {
         skip_without(&["docker-registry", "skopeo", "curl"])
     }
 
-    /// A registry that tells nobody.
+    /// A registry without notifications.
     pub fn start() -> Self {
         Self::start_with(&Options::default())
     }

@@ -6,7 +6,7 @@
 //! (`apt-get install docker-registry skopeo curl`); a scenario that lacks them fails unless `TRANSSHIP_TESTS_SKIP_REAL=1`.
 //!
 //! Nothing here calls the product's crates. A scenario sees what a user sees: processes, HTTP, files, exit codes. Every
-//! wait is bounded, every process ends with the value that started it, and whatever fails shows the log behind it.
+//! wait is bounded, every process ends with the value that started it, and every failure shows its log.
 
 #![expect(
     clippy::expect_used,

@@ -84,7 +84,7 @@ pub fn peak_resident_bytes(id: u32) -> Option<u64> {
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u32 = 12_000;
 
-/// A port nobody listens on now, and that this process gives out once.
+/// A free port, which this process returns only once.
 pub fn free_port() -> u16 {
     static GIVEN_OUT: AtomicU32 = AtomicU32::new(0);
     // Test programs that run at once begin at places of their own.

@@ -33,7 +33,7 @@ pub fn manifest(host: &str, repository: &str, reference: &str, media_type: &str,
     );
 }
 
-/// Pushes a manifest and hands the registry's answer over, whatever it is.
+/// Pushes a manifest and returns the registry's response.
 pub fn try_manifest(host: &str, repository: &str, reference: &str, media_type: &str, bytes: &[u8]) -> Response {
     let path = format!("/v2/{repository}/manifests/{reference}");
     http::request("PUT", host, &path, &[("Content-Type", media_type)], bytes).expect("the registry answers")

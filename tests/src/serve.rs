@@ -37,7 +37,7 @@ impl Serve {
         }
     }
 
-    /// From the next start on it believes whom this file of certificates names, and nobody else.
+    /// From the next start on, only the certificate authorities of this file are trusted.
     pub fn trust(&mut self, roots: PathBuf) {
         self.roots = Some(roots);
     }

@@ -94,7 +94,7 @@ impl Stack {
         let id = url
             .strip_prefix("https://")
             .and_then(|rest| rest.split('.').next())
-            .unwrap_or_else(|| panic!("{url} is no function URL"));
+            .unwrap_or_else(|| panic!("{url} is not a function URL"));
         format!("{}/_aws/lambda-url/{id}/hooks/{source}", self.aws.endpoint())
     }
 

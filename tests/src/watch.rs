@@ -1,5 +1,5 @@
-//! Looks at a registry all the time while a scenario runs: whatever becomes visible must be whole at that moment (I2),
-//! and how often a tag moved is remembered, in order.
+//! Reads a registry continuously while a scenario runs: every visible image must be complete at that moment (I2). It also
+//! records how often each tag moved.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

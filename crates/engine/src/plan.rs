@@ -47,7 +47,7 @@ pub(crate) fn plan(
     received: Timestamp,
 ) -> Option<CopyTask> {
     // Deletes are not propagated in this version: the document refuses a rule that asks for it.
-    if event.action == EventAction::Delete || !rule.on_event || is_nobodys_referrer(event) {
+    if event.action == EventAction::Delete || is_nobodys_referrer(event) {
         return None;
     }
     let (to, is_attachment) = match verdict {

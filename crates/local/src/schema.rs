@@ -6,7 +6,11 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// One script per version.
-const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
 
 /// The version of a database of this release.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
@@ -33,3 +37,6 @@ pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     transaction.commit()
 }
+
+#[cfg(test)]
+mod tests;

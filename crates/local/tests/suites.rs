@@ -1,8 +1,12 @@
 //! The queue, the ledger and the folder keep what their ports promise, by the suites every adapter runs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use transship_engine::Ledger;
+use transship_engine::ledger::{Hints, Records, Replicas};
 use transship_layout::ObjectStore;
 use transship_local::{Database, ObjectFolder, SqliteLedger, SqliteQueue};
 use transship_testkit::clock::ManualClock;
@@ -18,6 +22,43 @@ async fn the_ledger_keeps_its_promises() {
         Arc::new(SqliteLedger::new(database)) as Arc<dyn Ledger>
     };
     suites::ledger(make).await;
+}
+
+/// Folders for empty ledgers.
+#[derive(Default)]
+struct Ledgers(std::sync::Mutex<Vec<TempDir>>);
+
+impl Ledgers {
+    fn make(&self) -> Arc<SqliteLedger> {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path()).unwrap();
+        self.0.lock().unwrap().push(dir);
+        Arc::new(SqliteLedger::new(database))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_history_keeps_its_promises() {
+    let ledgers = Ledgers::default();
+    suites::history(async || ledgers.make()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_replicas_keep_their_promises() {
+    let ledgers = Ledgers::default();
+    suites::replicas(async || ledgers.make() as Arc<dyn Replicas>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hints_keep_their_promises() {
+    let ledgers = Ledgers::default();
+    suites::hints(async || ledgers.make() as Arc<dyn Hints>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_records_keep_their_promises() {
+    let ledgers = Ledgers::default();
+    suites::records(async || ledgers.make() as Arc<dyn Records>).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
-//! Whether whoever sent a delivery knows the secret of its source.
+//! Checks that the sender of a delivery knows the secret of its source.
 //!
-//! Distribution, GitLab and Harbor can send one fixed text, and so can the API destination of an `EventBridge` bus (whoever
-//! gets its events by an invocation has AWS's own word for them); that text is the secret: verbatim in `Authorization`, or,
+//! Distribution, GitLab and Harbor can send one fixed text, and so can the API destination of an `EventBridge` bus (events
+//! that arrive by an invocation are authenticated by AWS); that text is the secret: verbatim in `Authorization`, or,
 //! for a sender that can only hold a URL, as its last segment. Hashes are compared, in constant time: neither where two
 //! texts differ nor how long the secret is shows in the time it takes.
 
@@ -10,7 +10,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::{Delivery, Error, ErrorKind, Format};
 
-/// Checks that `delivery` knows `secret`: one line, or two while the secret is being changed. Empty lines are no secrets,
+/// Checks that `delivery` knows `secret`: one line, or two while the secret is being changed. Empty lines are not secrets,
 /// so an empty secret authenticates nothing.
 ///
 /// # Errors
@@ -19,7 +19,7 @@ pub fn authenticate(format: Format, delivery: &Delivery<'_>, secret: &str) -> Re
     format.authenticate(delivery, secret)
 }
 
-/// The scheme of a sender that can send one fixed text, or can only be given a URL.
+/// The scheme of senders that send a fixed text or can only be given a URL.
 pub(crate) fn fixed_text(delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
     let shown = delivery
         .headers
@@ -28,7 +28,7 @@ pub(crate) fn fixed_text(delivery: &Delivery<'_>, secret: &str) -> Result<(), Er
         .map(http::HeaderValue::as_bytes)
         .chain(delivery.token.map(str::as_bytes));
     let shown: Vec<_> = shown.map(Sha256::digest).collect();
-    // Every pair is compared: which line matched, and whether it was the first, is nobody's business.
+    // Every pair is compared: the time taken must not show which line matched.
     let is_known = secret
         .lines()
         .filter(|line| !line.trim().is_empty())

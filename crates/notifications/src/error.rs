@@ -1,10 +1,10 @@
-//! Why a delivery is refused. Always permanent: the same delivery is refused the same way.
+//! Errors of deliveries. They are always permanent, because the same delivery fails in the same way.
 
 use transship_oci::Persistence;
 
 use crate::Format;
 
-/// A refusal: `kind` decides, `operation` says during what, `source` why. Never holds a secret, nor text of the body.
+/// An error with its kind, the operation that failed, and the cause. It never contains a secret or text of the body.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}")]
 pub struct Error {
@@ -12,7 +12,7 @@ pub struct Error {
     pub kind: ErrorKind,
     /// During what: `authenticate` or `parse`.
     pub operation: &'static str,
-    /// The cause beneath.
+    /// The cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -23,11 +23,11 @@ pub enum ErrorKind {
     /// `DELIVERY_INVALID`: the body is not of this format; HTTP 400, exit 2.
     #[error("the body is not a delivery of this format: {0}")]
     DeliveryInvalid(String),
-    /// `NOT_AUTHENTIC`: whoever sent it does not know the secret; HTTP 401, exit 3.
-    #[error("the delivery does not prove that it knows the secret: set the Authorization header at the sender to it")]
+    /// `NOT_AUTHENTIC`: the sender does not know the secret; HTTP 401, exit 3.
+    #[error("the delivery does not contain the secret: set the Authorization header at the sender to the secret")]
     NotAuthentic,
     /// `FORMAT_NOT_YET_SUPPORTED`
-    #[error("deliveries of the format {0} are not read by this version")]
+    #[error("this version does not support deliveries of the format {0}")]
     FormatNotYetSupported(Format),
 }
 
@@ -44,12 +44,12 @@ impl Error {
         Self::new(ErrorKind::DeliveryInvalid(why.into()), "parse")
     }
 
-    /// A body that is no JSON of the right shape. Only line and column are told: the text may hold anything.
+    /// A body that is not JSON of the right shape. Only line and column are reported, because the text may hold anything.
     pub(crate) fn not_json(error: serde_json::Error) -> Self {
         let why = match error.classify() {
-            serde_json::error::Category::Eof => "it ends too early".to_owned(),
-            serde_json::error::Category::Data => "it lacks what every delivery has".to_owned(),
-            _ => format!("it is no JSON at line {}, column {}", error.line(), error.column()),
+            serde_json::error::Category::Eof => "it is cut off".to_owned(),
+            serde_json::error::Category::Data => "a required field is missing".to_owned(),
+            _ => format!("it is not JSON at line {}, column {}", error.line(), error.column()),
         };
         Self {
             source: Some(Box::new(error)),

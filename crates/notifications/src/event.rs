@@ -1,32 +1,32 @@
-//! The normalized event: what happened, in one shape for every sender.
+//! The normalized event, which has the same form for every sender.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_oci::{Digest, DigestTag, Kind, RegistryHost, Repository, Tag};
 
-/// Something that happened at a registry. [`None`] is what the delivery does not say, or says in a way that cannot be
-/// used; the order of the fields is that of the contract.
+/// An event at a registry. [`None`] means that the delivery has no usable value. The order of the fields is part of the
+/// contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// What happened.
     pub action: EventAction,
-    /// At which registry: as configured, else as the delivery says.
+    /// The registry's host: from the configuration, otherwise from the delivery.
     pub registry_host: Option<RegistryHost>,
-    /// In which repository.
+    /// The repository.
     pub repository: Repository,
     /// The tag; [`None`] for a push by digest.
     pub tag: Option<Tag>,
     /// The digest.
     pub digest: Option<Digest>,
-    /// What was pushed, as far as the delivery tells.
+    /// What was pushed, as far as the delivery says.
     pub kind: EventKind,
     /// The media type of the manifest.
     pub media_type: Option<String>,
-    /// When, by the sender's clock; written as RFC 3339 in UTC.
+    /// The time by the sender's clock, in UTC (RFC 3339 in JSON).
     pub time: Option<Timestamp>,
-    /// Who, by the sender's word. Decides nothing.
+    /// The user, as reported by the sender. It has no effect on decisions.
     pub actor: Option<String>,
-    /// What the sender calls the event: the same for a repeated delivery.
+    /// The sender's id of the event, which is the same for a repeated delivery.
     pub event_id: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub struct Event {
 pub enum EventAction {
     /// A manifest was written or a tag was set.
     Push,
-    /// A manifest or a tag was removed, or so the sender says: check at the source.
+    /// A manifest or a tag was removed according to the sender; the source must be checked.
     Delete,
 }
 
@@ -50,18 +50,18 @@ pub enum EventKind {
     Index,
     /// A Helm chart.
     Chart,
-    /// A tag that names the digest of another manifest: a cosign tag or the referrers fallback tag.
+    /// A digest tag: a cosign tag or the fallback tag.
     Signature,
-    /// Something else, told by its config or artifact type.
+    /// Something else, recognised by its config or artifact type.
     Artifact,
     /// An OCI image manifest of unknown purpose.
     Manifest,
-    /// The delivery does not tell.
+    /// The delivery does not say.
     Unknown,
 }
 
 impl EventKind {
-    /// The kind of content as rules speak of it, only where the event leaves no doubt.
+    /// The kind of content in rules, if the event is unambiguous.
     pub const fn certain(self) -> Option<Kind> {
         match self {
             Self::Image => Some(Kind::Image),
@@ -71,7 +71,7 @@ impl EventKind {
         }
     }
 
-    /// What a push of a manifest of `media_type` under `tag` is. `config_type` is that of its config, where told.
+    /// What a push of a manifest of `media_type` under `tag` is. `config_type` is that of its config, if known.
     pub(crate) fn of(tag: Option<&Tag>, media_type: Option<&str>, config_type: Option<&str>) -> Self {
         use transship_oci::media_type as types;
         if tag.is_some_and(|tag| DigestTag::of(tag).is_some()) {

@@ -1,6 +1,6 @@
-//! Image references as deliveries write them, taken apart without checking: some are older than today's grammar.
+//! Splits image references of deliveries without validation, because some use an older grammar.
 
-/// `host/repository:tag`, `host/repository@digest` or the old `host/repository:sha256:…` taken apart, nothing checked.
+/// The parts of `host/repository:tag`, `host/repository@digest` or the old form `host/repository:sha256:…`, not validated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ImageReference<'a> {
     pub(crate) host: &'a str,
@@ -9,7 +9,7 @@ pub(crate) struct ImageReference<'a> {
     pub(crate) digest: Option<&'a str>,
 }
 
-/// Splits at the first `/`; what follows the last component's first `:` or `@` is tag or digest. Hosts have ports.
+/// Splits at the first `/`. The tag or digest follows the first `:` or `@` of the last component. Hosts may have ports.
 pub(crate) fn split(reference: &str) -> Option<ImageReference<'_>> {
     let reference = reference
         .strip_prefix("https://")

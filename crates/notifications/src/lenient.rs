@@ -1,13 +1,13 @@
-//! JSON fields that may hold anything: what cannot be used is as good as absent, and never fails its event.
+//! Lenient types for JSON fields: a value that cannot be used counts as absent and never fails its event.
 //!
-//! Senders add fields, change types between versions and repeat `""` for nothing. Only what is read has a type here, and
-//! even that only as far as it is of use.
+//! Senders add fields, change types between versions and send `""` for missing values. Only fields that are used have a type
+//! here.
 
 use jiff::Timestamp;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
 
-/// Longer names of people and events are of no use and could fill the ledger.
+/// Maximum length of names of users and events in bytes, to limit the size of entries in the ledger.
 const MAX_WORD_BYTES: usize = 256;
 
 /// A text; anything else, and the empty text, is [`None`].
@@ -19,19 +19,19 @@ impl Text {
         self.0.as_deref()
     }
 
-    /// The text, if it is of a length and kind that can be shown and stored.
+    /// The text, if its length and characters allow showing and storing it.
     pub(crate) fn word(&self) -> Option<String> {
         self.get()
             .filter(|text| text.len() <= MAX_WORD_BYTES && !text.chars().any(char::is_control))
             .map(str::to_owned)
     }
 
-    /// The text, if it is what `T` is read from.
+    /// The text parsed as `T`, if it is valid.
     pub(crate) fn parse<T: std::str::FromStr>(&self) -> Option<T> {
         self.get()?.parse().ok()
     }
 
-    /// The text as a moment. The first year is how Go writes "no time".
+    /// The text as a time. Go writes "no time" as a time in the year 1.
     pub(crate) fn time(&self) -> Option<Timestamp> {
         self.parse::<Timestamp>()
             .filter(|time| time.as_second() > Timestamp::UNIX_EPOCH.as_second())
@@ -67,11 +67,11 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-/// An object that `T` is read from; anything else is [`None`].
+/// An object that is a valid `T`; anything else is [`None`].
 #[derive(Debug, Clone)]
 pub(crate) struct Table<T>(pub(crate) Option<T>);
 
-/// A list of what `T` is read from; anything else is [`None`].
+/// A list of valid `T`; anything else is [`None`].
 #[derive(Debug, Clone)]
 pub(crate) struct List<T>(pub(crate) Option<Vec<T>>);
 
@@ -90,7 +90,7 @@ impl<T> Default for List<T> {
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Table<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        // A derived type would also read itself from an array, field by field; no sender means that.
+        // A derived type would also accept an array as its fields in order, which no sender intends.
         let is_object = is_object(raw.get().as_bytes());
         Ok(Self(is_object.then(|| serde_json::from_str(raw.get()).ok()).flatten()))
     }

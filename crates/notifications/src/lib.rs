@@ -1,9 +1,9 @@
-//! A registry's delivery becomes normalized events, and proves where it comes from. No I/O.
+//! Parses deliveries of registries into normalized events, and authenticates them. No I/O.
 //!
-//! What is read is a hint: it says *look at this tag*, and the tag is resolved at the source before anything is copied.
-//! So an event is kept whenever it names a repository and a tag or a digest, and everything else about it may be missing
-//! or wrong. One bad event never costs its neighbours, and a delivery of no interest is answered like any other: senders
-//! that are refused stop sending.
+//! An event only says that a tag changed; the tag is resolved at the source before anything is copied. An event is therefore
+//! accepted if it has a repository and a tag or a digest; everything else may be missing or wrong. An invalid event does not
+//! affect the others of its delivery. A delivery that matches no rule is a success, because senders that receive errors stop
+//! sending.
 
 mod authenticity;
 mod error;
@@ -21,21 +21,21 @@ pub use event::{Event, EventAction, EventKind};
 pub use formats::{Format, UnknownFormat};
 pub use origin::Origin;
 
-/// The most events one delivery may hold. Distribution sends one; a body within the size the intake takes holds fewer.
+/// Maximum number of events in one delivery. Distribution sends one; a body of the maximum size contains fewer.
 pub const MAX_EVENTS: usize = 10_000;
 
-/// A request as it came in.
+/// An HTTP request.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery<'a> {
     /// All headers.
     pub headers: &'a HeaderMap,
     /// The body, as sent.
     pub body: &'a [u8],
-    /// The last segment of the URL, where the sender can hold its secret nowhere else.
+    /// The last segment of the URL, for senders that can only be given a URL.
     pub token: Option<&'a str>,
 }
 
-/// The events of a delivery, in its order; empty for a delivery of no interest.
+/// The events of a delivery in order; may be empty.
 ///
 /// # Errors
 /// `DELIVERY_INVALID` for a body that is not of this format; `FORMAT_NOT_YET_SUPPORTED`.
@@ -43,7 +43,7 @@ pub fn parse(format: Format, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Re
     let events = format.parse(delivery, origin)?;
     if events.len() > MAX_EVENTS {
         return Err(Error::invalid(format!(
-            "it holds {} events, and at most {MAX_EVENTS} are read",
+            "it contains {} events, but the limit is {MAX_EVENTS}",
             events.len()
         )));
     }

@@ -1,26 +1,26 @@
-//! What the configuration knows of the sender, and the delivery cannot change.
+//! What the document says about the sender; the delivery cannot override it.
 
 use transship_oci::{RegistryHost, Repository};
 
-/// Where a delivery comes from, by the configuration.
+/// The sender of a delivery, according to the configuration.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin<'a> {
-    /// The registry's host; wins over what the body says.
+    /// The registry's host, which has precedence over the one in the body.
     pub registry_host: Option<&'a str>,
-    /// Repository prefixes of whole components, as deliveries name them and as clients pull them. The first that fits.
+    /// Repository prefixes of whole components in deliveries, and those that clients use. The first match applies.
     pub aliases: &'a [(String, String)],
 }
 
 impl Origin<'_> {
-    /// The configured host, else the first of `told` that is a host.
-    pub(crate) fn host<'t>(&self, told: impl IntoIterator<Item = Option<&'t str>>) -> Option<RegistryHost> {
+    /// The configured host, else the first of `reported` that is a host.
+    pub(crate) fn host<'t>(&self, reported: impl IntoIterator<Item = Option<&'t str>>) -> Option<RegistryHost> {
         match self.registry_host {
             Some(configured) => configured.parse().ok(),
-            None => told.into_iter().flatten().find_map(|host| host.parse().ok()),
+            None => reported.into_iter().flatten().find_map(|host| host.parse().ok()),
         }
     }
 
-    /// The repository that deliveries call `name`; [`None`] for what is no repository name.
+    /// The repository that deliveries call `name`; [`None`] if it is not a valid repository name.
     pub(crate) fn repository(&self, name: &str) -> Option<Repository> {
         let aliased = self.aliases.iter().find_map(|(from, to)| {
             let rest = name.strip_prefix(from.as_str())?;

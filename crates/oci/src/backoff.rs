@@ -1,6 +1,7 @@
-//! How long to wait before something is tried again.
+//! Waits between retries.
 //!
-//! Pure, so that every caller can be tested without waiting. Callers that run beside many others add their own jitter.
+//! The calculation has no side effects, so that callers can be tested without waiting. Callers that run concurrently with many
+//! others add their own jitter.
 
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use std::time::Duration;
 pub struct Backoff {
     /// The wait before the first retry.
     pub first: Duration,
-    /// How many times longer each further wait is.
+    /// The factor by which each further wait grows.
     pub factor: u32,
-    /// No wait is longer.
+    /// The maximum wait.
     pub max: Duration,
 }
 

@@ -1,6 +1,6 @@
 //! Descriptors: the edges of the image graph.
 //!
-//! Source: OCI image-spec, descriptor.md. Only what a copy decides by is read; the rest stays in the raw bytes.
+//! Source: OCI image-spec, descriptor.md. Only the fields that a copy needs are parsed; the rest is kept in the raw bytes.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, MediaType};
 
-/// One edge: what stands there, how large it says it is, and what it is called by.
+/// Media type, digest and size of a manifest or blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -16,36 +16,36 @@ pub struct Descriptor {
     pub media_type: MediaType,
     /// Its digest.
     pub digest: Digest,
-    /// Its size in bytes, as declared: nothing may be allocated from it.
+    /// Declared size in bytes, which must not be used to allocate memory.
     pub size: u64,
-    /// Where a non-distributable layer may be fetched. Never used by default.
+    /// URLs of a non-distributable layer, which are never used.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub urls: Vec<String>,
     /// The content itself, base64, for small content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// What kind of artifact a manifest is.
+    /// The artifact type of a manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// Free text by key.
+    /// Annotations by key.
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
         deserialize_with = "null_is_default"
     )]
     pub annotations: BTreeMap<String, String>,
-    /// What the image runs on.
+    /// The platform of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
 }
 
-/// What an image runs on. Unknown fields are not carried: manifests pass as bytes.
+/// The platform of an image. Unknown fields are ignored, because manifests are copied as bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    /// `GOOS`.
+    /// Operating system, as in `GOOS`.
     #[serde(default)]
     pub os: String,
-    /// `GOARCH`.
+    /// Processor architecture, as in `GOARCH`.
     #[serde(default)]
     pub architecture: String,
     /// Variant of the architecture, such as `v8`.
@@ -54,7 +54,7 @@ pub struct Platform {
 }
 
 impl Descriptor {
-    /// A descriptor of nothing but type, digest and size.
+    /// A descriptor with only type, digest and size.
     pub fn new(media_type: MediaType, digest: Digest, size: u64) -> Self {
         Self {
             media_type,

@@ -1,8 +1,8 @@
-//! A manifest read from raw bytes: what it is, and what it needs.
+//! Parses a manifest from raw bytes.
 //!
-//! The bytes are kept and passed on untouched; parsing only finds descriptors. Unknown fields, key order and
-//! white space therefore survive. Refused: schema 1, a body that is both image and index (CVE-2021-41190), a
-//! `mediaType` that contradicts its sender, too many descriptors, sizes that are no sizes.
+//! The bytes are kept and copied unchanged; parsing only finds descriptors. Unknown fields, key order and white space are
+//! therefore preserved. Rejected: schema 1, a body that is both image and index (CVE-2021-41190), a `mediaType` that
+//! contradicts its sender, too many descriptors, and invalid sizes.
 
 use std::collections::BTreeMap;
 

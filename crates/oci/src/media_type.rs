@@ -1,4 +1,4 @@
-//! The media types that matter to a copy. Anything else is carried, not understood.
+//! The media types that a copy must know. Content of other types is copied without parsing.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub struct MediaType(pub String);
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// OCI image index.
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// OCI artifact manifest (withdrawn from the specification, still stored in places).
+/// OCI artifact manifest (withdrawn from the specification, but still stored in some registries).
 pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 /// Docker schema 2 image manifest.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -27,10 +27,10 @@ pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.man
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Docker image configuration.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-/// Helm chart configuration: what tells a chart from an image.
+/// Helm chart configuration, which distinguishes a chart from an image.
 pub const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 
-/// What to send as `Accept` for manifests. Without the index types some registries answer with one platform only.
+/// The `Accept` header for manifests. Without the index types some registries return only one platform.
 pub const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
 application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, \
 application/vnd.oci.artifact.manifest.v1+json";
@@ -66,7 +66,7 @@ impl MediaType {
         matches!(self.as_str(), DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED)
     }
 
-    /// A layer that may not be distributed; its bytes stand at the descriptor's `urls`.
+    /// True for a non-distributable layer, whose bytes are at the descriptor's `urls`.
     pub fn is_non_distributable(&self) -> bool {
         self.0
             .starts_with("application/vnd.oci.image.layer.nondistributable.v1.")

@@ -1,16 +1,16 @@
-//! Whether trying again can help: the one question every error of every crate answers.
+//! Persistence of errors: whether a retry can succeed.
 
 use std::time::Duration;
 
-/// How an error behaves over time. A worker needs nothing else to choose between ending a task and requeuing it.
+/// How long the cause of an error lasts. It determines whether a worker ends a task or requeues it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
-    /// The same request fails the same way for ever: end the task at once.
+    /// The same request always fails in the same way: the task ends at once.
     Permanent,
-    /// May pass by itself; wait at least this long if the other side said so.
+    /// The cause may disappear by itself; wait at least this long, if the other side asked for it.
     Temporary(Option<Duration>),
-    /// Was temporary, and stayed, or passes when a person acts: everything this owner of retries may try was tried. The next
-    /// owner decides.
+    /// The error was temporary and remained after all retries of this owner, or an operator must act. The next owner of retries
+    /// decides.
     Persistent,
 }
 
@@ -20,12 +20,12 @@ impl Persistence {
         matches!(self, Self::Permanent)
     }
 
-    /// True for [`Persistence::Temporary`]: who asked may ask again by itself.
+    /// True for [`Persistence::Temporary`], after which the same caller may retry.
     pub const fn is_temporary(self) -> bool {
         matches!(self, Self::Temporary(_))
     }
 
-    /// The wait the other side asked for, if any.
+    /// The wait that the other side asked for, if any.
     pub const fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Temporary(after) => after,

@@ -1,37 +1,37 @@
-//! What a document or a command line asks for, in the types that every crate below acts on: what may be replaced, what
-//! belongs to an image, and how a registry is to be treated.
+//! Policies of documents and command lines, in the types that all crates share: existing tags, referrers, and the limits of a
+//! registry.
 
 use serde::{Deserialize, Serialize};
 
-/// What happens when the destination tag already names something else.
+/// What to do if the destination tag already names another image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Existing {
-    /// Replace only what Transship wrote there, as its ledger records; keep and report anything else.
+    /// Replace only what Transship wrote there according to its ledger; keep and report anything else.
     #[default]
     Follow,
-    /// Never replace.
+    /// Never replace it.
     Keep,
-    /// Replace.
+    /// Replace it.
     Overwrite,
-    /// Replace, after the old image got the tag `<tag>-<first 12 digits of its digest>`.
+    /// Replace it after giving the old image the tag `<tag>-<first 12 digits of its digest>`.
     Backup,
 }
 
-/// What happens to signatures, SBOMs and other manifests that refer to an image.
+/// What to do with signatures, SBOMs and other manifests that refer to an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Referrers {
-    /// They belong to the image and go with it.
+    /// Copy them with the image.
     #[default]
     Include,
-    /// They are not copied.
+    /// Do not copy them.
     Exclude,
-    /// They go with it, and there must be at least one.
+    /// Copy them with the image, and fail if there are none.
     Require,
 }
 
@@ -40,10 +40,10 @@ pub enum Referrers {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
-    /// Public ones only, unless the endpoint is written as an address.
+    /// Only public addresses, unless the endpoint is a literal address.
     #[default]
     Public,
-    /// Loopback and private ones too.
+    /// Also loopback and private addresses.
     Private,
 }
 

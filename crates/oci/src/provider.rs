@@ -1,8 +1,8 @@
 //! The kinds of registry that Transship knows: the one list that the document, the notification formats and the registry
 //! profiles share.
 //!
-//! What is special about a kind lives elsewhere: how its notifications are read in `notifications`, how it behaves over HTTP
-//! in the profiles of `registry`. Here are only the facts that a document is checked against.
+//! The special behaviour of a provider is elsewhere: its notifications in `notifications`, its HTTP behaviour in the profiles
+//! of `registry`. This module has only the facts that are needed to validate a document.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! providers {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
-        /// What kind of registry stands behind an endpoint.
+        /// The product or service that runs a registry.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum Provider { $($(#[$doc])* #[serde(rename = $name)] $variant),+ }
@@ -29,7 +29,7 @@ macro_rules! providers {
 }
 
 providers! {
-    /// CNCF Distribution (`registry:2`, `registry:3`) and what embeds it.
+    /// CNCF Distribution (`registry:2`, `registry:3`) and products that embed it.
     Distribution = "distribution",
     /// Harbor.
     Harbor = "harbor",
@@ -59,11 +59,11 @@ providers! {
     Gitea = "gitea",
     /// The registry of GitLab.
     GitLab = "gitlab",
-    /// Any other registry that follows the distribution specification; its deliveries are read as Distribution's.
+    /// Any other registry that follows the distribution specification; its deliveries have Distribution's format.
     Generic = "generic",
 }
 
-/// A cloud whose own means a registry relies on.
+/// A cloud whose services a registry depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cloud {
     /// Amazon Web Services.
@@ -71,8 +71,8 @@ pub enum Cloud {
 }
 
 impl Provider {
-    /// The cloud that issues the registry's credentials and carries its events to a stack deployed there, so that neither
-    /// credentials nor a webhook secret need to be configured for it.
+    /// The cloud that issues the registry's credentials and delivers its events to a stack deployed there, so that the document
+    /// needs neither credentials nor a webhook secret for it.
     pub const fn cloud(self) -> Option<Cloud> {
         match self {
             Self::Ecr => Some(Cloud::Aws),

@@ -1,4 +1,4 @@
-//! Referrers: the index that lists them, and the tags that stand for them where a registry has no API.
+//! Referrers: the index that lists them, and the digest tags for registries without a referrers API.
 //!
 //! Source: distribution-spec, Listing Referrers and Referrers Tag Schema; cosign's tag scheme
 //! (`sha256-<hex>.sig`, `.att`, `.sbom`), which predates the specification.
@@ -21,7 +21,7 @@ pub fn cosign_tags(digest: &Digest) -> impl Iterator<Item = String> + '_ {
 
 /// A tag that belongs to another manifest, its subject: a cosign tag or the referrers fallback tag.
 ///
-/// The tag holds at most 64 digits of the subject's digest. That is all of a sha256 digest and half of a sha512 one.
+/// The tag contains at most 64 digits of the subject's digest: all of a sha256 digest and half of a sha512 digest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DigestTag {
     algorithm: Algorithm,
@@ -30,7 +30,7 @@ pub struct DigestTag {
 }
 
 impl DigestTag {
-    /// Reads `<algorithm>-<64 hex>` and `<algorithm>-<64 hex>.<suffix>`; [`None`] for any other tag.
+    /// Parses `<algorithm>-<64 hex>` and `<algorithm>-<64 hex>.<suffix>`; [`None`] for any other tag.
     pub fn of(tag: &Tag) -> Option<Self> {
         let (name, suffix) = match tag.as_str().split_once('.') {
             Some((name, suffix)) => (name, Some(suffix)),
@@ -62,7 +62,7 @@ impl DigestTag {
         self.algorithm == digest.algorithm() && digest.hex().starts_with(&*self.prefix)
     }
 
-    /// The digest of the subject; [`None`] where the tag holds only its first half (sha512).
+    /// The digest of the subject; [`None`] if the tag contains only its first half (sha512).
     pub fn subject(&self) -> Option<Digest> {
         format!("{}:{}", self.algorithm.as_str(), self.prefix).parse().ok()
     }
@@ -74,7 +74,7 @@ impl DigestTag {
     }
 }
 
-/// The bytes of a fallback index that lists `referrers`, always the same for the same list.
+/// The bytes of a fallback index that lists `referrers`, which are always the same for the same list.
 pub fn fallback_index(referrers: &[Descriptor]) -> Bytes {
     Bytes::from(json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": referrers }).to_string())
 }

@@ -1,4 +1,4 @@
-//! The document: parsed, checked, and asked what is to be done with a push.
+//! The document: parses and validates it, and evaluates its rules for a push.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use transship_oci::RegistryHost;
 
 use crate::check;
 use crate::error::Errors;
-use crate::faults::{Faults, Warning};
+use crate::error::{Diagnostics, Warning};
 use crate::import::Import;
 use crate::policy::Topology;
 use crate::registry::Registry;
@@ -14,7 +14,7 @@ use crate::rule::Rule;
 use crate::syntax;
 use crate::verdict::{Evaluation, Pushed};
 
-/// Registries, rules and imports that were found to make sense together.
+/// A validated document: registries, rules and imports.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// The registries by name.
@@ -29,7 +29,7 @@ pub struct Document {
     pub imports: Vec<Import>,
 }
 
-/// An exception: what rules bring from one registry to another neither closes a cycle nor crosses a partition.
+/// An exception: rules from one registry to the other do not count for cycles and partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// The source registry's name.
@@ -40,27 +40,27 @@ pub struct Link {
     pub because: String,
 }
 
-/// A document and what is unwise about it.
+/// A document and its warnings.
 #[derive(Debug, Clone)]
 pub struct Parsed {
     /// The document.
     pub document: Document,
-    /// What will probably not do what was meant.
+    /// Settings that are probably a mistake.
     pub warnings: Vec<Warning>,
 }
 
 impl Document {
-    /// Reads a document, YAML or JSON. It is accepted whole or refused whole; a refusal names every fault that could be
-    /// told apart, with the path of its field and, where known, line and column.
+    /// Parses a document, YAML or JSON. It is accepted or rejected as a whole. The error lists every fault that can be
+    /// distinguished, with the path of its field and, if known, line and column.
     pub fn parse(text: &str) -> Result<Parsed, Errors> {
-        let written = syntax::read(text)?;
-        let mut faults = Faults::default();
-        let document = check::document(written, &mut faults);
-        let warnings = faults.finish(text)?;
+        let raw = syntax::read(text)?;
+        let mut diagnostics = Diagnostics::default();
+        let document = check::document(raw, &mut diagnostics);
+        let warnings = diagnostics.finish(text)?;
         Ok(Parsed { document, warnings })
     }
 
-    /// What each rule, in the order of the document, says of a push to the registry named `source_registry`.
+    /// The result of each rule, in the order of the document, for a push to the registry named `source_registry`.
     pub fn evaluate(&self, source_registry: &str, pushed: &Pushed<'_>) -> Vec<Evaluation<'_>> {
         self.rules
             .iter()
@@ -71,7 +71,7 @@ impl Document {
             .collect()
     }
 
-    /// The registries that are called `host`, by their names in the document.
+    /// The names of the registries with the host `host`.
     pub fn registries_called<'a>(&'a self, host: &'a RegistryHost) -> impl Iterator<Item = (&'a str, &'a Registry)> {
         self.registries
             .iter()

@@ -1,21 +1,21 @@
-//! The one document: registries, rules, imports, matching, naming and topology. No I/O.
+//! The configuration document: registries, rules, imports, matching, naming and topology. No I/O.
 //!
-//! A [`Document`] that exists makes sense: its names are valid, its patterns are compiled, every registry it uses is
-//! there, no rule can start itself again, and everything it asks for is honoured. What is part of the language but not
-//! of this version is refused, never ignored. Matching is a pure function of the document and a push.
+//! A [`Document`] is always valid: its names are valid, its patterns are compiled, every registry that it uses is defined, no
+//! rule can start itself again, and all of its settings are supported. Settings that this version does not support are
+//! rejected, never ignored. Matching is a pure function of the document and a push.
 
-mod byte_rate;
+mod aws_only;
 mod check;
 mod document;
 mod error;
-mod faults;
 mod import;
 mod namespace;
 mod naming;
 mod path;
 mod pattern;
-mod platform;
 mod policy;
+mod rate;
+mod raw;
 mod registry;
 mod rule;
 mod schema;
@@ -23,16 +23,14 @@ mod secret_reference;
 mod syntax;
 mod topology;
 mod verdict;
-mod written;
 
 pub use document::{Document, Link, Parsed};
-pub use error::{Error, ErrorKind, Errors, Place};
-pub use faults::Warning;
+pub use error::{Error, ErrorKind, Errors, Position, Warning};
 pub use import::{Import, ImportDestination};
 pub use namespace::Namespace;
 pub use policy::Topology;
 pub use registry::{PUBLIC_PARTITION, Registry, Webhook};
-pub use rule::{Rule, RuleDestination, Source};
+pub use rule::{Rule, RuleDestination, Source, Trigger};
 pub use schema::schema;
 pub use secret_reference::CredentialsRef;
 pub use verdict::{Destination, Evaluation, Pushed, Reason, Verdict};

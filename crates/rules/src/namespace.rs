@@ -1,25 +1,25 @@
-//! A namespace: a path of whole components that repositories stand below.
+//! A namespace: a path of whole components that holds repositories.
 
 use std::fmt;
 
 use transship_oci::Repository;
 
-/// A path of components, or the root. `core` holds `core/app` and `core/a/b`, but neither `corex/app` nor `core`.
+/// A path of components, or the root. `core` contains `core/app` and `core/a/b`, but neither `corex/app` nor `core`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Namespace(String);
 
 impl Namespace {
-    /// Reads `text`; "" is the root.
+    /// Parses `text`; "" is the root.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() || text.parse::<Repository>().is_ok() {
             return Ok(Self(text.to_owned()));
         }
         Err(if text.starts_with('/') || text.ends_with('/') {
-            "begins or ends with a slash: write core or core/team; \"\" is the root"
+            "must not start or end with a slash: expected a path such as core or core/team, or \"\" for the root"
         } else if text.contains(['*', '?', '[', '{', '^', '$']) {
-            "is no path: patterns belong in source.repository; the namespace is the path in front of them"
+            "must be a literal path: put patterns in source.repository"
         } else {
-            "is no path of lower-case components such as core/team; \"\" is the root"
+            "is not a path of lower-case components such as core/team; \"\" is the root"
         })
     }
 
@@ -28,7 +28,7 @@ impl Namespace {
         &self.0
     }
 
-    /// True for the root, which holds every repository.
+    /// True for the root, which contains every repository.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,7 @@
-//! Which name an image gets at the destination: what is taken off its path, what is put in front, and templates.
+//! The name of an image at the destination: flattening, the destination namespace, and templates.
 //!
-//! A name that comes out is valid and stands below the destination's namespace, whatever went in: templates are put
-//! together component by component and the result goes through the grammar of names once more.
+//! The resulting name is always valid and below the destination's namespace: templates are expanded component by component,
+//! and the result is validated again.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,23 +13,23 @@ use transship_oci::{Repository, Tag};
 use crate::error::shown;
 use crate::namespace::Namespace;
 
-/// What is taken off the front of a repository's path. Its last component always stays.
+/// What is removed from the front of a repository's path. Its last component is always kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flatten {
     /// The source namespace of the rule.
     Namespace,
-    /// So many components.
+    /// A number of components.
     Components(usize),
-    /// All but the last component.
+    /// All components except the last.
     All,
 }
 
-/// How a rule names what it writes.
+/// How a rule names images at the destination.
 #[derive(Debug, Clone)]
 pub(crate) struct Naming {
     /// The rule's source namespace.
     pub(crate) from: Namespace,
-    /// What repositories are put under.
+    /// The destination namespace.
     pub(crate) into: Namespace,
     pub(crate) flatten: Flatten,
     pub(crate) repository: Template,
@@ -49,7 +49,7 @@ pub(crate) enum Part {
 }
 
 impl Flatten {
-    /// What is left of `repository`, which stands below `from`.
+    /// What is left of `repository`, which lies below `from`.
     fn apply<'a>(self, from: &Namespace, repository: &'a str) -> &'a str {
         match self {
             Self::Namespace => from.below(repository).unwrap_or(repository),
@@ -62,7 +62,7 @@ impl Flatten {
 }
 
 impl Naming {
-    /// The repository at the destination. The error is a sentence; [`None`] as `tag` fails where the template needs one.
+    /// The repository at the destination. The error is a sentence. If `tag` is [`None`], a template with a tag fails.
     pub(crate) fn repository(&self, repository: &Repository, tag: Option<&Tag>) -> Result<Repository, String> {
         let name = self.fill(&self.repository, repository, tag)?;
         let name = if self.into.is_root() {
@@ -72,7 +72,7 @@ impl Naming {
         };
         name.parse().map_err(|_| {
             format!(
-                "the destination repository would be {}, which is no valid name",
+                "the destination repository would be {}, which is not a valid name",
                 shown(&name)
             )
         })
@@ -81,8 +81,12 @@ impl Naming {
     /// The tag at the destination.
     pub(crate) fn tag(&self, repository: &Repository, tag: &Tag) -> Result<Tag, String> {
         let name = self.fill(&self.tag, repository, Some(tag))?;
-        name.parse()
-            .map_err(|_| format!("the destination tag would be {}, which is no valid tag", shown(&name)))
+        name.parse().map_err(|_| {
+            format!(
+                "the destination tag would be {}, which is not a valid tag",
+                shown(&name)
+            )
+        })
     }
 
     fn fill(&self, template: &Template, repository: &Repository, tag: Option<&Tag>) -> Result<String, String> {
@@ -94,13 +98,13 @@ impl Naming {
                 Part::Namespace => self.from.as_str(),
                 Part::Tag => tag
                     .map(Tag::as_str)
-                    .ok_or("the name at the destination depends on the tag, and this push has none of its own")?,
+                    .ok_or("the name at the destination contains the tag, but this push has no tag")?,
             });
         }
         Ok(filled)
     }
 
-    /// The path that everything written stands at or below, given the same of what is read; and whether it can only be
+    /// The path at or below which everything is written, given the same for what is read; and whether it can only be
     /// that path itself.
     pub(crate) fn scope(&self, source: &str, is_exact: bool) -> (String, bool) {
         let mut name = String::new();
@@ -115,7 +119,7 @@ impl Naming {
             name.push_str(text);
             if !is_known {
                 is_complete = false;
-                // The literal path of a source is made of whole components; anything else may go on within its last one.
+                // The literal path of a source consists of whole components; other texts may continue within the last one.
                 if text.is_empty() {
                     name.truncate(name.rfind('/').unwrap_or(0));
                 }
@@ -150,12 +154,12 @@ impl Template {
         Self(vec![part])
     }
 
-    /// True if the template holds `part`.
+    /// True if the template contains `part`.
     pub(crate) fn uses(&self, part: &Part) -> bool {
         self.0.contains(part)
     }
 
-    /// Reads `text`; `{` and `}` stand in no valid name and need no escape.
+    /// Reads `text`; `{` and `}` are not valid in a name and need no escape.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -165,14 +169,14 @@ impl Template {
             let name = placeholder
                 .strip_prefix('{')
                 .and_then(|inner| inner.split_once('}'))
-                .ok_or_else(|| format!("the template {} has a brace without its partner", shown(text)))?;
+                .ok_or_else(|| format!("the template {} has an unmatched brace", shown(text)))?;
             parts.push(match name.0 {
                 "repository" => Part::Repository,
                 "tag" => Part::Tag,
                 "namespace" => Part::Namespace,
                 other => {
                     return Err(format!(
-                        "the template knows no {{{}}}: write {{repository}}, {{tag}} or {{namespace}}",
+                        "the template has an unknown placeholder {{{}}}: use {{repository}}, {{tag}} or {{namespace}}",
                         other.escape_debug()
                     ));
                 }
@@ -181,7 +185,7 @@ impl Template {
         }
         parts.extend((!rest.is_empty()).then(|| Part::Text(rest.to_owned())));
         if parts.is_empty() {
-            return Err("the template is empty: leave it out to keep the name".to_owned());
+            return Err("the template is empty: omit it to keep the name".to_owned());
         }
         Ok(Self(parts))
     }
@@ -232,7 +236,7 @@ impl JsonSchema for Flatten {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "What is taken off the front of a repository's path: the rule's source namespace, all but the last component, or so many components. The last component always stays.",
+            "description": "What is removed from the front of a repository's path: the rule's source namespace, all components except the last, or a number of components. The last component is always kept.",
             "anyOf": [
                 { "enum": ["namespace", "all"] },
                 { "type": "integer", "minimum": 0, "maximum": 127 }
@@ -284,7 +288,7 @@ mod tests {
         let by_tag = naming("core", "copy", Flatten::Namespace, "{repository}/{tag}", "{repository}");
         assert!(
             by_tag.repository(&repository, Some(&tag)).is_err(),
-            "V1 is no path component"
+            "V1 is not a valid path component"
         );
         assert!(by_tag.repository(&repository, None).is_err());
         assert_eq!(by_tag.tag(&repository, &tag).unwrap().as_str(), "app");

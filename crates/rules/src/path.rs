@@ -1,10 +1,10 @@
-//! The path of a field in the document, and where that field stands in the text.
+//! The path of a field in the document, and the position of that field in the text.
 
 use std::fmt;
 
 use serde_saphyr::granit_parser::{Event, Parser, Span};
 
-use crate::error::Place;
+use crate::error::Position;
 
 /// A path of keys and positions: `rules[0].source.namespace`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -80,23 +80,23 @@ impl fmt::Display for Path {
     }
 }
 
-/// A collection that is being walked through.
+/// A collection that is being traversed.
 struct Frame {
-    /// How many segments of the wanted path lead here; [`None`] beside the path.
+    /// Number of segments of the wanted path up to here; [`None`] outside the path.
     depth: Option<usize>,
-    /// The entry that comes next.
+    /// The next entry.
     next: Next,
 }
 
 enum Next {
     Index(usize),
     Key,
-    Value(String, Place),
+    Value(String, Position),
 }
 
-/// Where `path` stands in `text`, or the nearest thing around it: what an alias brings in stands where the alias does.
-/// [`None`] for the document as a whole, and for a text that cannot be read.
-pub(crate) fn locate(text: &str, path: &Path) -> Option<Place> {
+/// The position of `path` in `text`, or of the nearest field around it. A field that a YAML alias brings in has the position of
+/// the alias. [`None`] for the document as a whole, and for a text that cannot be read.
+pub(crate) fn locate(text: &str, path: &Path) -> Option<Position> {
     let mut found = None;
     let mut frames: Vec<Frame> = Vec::new();
     for event in Parser::new_from_str(text) {
@@ -111,14 +111,14 @@ pub(crate) fn locate(text: &str, path: &Path) -> Option<Place> {
             Event::MappingStart(..) => Some(Next::Key),
             _ => continue,
         };
-        let here = place(&span);
-        let Some((depth, place)) = enter(frames.last_mut(), path, &event, here, next.is_some()) else {
-            // A collection as a key: walk past it.
+        let here = position(&span);
+        let Some((depth, position)) = enter(frames.last_mut(), path, &event, here, next.is_some()) else {
+            // A collection as a key is skipped.
             frames.extend(next.map(|next| Frame { depth: None, next }));
             continue;
         };
         if depth.is_some_and(|depth| depth > 0) {
-            found = Some(place);
+            found = Some(position);
         }
         if depth == Some(path.0.len()) {
             return found;
@@ -128,23 +128,23 @@ pub(crate) fn locate(text: &str, path: &Path) -> Option<Place> {
     found
 }
 
-/// Moves `frame` past one node: how deep on the path the node is and where it stands; [`None`] for a key.
+/// Moves `frame` past one node: how deep on the path the node is, and its position; [`None`] for a key.
 fn enter(
     frame: Option<&mut Frame>,
     path: &Path,
     event: &Event<'_>,
-    here: Place,
+    here: Position,
     is_collection: bool,
-) -> Option<(Option<usize>, Place)> {
+) -> Option<(Option<usize>, Position)> {
     let Some(frame) = frame else {
         return Some((Some(0), here));
     };
     let wanted = frame.depth.and_then(|depth| path.0.get(depth));
     let deeper = |matches: bool| frame.depth.filter(|_| matches).map(|depth| depth + 1);
     match std::mem::replace(&mut frame.next, Next::Key) {
-        Next::Index(position) => {
-            let depth = deeper(wanted == Some(&Segment::Index(position)));
-            frame.next = Next::Index(position + 1);
+        Next::Index(index) => {
+            let depth = deeper(wanted == Some(&Segment::Index(index)));
+            frame.next = Next::Index(index + 1);
             Some((depth, here))
         }
         Next::Key => {
@@ -155,16 +155,16 @@ fn enter(
             frame.next = Next::Value(key, here);
             None
         }
-        Next::Value(key, key_place) => {
+        Next::Value(key, key_position) => {
             let depth = deeper(matches!(wanted, Some(Segment::Key(name)) if *name == key));
-            Some((depth, if is_collection { key_place } else { here }))
+            Some((depth, if is_collection { key_position } else { here }))
         }
     }
 }
 
 /// The parser counts lines from 1 and characters from 0.
-fn place(span: &Span) -> Place {
-    Place {
+fn position(span: &Span) -> Position {
+    Position {
         line: span.start.line() as u64,
         column: span.start.col() as u64 + 1,
     }
@@ -177,8 +177,8 @@ mod tests {
     const TEXT: &str = "registries:\n  a: {endpoint: \"x\"}\nrules:\n  - name: one\n  - name: two\n    source: { namespace: core,\n              tag: { regex: \"(\" } }\n";
 
     fn at(path: &Path) -> (u64, u64) {
-        let place = locate(TEXT, path).unwrap();
-        (place.line, place.column)
+        let position = locate(TEXT, path).unwrap();
+        (position.line, position.column)
     }
 
     #[test]

@@ -1,44 +1,44 @@
-//! Patterns of repositories and tags: a name, a glob or a regular expression, and what they leave out.
+//! Patterns of repositories and tags: a name, a glob or a regular expression, and exclusions.
 //!
-//! A document is written by people and read in a process that serves others: patterns are bounded in length and in
-//! compiled size, and are matched in time linear in the text, so that none of them can hold up a delivery.
+//! Patterns are limited in length and compiled size, and are matched in time linear in the text, so that no pattern can delay
+//! deliveries.
 
 use regex::Regex;
 use regex::bytes::Regex as BytesRegex;
 
 use crate::error::shown;
 
-/// The longest pattern that is read, in bytes.
+/// Maximum length of a pattern in bytes.
 const MAX_PATTERN_BYTES: usize = 4096;
-/// The largest compiled pattern, in bytes.
+/// Maximum size of a compiled pattern in bytes.
 const MAX_COMPILED_BYTES: usize = 1 << 20;
 
-/// Which texts are meant.
+/// A pattern with its exclusion.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pattern {
-    /// [`None`]: every text.
+    /// What matches; [`None`] for every text.
     pub(crate) include: Option<Matcher>,
-    /// [`None`]: no text.
+    /// What is excluded; [`None`] for no text.
     pub(crate) exclude: Option<Matcher>,
 }
 
 /// One form of a pattern, compiled.
 #[derive(Debug, Clone)]
 pub(crate) enum Matcher {
-    /// This text and no other.
+    /// Exactly this text.
     Exact(String),
     /// The whole text: `*` within a component, `**` across components.
     Glob {
-        /// As written.
+        /// The glob as written.
         text: String,
-        /// As compiled; globs compile to expressions over bytes.
+        /// The compiled glob, which is an expression over bytes.
         regex: BytesRegex,
     },
-    /// Anywhere in the text.
+    /// A regular expression that matches anywhere in the text.
     Regex(Regex),
 }
 
-/// What a pattern says of a text.
+/// Result of matching a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Match {
     Included,
@@ -60,7 +60,7 @@ impl Pattern {
 }
 
 impl Matcher {
-    /// A glob over the whole text.
+    /// Compiles a glob for the whole text.
     pub(crate) fn glob(text: &str) -> Result<Self, String> {
         check_length(text)?;
         if text
@@ -68,7 +68,7 @@ impl Matcher {
             .any(|component| component.contains("**") && component != "**")
         {
             return Err(format!(
-                "the glob {} has ** within a component: ** stands for whole components, as in core/**; write * within one",
+                "the glob {} has ** within a component: ** matches whole components, as in core/**; use * within one",
                 shown(text)
             ));
         }
@@ -76,7 +76,7 @@ impl Matcher {
             .literal_separator(true)
             .backslash_escape(true)
             .build()
-            .map_err(|error| format!("the glob {} cannot be read: {}", shown(text), error.kind()))?;
+            .map_err(|error| format!("the glob {} is not valid: {}", shown(text), error.kind()))?;
         let regex = regex::bytes::RegexBuilder::new(glob.regex())
             .size_limit(MAX_COMPILED_BYTES)
             .build()
@@ -87,7 +87,7 @@ impl Matcher {
         })
     }
 
-    /// A regular expression, searched for.
+    /// Compiles a regular expression that matches anywhere in the text.
     pub(crate) fn regex(text: &str) -> Result<Self, String> {
         check_length(text)?;
         regex::RegexBuilder::new(text)
@@ -107,7 +107,7 @@ impl Matcher {
         }
     }
 
-    /// The path that every text this matches stands at or below, and whether it can only be that path itself.
+    /// The path at or below which every matching text is, and whether it can only be that path itself.
     pub(crate) fn scope(&self) -> (&str, bool) {
         match self {
             Self::Exact(name) => (name, true),
@@ -127,7 +127,7 @@ impl Matcher {
     }
 }
 
-/// The components of a glob in front of its first one that is a pattern, and whether that is all of them.
+/// The literal components at the start of a glob, and whether the glob consists only of these.
 fn literal_components(glob: &str) -> (&str, bool) {
     let Some(meta) = glob.find(['*', '?', '[', ']', '{', '}', '\\']) else {
         return (glob, true);
@@ -137,11 +137,11 @@ fn literal_components(glob: &str) -> (&str, bool) {
 
 fn check_length(text: &str) -> Result<(), String> {
     if text.is_empty() {
-        return Err("the pattern is empty: leave it out to match everything".to_owned());
+        return Err("the pattern is empty: omit it to match everything".to_owned());
     }
     if text.len() > MAX_PATTERN_BYTES {
         return Err(format!(
-            "the pattern has {} bytes, and at most {MAX_PATTERN_BYTES} are read: split it into several rules",
+            "the pattern has {} bytes, but the limit is {MAX_PATTERN_BYTES}: split it into several rules",
             text.len()
         ));
     }
@@ -155,11 +155,11 @@ fn why(form: &str, text: &str, error: &regex::Error) -> String {
             shown(text)
         ),
         error => {
-            // The library draws a picture over several lines; its last line is the sentence.
+            // The library's message has several lines; the last one is the sentence.
             let picture = error.to_string();
             let sentence = picture.lines().last().unwrap_or_default();
             format!(
-                "the {form} {} cannot be read: {}",
+                "the {form} {} is not valid: {}",
                 shown(text),
                 sentence.trim_start_matches("error: ")
             )

@@ -1,43 +1,43 @@
-//! A registry of the document, checked: an address that is one, names it answers to, and what it can bear.
+//! A validated registry of the document: its endpoint, its other hosts, and its limits.
 
 use transship_oci::{Limits, Network, Provider, RegistryHost};
 use url::Url;
 
 use crate::secret_reference::CredentialsRef;
 
-/// A registry: where it is, what it is called by, and how it is spoken to.
+/// A registry: its endpoint, its other hosts, its credentials and its limits.
 #[derive(Debug, Clone)]
 pub struct Registry {
-    /// What kind of registry it is.
+    /// The product or service that runs the registry.
     pub provider: Provider,
-    /// `http` or `https`, a host, maybe a port; no user, path or query.
+    /// The endpoint: `http` or `https`, a host and optionally a port; no user, path or query.
     pub endpoint: Url,
-    /// Other names it is called by, as written.
+    /// Other hosts of the registry, as written.
     pub hosts: Vec<RegistryHost>,
-    /// Repository prefixes as deliveries name them, and as clients pull them. Empty in this version.
+    /// Repository prefixes in deliveries, and the prefixes that clients use instead. Empty in this version.
     pub aliases: Vec<(String, String)>,
-    /// What it is for.
+    /// A description for readers of the document.
     pub description: Option<String>,
     /// The cloud region it is in.
     pub region: Option<String>,
     /// The part of the cloud it is in; [`PUBLIC_PARTITION`] if none is written.
     pub partition: String,
-    /// The edition that is paid for.
+    /// The purchased edition.
     pub edition: Option<String>,
     /// Which addresses its name may resolve to.
     pub network: Network,
-    /// Where its credentials come from; [`None`]: it is spoken to without, except that the stack deployed on AWS fetches
-    /// tokens of Amazon ECR under its own role.
+    /// The reference to its credentials; [`None`] for none, except that the stack deployed on AWS requests tokens of Amazon ECR
+    /// with its own role.
     pub credentials: Option<CredentialsRef>,
-    /// How its deliveries are authenticated; [`None`]: none are accepted.
+    /// How its deliveries are authenticated; [`None`] means that none are accepted.
     pub webhook: Option<Webhook>,
-    /// What it can bear.
+    /// Its limits.
     pub limits: Limits,
-    /// The host of `endpoint`, found valid when the document was checked.
+    /// The host of `endpoint`, validated with the document.
     pub(crate) host: RegistryHost,
 }
 
-/// The partition of a registry that names none.
+/// The default partition of a registry.
 pub const PUBLIC_PARTITION: &str = "public";
 
 /// How deliveries are authenticated.
@@ -69,7 +69,7 @@ impl Registry {
             .any(|name| self.canonical(name) == wanted)
     }
 
-    /// True if both are one registry, under different names in the document.
+    /// True if both are the same registry with different names in the document.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         std::iter::once(&other.host)
             .chain(&other.hosts)

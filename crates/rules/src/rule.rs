@@ -1,4 +1,4 @@
-//! A rule of the document, checked and with its patterns compiled; and what it says of one push.
+//! A validated rule with compiled patterns: whether it matches an image, and separately, what starts it.
 
 use transship_oci::{DigestTag, Existing, Kind, Referrers, Repository, Tag};
 
@@ -7,35 +7,35 @@ use crate::naming::Naming;
 use crate::pattern::{Match, Matcher, Pattern};
 use crate::verdict::{Destination, Pushed, Reason, Verdict};
 
-/// What is replicated, from where, to where.
+/// Which images are copied from which registry to which destination.
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// Unique in the document: `[a-z0-9][a-z0-9-._]*`.
     pub name: String,
-    /// What it is for.
+    /// A description for readers of the document.
     pub description: Option<String>,
     /// A rule that is not enabled does nothing.
     pub enabled: bool,
     /// Which images.
     pub source: Source,
-    /// To where.
+    /// The destination.
     pub destination: RuleDestination,
-    /// The kinds of content that pass; empty: any.
+    /// The kinds of content to copy; empty for any.
     pub kinds: Vec<Kind>,
-    /// True if a notification of the source starts it.
-    pub on_event: bool,
-    /// What happens when the destination tag already names something else.
+    /// What starts the rule, in addition to an operator.
+    pub triggers: Vec<Trigger>,
+    /// What to do if the destination tag already names another image.
     pub existing: Existing,
-    /// What happens to signatures, SBOMs and other referrers.
+    /// What to do with signatures, SBOMs and other referrers.
     pub referrers: Referrers,
 }
 
-/// Which images a rule is about.
+/// The images that a rule selects.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The registry's name in the document.
     pub registry: String,
-    /// What the repositories stand below.
+    /// The namespace of the repositories.
     pub namespace: Namespace,
     /// Matched against the path below the namespace.
     pub(crate) repository: Pattern,
@@ -43,34 +43,52 @@ pub struct Source {
     pub(crate) tag: Pattern,
 }
 
-/// Where a rule writes.
+/// The destination of a rule.
 #[derive(Debug, Clone)]
 pub struct RuleDestination {
     /// The registry's name in the document.
     pub registry: String,
-    /// Under which names.
+    /// The names at the destination.
     pub(crate) naming: Naming,
 }
 
+/// What starts a rule automatically.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// A notification of the source registry; a sweep repeats what notifications missed.
+    Event,
+}
+
 impl Rule {
-    /// What this rule says of a push to the registry named `source_registry`.
+    /// True if notifications start the rule. An operator can start any rule by hand.
+    pub fn is_on_event(&self) -> bool {
+        self.enabled && self.triggers.contains(&Trigger::Event)
+    }
+
+    /// The result of this rule for a notification of a push to the registry named `source_registry`: whether events start the
+    /// rule, then [`Rule::matches`].
     pub fn evaluate(&self, source_registry: &str, pushed: &Pushed<'_>) -> Verdict {
-        match self.destination_of(source_registry, pushed) {
+        let no = if self.source.registry != source_registry {
+            Reason::OtherRegistry(self.source.registry.clone())
+        } else if !self.enabled {
+            Reason::Disabled
+        } else if !self.is_on_event() {
+            Reason::NotOnEvent
+        } else {
+            return self.matches(pushed);
+        };
+        Verdict::No(no)
+    }
+
+    /// The result of this rule for an image at its source registry, regardless of what started the rule.
+    pub fn matches(&self, pushed: &Pushed<'_>) -> Verdict {
+        match self.destination_of(pushed) {
             Ok(verdict) => verdict,
             Err(reason) => Verdict::No(reason),
         }
     }
 
-    fn destination_of(&self, source_registry: &str, pushed: &Pushed<'_>) -> Result<Verdict, Reason> {
-        if self.source.registry != source_registry {
-            return Err(Reason::OtherRegistry(self.source.registry.clone()));
-        }
-        if !self.enabled {
-            return Err(Reason::Disabled);
-        }
-        if !self.on_event {
-            return Err(Reason::NotOnEvent);
-        }
+    fn destination_of(&self, pushed: &Pushed<'_>) -> Result<Verdict, Reason> {
         self.source.admits_repository(pushed.repository)?;
         match pushed.tag {
             Some(tag) if DigestTag::of(tag).is_none() => self.tagged(pushed, tag).map(Verdict::Matches),
@@ -100,7 +118,7 @@ impl Rule {
         Ok(self.at(repository, Some(destination_tag)))
     }
 
-    /// What belongs to another manifest keeps its tag: the tag names its subject.
+    /// An attachment keeps its tag, because the tag contains the digest of its subject.
     fn follower(&self, repository: &Repository, tag: Option<&Tag>) -> Result<Destination, Reason> {
         if self.referrers == Referrers::Exclude {
             return Err(Reason::ReferrersExcluded);
@@ -123,7 +141,7 @@ impl Rule {
 }
 
 impl Source {
-    /// The one repository it is about, if the document names it in full: then nobody needs to list any.
+    /// The only repository of the rule, if the document names it in full, so that no listing is needed.
     pub fn only_repository(&self) -> Option<Repository> {
         let Some(Matcher::Exact(below)) = &self.repository.include else {
             return None;
@@ -134,7 +152,7 @@ impl Source {
         format!("{}/{below}", self.namespace).parse().ok()
     }
 
-    /// True if repositories of this name are the rule's, whatever their tags.
+    /// True if the rule selects repositories of this name, regardless of their tags.
     pub fn holds(&self, repository: &Repository) -> bool {
         self.admits_repository(repository).is_ok()
     }

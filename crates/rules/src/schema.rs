@@ -1,11 +1,11 @@
-//! The published schema of the document, for editors and for those who generate documents.
+//! The published schema of the document, for editors and for programs that generate documents.
 
-/// The JSON Schema (draft 2020-12) of the document as it is written. A document it accepts can still be refused: a
-/// schema does not know which registries there are, or where rules lead.
+/// The JSON Schema (draft 2020-12) of the document. A document that conforms to the schema can still be rejected, because a
+/// schema cannot check references between registries and rules.
 pub fn schema() -> serde_json::Value {
     let mut schema = schemars::generate::SchemaSettings::draft2020_12()
         .into_generator()
-        .into_root_schema_for::<crate::written::Document>();
+        .into_root_schema_for::<crate::raw::Document>();
     schema.insert("title".to_owned(), "Transship".into());
     schema.to_value()
 }

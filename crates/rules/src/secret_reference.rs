@@ -1,23 +1,23 @@
-//! How a document refers to a secret without holding it: `env:NAME`, `file:PATH` and the rest.
+//! References to secrets in a document: `env:NAME`, `file:PATH` and others.
 //!
-//! A refusal never repeats the text it refuses: what stands there by mistake is most likely a password.
+//! An error never repeats the rejected text, because it may be a password in the wrong field.
 
 use std::fmt;
 
-/// Where the credentials of a registry come from.
+/// A reference to the credentials of a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CredentialsRef {
     /// `env:NAME`: `user:password`, or JSON with `username` and `password`, in an environment variable.
     Env(String),
-    /// `file:PATH`: the same in a file.
+    /// `file:PATH`: the same content in a file.
     File(String),
     /// `docker`: Docker's `config.json` and its credential helpers.
     Docker,
-    /// `secretsmanager:NAME`: the same in AWS Secrets Manager.
+    /// `secretsmanager:NAME`: the same content in AWS Secrets Manager.
     SecretsManager(String),
-    /// `ssm:NAME`: the same in AWS Systems Manager Parameter Store.
+    /// `ssm:NAME`: the same content in AWS Systems Manager Parameter Store.
     Ssm(String),
-    /// `{ ecr: { role: ARN } }`: a token of Amazon ECR, fetched under a role.
+    /// `{ ecr: { role: ARN } }`: a token of Amazon ECR, requested with a role.
     Ecr {
         /// The ARN of the role.
         role: String,
@@ -25,13 +25,13 @@ pub enum CredentialsRef {
 }
 
 impl CredentialsRef {
-    /// Reads a text form. The error says which forms there are.
+    /// Parses a text. The error lists the valid forms.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        const FORMS: &str = "is not a reference to credentials: write env:NAME, file:PATH, secretsmanager:NAME, ssm:NAME or docker; the credentials themselves do not belong here";
+        const FORMS: &str = "is not a reference to credentials: expected env:NAME, file:PATH, secretsmanager:NAME, ssm:NAME or docker; do not write the credentials themselves here";
         match text.split_once(':') {
             None if text == "docker" => Ok(Self::Docker),
             Some(("env", name)) if is_variable(name) => Ok(Self::Env(name.to_owned())),
-            Some(("env", _)) => Err("has no name of an environment variable after env:"),
+            Some(("env", _)) => Err("is missing the name of an environment variable after env:"),
             Some((_, "")) => Err("has nothing after the colon"),
             Some(("file", path)) => Ok(Self::File(path.to_owned())),
             Some(("secretsmanager", name)) => Ok(Self::SecretsManager(name.to_owned())),
@@ -42,7 +42,7 @@ impl CredentialsRef {
 
     /// Reads the ARN of a role. Source: IAM user guide, "IAM identifiers"; other partitions are `aws-cn` and `aws-us-gov`.
     pub(crate) fn ecr(role: String) -> Result<Self, &'static str> {
-        const FORM: &str = "is not the ARN of a role: write arn:aws:iam::<account>:role/<name>";
+        const FORM: &str = "is not the ARN of a role: expected arn:aws:iam::<account>:role/<name>";
         let mut parts = role.splitn(6, ':');
         let mut is = |what: &dyn Fn(&str) -> bool| parts.next().is_some_and(what);
         let is_account = |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -55,13 +55,13 @@ impl CredentialsRef {
         if is_role { Ok(Self::Ecr { role }) } else { Err(FORM) }
     }
 
-    /// True if it is read by the stack deployed on AWS and by nothing else.
+    /// True if only the stack deployed on AWS supports it.
     pub const fn is_aws(&self) -> bool {
         matches!(self, Self::SecretsManager(_) | Self::Ssm(_) | Self::Ecr { .. })
     }
 }
 
-/// As written in the document. Holds names only, so it may be shown.
+/// As written in the document. It contains only names, so it may be shown.
 impl fmt::Display for CredentialsRef {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

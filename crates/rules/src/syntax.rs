@@ -1,22 +1,22 @@
-//! From text to the written document: YAML or JSON, and every mistake with its path, its line and what was meant.
+//! Parses YAML or JSON, and reports every mistake with its path, its line and a suggestion.
 //!
-//! The text may hold secrets by mistake, so no snippet of it goes into a message, and a value of the wrong type under
-//! `credentials` or `webhook` is not repeated.
+//! The text may contain secrets by mistake, so messages have no snippets, and a value of the wrong type under `credentials` or
+//! `webhook` is not repeated.
 
 use serde_saphyr::Error as Cause;
 
-use crate::error::{Error, ErrorKind, Errors, Place, shown};
+use crate::error::{Error, ErrorKind, Errors, Position, shown};
 use crate::path::{Path, locate};
-use crate::written;
+use crate::raw;
 
-/// The longest document that is read, in bytes.
+/// Maximum size of a document in bytes.
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 
 /// Reads the text.
-pub(crate) fn read(text: &str) -> Result<written::Document, Errors> {
+pub(crate) fn read(text: &str) -> Result<raw::Document, Errors> {
     if text.len() > MAX_DOCUMENT_BYTES {
         let sentence = format!(
-            "the document has {} bytes, and at most {MAX_DOCUMENT_BYTES} are read",
+            "the document has {} bytes, but the limit is {MAX_DOCUMENT_BYTES}",
             text.len()
         );
         return Err(Error::new(ErrorKind::ConfigInvalid(sentence), "").into());
@@ -42,16 +42,16 @@ fn refusal(text: &str, path: &Path, cause: &Cause) -> Error {
         Cause::SerdeUnknownField { field, .. } if !path.ends_with(field) => path.key(field),
         _ => path.clone(),
     };
-    let told = cause.location().map(|location| Place {
+    let reported = cause.location().map(|location| Position {
         line: location.line(),
         column: location.column(),
     });
-    let place = match cause {
-        Cause::SerdeMissingField { .. } => locate(text, &path).or(told),
-        _ => told.or_else(|| locate(text, &path)),
+    let position = match cause {
+        Cause::SerdeMissingField { .. } => locate(text, &path).or(reported),
+        _ => reported.or_else(|| locate(text, &path)),
     };
     Error {
-        place,
+        position,
         ..Error::new(ErrorKind::ConfigInvalid(sentence(&path, cause)), path.to_string())
     }
 }
@@ -63,36 +63,36 @@ fn sentence(path: &Path, cause: &Cause) -> String {
         Cause::SerdeUnknownVariant { variant, expected, .. } => unknown("word", variant, expected),
         Cause::SerdeMissingField { field, .. } => format!("the key {field} is missing: add it"),
         Cause::SerdeInvalidType { expected, .. } | Cause::SerdeInvalidValue { expected, .. } if is_secret => {
-            format!("a value of another type stands here: write {expected}")
+            format!("wrong type: expected {expected}")
         }
         Cause::SerdeInvalidType {
             unexpected, expected, ..
         } => {
-            format!("{unexpected} stands here, where {expected} is expected")
+            format!("wrong type: found {unexpected}, expected {expected}")
         }
         Cause::SerdeInvalidValue {
             unexpected, expected, ..
         } => {
-            format!("{unexpected} cannot be used here: write {expected}")
+            format!("{unexpected} is not valid here: expected {expected}")
         }
         Cause::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("the key {} stands here twice: keep one", shown(key))
+            format!("duplicate key {}: keep one", shown(key))
         }
         Cause::Unexpected { expected, .. } => match *expected {
-            "mapping start" => "a mapping of keys and values is expected here".to_owned(),
-            "sequence start" => "a list is expected here: write [] for an empty one".to_owned(),
-            "string scalar" => "a text is expected here".to_owned(),
-            other => format!("{other} is expected here"),
+            "mapping start" => "expected a mapping of keys and values".to_owned(),
+            "sequence start" => "expected a list: write [] for an empty one".to_owned(),
+            "string scalar" => "expected a text".to_owned(),
+            other => format!("expected {other}"),
         },
-        Cause::InvalidBooleanStrict { .. } => "true or false is expected here".to_owned(),
-        Cause::NullIntoString { .. } => "a text is expected here: write \"\" for an empty one".to_owned(),
-        Cause::MultipleDocuments { .. } => "the text holds more than one document: keep one".to_owned(),
-        Cause::Eof { .. } => "the document is empty: write version, registries and rules".to_owned(),
+        Cause::InvalidBooleanStrict { .. } => "expected true or false".to_owned(),
+        Cause::NullIntoString { .. } => "expected a text: write \"\" for an empty one".to_owned(),
+        Cause::MultipleDocuments { .. } => "the file contains more than one document: keep one".to_owned(),
+        Cause::Eof { .. } => "the document is empty: add version, registries and rules".to_owned(),
         cause => plain(cause),
     }
 }
 
-/// What the library says, in one line and without the place, which is told before it.
+/// The library's message in one line, without the position, which the caller adds.
 fn plain(cause: &Cause) -> String {
     let text = serde_saphyr::Error::render_with_options(
         cause,
@@ -112,9 +112,9 @@ fn unknown(what: &str, written: &str, expected: &[&'static str]) -> String {
         .min()
         .filter(|(distance, name)| *distance <= 1 + name.len() / 2);
     match nearest {
-        Some((_, name)) => format!("there is no {what} {} here: did you mean {name}?", shown(written)),
+        Some((_, name)) => format!("unknown {what} {}: did you mean {name}?", shown(written)),
         None => format!(
-            "there is no {what} {} here: write one of {}",
+            "unknown {what} {}: expected one of {}",
             shown(written),
             expected.join(", ")
         ),

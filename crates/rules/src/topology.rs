@@ -1,39 +1,37 @@
-//! Where rules lead: no rule may start itself again, and nothing goes where it must not.
+//! Checks the graph of rules: no rule may start itself again, and partitions and editions must be respected.
 //!
-//! A rule that writes where a rule reads starts it, so the rules form a graph; what matters of each is the registry and
-//! the path below which it reads or writes. That is coarser than the patterns, so a harmless document can be refused: an
-//! exclusion of the destination's tree, a narrower namespace, or a link says that it is meant. Rules that are not
-//! enabled lead nowhere.
+//! A rule that writes where another rule reads starts it, so the rules form a graph. The check uses the registry and the path
+//! below which a rule reads or writes. This is coarser than the patterns, so a harmless document can be rejected. An
+//! exclusion of the destination's tree, a narrower namespace, or a link resolves this. Disabled rules are not checked.
 
 use std::collections::VecDeque;
 
 use transship_notifications::Format;
 
 use crate::document::Document;
-use crate::error::ErrorKind;
-use crate::faults::Faults;
+use crate::error::{Diagnostics, ErrorKind};
 use crate::path::Path;
 use crate::pattern::Matcher;
 use crate::policy::Topology;
 use crate::registry::PUBLIC_PARTITION;
 use crate::rule::Rule;
 
-/// Notes every fault that only shows when rules and registries are seen together.
-pub(crate) fn check(document: &Document, faults: &mut Faults) {
+/// Adds every fault that concerns several rules or registries.
+pub(crate) fn check(document: &Document, diagnostics: &mut Diagnostics) {
     for (position, rule) in document.rules.iter().enumerate().filter(|(_, rule)| rule.enabled) {
         let path = Path::of("rules").index(position);
-        check_edition(document, rule, &path, faults);
-        check_partition(document, rule, &path, faults);
-        check_deliveries(document, rule, faults);
+        check_edition(document, rule, &path, diagnostics);
+        check_partition(document, rule, &path, diagnostics);
+        check_deliveries(document, rule, diagnostics);
     }
     let graph = Graph::of(document);
-    graph.check_cycles(faults);
+    graph.check_cycles(diagnostics);
     if document.topology == Topology::Strict {
-        graph.check_strict(faults);
+        graph.check_strict(diagnostics);
     }
 }
 
-fn check_edition(document: &Document, rule: &Rule, path: &Path, faults: &mut Faults) {
+fn check_edition(document: &Document, rule: &Rule, path: &Path, diagnostics: &mut Diagnostics) {
     let edition = document
         .registries
         .get(&rule.source.registry)
@@ -43,14 +41,14 @@ fn check_edition(document: &Document, rule: &Rule, path: &Path, faults: &mut Fau
             "the registry {:?} is of the basic edition, which cannot be a source: upgrade it, or choose another source",
             rule.source.registry
         );
-        faults.refuse(
+        diagnostics.error(
             path.key("source").key("registry"),
             ErrorKind::EditionCannotBeSource(sentence),
         );
     }
 }
 
-fn check_partition(document: &Document, rule: &Rule, path: &Path, faults: &mut Faults) {
+fn check_partition(document: &Document, rule: &Rule, path: &Path, diagnostics: &mut Diagnostics) {
     let partition = |name: &String| {
         document
             .registries
@@ -63,9 +61,9 @@ fn check_partition(document: &Document, rule: &Rule, path: &Path, faults: &mut F
         && !is_linked(document, rule)
     {
         let sentence = format!(
-            "{from:?} is public and {to:?} is in the partition {other:?}: if this is allowed, say so under links with from: {from}, to: {to} and the reason"
+            "{from:?} is public and {to:?} is in the partition {other:?}: to allow this, add a link with from: {from}, to: {to} and the reason"
         );
-        faults.refuse(
+        diagnostics.error(
             path.key("destination").key("registry"),
             ErrorKind::PartitionRefused(sentence),
         );
@@ -73,14 +71,14 @@ fn check_partition(document: &Document, rule: &Rule, path: &Path, faults: &mut F
 }
 
 /// A webhook whose deliveries cannot be read yet would lose events.
-fn check_deliveries(document: &Document, rule: &Rule, faults: &mut Faults) {
+fn check_deliveries(document: &Document, rule: &Rule, diagnostics: &mut Diagnostics) {
     let name = &rule.source.registry;
-    let Some(registry) = document.registries.get(name).filter(|_| rule.on_event) else {
+    let Some(registry) = document.registries.get(name).filter(|_| rule.is_on_event()) else {
         return;
     };
     if registry.webhook.is_some() && !Format::of(registry.provider).is_some_and(Format::is_read) {
         let path = Path::of("registries").key(name).key("webhook");
-        faults.not_yet(path, &format!("reading the notifications of {}", registry.provider));
+        diagnostics.not_yet(path, &format!("reading the notifications of {}", registry.provider));
     }
 }
 
@@ -91,9 +89,9 @@ fn is_linked(document: &Document, rule: &Rule) -> bool {
         .any(|link| link.from == rule.source.registry && link.to == rule.destination.registry)
 }
 
-/// Where a rule reads or writes, within one registry.
+/// The path of a rule in one registry.
 struct Region {
-    /// Everything stands at this path or below.
+    /// This path and everything below it.
     path: String,
     /// Only the path itself.
     is_exact: bool,
@@ -104,7 +102,7 @@ struct Node<'a> {
     position: usize,
     rule: &'a Rule,
     reads: Region,
-    /// A tree that is left out of what is read.
+    /// A tree that is excluded from reading.
     leaves_out: Option<String>,
     writes: Region,
 }
@@ -115,7 +113,7 @@ struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    /// The graph of the enabled rules that no link excepts.
+    /// The graph of the enabled rules without the exceptions of links.
     fn of(document: &'a Document) -> Self {
         let nodes = document
             .rules
@@ -135,7 +133,7 @@ impl<'a> Graph<'a> {
                 .is_some_and(|(one, other)| one.is_same(other))
     }
 
-    /// True if what `writer` writes can start `reader`.
+    /// True if a write of `writer` can start `reader`.
     fn starts(&self, writer: &Node<'_>, reader: &Node<'_>) -> bool {
         self.is_same_registry(&writer.rule.destination.registry, &reader.rule.source.registry)
             && writer.writes.overlaps(&reader.reads)
@@ -145,18 +143,18 @@ impl<'a> Graph<'a> {
                 .is_some_and(|tree| is_below(&writer.writes.path, tree))
     }
 
-    /// Tells of each cycle once, at the first of its rules.
-    fn check_cycles(&self, faults: &mut Faults) {
+    /// Reports each cycle once, at the first of its rules.
+    fn check_cycles(&self, diagnostics: &mut Diagnostics) {
         let starts = self.edges();
-        let mut is_told = vec![false; self.nodes.len()];
+        let mut is_reported = vec![false; self.nodes.len()];
         for start in self.on_or_between_cycles(&starts) {
-            let Some(cycle) = (!is_told[start]).then(|| shortest_cycle(start, &starts)).flatten() else {
+            let Some(cycle) = (!is_reported[start]).then(|| shortest_cycle(start, &starts)).flatten() else {
                 continue;
             };
             for &node in &cycle {
-                is_told[node] = true;
+                is_reported[node] = true;
             }
-            self.tell_of(&cycle, faults);
+            self.report(&cycle, diagnostics);
         }
     }
 
@@ -173,7 +171,7 @@ impl<'a> Graph<'a> {
             .collect()
     }
 
-    /// What is left after every rule that starts none of the rest was taken away, over and over: usually nothing.
+    /// The rules that remain after repeatedly removing each rule that starts none of the others; usually none.
     fn on_or_between_cycles(&self, starts: &[Vec<usize>]) -> Vec<usize> {
         let mut started_by = vec![Vec::new(); self.nodes.len()];
         let mut open: Vec<usize> = starts.iter().map(Vec::len).collect();
@@ -194,24 +192,24 @@ impl<'a> Graph<'a> {
         (0..open.len()).filter(|&node| open[node] > 0).collect()
     }
 
-    fn tell_of(&self, cycle: &[usize], faults: &mut Faults) {
+    fn report(&self, cycle: &[usize], diagnostics: &mut Diagnostics) {
         let names: Vec<&str> = cycle.iter().map(|&node| self.nodes[node].rule.name.as_str()).collect();
         let sentence = match names.as_slice() {
             [name] => format!(
-                "the rule {name:?} writes where it reads and would start itself for ever: narrow its namespaces, exclude the destination from source.repository, or allow it under links"
+                "the rule {name:?} writes where it reads and would start itself endlessly: narrow its namespaces, exclude the destination from source.repository, or allow it under links"
             ),
             names => format!(
-                "these rules would start each other for ever: {} -> {}: narrow their namespaces, or allow one step under links",
+                "these rules would start each other endlessly: {} -> {}: narrow their namespaces, or allow one step under links",
                 names.join(" -> "),
                 names.first().copied().unwrap_or_default()
             ),
         };
         if let Some(node) = cycle.first().map(|&node| &self.nodes[node]) {
-            faults.refuse(node.path().key("destination"), ErrorKind::RuleCycle(sentence));
+            diagnostics.error(node.path().key("destination"), ErrorKind::RuleCycle(sentence));
         }
     }
 
-    fn check_strict(&self, faults: &mut Faults) {
+    fn check_strict(&self, diagnostics: &mut Diagnostics) {
         for (number, node) in self.nodes.iter().enumerate() {
             let name = &node.rule.name;
             if let Some(reader) = self.nodes.iter().find(|reader| self.starts(node, reader)) {
@@ -219,7 +217,7 @@ impl<'a> Graph<'a> {
                     "the rule {name:?} writes where the rule {:?} reads, and the topology is strict: write topology: acyclic, or allow it under links",
                     reader.rule.name
                 );
-                faults.refuse(node.path().key("destination"), ErrorKind::TopologyStrict(sentence));
+                diagnostics.error(node.path().key("destination"), ErrorKind::TopologyStrict(sentence));
             }
             let earlier = self.nodes[..number].iter().find(|earlier| {
                 self.is_same_registry(&earlier.rule.destination.registry, &node.rule.destination.registry)
@@ -230,7 +228,7 @@ impl<'a> Graph<'a> {
                     "the rules {:?} and {name:?} write to the same place, and the topology is strict: give each a namespace of its own, or write topology: acyclic",
                     earlier.rule.name
                 );
-                faults.refuse(node.path().key("destination"), ErrorKind::TopologyStrict(sentence));
+                diagnostics.error(node.path().key("destination"), ErrorKind::TopologyStrict(sentence));
             }
         }
     }
@@ -285,7 +283,7 @@ impl Region {
     }
 }
 
-/// True if `path` is `tree` or stands below it; everything stands below the root, "".
+/// True if `path` is `tree` or below it; everything is below the root, "".
 fn is_below(path: &str, tree: &str) -> bool {
     tree.is_empty()
         || path

@@ -1,4 +1,4 @@
-//! What was pushed, and what a rule says of it, in words that `explain` can print.
+//! A push, and the result of a rule for it, with the reasons that `explain` prints.
 
 use transship_notifications::Event;
 use transship_oci::{Kind, Repository, Tag};
@@ -6,14 +6,14 @@ use transship_oci::{Kind, Repository, Tag};
 use crate::namespace::Namespace;
 use crate::rule::Rule;
 
-/// A push, as far as its event tells.
+/// A push, with the facts of its event.
 #[derive(Debug, Clone, Copy)]
 pub struct Pushed<'a> {
-    /// Where.
+    /// The repository.
     pub repository: &'a Repository,
     /// The tag; [`None`] for a push by digest.
     pub tag: Option<&'a Tag>,
-    /// The kind of content, only if it is certain; [`None`] passes, and the worker looks.
+    /// The kind of content, if it is certain; with [`None`] the rule matches and the worker checks the kind.
     pub kind: Option<Kind>,
 }
 
@@ -27,39 +27,39 @@ impl<'a> From<&'a Event> for Pushed<'a> {
     }
 }
 
-/// One rule and what it says.
+/// One rule and its result.
 #[derive(Debug, Clone)]
 pub struct Evaluation<'a> {
     /// The rule.
     pub rule: &'a Rule,
-    /// What it says.
+    /// The result.
     pub verdict: Verdict,
 }
 
-/// What a rule says of a push.
+/// Result of a rule for a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is to be brought there; the tag is always named.
+    /// The image is copied to this destination, which always has a tag.
     Matches(Destination),
-    /// The repository is one of the rule's, but what was pushed is no release: an untagged manifest, or a tag that names a
-    /// digest (a cosign tag, a referrers fallback tag). It goes where its subject went. The tag, if any, stays as it is.
+    /// The rule selects the repository, but the push is an untagged manifest or a digest tag (cosign or fallback tag). It is
+    /// copied wherever its subject was copied, and keeps its tag, if any.
     Follows(Destination),
-    /// The rule has nothing to do with it.
+    /// The rule does not match.
     No(Reason),
 }
 
-/// A place at a destination.
+/// The destination of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// The registry's name in the document.
     pub registry: String,
     /// The repository.
     pub repository: Repository,
-    /// The tag; [`None`] for what is pushed by digest.
+    /// The tag; [`None`] for a push by digest.
     pub tag: Option<Tag>,
 }
 
-/// Why a rule has nothing to do with a push: a sentence each.
+/// Why a rule does not match a push, each with a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Another source.
@@ -69,7 +69,7 @@ pub enum Reason {
     #[error("it is not enabled")]
     Disabled,
     /// Started by hand only.
-    #[error("its triggers do not name event")]
+    #[error("its triggers do not include event")]
     NotOnEvent,
     /// Not below the rule's namespace.
     #[error("the repository is not below its namespace {:?}", .0.as_str())]
@@ -78,25 +78,25 @@ pub enum Reason {
     #[error("the path below the namespace does not match source.repository")]
     RepositoryNotIncluded,
     /// The repository pattern leaves it out.
-    #[error("the path below the namespace is left out by source.repository.exclude")]
+    #[error("source.repository.exclude excludes the path below the namespace")]
     RepositoryExcluded,
     /// The tag pattern does not match.
     #[error("the tag does not match source.tag")]
     TagNotIncluded,
     /// The tag pattern leaves it out.
-    #[error("the tag is left out by source.tag.exclude")]
+    #[error("source.tag.exclude excludes the tag")]
     TagExcluded,
-    /// Another kind of content, told for certain by the event.
-    #[error("its kinds do not name {}", .0.as_str())]
+    /// Another kind of content, which the event states for certain.
+    #[error("its kinds do not include {}", .0.as_str())]
     Kind(Kind),
-    /// A referrer or an untagged manifest, and the rule leaves those behind.
-    #[error("it is no release, and its referrers are excluded")]
+    /// An attachment, and the rule excludes referrers.
+    #[error("it is attached to an image, and the rule excludes referrers")]
     ReferrersExcluded,
     /// The name at the destination would not be valid.
     #[error("{0}")]
     NameInvalid(String),
     /// The destination is where it comes from.
-    #[error("its destination is the image itself")]
+    #[error("its destination is the source image itself")]
     SamePlace,
 }
 

@@ -16,7 +16,6 @@ pub mod processes;
 pub mod proxy;
 mod server;
 pub mod suites;
-pub mod virtual_blob;
 
 pub use error::{Error, ErrorKind, Result};
 pub use server::runtime_free_port;

@@ -1,4 +1,4 @@
-//! `transship copy`: what it reports, and how it refuses.
+//! `transship copy`: its reports and errors.
 
 use transship_tests::{DockerRegistry, Image, assert_equal, check, transship};
 

@@ -1,4 +1,4 @@
-//! `transship executions` and `transship tasks`: the keys scripts read.
+//! `transship executions` and `transship tasks`: their JSON keys.
 
 use std::time::Duration;
 

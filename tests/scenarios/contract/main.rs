@@ -1,4 +1,4 @@
-//! What scripts and dashboards of users rely on: exit codes, error lines, JSON keys, HTTP statuses.
+//! The contract with scripts and dashboards: exit codes, error lines, JSON keys, HTTP statuses.
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 

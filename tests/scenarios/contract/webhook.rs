@@ -1,4 +1,4 @@
-//! `POST /hooks/{source}`: every status of the contract, and that nothing accepted is lost.
+//! `POST /hooks/{source}`: every status of the contract, and that no accepted delivery is lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn the_webhook_answers_by_the_contract() {
         ("/hooks/a", Some("Bearer wrong"), nothing, 401),
         // A registry without a webhook secret accepts nothing.
         ("/hooks/b", good, nothing, 401),
-        ("/hooks/nobody", good, nothing, 404),
+        ("/hooks/missing", good, nothing, 404),
         ("/hooks/a", good, br#"{"events":["#, 400),
         ("/hooks/a", good, b"", 400),
         ("/hooks/a", good, &vec![b' '; (1 << 20) + 1], 413),
@@ -37,7 +37,7 @@ fn the_webhook_answers_by_the_contract() {
         assert!(!answer.text().contains(HOOK_SECRET));
     }
     assert_eq!(post("/hooks/a", good, nothing).status, 200);
-    // Of another host than the source's: accepted, so that the sender goes on, and not acted upon.
+    // A delivery of another host is accepted, so that the sender continues, and has no effect.
     let elsewhere = push_event("core/app", "v1", "elsewhere.example", 1);
     assert_eq!(post("/hooks/a", good, elsewhere.as_bytes()).status, 200);
     let accepted = post(

@@ -1,4 +1,5 @@
-//! A hundred images through four workers while everything fails: each arrives, once, whole, and nothing is left over.
+//! A hundred images with four workers under all kinds of failures: each is copied completely and once, and nothing is left
+//! over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -129,7 +130,7 @@ fn assert_nothing_is_undone(stage: &Stage, known: &mut Endings) {
 /// I3: every task ended once, well, and says when and after how many attempts.
 fn assert_well_recorded(tasks: &[Value], begun_ms: f64) {
     let ids: BTreeSet<_> = tasks.iter().map(|task| task["sk"].to_string()).collect();
-    assert_eq!(ids.len(), tasks.len(), "a task is told twice");
+    assert_eq!(ids.len(), tasks.len(), "a task is listed twice");
     for task in tasks {
         let is_attachment = body(task)["is_attachment"] == true;
         match (task["state"].as_str().unwrap_or_default(), task["code"].as_str()) {

@@ -1,4 +1,4 @@
-//! Two hundred images from a bucket while the registry fails and workers die: each arrives, once, whole.
+//! Two hundred images from a bucket while the registry fails and workers are killed: each is copied completely and once.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::stage::{Stage, TIMEOUT, alone, seed};
 const BUCKET: &str = "layouts";
 const PREFIX: &str = "to-destination/";
 const KILLS: usize = 20;
-/// Keys of one event at most. S3 tells of one at a time, a queue in front of the function of ten.
+/// Maximum number of keys in one event. S3 sends one at a time, a queue in front of the function ten.
 const EVENT_MAX: usize = 10;
 
 fn options() -> Options {
@@ -87,7 +87,7 @@ fn two_hundred_images_of_a_bucket_arrive_whatever_befalls_the_registry_and_the_w
     );
 }
 
-/// Tells the function of these uploads in events of any size, each until it is taken, as Lambda does.
+/// Sends events for these uploads to the function, of any size, and repeats each until it succeeds, as Lambda does.
 fn tell(stage: &Stage, bulk_import: &Lambda, keys: &[&str], random: &mut Random) {
     let mut left = keys;
     while !left.is_empty() {

@@ -1,4 +1,4 @@
-//! The fleet under fire: the functions as they are deployed, with AWS, registries and workers that fail.
+//! The deployed functions with failures of AWS, registries and workers.
 //!
 //! Replay a seed with `TRANSSHIP_SEED=<seed> cargo test -p transship-tests --test fleet`.
 

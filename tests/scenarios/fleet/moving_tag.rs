@@ -1,4 +1,4 @@
-//! One tag that many hands push at once, told to many workers in any order: the newest wins.
+//! One tag that many clients push at once, with notifications to many workers in any order: the newest image wins.
 
 use transship_tests::aws_faults::Rates;
 use transship_tests::fleet::{Deliveries, Options};

@@ -1,15 +1,15 @@
-//! A layer that no worker has the time for goes through many of them, and hardly a byte is sent twice.
+//! A layer that is too large for one time slot is uploaded by many workers, and hardly any byte is sent twice.
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use serde_json::json;
 use tokio::runtime::Runtime;
 use transship_embedded_registry::{EmbeddedRegistry, VirtualBlob};
-use transship_oci::{Algorithm, Descriptor, Repository, Tag};
+use transship_oci::{Descriptor, Repository, Tag};
+use transship_testkit::images;
 use transship_tests::delivery;
 use transship_tests::fleet::Options;
-use transship_tests::{Document, Fleet, images};
+use transship_tests::{Document, Fleet};
 
 use crate::stage::{TIMEOUT, alone, body, seed};
 
@@ -20,19 +20,10 @@ const CHUNK_BYTES: u64 = 64 * MEBIBYTE;
 const SLOT: Duration = Duration::from_secs(5);
 const MEMORY_BYTES: u64 = 64 * MEBIBYTE;
 
+/// A source with an image whose layer is generated from a seed, and the descriptor of the layer.
 async fn source_with_a_huge_layer(repository: &Repository, tag: &Tag) -> (EmbeddedRegistry, Descriptor) {
     let registry = EmbeddedRegistry::builder().start().await.unwrap();
-    let layer = registry.seed_virtual_blob(repository, &VirtualBlob::new(7, LAYER_BYTES));
-    let config = Bytes::from_static(br#"{"architecture":"amd64","os":"linux"}"#);
-    let config_digest = registry.seed_blob(repository, Algorithm::Sha256, config.clone());
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": images::IMAGE,
-        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len() },
-        "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.digest, "size": layer.size }],
-    });
-    let digest = registry.seed_manifest(repository, &images::IMAGE.into(), manifest.to_string().into());
-    registry.tag(repository, tag, &digest);
+    let (layer, _) = images::seed_virtual_layer(&registry, repository, tag, &VirtualBlob::new(7, LAYER_BYTES));
     (registry, layer)
 }
 
@@ -88,7 +79,7 @@ fn a_layer_of_4_gib_goes_through_many_slots_of_5_seconds() {
         handed_over >= 5,
         "4 GiB do not pass in {handed_over} slots of 5 seconds at 100 MB/s"
     );
-    // What is no blob of the image is small: a manifest, a config.
+    // Requests that are not for the layer are small: a manifest, a config.
     let small = MEBIBYTE;
     assert!(received >= LAYER_BYTES, "{received}");
     assert!(

@@ -1,4 +1,4 @@
-//! What nobody was told of is found.
+//! The sweep finds pushes whose notification was lost.
 
 use transship_tests::fleet::Options;
 use transship_tests::images::fallback_index;
@@ -34,7 +34,7 @@ fn unheard(stage: &Stage, notifications: usize, push: impl FnOnce()) {
     stage.fleet.bridge().drop_next(notifications);
     push();
     let is_over = || stage.fleet.bridge().left_to_drop() == 0;
-    wait::until_true(TIMEOUT, "nothing is told", is_over).unwrap();
+    wait::until_true(TIMEOUT, "no result was reported", is_over).unwrap();
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn twenty_lost_notifications_are_healed_by_one_sweep() {
     assert!(swept.iter().all(|task| task["state"] == "succeeded"), "{swept:?}");
     assert_eq!(stage.arrived().len(), TOLD + LOST, "nothing unmatched");
 
-    // Then what hangs on an image that was told of, and on one that was found.
+    // Then the attachments of an image with a notification, and of one that the sweep found.
     unheard(&stage, 3, || attach(&stage, 1, TOLD + 1));
     // And then there is nothing left to find.
     for _ in 0..2 {

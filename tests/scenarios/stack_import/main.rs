@@ -1,4 +1,4 @@
-//! The deployed stack and a bucket: what is dropped there arrives in a registry, in whatever order, and once.
+//! The deployed stack and a bucket: uploads in any order are imported into a registry once.
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 

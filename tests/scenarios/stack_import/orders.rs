@@ -1,4 +1,4 @@
-//! Orders: what is in the bucket goes where an operator says, without an import of the document, or by one.
+//! Orders: objects of the bucket are imported to any destination, or by an import of the document.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn an_order_is_done_and_one_that_cannot_be_says_why() {
         Layout::of("v1", Image::single(1, &[500])),
         Layout::of("v2", Image::multi_platform(2, 500)),
     );
-    // No import holds what lies below gap/; what lies below seed/ is brought by its events, and once more by the order.
+    // No import covers gap/. The objects below seed/ are imported by their events, and again by the order.
     let bucket = stage.bucket().to_owned();
     let mut objects = BTreeMap::new();
     for (prefix, layout) in [("gap/2026/team/app", &ordered), ("seed/app", &seeded)] {

@@ -43,7 +43,7 @@ impl Stage {
         self.stack.output("LayoutsBucket")
     }
 
-    /// Uploads all of them, and waits until the function has taken what it was told of them.
+    /// Uploads all objects, and waits until the function has accepted their events.
     pub fn upload(&self, objects: &Objects) {
         self.upload_to(self.bucket(), objects);
     }

@@ -1,4 +1,4 @@
-//! What a test asks of AWS, by plain HTTP: queues, one table, buckets, secrets, and stacks. An emulator answers.
+//! Requests of tests to an emulator of AWS, by plain HTTP: queues, one table, buckets, secrets, and stacks.
 //!
 //! Here because these tests share no code with the product, so no SDK. The signature is a form only: it names the service.
 //! Everything is created as the product documents it (the table: `crates/aws/src/ledger/mod.rs`).
@@ -47,7 +47,7 @@ impl Aws {
         answer.json()
     }
 
-    /// [`Aws::ask`] with whatever answer comes.
+    /// [`Aws::ask`] with any response.
     pub fn try_ask(&self, target: &str, body: &Value) -> Response {
         let headers = [("Content-Type", "application/x-amz-json-1.0"), ("X-Amz-Target", target)];
         let body = body.to_string();

@@ -66,7 +66,7 @@ impl Aws {
             .collect()
     }
 
-    /// Deletes a received message. One that is gone already is no error.
+    /// Deletes a received message. A message that is already deleted is not an error.
     pub fn queue_delete(&self, url: &str, receipt: &str) {
         self.try_ask(
             "AmazonSQS.DeleteMessage",
@@ -74,7 +74,7 @@ impl Aws {
         );
     }
 
-    /// Gives a received message back, at once. One that is gone already is no error.
+    /// Gives a received message back, at once. A message that is already deleted is not an error.
     pub fn queue_give_back(&self, url: &str, receipt: &str) {
         self.try_ask(
             "AmazonSQS.ChangeMessageVisibility",

@@ -128,7 +128,7 @@ impl Body {
 }
 
 /// Content type and body of a 200; [`None`] for a 404. Distribution 2.8.2 writes its links in place: while a manifest is put
-/// once more, it is 500 to whoever asks, by tag and by digest. So that answer, and no other, must last.
+/// again, requests for it by tag and by digest return 500. Only this status must therefore persist to count.
 fn get(url: &str) -> Result<Option<(String, Body)>, String> {
     let (status, content_type, body) = wait::until(PATIENCE, || match ask(url) {
         Ok((status, ..)) if status == "500" => Err(format!("GET {url} answers 500")),

@@ -1,4 +1,4 @@
-//! The independent checker: is what the destination holds what the source holds, and is it whole?
+//! The independent checker: is the destination equal to the source, and is it complete?
 //!
 //! It shares no code with the product: bytes come by `curl`, hashes from `sha256sum` and `sha512sum`, and only the JSON
 //! of manifests is parsed here. It answers with the first thing that is wrong, in words.

@@ -1,5 +1,5 @@
-//! The deployed product on one machine: an emulator of AWS, the very binaries of the functions under a Lambda service, and
-//! everything that can befall them.
+//! The deployed product on one machine: an emulator of AWS, the binaries of the functions in a Lambda service, and injected
+//! failures.
 //!
 //! ```text
 //! registry --> Bridge --> webhook (function) --> queue --> Poller --> workers (functions) --> registries
@@ -84,7 +84,7 @@ impl Options {
 
 /// A running fleet. Dropped, everything of it ends.
 pub struct Fleet {
-    // In this order they go: who asks before who answers.
+    // Fields are dropped in this order: clients before servers.
     poller: Option<Poller>,
     bridge: Bridge,
     watching: Arc<AtomicBool>,
@@ -227,7 +227,7 @@ impl Fleet {
         self.aws.queue_send(&self.queue, body);
     }
 
-    /// Messages that nobody could work on.
+    /// Messages that no worker could process.
     pub fn dead_letters(&self) -> Vec<String> {
         let received = self.aws.queue_receive(&self.dead, 10, 0);
         received.into_iter().map(|message| message.body).collect()
@@ -266,8 +266,8 @@ impl Fleet {
         all.map(|lambda| lambda.log()).collect()
     }
 
-    /// Waits until every notification was accepted, the queue is empty, nobody works, and every task has ended; then all of
-    /// them.
+    /// Waits until every notification was accepted, the queue is empty, no worker is busy, and every task has ended. Returns all
+    /// tasks.
     ///
     /// # Panics
     /// If that does not come in time.

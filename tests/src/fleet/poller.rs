@@ -23,26 +23,26 @@ use crate::aws::{Aws, Received};
 use crate::random::Random;
 use crate::wait;
 
-/// So long a message may wait among those that were received: longer than any test.
+/// Visibility of a message in seconds, longer than any test.
 const VISIBILITY_S: u32 = 3600;
 /// A message that was sent on more often is delivered once.
 const HOPS_WITH_COPIES: u64 = 1;
 /// How many deliveries wait before no more are received, so that there is an order to break.
 const BAG: usize = 16;
 
-/// How messages are delivered, and workers killed. The default is kind: once each, ten at a time, nobody dies.
+/// How messages are delivered and workers are killed. By default each message is delivered once, ten at a time, and no worker
+/// is killed.
 #[derive(Debug, Clone, Copy)]
 pub struct Deliveries {
     /// The most deliveries of one receipt.
     pub copies_max: usize,
     /// The most messages of a batch.
     pub batch_max: usize,
-    /// So many workers die while they work, by SIGKILL.
+    /// Number of workers that are killed with SIGKILL while they are busy.
     pub kills: usize,
     /// A kill comes so long after its invocation began, at most.
     pub kill_within: Duration,
-    /// Whoever works on a message that was received more often is not killed: it is one of the last before the dead
-    /// letters, where a message of a worker that always dies belongs.
+    /// A worker is not killed if its message was received more often than this, because the message would become a dead letter.
     pub kill_until_receipt: u32,
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::http;
 use crate::random::Random;
 
-/// Who uploads at the same time. More would only wait for an emulator that does one thing after another.
+/// Number of concurrent uploads. More would not be faster, because the emulator processes one request at a time.
 const HANDS: usize = 3;
 /// So much of all is uploaded twice.
 const TWICE_PERCENT: usize = 10;

@@ -98,8 +98,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let watched = Watch::new(arguments.config, text).keep(service.configuration.clone());
     let watched = tokio::spawn(watched);
     let sweeps = tokio::spawn(order_sweeps(service.queue.clone(), arguments.sweep));
+    let ledger = Arc::clone(&service.ledger);
+    let retention = tokio::spawn(async move { ledger.keep_retention().await });
     let result = service.run(listener, stop.told()).await;
     sweeps.abort();
+    retention.abort();
     watched.abort();
     result
 }

@@ -70,7 +70,7 @@ impl<'a> SweepPart<'a> {
         let rules = document
             .rules
             .iter()
-            .filter(|rule| rule.enabled && rule.on_event)
+            .filter(|rule| rule.is_on_event())
             .map(|rule| SweepStep::Rule {
                 rule: rule.name.clone(),
                 after: None,

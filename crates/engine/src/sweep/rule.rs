@@ -106,11 +106,7 @@ impl<'a> SweepRule<'a> {
     pub(crate) async fn run(&self, after: Option<&Cursor>) -> Result<Next> {
         let jobs = self.jobs;
         let snapshot = jobs.configuration.current();
-        let Some(rule) = snapshot
-            .document
-            .rule(self.name)
-            .filter(|rule| rule.enabled && rule.on_event)
-        else {
+        let Some(rule) = snapshot.document.rule(self.name).filter(|rule| rule.is_on_event()) else {
             tracing::info!("the rule is gone, and so is its sweep");
             return Ok(Next::Done);
         };
@@ -368,7 +364,7 @@ impl Walk<'_> {
             tag: Some(tag),
             kind: None,
         };
-        match self.rule.evaluate(&self.rule.source.registry, &pushed) {
+        match self.rule.matches(&pushed) {
             Verdict::Matches(destination) => Some(destination),
             Verdict::Follows(_) | Verdict::No(_) => None,
         }

@@ -3,9 +3,13 @@
 //! What must hold: a terminal state is written once, totals are computed when asked for and stored nowhere.
 
 mod agreements;
+mod claims;
 mod continuations;
 mod executions;
+mod hints;
+mod history;
 mod locations;
+mod records;
 mod replicas;
 mod tasks;
 
@@ -16,6 +20,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction};
 use transship_copy::Continuation;
+use transship_engine::ledger::Leases;
 use transship_engine::{
     Begin, Error, ErrorKind, Execution, ExecutionRecord, ImageRef, Ledger, Outcome, Replica, Result, TaskEntry,
     TaskFilter, TaskRecord,
@@ -41,7 +46,13 @@ impl SqliteLedger {
     /// Takes every commit lease back. Only for whoever holds the [`crate::DataLock`] and has not begun to work: then those
     /// who held them are gone. Returns how many there were.
     pub async fn release_leases(&self) -> Result<usize> {
-        self.write("ledger leases_release", agreements::leases_release).await
+        self.write("ledger leases_release", |transaction| {
+            let leases = transaction
+                .prepare_cached("DELETE FROM hint WHERE family = ?1")?
+                .execute([Leases::FAMILY])?;
+            Ok(leases + replicas::release_all(transaction)? + agreements::leases_release(transaction)?)
+        })
+        .await
     }
 
     async fn read<T: Send + 'static>(

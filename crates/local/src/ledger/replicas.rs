@@ -1,6 +1,10 @@
 //! Replicas: what we wrote to a destination, and the manifests it consists of.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, params};
+use transship_engine::ledger::{Claim, earlier_of};
 use transship_engine::{ImageRef, Replica};
 use transship_oci::{Digest, Repository};
 
@@ -84,8 +88,7 @@ pub(super) fn intend(transaction: &Transaction<'_>, replica: &Replica) -> Result
 /// Puts a replica in place of what was remembered of its destination.
 pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()> {
     let destination = &replica.destination;
-    // Empty for an image that came from a store.
-    let source = replica.source.as_ref();
+    let (registry, repository, target) = source_columns(replica);
     let destination_target = column::target_text(&destination.target);
     transaction
         .prepare_cached(
@@ -107,9 +110,9 @@ pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()
             destination.registry,
             destination.repository.as_str(),
             destination_target,
-            source.map_or("", |source| source.registry.as_str()),
-            source.map_or("", |source| source.repository.as_str()),
-            source.map_or_else(String::new, |source| column::target_text(&source.target)),
+            registry,
+            repository,
+            target,
             replica.digest.to_string(),
             replica.rule,
             replica.written.as_millisecond(),
@@ -117,6 +120,159 @@ pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()
     let number = transaction.last_insert_rowid();
     digests_add(transaction, number, MANIFEST, &replica.manifests)?;
     digests_add(transaction, number, EARLIER, &replica.earlier)
+}
+
+/// The replica at a destination.
+pub(super) fn at(connection: &Connection, destination: &ImageRef) -> Result<Option<Replica>> {
+    let target = column::target_text(&destination.target);
+    find(connection, &destination.registry, &destination.repository, &target)
+}
+
+/// True if a replica at the destination repository, made from the source repository, holds `manifest`.
+pub(super) fn holds(
+    connection: &Connection,
+    destination: &(String, Repository),
+    source: &(String, Repository),
+    manifest: &Digest,
+) -> Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM replica JOIN replica_digest ON replica = number
+             WHERE replica_digest.digest = ?5 AND role = 'manifest' AND source_registry = ?1 AND source_repository = ?2
+               AND destination_registry = ?3 AND destination_repository = ?4)",
+        )?
+        .query_row(
+            params![
+                source.0,
+                source.1.as_str(),
+                destination.0,
+                destination.1.as_str(),
+                manifest.to_string()
+            ],
+            |row| row.get(0),
+        )
+}
+
+/// The end of the lease of another holder, if it has not expired.
+fn held_until(
+    transaction: &Transaction<'_>,
+    destination: &ImageRef,
+    holder: &str,
+    now: Timestamp,
+) -> Result<Option<Timestamp>> {
+    transaction
+        .prepare_cached(
+            "SELECT \"until\" FROM replica
+             WHERE destination_registry = ?1 AND destination_repository = ?2 AND destination_target = ?3
+               AND holder <> ?4 AND \"until\" > ?5",
+        )?
+        .query_row(
+            params![
+                destination.registry,
+                destination.repository.as_str(),
+                column::target_text(&destination.target),
+                holder,
+                now.as_millisecond()
+            ],
+            |row| column::time(row, "until"),
+        )
+        .optional()
+}
+
+/// Takes the lease and remembers the intent, unless another holder has the lease.
+pub(super) fn claim(
+    transaction: &Transaction<'_>,
+    replica: &Replica,
+    holder: &str,
+    now: Timestamp,
+    ttl: Duration,
+) -> Result<Claim> {
+    if let Some(until) = held_until(transaction, &replica.destination, holder, now)? {
+        return Ok(Claim::Held { until });
+    }
+    let known = at(transaction, &replica.destination)?;
+    let earlier = earlier_of(known.as_ref(), &replica.digest);
+    let intended = Replica {
+        earlier: earlier.clone(),
+        manifests: known.map(|known| known.manifests).unwrap_or_default(),
+        ..replica.clone()
+    };
+    put(transaction, &intended)?;
+    let until = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
+    transaction
+        .prepare_cached("UPDATE replica SET holder = ?2, \"until\" = ?3 WHERE number = ?1")?
+        .execute(params![
+            replica_number(transaction, &replica.destination)?,
+            holder,
+            until.as_millisecond()
+        ])?;
+    Ok(Claim::Granted { earlier })
+}
+
+fn replica_number(transaction: &Transaction<'_>, destination: &ImageRef) -> Result<i64> {
+    transaction
+        .prepare_cached(
+            "SELECT number FROM replica
+             WHERE destination_registry = ?1 AND destination_repository = ?2 AND destination_target = ?3",
+        )?
+        .query_row(
+            params![
+                destination.registry,
+                destination.repository.as_str(),
+                column::target_text(&destination.target)
+            ],
+            |row| row.get(0),
+        )
+}
+
+/// Gives the lease back if `holder` has it.
+pub(super) fn release(transaction: &Transaction<'_>, destination: &ImageRef, holder: &str) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE replica SET holder = NULL, \"until\" = NULL
+             WHERE destination_registry = ?1 AND destination_repository = ?2 AND destination_target = ?3 AND holder = ?4",
+        )?
+        .execute(params![
+            destination.registry,
+            destination.repository.as_str(),
+            column::target_text(&destination.target),
+            holder
+        ])?;
+    Ok(())
+}
+
+/// Gives every lease back.
+pub(super) fn release_all(transaction: &Transaction<'_>) -> Result<usize> {
+    transaction
+        .prepare_cached("UPDATE replica SET holder = NULL, \"until\" = NULL WHERE holder IS NOT NULL")?
+        .execute([])
+}
+
+/// Puts a replica in place of what was remembered of its destination, without the lease; under the lease of another holder,
+/// only its manifests and what belongs to them.
+pub(super) fn settle(transaction: &Transaction<'_>, replica: &Replica, holder: &str, now: Timestamp) -> Result<()> {
+    if held_until(transaction, &replica.destination, holder, now)?.is_none() {
+        return put(transaction, replica);
+    }
+    let number = replica_number(transaction, &replica.destination)?;
+    let (registry, repository, target) = source_columns(replica);
+    transaction
+        .prepare_cached(
+            "UPDATE replica SET source_registry = ?2, source_repository = ?3, source_target = ?4, rule = ?5, written = ?6
+             WHERE number = ?1",
+        )?
+        .execute(params![
+            number,
+            registry,
+            repository,
+            target,
+            replica.rule,
+            replica.written.as_millisecond(),
+        ])?;
+    transaction
+        .prepare_cached("DELETE FROM replica_digest WHERE replica = ?1 AND role = ?2")?
+        .execute(params![number, MANIFEST])?;
+    digests_add(transaction, number, MANIFEST, &replica.manifests)
 }
 
 fn digests_add(transaction: &Transaction<'_>, replica: i64, role: &str, digests: &[Digest]) -> Result<()> {
@@ -146,6 +302,14 @@ fn without_digests(row: &Row<'_>) -> Result<(i64, Replica)> {
         written: column::time(row, "written")?,
     };
     Ok((row.get("number")?, replica))
+}
+
+/// The source in its three columns; empty for an image that came from a store.
+fn source_columns(replica: &Replica) -> (&str, &str, String) {
+    replica.source.as_ref().map_or(("", "", String::new()), |source| {
+        let target = column::target_text(&source.target);
+        (&source.registry, source.repository.as_str(), target)
+    })
 }
 
 fn source(row: &Row<'_>) -> Result<Option<ImageRef>> {

@@ -1,7 +1,7 @@
-//! CNCF Distribution 2 and 3, GitLab, and whatever embeds it: an envelope of events, all of one shape.
+//! CNCF Distribution 2 and 3, GitLab, and other products that embed it: an envelope with events of one form.
 //!
-//! One push of an image is many events: every blob, every child of an index, and pulls by whoever reads. Kept are pushes
-//! and deletions of manifests. Source: distribution/distribution, notifications/event.go and
+//! One push of an image causes many events: for every blob, every child of an index, and every pull. Only pushes and
+//! deletes of manifests are used. Source: distribution/distribution, notifications/event.go and
 //! docs/content/about/notifications.md; GitLab's registry sends the same with a wider actor.
 
 use serde::Deserialize;
@@ -43,7 +43,7 @@ struct Envelope<'a> {
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct Notification {
     #[serde(default)]
     id: Text,
     #[serde(default)]
@@ -104,19 +104,19 @@ fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Err
         .events
         .into_iter()
         .filter(|raw| is_object(raw.get().as_bytes()))
-        .filter_map(|raw| serde_json::from_str::<Told>(raw.get()).ok())
-        .filter_map(|told| event(told, origin))
+        .filter_map(|raw| serde_json::from_str::<Notification>(raw.get()).ok())
+        .filter_map(|notification| event(notification, origin))
         .collect())
 }
 
 /// [`None`] for what is of no interest and for what cannot be used.
-fn event(told: Told, origin: &Origin<'_>) -> Option<Event> {
-    let action = match told.action.get()? {
+fn event(notification: Notification, origin: &Origin<'_>) -> Option<Event> {
+    let action = match notification.action.get()? {
         "push" => EventAction::Push,
         "delete" => EventAction::Delete,
         _ => return None,
     };
-    let target = told.target.0?;
+    let target = notification.target.0?;
     let media_type = target.media_type.get().map(MediaType::new);
     if action == EventAction::Push && !is_manifest(media_type.as_ref(), &target) {
         return None;
@@ -126,7 +126,7 @@ fn event(told: Told, origin: &Origin<'_>) -> Option<Event> {
     if tag.is_none() && digest.is_none() {
         return None;
     }
-    let request = told.request.0.unwrap_or_default();
+    let request = notification.request.0.unwrap_or_default();
     let kind = match action {
         EventAction::Push => EventKind::of(
             tag.as_ref(),
@@ -143,9 +143,9 @@ fn event(told: Told, origin: &Origin<'_>) -> Option<Event> {
         digest,
         kind,
         media_type: media_type.filter(is_kept).map(|media_type| media_type.0),
-        time: told.timestamp.time(),
-        actor: told.actor.0.unwrap_or_default().name.word(),
-        event_id: told.id.word(),
+        time: notification.timestamp.time(),
+        actor: notification.actor.0.unwrap_or_default().name.word(),
+        event_id: notification.id.word(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Harbor: its own format, the CloudEvents of 2.8 and later, and the words of Harbor 1.
 //!
 //! One body is one happening with one or more resources. A push by digest carries the digest as its tag; charts pushed as
-//! OCI artifacts look like images; the old chart repository is no registry and of no interest. Source: goharbor/harbor,
+//! OCI artifacts look like images; the old chart repository is not a registry and is ignored. Source: goharbor/harbor,
 //! src/pkg/notifier/formats and src/controller/event/handler/webhook/artifact; goharbor.io, Configure Webhook
 //! Notifications.
 
@@ -26,7 +26,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
 };
 
 #[derive(Deserialize)]
-struct Told {
+struct Envelope {
     #[serde(default, rename = "type")]
     kind: Text,
     #[serde(default)]
@@ -80,13 +80,17 @@ fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Err
     if !is_object(body) {
         return Err(Error::invalid("it is not a JSON object"));
     }
-    let told: Told = serde_json::from_slice(body).map_err(Error::not_json)?;
-    let kind = told.kind.get().ok_or_else(|| Error::invalid("it has no type"))?;
+    let envelope: Envelope = serde_json::from_slice(body).map_err(Error::not_json)?;
+    let kind = envelope.kind.get().ok_or_else(|| Error::invalid("it has no type"))?;
     let Some(action) = action(kind) else {
         return Ok(Vec::new());
     };
-    let is_cloud_event = told.specversion.get().is_some();
-    let data = if is_cloud_event { told.data.0 } else { told.event_data.0 };
+    let is_cloud_event = envelope.specversion.get().is_some();
+    let data = if is_cloud_event {
+        envelope.data.0
+    } else {
+        envelope.event_data.0
+    };
     let data = data.ok_or_else(|| Error::invalid("it names no resources"))?;
     let resources = data
         .resources
@@ -94,11 +98,11 @@ fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Err
         .ok_or_else(|| Error::invalid("it names no resources"))?;
     let repository = data.repository.0.unwrap_or_default();
     let (time, event_id) = if is_cloud_event {
-        (told.time.time(), told.id.word())
+        (envelope.time.time(), envelope.id.word())
     } else {
-        (told.occur_at.time(), None)
+        (envelope.occur_at.time(), None)
     };
-    let actor = told.operator.word();
+    let actor = envelope.operator.word();
     Ok(resources
         .into_iter()
         .filter_map(|resource| {

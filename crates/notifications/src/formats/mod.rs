@@ -51,7 +51,7 @@ pub(crate) struct FormatSpec {
 /// How deliveries of a format are read.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader {
-    /// The events of a delivery, in its order; empty for a delivery of no interest.
+    /// The events of a delivery in order; may be empty.
     parse: fn(&Delivery<'_>, &Origin<'_>) -> Result<Vec<Event>, Error>,
     /// Checks that a delivery knows the secret: see [`crate::authenticate`].
     authenticate: fn(&Delivery<'_>, &str) -> Result<(), Error>,

@@ -140,7 +140,7 @@ fn deletions_are_read_in_the_shapes_of_both_versions() {
     assert_eq!(
         delete(json!({ "repository": "core/app" })),
         [Value::Null; 0],
-        "a repository is no image"
+        "an event for a repository is not an image"
     );
 }
 

@@ -4,33 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{check_known, check_name, namespace};
 use crate::document::Document;
-use crate::error::{ErrorKind, shown};
-use crate::faults::Faults;
+use crate::error::{Diagnostics, ErrorKind, shown};
 use crate::import::{Import, ImportDestination};
 use crate::path::Path;
+use crate::raw;
 use crate::registry::Registry;
-use crate::written;
 
 /// Reads every import; one that cannot be read is missing from the result. `rules` are the names that rules have.
 pub(super) fn imports(
-    written: Vec<written::Import>,
+    raw: Vec<raw::Import>,
     rules: &BTreeSet<String>,
     registries: &[String],
-    faults: &mut Faults,
+    diagnostics: &mut Diagnostics,
 ) -> Vec<Import> {
     let mut names = BTreeSet::new();
     let mut imports = Vec::new();
-    for (position, written) in written.into_iter().enumerate() {
+    for (position, raw) in raw.into_iter().enumerate() {
         let path = Path::of("imports").index(position);
-        check_unique(&written.name, &names, rules, &path.key("name"), faults);
-        names.insert(written.name.clone());
-        imports.extend(import(written, &path, registries, faults));
+        check_unique(&raw.name, &names, rules, &path.key("name"), diagnostics);
+        names.insert(raw.name.clone());
+        imports.extend(import(raw, &path, registries, diagnostics));
     }
     imports
 }
 
 /// Tasks tell by one name which import or rule made them.
-fn check_unique(name: &str, imports: &BTreeSet<String>, rules: &BTreeSet<String>, path: &Path, faults: &mut Faults) {
+fn check_unique(
+    name: &str,
+    imports: &BTreeSet<String>,
+    rules: &BTreeSet<String>,
+    path: &Path,
+    diagnostics: &mut Diagnostics,
+) {
     let other = if imports.contains(name) {
         "another import"
     } else if rules.contains(name) {
@@ -39,45 +44,42 @@ fn check_unique(name: &str, imports: &BTreeSet<String>, rules: &BTreeSet<String>
         return;
     };
     let sentence = format!("{other} is called {}: give each its own name", shown(name));
-    faults.refuse(path.clone(), ErrorKind::DuplicateRule(sentence));
+    diagnostics.error(path.clone(), ErrorKind::DuplicateRule(sentence));
 }
 
-fn import(written: written::Import, path: &Path, registries: &[String], faults: &mut Faults) -> Option<Import> {
-    faults.accept(
-        &path.key("name"),
-        check_name(&written.name).map_err(ErrorKind::RuleInvalid),
-    );
-    faults.accept(
+fn import(raw: raw::Import, path: &Path, registries: &[String], diagnostics: &mut Diagnostics) -> Option<Import> {
+    diagnostics.accept(&path.key("name"), check_name(&raw.name).map_err(ErrorKind::RuleInvalid));
+    diagnostics.accept(
         &path.key("bucket"),
-        check_bucket(&written.bucket).map_err(ErrorKind::ConfigInvalid),
+        check_bucket(&raw.bucket).map_err(ErrorKind::ConfigInvalid),
     );
-    let prefix = faults.accept(
+    let prefix = diagnostics.accept(
         &path.key("prefix"),
-        prefix(&written.prefix).map_err(ErrorKind::ConfigInvalid),
+        prefix(&raw.prefix).map_err(ErrorKind::ConfigInvalid),
     );
-    let destination = destination(&written.destination, &path.key("destination"), registries, faults);
+    let destination = destination(&raw.destination, &path.key("destination"), registries, diagnostics);
     Some(Import {
-        name: written.name,
-        description: written.description,
-        enabled: written.enabled,
-        bucket: written.bucket,
+        name: raw.name,
+        description: raw.description,
+        enabled: raw.enabled,
+        bucket: raw.bucket,
         prefix: prefix?,
         destination: destination?,
-        existing: written.existing,
-        referrers: written.referrers,
+        existing: raw.existing,
+        referrers: raw.referrers,
     })
 }
 
 fn destination(
-    written: &written::ImportDestination,
+    raw: &raw::ImportDestination,
     path: &Path,
     registries: &[String],
-    faults: &mut Faults,
+    diagnostics: &mut Diagnostics,
 ) -> Option<ImportDestination> {
-    check_known(&written.registry, registries, &path.key("registry"), faults);
+    check_known(&raw.registry, registries, &path.key("registry"), diagnostics);
     Some(ImportDestination {
-        registry: written.registry.clone(),
-        namespace: namespace(&written.namespace, &path.key("namespace"), faults)?,
+        registry: raw.registry.clone(),
+        namespace: namespace(&raw.namespace, &path.key("namespace"), diagnostics)?,
     })
 }
 
@@ -93,7 +95,7 @@ fn check_bucket(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{} is no name of a bucket: write its name alone, 3 to 63 lower-case letters, digits, - and .",
+        "{} is not a valid bucket name: write its name alone, 3 to 63 lower-case letters, digits, - and .",
         shown(name)
     ))
 }
@@ -106,7 +108,7 @@ fn prefix(text: &str) -> Result<String, String> {
     }
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(format!(
-            "{} is no path in a bucket: write seed/ or seed/team/, without a slash in front, . or ..; leave it out for the whole bucket",
+            "{} is not a valid path in a bucket: write seed/ or seed/team/, without a slash in front, . or ..; leave it out for the whole bucket",
             shown(text)
         ));
     }
@@ -114,13 +116,13 @@ fn prefix(text: &str) -> Result<String, String> {
 }
 
 /// Two imports of the same objects may bring one image twice, or two images for one tag.
-pub(super) fn warn_of_overlaps(document: &Document, faults: &mut Faults) {
+pub(super) fn warn_of_overlaps(document: &Document, diagnostics: &mut Diagnostics) {
     for (position, later) in document.imports.iter().enumerate() {
         let earlier = document.imports[..position]
             .iter()
             .find(|earlier| overlap(earlier, later, &document.registries));
         if let Some(earlier) = earlier {
-            faults.warn(
+            diagnostics.warn(
                 &Path::of("imports").index(position),
                 format!(
                     "the import {:?} brings the same objects to the same place, and where they name one tag existing decides about the later one: give each a prefix or namespace of its own",

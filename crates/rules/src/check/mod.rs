@@ -2,76 +2,76 @@
 //! refused with its path.
 
 mod import;
+mod pattern;
 mod registry;
 mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{Document, Link};
-use crate::error::{ErrorKind, shown};
-use crate::faults::Faults;
+use crate::error::{Diagnostics, ErrorKind, shown};
 use crate::namespace::Namespace;
 use crate::path::Path;
+use crate::raw;
 use crate::registry::Registry;
 use crate::topology;
-use crate::written;
 
-/// Checks the whole document. What could not be read is missing from the result, and noted in `faults`.
-pub(crate) fn document(written: written::Document, faults: &mut Faults) -> Document {
-    if written.version != 1 {
-        let sentence = format!("version {} of the document is not known: write 1", written.version);
-        faults.refuse(Path::of("version"), ErrorKind::ConfigInvalid(sentence));
+/// Checks the whole document. What could not be read is missing from the result, and noted in `diagnostics`.
+pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Document {
+    if raw.version != 1 {
+        let sentence = format!("version {} of the document is not known: write 1", raw.version);
+        diagnostics.error(Path::of("version"), ErrorKind::ConfigInvalid(sentence));
     }
-    let names: Vec<String> = written.registries.keys().cloned().collect();
-    let registries: BTreeMap<String, Registry> = written
+    let names: Vec<String> = raw.registries.keys().cloned().collect();
+    let registries: BTreeMap<String, Registry> = raw
         .registries
         .into_iter()
-        .filter_map(|(name, written)| {
+        .filter_map(|(name, raw)| {
             let path = Path::of("registries").key(&name);
-            registry::registry(&name, written, &path, faults).map(|registry| (name, registry))
+            registry::registry(&name, raw, &path, diagnostics).map(|registry| (name, registry))
         })
         .collect();
-    let links = written
+    let links = raw
         .links
         .into_iter()
         .enumerate()
-        .map(|(position, link)| check_link(link, &names, &Path::of("links").index(position), faults))
+        .map(|(position, link)| check_link(link, &names, &Path::of("links").index(position), diagnostics))
         .collect();
-    let rule_names: BTreeSet<String> = written.rules.iter().map(|rule| rule.name.clone()).collect();
-    let rules = rule::rules(written.rules, &names, faults);
-    let imports = import::imports(written.imports, &rule_names, &names, faults);
+    let rule_names: BTreeSet<String> = raw.rules.iter().map(|rule| rule.name.clone()).collect();
+    let rules = rule::rules(raw.rules, &names, diagnostics);
+    let imports = import::imports(raw.imports, &rule_names, &names, diagnostics);
     let document = Document {
         registries,
-        topology: written.topology,
+        topology: raw.topology,
         links,
         rules,
         imports,
     };
     // Where a rule leads is only known when all of them could be read.
-    if faults.is_clean() {
-        topology::check(&document, faults);
-        warn_of_deliveries(&document, faults);
-        import::warn_of_overlaps(&document, faults);
+    if diagnostics.is_clean() {
+        topology::check(&document, diagnostics);
+        warn_of_deliveries(&document, diagnostics);
+        import::warn_of_overlaps(&document, diagnostics);
     }
     document
 }
 
-fn check_link(written: written::Link, names: &[String], path: &Path, faults: &mut Faults) -> Link {
-    check_known(&written.from, names, &path.key("from"), faults);
-    check_known(&written.to, names, &path.key("to"), faults);
-    if written.because.trim().is_empty() {
+fn check_link(raw: raw::Link, names: &[String], path: &Path, diagnostics: &mut Diagnostics) -> Link {
+    check_known(&raw.from, names, &path.key("from"), diagnostics);
+    check_known(&raw.to, names, &path.key("to"), diagnostics);
+    if raw.because.trim().is_empty() {
         let sentence = "the reason is empty: say why this exception is safe".to_owned();
-        faults.refuse(path.key("because"), ErrorKind::ConfigInvalid(sentence));
+        diagnostics.error(path.key("because"), ErrorKind::ConfigInvalid(sentence));
     }
     Link {
-        from: written.from,
-        to: written.to,
-        because: written.because,
+        from: raw.from,
+        to: raw.to,
+        because: raw.because,
     }
 }
 
 /// Notes a fault if no registry is called `name`.
-fn check_known(name: &str, names: &[String], path: &Path, faults: &mut Faults) {
+fn check_known(name: &str, names: &[String], path: &Path, diagnostics: &mut Diagnostics) {
     if names.iter().any(|known| known == name) {
         return;
     }
@@ -85,12 +85,12 @@ fn check_known(name: &str, names: &[String], path: &Path, faults: &mut Faults) {
         None => "write it under registries first".to_owned(),
     };
     let sentence = format!("there is no registry {}: {hint}", shown(name));
-    faults.refuse(path.clone(), ErrorKind::UnknownRegistry(sentence));
+    diagnostics.error(path.clone(), ErrorKind::UnknownRegistry(sentence));
 }
 
-fn namespace(text: &str, path: &Path, faults: &mut Faults) -> Option<Namespace> {
+fn namespace(text: &str, path: &Path, diagnostics: &mut Diagnostics) -> Option<Namespace> {
     let parsed = Namespace::parse(text).map_err(|why| ErrorKind::RuleInvalid(format!("{} {why}", shown(text))));
-    faults.accept(path, parsed)
+    diagnostics.accept(path, parsed)
 }
 
 /// `[a-z0-9][a-z0-9-._]*`, at most 128 characters: fit for an address and for a file name.
@@ -112,12 +112,12 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// A rule that waits for events its source cannot deliver loads, and never runs.
-fn warn_of_deliveries(document: &Document, faults: &mut Faults) {
+fn warn_of_deliveries(document: &Document, diagnostics: &mut Diagnostics) {
     for (name, registry) in &document.registries {
         let Some(rule) = document
             .rules
             .iter()
-            .find(|rule| rule.enabled && rule.on_event && rule.source.registry == *name)
+            .find(|rule| rule.is_on_event() && rule.source.registry == *name)
         else {
             continue;
         };
@@ -127,7 +127,7 @@ fn warn_of_deliveries(document: &Document, faults: &mut Faults) {
             continue;
         }
         if registry.webhook.is_none() {
-            faults.warn(
+            diagnostics.warn(
                 &path,
                 format!(
                     "it has no webhook secret, so its deliveries are refused and events never start the rule {:?}: add webhook, or write trigger: [] in the rule",
@@ -135,9 +135,9 @@ fn warn_of_deliveries(document: &Document, faults: &mut Faults) {
                 ),
             );
         } else if registry.webhook == Some(crate::Webhook::Anyone) {
-            faults.warn(
+            diagnostics.warn(
                 &path,
-                "anyone who reaches the address can start its rules: add a secret if the sender can hold one",
+                "anyone with access to the address can start its rules: add a secret if the sender supports one",
             );
         }
     }

@@ -4,49 +4,47 @@ use transship_oci::{Limits, RegistryHost};
 use url::Url;
 
 use super::check_name;
-use crate::byte_rate;
-use crate::error::{ErrorKind, shown};
-use crate::faults::Faults;
+use crate::error::{Diagnostics, ErrorKind, shown};
 use crate::path::Path;
+use crate::raw::{self, TextOr};
 use crate::registry::{PUBLIC_PARTITION, Registry, Webhook};
 use crate::secret_reference::CredentialsRef;
-use crate::written::{self, TextOr};
 
 /// Reads a registry; [`None`] if it has no usable endpoint.
-pub(super) fn registry(name: &str, written: written::Registry, path: &Path, faults: &mut Faults) -> Option<Registry> {
-    faults.accept(path, check_name(name).map_err(ErrorKind::ConfigInvalid));
-    if !written.aliases.is_empty() {
-        faults.not_yet(path.key("aliases"), "naming repositories by aliases");
+pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics: &mut Diagnostics) -> Option<Registry> {
+    diagnostics.accept(path, check_name(name).map_err(ErrorKind::ConfigInvalid));
+    if !raw.aliases.is_empty() {
+        diagnostics.not_yet(path.key("aliases"), "naming repositories by aliases");
     }
-    let hosts = hosts(&written.hosts, &path.key("hosts"), faults);
-    let credentials = written
+    let hosts = hosts(&raw.hosts, &path.key("hosts"), diagnostics);
+    let credentials = raw
         .credentials
-        .and_then(|written| credentials(written, &path.key("credentials"), faults));
-    let webhook = written
+        .and_then(|raw| credentials(raw, &path.key("credentials"), diagnostics));
+    let webhook = raw
         .webhook
-        .and_then(|written| webhook(written, &path.key("webhook"), faults));
-    let limits = limits(&written.limits, &path.key("limits"), faults);
+        .and_then(|raw| webhook(raw, &path.key("webhook"), diagnostics));
+    let limits = limits(&raw.limits, &path.key("limits"), diagnostics);
     let endpoint_path = path.key("endpoint");
-    let (endpoint, host) = faults.accept(
+    let (endpoint, host) = diagnostics.accept(
         &endpoint_path,
-        endpoint(&written.endpoint).map_err(ErrorKind::InvalidEndpoint),
+        endpoint(&raw.endpoint).map_err(ErrorKind::InvalidEndpoint),
     )?;
     if credentials.is_some() && endpoint.scheme() == "http" && !is_loopback(&endpoint) {
-        faults.warn(
+        diagnostics.warn(
             &endpoint_path,
             "credentials travel unencrypted over http: write https if the registry offers it",
         );
     }
     Some(Registry {
-        provider: written.provider,
+        provider: raw.provider,
         endpoint,
         hosts,
         aliases: Vec::new(),
-        description: written.description,
-        region: written.region,
-        partition: written.partition.unwrap_or_else(|| PUBLIC_PARTITION.to_owned()),
-        edition: written.edition,
-        network: written.network,
+        description: raw.description,
+        region: raw.region,
+        partition: raw.partition.unwrap_or_else(|| PUBLIC_PARTITION.to_owned()),
+        edition: raw.edition,
+        network: raw.network,
         credentials,
         webhook,
         limits,
@@ -69,7 +67,7 @@ fn endpoint(text: &str) -> Result<(Url, RegistryHost), String> {
             host.escape_debug()
         ));
     }
-    let url = Url::parse(text).map_err(|error| format!("{} is no address: {error}", shown(text)))?;
+    let url = Url::parse(text).map_err(|error| format!("{} is not a valid address: {error}", shown(text)))?;
     if !matches!(url.scheme(), "https" | "http") {
         return Err(format!("{} is neither https nor http", shown(text)));
     }
@@ -95,41 +93,43 @@ fn is_loopback(endpoint: &Url) -> bool {
     }
 }
 
-fn hosts(written: &[String], path: &Path, faults: &mut Faults) -> Vec<RegistryHost> {
-    written
-        .iter()
+fn hosts(raw: &[String], path: &Path, diagnostics: &mut Diagnostics) -> Vec<RegistryHost> {
+    raw.iter()
         .enumerate()
         .filter_map(|(position, text)| {
             let host = text.parse().map_err(|_| {
                 let hint = if text.contains("://") { " without a scheme" } else { "" };
-                ErrorKind::ConfigInvalid(format!("{} is no host: write host or host:port{hint}", shown(text)))
+                ErrorKind::ConfigInvalid(format!(
+                    "{} is not a valid host: write host or host:port{hint}",
+                    shown(text)
+                ))
             });
-            faults.accept(&path.index(position), host)
+            diagnostics.accept(&path.index(position), host)
         })
         .collect()
 }
 
-fn credentials(written: written::Credentials, path: &Path, faults: &mut Faults) -> Option<CredentialsRef> {
-    let (path, reference) = match written {
+fn credentials(raw: raw::Credentials, path: &Path, diagnostics: &mut Diagnostics) -> Option<CredentialsRef> {
+    let (path, reference) = match raw {
         TextOr::Table(table) => (path.key("ecr").key("role"), CredentialsRef::ecr(table.ecr.role)),
         TextOr::Text(text) => (path.clone(), CredentialsRef::parse(&text)),
     };
     let reference = reference.map_err(|why| ErrorKind::CredentialsInvalid(format!("this {why}")));
-    faults.accept(&path, reference)
+    diagnostics.accept(&path, reference)
 }
 
-fn webhook(written: TextOr<written::Webhook>, path: &Path, faults: &mut Faults) -> Option<Webhook> {
-    let table = match written {
+fn webhook(raw: TextOr<raw::Webhook>, path: &Path, diagnostics: &mut Diagnostics) -> Option<Webhook> {
+    let table = match raw {
         TextOr::Text(word) if word == "none" => return Some(Webhook::Anyone),
         TextOr::Text(_) => {
-            let sentence = "this is neither none nor a mapping: write { secret: \"env:NAME\" }".to_owned();
-            faults.refuse(path.clone(), ErrorKind::ConfigInvalid(sentence));
+            let sentence = "expected none or a mapping such as { secret: \"env:NAME\" }".to_owned();
+            diagnostics.error(path.clone(), ErrorKind::ConfigInvalid(sentence));
             return None;
         }
         TextOr::Table(table) => table,
     };
     if table.format.is_some() {
-        faults.not_yet(path.key("format"), "choosing the format of deliveries");
+        diagnostics.not_yet(path.key("format"), "choosing the format of deliveries");
     }
     let path = path.key("secret");
     let reference = match CredentialsRef::parse(&table.secret) {
@@ -138,38 +138,39 @@ fn webhook(written: TextOr<written::Webhook>, path: &Path, faults: &mut Faults) 
         )),
         Ok(reference) => Ok(reference),
     };
-    faults.accept(&path, reference)?;
+    diagnostics.accept(&path, reference)?;
     Some(Webhook::Secret {
         reference: table.secret,
         format: None,
     })
 }
 
-fn limits(written: &written::Limits, path: &Path, faults: &mut Faults) -> Limits {
+fn limits(raw: &raw::Limits, path: &Path, diagnostics: &mut Diagnostics) -> Limits {
     let invalid = |sentence: &str| ErrorKind::ConfigInvalid(sentence.to_owned());
-    if written
+    if raw
         .requests_per_second
         .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
     {
-        faults.refuse(
+        diagnostics.error(
             path.key("requests_per_second"),
-            invalid("this lets no request pass: write a number above 0, or leave it out for unlimited"),
+            invalid(
+                "a rate of 0 or less would block all requests: write a number above 0, or leave it out for unlimited",
+            ),
         );
     }
-    if written.uploads == Some(0) {
-        faults.refuse(
+    if raw.uploads == Some(0) {
+        diagnostics.error(
             path.key("uploads"),
-            invalid("this lets no upload pass: write a number above 0, or leave it out for unlimited"),
+            invalid("0 would block all uploads: write a number above 0, or leave it out for unlimited"),
         );
     }
-    let bandwidth = written.bandwidth.as_ref().and_then(|rate| {
-        let parsed =
-            byte_rate::parse(&rate.0).map_err(|why| ErrorKind::ConfigInvalid(format!("{} {why}", shown(&rate.0))));
-        faults.accept(&path.key("bandwidth"), parsed).flatten()
+    let bandwidth = raw.bandwidth.as_ref().and_then(|rate| {
+        let parsed = rate.bytes_per_second().map_err(ErrorKind::ConfigInvalid);
+        diagnostics.accept(&path.key("bandwidth"), parsed).flatten()
     });
     Limits {
-        requests_per_second: written.requests_per_second,
-        uploads: written.uploads,
+        requests_per_second: raw.requests_per_second,
+        uploads: raw.uploads,
         bandwidth,
     }
 }

@@ -15,7 +15,7 @@ mod topology;
 
 use transship_rules::{Document, Parsed};
 
-/// Two registries, and whatever rules and other top-level keys follow.
+/// A document with two registries, followed by the given rules and other keys.
 pub fn with(rest: &str) -> String {
     format!(
         "version: 1

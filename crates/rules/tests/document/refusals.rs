@@ -16,7 +16,7 @@ fn an_unknown_key_is_refused_with_its_path_its_line_and_the_nearest_key() {
     let refusal = refused("rules:\n  - name: core\n    sauce: { registry: a }\n");
     assert_eq!(
         refusal,
-        "CONFIG_INVALID: rules[0].sauce (line 7, column 5): there is no key \"sauce\" here: did you mean source?"
+        "CONFIG_INVALID: rules[0].sauce (line 7, column 5): unknown key \"sauce\": did you mean source?"
     );
     let refusal = refused(&rule("tigger: [event]"));
     assert!(

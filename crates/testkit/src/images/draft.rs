@@ -6,7 +6,7 @@ use transship_oci::media_type::{DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_
 use transship_oci::{Algorithm, Digest, Tag};
 
 use super::{Sample, SampleManifest};
-use crate::virtual_blob::VirtualBlob;
+use transship_embedded_registry::VirtualBlob;
 
 /// A gzipped OCI layer.
 pub(super) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";

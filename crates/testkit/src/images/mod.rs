@@ -8,6 +8,7 @@ mod layout;
 mod push;
 mod referrers;
 mod unpackable;
+mod virtual_layer;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub use kinds::{
 };
 pub use referrers::{with_cosign_signature, with_referrer};
 pub use unpackable::unpackable;
+pub use virtual_layer::seed_virtual_layer;
 
 /// An image or artifact: its blobs, its manifests, and the manifest that the tag names.
 #[derive(Debug, Clone)]

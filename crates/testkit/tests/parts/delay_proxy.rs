@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use transship_embedded_registry::EmbeddedRegistry;
+use transship_embedded_registry::VirtualBlob;
 use transship_oci::{Digest, Repository};
 use transship_testkit::proxy::DelayProxy;
-use transship_testkit::virtual_blob::VirtualBlob;
 
 const ROUND_TRIP: Duration = Duration::from_millis(50);
 

@@ -6,6 +6,6 @@
     reason = "a test that cannot go on has failed, in its helpers too"
 )]
 
-mod house;
+mod fixture;
 mod orders;
 mod uploads;

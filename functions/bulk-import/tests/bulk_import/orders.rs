@@ -3,11 +3,11 @@
 use serde_json::json;
 use transship_engine::{Job, Trigger};
 
-use crate::house::House;
+use crate::fixture::Fixture;
 
 #[tokio::test]
 async fn an_order_becomes_a_search_of_its_execution() {
-    let house = House::start().await;
+    let fixture = Fixture::start().await;
     let by_path = json!({ "bucket": "other", "prefix": "seed/", "to": "zhangjiakou/team" });
     let by_host = json!({ "bucket": "other", "to": "zhangjiakou.example.com/team" });
     let by_name = json!({ "import": "seed" });
@@ -16,8 +16,8 @@ async fn an_order_becomes_a_search_of_its_execution() {
         (by_host, "import", "s3://other", "team"),
         (by_name, "seed", "s3://layouts", "core"),
     ] {
-        let answer = house.answer(&order).await;
-        let sent = house.sent().await;
+        let answer = fixture.answer(&order).await;
+        let sent = fixture.sent().await;
         let [Job::List(search)] = sent.as_slice() else {
             panic!("{sent:?}");
         };
@@ -31,17 +31,17 @@ async fn an_order_becomes_a_search_of_its_execution() {
 
 #[tokio::test]
 async fn a_repeated_request_is_the_same_order_and_another_one_is_not() {
-    let mut house = House::start().await;
+    let mut fixture = Fixture::start().await;
     let order = json!({ "import": "seed" });
-    let first = house.answer(&order).await;
-    assert_ne!(house.answer(&order).await, first);
-    house.repeat();
-    assert_eq!(house.answer(&order).await, first);
+    let first = fixture.answer(&order).await;
+    assert_ne!(fixture.answer(&order).await, first);
+    fixture.repeat();
+    assert_eq!(fixture.answer(&order).await, first);
 }
 
 #[tokio::test]
 async fn a_refused_order_says_its_code_and_why() {
-    let house = House::start().await;
+    let fixture = Fixture::start().await;
     for (order, code, why) in [
         (json!({}), "ORDER_INVALID", "either to"),
         (
@@ -60,27 +60,27 @@ async fn a_refused_order_says_its_code_and_why() {
         (json!("text"), "EVENT_INVALID", "no order"),
         (json!({ "Records": [] }), "EVENT_INVALID", "no event"),
     ] {
-        let refused = house.refusal(&order).await;
+        let refused = fixture.refusal(&order).await;
         assert_eq!(refused.0, code, "{order}: {}", refused.1);
         assert!(refused.1.contains(why), "{order}: {}", refused.1);
     }
-    assert!(house.sent().await.is_empty());
-    assert_eq!(house.lambda.starts().len(), 1, "no refusal ends the process");
+    assert!(fixture.sent().await.is_empty());
+    assert_eq!(fixture.lambda.starts().len(), 1, "no refusal ends the process");
 }
 
 #[tokio::test]
 async fn an_order_that_cannot_be_made_durable_fails_its_invocation() {
-    let house = House::start().await;
-    let queue = house.deployment.queue_url().to_owned();
-    house.deployment.queue_remove(&queue).await.unwrap();
-    let (code, sentence) = house.refusal(&json!({ "import": "seed" })).await;
+    let fixture = Fixture::start().await;
+    let queue = fixture.deployment.queue_url().to_owned();
+    fixture.deployment.queue_remove(&queue).await.unwrap();
+    let (code, sentence) = fixture.refusal(&json!({ "import": "seed" })).await;
     assert_eq!(code, "QUEUE_UNAVAILABLE", "{sentence}");
 }
 
 #[tokio::test]
 async fn without_a_table_an_order_is_taken_all_the_same() {
-    let house = House::start().await;
-    house.deployment.table_remove().await.unwrap();
-    house.answer(&json!({ "import": "seed" })).await;
-    assert_eq!(house.sent().await.len(), 1);
+    let fixture = Fixture::start().await;
+    fixture.deployment.table_remove().await.unwrap();
+    fixture.answer(&json!({ "import": "seed" })).await;
+    assert_eq!(fixture.sent().await.len(), 1);
 }

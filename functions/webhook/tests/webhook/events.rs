@@ -3,17 +3,17 @@
 use serde_json::json;
 use transship_testkit::lambda_runtime::Ended;
 
-use crate::house::{House, ecr, push};
+use crate::fixture::{Fixture, ecr, push};
 
 #[tokio::test]
 async fn a_push_to_ecr_makes_its_task() {
-    let house = House::start().await;
-    let ended = house.invoke(&ecr("111122223333", "PUSH")).await;
+    let fixture = Fixture::start().await;
+    let ended = fixture.invoke(&ecr("111122223333", "PUSH")).await;
     let Ended::Answered(answer) = ended else {
-        panic!("{ended:?}\n{}", house.lambda.log());
+        panic!("{ended:?}\n{}", fixture.lambda.log());
     };
     assert_eq!(answer["accepted"], 1);
-    let sent = house.sent().await;
+    let sent = fixture.sent().await;
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].source.to_string(), "ecr/core/app:v1.0.0");
     assert_eq!(sent[0].destination.to_string(), "mirror/copy/app:v1.0.0");
@@ -21,24 +21,24 @@ async fn a_push_to_ecr_makes_its_task() {
 
 #[tokio::test]
 async fn an_event_of_no_interest_succeeds() {
-    let house = House::start().await;
+    let fixture = Fixture::start().await;
     for event in [ecr("111122223333", "DELETE"), ecr("999988887777", "PUSH")] {
-        let ended = house.invoke(&event).await;
+        let ended = fixture.invoke(&event).await;
         assert!(matches!(ended, Ended::Answered(_)), "{ended:?}");
     }
-    assert!(house.sent().await.is_empty());
-    assert!(house.lambda.log().contains("HOST_MISMATCH"));
+    assert!(fixture.sent().await.is_empty());
+    assert!(fixture.lambda.log().contains("HOST_MISMATCH"));
 }
 
 #[tokio::test]
 async fn an_event_that_cannot_be_made_durable_fails_its_invocation() {
-    let house = House::start().await;
-    house
+    let fixture = Fixture::start().await;
+    fixture
         .deployment
-        .queue_remove(house.deployment.queue_url())
+        .queue_remove(fixture.deployment.queue_url())
         .await
         .unwrap();
-    let ended = house.invoke(&ecr("111122223333", "PUSH")).await;
+    let ended = fixture.invoke(&ecr("111122223333", "PUSH")).await;
     let Ended::Failed(error) = ended else {
         panic!("{ended:?}");
     };
@@ -47,20 +47,20 @@ async fn an_event_that_cannot_be_made_durable_fails_its_invocation() {
 
 #[tokio::test]
 async fn without_a_document_an_event_fails_its_invocation() {
-    let house = House::without_document().await;
-    let Ended::Failed(error) = house.invoke(&ecr("111122223333", "PUSH")).await else {
-        panic!("{}", house.lambda.log());
+    let fixture = Fixture::without_document().await;
+    let Ended::Failed(error) = fixture.invoke(&ecr("111122223333", "PUSH")).await else {
+        panic!("{}", fixture.lambda.log());
     };
     assert_eq!(error["errorType"], "CONFIG_UNAVAILABLE");
 }
 
 #[tokio::test]
 async fn what_is_no_event_at_all_fails_alone() {
-    let house = House::start().await;
+    let fixture = Fixture::start().await;
     for event in [json!({}), json!([1]), json!("text"), json!({ "Records": [] })] {
-        let ended = house.invoke(&event).await;
+        let ended = fixture.invoke(&event).await;
         assert!(matches!(ended, Ended::Failed(_)), "{event}: {ended:?}");
     }
-    assert_eq!(house.deliver(&push("v1")).await.status, 202);
-    assert_eq!(house.lambda.starts().len(), 1);
+    assert_eq!(fixture.deliver(&push("v1")).await.status, 202);
+    assert_eq!(fixture.lambda.starts().len(), 1);
 }

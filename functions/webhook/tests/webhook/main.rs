@@ -7,5 +7,5 @@
 )]
 
 mod events;
+mod fixture;
 mod hooks;
-mod house;

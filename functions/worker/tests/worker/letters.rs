@@ -3,13 +3,13 @@
 use transship_engine::TaskState;
 use transship_testkit::deployment::DEAD_LETTERS;
 
-use crate::house::{House, TIMEOUT, body, failures};
+use crate::fixture::{Fixture, TIMEOUT, body, failures};
 
 #[tokio::test]
 async fn dead_letters_end_their_tasks_and_foreign_ones_stay() {
     // There is no document, because recording dead letters does not need one.
-    let house = House::without_document(TIMEOUT).await;
-    let (_, task) = house.image(1);
+    let fixture = Fixture::without_document(TIMEOUT).await;
+    let (_, task) = fixture.image(1);
     let messages = [
         ("1", body(&task)),
         ("2", "no JSON".into()),
@@ -17,24 +17,24 @@ async fn dead_letters_end_their_tasks_and_foreign_ones_stay() {
         ("4", body(&task)),
     ];
     let messages: Vec<(&str, &str)> = messages.iter().map(|(id, body)| (*id, body.as_str())).collect();
-    let ended = house.invoke(DEAD_LETTERS, &messages).await;
+    let ended = fixture.invoke(DEAD_LETTERS, &messages).await;
     assert_eq!(failures(&ended), ["2"]);
-    let recorded = house.tasks().await;
+    let recorded = fixture.tasks().await;
     assert_eq!(recorded.len(), 1);
     assert_eq!(
         (recorded[0].state, recorded[0].code.as_deref()),
         (TaskState::Failed, Some("WORKER_CRASHED"))
     );
-    assert_eq!(house.logged("State", "failed")[0]["Tasks"], 1.0);
-    assert!(house.work(&[("5", &body(&task))]).await.is_empty());
+    assert_eq!(fixture.logged("State", "failed")[0]["Tasks"], 1.0);
+    assert!(fixture.work(&[("5", &body(&task))]).await.is_empty());
 }
 
 #[tokio::test]
 async fn a_dead_letter_that_cannot_be_recorded_stays() {
-    let house = House::start(TIMEOUT).await;
-    let (_, task) = house.image(1);
-    house.deployment.table_remove().await.unwrap();
-    let ended = house.invoke(DEAD_LETTERS, &[("1", &body(&task))]).await;
+    let fixture = Fixture::start(TIMEOUT).await;
+    let (_, task) = fixture.image(1);
+    fixture.deployment.table_remove().await.unwrap();
+    let ended = fixture.invoke(DEAD_LETTERS, &[("1", &body(&task))]).await;
     assert_eq!(failures(&ended), ["1"]);
-    assert!(!house.logged("code", "LEDGER_UNAVAILABLE").is_empty());
+    assert!(!fixture.logged("code", "LEDGER_UNAVAILABLE").is_empty());
 }

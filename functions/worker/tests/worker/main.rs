@@ -7,7 +7,7 @@
 )]
 
 mod configuration;
-mod house;
+mod fixture;
 mod letters;
 mod messages;
 mod outages;

@@ -7,23 +7,23 @@ use serde_json::json;
 use transship_engine::{Envelope, Job, TaskState};
 use transship_testkit::faults::{Action, Fault, Script};
 
-use crate::house::{House, TIMEOUT, body};
+use crate::fixture::{Fixture, TIMEOUT, body};
 
 #[tokio::test]
 async fn an_image_arrives_is_recorded_logged_and_measured() {
-    let house = House::start(TIMEOUT).await;
-    let (sample, task) = house.image(1);
-    assert!(house.work(&[("m-1", &body(&task))]).await.is_empty());
-    assert!(house.has(&sample, &task));
-    let recorded = house.tasks().await;
+    let fixture = Fixture::start(TIMEOUT).await;
+    let (sample, task) = fixture.image(1);
+    assert!(fixture.work(&[("m-1", &body(&task))]).await.is_empty());
+    assert!(fixture.has(&sample, &task));
+    let recorded = fixture.tasks().await;
     assert_eq!(
         (recorded[0].state, recorded[0].digest.as_ref()),
         (TaskState::Succeeded, Some(&sample.root))
     );
 
-    let ended = house.logged("message", "the task ended");
+    let ended = fixture.logged("message", "the task ended");
     let [line] = ended.as_slice() else {
-        panic!("{}", house.lambda.log());
+        panic!("{}", fixture.lambda.log());
     };
     for (field, value) in [
         ("task", &task.id),
@@ -34,28 +34,28 @@ async fn an_image_arrives_is_recorded_logged_and_measured() {
     }
     assert!(line["requestId"].is_string(), "{line}");
 
-    let measured = |field: &str, value: &str| house.logged(field, value);
+    let measured = |field: &str, value: &str| fixture.logged(field, value);
     assert_eq!(measured("State", "succeeded")[0]["Tasks"], 1.0);
     assert!(measured("Rule", "core")[0]["ReplicationLag"].as_f64().unwrap() >= 0.0);
-    let to_b: f64 = measured("Registry", house.b.host().as_str())
+    let to_b: f64 = measured("Registry", fixture.b.host().as_str())
         .iter()
         .map(|line| line["Requests"].as_f64().unwrap())
         .sum();
     assert!(to_b >= 4.0, "{to_b}");
     assert!(
-        house.lambda.log().contains(r#""BytesCopied":3"#),
+        fixture.lambda.log().contains(r#""BytesCopied":3"#),
         "{}",
-        house.lambda.log()
+        fixture.lambda.log()
     );
-    let log = house.lambda.log();
+    let log = fixture.lambda.log();
     assert!(!log.contains("_state=") && !log.contains("/blobs/uploads/"), "{log}");
 }
 
 #[tokio::test]
 async fn messages_of_strangers_fail_alone_and_duplicates_are_harmless() {
-    let house = House::start(TIMEOUT).await;
-    let (first, one) = house.image(1);
-    let (second, two) = house.image(2);
+    let fixture = Fixture::start(TIMEOUT).await;
+    let (first, one) = fixture.image(1);
+    let (second, two) = fixture.image(2);
     let other_version = body(&one).replacen(r#""version":2"#, r#""version":7"#, 1);
     let large = format!(r#"{{"version":1,"canary":"{}"}}"#, "x".repeat(1_000_000));
     let messages = [
@@ -72,73 +72,73 @@ async fn messages_of_strangers_fail_alone_and_duplicates_are_harmless() {
         ("8", large),
     ];
     let messages: Vec<(&str, &str)> = messages.iter().map(|(id, body)| (*id, body.as_str())).collect();
-    assert_eq!(house.work(&messages).await, ["2", "3", "6", "7", "8"]);
-    assert!(house.has(&first, &one) && house.has(&second, &two));
-    let tasks = house.tasks().await;
+    assert_eq!(fixture.work(&messages).await, ["2", "3", "6", "7", "8"]);
+    assert!(fixture.has(&first, &one) && fixture.has(&second, &two));
+    let tasks = fixture.tasks().await;
     assert_eq!(tasks.len(), 2);
     assert!(tasks.iter().all(|task| task.state.is_success()), "{tasks:?}");
-    let refused = house.logged("code", "MESSAGE_INVALID");
+    let refused = fixture.logged("code", "MESSAGE_INVALID");
     let of: Vec<&str> = refused
         .iter()
         .map(|line| line["message_id"].as_str().unwrap())
         .collect();
     assert_eq!(of.len(), 5, "{of:?}");
-    assert!(house.lambda.log().lines().all(|line| line.len() < 4000));
-    assert!(house.lambda.log().contains(r#""MessagesInvalid":5"#));
+    assert!(fixture.lambda.log().lines().all(|line| line.len() < 4000));
+    assert!(fixture.lambda.log().contains(r#""MessagesInvalid":5"#));
 }
 
 #[tokio::test]
 async fn a_registry_that_says_wait_makes_a_delayed_message() {
-    let house = House::start(TIMEOUT).await;
-    let (sample, task) = house.image(1);
+    let fixture = Fixture::start(TIMEOUT).await;
+    let (sample, task) = fixture.image(1);
     let wait = Action::Status {
         code: 429,
         headers: vec![("retry-after".into(), "40".into())],
         body: "".into(),
     };
     let fault = Fault::new("*", "/v2/copy", wait).unwrap().always();
-    house.b.set_faults(Some(Arc::new(Script::new([fault]))));
-    assert!(house.work(&[("m-1", &body(&task))]).await.is_empty());
-    let queue = house.deployment.queue_url();
-    assert_eq!(house.deployment.queue_depth(queue).await.unwrap(), 1);
-    assert!(house.deployment.queue_receive(queue).await.unwrap().is_empty());
-    let recorded = house.tasks().await;
+    fixture.b.set_faults(Some(Arc::new(Script::new([fault]))));
+    assert!(fixture.work(&[("m-1", &body(&task))]).await.is_empty());
+    let queue = fixture.deployment.queue_url();
+    assert_eq!(fixture.deployment.queue_depth(queue).await.unwrap(), 1);
+    assert!(fixture.deployment.queue_receive(queue).await.unwrap().is_empty());
+    let recorded = fixture.tasks().await;
     assert_eq!(
         (recorded[0].state, recorded[0].code.as_deref()),
         (TaskState::Waiting, Some("RATE_LIMITED"))
     );
-    assert!(!house.has(&sample, &task));
+    assert!(!fixture.has(&sample, &task));
 }
 
 #[tokio::test]
 async fn a_task_that_outlasts_its_slot_is_handed_over_before_the_deadline() {
-    let house = House::start(Duration::from_secs(4)).await;
-    let (sample, task) = house.image(1);
-    let (other, neighbour) = house.image(2);
+    let fixture = Fixture::start(Duration::from_secs(4)).await;
+    let (sample, task) = fixture.image(1);
+    let (other, neighbour) = fixture.image(2);
     let stall = Action::Delay { delay_ms: 60_000 };
     let fault = Fault::new("GET", "/v2/core/app/manifests/v1$", stall).unwrap().always();
-    house.a.set_faults(Some(Arc::new(Script::new([fault]))));
-    let failed = house.work(&[("m-1", &body(&task)), ("m-2", &body(&neighbour))]).await;
+    fixture.a.set_faults(Some(Arc::new(Script::new([fault]))));
+    let failed = fixture.work(&[("m-1", &body(&task)), ("m-2", &body(&neighbour))]).await;
     assert!(failed.is_empty(), "{failed:?}");
-    assert!(house.has(&other, &neighbour) && !house.has(&sample, &task));
-    let sent = house
+    assert!(fixture.has(&other, &neighbour) && !fixture.has(&sample, &task));
+    let sent = fixture
         .deployment
-        .queue_receive(house.deployment.queue_url())
+        .queue_receive(fixture.deployment.queue_url())
         .await
         .unwrap();
     let next = Envelope::parse(&sent[0]).unwrap();
     assert_eq!((next.tries, next.job), (1, Job::Copy(task)));
-    house.a.set_faults(None);
-    assert!(house.work(&[("m-3", &sent[0])]).await.is_empty());
-    let log = house.lambda.log();
-    assert_eq!(house.tasks().await.len(), 2, "{log}");
-    assert!(house.has(&sample, &house.image(1).1), "{log}");
+    fixture.a.set_faults(None);
+    assert!(fixture.work(&[("m-3", &sent[0])]).await.is_empty());
+    let log = fixture.lambda.log();
+    assert_eq!(fixture.tasks().await.len(), 2, "{log}");
+    assert!(fixture.has(&sample, &fixture.image(1).1), "{log}");
 }
 
 #[tokio::test]
 async fn messages_of_the_previous_release_are_worked_on() {
-    let house = House::start(TIMEOUT).await;
-    let (sample, task) = house.image(1);
+    let fixture = Fixture::start(TIMEOUT).await;
+    let (sample, task) = fixture.image(1);
     let image = |registry: &str, repository: &str| json!({ "registry": registry, "repository": repository, "target": { "tag": "v1" } });
     let old = json!({
         "version": 1, "id": "t-old", "execution": "e-old", "rule": "core", "trigger": "event", "action": "copy",
@@ -146,9 +146,9 @@ async fn messages_of_the_previous_release_are_worked_on() {
         "existing": "follow", "referrers": "include", "follows": false,
         "created": task.execution.created, "hops": 2,
     });
-    assert!(house.work(&[("1", &old.to_string())]).await.is_empty());
-    assert!(house.has(&sample, &task));
-    let recorded = house.tasks().await;
+    assert!(fixture.work(&[("1", &old.to_string())]).await.is_empty());
+    assert!(fixture.has(&sample, &task));
+    let recorded = fixture.tasks().await;
     assert_eq!(
         (recorded[0].id.as_str(), recorded[0].execution.as_str()),
         ("t-old", "e-old")

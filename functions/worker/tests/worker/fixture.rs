@@ -15,19 +15,19 @@ use transship_testkit::suites;
 /// Time limit that none of these tests reaches.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-pub struct House {
+pub struct Fixture {
     pub a: EmbeddedRegistry,
     pub b: EmbeddedRegistry,
     pub deployment: Deployment,
     pub lambda: Lambda,
 }
 
-impl House {
+impl Fixture {
     /// Starts everything with the document.
     pub async fn start(timeout: Duration) -> Self {
-        let house = Self::without_document(timeout).await;
-        house.deployment.document_put(&house.document()).await.unwrap();
-        house
+        let fixture = Self::without_document(timeout).await;
+        fixture.deployment.document_put(&fixture.document()).await.unwrap();
+        fixture
     }
 
     pub async fn without_document(timeout: Duration) -> Self {
@@ -61,7 +61,7 @@ impl House {
         document.to_string()
     }
 
-    /// An image at `a` under `core/app:v{number}`, and the task that brings it to `b`.
+    /// Pushes an image to `a` as `core/app:v{number}`, and returns the task that copies it to `b`.
     pub fn image(&self, number: u32) -> (Sample, CopyTask) {
         let sample = images::image(u64::from(number), &[3000, 500]);
         let task = task(number);
@@ -69,7 +69,7 @@ impl House {
         (sample, task)
     }
 
-    /// True if `b` has the image that the task brings.
+    /// True if `b` has the image of the task.
     pub fn has(&self, sample: &Sample, task: &CopyTask) -> bool {
         let tag = task.destination.target.tag().unwrap();
         self.b.digest(&task.destination.repository, tag).as_ref() == Some(&sample.root)
@@ -110,7 +110,7 @@ pub fn failures(ended: &Ended) -> Vec<String> {
         .collect()
 }
 
-/// `a/core/app:v{number}` to `b/copy/app:v{number}`, of an event received just now.
+/// The task from `a/core/app:v{number}` to `b/copy/app:v{number}`, of an event received now.
 pub fn task(number: u32) -> CopyTask {
     let place = |registry: &str, repository: &str| ImageRef {
         registry: registry.into(),

@@ -1,4 +1,4 @@
-//! A rule as it is written.
+//! A rule in the document.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use transship_oci::{Existing, Referrers};
 use super::{Rate, TextOr, yes};
 use crate::naming::Flatten;
 
-/// What is replicated, from where, to where.
+/// Which images are copied from which registry to which destination.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     /// The rule's name, unique in the document.
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]*$"))]
     pub(crate) name: String,
-    /// What it is for.
+    /// A description for readers of the document.
     #[serde(default)]
     pub(crate) description: Option<String>,
     /// A rule that is not enabled does nothing.
@@ -24,44 +24,44 @@ pub(crate) struct Rule {
     pub(crate) enabled: bool,
     /// Which images.
     pub(crate) source: Source,
-    /// Which kinds of content; absent or empty: any.
+    /// The kinds of content to copy. Absent or empty: any.
     #[serde(default)]
     pub(crate) kinds: Vec<KindWord>,
-    /// To where.
+    /// The destination.
     pub(crate) destination: Destination,
-    /// When; absent: on events. An operator can always start a rule by hand.
+    /// What starts the rule. Absent: events. An operator can always start a rule by hand.
     #[serde(default)]
     pub(crate) trigger: Option<Vec<Trigger>>,
-    /// What happens when the destination tag already names something else.
+    /// What to do if the destination tag already names another image.
     #[serde(default)]
     pub(crate) existing: Existing,
-    /// Whether what is deleted at the source is deleted at the destination.
+    /// Whether deletes at the source are repeated at the destination.
     #[serde(default)]
     pub(crate) deletes: Deletes,
-    /// What happens to signatures, SBOMs and other manifests that refer to an image.
+    /// What to do with signatures, SBOMs and other manifests that refer to an image.
     #[serde(default)]
     pub(crate) referrers: Referrers,
-    /// Only these platforms of an image. Not supported by this version.
+    /// The platforms of an image to copy. Not supported by this version.
     #[serde(default)]
     pub(crate) platforms: Vec<String>,
-    /// Bytes per second for this rule; -1 or absent: unlimited. Nothing else is supported by this version.
+    /// Bytes per second for this rule. -1 or absent: unlimited, which is the only value that this version supports.
     #[serde(default)]
     pub(crate) bandwidth: Option<Rate>,
 }
 
-/// Which images a rule is about.
+/// The images that a rule selects.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Source {
     /// The registry's name.
     pub(crate) registry: String,
-    /// The repositories below this path of whole components: `core` holds `core/app` and `core/a/b`, not `corex/app`.
-    /// "" holds all.
+    /// The repositories below this path of whole components: `core` contains `core/app` and `core/a/b`, but not `corex/app`. ""
+    /// contains all.
     pub(crate) namespace: String,
-    /// Which repositories, by their path below the namespace: one name, or a pattern. Absent: all.
+    /// The repositories, by their path below the namespace: one name, a list of names, or a pattern. Absent: all.
     #[serde(default)]
     pub(crate) repository: Option<Pattern>,
-    /// Which tags: one tag, or a pattern. Absent: all.
+    /// The tags: one tag, or a pattern. Absent: all.
     #[serde(default)]
     pub(crate) tag: Option<TagPattern>,
     /// Only images with these labels. Not supported by this version.
@@ -82,12 +82,12 @@ pub(crate) struct PatternTable {
     /// Matches anywhere in the text: anchor it with `^` and `$`.
     #[serde(default)]
     pub(crate) regex: Option<String>,
-    /// What is left out of it.
+    /// What is excluded.
     #[serde(default)]
     pub(crate) exclude: Option<TextOr<Exclude>>,
 }
 
-/// What a pattern leaves out.
+/// What a pattern excludes.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Exclude {
@@ -112,16 +112,44 @@ pub(crate) struct TagTable {
     /// Matches anywhere in the tag: anchor it with `^` and `$`.
     #[serde(default)]
     pub(crate) regex: Option<String>,
-    /// What is left out of it.
+    /// What is excluded.
     #[serde(default)]
     pub(crate) exclude: Option<TextOr<Exclude>>,
-    /// Only versions within this range. Not supported by this version.
+    /// The range of versions. Not supported by this version.
     #[serde(default)]
     pub(crate) semver: Option<String>,
-    /// Only the highest or youngest so many. Not supported by this version.
+    /// The number of highest or newest tags. Not supported by this version.
     #[serde(default)]
     pub(crate) latest: Option<u32>,
 }
+
+/// The keys that patterns of repositories and of tags share. (One struct inside the other would be shorter, but serde cannot
+/// refuse unknown keys of a flattened one.)
+pub(crate) trait PatternKeys {
+    fn glob(&self) -> Option<&str>;
+    fn regex(&self) -> Option<&str>;
+    fn exclude(&self) -> Option<&TextOr<Exclude>>;
+}
+
+macro_rules! pattern_keys {
+    ($($table:ty),+) => {
+        $(impl PatternKeys for $table {
+            fn glob(&self) -> Option<&str> {
+                self.glob.as_deref()
+            }
+
+            fn regex(&self) -> Option<&str> {
+                self.regex.as_deref()
+            }
+
+            fn exclude(&self) -> Option<&TextOr<Exclude>> {
+                self.exclude.as_ref()
+            }
+        })+
+    };
+}
+
+pattern_keys!(PatternTable, TagTable);
 
 /// A kind of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -137,22 +165,22 @@ pub(crate) enum KindWord {
     Any,
 }
 
-/// To where, and under which name.
+/// The destination and the names there.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Destination {
     /// The registry's name.
     pub(crate) registry: String,
-    /// The path that repositories are put under; "" is the root. Absent: the repository keeps its name.
+    /// The namespace for the repositories; "" is the root. Absent: the repository keeps its name.
     #[serde(default)]
     pub(crate) namespace: Option<String>,
-    /// What is taken off the front of the repository's path first. Default: `namespace`, or 0 where no namespace is given.
+    /// What is removed from the front of the repository's path first. Default: `namespace`, or 0 if no namespace is given.
     #[serde(default)]
     pub(crate) flatten: Option<Flatten>,
-    /// The repository below the namespace: a template of `{repository}` (what flatten left), `{tag}` and `{namespace}`.
+    /// The repository below the namespace: a template of `{repository}` (what flatten leaves), `{tag}` and `{namespace}`.
     #[serde(default)]
     pub(crate) repository: Option<String>,
-    /// The tag: a template of the same.
+    /// The tag: a template of the same placeholders.
     #[serde(default)]
     pub(crate) tag: Option<String>,
 }
@@ -167,13 +195,13 @@ pub(crate) enum Trigger {
     Schedule(String),
 }
 
-/// What a deletion at the source does.
+/// What to do when an image is deleted at the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Deletes {
     /// Nothing.
     #[default]
     Ignore,
-    /// It is deleted at the destination too. Not supported by this version.
+    /// Delete it at the destination as well. Not supported by this version.
     Propagate,
 }

@@ -1,7 +1,7 @@
-//! The document as it is written: the shapes that are read and published as the schema, not yet what they mean.
+//! The document before validation: the types that are parsed and published as the schema.
 //!
-//! The comments here are the descriptions in the schema, so they are written for the author of a document. Nothing
-//! outside this crate sees these types: what was checked is [`crate::Document`].
+//! The comments here are the descriptions in the schema, so they are written for the author of a document. These types are
+//! not visible outside this crate; the validated type is [`crate::Document`].
 
 mod import;
 mod registry;
@@ -15,18 +15,19 @@ use serde::Deserialize;
 
 use crate::policy::Topology;
 
+pub(crate) use crate::rate::Rate;
 pub(crate) use import::{Import, ImportDestination};
 pub(crate) use registry::{Credentials, Limits, Registry, Webhook};
-pub(crate) use rule::{Deletes, Destination, Exclude, KindWord, Rule, Source, TagTable, Trigger};
-pub(crate) use text_or::{Rate, TextOr};
+pub(crate) use rule::{Deletes, Destination, Exclude, KindWord, PatternKeys, Rule, Source, TagTable, Trigger};
+pub(crate) use text_or::TextOr;
 
-/// The configuration of Transship: the registries it knows, and the rules and imports by which images go there.
+/// The configuration of Transship: registries, and the rules and imports that copy images to them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Document {
     /// The version of this language: 1.
     pub(crate) version: u32,
-    /// The registries by the names that rules and webhook addresses use.
+    /// The registries, by the names that rules and webhook URLs use.
     pub(crate) registries: BTreeMap<String, Registry>,
     /// Which chains of rules are allowed.
     #[serde(default)]
@@ -34,15 +35,15 @@ pub(crate) struct Document {
     /// Exceptions to the topology and to partitions.
     #[serde(default)]
     pub(crate) links: Vec<Link>,
-    /// What is replicated, from where, to where.
+    /// Which images are copied from which registry to which destination.
     #[serde(default)]
     pub(crate) rules: Vec<Rule>,
-    /// Images in buckets that are brought to a registry when they are uploaded, by the stack deployed on AWS.
+    /// Images in buckets that the stack deployed on AWS copies to a registry when they are uploaded.
     #[serde(default)]
     pub(crate) imports: Vec<Import>,
 }
 
-/// An exception: what rules bring from one registry to another neither closes a cycle nor crosses a partition.
+/// An exception: rules from one registry to the other do not count for cycles and partitions.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Link {
@@ -50,7 +51,7 @@ pub(crate) struct Link {
     pub(crate) from: String,
     /// The destination registry's name.
     pub(crate) to: String,
-    /// Why the exception is safe, for whoever reads this next.
+    /// Why the exception is safe.
     pub(crate) because: String,
 }
 

@@ -11,7 +11,7 @@ use transship_testkit::lambda_runtime::{Ended, Function, Lambda, events};
 pub const SECRET: &str = "Bearer canary-of-the-hook";
 const DIGEST: &str = "sha256:7dc66294dc545ec68cba211e1627866be17e25f3ddf7094a7033d5cf4ad2d57e";
 
-pub struct House {
+pub struct Fixture {
     pub deployment: Deployment,
     pub lambda: Lambda,
 }
@@ -23,11 +23,11 @@ pub struct Answer {
     pub body: Value,
 }
 
-impl House {
+impl Fixture {
     pub async fn start() -> Self {
-        let house = Self::without_document().await;
-        house.deployment.document_put(&document()).await.unwrap();
-        house
+        let fixture = Self::without_document().await;
+        fixture.deployment.document_put(&document()).await.unwrap();
+        fixture
     }
 
     pub async fn without_document() -> Self {

@@ -8,16 +8,16 @@ use transship_engine::{Envelope, Job};
 use transship_testkit::deployment::{Deployment, TABLE};
 use transship_testkit::lambda_runtime::{Ended, Function, Lambda};
 
-pub struct House {
+pub struct Fixture {
     pub deployment: Deployment,
     pub lambda: Lambda,
 }
 
-impl House {
+impl Fixture {
     pub async fn start() -> Self {
-        let house = Self::without_document().await;
-        house.deployment.document_put(&document()).await.unwrap();
-        house
+        let fixture = Self::without_document().await;
+        fixture.deployment.document_put(&document()).await.unwrap();
+        fixture
     }
 
     pub async fn without_document() -> Self {

@@ -1,4 +1,4 @@
-//! A registry as it is written.
+//! A registry in the document.
 
 use std::collections::BTreeMap;
 
@@ -8,46 +8,46 @@ use transship_oci::{Network, Provider};
 
 use super::{Rate, TextOr};
 
-/// A registry: where it is, what it is called by, and how it is spoken to.
+/// A registry: its endpoint, its other hosts, its credentials and its limits.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registry {
-    /// What kind of registry it is.
+    /// The product or service that runs the registry.
     pub(crate) provider: Provider,
-    /// Its address: scheme, host and, if need be, port. An address that is a loopback or private one is thereby allowed.
+    /// Its address: scheme, host and optionally port. A literal loopback or private address is thereby allowed.
     #[schemars(extend("examples" = ["https://registry.example.com", "http://127.0.0.1:5000"]))]
     pub(crate) endpoint: String,
-    /// Other names it is called by, `host` or `host:port`, in references and in deliveries.
+    /// Other hosts of the registry in references and deliveries, as `host` or `host:port`.
     #[serde(default)]
     pub(crate) hosts: Vec<String>,
-    /// Repository prefixes as deliveries name them, and as clients pull them. Not supported by this version.
+    /// Repository prefixes in deliveries, and the prefixes that clients use instead. Not supported by this version.
     #[serde(default)]
     pub(crate) aliases: BTreeMap<String, String>,
-    /// What it is for.
+    /// A description for readers of the document.
     #[serde(default)]
     pub(crate) description: Option<String>,
     /// The cloud region it is in.
     #[serde(default)]
     pub(crate) region: Option<String>,
-    /// The part of the cloud it is in: `public` (default), `finance`, `gov`, or a name of your own. Nothing goes from
-    /// `public` into another partition unless a link allows it.
+    /// The part of the cloud it is in: `public` (default), `finance`, `gov`, or any other name. Nothing is copied from `public`
+    /// to another partition unless a link allows it.
     #[serde(default)]
     pub(crate) partition: Option<String>,
-    /// The edition that is paid for. A `basic` one cannot be a source.
+    /// The purchased edition. A `basic` registry cannot be a source.
     #[serde(default)]
     pub(crate) edition: Option<Edition>,
     /// `private` allows a name that resolves to loopback or private addresses.
     #[serde(default)]
     pub(crate) network: Network,
-    /// Where its credentials come from; absent: none, or for Amazon ECR a token that the stack deployed on AWS fetches under
-    /// its own role.
+    /// The reference to its credentials. Absent: none, or for Amazon ECR a token that the stack deployed on AWS requests with its
+    /// own role.
     #[serde(default)]
     pub(crate) credentials: Option<Credentials>,
-    /// How its notifications are known to be its own; absent: none are accepted. Events of Amazon ECR that `EventBridge` brings
-    /// to the stack deployed on AWS need none.
+    /// How its deliveries are authenticated. Absent: none are accepted. Not needed for events of Amazon ECR that the stack
+    /// deployed on AWS receives from `EventBridge`.
     #[serde(default)]
     pub(crate) webhook: Option<TextOr<Webhook>>,
-    /// What it can bear.
+    /// Its limits.
     #[serde(default)]
     pub(crate) limits: Limits,
 }
@@ -55,11 +55,11 @@ pub(crate) struct Registry {
 /// The name of an edition, in any case.
 pub(crate) type Edition = String;
 
-/// `env:NAME`, `file:PATH`, `docker`, `secretsmanager:NAME`, `ssm:NAME`, or a mapping. What stands in AWS is read by the
-/// stack deployed there.
+/// `env:NAME`, `file:PATH`, `docker`, `secretsmanager:NAME`, `ssm:NAME`, or a mapping. References to AWS are read only
+/// by the stack deployed there.
 pub(crate) type Credentials = TextOr<CredentialsTable>;
 
-/// Credentials that are fetched.
+/// Credentials that are requested from a service.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CredentialsTable {
@@ -67,7 +67,7 @@ pub(crate) struct CredentialsTable {
     pub(crate) ecr: EcrRole,
 }
 
-/// Under which role tokens of Amazon ECR are fetched.
+/// The role for requesting tokens of Amazon ECR.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EcrRole {
@@ -79,15 +79,15 @@ pub(crate) struct EcrRole {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Webhook {
-    /// Where the secret comes from: `env:NAME`, `file:PATH`, `secretsmanager:NAME` or `ssm:NAME`. Its content is one
-    /// line, or two while the secret is being changed.
+    /// The reference to the secret: `env:NAME`, `file:PATH`, `secretsmanager:NAME` or `ssm:NAME`. Its content is one line, or two
+    /// while the secret is being changed.
     pub(crate) secret: String,
-    /// The format of the deliveries, if it is not the provider's own. Not supported by this version.
+    /// The format of the deliveries, if it is not the provider's default. Not supported by this version.
     #[serde(default)]
     pub(crate) format: Option<String>,
 }
 
-/// What a registry can bear, from each process that speaks to it.
+/// Limits of a registry, for each process that connects to it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {

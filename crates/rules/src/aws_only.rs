@@ -1,19 +1,20 @@
-//! What of a document only the stack deployed on AWS can honour. Elsewhere it loads, so that one document serves both, and
-//! fails under its own code where it is used.
+//! Settings that only the stack deployed on AWS supports. Elsewhere they are accepted, so that the same document can be used
+//! for both, and fail with their own code when they are used.
 
 use transship_oci::Provider;
 
 use crate::document::Document;
-use crate::faults::Warning;
+use crate::error::Warning;
 use crate::path::Path;
 use crate::registry::{Registry, Webhook};
 use crate::secret_reference::CredentialsRef;
 
 /// Where secrets of AWS are not read.
-const ELSEWHERE: &str = "is read by the stack deployed on AWS and by nothing else: write env:NAME or file:PATH where transship runs by itself";
+const ELSEWHERE: &str =
+    "is only supported by the stack deployed on AWS: use env:NAME or file:PATH for transship on your own machine";
 
 impl Document {
-    /// What does not work where `transship` runs by itself: references to AWS, and events that only AWS brings.
+    /// Warnings for `transship` outside AWS: references to AWS, and events that only AWS delivers.
     pub fn needs_aws(&self) -> Vec<Warning> {
         self.registries
             .iter()
@@ -31,11 +32,11 @@ impl Document {
             .collect()
     }
 
-    /// True if an enabled rule waits for events of the registry `name`.
+    /// True if an enabled rule has a trigger for events of the registry `name`.
     pub(crate) fn awaits_events(&self, name: &str) -> bool {
         self.rules
             .iter()
-            .any(|rule| rule.enabled && rule.on_event && rule.source.registry == name)
+            .any(|rule| rule.is_on_event() && rule.source.registry == name)
     }
 }
 
@@ -45,7 +46,7 @@ fn credentials(registry: &Registry) -> Option<Note> {
     let message = match &registry.credentials {
         Some(reference) if reference.is_aws() => format!("{reference} {ELSEWHERE}"),
         None if registry.provider == Provider::Ecr => {
-            "tokens of Amazon ECR are fetched by the stack deployed on AWS and by nothing else: write docker here, with Amazon's credential helper, where transship runs by itself".to_owned()
+            "tokens of Amazon ECR are only supported by the stack deployed on AWS: use docker with Amazon's credential helper for transship on your own machine".to_owned()
         }
         _ => return None,
     };
@@ -66,7 +67,7 @@ fn webhook(registry: &Registry) -> Option<Note> {
 fn events(registry: &Registry) -> Option<Note> {
     let is_told_by_the_bus = registry.provider == Provider::Ecr && registry.webhook.is_none();
     is_told_by_the_bus.then(|| {
-        let message = "events of Amazon ECR come to the stack deployed on AWS by themselves; elsewhere they need a webhook secret, and an API destination of EventBridge that sends it in Authorization".to_owned();
+        let message = "only the stack deployed on AWS receives events of Amazon ECR automatically; elsewhere set a webhook secret, and create an API destination of EventBridge that sends it in Authorization".to_owned();
         ("webhook", message)
     })
 }

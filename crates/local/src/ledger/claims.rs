@@ -1,0 +1,62 @@
+//! The port of replicas: the rows are those of [`replicas`].
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use transship_engine::ledger::{Claim, ImageRef, Replicas};
+use transship_engine::{Replica, Result};
+use transship_oci::{Digest, Repository};
+
+use super::{SqliteLedger, replicas};
+
+#[async_trait]
+impl Replicas for SqliteLedger {
+    async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim> {
+        let (replica, holder) = (replica.clone(), holder.to_owned());
+        self.write("ledger claim", move |transaction| {
+            replicas::claim(transaction, &replica, &holder, now, ttl)
+        })
+        .await
+    }
+
+    async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()> {
+        let (destination, holder) = (destination.clone(), holder.to_owned());
+        self.write("ledger release", move |transaction| {
+            replicas::release(transaction, &destination, &holder)
+        })
+        .await
+    }
+
+    async fn settle(&self, settled: &[Replica], holder: &str, now: Timestamp) -> Result<()> {
+        let (settled, holder) = (settled.to_vec(), holder.to_owned());
+        self.write("ledger settle", move |transaction| {
+            settled
+                .iter()
+                .try_for_each(|replica| replicas::settle(transaction, replica, &holder, now))
+        })
+        .await
+    }
+
+    async fn get(&self, destination: &ImageRef) -> Result<Option<Replica>> {
+        let destination = destination.clone();
+        self.read("ledger replica", move |connection| {
+            replicas::at(connection, &destination)
+        })
+        .await
+    }
+
+    async fn holds(
+        &self,
+        destination: (&str, &Repository),
+        source: (&str, &Repository),
+        manifest: &Digest,
+    ) -> Result<bool> {
+        let owned = |(registry, repository): (&str, &Repository)| (registry.to_owned(), repository.clone());
+        let (destination, source, manifest) = (owned(destination), owned(source), manifest.clone());
+        self.read("ledger holds", move |connection| {
+            replicas::holds(connection, &destination, &source, &manifest)
+        })
+        .await
+    }
+}

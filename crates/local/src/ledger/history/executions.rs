@@ -1,0 +1,83 @@
+//! Executions: recorded once, with the counters of their tasks.
+
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, params};
+use transship_engine::ledger::TaskEntry;
+use transship_engine::{ExecutionRecord, ExecutionState, Outcome, Trigger};
+
+use crate::column;
+
+/// Counts a task that was recorded now, and records its execution unless it is known.
+pub(super) fn count_task(transaction: &Transaction<'_>, task: &TaskEntry) -> Result<()> {
+    let execution = &task.execution;
+    let is_new_repository = match &task.destination_repository {
+        None => 0,
+        Some(repository) => transaction
+            .prepare_cached(
+                "INSERT INTO history_repository (execution, registry, repository) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![execution.id, task.destination_registry, repository.as_str()])?,
+    };
+    transaction
+        .prepare_cached(
+            "INSERT INTO history_execution (id, rule, \"trigger\", created, total, repositories)
+             VALUES (?1, ?2, ?3, ?4, 1, ?5)
+             ON CONFLICT (id) DO UPDATE SET total = total + 1, repositories = repositories + ?5",
+        )?
+        .execute(params![
+            execution.id,
+            execution.rule,
+            execution.trigger.as_str(),
+            execution.created.as_millisecond(),
+            is_new_repository > 0,
+        ])?;
+    Ok(())
+}
+
+/// Counts the end of a task.
+pub(super) fn count_end(transaction: &Transaction<'_>, task: &TaskEntry, outcome: &Outcome) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE history_execution
+             SET terminal = terminal + 1, succeeded = succeeded + ?2, bytes = bytes + ?3, last = max(coalesce(last, ?4), ?4)
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            task.execution.id,
+            outcome.state.is_success(),
+            column::number(outcome.bytes.copied + outcome.bytes.mounted),
+            outcome.finished.as_millisecond(),
+        ])?;
+    Ok(())
+}
+
+/// One execution.
+pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<ExecutionRecord>> {
+    connection
+        .prepare_cached("SELECT * FROM history_execution WHERE id = ?1")?
+        .query_row([id], record)
+        .optional()
+}
+
+/// The execution of a row.
+pub(super) fn record(row: &Row<'_>) -> Result<ExecutionRecord> {
+    let (total, succeeded) = (column::count(row, "total")?, column::count(row, "succeeded")?);
+    let state = ExecutionState::derive(total, column::count(row, "terminal")?, succeeded);
+    let created = column::time(row, "created")?;
+    let last = column::time_option(row, "last")?.unwrap_or(created);
+    let elapsed_ms = last.as_millisecond() - created.as_millisecond();
+    Ok(ExecutionRecord {
+        id: row.get("id")?,
+        rule: row.get("rule")?,
+        trigger: column::word(row, "trigger", Trigger::parse)?,
+        created,
+        duration_ms: (state != ExecutionState::Running).then(|| u64::try_from(elapsed_ms).unwrap_or_default()),
+        state,
+        success_ratio: if total == 0 {
+            1.0
+        } else {
+            succeeded as f64 / total as f64
+        },
+        repositories: column::count(row, "repositories")?,
+        bytes: column::count(row, "bytes")?,
+    })
+}

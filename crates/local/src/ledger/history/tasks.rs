@@ -1,0 +1,192 @@
+//! Tasks: recorded, begun, waiting, ended once.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Result, Row, Transaction, params};
+use transship_engine::ledger::TaskEntry;
+use transship_engine::{Action, Begin, Bytes, Execution, Outcome, TaskRecord, TaskState, Trigger};
+use transship_oci::Repository;
+
+use super::executions;
+use crate::column;
+
+/// A task, with the trigger and time of its execution.
+pub(super) const COLUMNS: &str = "t.*, e.\"trigger\" AS execution_trigger, e.created AS execution_created
+     FROM history_task AS t JOIN history_execution AS e ON e.id = t.execution";
+
+/// Records a task as queued and counts it, unless it is known.
+pub(super) fn add(transaction: &Transaction<'_>, task: &TaskEntry) -> Result<()> {
+    let added = transaction
+        .prepare_cached(
+            "INSERT INTO history_task (id, execution, rule, action, origin, source_repository, is_attachment, source,
+                                       destination_registry, destination_repository, destination, named, job,
+                                       state, created, touched)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'queued', ?14, ?14)
+             ON CONFLICT (execution, id) DO NOTHING",
+        )?
+        .execute(params![
+            task.id,
+            task.execution.id,
+            task.execution.rule,
+            task.action.as_str(),
+            task.origin,
+            task.source_repository.as_ref().map(Repository::as_str),
+            task.is_attachment,
+            task.source,
+            task.destination_registry,
+            task.destination_repository.as_ref().map(Repository::as_str),
+            task.destination,
+            task.digest.as_ref().map(ToString::to_string),
+            task.job,
+            task.created.as_millisecond(),
+        ])?;
+    if added > 0 {
+        executions::count_task(transaction, task)?;
+    }
+    Ok(())
+}
+
+/// Counts an attempt of a task that is recorded, unless it ended.
+pub(super) fn begin(transaction: &Transaction<'_>, task: &TaskEntry, now: Timestamp) -> Result<Begin> {
+    let mut update = transaction.prepare_cached(
+        "UPDATE history_task SET state = 'running', attempts = attempts + 1, next = NULL, touched = ?3
+         WHERE execution = ?1 AND id = ?2 AND state IN ('queued', 'running', 'waiting') RETURNING attempts",
+    )?;
+    let key = params![task.execution.id, task.id, now.as_millisecond()];
+    if let Some(row) = update.query(key)?.next()? {
+        return Ok(Begin::Attempt(row.get(0)?));
+    }
+    transaction
+        .prepare_cached("SELECT state FROM history_task WHERE execution = ?1 AND id = ?2")?
+        .query_row([&task.execution.id, &task.id], |row| {
+            Ok(Begin::Finished(column::word(row, "state", TaskState::parse)?))
+        })
+}
+
+/// Sets a task that has not ended to waiting.
+pub(super) fn wait(
+    transaction: &Transaction<'_>,
+    task: &TaskEntry,
+    code: &str,
+    message: &str,
+    next: Timestamp,
+) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE history_task SET state = 'waiting', code = ?3, message = ?4, next = ?5, touched = ?5
+             WHERE execution = ?1 AND id = ?2 AND state IN ('queued', 'running', 'waiting')",
+        )?
+        .execute(params![
+            task.execution.id,
+            task.id,
+            code,
+            message,
+            next.as_millisecond()
+        ])?;
+    Ok(())
+}
+
+/// Ends a task that has not ended, and counts that; false if it had.
+pub(super) fn finish(transaction: &Transaction<'_>, task: &TaskEntry, outcome: &Outcome) -> Result<bool> {
+    let ended = transaction
+        .prepare_cached(
+            "UPDATE history_task SET state = ?3, digest = ?4, code = ?5, message = ?6, copied = ?7, mounted = ?8,
+                                     skipped = ?9, finished = ?10, next = NULL
+             WHERE execution = ?1 AND id = ?2 AND state IN ('queued', 'running', 'waiting')",
+        )?
+        .execute(params![
+            task.execution.id,
+            task.id,
+            outcome.state.as_str(),
+            outcome.digest.as_ref().map(ToString::to_string),
+            outcome.code,
+            outcome.message,
+            column::number(outcome.bytes.copied),
+            column::number(outcome.bytes.mounted),
+            column::number(outcome.bytes.skipped),
+            outcome.finished.as_millisecond(),
+        ])?;
+    if ended > 0 {
+        executions::count_end(transaction, task, outcome)?;
+    }
+    Ok(ended > 0)
+}
+
+/// Tasks that have not ended and were not touched since `before`, the longest untouched first.
+pub(super) fn untouched(
+    connection: &Connection,
+    origin: &str,
+    before: Timestamp,
+    limit: usize,
+) -> Result<Vec<TaskEntry>> {
+    // A task of the first release has no job that could be sent again.
+    let sql = format!(
+        "SELECT {COLUMNS} WHERE t.origin = ?1 AND t.touched < ?2 AND t.state IN ('queued', 'running', 'waiting')
+         AND t.job <> '' ORDER BY t.touched LIMIT ?3"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached(&sql)?
+        .query_map(params![origin, before.as_millisecond(), limit], entry)?
+        .collect()
+}
+
+/// True if a task that reads from the repository and is not an attachment has not ended.
+pub(super) fn is_busy(connection: &Connection, origin: &str, repository: &Repository) -> Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM history_task WHERE origin = ?1 AND source_repository = ?2
+                            AND is_attachment = 0 AND state IN ('queued', 'running', 'waiting'))",
+        )?
+        .query_row(params![origin, repository.as_str()], |row| row.get(0))
+}
+
+/// The task of a row of [`COLUMNS`].
+pub(super) fn entry(row: &Row<'_>) -> Result<TaskEntry> {
+    Ok(TaskEntry {
+        id: row.get("id")?,
+        execution: Execution {
+            id: row.get("execution")?,
+            rule: row.get("rule")?,
+            trigger: column::word(row, "execution_trigger", Trigger::parse)?,
+            created: column::time(row, "execution_created")?,
+        },
+        action: column::word(row, "action", Action::parse)?,
+        created: column::time(row, "created")?,
+        origin: row.get("origin")?,
+        source_repository: column::parsed_option(row, "source_repository")?,
+        is_attachment: row.get("is_attachment")?,
+        source: row.get("source")?,
+        destination_registry: row.get("destination_registry")?,
+        destination_repository: column::parsed_option(row, "destination_repository")?,
+        destination: row.get("destination")?,
+        digest: column::parsed_option(row, "named")?,
+        job: row.get("job")?,
+    })
+}
+
+/// What lists show of a row of [`COLUMNS`].
+pub(super) fn record(row: &Row<'_>) -> Result<TaskRecord> {
+    let state = column::word(row, "state", TaskState::parse)?;
+    let digest = if state.is_terminal() { "digest" } else { "named" };
+    Ok(TaskRecord {
+        id: row.get("id")?,
+        execution: row.get("execution")?,
+        rule: row.get("rule")?,
+        action: column::word(row, "action", Action::parse)?,
+        source: row.get("source")?,
+        destination: row.get("destination")?,
+        digest: column::parsed_option(row, digest)?,
+        state,
+        code: row.get("code")?,
+        message: row.get("message")?,
+        attempts: row.get("attempts")?,
+        created: column::time(row, "created")?,
+        next: column::time_option(row, "next")?,
+        finished: column::time_option(row, "finished")?,
+        bytes: Bytes {
+            copied: column::count(row, "copied")?,
+            mounted: column::count(row, "mounted")?,
+            skipped: column::count(row, "skipped")?,
+        },
+    })
+}
