@@ -198,12 +198,11 @@ async fn what_is_on_its_way_is_not_sent_again() {
         .chain(house.queue.inner.receive(1, Duration::from_hours(1)).await.unwrap());
     let mut held = Vec::new();
     for delivery in task {
-        match Envelope::parse(&delivery.body).unwrap().job {
-            Job::Copy(_) => held.push(delivery.receipt),
-            _ => {
-                work(&house, &delivery.body, None).await;
-                house.queue.inner.complete(&delivery.receipt).await.unwrap();
-            }
+        if let Job::Copy(_) = Envelope::parse(&delivery.body).unwrap().job {
+            held.push(delivery.receipt);
+        } else {
+            work(&house, &delivery.body, None).await;
+            house.queue.inner.complete(&delivery.receipt).await.unwrap();
         }
     }
     while house.queue.inner.depth().await.unwrap() > 1 {
