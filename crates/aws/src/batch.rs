@@ -15,11 +15,10 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::Instrument;
 use transship_copy::{NoProgress, Slot};
-use transship_engine::{
-    Disposition, Error, ErrorKind, HOPS_MAX, Message, Outgoing, Replicator, Search, Task, TaskQueue,
-};
+use transship_engine::{Disposition, HOPS_MAX, Message, Outgoing, Replicator, Search, Task, TaskQueue};
 
 use crate::logging;
+use transship_oci::{Code, Error};
 
 /// From so many receipts on a message may be what ended its workers. Two fewer than make a dead letter.
 const SUSPECT: u32 = 3;
@@ -81,12 +80,13 @@ impl Work for Replicator {
 
 impl Verdict {
     fn of(error: &Error) -> Self {
-        match &error.kind {
-            ErrorKind::MessageInvalid(why) => Self::Invalid(why.clone()),
-            _ => Self::Undecided {
+        if error.is(Code::MessageInvalid) {
+            Self::Invalid(error.message().to_owned())
+        } else {
+            Self::Undecided {
                 code: error.code(),
                 why: error.to_string(),
-            },
+            }
         }
     }
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use metrics::counter;
 use transship_copy::Clock;
-use transship_engine::{Bytes, Execution, Ledger, Message, Outcome, Result, Task, TaskState};
+use transship_engine::{Bytes, Execution, Ledger, Message, Outcome, Task, TaskState};
 
 use crate::batch::{Received, tell_invalid};
+use transship_oci::Result;
 
 /// Records dead letters.
 #[derive(Clone)]
@@ -38,7 +39,7 @@ impl Recorder {
         let parsed = match Message::parse(&message.body) {
             Ok(parsed) => parsed,
             Err(error) => {
-                tell_invalid(message, &error.kind.to_string());
+                tell_invalid(message, error.message());
                 return false;
             }
         };

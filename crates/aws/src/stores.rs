@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use transship_engine::{Error, ErrorKind, Result, Stores};
+use transship_engine::{Stores, store_unknown};
 use transship_layout::ObjectStore;
 
 use crate::{Aws, S3Store};
+use transship_oci::Result;
 
 /// [`Stores`] of the account: `s3://bucket` is the whole of that bucket.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ impl BucketStores {
 impl Stores for BucketStores {
     fn store(&self, name: &str) -> Result<Arc<dyn ObjectStore>> {
         let bucket = name.strip_prefix("s3://").filter(|bucket| is_bucket(bucket));
-        let unknown = || Error::new(ErrorKind::StoreUnknown(name.to_owned()), "stores store");
+        let unknown = || store_unknown(name);
         let bucket = bucket.ok_or_else(unknown)?;
         Ok(Arc::new(S3Store::new(&self.0, bucket, "")))
     }

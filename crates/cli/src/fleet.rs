@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use transship_copy::Counts;
 use transship_engine::{Import, Ledger, Outgoing, Search, Task, TaskFilter, TaskQueue, TaskRecord, TaskState};
 use transship_layout::Search as Cursor;
-use transship_oci::Target;
+use transship_oci::{Result, Target};
 
 use crate::bucket::InBucket;
 use crate::failure::{Exit, Failure};

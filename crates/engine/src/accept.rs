@@ -13,12 +13,12 @@ use secrecy::ExposeSecret;
 use tokio::time::timeout;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
-use transship_oci::Provider;
+use transship_oci::{Error, Provider, Result};
 use transship_rules::{Document, Registry, Webhook};
 
 use crate::memory::now;
 use crate::plan::plan;
-use crate::{Configuration, Error, Execution, Ledger, Outgoing, Secrets, Task, TaskQueue};
+use crate::{Configuration, Execution, Ledger, Outgoing, Secrets, Task, TaskQueue};
 
 /// The events name a host that is not the source's.
 const HOST_MISMATCH: &str = "HOST_MISMATCH";

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use transship_copy::{Options, Progress, Report, Request, Result as CopyResult, Slot, Source, State, copy};
+use transship_copy::{Manifests, Options, Progress, Report, Request, Slot, Source, State, copy};
 use transship_layout::{Found, Images};
-use transship_oci::Target;
+use transship_oci::{Error, Result, Target};
 use transship_registry::Registry;
 
 use crate::follow::Subject;
@@ -49,9 +49,9 @@ impl Replicator {
         attempt: u32,
         progress: Arc<dyn Progress>,
         slot: Option<Slot>,
-    ) -> CopyResult<Ended> {
+    ) -> Result<Ended> {
         let snapshot = self.configuration.current();
-        let unknown = |error: &crate::Error| Ended::Outcome(self.failed(error.code(), error.to_string()), Vec::new());
+        let unknown = |error: &Error| Ended::Outcome(self.failed(error.code(), error.to_string()), Vec::new());
         let destination = match snapshot.registry(&task.destination.registry) {
             Ok(destination) => destination,
             Err(error) => return Ok(unknown(&error)),
@@ -88,7 +88,7 @@ impl Replicator {
         (source, destination): (&Origin<'_>, &Registry),
         progress: Arc<dyn Progress>,
         slot: Option<Slot>,
-    ) -> CopyResult<Ended> {
+    ) -> Result<Ended> {
         let way = |from, to| Way {
             from,
             to,
@@ -139,7 +139,7 @@ impl Replicator {
         way: Way<'_>,
         progress: Arc<dyn Progress>,
         slot: Option<Slot>,
-    ) -> CopyResult<Ended> {
+    ) -> Result<Ended> {
         let Way {
             from,
             to,
@@ -190,11 +190,7 @@ impl Replicator {
             progress,
         })
         .await?;
-        tracing::debug!(
-            requests_destination = remote.requests(),
-            name = transship_copy::Destination::name(&remote),
-            "copied"
-        );
+        tracing::debug!(requests_destination = remote.requests(), name = remote.name(), "copied");
         Ok(Ended::Outcome(
             self.of_report(task, &report),
             replicas(task, &written, &report),

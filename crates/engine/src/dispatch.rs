@@ -3,7 +3,8 @@
 //! What must hold: when this returns without an error, every task is in the queue. A ledger that does not answer loses
 //! nothing: the worker records what it receives.
 
-use crate::{Execution, Ledger, Outgoing, Result, Task, TaskQueue};
+use crate::{Execution, Ledger, Outgoing, Task, TaskQueue};
+use transship_oci::Result;
 
 /// Sends `tasks` of `execution`, then records them.
 pub(crate) async fn dispatch(

@@ -3,8 +3,8 @@
 //! The subject's replica says where. A subject that is still on its way is waited for, because its own copy may have
 //! listed its referrers before this one was pushed.
 
-use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
-use transship_oci::{Digest, DigestTag, Manifest, Target};
+use transship_copy::Manifests;
+use transship_oci::{Code, Digest, DigestTag, Error, Result, Target, Verb};
 use transship_registry::RemoteRepository;
 
 use crate::{Replicator, Task};
@@ -21,7 +21,7 @@ pub(crate) enum Subject {
 
 impl Replicator {
     /// What a referrer or a digest tag belongs to, and whether that is at the destination by our hand.
-    pub(crate) async fn subject(&self, task: &Task, tries: u32, source: &RemoteRepository) -> CopyResult<Subject> {
+    pub(crate) async fn subject(&self, task: &Task, tries: u32, source: &RemoteRepository) -> Result<Subject> {
         let subject = match &task.source.target {
             target @ Target::Tag(tag) => {
                 self.settled(task, tries, source, target).await?;
@@ -30,15 +30,14 @@ impl Replicator {
                     None => None,
                 }
             }
-            target @ Target::Digest(_) => match Source::manifest_get(source, target).await {
-                Ok(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
-                Err(error) if error.is_not_found() => {
+            target @ Target::Digest(_) => match source.manifest_get(target).await? {
+                Some(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
+                None => {
                     return Ok(Subject::None(
                         "SOURCE_GONE",
                         "the manifest is not at the source any more",
                     ));
                 }
-                Err(error) => return Err(error),
             },
         };
         let Some(subject) = subject else {
@@ -67,38 +66,35 @@ impl Replicator {
     }
 
     /// Refuses a digest tag that does not name yet what its event said: what it will name would be missed.
-    async fn settled(&self, task: &Task, tries: u32, source: &RemoteRepository, target: &Target) -> CopyResult<()> {
+    async fn settled(&self, task: &Task, tries: u32, source: &RemoteRepository, target: &Target) -> Result<()> {
         let Some(expected) = task.hint.as_ref().filter(|_| self.is_settling(task, tries)) else {
             return Ok(());
         };
-        let now = Source::manifest_head(source, target).await?;
+        let now = source.manifest_head(target).await?;
         if now.is_some_and(|now| now.digest == *expected) {
             return Ok(());
         }
-        Err(CopyError::new(
-            CopyKind::SourceNotSettled,
-            format!("manifest_head {}", task.source),
-        ))
+        Err(Error::of(Code::SourceNotSettled, Verb::ManifestHead.on(&task.source)))
     }
 
     /// True if `subject` is part of what we brought to the destination repository of `task`.
-    async fn is_replicated(&self, task: &Task, subject: &Digest) -> CopyResult<bool> {
-        Ok(self.ledger.is_replicated(task, subject).await?)
+    async fn is_replicated(&self, task: &Task, subject: &Digest) -> Result<bool> {
+        self.ledger.is_replicated(task, subject).await
     }
 }
 
 /// The manifest that the digest tag `target` belongs to. A sha512 tag holds half of its digest; a referrer that the fallback
 /// index lists holds all of it.
-async fn subject_of(about: &DigestTag, source: &RemoteRepository, target: &Target) -> CopyResult<Option<Digest>> {
+async fn subject_of(about: &DigestTag, source: &RemoteRepository, target: &Target) -> Result<Option<Digest>> {
     if let Some(subject) = about.subject() {
         return Ok(Some(subject));
     }
-    let Some(index) = found(Source::manifest_get(source, target).await)? else {
+    let Some(index) = source.manifest_get(target).await? else {
         return Ok(None);
     };
     for referrer in index.children() {
         let referrer = Target::Digest(referrer.digest.clone());
-        let Some(referrer) = found(Source::manifest_get(source, &referrer).await)? else {
+        let Some(referrer) = source.manifest_get(&referrer).await? else {
             continue;
         };
         if let Some(subject) = referrer.subject()
@@ -108,12 +104,4 @@ async fn subject_of(about: &DigestTag, source: &RemoteRepository, target: &Targe
         }
     }
     Ok(None)
-}
-
-fn found(manifest: CopyResult<Manifest>) -> CopyResult<Option<Manifest>> {
-    match manifest {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -9,8 +9,8 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_layout::{Error as LayoutError, Found, FoundKind, Image, Refused, Result as LayoutResult};
-use transship_oci::{Existing, Referrers, Repository, Target};
+use transship_layout::{Found, FoundKind, Image, Refused};
+use transship_oci::{Error, Existing, Referrers, Repository, Result, Target, Verb};
 
 use crate::plan::id;
 use crate::task::TASK_VERSION;
@@ -71,7 +71,7 @@ impl Import {
     }
 
     /// Where `found` goes. `INVALID_REFERENCE` if no repository can be called so.
-    pub fn repository(&self, found: &Found) -> LayoutResult<Repository> {
+    pub fn repository(&self, found: &Found) -> Result<Repository> {
         let path = match (&self.path, found.repository()?) {
             (Some(path), Some(below)) => format!("{path}/{below}"),
             (Some(path), None) => return Ok(path.clone()),
@@ -79,11 +79,11 @@ impl Import {
             (None, None) => String::new(),
         };
         let repository = path.parse();
-        repository.map_err(|error| LayoutError::content(error, format!("import {}", found.key)))
+        repository.map_err(|error: Error| error.during(Verb::Import.on(&found.key)))
     }
 
     /// The tasks of the `images` of `found`, which lies in `store`.
-    pub fn plan(&self, store: &str, found: &Found, images: &[Image], execution: &Execution) -> LayoutResult<Vec<Task>> {
+    pub fn plan(&self, store: &str, found: &Found, images: &[Image], execution: &Execution) -> Result<Vec<Task>> {
         let repository = self.repository(found)?;
         let source = found.repository()?.unwrap_or_else(|| repository.clone());
         // A storage tree has no list of referrers: to ask it for those of one image is to read all. They are images of its
@@ -120,7 +120,7 @@ impl Import {
     }
 
     /// The task of looking at `looked`. What is called by no name is called by the nearest, for it is only told of.
-    pub(crate) fn look(&self, looked: &Looked<'_>, execution: &Execution) -> LayoutResult<Task> {
+    pub(crate) fn look(&self, looked: &Looked<'_>, execution: &Execution) -> Result<Task> {
         let Looked { store, found, .. } = looked;
         let target = looked.single.cloned().map_or_else(unnamed, Ok)?;
         let id = self.look_id(store, found, &target);
@@ -138,7 +138,7 @@ impl Import {
     }
 
     /// What an image that is refused is recorded as.
-    pub(crate) fn refused(&self, looked: &Looked<'_>, refused: &Refused, execution: &Execution) -> LayoutResult<Task> {
+    pub(crate) fn refused(&self, looked: &Looked<'_>, refused: &Refused, execution: &Execution) -> Result<Task> {
         let target = match (&refused.digest, refused.name.parse()) {
             (_, Ok(tag)) => Target::Tag(tag),
             (Some(digest), _) => Target::Digest(digest.clone()),
@@ -150,7 +150,7 @@ impl Import {
         Ok(task)
     }
 
-    fn told(&self, id: String, execution: &Execution, looked: &Looked<'_>, target: Target) -> LayoutResult<Task> {
+    fn told(&self, id: String, execution: &Execution, looked: &Looked<'_>, target: Target) -> Result<Task> {
         let nearest = nearest(&looked.found.path)?;
         let path = match &self.path {
             Some(path) if looked.found.path.is_empty() => path.clone(),
@@ -201,19 +201,17 @@ impl Import {
     }
 }
 
-fn unnamed() -> LayoutResult<Target> {
+fn unnamed() -> Result<Target> {
     let tag = UNNAMED.parse();
-    tag.map(Target::Tag)
-        .map_err(|error| LayoutError::content(error, "import"))
+    tag.map(Target::Tag).map_err(|error: Error| error.during(Verb::Import))
 }
 
-fn called(path: &str) -> LayoutResult<Repository> {
-    path.parse()
-        .map_err(|error| LayoutError::content(error, format!("import {path}")))
+fn called(path: &str) -> Result<Repository> {
+    path.parse().map_err(|error: Error| error.during(Verb::Import.on(path)))
 }
 
 /// The repository whose name is nearest to `path`, for records.
-fn nearest(path: &str) -> LayoutResult<Repository> {
+fn nearest(path: &str) -> Result<Repository> {
     let part = |part: &str| -> String {
         let kept = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
         let letters = part.chars().map(|character| character.to_ascii_lowercase());

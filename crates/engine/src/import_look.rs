@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::timeout;
-use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Slot};
+use transship_copy::Slot;
 use transship_layout::{Found, Image, Images, Listing, Looked as Seen, Missing, Refused, look, names_version, present};
-use transship_oci::{Digest, Target};
+use transship_oci::{Code, Digest, Error, Result, Target, Verb};
 
 use crate::dispatch::dispatch;
 use crate::import::Looked;
 use crate::plan::id;
 use crate::replicate::Ended;
-use crate::{Begin, Disposition, Execution, HOPS_MAX, Look, Outgoing, Replicator, Result, Task, TaskState, Waiting};
+use crate::{Begin, Disposition, Execution, HOPS_MAX, Look, Outgoing, Replicator, Task, TaskState, Waiting};
 
 /// Tasks that are sent at once.
 const BATCH: usize = 100;
@@ -48,8 +48,8 @@ impl Replicator {
         let looking = Box::pin(self.look_within(task, orders, slot));
         let looked = match slot {
             Some(slot) => timeout(slot.left(), looking).await.unwrap_or_else(|_| {
-                let operation = format!("look at {}", task.source.registry);
-                Err(CopyError::new(CopyKind::SlotOver, operation))
+                let operation = Verb::LookAt.on(&task.source.registry);
+                Err(Error::of(Code::SlotOver, operation))
             }),
             None => looking.await,
         };
@@ -58,7 +58,7 @@ impl Replicator {
             Err(error) => error,
         };
         let looks = task.hops.saturating_add(1);
-        let is_too_large = error.kind == CopyKind::SlotOver && looks >= SLOTS_MAX;
+        let is_too_large = error.is(Code::SlotOver) && looks >= SLOTS_MAX;
         match self.judge(task, looks, &error) {
             Ended::Later { code, message, after }
                 if !is_too_large && task.hops < HOPS_MAX && !self.is_out_of_patience(task, looks) =>
@@ -100,7 +100,7 @@ impl Replicator {
         Ok(Disposition::Done)
     }
 
-    async fn look_within(&self, task: &Task, orders: &Look, slot: Option<Slot>) -> CopyResult<LookEnd> {
+    async fn look_within(&self, task: &Task, orders: &Look, slot: Option<Slot>) -> Result<LookEnd> {
         let Some(found) = task.found.as_deref() else {
             return Ok(LookEnd::Tasks);
         };
@@ -140,11 +140,11 @@ impl Replicator {
         Ok(end)
     }
 
-    async fn wait_for(&self, look: &Task, found: &Found, place: &str, missing: &[Missing]) -> CopyResult<()> {
+    async fn wait_for(&self, look: &Task, found: &Found, place: &str, missing: &[Missing]) -> Result<()> {
         let blobs: Vec<Digest> = missing.iter().filter_map(Missing::digest).cloned().collect();
         if blobs.is_empty() {
             // A file that names images is told of by its own upload.
-            return Ok(self.imports.awaited().settle(&look.id, place).await?);
+            return self.imports.awaited().settle(&look.id, place).await;
         }
         let now = self.now();
         let store = self.imports.store(&look.source.registry)?;
@@ -179,7 +179,7 @@ impl Replicator {
         listing: Listing,
         version: &str,
         slot: Option<Slot>,
-    ) -> CopyResult<LookEnd> {
+    ) -> Result<LookEnd> {
         let store = &task.source.registry;
         let import = &orders.import;
         let execution = if orders.is_upload {
@@ -229,9 +229,9 @@ impl Replicator {
         Ok(LookEnd::Tasks)
     }
 
-    async fn record_refused(&self, task: Task, refused: &Refused) -> CopyResult<()> {
+    async fn record_refused(&self, task: Task, refused: &Refused) -> Result<()> {
         let error = &refused.error;
-        Ok(self.fail(&task, error.code(), error.to_string()).await.map(drop)?)
+        self.fail(&task, error.code(), error.to_string()).await.map(drop)
     }
 
     /// Records what never became an image's task as a task that failed.
@@ -259,9 +259,9 @@ pub(crate) fn recorded(task: &Task) -> Task {
 }
 
 /// The images of a source, or the one that is meant.
-async fn listing(images: &dyn Images, single: Option<&Target>) -> CopyResult<Listing> {
+async fn listing(images: &dyn Images, single: Option<&Target>) -> Result<Listing> {
     let Some(target) = single else {
-        return Ok(images.images().await?);
+        return images.images().await;
     };
     let descriptor = images.manifest_head(target).await?;
     let image = descriptor.map(|descriptor| Image {

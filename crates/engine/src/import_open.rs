@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::time::timeout;
-use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Slot};
+use transship_copy::Slot;
 use transship_layout::{Found, Images, ObjectStore, open};
-use transship_oci::Digest;
+use transship_oci::{Code, Digest, Error, Result, Verb};
 
-use crate::{Awaited, Error, ErrorKind, Result, Stores, Task, Waiting};
+use crate::{Awaited, Stores, Task, Waiting};
 
 /// So many sources stay open. The index of an archive of 20,000 entries is some megabytes.
 const OPEN_MAX: usize = 4;
@@ -57,7 +57,7 @@ impl Imports {
     }
 
     /// The source of `task`, in which its image is what the task says, if it still is.
-    pub(crate) async fn source(&self, task: &Task, found: &Found, slot: Option<Slot>) -> CopyResult<Arc<dyn Images>> {
+    pub(crate) async fn source(&self, task: &Task, found: &Found, slot: Option<Slot>) -> Result<Arc<dyn Images>> {
         let name = &task.source.registry;
         if let Some(images) = self.opened(name, found) {
             let now = images.manifest_head(&task.source.target).await;
@@ -70,7 +70,7 @@ impl Imports {
         let images = match slot {
             Some(slot) => timeout(slot.left(), opening)
                 .await
-                .map_err(|_| CopyError::new(CopyKind::SlotOver, format!("open {name}/{}", found.key)))?,
+                .map_err(|_| Error::of(Code::SlotOver, Verb::Open.on(format_args!("{name}/{}", found.key))))?,
             None => opening.await,
         }?;
         self.keep(name, found, &images);
@@ -112,7 +112,7 @@ struct Nothing;
 
 impl Stores for Nothing {
     fn store(&self, name: &str) -> Result<Arc<dyn ObjectStore>> {
-        Err(Error::new(ErrorKind::StoreUnknown(name.to_owned()), "store"))
+        Err(store_unknown(name))
     }
 }
 
@@ -133,4 +133,10 @@ impl Awaited for Nothing {
     async fn waiting(&self, _: usize, _: Timestamp) -> Result<Vec<Waiting>> {
         Ok(Vec::new())
     }
+}
+
+/// `STORE_UNKNOWN`: this process cannot read the store `name`.
+pub fn store_unknown(name: &str) -> Error {
+    let message = format!("the store {name:?} cannot be read here: tasks of imports are done by the deployed stack");
+    Error::new(Code::StoreUnknown, Verb::Store, message)
 }

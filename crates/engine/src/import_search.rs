@@ -5,14 +5,15 @@
 //! where it looked.
 
 use serde::{Deserialize, Serialize};
-use transship_copy::{Error as CopyError, Result as CopyResult, Slot};
+use transship_copy::Slot;
 use transship_layout::{Found, FoundKind, Search as Cursor};
-use transship_oci::Persistence;
+use transship_oci::{Error, Persistence, Result, Verb};
 use transship_rules::Document;
 
+use crate::configuration::unknown_registry;
 use crate::import::Looked;
 use crate::import_look::recorded;
-use crate::{Disposition, Error, ErrorKind, Execution, Import, Outgoing, Replicator, Result, Task};
+use crate::{Disposition, Execution, Import, Outgoing, Replicator, Task};
 
 /// A search that is under way, or the order to begin one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +38,8 @@ impl Replicator {
         let mut search = search.clone();
         let registry = registry_of(&self.configuration.current().document, &search.import.registry);
         let Some(registry) = registry else {
-            let error = Error::new(ErrorKind::UnknownRegistry(search.import.registry.clone()), "search");
-            return self.search_failed(&search, &error.into()).await;
+            let error = unknown_registry(&search.import.registry, Verb::Search);
+            return self.search_failed(&search, &error).await;
         };
         search.import.registry = registry;
         let before = search.clone();
@@ -67,7 +68,7 @@ impl Replicator {
     }
 
     /// True if it is over, false if its slot is.
-    async fn search_on(&self, search: &mut Search, slot: Option<Slot>) -> CopyResult<bool> {
+    async fn search_on(&self, search: &mut Search, slot: Option<Slot>) -> Result<bool> {
         let store = self.imports.store(&search.store)?;
         loop {
             let mut at = search.at.clone();
@@ -75,7 +76,7 @@ impl Replicator {
                 return Ok(true);
             };
             let looks = found.iter().map(|found| search.look(found).map(Outgoing::now));
-            let looks = looks.collect::<CopyResult<Vec<_>>>()?;
+            let looks = looks.collect::<Result<Vec<_>>>()?;
             if !looks.is_empty() {
                 self.queue.send(&looks).await?;
             }
@@ -86,7 +87,7 @@ impl Replicator {
         }
     }
 
-    async fn search_failed(&self, search: &Search, error: &CopyError) -> Result<Disposition> {
+    async fn search_failed(&self, search: &Search, error: &Error) -> Result<Disposition> {
         match search.as_task() {
             Ok(look) => self.fail(&recorded(&look), error.code(), error.to_string()).await,
             Err(unnamed) => {
@@ -99,7 +100,7 @@ impl Replicator {
 
 impl Search {
     /// What a search that failed is recorded as: a task that begins where it searched.
-    pub(crate) fn as_task(&self) -> CopyResult<Task> {
+    pub(crate) fn as_task(&self) -> Result<Task> {
         let found = Found {
             kind: FoundKind::Layout,
             key: self.at.prefix().to_owned(),
@@ -108,14 +109,14 @@ impl Search {
         self.look(&found)
     }
 
-    fn look(&self, found: &Found) -> CopyResult<Task> {
+    fn look(&self, found: &Found) -> Result<Task> {
         let looked = Looked {
             store: &self.store,
             found,
             single: None,
             is_upload: false,
         };
-        Ok(self.import.look(&looked, &self.execution)?)
+        self.import.look(&looked, &self.execution)
     }
 }
 

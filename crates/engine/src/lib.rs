@@ -7,7 +7,6 @@ mod accept;
 mod attempt;
 mod configuration;
 mod dispatch;
-mod error;
 mod follow;
 mod import;
 mod import_arrivals;
@@ -33,11 +32,11 @@ mod turn;
 
 pub use accept::{Accepted, Intake, Refusal};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
-pub use error::{Error, ErrorKind, Result};
+
 pub use import::Import;
 pub use import_arrivals::{Arrivals, Arriving};
-pub use import_intake::{ImportIntake, Order, OrderError, Uploaded};
-pub use import_open::Imports;
+pub use import_intake::{ImportIntake, Order, Uploaded};
+pub use import_open::{Imports, store_unknown};
 pub use import_search::Search;
 pub use message::{Cursor, MESSAGE_BYTES_MAX, Message, Outgoing, Sweep, SweepStep};
 pub use patience::Patience;
@@ -48,3 +47,4 @@ pub use task::{
     Action, Bytes, Execution, ExecutionRecord, ExecutionState, Look, Outcome, Place, Replica, TASK_VERSION, Task,
     TaskRecord, TaskState, Trigger,
 };
+pub use transship_oci::{Error, Result};

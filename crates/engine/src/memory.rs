@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{BlobLocations, Clock, CommitLease, Continuation, Continuations, Replicas, Result as CopyResult};
-use transship_oci::{Digest, Repository, Tag, Target};
+use transship_copy::{BlobLocations, Clock, CommitLease, Continuation, Continuations, Replicas};
+use transship_oci::{Digest, Repository, Result, Tag, Target};
 
 use crate::{Ledger, Place, Replica, Task};
 
@@ -79,7 +79,7 @@ impl Written<'_> {
 
 #[async_trait]
 impl Replicas for Written<'_> {
-    async fn written(&self, tag: &Tag) -> CopyResult<Vec<Digest>> {
+    async fn written(&self, tag: &Tag) -> Result<Vec<Digest>> {
         let place = &self.task.destination;
         let replica = self.ledger.replica(&place.registry, &place.repository, tag).await?;
         Ok(replica
@@ -87,7 +87,7 @@ impl Replicas for Written<'_> {
             .unwrap_or_default())
     }
 
-    async fn intend(&self, tag: &Tag, digest: &Digest) -> CopyResult<()> {
+    async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()> {
         let replica = self.replica(tag, digest, Vec::new());
         Ok(self.ledger.replica_intend(&replica).await?)
     }
@@ -110,7 +110,7 @@ impl Continuations for Uploads<'_> {
             .unwrap_or_default()
     }
 
-    async fn save(&self, continuation: &Continuation) -> CopyResult<()> {
+    async fn save(&self, continuation: &Continuation) -> Result<()> {
         let expires = now(self.clock.as_ref()).checked_add(UPLOAD).unwrap_or(Timestamp::MAX);
         let put = self.ledger.continuation_put(&self.task.id, continuation, expires);
         Ok(put.await?)
@@ -143,7 +143,7 @@ impl Lease {
 
 #[async_trait]
 impl CommitLease for Lease {
-    async fn acquire(&self, target: &Target) -> CopyResult<bool> {
+    async fn acquire(&self, target: &Target) -> Result<bool> {
         let now = now(self.clock.as_ref());
         Ok(self
             .ledger

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_oci::{Repository, Tag};
+use transship_oci::{Code, Error, Repository, Result, Tag, Verb};
 
 use crate::import_look::recorded;
 use crate::task::{TASK_VERSION, is_zero};
-use crate::{Error, ErrorKind, Result, Search, Task};
+use crate::{Search, Task};
 
 /// The largest message that is sent, in bytes: what every region's queue takes.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -100,7 +100,7 @@ struct SearchMessage {
 impl Message {
     /// Reads the JSON of a message. `MESSAGE_INVALID` for anything else, another version among it.
     pub fn parse(body: &str) -> Result<Self> {
-        let refuse = |why: String| Error::new(ErrorKind::MessageInvalid(why), "message");
+        let refuse = |why: String| Error::of(Code::MessageInvalid, Verb::Message).because(why);
         let value: serde_json::Value = serde_json::from_str(body).map_err(|error| refuse(error.to_string()))?;
         match value.get("version").and_then(serde_json::Value::as_u64) {
             Some(version) if version == u64::from(TASK_VERSION) => {}
@@ -133,7 +133,7 @@ impl Message {
                 search: search.clone(),
             }),
         };
-        let refuse = |why: String| Error::new(ErrorKind::MessageInvalid(why), "queue send");
+        let refuse = |why: String| Error::of(Code::MessageInvalid, Verb::Queue.on("send")).because(why);
         let json = json.map_err(|error| refuse(error.to_string()))?;
         if json.len() > MESSAGE_BYTES_MAX {
             return Err(refuse(format!(

@@ -1,13 +1,13 @@
 //! What an attempt comes to: a terminal state with its code and sentence, or another attempt.
 
-use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Report, State};
-use transship_oci::{Digest, Existing, Persistence};
+use transship_copy::{Report, State};
+use transship_oci::{Code, Digest, Error, Existing, Persistence};
 
 use crate::replicate::Ended;
 use crate::{Bytes, Outcome, Replicator, Task, TaskState};
 
 impl Replicator {
-    pub(crate) fn judge(&self, task: &Task, tries: u32, error: &CopyError) -> Ended {
+    pub(crate) fn judge(&self, task: &Task, tries: u32, error: &Error) -> Ended {
         let message = error.to_string();
         if is_not_there_yet(error, task) && self.is_settling(task, tries) {
             return Ended::Later {
@@ -98,7 +98,6 @@ impl Replicator {
 }
 
 /// True if the source has no such tag, as opposed to a part of the image missing there.
-fn is_not_there_yet(error: &CopyError, task: &Task) -> bool {
-    let target = &task.source.target;
-    error.kind == CopyKind::SourceNotFound && error.operation.ends_with(&format!("{}{target}", target.separator()))
+fn is_not_there_yet(error: &Error, task: &Task) -> bool {
+    error.is(Code::SourceNotFound) && error.operation().target() == Some(&task.source.target)
 }

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use transship_copy::Continuation;
 use transship_layout::ObjectStore;
-use transship_oci::{Digest, Repository, Tag};
+use transship_oci::{Digest, Repository, Result, Tag};
 
-use crate::{Execution, ExecutionRecord, Outcome, Outgoing, Place, Replica, Result, Task, TaskRecord, TaskState};
+use crate::{Execution, ExecutionRecord, Outcome, Outgoing, Place, Replica, Task, TaskRecord, TaskState};
 
 /// A durable queue, at least once and unordered: a message may arrive twice, late, or twice at the same time.
 #[async_trait]

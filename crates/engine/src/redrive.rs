@@ -12,7 +12,8 @@ use transship_copy::Clock;
 use crate::dispatch::dispatch;
 use crate::memory::now;
 use crate::plan::id;
-use crate::{Execution, Ledger, Result, Task, TaskFilter, TaskQueue, TaskState, Trigger};
+use crate::{Execution, Ledger, Task, TaskFilter, TaskQueue, TaskState, Trigger};
+use transship_oci::Result;
 
 /// Messages that are sent at once.
 const BATCH: usize = 100;

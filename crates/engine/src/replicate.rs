@@ -12,9 +12,8 @@ use transship_copy::{Clock, Progress, Slot};
 
 use crate::memory::now;
 use crate::patience::{SHORTEST, tries};
-use crate::{
-    Begin, Configuration, Imports, Ledger, Message, Outcome, Patience, Replica, Result, Task, TaskQueue, TaskState,
-};
+use crate::{Begin, Configuration, Imports, Ledger, Message, Outcome, Patience, Replica, Task, TaskQueue, TaskState};
+use transship_oci::Result;
 
 /// How often a task may be sent on as a new message. A worker that hands over every 54 seconds works 15 hours within it.
 pub const HOPS_MAX: u32 = 1000;

@@ -12,7 +12,8 @@ use metrics::gauge;
 use transship_copy::Slot;
 
 use crate::import_intake::store_of;
-use crate::{Disposition, Outgoing, Replicator, Result, Sweep, SweepStep, Task};
+use crate::{Disposition, Outgoing, Replicator, Sweep, SweepStep, Task};
+use transship_oci::Result;
 
 /// A task that was not touched for so long has no worker any more: no slot lasts longer.
 const VANISHED: Duration = Duration::from_mins(20);

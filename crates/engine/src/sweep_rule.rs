@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
-use transship_copy::{Error as CopyError, Result as CopyResult, Slot};
-use transship_oci::{DigestTag, Persistence, Repository, Tag};
+use transship_copy::Slot;
+use transship_oci::{DigestTag, Error, Persistence, Repository, Result, Tag};
 use transship_registry::{Catalog, Registry};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
 use crate::dispatch::dispatch;
 use crate::plan::id;
 use crate::sweep_attachments::DigestTags;
-use crate::{Cursor, Disposition, Execution, Outgoing, Place, Replicator, Result, Sweep, SweepStep, Trigger};
+use crate::{Cursor, Disposition, Execution, Outgoing, Place, Replicator, Sweep, SweepStep, Trigger};
 
 /// Tags and repositories that one message looks at.
 const LOOKS_MAX: usize = 1000;
@@ -218,7 +218,7 @@ impl Walk<'_> {
         self.under_way.contains(&(source.clone(), destination.clone()))
     }
 
-    async fn run(&mut self) -> CopyResult<End> {
+    async fn run(&mut self) -> Result<End> {
         loop {
             let Some((repositories, next)) = self.page().await? else {
                 return Ok(End::Whole);
@@ -244,7 +244,7 @@ impl Walk<'_> {
     }
 
     /// Repositories, and what comes after them; [`None`] if the registry does not say what it has.
-    async fn page(&self) -> CopyResult<Option<(Vec<Repository>, Option<String>)>> {
+    async fn page(&self) -> Result<Option<(Vec<Repository>, Option<String>)>> {
         if let Some(only) = self.rule.source.only_repository() {
             return Ok(Some((vec![only], None)));
         }
@@ -271,7 +271,7 @@ impl Walk<'_> {
     }
 
     /// Looks at the tags of one repository.
-    async fn repository(&mut self, repository: &Repository) -> CopyResult<End> {
+    async fn repository(&mut self, repository: &Repository) -> Result<End> {
         let tags = match self.tags(repository).await {
             Ok(tags) => tags,
             Err(error) => {
@@ -294,7 +294,7 @@ impl Walk<'_> {
         Ok(End::Whole)
     }
 
-    async fn tags(&self, repository: &Repository) -> CopyResult<Tags> {
+    async fn tags(&self, repository: &Repository) -> Result<Tags> {
         let listed = self
             .source
             .repository(repository.clone())
@@ -345,7 +345,7 @@ impl Walk<'_> {
         repository: &Repository,
         tags: &[(Tag, Destination)],
         digest_tags: &DigestTags,
-    ) -> CopyResult<()> {
+    ) -> Result<()> {
         // Made before they are polled: a closure over borrowed tags inside the stream would not be `Send`.
         let looks: Vec<_> = tags
             .iter()
@@ -375,7 +375,7 @@ impl Walk<'_> {
     }
 
     /// An error that will not pass, or that did not, is told and passed over; another one stops the walk for a while.
-    fn pass_over(&self, error: CopyError, repository: &Repository, tag: Option<&Tag>) -> CopyResult<()> {
+    fn pass_over(&self, error: Error, repository: &Repository, tag: Option<&Tag>) -> Result<()> {
         let is_stuck = self.cursor.stuck >= STUCK_MAX && error.persistence().retry_after().is_none();
         if !is_stuck && error.persistence().is_temporary() {
             return Err(error);
@@ -386,7 +386,7 @@ impl Walk<'_> {
     }
 
     /// How long the sweep waits for this error to pass; [`None`]: it ends.
-    fn stop(&mut self, error: &CopyError) -> Option<Duration> {
+    fn stop(&mut self, error: &Error) -> Option<Duration> {
         let told = match error.persistence() {
             Persistence::Temporary(told) => told,
             Persistence::Permanent | Persistence::Persistent => {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use transship_copy::Slot;
 
-use crate::{Replicator, Result, Task};
+use crate::{Replicator, Task};
+use transship_oci::Result;
 
 /// The turn of one attempt.
 pub(crate) struct Turn {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use transship_copy::Progress;
-use transship_engine::{Delivery, Disposition, ErrorKind, Replicator, TaskReceiver};
+use transship_engine::{Delivery, Disposition, Replicator, TaskReceiver};
 
 use crate::SqliteQueue;
+use transship_oci::Code;
 
 /// How long a message stays hidden without a heartbeat.
 const VISIBILITY: Duration = Duration::from_mins(1);
@@ -108,7 +109,7 @@ async fn work(queue: SqliteQueue, replicator: Arc<Replicator>, progress: Arc<dyn
     let delay = match ended {
         Ok(Ok(Disposition::Done)) => None,
         Ok(Ok(Disposition::Again(delay))) => Some(delay),
-        Ok(Err(error)) if matches!(error.kind, ErrorKind::MessageInvalid(_)) => {
+        Ok(Err(error)) if error.is(Code::MessageInvalid) => {
             tracing::error!(
                 code = error.code(),
                 receive_count,

@@ -1,6 +1,7 @@
 use std::sync::Mutex;
+use transship_oci::{Code, Error, Result, Verb};
 
-use transship_engine::{Import, Result, Sweep};
+use transship_engine::{Import, Sweep};
 use transship_layout::Search as Cursor;
 use transship_oci::{Existing, Referrers};
 use transship_testkit::suites::{execution, task};
@@ -41,8 +42,7 @@ struct Sent {
 impl TaskQueue for Sent {
     async fn send(&self, messages: &[Outgoing]) -> Result<()> {
         if self.refuses {
-            let kind = ErrorKind::QueueUnavailable("it is gone".into());
-            return Err(Error::new(kind, "queue send"));
+            return Err(Error::of(Code::QueueUnavailable, Verb::Queue.on("send")).because("it is gone"));
         }
         self.messages.lock().unwrap().extend_from_slice(messages);
         Ok(())

@@ -1,9 +1,10 @@
 //! A message as SQS takes it, and how many go in one request. Pure.
 
 use std::time::Duration;
+use transship_oci::Result;
 
 use jiff::Timestamp;
-use transship_engine::{Message, Outgoing, Result};
+use transship_engine::{Message, Outgoing};
 
 /// The longest delay SQS knows. Source: `SendMessage`, `DelaySeconds`.
 const DELAY_MAX: Duration = Duration::from_mins(15);

@@ -9,10 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::Continuation;
-use transship_engine::{
-    Begin, Error, ErrorKind, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord,
-};
-use transship_oci::{Digest, Repository, Tag};
+use transship_engine::{Begin, Execution, ExecutionRecord, Ledger, Outcome, Replica, Task, TaskFilter, TaskRecord};
+use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Verb};
 use transship_testkit::memory::MemoryLedger;
 
 type Happening = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
@@ -35,10 +33,10 @@ impl WatchedLedger {
     pub fn fail(&self, is_down: impl Fn(&str, Option<&Replica>) -> bool + Send + Sync + 'static) {
         self.before(move |call, replica| {
             let is_down = is_down(call, replica);
-            let operation = format!("ledger {call}");
+            let operation = Verb::Ledger.on(call);
             Box::pin(async move {
                 if is_down {
-                    return Err(Error::new(ErrorKind::LedgerUnavailable("it is down".into()), operation));
+                    return Err(Error::of(Code::LedgerUnavailable, operation).because("it is down"));
                 }
                 Ok(())
             })

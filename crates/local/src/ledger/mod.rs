@@ -21,10 +21,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Transaction};
 use transship_copy::Continuation;
 use transship_engine::ledger::Leases;
-use transship_engine::{
-    Begin, Error, ErrorKind, Execution, ExecutionRecord, Ledger, Outcome, Replica, Result, Task, TaskFilter, TaskRecord,
-};
-use transship_oci::{Digest, Repository, Tag, Target};
+use transship_engine::{Begin, Execution, ExecutionRecord, Ledger, Outcome, Replica, Task, TaskFilter, TaskRecord};
+use transship_oci::{Code, Digest, Error, Operation, Repository, Result, Tag, Target};
 
 use crate::Database;
 use crate::column::target_text;
@@ -74,7 +72,9 @@ impl SqliteLedger {
 }
 
 fn unavailable(fault: Fault, operation: &str) -> Error {
-    Error::new(ErrorKind::LedgerUnavailable(fault.sentence.clone()), operation).with_source(fault)
+    Error::of(Code::LedgerUnavailable, Operation::of(operation))
+        .because(fault.sentence.clone())
+        .with_source(fault)
 }
 
 /// The `LIMIT` of a list; 0 means all, which SQLite writes as -1.
