@@ -15,9 +15,11 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::Instrument;
 use transship_copy::{NoProgress, Slot};
-use transship_engine::{Envelope, Error, Jobs, Next, Outgoing, TRIES_MAX, TaskQueue};
+use transship_engine::{Envelope, Jobs, Next, Outgoing, TRIES_MAX, TaskQueue};
+use transship_oci::Error;
 
 use crate::logging;
+use transship_oci::{Code, Error};
 
 /// From this number of receipts on a message may be what ended its workers. Two fewer than make a dead letter.
 const ISOLATE_AFTER_RECEIVES: u32 = 3;
@@ -241,7 +243,7 @@ fn parsed(received: Vec<Received>) -> (Vec<Delivery>, Vec<String>) {
         match Envelope::parse(&received.body) {
             Ok(envelope) => deliveries.push(Delivery { received, envelope }),
             Err(error) => {
-                tell_invalid(&received, &error.kind.to_string());
+                tell_invalid(&received, error.message());
                 invalid.push(received.id);
             }
         }

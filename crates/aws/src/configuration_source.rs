@@ -10,17 +10,16 @@ use std::time::{Duration, SystemTime};
 use tokio::io::AsyncReadExt as _;
 use transship_copy::{Clock, SystemClock};
 use transship_engine::Configuration;
-use transship_rules::{Document, Parsed};
+use transship_oci::{Code, Error, Persistence, Result, Verb};
+use transship_rules::{Document, Errors, Parsed};
 
+use crate::Aws;
 use crate::error::Answer;
-use crate::{Aws, ConfigurationError};
 
 /// So long a document is in force before it is looked at again.
 pub const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// The largest document that is read.
 const SIZE_MAX: u64 = 4 * 1024 * 1024;
-
-type Result<T> = std::result::Result<T, ConfigurationError>;
 
 /// The place of the document, and what was last seen there.
 pub struct ConfigurationSource {
@@ -73,7 +72,7 @@ impl ConfigurationSource {
         let found = self.place.read(Some(aws), None).await?;
         // Nothing was held, so something was found.
         let Some(Found { text, version }) = found else {
-            return Err(ConfigurationError::unavailable(&self.place.name(), "it is not there"));
+            return Err(unavailable(&self.place.name(), "it is not there"));
         };
         let document = self.parse_document(&text)?;
         self.remember(|seen| seen.version = version);
@@ -127,8 +126,7 @@ impl ConfigurationSource {
 
     fn parse_document(&self, text: &str) -> Result<Document> {
         let name = self.place.name();
-        let Parsed { document, warnings } =
-            Document::parse(text).map_err(|errors| ConfigurationError::refused(&name, errors))?;
+        let Parsed { document, warnings } = Document::parse(text).map_err(|errors| refused(&name, &errors))?;
         for warning in warnings {
             tracing::warn!(path = warning.path, "{}", warning.message);
         }
@@ -145,7 +143,7 @@ impl Place {
     fn parse(text: &str) -> Result<Self> {
         let Some(rest) = text.strip_prefix("s3://") else {
             if text.is_empty() {
-                return Err(ConfigurationError::unavailable(
+                return Err(unavailable(
                     "TRANSSHIP_CONFIG",
                     "it names no document: set it to s3://bucket/key or to a path",
                 ));
@@ -157,10 +155,7 @@ impl Place {
                 bucket: bucket.to_owned(),
                 key: key.to_owned(),
             }),
-            _ => Err(ConfigurationError::unavailable(
-                text,
-                "it names no object: write s3://bucket/key",
-            )),
+            _ => Err(unavailable(text, "it names no object: write s3://bucket/key")),
         }
     }
 
@@ -223,11 +218,24 @@ impl Place {
         Ok(Some(Found { text, version }))
     }
 
-    fn unavailable(&self, why: impl Into<String>) -> ConfigurationError {
-        ConfigurationError::unavailable(&self.name(), why)
+    fn unavailable(&self, why: impl Into<String>) -> Error {
+        unavailable(&self.name(), why)
     }
 
-    fn too_large(&self) -> ConfigurationError {
+    fn too_large(&self) -> Error {
         self.unavailable(format!("it is larger than the {SIZE_MAX} bytes that are read"))
     }
+}
+
+/// `CONFIG_UNAVAILABLE`: the document `name` cannot be read.
+fn unavailable(name: &str, why: impl Into<String>) -> Error {
+    Error::new(Code::ConfigUnavailable, Verb::Configuration.on(name), why.into())
+}
+
+/// The code of the first fault. Temporary, because another version may be there at the next look, and nothing that waits
+/// for it is lost.
+fn refused(name: &str, errors: &Errors) -> Error {
+    let code = errors.code().parse().unwrap_or(Code::ConfigInvalid);
+    let message = format!("the document is refused: {errors}");
+    Error::new(code, Verb::Configuration.on(name), message).with_persistence(Persistence::Temporary(None))
 }

@@ -1,13 +1,14 @@
 //! Who we are at a registry of the document: a secret's login, or a token of Amazon ECR.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
 use transship_engine::CredentialsOf;
-use transship_oci::{Cloud, RegistryHost};
-use transship_registry::{Anonymous, Credentials, Error, Login, Result};
+use transship_oci::{Cloud, Code, Error, Persistence, RegistryHost, Result, Verb};
+use transship_registry::{Anonymous, Credentials, Login};
 use transship_rules::{CredentialsRef, Registry};
 
 use crate::ecr::{EcrTokens, Registration};
@@ -51,7 +52,7 @@ struct Referred {
 
 impl Referred {
     fn login_of(&self, secret: &SecretString) -> Result<Login> {
-        let invalid = |error| Error::credentials(format!("{}: {error}", self.reference));
+        let invalid = |error| unreadable(format!("{}: {error}", self.reference));
         Login::from_secret(secret).map_err(invalid)
     }
 }
@@ -97,16 +98,23 @@ struct NotHere;
 #[async_trait]
 impl Credentials for NotHere {
     async fn login(&self, _: &RegistryHost) -> Result<Login> {
-        Err(Error::credentials(
+        Err(unreadable(
             "docker is what somebody logged in with on one machine: write secretsmanager:NAME or ssm:NAME for this stack",
         ))
     }
 }
 
 fn unavailable(unread: Unread) -> Error {
-    if unread.is_temporary {
-        Error::credentials_later(unread.message)
+    let is_temporary = unread.is_temporary;
+    let error = unreadable(unread.message);
+    if is_temporary {
+        error.with_persistence(Persistence::Temporary(None))
     } else {
-        Error::credentials(unread.message)
+        error
     }
+}
+
+/// `CREDENTIALS_UNAVAILABLE`. The message names where the login should be, never what is there.
+fn unreadable(message: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(Code::CredentialsUnavailable, Verb::Login, message)
 }

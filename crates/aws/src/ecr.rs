@@ -15,6 +15,7 @@ use transship_registry::Login;
 use crate::Aws;
 use crate::error::Answer;
 use crate::remembered::{Fetched, Need, Remembered, Unread};
+use transship_oci::Result;
 
 /// A token is not used in its last minutes: a long upload authenticates more than once.
 const MARGIN: Duration = Duration::from_mins(30);

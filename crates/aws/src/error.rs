@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::fmt::Debug;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use transship_engine::{Error, ErrorKind};
+use transship_oci::{Code, Error, Operation};
 
 use crate::remembered::Unread;
 
@@ -112,14 +112,16 @@ impl Answer {
 
     /// `LEDGER_UNAVAILABLE` of a table.
     pub(crate) fn of_table(self, table: &str, operation: &str) -> Error {
-        let kind = ErrorKind::LedgerUnavailable(self.sentence(&format!("table {table}")));
-        Error::new(kind, operation).with_source(self)
+        Error::of(Code::LedgerUnavailable, Operation::of(operation))
+            .because(self.sentence(&format!("table {table}")))
+            .with_source(self)
     }
 
     /// `QUEUE_UNAVAILABLE` of a queue.
     pub(crate) fn of_queue(self, queue_url: &str, operation: &str) -> Error {
-        let kind = ErrorKind::QueueUnavailable(self.sentence(&format!("queue {queue_url}")));
-        Error::new(kind, operation).with_source(self)
+        Error::of(Code::QueueUnavailable, Operation::of(operation))
+            .because(self.sentence(&format!("queue {queue_url}")))
+            .with_source(self)
     }
 }
 

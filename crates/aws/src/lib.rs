@@ -5,7 +5,6 @@
 
 mod aws;
 pub mod batch;
-mod configuration_error;
 mod configuration_source;
 mod credentials;
 mod ecr;
@@ -24,11 +23,10 @@ mod transport;
 mod uploads;
 
 pub use aws::Aws;
-pub use configuration_error::{ConfigurationError, ConfigurationErrorKind};
 pub use configuration_source::{ConfigurationSource, LOOK_EVERY};
 pub use credentials::credentials_of;
 pub use ledger::DynamoLedger;
-pub use platform::{Parts, Platform, Unavailable};
+pub use platform::{Parts, Platform};
 pub use recorder::Recorder;
 pub use secrets::AwsSecrets;
 pub use sqs::SqsQueue;

@@ -14,6 +14,7 @@ use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, S
 use transship_registry::Retries;
 
 use crate::{Aws, AwsSecrets, BucketStores, ConfigurationSource, DynamoLedger, SqsQueue, credentials_of};
+use transship_oci::{Code, Error, Operation, Result};
 
 /// How long a worker here waits for a registry within a task; beyond it the task goes back to the queue.
 const MAX_WAIT: Duration = Duration::from_secs(2);
@@ -23,32 +24,6 @@ const CONFIG: &str = "TRANSSHIP_CONFIG";
 const QUEUE_URL: &str = "TRANSSHIP_QUEUE_URL";
 /// The name of the ledger's table.
 const TABLE: &str = "TRANSSHIP_TABLE";
-
-/// Why the platform cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// `ENVIRONMENT_INVALID`: the function was deployed without what it needs.
-    #[error("{0}: see the environment of the function")]
-    Environment(String),
-    /// The document cannot be had, and never could; its own code.
-    #[error("{message}")]
-    Configuration {
-        /// `CONFIG_UNAVAILABLE`, or what is wrong with the document.
-        code: &'static str,
-        /// The sentence.
-        message: String,
-    },
-}
-
-impl Unavailable {
-    /// The stable code.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Environment(_) => "ENVIRONMENT_INVALID",
-            Self::Configuration { code, .. } => code,
-        }
-    }
-}
 
 /// What the functions of a stack share.
 pub struct Platform {
@@ -76,10 +51,10 @@ pub struct Parts {
 
 impl Platform {
     /// What the environment names; nothing is looked at yet.
-    pub fn from_environment() -> Result<Self, Unavailable> {
+    pub fn from_environment() -> Result<Self> {
         let document = variable(CONFIG)?;
-        let source = ConfigurationSource::parse(&document)
-            .map_err(|error| Unavailable::Environment(format!("{CONFIG}: {error}")))?;
+        let source =
+            ConfigurationSource::parse(&document).map_err(|error| environment(&format!("{CONFIG}: {error}")))?;
         Ok(Self {
             source,
             document,
@@ -106,11 +81,11 @@ impl Platform {
 
     /// The document in force, looked at again if it is time to. Within `patience`: a source that hangs must not take the
     /// time of the work.
-    pub async fn configuration(&self, patience: Duration) -> Result<Configuration, Unavailable> {
+    pub async fn configuration(&self, patience: Duration) -> Result<Configuration> {
         if let Some(configuration) = self.configuration.get() {
             if timeout(patience, self.source.refresh(configuration)).await.is_err() {
                 tracing::warn!(
-                    code = "CONFIG_UNAVAILABLE",
+                    code = Code::ConfigUnavailable.as_str(),
                     "{} does not answer in time; the last good document stays",
                     self.document
                 );
@@ -119,14 +94,7 @@ impl Platform {
         }
         let parts = self.parts().await;
         let load = async {
-            let document = self
-                .source
-                .load(&parts.aws)
-                .await
-                .map_err(|error| Unavailable::Configuration {
-                    code: error.code(),
-                    message: error.to_string(),
-                })?;
+            let document = self.source.load(&parts.aws).await?;
             let retries = Retries {
                 max_wait: MAX_WAIT,
                 ..Retries::default()
@@ -135,13 +103,11 @@ impl Platform {
             Ok(Configuration::new(document, credentials, retries))
         };
         let loaded = Box::pin(self.configuration.get_or_try_init(|| load));
-        match timeout(patience, loaded).await {
-            Ok(loaded) => loaded.cloned(),
-            Err(_) => Err(Unavailable::Configuration {
-                code: "CONFIG_UNAVAILABLE",
-                message: format!("{} does not answer in time", self.document),
-            }),
+        if let Ok(loaded) = timeout(patience, loaded).await {
+            return loaded.cloned();
         }
+        let message = format!("{} does not answer in time", self.document);
+        Err(Error::new(Code::ConfigUnavailable, Operation::default(), message))
     }
 
     /// What takes deliveries in, under `configuration`.
@@ -189,9 +155,15 @@ impl Platform {
     }
 }
 
-fn variable(name: &str) -> Result<String, Unavailable> {
+fn variable(name: &str) -> Result<String> {
     std::env::var(name)
         .ok()
         .filter(|value| !value.is_empty())
-        .ok_or_else(|| Unavailable::Environment(format!("{name} is not set")))
+        .ok_or_else(|| environment(&format!("{name} is not set")))
+}
+
+/// `ENVIRONMENT_INVALID`: the function was deployed without what it needs.
+fn environment(what: &str) -> Error {
+    let message = format!("{what}: see the environment of the function");
+    Error::new(Code::EnvironmentInvalid, Operation::default(), message)
 }

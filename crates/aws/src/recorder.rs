@@ -10,6 +10,7 @@ use transship_copy::Clock;
 use transship_engine::{DeadLetters, Envelope, Ledger};
 
 use crate::batch::{Received, tell_invalid};
+use transship_oci::Result;
 
 /// Records dead letters.
 #[derive(Clone)]
@@ -36,7 +37,7 @@ impl Recorder {
         let envelope = match Envelope::parse(&message.body) {
             Ok(envelope) => envelope,
             Err(error) => {
-                tell_invalid(message, &error.kind.to_string());
+                tell_invalid(message, error.message());
                 return false;
             }
         };

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use transship_oci::Result;
 
 use tokio::sync::Mutex as AsyncMutex;
 use transship_copy::Clock;

@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use tokio::io::AsyncReadExt as _;
 use transship_copy::{Clock, SystemClock};
-use transship_engine::{Error, ErrorKind, Result, Secrets};
+use transship_engine::Secrets;
 
 use crate::Aws;
 use crate::error::Answer;
 use crate::remembered::{Fetched, Need, Remembered, Unread};
+use transship_oci::{Code, Error, Result, Verb};
 
 /// So long a secret is used before it is read again.
 const AGE: Duration = Duration::from_mins(5);
@@ -145,5 +146,5 @@ fn lasting(reference: &str, why: &str) -> Unread {
 }
 
 fn unavailable(unread: Unread) -> Error {
-    Error::new(ErrorKind::SecretUnavailable(unread.message), "secret read")
+    Error::of(Code::SecretUnavailable, Verb::Secret.on("read")).because(unread.message)
 }

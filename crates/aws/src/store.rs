@@ -13,8 +13,8 @@ use aws_sdk_s3::types::EncodingType;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use transship_copy::ByteStream;
-use transship_layout::{Error, ErrorKind, Object, ObjectStore, PAGE_MAX, Page, Part, Put, Result};
-use transship_oci::Backoff;
+use transship_layout::{Object, ObjectStore, PAGE_MAX, Page, Part, Put};
+use transship_oci::{Backoff, Code, Error, Result, Verb};
 
 use crate::Aws;
 use crate::error::Answer;
@@ -58,22 +58,19 @@ impl S3Store {
 
     /// The key as it stands in a URL. `OBJECT_REFUSED` where none can name it: a part that is `.` or `..` is taken out on the
     /// way, and something else is asked for.
-    fn named(&self, verb: &str, key: &str) -> Result<String> {
+    fn named(&self, verb: Verb, key: &str) -> Result<String> {
         let full = self.full(key);
         if full.split('/').any(|part| matches!(part, "." | "..")) {
             let why = "a part of its name is . or .., which no URL can name: give it another one";
-            return Err(Error::new(
-                ErrorKind::Refused(why.to_owned()),
-                format!("{verb} {}", self.place(key)),
-            ));
+            return Err(Error::new(Code::ObjectRefused, verb.on(self.place(key)), why));
         }
         Ok(full)
     }
 
     /// Writes under the condition that `request` carries.
     async fn put(&self, key: &str, request: impl Fn() -> PutObjectFluentBuilder) -> Result<Put> {
-        let full = self.named("write", key)?;
-        let conflict = || Error::new(ErrorKind::Conflict, format!("write {}", self.place(key)));
+        let full = self.named(Verb::Write, key)?;
+        let conflict = || Error::of(Code::ObjectConflict, Verb::Write.on(self.place(key)));
         for retries in 0.. {
             let error = match request().bucket(&self.bucket).key(&full).send().await {
                 Ok(answer) => return Ok(Put::Written(answer.e_tag)),
@@ -85,7 +82,7 @@ impl S3Store {
                 Some(404) if error.code() == Some("NoSuchKey") => return Ok(Put::Lost),
                 Some(409) if retries < RETRIES => {}
                 Some(409) => return Err(conflict()),
-                _ => return Err(self.refused(&error, "write", key, "s3:PutObject")),
+                _ => return Err(self.refused(&error, Verb::Write, key, "s3:PutObject")),
             }
             tokio::time::sleep(BACKOFF.wait(retries)).await;
         }
@@ -97,33 +94,26 @@ impl S3Store {
     }
 
     /// What an answer means that is no answer to the question.
-    fn refused<E>(&self, error: &SdkError<E>, verb: &str, key: &str, permission: &str) -> Error
+    fn refused<E>(&self, error: &SdkError<E>, verb: Verb, key: &str, permission: &str) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let operation = format!("{verb} {}", self.place(key));
+        let operation = verb.on(self.place(key));
         let bucket = &self.bucket;
         let answer = Answer::of(error);
-        let kind = match (status(error), answer.code.as_str()) {
-            (_, "NoSuchBucket") => {
-                ErrorKind::Refused(format!("there is no bucket {bucket:?}: see its name, and the account"))
-            }
-            (Some(301), _) => elsewhere(bucket),
-            (_, code) if ELSEWHERE.contains(&code) => elsewhere(bucket),
-            (_, "InvalidObjectState") => ErrorKind::Refused("the object is archived: restore it first".to_owned()),
-            (Some(403), _) => ErrorKind::Refused(format!(
-                "the bucket {bucket:?} does not let us: the role needs {permission}, and s3:ListBucket to be told that an object is not there ({answer})"
+        let refused = |sentence: String| Error::new(Code::ObjectRefused, &operation, sentence);
+        match (status(error), answer.code.as_str()) {
+            (_, "NoSuchBucket") => refused(format!("there is no bucket {bucket:?}: see its name, and the account")),
+            (_, "InvalidObjectState") => refused("the object is archived: restore it first".to_owned()),
+            (status, code) if status == Some(301) || ELSEWHERE.contains(&code) => refused(format!(
+                "the bucket {bucket:?} is in another region: run in that one, or set AWS_REGION"
             )),
-            _ => ErrorKind::Unreadable(answer.to_string()),
-        };
-        Error::new(kind, operation)
+            (Some(403), _) => refused(format!(
+                "the bucket {bucket:?} does not let us: the role needs {permission}, and s3:ListBucket to see that an object is not there ({answer})"
+            )),
+            _ => Error::new(Code::ObjectUnreadable, &operation, answer.to_string()),
+        }
     }
-}
-
-fn elsewhere(bucket: &str) -> ErrorKind {
-    ErrorKind::Refused(format!(
-        "the bucket {bucket:?} is in another region: run in that one, or set AWS_REGION"
-    ))
 }
 
 /// The HTTP status of an answer, if there was one.
@@ -139,7 +129,7 @@ impl ObjectStore for S3Store {
     }
 
     async fn head(&self, key: &str) -> Result<Option<Object>> {
-        let full = self.named("read", key)?;
+        let full = self.named(Verb::Read, key)?;
         let client = self.aws.s3();
         let answer = client.head_object().bucket(&self.bucket).key(full).send().await;
         match answer {
@@ -153,7 +143,7 @@ impl ObjectStore for S3Store {
                 written: answer.last_modified.and_then(key::written),
             })),
             Err(error) if status(&error) == Some(404) => Ok(None),
-            Err(error) => Err(self.refused(&error, "read", key, "s3:GetObject")),
+            Err(error) => Err(self.refused(&error, Verb::Read, key, "s3:GetObject")),
         }
     }
 
@@ -181,7 +171,7 @@ impl ObjectStore for S3Store {
             let answer = request
                 .send()
                 .await
-                .map_err(|error| self.refused(&error, "list", prefix, "s3:ListBucket"))?;
+                .map_err(|error| self.refused(&error, Verb::List, prefix, "s3:ListBucket"))?;
             let is_last = answer.is_truncated != Some(true);
             let found: Vec<Object> = answer
                 .contents

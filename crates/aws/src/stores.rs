@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use transship_engine::{Error, ErrorKind, Result, StoreName, Stores};
+use transship_engine::{StoreName, Stores, store_unknown};
 use transship_layout::ObjectStore;
 
 use crate::{Aws, S3Store};
+use transship_oci::Result;
 
 /// [`Stores`] of the account: `s3://bucket` is the whole of that bucket.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ impl Stores for BucketStores {
             "s3" => name.rest().strip_prefix("//").filter(|bucket| is_bucket(bucket)),
             _ => None,
         };
-        let unknown = || Error::new(ErrorKind::StoreUnknown(name.to_string()), "stores store");
+        let unknown = || store_unknown(name);
         let bucket = bucket.ok_or_else(unknown)?;
         Ok(Arc::new(S3Store::new(&self.0, bucket, "")))
     }

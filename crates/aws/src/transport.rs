@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use transship_oci::Result;
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,

@@ -19,6 +19,7 @@ use serde_json::Value;
 use transship_engine::{Order, Uploaded};
 
 use crate::store::key::decoded;
+use transship_oci::Result;
 
 /// How deep queues and topics may wrap: SQS, SNS, and the event.
 const WRAPPED_MAX: usize = 3;

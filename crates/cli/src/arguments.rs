@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::commands;
 use crate::failure::Failure;
 use crate::output::Form;
+use transship_oci::Result;
 
 /// Replicates container images between registries: when they are pushed, or on demand.
 #[derive(Debug, Parser)]

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use transship_layout::ObjectStore;
-use transship_oci::Digest;
+use transship_oci::{Digest, Result};
 
 use crate::failure::Failure;
 

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use transship_copy::{NoReplicas, Options, Progress, Report, Request};
 use transship_engine::{CopyTask, Execution, ImageRef, Import, SharedBlobs, SharingDestination, Source, StoreName};
-use transship_layout::{Error as LayoutError, ErrorKind, Found, Images, ObjectStore, discover, open};
-use transship_oci::Digest;
-use transship_oci::Referrers;
+use transship_layout::{Found, Images, ObjectStore, discover, name_conflict, open};
+use transship_oci::{Code, Digest, Error, Referrers, Result, Verb};
 use transship_registry::Registry;
 
 use crate::attempts::Waits;
-use crate::failure::{Coded, Exit, Failure, sentence};
+use crate::failure::{Exit, Failure, sentence};
 use crate::import_report::{Failed, ImportReport, place};
 use crate::import_source::Sources;
 use crate::locations::RememberedLocations;
@@ -55,7 +54,7 @@ enum Item {
     Image(Arc<dyn Images>, Box<CopyTask>),
     Failed(Failed),
     /// Discovery itself failed.
-    Stopped(LayoutError),
+    Stopped(Error),
 }
 
 /// Assigns each destination to the first image that is discovered.
@@ -78,11 +77,8 @@ impl Claims {
         if first == digest {
             return Item::Image(images, task);
         }
-        let kind = ErrorKind::NameConflict {
-            tag: task.destination.to_string(),
-            digests: format!("{first}, {digest}"),
-        };
-        let error = LayoutError::new(kind, "import");
+        let name = task.destination.to_string();
+        let error = name_conflict(&name, &format!("{first}, {digest}"), Verb::Import);
         Item::Failed(failed_image(&self.store, &task, &error))
     }
 }
@@ -106,7 +102,7 @@ impl Crossing {
             match end {
                 Ok(copied) => report.count(&copied),
                 Err(Stopped::Image(failed)) => report.fail(failed),
-                Err(Stopped::Search(error)) if matches!(error.kind, ErrorKind::SourceEmpty(_)) => {
+                Err(Stopped::Search(error)) if error.is(Code::SourceEmpty) => {
                     return Err(Failure::of(Exit::Input, &error));
                 }
                 Err(Stopped::Search(error)) => report.fail(failed(self.store.name(), None, &error)),
@@ -116,7 +112,7 @@ impl Crossing {
     }
 
     /// The images of one source, and its errors.
-    async fn items(&self, found: Result<Found, LayoutError>) -> Vec<Item> {
+    async fn items(&self, found: Result<Found, Error>) -> Vec<Item> {
         let found = match found {
             Ok(found) => found,
             Err(error) => return vec![Item::Stopped(error)],
@@ -135,7 +131,7 @@ impl Crossing {
         name.parse().unwrap_or_else(|_| StoreName::folder(&name))
     }
 
-    async fn opened(&self, found: &Found) -> Result<Vec<Item>, LayoutError> {
+    async fn opened(&self, found: &Found) -> Result<Vec<Item>> {
         self.import.repository(found)?;
         let images = open(Arc::clone(&self.store), found).await?;
         let listing = images.images().await?;
@@ -167,7 +163,7 @@ impl Crossing {
     }
 
     /// Copies one image, with all attempts.
-    async fn bring(&self, mut images: Arc<dyn Images>, task: &CopyTask) -> transship_copy::Result<Report> {
+    async fn bring(&self, mut images: Arc<dyn Images>, task: &CopyTask) -> Result<Report> {
         let mut waits = Waits::new();
         loop {
             let error = match self.attempt(images.as_ref(), task).await {
@@ -199,7 +195,7 @@ impl Crossing {
         }
     }
 
-    async fn attempt(&self, images: &dyn Images, task: &CopyTask) -> transship_copy::Result<Report> {
+    async fn attempt(&self, images: &dyn Images, task: &CopyTask) -> Result<Report> {
         let repository = self.client.repository(task.destination.repository.clone());
         let destination = SharingDestination::new(repository.for_writing(), self.shared.clone());
         let report = transship_copy::copy(Request {
@@ -222,10 +218,10 @@ impl Crossing {
 /// Why an image or source was not imported.
 enum Stopped {
     Image(Failed),
-    Search(LayoutError),
+    Search(Error),
 }
 
-fn failed_image(store: &str, task: &CopyTask, error: &impl Coded) -> Failed {
+fn failed_image(store: &str, task: &CopyTask, error: &Error) -> Failed {
     let place = match &task.source {
         Source::Stored { found, .. } => place(store, found),
         Source::Registry(image) => image.to_string(),
@@ -233,7 +229,7 @@ fn failed_image(store: &str, task: &CopyTask, error: &impl Coded) -> Failed {
     failed(place, Some(task.source.target().to_string()), error)
 }
 
-fn failed(source: String, reference: Option<String>, error: &impl Coded) -> Failed {
+fn failed(source: String, reference: Option<String>, error: &Error) -> Failed {
     Failed {
         source,
         reference,

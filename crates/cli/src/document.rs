@@ -7,6 +7,7 @@ use std::path::Path;
 use transship_rules::{Document, Parsed};
 
 use crate::failure::{Exit, Failure};
+use transship_oci::Result;
 
 /// Maximum size of a document in bytes.
 const SIZE_MAX: u64 = 4 * 1024 * 1024;

@@ -8,6 +8,8 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use transship_oci::Error;
+
 /// The exit codes of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -26,33 +28,6 @@ pub(crate) struct Failure {
     lines: Vec<String>,
 }
 
-/// An error with a stable code.
-pub(crate) trait Coded: StdError {
-    /// The stable code.
-    fn code(&self) -> &str;
-}
-
-macro_rules! coded {
-    ($($error:ty),+ $(,)?) => {
-        $(impl Coded for $error {
-            fn code(&self) -> &str {
-                <$error>::code(self)
-            }
-        })+
-    };
-}
-
-coded!(
-    transship_copy::Error,
-    transship_embedded_registry::Error,
-    transship_engine::Error,
-    transship_layout::Error,
-    transship_local::Error,
-    transship_notifications::Error,
-    transship_oci::Error,
-    transship_registry::Error,
-);
-
 impl Failure {
     /// A failure with one line.
     pub(crate) fn new(exit: Exit, code: &str, sentence: impl Display) -> Self {
@@ -63,7 +38,7 @@ impl Failure {
     }
 
     /// An error of a lower crate, with its causes.
-    pub(crate) fn of(exit: Exit, error: &impl Coded) -> Self {
+    pub(crate) fn of(exit: Exit, error: &Error) -> Self {
         Self::new(exit, error.code(), sentence(error))
     }
 
@@ -112,8 +87,8 @@ impl Failure {
     }
 }
 
-impl<E: Coded> From<E> for Failure {
-    fn from(error: E) -> Self {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
         Self::of(Exit::Failed, &error)
     }
 }

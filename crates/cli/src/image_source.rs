@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use transship_layout::ObjectStore;
 use transship_local::ObjectFolder;
-use transship_oci::Reference;
+use transship_oci::{Reference, Result};
 
 use crate::bucket::InBucket;
 use crate::failure::{Exit, Failure};

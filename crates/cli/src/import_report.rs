@@ -9,6 +9,7 @@ use transship_layout::Found;
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
 use crate::units;
+use transship_oci::Result;
 
 /// Result of an import.
 #[derive(Debug, Default, Serialize)]

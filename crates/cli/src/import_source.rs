@@ -9,6 +9,7 @@ use transship_local::ObjectFolder;
 use crate::bucket::InBucket;
 use crate::failure::{Exit, Failure};
 use crate::image_source::file_in_store;
+use transship_oci::Result;
 
 /// The location to search for sources.
 pub(crate) struct ImportSource {

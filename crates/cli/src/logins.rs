@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use transship_engine::{CredentialsOf, Secrets};
 use transship_local::DockerConfig;
-use transship_oci::RegistryHost;
-use transship_registry::{Anonymous, Credentials, Error, Login, Result};
+use transship_oci::{Code, Error, RegistryHost, Result, Verb};
+use transship_registry::{Anonymous, Credentials, Login};
 use transship_rules::CredentialsRef;
 
 /// Credentials of a document's registries, from `secrets` and Docker's configuration.
@@ -30,12 +30,17 @@ struct Referred {
 impl Credentials for Referred {
     async fn login(&self, host: &RegistryHost) -> Result<Login> {
         if self.reference == CredentialsRef::Docker {
-            let docker = DockerConfig::load().map_err(|error| Error::credentials(error.kind.to_string()))?;
+            let docker = DockerConfig::load()?;
             return Credentials::login(&docker, host).await;
         }
         let reference = self.reference.to_string();
         let secret = self.secrets.secret(&reference).await;
-        let secret = secret.map_err(|error| Error::credentials(error.kind.to_string()))?;
-        Login::from_secret(&secret).map_err(|error| Error::credentials(format!("{reference}: {error}")))
+        let secret = secret.map_err(|error| unreadable(error.message().to_owned()))?;
+        Login::from_secret(&secret).map_err(|error| unreadable(format!("{reference}: {error}")))
     }
+}
+
+/// `CREDENTIALS_UNAVAILABLE`. The message names where the login should be, never what is there.
+fn unreadable(message: String) -> Error {
+    Error::new(Code::CredentialsUnavailable, Verb::Login, message)
 }

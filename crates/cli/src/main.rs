@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 use crate::arguments::{CommandLine, Read};
 use crate::failure::{Exit, Failure};
+use transship_oci::Result;
 
 fn main() -> ExitCode {
     match run() {

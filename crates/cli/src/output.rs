@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
+use transship_oci::Result;
 
 /// Format of standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

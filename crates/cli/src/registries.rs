@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use transship_oci::{Limits, Network, RegistryHost};
-use transship_registry::{Credentials, Options, Profile, Registry, Result, Retries};
+use transship_oci::{Limits, Network, RegistryHost, Result};
+use transship_registry::{Credentials, Options, Profile, Registry, Retries};
 
 /// Clients by host.
 pub(crate) struct Registries {

@@ -16,6 +16,7 @@ use transship_rules::Document;
 
 use crate::failure::{Exit, Failure, sentence};
 use crate::logins::logins;
+use transship_oci::Result;
 
 /// Maximum number of tasks at the same time; each sends several blobs in parallel.
 const CONCURRENCY: usize = 4;

@@ -7,12 +7,12 @@
 use std::collections::HashSet;
 
 use transship_oci::referrers::cosign_tags;
-use transship_oci::{Digest, Tag, Target};
+use transship_oci::{Code, Digest, Error, Result, Tag, Target, Verb};
 
+use crate::Existing;
 use crate::graph::Graph;
 use crate::parallel::side_by_side;
 use crate::work::{ROUNDS, Work};
-use crate::{Error, ErrorKind, Existing, Result};
 
 /// A signature of an attestation of an image is two; more than this is not followed.
 const MAX_DEPTH: usize = 4;
@@ -57,7 +57,7 @@ impl Work<'_> {
                 found.push(attachment);
             }
             if found.len() > MAX_ATTACHMENTS {
-                return Err(Error::new(ErrorKind::GraphTooLarge, "referrers"));
+                return Err(Error::of(Code::GraphTooLarge, Verb::Referrers));
             }
             if level.is_empty() {
                 break;
@@ -109,11 +109,9 @@ impl Work<'_> {
         if has_it && (!self.request.options.is_repeated || self.request.destination.has_referrers_api(subject).await?) {
             return Ok(());
         }
-        let manifest = match self.request.source.manifest_get(&target).await {
-            Ok(manifest) => manifest,
+        let Some(manifest) = self.request.source.manifest_get(&target).await? else {
             // Listed and gone: a signature that was removed. The list is a hint, as events are.
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
+            return Ok(());
         };
         if manifest.subject().is_none_or(|said| said.digest != *subject) {
             // A list can say anything; the manifest itself says what it is about.
@@ -149,10 +147,8 @@ impl Work<'_> {
             }
         }
         for _ in 0..ROUNDS {
-            let manifest = match self.request.source.manifest_get(&target).await {
-                Ok(manifest) => manifest,
-                Err(error) if error.is_not_found() => return Ok(()),
-                Err(error) => return Err(error),
+            let Some(manifest) = self.request.source.manifest_get(&target).await? else {
+                return Ok(());
             };
             let written = manifest.digest().clone();
             let graph = Graph::load(self.request.source, manifest, None).await?;
@@ -163,6 +159,6 @@ impl Work<'_> {
                 return Ok(());
             }
         }
-        Err(Error::new(ErrorKind::SourceMoving, format!("copy {target}")))
+        Err(Error::of(Code::SourceMoving, Verb::Copy.on(target)))
     }
 }

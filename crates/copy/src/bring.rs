@@ -5,12 +5,13 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use transship_oci::{Manifest, Target};
+use transship_oci::{Code, Manifest, Result, Target};
 
 use crate::graph::{Graph, blobs, blobs_of};
 use crate::parallel::side_by_side;
+use crate::ports::source_manifest;
 use crate::work::{PARALLEL, Work};
-use crate::{BlobEnd, ErrorKind, Result, Step};
+use crate::{BlobEnd, Step};
 
 /// Manifests that come with their blobs before the next ones are begun. A manifest that is there spares the next attempt all
 /// that is below it: else one of hundreds of manifests could fill every slot with asking for blobs that arrived.
@@ -57,7 +58,7 @@ impl Work<'_> {
             self.request.replicas.intend(tag, manifest.digest()).await?;
         }
         let listed = match destination.manifest_put(target, manifest).await {
-            Err(error) if error.kind == ErrorKind::BlobUnknownAtDestination => {
+            Err(error) if error.is(Code::BlobUnknownAtDestination) => {
                 if !self.send_again(manifest).await? {
                     return Err(error);
                 }
@@ -110,7 +111,7 @@ impl Work<'_> {
                     continue;
                 }
                 let target = Target::Digest(child.digest.clone());
-                let child = self.request.source.manifest_get(&target).await?;
+                let child = source_manifest(self.request.source, &target).await?;
                 let graph = Graph::load(self.request.source, child, None).await?;
                 self.bring_graph(&graph, &target, true).await?;
                 sent_any = true;

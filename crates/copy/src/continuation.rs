@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use transship_oci::Digest;
-
-use crate::Result;
+use transship_oci::{Digest, Result};
 
 /// An upload that can be taken up by another process.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,12 +8,12 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use transship_oci::{Descriptor, Digest, Target};
+use transship_oci::{Code, Descriptor, Digest, Error, Result, Target, Verb};
 
 use crate::graph::Graph;
+use crate::ports::source_manifest;
 use crate::request::{Report, Request, State};
 use crate::work::{ROUNDS, Work};
-use crate::{Error, ErrorKind, Result};
 use crate::{Existing, Referrers};
 
 /// What was read of the source longer ago than this is looked at again before it is committed.
@@ -27,7 +27,7 @@ pub async fn copy(request: Request<'_>) -> Result<Report> {
     // Transfers end by themselves when the slot does, and then remember what arrived: that takes a moment.
     match tokio::time::timeout(slot.left() + slot.grace(), go_round(&request)).await {
         Ok(result) => result,
-        Err(_) => Err(Work::new(&request).source_error(ErrorKind::SlotOver)),
+        Err(_) => Err(Work::new(&request).source_error(Code::SlotOver)),
     }
 }
 
@@ -46,15 +46,7 @@ async fn go_round(request: &Request<'_>) -> Result<Report> {
             Round::Replaced(found) => there = found,
         }
     }
-    Err(Error::new(
-        ErrorKind::SourceMoving,
-        format!(
-            "copy {}{}{}",
-            request.source.name(),
-            request.from.separator(),
-            request.from
-        ),
-    ))
+    Err(work.source_error(Code::SourceMoving))
 }
 
 /// What one round came to.
@@ -97,7 +89,7 @@ impl Work<'_> {
         let source = match self.source_now().await? {
             Some(source) => source,
             // A HEAD may be answered from a cache that is behind; the end of a task takes a GET.
-            None => request.source.manifest_get(&request.from).await?.digest().clone(),
+            None => source_manifest(request.source, &request.from).await?.digest().clone(),
         };
         self.settled(&source, wrote.is_some())?;
         let ours = match (wrote, &request.to) {
@@ -143,7 +135,7 @@ impl Work<'_> {
         let mut seen = HashSet::from([index.clone()]);
         let mut open = vec![index.clone()];
         while let Some(index) = open.pop() {
-            let manifest = self.request.source.manifest_get(&Target::Digest(index)).await?;
+            let manifest = source_manifest(self.request.source, &Target::Digest(index)).await?;
             for child in manifest
                 .children()
                 .iter()
@@ -163,7 +155,7 @@ impl Work<'_> {
     async fn write(&self, there: Option<&Descriptor>, backup: bool) -> Result<Round> {
         let (request, options) = (self.request, &self.request.options);
         let read = Instant::now();
-        let root = request.source.manifest_get(&request.from).await?;
+        let root = source_manifest(request.source, &request.from).await?;
         let root_descriptor = root.descriptor();
         self.settled(&root_descriptor.digest, there.is_some())?;
         if !options.kinds.is_empty() && !options.kinds.contains(&root.kind()) {
@@ -185,7 +177,7 @@ impl Work<'_> {
         } else {
             let ((), attachments) = tokio::try_join!(self.bring_parts(&graph, is_likely), self.attachments(&members))?;
             if attachments.is_empty() && options.referrers == Referrers::Require {
-                return Err(self.source_error(ErrorKind::ReferrersMissing));
+                return Err(self.source_error(Code::ReferrersMissing));
             }
             self.attach_all(&attachments, is_likely).await?;
         }
@@ -232,7 +224,7 @@ impl Work<'_> {
         };
         let short: String = tag.as_str().chars().take(115).collect();
         let name = format!("{short}-{}", &replaced.digest.hex()[..12]);
-        let backup = Target::Tag(name.parse().map_err(|error| Error::invalid(&error, "backup tag"))?);
+        let backup = Target::Tag(name.parse().map_err(|error: Error| error.during(Verb::BackupTag))?);
         let Some(old) = self
             .request
             .destination
@@ -247,9 +239,7 @@ impl Work<'_> {
     /// Refuses a source that is not what it was said to be. In a later round of a copy it has moved on, which is no reason to stop.
     fn settled(&self, source: &Digest, is_later_round: bool) -> Result<()> {
         match &self.request.options.expected {
-            Some(expected) if expected != source && !is_later_round => {
-                Err(self.source_error(ErrorKind::SourceNotSettled))
-            }
+            Some(expected) if expected != source && !is_later_round => Err(self.source_error(Code::SourceNotSettled)),
             _ => Ok(()),
         }
     }

@@ -7,10 +7,9 @@ use std::collections::HashSet;
 
 use futures_util::FutureExt;
 use transship_oci::referrers::fallback_index;
-use transship_oci::{Descriptor, Digest, Manifest, Tag, Target};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Target, Verb};
 
 use crate::work::Work;
-use crate::{Error, ErrorKind, Result};
 
 impl Work<'_> {
     /// Lists what the destination took without listing it itself.
@@ -20,7 +19,7 @@ impl Work<'_> {
             let tag: Tag = subject
                 .fallback_tag()
                 .parse()
-                .map_err(|error| Error::invalid(&error, "fallback tag"))?;
+                .map_err(|error: Error| error.during(Verb::FallbackTag))?;
             let target = Target::Tag(tag);
             self.under_lease(&target, self.list_at_destination(&target, &referrers).boxed())
                 .await?;
@@ -35,12 +34,11 @@ impl Work<'_> {
             let message = format!(
                 "the tag {target} of the destination should list referrers and is no index: remove or rename it"
             );
-            let kind = ErrorKind::Adapter {
-                code: "REFERRERS_TAG_CONFLICT",
+            return Err(Error::new(
+                Code::ReferrersTagConflict,
+                Verb::ManifestPut.on(target),
                 message,
-                persistence: transship_oci::Persistence::Permanent,
-            };
-            return Err(Error::new(kind, format!("manifest_put {target}")));
+            ));
         }
         let mut listed: Vec<Descriptor> = there.as_ref().map_or_else(Vec::new, |there| there.children().to_vec());
         let known: HashSet<Digest> = listed.iter().map(|entry| entry.digest.clone()).collect();
@@ -60,7 +58,7 @@ impl Work<'_> {
         let index = match index {
             Some(index) => index,
             None => Manifest::parse(fallback_index(&listed), None)
-                .map_err(|error| Error::invalid(&error, format!("manifest_put {target}")))?,
+                .map_err(|error: Error| error.during(Verb::ManifestPut.on(target)))?,
         };
         self.put(target, &index).await
     }
@@ -72,6 +70,7 @@ impl Work<'_> {
             .manifest_get(target)
             .await
             .ok()
+            .flatten()
             .filter(Manifest::is_index)?;
         let ours: HashSet<&Digest> = listed.iter().map(|entry| &entry.digest).collect();
         let theirs: HashSet<&Digest> = index.children().iter().map(|entry| &entry.digest).collect();

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use transship_oci::{Descriptor, Digest, Manifest, Target};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Target, Verb};
 
 use crate::parallel::side_by_side;
-use crate::{Destination, Error, ErrorKind, Result, Source};
+use crate::ports::source_manifest;
+use crate::{Destination, Source};
 
 /// Indexes within indexes deeper than this are refused.
 const MAX_DEPTH: usize = 8;
@@ -42,16 +43,10 @@ impl Graph {
                 break;
             }
             if levels.len() > MAX_DEPTH {
-                return Err(Error::new(
-                    ErrorKind::IndexTooDeep,
-                    format!("manifest_get {}", wanted[0].digest),
-                ));
+                return Err(Error::of(Code::IndexTooDeep, Verb::ManifestGet.on(&wanted[0].digest)));
             }
             if seen.len() > MAX_MANIFESTS {
-                return Err(Error::new(
-                    ErrorKind::GraphTooLarge,
-                    format!("manifest_get {}", wanted[0].digest),
-                ));
+                return Err(Error::of(Code::GraphTooLarge, Verb::ManifestGet.on(&wanted[0].digest)));
             }
             let reads = wanted.iter().map(|child| child_of(source, child, known)).collect();
             let found: Vec<Option<Manifest>> = side_by_side(reads, PARALLEL).await?;
@@ -142,7 +137,7 @@ async fn child_of(
     {
         return Ok(None);
     }
-    source.manifest_get(&target).await.map(Some)
+    source_manifest(source, &target).await.map(Some)
 }
 
 /// Depth-first order over the levels: a manifest comes after everything it names. A child may be named by several levels

@@ -8,7 +8,6 @@ mod attachments;
 mod bring;
 mod continuation;
 mod copy;
-mod error;
 mod fallback;
 mod graph;
 mod parallel;
@@ -21,10 +20,9 @@ mod work;
 
 pub use continuation::{Continuation, Continuations, Slot};
 pub use copy::copy;
-pub use error::{Error, ErrorKind, Result};
 pub use ports::{
-    BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Mount, NoLocations, NoReplicas, Replicas,
-    Sending, Source, SystemClock, Upload,
+    BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Manifests, Mount, NoLocations, NoReplicas,
+    Replicas, Sending, Source, SystemClock, Upload, source_manifest,
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
 pub use request::{Counts, Options, Report, Request, State};

@@ -1,8 +1,7 @@
 //! Requests side by side, at most so many at a time.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-
-use crate::Result;
+use transship_oci::Result;
 
 /// The results of `futures` in their order; the first error ends the rest. A slow one holds up no other: a plain ordered
 /// buffer would let finished ones wait behind it in their places.
@@ -15,7 +14,7 @@ where
     let numbered: Vec<_> = futures
         .into_iter()
         .enumerate()
-        .map(|(at, future)| async move { Ok::<_, crate::Error>((at, future.await?)) })
+        .map(|(at, future)| async move { Ok::<_, transship_oci::Error>((at, future.await?)) })
         .collect();
     let mut results: Vec<(usize, T)> = stream::iter(numbered).buffer_unordered(limit).try_collect().await?;
     results.sort_by_key(|(at, _)| *at);

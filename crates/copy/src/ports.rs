@@ -8,9 +8,9 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
-use transship_oci::{Descriptor, Digest, Manifest, Repository, Tag, Target};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Result, Tag, Target, Verb};
 
-use crate::{Continuations, Progress, Result, Slot};
+use crate::{Continuations, Progress, Slot};
 
 /// The bytes of a blob, in order, in chunks of any size. An error ends the stream.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
@@ -24,21 +24,34 @@ pub trait BlobSource: Send + Sync {
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream>;
 }
 
-/// One repository, or one layout, that images are read from.
+/// Manifests of one repository, or of one layout.
 #[async_trait]
-pub trait Source: BlobSource {
-    /// What it is called in messages: `registry.example/core/app`.
+pub trait Manifests: Send + Sync {
+    /// What the repository is called in messages: `registry.example/core/app`.
     fn name(&self) -> String;
 
     /// Type, digest and size of what `target` names now; [`None`] if it is not there. One HEAD on a registry.
     async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>>;
 
-    /// The manifest `target` names now, its bytes proven against `target` if that is a digest. `SOURCE_NOT_FOUND` if absent.
-    async fn manifest_get(&self, target: &Target) -> Result<Manifest>;
+    /// The manifest that `target` names now, its bytes proven against `target` if that is a digest; [`None`] if it is not
+    /// there.
+    async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>>;
+}
 
+/// One repository, or one layout, that images are read from.
+#[async_trait]
+pub trait Source: Manifests + BlobSource {
     /// The manifests whose subject is `subject`, by the API or by the fallback tag, whichever the source has. Each was
     /// listed, none was read. Empty if there are none.
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
+}
+
+/// The manifest that `target` names at the source. `SOURCE_NOT_FOUND` if it is not there.
+pub async fn source_manifest(source: &(impl Manifests + ?Sized), target: &Target) -> Result<Manifest> {
+    source.manifest_get(target).await?.ok_or_else(|| {
+        let operation = Verb::ManifestGet.on_target(source.name(), target);
+        Error::of(Code::SourceNotFound, operation)
+    })
 }
 
 /// What became of an attempt to mount.
@@ -71,18 +84,9 @@ pub struct Sending<'a> {
 
 /// One repository that images are written to.
 #[async_trait]
-pub trait Destination: Send + Sync {
-    /// What it is called in messages.
-    fn name(&self) -> String;
-
+pub trait Destination: Manifests {
     /// The repository, by the name under which blob locations know it.
     fn repository(&self) -> &Repository;
-
-    /// Type, digest and size of what `target` names now; [`None`] if it is not there.
-    async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>>;
-
-    /// The manifest `target` names now; [`None`] if it is not there.
-    async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>>;
 
     /// Writes the manifest's bytes under `target` and proves the answer. True if the destination processed a
     /// `subject` by itself (`OCI-Subject`), so that no fallback tag is needed.

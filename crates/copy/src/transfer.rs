@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use transship_oci::{Descriptor, Digest, Repository};
+use transship_oci::{Code, Descriptor, Digest, Repository, Result};
 
 use crate::parallel::side_by_side;
 use crate::work::Work;
-use crate::{BlobEnd, BlobSource, ByteStream, ErrorKind, Mount, Result, Sending, Step};
+use crate::{BlobEnd, BlobSource, ByteStream, Mount, Sending, Step};
 
 /// From this size on a HEAD is cheap against the transfer it may save.
 const WORTH_ASKING_BYTES: u64 = 4 * 1024 * 1024;
@@ -80,7 +80,7 @@ impl Work<'_> {
         if result?.into_iter().all(|is_there| is_there) {
             Ok(())
         } else {
-            Err(self.source_error(ErrorKind::SlotOver))
+            Err(self.source_error(Code::SlotOver))
         }
     }
 
@@ -98,7 +98,7 @@ impl Work<'_> {
             .await
         {
             Ok(()) => Ok(true),
-            Err(error) if error.kind == ErrorKind::SlotOver => Ok(false),
+            Err(error) if error.is(Code::SlotOver) => Ok(false),
             Err(error) => Err(error),
         }
     }

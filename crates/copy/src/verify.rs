@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use transship_oci::{Descriptor, Digest, Hasher};
+use transship_oci::{Code, Descriptor, Digest, Error, Hasher, Result, Verb};
 
-use crate::{ByteStream, Error, ErrorKind, Result};
+use crate::ByteStream;
 
 /// The running proof of a blob: how many of its bytes were seen, and their hash. Bytes are handed on only after
 /// [`Proof::take`] let them pass.
@@ -62,12 +62,12 @@ impl Proof {
     /// digest is another: then they must not be handed on.
     pub fn take(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.len() as u64 > self.left() {
-            return Err(self.error(ErrorKind::BlobSizeMismatch));
+            return Err(self.error(Code::BlobSizeMismatch));
         }
         self.seen += bytes.len() as u64;
         self.hasher.update(bytes);
         if self.left() == 0 && !bytes.is_empty() && !self.is_right() {
-            return Err(self.error(ErrorKind::BlobDigestMismatch));
+            return Err(self.error(Code::BlobDigestMismatch));
         }
         Ok(())
     }
@@ -76,11 +76,11 @@ impl Proof {
     /// digest is another.
     pub fn end(&self) -> Result<()> {
         if self.left() > 0 {
-            Err(self.error(ErrorKind::BlobSizeMismatch))
+            Err(self.error(Code::BlobSizeMismatch))
         } else if self.is_right() {
             Ok(())
         } else {
-            Err(self.error(ErrorKind::BlobDigestMismatch))
+            Err(self.error(Code::BlobDigestMismatch))
         }
     }
 
@@ -88,8 +88,8 @@ impl Proof {
         self.hasher.clone().finish() == self.digest
     }
 
-    fn error(&self, kind: ErrorKind) -> Error {
-        Error::new(kind, format!("blob_get {}", self.digest))
+    fn error(&self, code: Code) -> Error {
+        Error::of(code, Verb::BlobGet.on(&self.digest))
     }
 }
 

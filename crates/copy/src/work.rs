@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex as AsyncMutex;
-use transship_oci::{Descriptor, Digest, Target};
+use transship_oci::{Code, Descriptor, Digest, Error, Result, Target, Verb};
 
 use crate::request::{Counts, Report, Request, State};
-use crate::{BlobEnd, Error, ErrorKind, Result, Step};
+use crate::{BlobEnd, Step};
 
 /// Times a copy goes round when the tag moves under it.
 pub(crate) const ROUNDS: usize = 3;
@@ -63,7 +63,7 @@ impl<'a> Work<'a> {
         let begin = Instant::now();
         while !lease.acquire(target).await? {
             if begin.elapsed() > LEASE_WAIT {
-                return Err(self.source_error(ErrorKind::CommitBusy));
+                return Err(self.source_error(Code::CommitBusy));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -79,11 +79,11 @@ impl<'a> Work<'a> {
         };
         let left = slot.left();
         if left.is_zero() {
-            return Err(self.source_error(ErrorKind::SlotOver));
+            return Err(self.source_error(Code::SlotOver));
         }
         tokio::time::timeout(left, work)
             .await
-            .unwrap_or_else(|_| Err(self.source_error(ErrorKind::SlotOver)))
+            .unwrap_or_else(|_| Err(self.source_error(Code::SlotOver)))
     }
 
     pub(crate) fn count(&self, blob: &Descriptor, how: BlobEnd) {
@@ -106,15 +106,11 @@ impl<'a> Work<'a> {
         }
     }
 
-    pub(crate) fn source_error(&self, kind: ErrorKind) -> Error {
-        Error::new(
-            kind,
-            format!(
-                "copy {}{}{}",
-                self.request.source.name(),
-                self.request.from.separator(),
-                self.request.from
-            ),
+    pub(crate) fn source_error(&self, code: Code) -> Error {
+        let (source, from) = (self.request.source, &self.request.from);
+        Error::of(
+            code,
+            Verb::Copy.on(format_args!("{}{}{from}", source.name(), from.separator())),
         )
     }
 

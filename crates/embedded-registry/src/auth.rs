@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::json;
-use transship_oci::Repository;
+use transship_oci::{Repository, Result};
 use uuid::Uuid;
 
 use crate::refusal::{Answer, Refusal, answer};

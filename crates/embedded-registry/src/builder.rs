@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use transship_oci::RegistryHost;
+use transship_oci::{Code, Error, RegistryHost, Result, Verb};
 
 use crate::faults::Faults;
 use crate::notification::{Notifier, Notify};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::server::Server;
-use crate::{Auth, Error, ErrorKind, Notification, Result};
+use crate::{Auth, Notification};
 
 /// How a registry reports the received range in the response to a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,13 +165,13 @@ impl Builder {
 
     /// Starts the registry on a free port of 127.0.0.1. Must be called within a tokio runtime.
     pub async fn start(self) -> Result<EmbeddedRegistry> {
-        let failed = |error| Error::new(ErrorKind::BindFailed, "bind 127.0.0.1:0").with_source(error);
+        let failed = |error| Error::of(Code::BindFailed, Verb::Bind.on("127.0.0.1:0")).with_source(error);
         let bound = Server::bind().await.map_err(failed)?;
         let address = bound.address();
         let host: RegistryHost = address
             .to_string()
             .parse()
-            .map_err(|error: transship_oci::Error| Error::new(ErrorKind::BindFailed, "bind").with_source(error))?;
+            .map_err(|error: Error| Error::of(Code::BindFailed, Verb::Bind).with_source(error))?;
         let mut registry = Registry::new(self.options, self.auth);
         if let Some(notify) = self.notify {
             let actor = registry.user().map(ToOwned::to_owned);

@@ -14,6 +14,7 @@ use http::{HeaderMap, Method};
 use http_body::{Body as HttpBody, Frame};
 
 use crate::connection::ResetSwitch;
+use transship_oci::Result;
 
 /// Decides the fault of a request before it is handled. Called once for each request, in order of arrival.
 pub trait Faults: Send + Sync {

@@ -9,7 +9,6 @@ mod auth;
 mod blobs;
 mod builder;
 mod connection;
-mod error;
 pub mod faults;
 mod listings;
 mod manifests;
@@ -26,7 +25,6 @@ mod virtual_blob;
 
 pub use auth::Auth;
 pub use builder::{Builder, UploadRanges};
-pub use error::{Error, ErrorKind, Result};
 pub use notification::{Notification, Notify};
 pub use records::{RequestRecord, Traffic};
 pub use registry::EmbeddedRegistry;

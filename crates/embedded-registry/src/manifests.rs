@@ -7,7 +7,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use transship_oci::manifest::MAX_BYTES;
-use transship_oci::{Descriptor, Digest, Manifest, Repository, Target};
+use transship_oci::{Descriptor, Digest, Manifest, Repository, Result, Target};
 
 use crate::notification::Happening;
 use crate::refusal::{Answer, CONTENT_DIGEST, Refusal, SUBJECT, answer};

@@ -16,11 +16,10 @@ use hyper_util::rt::TokioExecutor;
 use serde::Serialize as _;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use transship_oci::{Descriptor, Digest, Manifest, Repository, Tag};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Result, Tag, Verb};
 use uuid::Uuid;
 
 use crate::registry::Head;
-use crate::{Error, ErrorKind, Result};
 
 /// Content type of a delivery.
 pub const CONTENT_TYPE: &str = "application/vnd.docker.distribution.events.v2+json";
@@ -256,7 +255,7 @@ struct Endpoint {
 
 impl Endpoint {
     fn new(url: &str, headers: &[(String, String)]) -> Result<Self> {
-        let refuse = || Error::new(ErrorKind::NotifyUrlInvalid, "notify");
+        let refuse = || Error::of(Code::NotifyUrlInvalid, Verb::Notify);
         let uri: Uri = url.parse().map_err(|error| refuse().with_source(error))?;
         if uri.scheme_str() != Some("http") || uri.host().is_none() {
             return Err(refuse());

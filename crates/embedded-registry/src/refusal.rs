@@ -5,6 +5,7 @@
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
+use transship_oci::Result;
 
 /// An error response: status, code and message.
 #[derive(Debug)]

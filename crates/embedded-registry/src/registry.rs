@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use transship_oci::{Algorithm, Descriptor, Digest, Manifest, MediaType, RegistryHost, Repository, Tag, Target};
+use transship_oci::{
+    Algorithm, Descriptor, Digest, Manifest, MediaType, RegistryHost, Repository, Result, Tag, Target,
+};
 
 use crate::auth::{Access, Guard};
 use crate::builder::Options;

@@ -3,7 +3,7 @@
 //! Source: distribution-spec, Endpoints. Repository names contain slashes, so a path is parsed from its end.
 
 use percent_encoding::percent_decode_str;
-use transship_oci::{Digest, Repository, Target};
+use transship_oci::{Digest, Repository, Result, Target};
 
 use crate::refusal::Refusal;
 

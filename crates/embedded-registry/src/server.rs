@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::connection::{Connection, ResetSwitch};
 use crate::faults::{Action, DamagedBody, Ending, Faults, RequestHead};
 use crate::records::{RequestLog, RequestRecord};
+use transship_oci::Result;
 
 /// Handles requests. The peer's [`SocketAddr`] is in the request's extensions.
 #[async_trait]

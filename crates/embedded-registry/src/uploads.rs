@@ -10,7 +10,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use transship_oci::{Algorithm, Digest, Hasher, Repository};
+use transship_oci::{Algorithm, Digest, Hasher, Repository, Result};
 use uuid::Uuid;
 
 use crate::UploadRanges;

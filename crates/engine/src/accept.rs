@@ -11,12 +11,12 @@ use http::HeaderMap;
 use secrecy::ExposeSecret;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
-use transship_oci::Provider;
+use transship_oci::{Error, Provider, Result};
 use transship_rules::{Document, Registry, Webhook};
 
 use crate::plan::plan;
 use crate::send::{now, send_then_record};
-use crate::{Configuration, CopyTask, Error, Ledger, Secrets, TaskQueue};
+use crate::{Configuration, CopyTask, Ledger, Secrets, TaskQueue};
 
 /// The events name a host that is not the source's.
 const HOST_MISMATCH: &str = "HOST_MISMATCH";

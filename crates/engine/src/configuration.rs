@@ -5,11 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use transship_oci::{Code, Error, Result, Verb};
 
 use transship_registry::{Credentials, Options, Profile, Registry, Retries};
 use transship_rules::Document;
-
-use crate::{Error, ErrorKind, Result};
 
 /// Makes the credentials of a registry of the document: its name and its entry are given.
 pub type CredentialsOf = dyn Fn(&str, &transship_rules::Registry) -> Arc<dyn Credentials> + Send + Sync;
@@ -72,7 +71,7 @@ impl Snapshot {
             .document
             .registries
             .get(name)
-            .ok_or_else(|| Error::new(ErrorKind::UnknownRegistry(name.to_owned()), "registry"))?;
+            .ok_or_else(|| unknown_registry(name, Verb::Registry))?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(name) {
             return Ok(client.clone());
@@ -86,13 +85,14 @@ impl Snapshot {
             retries: self.retries,
             credentials: (self.credentials)(name, entry),
         })
-        .map_err(|error| {
-            Error::new(
-                ErrorKind::RegistryInvalid(error.to_string()),
-                format!("registry {name}"),
-            )
-        })?;
+        .map_err(|error| Error::new(Code::RegistryInvalid, Verb::Registry.on(name), error.to_string()))?;
         clients.insert(name.to_owned(), client.clone());
         Ok(client)
     }
+}
+
+/// `UNKNOWN_REGISTRY`: the document has no registry called `name`.
+pub(crate) fn unknown_registry(name: &str, operation: Verb) -> Error {
+    let message = format!("the document has no registry {name:?}");
+    Error::new(Code::UnknownRegistry, operation, message)
 }

@@ -7,7 +7,6 @@ mod accept;
 mod configuration;
 mod copy_image;
 mod dead_letters;
-mod error;
 mod image_ref;
 mod import;
 mod job;
@@ -25,9 +24,8 @@ mod task;
 pub use accept::{Accepted, Intake, Refusal};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use dead_letters::DeadLetters;
-pub use error::{Error, ErrorKind, Result};
 pub use image_ref::ImageRef;
-pub use import::{Import, ImportIntake, Order, OrderError, SharedBlobs, SharingDestination, SourceCache, Uploaded};
+pub use import::{Import, ImportIntake, Order, SharedBlobs, SharingDestination, SourceCache, Uploaded, store_unknown};
 pub use job::{
     CopyTask, Cursor, ENVELOPE_VERSION, Envelope, Job, ListPrefix, MESSAGE_BYTES_MAX, Next, Outgoing, Policy, Scan,
     Source, Sweep, SweepStep, TRIES_MAX,
@@ -41,3 +39,4 @@ pub use store_name::StoreName;
 pub use task::{
     Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState, Trigger,
 };
+pub use transship_oci::{Error, Result};

@@ -9,12 +9,11 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use transship_copy::Continuation;
 use transship_layout::ObjectStore;
-use transship_oci::{Digest, Repository, Tag};
+use transship_oci::{Digest, Repository, Result, Tag};
 
 use crate::ledger::PendingScan;
 use crate::{
-    Execution, ExecutionRecord, ImageRef, Outcome, Outgoing, Replica, Result, StoreName, TaskEntry, TaskRecord,
-    TaskState,
+    Execution, ExecutionRecord, ImageRef, Outcome, Outgoing, Replica, StoreName, TaskEntry, TaskRecord, TaskState,
 };
 
 /// A durable queue, at least once and unordered: a message may arrive twice, late, or twice at the same time.

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind};
+use transship_oci::Error;
+
+use crate::import::store_unknown;
 
 /// An object store that holds layouts and archives. Shown as it is written: `s3://bucket`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,7 +63,7 @@ impl std::str::FromStr for StoreName {
     fn from_str(text: &str) -> Result<Self, Error> {
         match text.split_once(':') {
             Some((scheme, rest)) if is_scheme(scheme) && !rest.is_empty() => Ok(Self::new(scheme, rest)),
-            _ => Err(Error::new(ErrorKind::StoreUnknown(text.to_owned()), "store")),
+            _ => Err(store_unknown(text)),
         }
     }
 }

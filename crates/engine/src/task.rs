@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_oci::Digest;
+use transship_oci::{Code, Digest, Error, Result, Verb};
 
 use crate::ledger::TaskEntry;
-use crate::{Envelope, Error, ErrorKind, ImageRef, Result};
+use crate::{Envelope, ImageRef};
 
 impl TaskEntry {
     /// The first message of the job. `MESSAGE_INVALID` if another release wrote it.
@@ -19,7 +19,7 @@ impl TaskEntry {
             return Ok(entry);
         }
         let entry = Envelope::parse(json)?.job.task();
-        entry.ok_or_else(|| Error::new(ErrorKind::MessageInvalid("it is not a task".into()), "ledger"))
+        entry.ok_or_else(|| Error::of(Code::MessageInvalid, Verb::Ledger).because("it is not a task"))
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use crate::{Found, ObjectStore, Result, Search};
+use crate::{Found, ObjectStore, Search};
+use transship_oci::Result;
 
 /// Everything that can be taken from below `prefix` (empty, ending in `/`, or the key of one archive), in the order in which
 /// the listing ends them. A layout of which only a part is there yet is among it: see [`crate::Layout::completeness`].

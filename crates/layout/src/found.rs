@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use transship_oci::Repository;
+use transship_oci::{Error, Repository, Result, Verb};
 
 use crate::layout::{INDEX, MARKER};
 use crate::storage_tree::{ROOT, TreeRepository};
-use crate::{Archive, Error, Images, Layout, ObjectStore, Result};
+use crate::{Archive, Images, Layout, ObjectStore};
 
 /// Names under which archives are looked for.
 const ARCHIVES: [&str; 6] = [".tar.zst", ".tar.gz", ".tar.zstd", ".tzst", ".tgz", ".tar"];
@@ -110,7 +110,7 @@ impl Found {
     pub fn repository(&self) -> Result<Option<Repository>> {
         let path = Some(self.path.as_str()).filter(|path| !path.is_empty());
         let repository = path.map(str::parse).transpose();
-        repository.map_err(|error| Error::content(error, format!("import {}", self.key)))
+        repository.map_err(|error: Error| error.during(Verb::Import.on(&self.key)))
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn tree_repository(store: Arc<dyn ObjectStore>, found: &Found) -> Res
     let (root, name) = found.in_tree();
     let name = name
         .parse()
-        .map_err(|error| Error::content(error, format!("open {}", found.key)))?;
+        .map_err(|error: Error| error.during(Verb::Open.on(&found.key)))?;
     Ok(TreeRepository::new(store, root, name))
 }
 

@@ -12,13 +12,12 @@ use futures_util::TryStreamExt;
 use serde_json::json;
 use transship_copy::ByteStream;
 use transship_oci::media_type::{OCI_CONFIG, OCI_MANIFEST};
-use transship_oci::{Digest, Target};
+use transship_oci::{Digest, Result, Target};
 
 use crate::archive::tar_maker::{Tar, gzip};
 use crate::test_support::{Files, LAYER, digest_of, read_image, store_of};
 use crate::{
-    Archive, Found, Layout, Looked, MemoryStore, Missing, Object, ObjectStore, Page, Part, Put, Result, discover, look,
-    open,
+    Archive, Found, Layout, Looked, MemoryStore, Missing, Object, ObjectStore, Page, Part, Put, discover, look, open,
 };
 
 fn tag(text: &str) -> Target {

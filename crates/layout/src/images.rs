@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
 use transship_copy::Source;
-use transship_oci::{Descriptor, Digest, Reference, Tag, Target};
-
-use crate::{Error, ErrorKind, Result};
+use transship_oci::{Code, Descriptor, Digest, Error, Operation, Reference, Result, Tag, Target};
 
 /// One image that can be asked of its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +92,11 @@ pub(crate) fn called(name: &str) -> Called {
 
 /// Tells names apart: each tag with one manifest is an image, each with several is refused. What has no name follows by
 /// digest, unless `comes_along` says that it comes with another image.
-pub(crate) fn listing(candidates: &[Candidate], comes_along: impl Fn(&Digest) -> bool, operation: &str) -> Listing {
+pub(crate) fn listing(
+    candidates: &[Candidate],
+    comes_along: impl Fn(&Digest) -> bool,
+    operation: &Operation,
+) -> Listing {
     let mut listing = Listing::default();
     let mut by_tag: BTreeMap<Tag, Vec<&Candidate>> = BTreeMap::new();
     let mut by_digest: Vec<&Candidate> = Vec::new();
@@ -104,7 +106,11 @@ pub(crate) fn listing(candidates: &[Candidate], comes_along: impl Fn(&Digest) ->
             Some(Called::ByDigest) | None => by_digest.push(candidate),
             Some(Called::Unmappable) => {
                 let name = candidate.name.clone().unwrap_or_default();
-                let error = Error::new(ErrorKind::NameUnmappable(name.clone()), operation);
+                let error = Error::new(
+                    Code::LayoutNameUnmappable,
+                    operation,
+                    format!("{name:?} has no tag part: name the image name:tag, or not at all"),
+                );
                 let digest = Some(candidate.descriptor.digest.clone());
                 listing.refused.push(Refused { name, digest, error });
             }
@@ -148,20 +154,22 @@ pub(crate) fn listing(candidates: &[Candidate], comes_along: impl Fn(&Digest) ->
 }
 
 /// `LAYOUT_NAME_CONFLICT`.
-pub(crate) fn conflict<'a>(tag: &Tag, digests: impl Iterator<Item = &'a Digest>, operation: &str) -> Error {
+pub(crate) fn conflict<'a>(tag: &Tag, digests: impl Iterator<Item = &'a Digest>, operation: &Operation) -> Error {
     let digests: Vec<String> = digests.map(Digest::to_string).take(4).collect();
-    let kind = ErrorKind::NameConflict {
-        tag: tag.to_string(),
-        digests: digests.join(", "),
-    };
-    Error::new(kind, operation)
+    name_conflict(tag.as_str(), &digests.join(", "), operation)
+}
+
+/// `LAYOUT_NAME_CONFLICT`: `name` stands for several manifests, whose `digests` are joined by commas.
+pub fn name_conflict(name: &str, digests: &str, operation: impl Into<Operation>) -> Error {
+    let message = format!("{name:?} names several manifests, {digests}: leave one of them");
+    Error::new(Code::LayoutNameConflict, operation, message)
 }
 
 /// What [`Images::target_of`] answers over `candidates`.
 pub(crate) fn resolve<'a>(
     candidates: &'a [Candidate],
     reference: Option<&str>,
-    operation: &str,
+    operation: &Operation,
 ) -> Result<&'a Candidate> {
     let named: Vec<&str> = candidates.iter().filter_map(|one| one.name.as_deref()).collect();
     let has = || match named.as_slice() {
@@ -178,20 +186,22 @@ pub(crate) fn resolve<'a>(
     };
     match (find(candidates, wanted, operation)?, reference) {
         (Some(found), _) => Ok(found),
-        (None, None) if candidates.len() > 1 => Err(Error::new(ErrorKind::ReferenceAmbiguous(has()), operation)),
+        (None, None) if candidates.len() > 1 => Err(Error::new(
+            Code::LayoutReferenceAmbiguous,
+            operation,
+            format!("the layout has several images: name one of {}", has()),
+        )),
         (None, reference) => {
-            let wanted = reference.unwrap_or_default().to_owned();
-            Err(Error::new(
-                ErrorKind::ReferenceNotFound { wanted, has: has() },
-                operation,
-            ))
+            let wanted = reference.unwrap_or_default();
+            let message = format!("the layout has no image {wanted:?}; it has {}", has());
+            Err(Error::new(Code::LayoutReferenceNotFound, operation, message))
         }
     }
 }
 
 /// By the whole name, else by its tag part, else by what both names mean (`app` is `docker.io/library/app:latest`), else by
 /// digest.
-fn find<'a>(candidates: &'a [Candidate], wanted: &str, operation: &str) -> Result<Option<&'a Candidate>> {
+fn find<'a>(candidates: &'a [Candidate], wanted: &str, operation: &Operation) -> Result<Option<&'a Candidate>> {
     let is_name = |one: &&Candidate| one.name.as_deref() == Some(wanted);
     let is_tag = |one: &&Candidate| match one.name.as_deref().map(called) {
         Some(Called::Tag(tag)) => tag.as_str() == wanted,
@@ -212,11 +222,7 @@ fn find<'a>(candidates: &'a [Candidate], wanted: &str, operation: &str) -> Resul
             }
             several => {
                 let digests: Vec<String> = several.iter().map(|one| one.descriptor.digest.to_string()).collect();
-                let kind = ErrorKind::NameConflict {
-                    tag: wanted.to_owned(),
-                    digests: digests.join(", "),
-                };
-                return Err(Error::new(kind, operation));
+                return Err(name_conflict(wanted, &digests.join(", "), operation));
             }
         }
     }
@@ -282,7 +288,7 @@ mod tests {
             candidate(Some("quay.io/team/app:v3"), "three"),
         ];
         let found = |wanted| {
-            let found = resolve(&candidates, Some(wanted), "find").ok()?;
+            let found = resolve(&candidates, Some(wanted), &Operation::of("find")).ok()?;
             found.name.clone()
         };
         for (wanted, name) in [
@@ -310,7 +316,7 @@ mod tests {
             candidate(None, "two"),
         ];
         let five = Digest::sha256(b"five");
-        let listing = listing(&candidates, |digest| *digest == five, "list");
+        let listing = listing(&candidates, |digest| *digest == five, &Operation::of("list"));
         let targets: Vec<String> = listing.images.iter().map(|image| image.target.to_string()).collect();
         assert_eq!(targets, ["v2".to_owned(), Digest::sha256(b"four").to_string()]);
         let refused: Vec<(&str, &str)> = listing

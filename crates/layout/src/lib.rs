@@ -9,7 +9,6 @@
 mod archive;
 mod discover;
 mod docker_archive;
-mod error;
 mod found;
 #[cfg(test)]
 mod hostile;
@@ -28,14 +27,13 @@ mod whole;
 
 pub use archive::{Archive, Limits};
 pub use discover::discover;
-pub use error::{Error, ErrorKind, Result};
 pub use found::{Found, FoundKind, open};
-pub use images::{Image, Images, Listing, Refused};
+pub use images::{Image, Images, Listing, Refused, name_conflict};
 pub use layout::{Completeness, Entry, Layout};
 pub use look::{Looked, look, names_version, present};
 pub use memory_store::MemoryStore;
 pub use missing::Missing;
 pub use search::Search;
 pub use storage_tree::TreeRepository;
-pub use store::{Object, ObjectStore, PAGE_MAX, Page, Part, Put};
+pub use store::{Object, ObjectStore, PAGE_MAX, Page, Part, Put, changed, unreadable};
 pub use upload::Upload;

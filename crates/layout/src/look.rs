@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use transship_oci::{Digest, Target};
+use transship_oci::{Digest, Result, Target};
 
 use crate::found::tree_repository;
 use crate::layout::{self, blob_key};
 use crate::missing::Blobs;
-use crate::{Archive, Completeness, Found, FoundKind, Images, Layout, Missing, Object, ObjectStore, Result};
+use crate::{Archive, Completeness, Found, FoundKind, Images, Layout, Missing, Object, ObjectStore};
 
 /// What a look at a source found.
 pub enum Looked {

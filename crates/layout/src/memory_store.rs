@@ -1,5 +1,6 @@
 //! Objects in memory: for tests, and for what is made and read in one process.
 
+use crate::store::changed;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use transship_copy::ByteStream;
-use transship_oci::Digest;
+use transship_oci::{Digest, Result};
 
-use crate::{Error, Object, ObjectStore, PAGE_MAX, Page, Part, Put, Result};
+use crate::{Object, ObjectStore, PAGE_MAX, Page, Part, Put};
 
 /// Objects in memory.
 #[derive(Debug, Default)]
@@ -70,7 +71,7 @@ impl ObjectStore for MemoryStore {
         let held = self.held();
         let Some(held) = held.get(key) else { return Ok(None) };
         if part.etag.is_some_and(|etag| etag != held.etag) {
-            return Err(Error::changed(key));
+            return Err(changed(key));
         }
         let all = held.bytes.len();
         let from = usize::try_from(part.offset).unwrap_or(usize::MAX).min(all);

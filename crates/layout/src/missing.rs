@@ -9,10 +9,9 @@ use std::ops::Bound;
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use transship_copy::Result as CopyResult;
-use transship_oci::{Descriptor, Digest, Manifest};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result};
 
-use crate::{Error, ErrorKind, ObjectStore, PAGE_MAX, Result};
+use crate::{ObjectStore, PAGE_MAX};
 
 /// Indexes within indexes deeper than this are not looked into: a copy refuses them.
 const MAX_DEPTH: usize = 8;
@@ -58,7 +57,7 @@ pub(crate) trait Shelf: Sync {
     fn blobs(&self) -> Blobs<'_>;
 
     /// The manifest `digest`, its bytes proven.
-    async fn manifest(&self, digest: &Digest) -> CopyResult<Held>;
+    async fn manifest(&self, digest: &Digest) -> Result<Held>;
 
     /// The key of a blob, and the digest that key holds.
     async fn located(&self, digest: &Digest) -> Result<(String, Digest)>;
@@ -149,7 +148,7 @@ async fn below(shelf: &dyn Shelf, of: Descriptor) -> Result<std::result::Result<
         Ok(Held::Manifest(manifest)) => Ok(Ok(Edges::of(&manifest))),
         Ok(Held::Absent { digest, found_bytes }) => Ok(Err(Held::missing(digest, found_bytes, of.size))),
         Err(error) if error.persistence().is_permanent() => Ok(Ok(Edges::default())),
-        Err(error) => Err(Error::read(&error, error.operation.clone())),
+        Err(error) => Err(error),
     }
 }
 
@@ -198,7 +197,7 @@ impl Blobs<'_> {
             .map(|key| async move {
                 let found = match self.store.head(&key).await {
                     Ok(found) => found,
-                    Err(error) if matches!(error.kind, ErrorKind::ArchiveTruncated) => None,
+                    Err(error) if error.is(Code::ArchiveTruncated) => None,
                     Err(error) => return Err(error),
                 };
                 Ok::<_, Error>(found.map(|object| (key, object.size)))

@@ -6,11 +6,13 @@
 //! over. What must hold: those folders are all above the last key seen, so that a length is enough to remember one, and a
 //! search stays small as JSON whatever keys it met.
 
+use crate::store::empty;
 use serde::{Deserialize, Serialize};
 
 use crate::found::{layout_folder, split, tree};
 use crate::layout::{INDEX, MARKER};
-use crate::{Error, ErrorKind, Found, ObjectStore, PAGE_MAX, Result};
+use crate::{Found, ObjectStore, PAGE_MAX};
+use transship_oci::{Error, Result, Verb};
 
 /// A search as far as it has come. Serialisable: it may travel in a message between two pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +95,7 @@ impl Search {
 
     fn empty(&self, store: &dyn ObjectStore) -> Error {
         let place = format!("{}/{}", store.name(), self.prefix);
-        Error::new(ErrorKind::SourceEmpty(place), format!("import {}", self.prefix))
+        empty(&place, Verb::Import.on(&self.prefix))
     }
 
     fn is_folder(&self) -> bool {

@@ -4,12 +4,11 @@
 //! writes says what was there before, and learns if that was no longer so. Nothing is overwritten blindly.
 
 use std::time::SystemTime;
+use transship_oci::{Code, Error, Operation, Result, Verb};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::ByteStream;
-
-use crate::Result;
 
 /// The most objects one page of a listing may hold. Source: Amazon S3, `ListObjectsV2`.
 pub const PAGE_MAX: usize = 1000;
@@ -93,4 +92,20 @@ pub trait ObjectStore: Send + Sync {
 
     /// Writes an object in place of the content `etag`. Of simultaneous writers one wins; an object that is gone is lost too.
     async fn put_if_match(&self, key: &str, bytes: Bytes, etag: &str) -> Result<Put>;
+}
+
+/// `OBJECT_UNREADABLE`, for adapters of [`ObjectStore`].
+pub fn unreadable(key: &str, cause: std::io::Error) -> Error {
+    Error::new(Code::ObjectUnreadable, Verb::Read.on(key), cause.to_string()).with_source(cause)
+}
+
+/// `OBJECT_CHANGED`, for adapters of [`ObjectStore`].
+pub fn changed(key: &str) -> Error {
+    Error::of(Code::ObjectChanged, Verb::Read.on(key))
+}
+
+/// `SOURCE_EMPTY`: nothing that can be imported is at `place`.
+pub(crate) fn empty(place: &str, operation: impl Into<Operation>) -> Error {
+    let message = format!("there is no layout, archive or storage tree under {place:?}");
+    Error::new(Code::SourceEmpty, operation, message)
 }

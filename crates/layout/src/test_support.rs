@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
-use transship_copy::{ByteStream, Source, verified};
+use transship_copy::{ByteStream, Source, source_manifest, verified};
 use transship_oci::media_type::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
-use transship_oci::{Digest, Target};
+use transship_oci::{Digest, Result, Target};
 
-use crate::{MemoryStore, Object, ObjectStore, Page, Part, Put, Result};
+use crate::{MemoryStore, Object, ObjectStore, Page, Part, Put};
 
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -88,7 +88,7 @@ pub(crate) async fn read_image(
     source: &dyn Source,
     target: &Target,
 ) -> std::result::Result<(Digest, usize), &'static str> {
-    let manifest = source.manifest_get(target).await.map_err(|error| error.code())?;
+    let manifest = source_manifest(source, target).await.map_err(|error| error.code())?;
     let mut count = 0;
     for blob in manifest.blobs() {
         let stream = source.blob_get(blob, 0).await.map_err(|error| error.code())?;

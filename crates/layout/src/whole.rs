@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use transship_copy::ByteStream;
 
-use crate::{Error, ErrorKind, ObjectStore, Part, Result};
+use crate::{ObjectStore, Part};
+use transship_oci::{Code, Error, Result, Verb};
 
 /// The whole object at `key`, refused as `LAYOUT_INVALID` beyond `limit` bytes; [`None`] if there is none.
 pub(crate) async fn whole(store: &dyn ObjectStore, key: &str, limit: usize) -> Result<Option<Bytes>> {
@@ -20,10 +21,10 @@ pub(crate) async fn whole(store: &dyn ObjectStore, key: &str, limit: usize) -> R
 pub(crate) async fn collected(mut stream: ByteStream, key: &str, limit: usize) -> Result<Bytes> {
     let mut bytes = BytesMut::new();
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| Error::read(&error, format!("read {key}")))?;
+        let chunk = chunk.map_err(|error: Error| error.during(Verb::Read.on(key)))?;
         if bytes.len() + chunk.len() > limit {
             let sentence = format!("{key} is larger than {limit} bytes");
-            return Err(Error::new(ErrorKind::LayoutInvalid(sentence), format!("read {key}")));
+            return Err(Error::of(Code::LayoutInvalid, Verb::Read.on(key)).because(sentence));
         }
         bytes.extend_from_slice(&chunk);
     }

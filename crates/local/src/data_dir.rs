@@ -6,8 +6,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
-
-use crate::{Error, ErrorKind, Result};
+use transship_oci::{Code, Error, Result, Verb};
 
 /// The file in the data folder. It stays; only its lock matters.
 const FILE: &str = "transship.lock";
@@ -30,8 +29,11 @@ impl DataLock {
                 Ok(Self { _file: file })
             }
             Err(TryLockError::WouldBlock) => {
-                let kind = ErrorKind::DataLocked(holder(&mut file));
-                Err(Error::new(kind, format!("lock {}", path.display())))
+                let message = format!(
+                    "another transship{} works in this data folder: stop it, or name another folder",
+                    holder(&mut file)
+                );
+                Err(Error::new(Code::DataLocked, Verb::Lock.on(path.display()), message))
             }
             Err(TryLockError::Error(error)) => Err(lock_failed(&path, error)),
         }
@@ -62,7 +64,9 @@ pub(crate) fn create(dir: &Path) -> Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir).map_err(|error| {
         let why = "it cannot be created: check its path and the rights above it".to_owned();
-        Error::new(ErrorKind::DataUnavailable(why), format!("create {}", dir.display())).with_source(error)
+        Error::of(Code::DataUnavailable, Verb::Create.on(dir.display()))
+            .because(why)
+            .with_source(error)
     })
 }
 
@@ -87,7 +91,9 @@ pub(crate) fn lock(path: &Path) -> Result<File> {
 /// A lock file that cannot be used.
 fn lock_failed(path: &Path, error: std::io::Error) -> Error {
     let why = "its lock file cannot be used: check the rights of the folder".to_owned();
-    Error::new(ErrorKind::DataUnavailable(why), format!("lock {}", path.display())).with_source(error)
+    Error::of(Code::DataUnavailable, Verb::Lock.on(path.display()))
+        .because(why)
+        .with_source(error)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use crate::{Error, ErrorKind, Result, data_dir, schema};
+use crate::{data_dir, schema};
+use transship_oci::{Code, Error, Operation, Result, Verb};
 
 /// The file in the data folder.
 const FILE: &str = "transship.db";
@@ -51,7 +52,7 @@ impl Database {
     pub fn open(dir: &Path) -> Result<Self> {
         data_dir::create(dir)?;
         let path = dir.join(FILE);
-        let operation = format!("open {}", path.display());
+        let operation = Verb::Open.on(path.display());
         // SQLite does not wait when two processes turn a new file into a write-ahead log at once: one of them would fail.
         let _alone = data_dir::lock(&dir.join(OPENING))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
@@ -67,10 +68,10 @@ impl Database {
     /// `DATA_UNAVAILABLE`.
     pub fn open_read_only(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
-        let operation = format!("open {}", path.display());
+        let operation = Verb::Open.on(path.display());
         if !path.is_file() {
             let why = "it holds no transship.db: name the folder that serve was started with".to_owned();
-            return Err(Error::new(ErrorKind::DataUnavailable(why), operation));
+            return Err(Error::of(Code::DataUnavailable, operation).because(why));
         }
         // Readers of a write-ahead log write its index, so the file is opened for writing and the queries are held back.
         let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)
@@ -82,17 +83,22 @@ impl Database {
         Self::checked(connection, &operation)
     }
 
-    fn checked(connection: Connection, operation: &str) -> Result<Self> {
+    fn checked(connection: Connection, operation: &Operation) -> Result<Self> {
         let found = schema::version(&connection).map_err(|error| unavailable(error, operation))?;
         let known = schema::VERSION;
         match found.cmp(&known) {
             std::cmp::Ordering::Equal => Ok(Self {
                 connection: Arc::new(Mutex::new(connection)),
             }),
-            std::cmp::Ordering::Greater => Err(Error::new(ErrorKind::DataTooNew { found, known }, operation)),
+            std::cmp::Ordering::Greater => {
+                let message = format!(
+                    "the database has version {found}, this release knows {known}: use a newer release, or another data folder"
+                );
+                Err(Error::new(Code::DataTooNew, operation, message))
+            }
             std::cmp::Ordering::Less => {
                 let why = "its database is of an older release: start serve once to bring it up to date".to_owned();
-                Err(Error::new(ErrorKind::DataUnavailable(why), operation))
+                Err(Error::of(Code::DataUnavailable, operation).because(why))
             }
         }
     }
@@ -159,8 +165,10 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn unavailable(error: rusqlite::Error, operation: &str) -> Error {
-    Error::new(ErrorKind::DataUnavailable(sentence(&error)), operation).with_source(error)
+fn unavailable(error: rusqlite::Error, operation: &Operation) -> Error {
+    Error::of(Code::DataUnavailable, operation)
+        .because(sentence(&error))
+        .with_source(error)
 }
 
 /// What a failure of SQLite means to an operator.

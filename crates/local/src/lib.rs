@@ -9,7 +9,6 @@ mod data_dir;
 mod database;
 mod docker_config;
 mod environment;
-mod error;
 mod fairness;
 mod ledger;
 mod object_folder;
@@ -22,7 +21,7 @@ pub use data_dir::DataLock;
 pub use database::Database;
 pub use docker_config::DockerConfig;
 pub use environment::Environment;
-pub use error::{Error, ErrorKind, Result};
+
 pub use ledger::SqliteLedger;
 pub use object_folder::ObjectFolder;
 pub use queue::SqliteQueue;

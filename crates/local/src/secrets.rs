@@ -6,9 +6,10 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use transship_engine::{Error, ErrorKind, Result, Secrets};
+use transship_engine::Secrets;
 
 use crate::{Environment, bounded_file};
+use transship_oci::{Code, Error, Result, Verb};
 
 /// The largest secret file.
 const SIZE_MAX: u64 = 64 * 1024;
@@ -67,10 +68,7 @@ async fn file(reference: &str, path: &str) -> Result<String> {
 }
 
 fn unavailable(reference: &str, why: &str) -> Error {
-    Error::new(
-        ErrorKind::SecretUnavailable(format!("{reference} {why}")),
-        "secret read",
-    )
+    Error::of(Code::SecretUnavailable, Verb::Secret.on("read")).because(format!("{reference} {why}"))
 }
 
 #[cfg(test)]

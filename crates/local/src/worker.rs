@@ -139,7 +139,7 @@ async fn kept_hidden<T>(queue: &SqliteQueue, receipt: &str, mut attempt: JoinHan
 /// After how long the message comes again; [`None`]: it is done.
 async fn delay_after(
     queue: &SqliteQueue,
-    ended: Result<transship_engine::Result<Next>, JoinError>,
+    ended: Result<transship_oci::Result<Next>, JoinError>,
     receive_count: u32,
 ) -> Option<Duration> {
     let worked = match ended {

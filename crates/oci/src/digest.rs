@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
-use crate::error::{Error, ErrorKind, shown};
+use crate::error::{Code, Error, shown};
 
 /// How many hexadecimal digits of a digest a fallback tag holds: it would not fit into a tag otherwise.
 pub(crate) const FALLBACK_HEX_LEN: usize = 64;
@@ -94,7 +94,7 @@ impl FromStr for Digest {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let refuse = |why: &str| Err(Error::new(ErrorKind::InvalidDigest, format!("{} {why}", shown(text))));
+        let refuse = |why: &str| Err(Error::refused(Code::InvalidDigest, format!("{} {why}", shown(text))));
         let (algorithm, hex) = match text.split_once(':') {
             Some(("sha256", hex)) => (Algorithm::Sha256, hex),
             Some(("sha512", hex)) => (Algorithm::Sha512, hex),
@@ -165,7 +165,7 @@ impl Hasher {
 
     /// Takes up a saved state. `INVALID_DIGEST` if it is none.
     pub fn restore(algorithm: Algorithm, state: &[u8]) -> Result<Self, Error> {
-        let refuse = || Error::new(ErrorKind::InvalidDigest, "the saved state of the hash is not one");
+        let refuse = || Error::refused(Code::InvalidDigest, "the saved state of the hash is not one");
         match algorithm {
             Algorithm::Sha256 => {
                 let state = SerializedState::<sha2::Sha256>::try_from(state).map_err(|_| refuse())?;

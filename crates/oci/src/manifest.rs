@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::descriptor::null_is_default;
-use crate::error::{Error, ErrorKind, shown};
+use crate::error::{Code, Error, shown};
 use crate::media_type::{self, MediaType};
 use crate::{Descriptor, Digest};
 
@@ -103,8 +103,8 @@ impl Manifest {
     /// As [`Manifest::parse`], called by `digest`, which must be that of `bytes` (sha512 is possible here).
     pub fn parse_with_digest(bytes: Bytes, content_type: Option<&str>, digest: Digest) -> Result<Self, Error> {
         if bytes.len() > MAX_BYTES {
-            return Err(Error::new(
-                ErrorKind::ManifestTooLarge,
+            return Err(Error::refused(
+                Code::ManifestTooLarge,
                 format!("{} bytes; at most {MAX_BYTES} are read", bytes.len()),
             ));
         }
@@ -114,8 +114,8 @@ impl Manifest {
         if sent.as_ref().is_some_and(MediaType::is_schema1) {
             return Err(schema1());
         }
-        let raw: Raw = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::new(ErrorKind::ManifestInvalid, error.to_string()))?;
+        let raw: Raw =
+            serde_json::from_slice(&bytes).map_err(|error| Error::refused(Code::ManifestInvalid, error.to_string()))?;
         if raw.schema_version == Some(1) || (raw.fs_layers.is_some() && raw.layers.is_none() && raw.manifests.is_none())
         {
             return Err(schema1());
@@ -128,8 +128,8 @@ impl Manifest {
         if let (Some(sent), Some(own)) = (&sent, &own)
             && sent != own
         {
-            return Err(Error::new(
-                ErrorKind::MediaTypeMismatch,
+            return Err(Error::refused(
+                Code::MediaTypeMismatch,
                 format!("sent as {}, calls itself {}", shown(&sent.0), shown(&own.0)),
             ));
         }
@@ -143,8 +143,8 @@ impl Manifest {
             return Err(schema1());
         }
         if raw.manifests.is_some() && (raw.layers.is_some() || raw.config.is_some() || raw.blobs.is_some()) {
-            return Err(Error::new(
-                ErrorKind::ManifestAmbiguous,
+            return Err(Error::refused(
+                Code::ManifestAmbiguous,
                 "it holds both manifests and layers or a config",
             ));
         }
@@ -152,24 +152,24 @@ impl Manifest {
             Body::Index {
                 manifests: raw
                     .manifests
-                    .ok_or_else(|| Error::new(ErrorKind::ManifestInvalid, "an index without manifests"))?,
+                    .ok_or_else(|| Error::refused(Code::ManifestInvalid, "an index without manifests"))?,
             }
         } else if media_type.is_image() {
             if raw.manifests.is_some() {
-                return Err(Error::new(
-                    ErrorKind::ManifestAmbiguous,
+                return Err(Error::refused(
+                    Code::ManifestAmbiguous,
                     format!("{media_type} holds manifests"),
                 ));
             }
             if raw.config.is_none() && media_type.as_str() != media_type::OCI_ARTIFACT {
-                return Err(Error::new(ErrorKind::ManifestInvalid, "an image without a config"));
+                return Err(Error::refused(Code::ManifestInvalid, "an image without a config"));
             }
             Body::Image {
                 config: raw.config,
                 layers: raw.layers.or(raw.blobs).unwrap_or_default(),
             }
         } else {
-            return Err(Error::new(ErrorKind::ManifestUnsupported, shown(&media_type.0)));
+            return Err(Error::refused(Code::ManifestUnsupported, shown(&media_type.0)));
         };
         let manifest = Self {
             bytes,
@@ -182,8 +182,8 @@ impl Manifest {
         };
         let count = manifest.children().len() + manifest.blobs().count();
         if count > MAX_DESCRIPTORS {
-            return Err(Error::new(
-                ErrorKind::ManifestInvalid,
+            return Err(Error::refused(
+                Code::ManifestInvalid,
                 format!("{count} descriptors; at most {MAX_DESCRIPTORS} are followed"),
             ));
         }
@@ -280,8 +280,8 @@ impl Manifest {
 }
 
 fn schema1() -> Error {
-    Error::new(
-        ErrorKind::Schema1Unsupported,
+    Error::refused(
+        Code::Schema1Unsupported,
         "push the image again with a current client, which writes schema 2",
     )
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{Error, ErrorKind, shown};
+use crate::error::{Code, Error, shown};
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
@@ -28,7 +28,7 @@ macro_rules! name {
             fn from_str(text: &str) -> Result<Self, Error> {
                 match $check(text) {
                     Ok(()) => Ok(Self(text.into())),
-                    Err(why) => Err(Error::new(ErrorKind::InvalidReference, format!("{} {why}", shown(text)))),
+                    Err(why) => Err(Error::refused(Code::InvalidReference, format!("{} {why}", shown(text)))),
                 }
             }
         }

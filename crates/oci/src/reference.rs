@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, shown};
+use crate::error::{Code, Error, shown};
 use crate::{Digest, RegistryHost, Repository, Tag};
 
 /// Where an image stands: registry, repository, and a tag, a digest, or both (the digest then decides).
@@ -96,7 +96,7 @@ impl FromStr for Reference {
     /// Parses as Docker does: the first component is a host if it holds a `.` or `:` or is `localhost`;
     /// otherwise the host is `docker.io`, and a single component stands in `library/`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let refuse = |why: &str| Error::new(ErrorKind::InvalidReference, format!("{} {why}", shown(text)));
+        let refuse = |why: &str| Error::refused(Code::InvalidReference, format!("{} {why}", shown(text)));
         if text.contains("://") {
             return Err(refuse("is a URL: write host/repository:tag"));
         }

@@ -10,12 +10,12 @@ use base64::Engine as _;
 use http::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex as AsyncMutex;
-use transship_oci::{RegistryHost, Repository};
+use transship_oci::{Code, Error, Operation, RegistryHost, Repository, Result, Verb};
 use url::Url;
 
 use crate::challenge;
 use crate::token::Token;
-use crate::{Credentials, Error, ErrorKind, Login, Registry, Result};
+use crate::{Credentials, Login, Registry};
 
 /// What a request wants to do, and where: the scope of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,19 +118,19 @@ impl Registry {
         headers: &HeaderMap,
         scope: &Scope,
         used: Option<&HeaderValue>,
-        operation: &str,
+        operation: &Operation,
     ) -> Result<HeaderValue> {
         let challenges = challenge::parse(headers);
-        let refused = |why: &str| Error::new(ErrorKind::AuthFailed(why.to_owned()), operation);
+        let refused = |why: &str| Error::of(Code::AuthFailed, operation).because(why);
         if let Some(bearer) = challenges.iter().find(|challenge| challenge.scheme == "bearer") {
             let realm = bearer
                 .parameter("realm")
-                .ok_or_else(|| Error::new(ErrorKind::ChallengeInvalid("Bearer without a realm".into()), operation))?;
+                .ok_or_else(|| Error::of(Code::ChallengeInvalid, operation).because("Bearer without a realm"))?;
             let realm = self
                 .0
                 .base
                 .join(realm)
-                .map_err(|_| Error::new(ErrorKind::ChallengeInvalid("the realm is no URL".into()), operation))?;
+                .map_err(|_| Error::of(Code::ChallengeInvalid, operation).because("the realm is no URL"))?;
             let service = bearer.parameter("service").map(str::to_owned);
             let header = self.token(scope, &realm, service.as_deref(), used).await?;
             self.0.auth.learn(Scheme::Bearer { realm, service });
@@ -211,12 +211,8 @@ pub(crate) fn basic(username: &str, password: &str) -> Result<HeaderValue> {
 }
 
 pub(crate) fn secret_header(text: &str) -> Result<HeaderValue> {
-    let mut header = HeaderValue::from_str(text).map_err(|_| {
-        Error::new(
-            ErrorKind::TokenInvalid("it holds characters no header may hold".into()),
-            "login",
-        )
-    })?;
+    let mut header = HeaderValue::from_str(text)
+        .map_err(|_| Error::of(Code::TokenInvalid, Verb::Login).because("it holds characters no header may hold"))?;
     header.set_sensitive(true);
     Ok(header)
 }

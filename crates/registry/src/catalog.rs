@@ -7,12 +7,12 @@
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use std::sync::atomic::AtomicU64;
-use transship_oci::Repository;
+use transship_oci::{Code, Error, Repository, Result, Verb};
 
 use crate::auth::Scope;
 use crate::exchange::Call;
 use crate::retry::is_temporary;
-use crate::{Error, ErrorKind, Registry, Result, link};
+use crate::{Registry, link};
 
 /// A page of 1000 repositories of 255 characters is 260 KB; registries that ignore `n` send all.
 const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -44,18 +44,18 @@ struct Page {
 impl Registry {
     /// One page of the catalog: the first, or the one that a former page named as its next.
     pub async fn catalog(&self, page: Option<&str>) -> Result<Catalog> {
-        let operation = format!("catalog {}", self.host());
+        let operation = Verb::Catalog.on(self.host());
         let mut url = self
             .0
             .base
             .join("_catalog")
-            .map_err(|error| Error::new(ErrorKind::Invalid(error.to_string()), &operation))?;
+            .map_err(|error| Error::of(Code::ResponseInvalid, &operation).because(error))?;
         url.set_query(Some(page.unwrap_or(FIRST_PAGE)));
         let requests = AtomicU64::new(0);
         let call = Call::new(operation.clone(), Method::GET, url.clone(), Scope::Catalog, &requests);
         let answer = match self.send(call).await {
             Ok(answer) => answer,
-            Err(error) if matches!(error.kind, ErrorKind::AuthFailed(_) | ErrorKind::AccessDenied(_)) => {
+            Err(error) if matches!(error.kind(), Code::AuthFailed | Code::AccessDenied) => {
                 return Ok(Catalog::Refused(error.to_string()));
             }
             Err(error) => return Err(error),
@@ -70,21 +70,15 @@ impl Registry {
         let next = link::next(answer.headers(), answer.url());
         let body = answer.body(MAX_PAGE_BYTES).await?;
         let listed: Page = serde_json::from_slice(&body)
-            .map_err(|error| Error::new(ErrorKind::Invalid(error.to_string()), &operation))?;
+            .map_err(|error| Error::of(Code::ResponseInvalid, &operation).because(error))?;
         let next = next.and_then(|next| next.query().map(str::to_owned));
         if next.is_some() && next.as_deref() == url.query() {
-            return Err(Error::new(
-                ErrorKind::ListAborted("a page links to itself".into()),
-                operation,
-            ));
+            return Err(Error::of(Code::ListAborted, operation).because("a page links to itself"));
         }
         if next.as_ref().is_some_and(|next| next.len() > MAX_QUERY_BYTES) {
-            return Err(Error::new(
-                ErrorKind::Invalid(format!(
-                    "the link to the next page is longer than {MAX_QUERY_BYTES} bytes"
-                )),
-                operation,
-            ));
+            return Err(Error::of(Code::ResponseInvalid, operation).because(format!(
+                "the link to the next page is longer than {MAX_QUERY_BYTES} bytes"
+            )));
         }
         let repositories = listed.repositories.unwrap_or_default().into_iter().flatten();
         Ok(Catalog::Page {

@@ -10,7 +10,7 @@ use reqwest::Client;
 use url::Url;
 
 use crate::network::{Guard, GuardedResolver};
-use crate::{Error, ErrorKind, Result};
+use transship_oci::{Code, Error, Result, Verb};
 
 /// Both kinds of connections, pooled.
 pub(crate) struct Clients {
@@ -60,7 +60,7 @@ impl Clients {
         }
         builder
             .build()
-            .map_err(|error| Error::new(ErrorKind::Tls(error.to_string()), "client"))
+            .map_err(|error| Error::of(Code::Tls, Verb::Client).because(error))
     }
 }
 

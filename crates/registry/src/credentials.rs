@@ -2,9 +2,7 @@
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
-use transship_oci::RegistryHost;
-
-use crate::Result;
+use transship_oci::{RegistryHost, Result};
 
 /// Who we are at a registry. Cannot be printed with its secret.
 #[derive(Debug, Clone)]

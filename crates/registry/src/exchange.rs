@@ -3,21 +3,19 @@
 //! This is the owner of retries for every request whose body is in memory. A streamed upload goes through
 //! [`Registry::send_once`] and is repeated by its own owner.
 
-use std::error::Error as StdError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, AUTHORIZATION, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use serde::Deserialize;
 use url::Url;
 
+use crate::Registry;
 use crate::auth::Scope;
-use crate::error::shown;
-use crate::network::Denied;
+use crate::failure::{ErrorBody, rate_limited, refusal, timed_out, transport};
 use crate::retry::{is_temporary, retry_after};
-use crate::{Error, ErrorKind, Registry, Result};
+use transship_oci::{Code, Error, Operation, Result, Verb};
 
 /// Error bodies are for people: more of them is not read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -26,7 +24,7 @@ const MAX_REDIRECTS: usize = 5;
 
 /// A request.
 pub(crate) struct Call<'a> {
-    pub(crate) operation: String,
+    pub(crate) operation: Operation,
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
@@ -36,7 +34,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn new(operation: String, method: Method, url: Url, scope: Scope, requests: &'a AtomicU64) -> Self {
+    pub(crate) fn new(operation: Operation, method: Method, url: Url, scope: Scope, requests: &'a AtomicU64) -> Self {
         Self {
             operation,
             method,
@@ -57,7 +55,7 @@ impl<'a> Call<'a> {
 /// An answer whose body was not read yet.
 pub(crate) struct Answer {
     pub(crate) response: reqwest::Response,
-    pub(crate) operation: String,
+    pub(crate) operation: Operation,
     pub(crate) patience: Duration,
     /// See [`crate::Profile::is_tag_immutable`].
     pub(crate) is_tag_immutable: fn(&ErrorBody) -> bool,
@@ -92,32 +90,9 @@ impl Answer {
         let status = self.status();
         let after = retry_after(self.headers(), SystemTime::now());
         let (operation, is_tag_immutable) = (self.operation.clone(), self.is_tag_immutable);
-        let body = self.body(MAX_ERROR_BYTES).await.unwrap_or_default();
-        let body = ErrorBody::read(&body);
-        let is_immutable = is_tag_immutable(&body);
-        let says = |code: &str| body.says(code);
-        let is_blob_unknown = says("MANIFEST_BLOB_UNKNOWN")
-            || operation.starts_with("manifest_put") && (says("BLOB_UNKNOWN") || says("MANIFEST_UNKNOWN"));
-        let message = if body.message.is_empty() {
-            status.canonical_reason().unwrap_or("no reason given").to_owned()
-        } else {
-            body.message
-        };
-        let kind = match status.as_u16() {
-            404 | 400 if is_blob_unknown => ErrorKind::BlobUnknown(message),
-            404 => ErrorKind::NotFound,
-            401 => ErrorKind::AuthFailed(message),
-            403 => ErrorKind::AccessDenied(message),
-            429 => ErrorKind::RateLimited(after),
-            400 | 409 | 412 if is_immutable => ErrorKind::TagImmutable(message),
-            code if is_temporary(status) => ErrorKind::Unavailable {
-                status: code,
-                message,
-                retry_after: after,
-            },
-            code => ErrorKind::Refused { status: code, message },
-        };
-        Error::new(kind, operation)
+        let body = ErrorBody::read(&self.body(MAX_ERROR_BYTES).await.unwrap_or_default());
+        let is_tag_immutable = is_tag_immutable(&body);
+        refusal(status, after, body, is_tag_immutable, &operation)
     }
 }
 
@@ -135,7 +110,7 @@ impl Registry {
                 done => return done,
             };
             let after = error.persistence().retry_after();
-            if let ErrorKind::RateLimited(_) = error.kind {
+            if error.is(Code::RateLimited) {
                 self.pause(after.unwrap_or(self.0.retries.first));
             }
             let Some(wait) = waits.next(after) else {
@@ -193,10 +168,9 @@ impl Registry {
                 .challenged(&headers, &call.scope, used.as_ref(), &call.operation)
                 .await?;
             if used.as_ref() == Some(&fresh) {
-                return Err(Error::new(
-                    ErrorKind::AuthFailed("a new token is refused as the old one was".into()),
-                    &call.operation,
-                ));
+                return Err(
+                    Error::of(Code::AuthFailed, &call.operation).because("a new token is refused as the old one was")
+                );
             }
             if was_refused {
                 return self.transmit(call, &call.url, Some(&fresh), body(), patience).await;
@@ -217,10 +191,10 @@ impl Registry {
         self.0
             .guard
             .check(url)
-            .map_err(|denied| Error::new(ErrorKind::EgressDenied(denied.to_string()), &call.operation))?;
+            .map_err(|denied| Error::new(Code::EgressDenied, &call.operation, denied.to_string()))?;
         if let Some(wait) = self.paused() {
             if wait > self.0.retries.max_wait {
-                return Err(Error::new(ErrorKind::RateLimited(Some(wait)), &call.operation));
+                return Err(rate_limited(Some(wait), &call.operation));
             }
             tokio::time::sleep(wait).await;
         }
@@ -250,7 +224,7 @@ impl Registry {
                 is_tag_immutable: self.0.profile.is_tag_immutable,
             }),
             Ok(Err(error)) => Err(transport(error, &call.operation)),
-            Err(_) => Err(Error::new(ErrorKind::Timeout(patience), &call.operation)),
+            Err(_) => Err(timed_out(patience, &call.operation)),
         }
     }
 
@@ -268,7 +242,7 @@ impl Registry {
 
     /// Follows redirects of reads; `Authorization` never crosses an origin, and nothing that writes is redirected.
     async fn follow(&self, call: &Call<'_>, mut answer: Answer, patience: Duration) -> Result<Answer> {
-        let refuse = |why: &str| Error::new(ErrorKind::RedirectRefused(why.to_owned()), &call.operation);
+        let refuse = |why: &str| Error::of(Code::RedirectRefused, &call.operation).because(why);
         if !matches!(call.method, Method::GET | Method::HEAD) {
             return Err(refuse("it redirects a write; is the endpoint's scheme right?"));
         }
@@ -309,7 +283,7 @@ impl Registry {
     pub(crate) async fn ping_base(&self) -> Result<()> {
         let requests = AtomicU64::new(0);
         let call = Call::new(
-            format!("ping {}", self.0.host),
+            Verb::Ping.on(&self.0.host),
             Method::GET,
             self.0.base.clone(),
             Scope::Base,
@@ -318,10 +292,8 @@ impl Registry {
         let answer = self.send(call).await?;
         match answer.status() {
             StatusCode::OK => Ok(()),
-            StatusCode::NOT_FOUND => Err(Error::new(
-                ErrorKind::Invalid("GET /v2/ is 404: this is no registry".into()),
-                format!("ping {}", self.0.host),
-            )),
+            StatusCode::NOT_FOUND => Err(Error::of(Code::ResponseInvalid, Verb::Ping.on(&self.0.host))
+                .because("GET /v2/ is 404: this is no registry")),
             _ => Err(answer.into_error().await),
         }
     }
@@ -332,115 +304,22 @@ pub(crate) async fn bounded(
     mut response: reqwest::Response,
     limit: usize,
     patience: Duration,
-    operation: &str,
+    operation: &Operation,
 ) -> Result<Bytes> {
     let mut body = BytesMut::new();
     loop {
         match tokio::time::timeout(patience, response.chunk()).await {
             Ok(Ok(Some(chunk))) if body.len() + chunk.len() > limit => {
-                return Err(Error::new(ErrorKind::TooLarge(limit), operation));
+                return Err(Error::new(
+                    Code::ResponseTooLarge,
+                    operation,
+                    format!("the answer is larger than {limit} bytes"),
+                ));
             }
             Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
             Ok(Ok(None)) => return Ok(body.freeze()),
             Ok(Err(error)) => return Err(transport(error, operation)),
-            Err(_) => return Err(Error::new(ErrorKind::Timeout(patience), operation)),
+            Err(_) => return Err(timed_out(patience, operation)),
         }
-    }
-}
-
-/// What a failed exchange means. The URL is left out of the cause: it may hold an upload's capability.
-pub(crate) fn transport(error: reqwest::Error, operation: &str) -> Error {
-    let error = error.without_url();
-    let mut causes = Vec::new();
-    let mut next: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(cause) = next {
-        if let Some(denied) = cause.downcast_ref::<Denied>() {
-            return Error::new(ErrorKind::EgressDenied(denied.to_string()), operation);
-        }
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    let last = shown(causes.last().map_or("", String::as_str));
-    let is_tls = causes.iter().any(|cause| {
-        cause.contains("certificate")
-            || cause.contains("HandshakeFailure")
-            || cause.contains("invalid peer")
-            || cause.contains("corrupt message")
-    });
-    let kind = if is_tls {
-        ErrorKind::Tls(last)
-    } else if error.is_connect() {
-        ErrorKind::ConnectFailed(format!("the registry: {last}"))
-    } else {
-        ErrorKind::Broken(last)
-    };
-    Error::new(kind, operation).with_source(error)
-}
-
-#[derive(Deserialize)]
-struct Spoken {
-    errors: Vec<SpokenError>,
-}
-
-#[derive(Deserialize)]
-struct SpokenError {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: String,
-    #[serde(default)]
-    detail: serde_json::Value,
-}
-
-/// The body of a refusal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorBody {
-    /// The codes in it, if it has the form of the specification.
-    pub codes: Vec<String>,
-    /// Codes, messages and details as one text; the beginning of a body of another form.
-    pub message: String,
-}
-
-impl ErrorBody {
-    /// True if `code` is among the codes.
-    pub fn says(&self, code: &str) -> bool {
-        self.codes.iter().any(|said| said == code)
-    }
-
-    fn read(body: &[u8]) -> Self {
-        let Ok(spoken) = serde_json::from_slice::<Spoken>(body) else {
-            return Self {
-                codes: Vec::new(),
-                message: shown(&String::from_utf8_lossy(body)),
-            };
-        };
-        let text = spoken
-            .errors
-            .iter()
-            .map(|error| match &error.detail {
-                serde_json::Value::Null => format!("{}: {}", error.code, error.message),
-                detail => format!("{}: {} ({detail})", error.code, error.message),
-            })
-            .collect::<Vec<_>>()
-            .join("; ");
-        Self {
-            codes: spoken.errors.into_iter().map(|error| error.code).collect(),
-            message: shown(&text),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn error_bodies_are_quoted_short_and_without_queries() {
-        let read = ErrorBody::read(br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown","detail":{"digest":"sha256:00"}}]}"#);
-        assert_eq!(read.codes, ["MANIFEST_BLOB_UNKNOWN"]);
-        assert!(read.message.contains("sha256:00"));
-        let text = ErrorBody::read(b"<a href='https://s3.example/x?X-Amz-Signature=secret'>\x1b[31m").message;
-        assert!(!text.contains("secret") && !text.contains('\x1b'), "{text}");
-        assert!(ErrorBody::read(&vec![b'x'; 100_000]).message.len() <= 400);
     }
 }

@@ -7,13 +7,13 @@
 //! registry and its validated realm only.
 
 mod auth;
-mod blobs;
 mod catalog;
 mod challenge;
 mod clients;
 mod credentials;
-mod error;
+mod destination;
 mod exchange;
+mod failure;
 mod limits;
 mod link;
 mod location;
@@ -40,8 +40,7 @@ mod upload_session;
 pub use catalog::Catalog;
 pub use clients::use_ring;
 pub use credentials::{Anonymous, Credentials, Login};
-pub use error::{Error, ErrorKind, Result};
-pub use exchange::ErrorBody;
+pub use failure::ErrorBody;
 pub use login::NoLogin;
 pub use profile::{Profile, UploadForm};
 pub use registry::{Options, Registry};

@@ -6,16 +6,17 @@
 use http::header::LOCATION;
 use url::Url;
 
+use crate::RemoteRepository;
 use crate::exchange::Answer;
 use crate::network::Guard;
 use crate::profile::is_listed;
-use crate::{Error, ErrorKind, RemoteRepository, Result};
+use transship_oci::{Code, Error, Result};
 
 impl RemoteRepository {
     /// Where an upload goes on: resolved against the URL that answered, on the registry's own origin or where its profile
     /// says its uploads go. A registry behind a proxy that calls itself `http` is believed as to path, not as to scheme.
     pub(crate) fn location(&self, answer: &Answer) -> Result<Url> {
-        let reject = |why: &str| Error::new(ErrorKind::LocationRejected(why.to_owned()), &answer.operation);
+        let reject = |why: &str| Error::of(Code::LocationRejected, &answer.operation).because(why);
         let text = answer
             .headers()
             .get(LOCATION)

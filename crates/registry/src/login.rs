@@ -4,6 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::Login;
+use transship_oci::Result;
 
 /// The user name that stands for an identity token in the place of the password. Source: docker-credential-helpers.
 const TOKEN_USER: &str = "<token>";

@@ -3,34 +3,35 @@
 //! Source: distribution-spec, Pulling and Pushing Manifests. Bytes are proven against the digest they were asked by, and
 //! against `Docker-Content-Digest` where it is sent (it may be missing, empty, or of another algorithm).
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use transship_oci::ErrorKind::Schema1Unsupported;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode};
+use transship_copy::Manifests;
 use transship_oci::manifest::MAX_BYTES;
 use transship_oci::media_type::ACCEPT_MANIFESTS;
-use transship_oci::{Algorithm, Descriptor, Digest, Manifest, MediaType, Target};
+use transship_oci::{Algorithm, Code, Descriptor, Digest, Error, Manifest, MediaType, Result, Target, Verb};
 
+use crate::RemoteRepository;
 use crate::exchange::Call;
-use crate::{Error, ErrorKind, RemoteRepository, Result};
 
-impl RemoteRepository {
-    fn manifest_call(&self, verb: &str, method: Method, target: &Target) -> Result<Call<'_>> {
-        let url = self.url(&format!("manifests/{target}"))?;
-        Ok(Call::new(self.operation(verb, target), method, url, self.scope(), &self.requests).accept(ACCEPT_MANIFESTS))
+#[async_trait]
+impl Manifests for RemoteRepository {
+    fn name(&self) -> String {
+        format!("{}/{}", self.registry.host(), self.repository)
     }
 
-    /// One HEAD; a GET as well where the registry does not tell the digest or does not answer HEAD.
-    pub(crate) async fn head_manifest(&self, target: &Target) -> Result<Option<Descriptor>> {
+    /// One HEAD; a GET as well where the registry does not send the digest or does not answer HEAD.
+    async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>> {
         let answer = self
             .registry
-            .send(self.manifest_call("manifest_head", Method::HEAD, target)?)
+            .send(self.manifest_call(Verb::ManifestHead, Method::HEAD, target)?)
             .await?;
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
             StatusCode::METHOD_NOT_ALLOWED => {
-                return Ok(self.get_manifest(target).await?.map(|manifest| manifest.descriptor()));
+                return Ok(self.manifest_get(target).await?.map(|manifest| manifest.descriptor()));
             }
             _ => return Err(answer.into_error().await),
         }
@@ -49,25 +50,29 @@ impl RemoteRepository {
             (Some(digest), Some(media_type)) if media_type.is_manifest() || media_type.is_schema1() => {
                 Ok(Some(Descriptor::new(media_type, digest, size)))
             }
-            _ => Ok(self.get_manifest(target).await?.map(|manifest| manifest.descriptor())),
+            _ => Ok(self.manifest_get(target).await?.map(|manifest| manifest.descriptor())),
         }
     }
 
-    /// The manifest, proven; [`None`] if it is not there. Bytes that do not have their digest are read anew once, as a
-    /// blob's are: that tells a bad line from a bad manifest.
-    pub(crate) async fn get_manifest(&self, target: &Target) -> Result<Option<Manifest>> {
-        match self.read_manifest(target).await {
-            Err(error) if matches!(error.kind, ErrorKind::ManifestDigestMismatch(_)) => {
-                self.read_manifest(target).await
-            }
+    /// Bytes that do not have their digest are read once more, as a blob's are: that tells a bad line from a bad manifest.
+    async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>> {
+        match self.manifest_read(target).await {
+            Err(error) if error.is(Code::ManifestDigestMismatch) => self.manifest_read(target).await,
             read => read,
         }
     }
+}
 
-    async fn read_manifest(&self, target: &Target) -> Result<Option<Manifest>> {
+impl RemoteRepository {
+    pub(crate) fn manifest_call(&self, verb: Verb, method: Method, target: &Target) -> Result<Call<'_>> {
+        let url = self.url(&format!("manifests/{target}"))?;
+        Ok(Call::new(self.operation(verb, target), method, url, self.scope(), &self.requests).accept(ACCEPT_MANIFESTS))
+    }
+
+    async fn manifest_read(&self, target: &Target) -> Result<Option<Manifest>> {
         let answer = self
             .registry
-            .send(self.manifest_call("manifest_get", Method::GET, target)?)
+            .send(self.manifest_call(Verb::ManifestGet, Method::GET, target)?)
             .await?;
         match answer.status() {
             StatusCode::OK => {}
@@ -82,16 +87,10 @@ impl RemoteRepository {
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         let bytes = match answer.body(MAX_BYTES).await {
-            Err(Error {
-                kind: ErrorKind::TooLarge(limit),
-                ..
-            }) => {
-                // Under the name manifests have for it.
-                let refusal = Manifest::parse(Bytes::from(vec![b' '; limit + 1]), None).err();
-                return Err(Error::new(
-                    refusal.map_or(ErrorKind::TooLarge(limit), ErrorKind::Content),
-                    operation,
-                ));
+            // Under the code that manifests have for it.
+            Err(error) if error.is(Code::ResponseTooLarge) => {
+                let refusal = Manifest::parse(Bytes::from(vec![b' '; MAX_BYTES + 1]), None).err();
+                return Err(refusal.unwrap_or(error).during(operation));
             }
             body => body?,
         };
@@ -101,60 +100,15 @@ impl RemoteRepository {
             Err(why) => {
                 let schema1 = Manifest::parse(bytes, content_type.as_deref())
                     .err()
-                    .filter(|refusal| refusal.kind == Schema1Unsupported);
-                return Err(Error::new(
-                    schema1.map_or(ErrorKind::ManifestDigestMismatch(why), ErrorKind::Content),
-                    operation,
-                ));
+                    .filter(|refusal| refusal.is(Code::Schema1Unsupported));
+                return Err(match schema1 {
+                    Some(refusal) => refusal.during(operation),
+                    None => Error::of(Code::ManifestDigestMismatch, operation).because(why),
+                });
             }
         };
         let manifest = Manifest::parse_with_digest(bytes, content_type.as_deref(), digest);
-        manifest
-            .map(Some)
-            .map_err(|error| Error::new(ErrorKind::Content(error), operation))
-    }
-
-    /// Writes the bytes and proves the answer. True if the registry processed the `subject` itself.
-    pub(crate) async fn put_manifest(&self, target: &Target, manifest: &Manifest) -> Result<bool> {
-        let mut call = self.manifest_call("manifest_put", Method::PUT, target)?;
-        let media_type = HeaderValue::from_str(manifest.media_type().as_str()).map_err(|_| {
-            Error::new(
-                ErrorKind::Invalid("the media type is no header value".into()),
-                &call.operation,
-            )
-        })?;
-        call.headers.insert(CONTENT_TYPE, media_type);
-        call.body = manifest.bytes().clone();
-        let operation = call.operation.clone();
-        let answer = self.registry.send(call).await?;
-        if !answer.status().is_success() {
-            return Err(answer.into_error().await);
-        }
-        let told = content_digest(answer.headers());
-        let processed_subject = answer.headers().contains_key("oci-subject");
-        // Any web server answers 200 to a PUT: only what a registry says counts as an acknowledgement.
-        let is_acknowledged =
-            answer.status() == StatusCode::CREATED && (told.is_some() || answer.headers().contains_key(LOCATION));
-        answer.drain().await;
-        let told = match told {
-            Some(told) => Some(told),
-            None if is_acknowledged => None,
-            None => self.head_manifest(target).await?.map(|found| found.digest),
-        };
-        match told {
-            Some(told) if told == *manifest.digest() || told == Digest::of(told.algorithm(), manifest.bytes()) => {
-                Ok(processed_subject)
-            }
-            Some(told) => Err(Error::new(
-                ErrorKind::VerifyFailed(format!("{told} for {}", manifest.digest())),
-                operation,
-            )),
-            None if is_acknowledged => Ok(processed_subject),
-            None => Err(Error::new(
-                ErrorKind::VerifyFailed("the manifest is not there".into()),
-                operation,
-            )),
-        }
+        manifest.map(Some).map_err(|error: Error| error.during(operation))
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use transship_oci::Result;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use transship_oci::Network;

@@ -5,17 +5,18 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
-use transship_copy::{ByteStream, Error as CopyError, ErrorKind as CopyKind};
-use transship_oci::Descriptor;
+use transship_copy::{BlobSource, ByteStream};
+use transship_oci::{Code, Descriptor, Error, Operation, Result, Verb};
 
-use crate::exchange::{Answer, Call, transport};
-use crate::repository::gone;
+use crate::RemoteRepository;
+use crate::exchange::{Answer, Call};
+use crate::failure::{timed_out, transport};
 use crate::retry::Waits;
-use crate::{Error, ErrorKind, RemoteRepository, Result};
 
 /// A read that got this far since it was last repaired has proven that repairing helps.
 const PROGRESS_BYTES: u64 = 1024 * 1024;
@@ -31,10 +32,10 @@ struct Reading {
     since_repair: u64,
 }
 
-impl RemoteRepository {
-    /// Opens the blob at `offset`.
-    pub(crate) async fn read_blob(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
-        let (answer, skip) = self.get_blob(blob, offset).await?;
+#[async_trait]
+impl BlobSource for RemoteRepository {
+    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
+        let (answer, skip) = self.blob_answer(blob, offset).await?;
         let waits = self.registry.0.retries.begin();
         let reading = Reading {
             repository: self.clone(),
@@ -51,12 +52,14 @@ impl RemoteRepository {
         })
         .boxed())
     }
+}
 
+impl RemoteRepository {
     /// The answer to GET, and how many of its first bytes are before `offset`.
-    async fn get_blob(&self, blob: &Descriptor, offset: u64) -> Result<(Answer, u64)> {
+    async fn blob_answer(&self, blob: &Descriptor, offset: u64) -> Result<(Answer, u64)> {
         let url = self.url(&format!("blobs/{}", blob.digest))?;
         let mut call = Call::new(
-            self.blob_operation("blob_get", &blob.digest),
+            self.blob_operation(Verb::BlobGet, &blob.digest),
             Method::GET,
             url,
             self.scope(),
@@ -67,7 +70,7 @@ impl RemoteRepository {
             .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if offset > 0 {
             let range = HeaderValue::from_str(&format!("bytes={offset}-"))
-                .map_err(|_| Error::new(ErrorKind::Invalid("range".into()), &call.operation))?;
+                .map_err(|_| Error::of(Code::ResponseInvalid, &call.operation).because("range"))?;
             call.headers.insert(RANGE, range);
         }
         let answer = self.registry.send(call).await?;
@@ -75,14 +78,21 @@ impl RemoteRepository {
             StatusCode::OK => Ok((answer, offset)),
             StatusCode::PARTIAL_CONTENT if begins_at(&answer, offset) => Ok((answer, 0)),
             // Nothing is there from here on: the blob is shorter than its descriptor says.
-            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Err(Error::new(ErrorKind::EndsEarly, answer.operation)),
-            StatusCode::PARTIAL_CONTENT => Err(Error::new(
-                ErrorKind::Invalid("a range other than the one asked for".into()),
-                answer.operation,
-            )),
-            _ => Err(answer.into_error().await),
+            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Err(ends_early(answer.operation)),
+            StatusCode::PARTIAL_CONTENT => {
+                Err(Error::of(Code::ResponseInvalid, answer.operation).because("a range other than the one asked for"))
+            }
+            _ => Err(match answer.into_error().await {
+                error if error.is(Code::NotFound) => error.meaning(Code::BlobNotFound),
+                error => error,
+            }),
         }
     }
+}
+
+fn ends_early(operation: Operation) -> Error {
+    let message = "the blob ends before the size its descriptor says";
+    Error::new(Code::BlobSizeMismatch, operation, message)
 }
 
 fn begins_at(answer: &Answer, offset: u64) -> bool {
@@ -95,7 +105,7 @@ fn begins_at(answer: &Answer, offset: u64) -> bool {
 
 impl Reading {
     /// The next bytes; [`None`] at the end, wherever that is: the size is judged by whoever verifies.
-    async fn next(&mut self) -> std::result::Result<Option<Bytes>, CopyError> {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
             let Some(answer) = &mut self.answer else {
                 return Ok(None);
@@ -108,14 +118,12 @@ impl Reading {
                     return Ok(Some(chunk));
                 }
                 // A clean end before the declared size is a connection that was cut politely.
-                Ok(Ok(None)) if self.offset < self.blob.size => {
-                    Error::new(ErrorKind::EndsEarly, answer.operation.clone())
-                }
+                Ok(Ok(None)) if self.offset < self.blob.size => ends_early(answer.operation.clone()),
                 Ok(Ok(None)) => return Ok(None),
                 // Everything came, and only the end of the answer broke.
                 Ok(Err(_)) | Err(_) if self.offset == self.blob.size => return Ok(None),
                 Ok(Err(error)) => transport(error, &answer.operation),
-                Err(_) => Error::new(ErrorKind::Timeout(patience), answer.operation.clone()),
+                Err(_) => timed_out(patience, &answer.operation),
             };
             self.answer = None;
             self.repair(error).await?;
@@ -140,21 +148,17 @@ impl Reading {
     }
 
     /// Opens the rest of the blob, or gives up with what broke it.
-    async fn repair(&mut self, broken: Error) -> std::result::Result<(), CopyError> {
+    async fn repair(&mut self, broken: Error) -> Result<()> {
         if self.since_repair >= PROGRESS_BYTES {
             self.waits = self.repository.registry.0.retries.begin();
             self.since_repair = 0;
         }
         let Some(wait) = self.waits.next(None) else {
-            return Err(broken.into());
+            return Err(broken);
         };
         tracing::debug!(blob = %self.blob.digest, offset = self.offset, code = broken.code(), "reading on");
         tokio::time::sleep(wait.min(Duration::from_secs(20))).await;
-        let (answer, skip) = self
-            .repository
-            .get_blob(&self.blob, self.offset)
-            .await
-            .map_err(|error| gone(error, &CopyKind::BlobNotFound))?;
+        let (answer, skip) = self.repository.blob_answer(&self.blob, self.offset).await?;
         self.answer = Some(answer);
         self.skip = skip;
         Ok(())

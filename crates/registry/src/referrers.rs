@@ -4,21 +4,24 @@
 //! index, an empty one too; anything else means that it has none, which is remembered. Pages are followed: peers that
 //! read one page lose signatures.
 
+use async_trait::async_trait;
 use http::{Method, StatusCode, header::CONTENT_TYPE};
+use transship_copy::{Manifests, Source};
 use transship_oci::manifest::MAX_BYTES;
 use transship_oci::media_type::OCI_INDEX;
-use transship_oci::{Descriptor, Digest, Manifest, MediaType, Tag, Target};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, MediaType, Result, Tag, Target, Verb};
 
 use crate::exchange::Call;
-use crate::{Error, ErrorKind, RemoteRepository, Result, link};
+use crate::{RemoteRepository, link};
 
 /// More referrers of one manifest than this are not followed.
 const MAX_REFERRERS: usize = 10_000;
 const MAX_PAGES: usize = 100;
 
-impl RemoteRepository {
+#[async_trait]
+impl Source for RemoteRepository {
     /// What is listed as referring to `subject`, each digest once.
-    pub(crate) async fn list_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+    async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let api = &self.registry.0.referrers_api;
         if api.get() != Some(false) {
             if let Some(referrers) = self.api_referrers(subject).await? {
@@ -29,24 +32,16 @@ impl RemoteRepository {
         }
         self.fallback_referrers(subject).await
     }
+}
 
-    pub(crate) async fn probe_referrers_api(&self, subject: &Digest) -> Result<bool> {
-        let api = &self.registry.0.referrers_api;
-        if let Some(known) = api.get() {
-            return Ok(known);
-        }
-        let has_it = self.api_referrers(subject).await?.is_some();
-        api.set(has_it);
-        Ok(has_it)
-    }
-
+impl RemoteRepository {
     /// [`None`] if the registry has no such API.
-    async fn api_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+    pub(crate) async fn api_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
         let mut url = self.url(&format!("referrers/{subject}"))?;
         let mut found = Vec::new();
         let mut was_reread = false;
         for _ in 0..MAX_PAGES {
-            let operation = self.blob_operation("referrers", subject);
+            let operation = self.blob_operation(Verb::Referrers, subject);
             let call = Call::new(operation, Method::GET, url.clone(), self.scope(), &self.requests).accept(OCI_INDEX);
             let answer = self.registry.send(call).await?;
             let is_index = answer
@@ -70,42 +65,38 @@ impl RemoteRepository {
                     was_reread = true;
                     continue;
                 }
-                page => page.map_err(|error| Error::new(ErrorKind::Content(error), &operation))?,
+                page => page.map_err(|error: Error| error.during(&operation))?,
             };
             found.extend(page.children().iter().cloned());
             if found.len() > MAX_REFERRERS {
-                return Err(Error::new(
-                    ErrorKind::ListAborted(format!("more than {MAX_REFERRERS} referrers")),
-                    operation,
-                ));
+                return Err(
+                    Error::of(Code::ListAborted, operation).because(format!("more than {MAX_REFERRERS} referrers"))
+                );
             }
             match next {
                 None => return Ok(Some(unique(found))),
                 Some(next) if next == url => {
-                    return Err(Error::new(
-                        ErrorKind::ListAborted("a page links to itself".into()),
-                        operation,
-                    ));
+                    return Err(Error::of(Code::ListAborted, operation).because("a page links to itself"));
                 }
                 Some(next) => url = next,
             }
         }
-        Err(Error::new(
-            ErrorKind::ListAborted(format!("more than {MAX_PAGES} pages")),
-            self.blob_operation("referrers", subject),
-        ))
+        Err(
+            Error::of(Code::ListAborted, self.blob_operation(Verb::Referrers, subject))
+                .because(format!("more than {MAX_PAGES} pages")),
+        )
     }
 
     async fn fallback_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let tag: Tag = subject
             .fallback_tag()
             .parse()
-            .map_err(|error| Error::new(ErrorKind::Content(error), "referrers"))?;
-        let Some(index) = self.get_manifest(&Target::Tag(tag)).await? else {
+            .map_err(|error: Error| error.during(Verb::Referrers))?;
+        let Some(index) = self.manifest_get(&Target::Tag(tag)).await? else {
             return Ok(Vec::new());
         };
         if !index.is_index() {
-            tracing::warn!(code = "REFERRERS_TAG_CONFLICT", %subject, "the referrers tag is no index; it lists nothing");
+            tracing::warn!(code = Code::ReferrersTagConflict.as_str(), %subject, "the referrers tag is no index; it lists nothing");
         }
         Ok(unique(index.children().to_vec()))
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use transship_oci::{Limits, Network, RegistryHost, Repository};
+use transship_oci::{Code, Error, Limits, Network, RegistryHost, Repository, Result, Verb};
 use url::Url;
 
 use crate::auth::Auth;
@@ -12,7 +12,7 @@ use crate::clients::Clients;
 use crate::limits::Limiter;
 use crate::network::Guard;
 use crate::pace::Pace;
-use crate::{Credentials, Error, ErrorKind, Profile, RemoteRepository, Result, Retries};
+use crate::{Credentials, Profile, RemoteRepository, Retries};
 
 /// How long an answer, or the next bytes of one, may take before the connection counts as dead.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -67,8 +67,9 @@ impl Registry {
     pub fn new(options: Options) -> Result<Self> {
         let refuse = |why: &str| {
             Error::new(
-                ErrorKind::InvalidEndpoint(format!("the endpoint {why}: write https://host[:port]")),
-                "endpoint",
+                Code::InvalidEndpoint,
+                Verb::Endpoint,
+                format!("the endpoint {why}: write https://host[:port]"),
             )
         };
         let endpoint = options.endpoint;
@@ -87,7 +88,7 @@ impl Registry {
         let guard = Arc::new(Guard::new(&endpoint, options.network));
         let base = endpoint
             .join("v2/")
-            .map_err(|error| Error::new(ErrorKind::InvalidEndpoint(error.to_string()), "endpoint"))?;
+            .map_err(|error| Error::new(Code::InvalidEndpoint, Verb::Endpoint, error.to_string()))?;
         Ok(Self(Arc::new(Inner {
             auth: Auth::new(host.clone(), options.credentials),
             base,
@@ -117,7 +118,7 @@ impl Registry {
             _ if loopback => format!("http://{host}"),
             _ => format!("https://{host}"),
         };
-        Url::parse(&text).map_err(|error| Error::new(ErrorKind::InvalidEndpoint(error.to_string()), "endpoint"))
+        Url::parse(&text).map_err(|error| Error::new(Code::InvalidEndpoint, Verb::Endpoint, error.to_string()))
     }
 
     /// The host of the endpoint.

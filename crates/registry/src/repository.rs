@@ -1,20 +1,15 @@
 //! One repository of a registry, as a source and as a destination of copies.
 //!
-//! Each verb lives in the file of its object; this one holds them together and maps "not there" to what it means.
+//! Each port is implemented in the file of its object.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use transship_copy::{
-    BlobSource, ByteStream, Destination, Error as CopyError, ErrorKind as CopyKind, Mount, Result as CopyResult,
-    Sending, Source,
-};
-use transship_oci::{Descriptor, Digest, Manifest, Repository, Target};
+use transship_oci::{Code, Digest, Error, Operation, Repository, Result, Target, Verb};
 use url::Url;
 
+use crate::Registry;
 use crate::auth::Scope;
-use crate::{Error, ErrorKind, Registry, Result};
 
 /// One repository. Cheap to clone; clones count requests together.
 #[derive(Clone)]
@@ -69,101 +64,14 @@ impl RemoteRepository {
             .0
             .base
             .join(&text)
-            .map_err(|error| Error::new(ErrorKind::Invalid(error.to_string()), format!("url {text}")))
+            .map_err(|error| Error::of(Code::ResponseInvalid, Verb::Url.on(text)).because(error))
     }
 
-    pub(crate) fn operation(&self, verb: &str, target: &Target) -> String {
-        format!(
-            "{verb} {}/{}{}{target}",
-            self.registry.host(),
-            self.repository,
-            target.separator()
-        )
+    pub(crate) fn operation(&self, verb: Verb, target: &Target) -> Operation {
+        verb.on_target(format_args!("{}/{}", self.registry.host(), self.repository), target)
     }
 
-    pub(crate) fn blob_operation(&self, verb: &str, digest: &Digest) -> String {
-        format!("{verb} {}/{}@{digest}", self.registry.host(), self.repository)
-    }
-}
-
-#[async_trait]
-impl BlobSource for RemoteRepository {
-    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> CopyResult<ByteStream> {
-        self.read_blob(blob, offset)
-            .await
-            .map_err(|error| gone(error, &CopyKind::BlobNotFound))
-    }
-}
-
-#[async_trait]
-impl Source for RemoteRepository {
-    fn name(&self) -> String {
-        format!("{}/{}", self.registry.host(), self.repository)
-    }
-
-    async fn manifest_head(&self, target: &Target) -> CopyResult<Option<Descriptor>> {
-        Ok(self.head_manifest(target).await?)
-    }
-
-    async fn manifest_get(&self, target: &Target) -> CopyResult<Manifest> {
-        match self.get_manifest(target).await? {
-            Some(manifest) => Ok(manifest),
-            None => Err(CopyError::new(
-                CopyKind::SourceNotFound,
-                self.operation("manifest_get", target),
-            )),
-        }
-    }
-
-    async fn referrers(&self, subject: &Digest) -> CopyResult<Vec<Descriptor>> {
-        Ok(self.list_referrers(subject).await?)
-    }
-}
-
-#[async_trait]
-impl Destination for RemoteRepository {
-    fn name(&self) -> String {
-        Source::name(self)
-    }
-
-    fn repository(&self) -> &Repository {
-        &self.repository
-    }
-
-    async fn manifest_head(&self, target: &Target) -> CopyResult<Option<Descriptor>> {
-        Ok(self.head_manifest(target).await?)
-    }
-
-    async fn manifest_get(&self, target: &Target) -> CopyResult<Option<Manifest>> {
-        Ok(self.get_manifest(target).await?)
-    }
-
-    async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> CopyResult<bool> {
-        Ok(self.put_manifest(target, manifest).await?)
-    }
-
-    async fn blob_head(&self, blob: &Descriptor) -> CopyResult<bool> {
-        Ok(self.head_blob(blob).await?)
-    }
-
-    async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> CopyResult<Mount> {
-        Ok(self.mount_blob(blob, from).await?)
-    }
-
-    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> CopyResult<()> {
-        self.upload_blob(blob, source, sending).await
-    }
-
-    async fn has_referrers_api(&self, subject: &Digest) -> CopyResult<bool> {
-        Ok(self.probe_referrers_api(subject).await?)
-    }
-}
-
-/// "Not there" under the name it has for a copy.
-pub(crate) fn gone(error: Error, meaning: &CopyKind) -> CopyError {
-    if error.is_not_found() {
-        CopyError::new(meaning.clone(), error.operation)
-    } else {
-        error.into()
+    pub(crate) fn blob_operation(&self, verb: Verb, digest: &Digest) -> Operation {
+        verb.on(format_args!("{}/{}@{digest}", self.registry.host(), self.repository))
     }
 }

@@ -5,10 +5,10 @@
 
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use transship_oci::Tag;
+use transship_oci::{Code, Error, Result, Tag, Verb};
 
 use crate::exchange::Call;
-use crate::{Error, ErrorKind, RemoteRepository, Result, link};
+use crate::{RemoteRepository, link};
 
 /// A page of 1000 tags of 128 characters is 130 KB; registries that ignore `n` send all.
 const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -30,7 +30,7 @@ impl RemoteRepository {
         }
         let mut tags = Vec::new();
         for _ in 0..pages {
-            let operation = format!("tags_list {}/{}", self.registry.host(), self.repository);
+            let operation = Verb::TagsList.on(format_args!("{}/{}", self.registry.host(), self.repository));
             let answer = self
                 .registry
                 .send(Call::new(
@@ -54,7 +54,7 @@ impl RemoteRepository {
             let operation = answer.operation.clone();
             let body = answer.body(MAX_PAGE_BYTES).await?;
             let page: Page = serde_json::from_slice(&body)
-                .map_err(|error| Error::new(ErrorKind::Invalid(error.to_string()), &operation))?;
+                .map_err(|error| Error::of(Code::ResponseInvalid, &operation).because(error))?;
             tags.extend(
                 page.tags
                     .unwrap_or_default()
@@ -65,10 +65,7 @@ impl RemoteRepository {
             match next {
                 None => return Ok(Some(tags)),
                 Some(next) if next == url => {
-                    return Err(Error::new(
-                        ErrorKind::ListAborted("a page links to itself".into()),
-                        operation,
-                    ));
+                    return Err(Error::of(Code::ListAborted, operation).because("a page links to itself"));
                 }
                 Some(next) => url = next,
             }

@@ -12,12 +12,13 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::auth::{Scope, basic, secret_header};
-use crate::error::shown;
-use crate::exchange::{bounded, transport};
+use crate::exchange::bounded;
+use crate::failure::{rate_limited, shown, timed_out, transport};
 use crate::profile::is_listed;
 use crate::registry::host_of;
 use crate::retry::{is_temporary, retry_after};
-use crate::{Error, ErrorKind, Login, Registry, Result};
+use crate::{Login, Registry};
+use transship_oci::{Code, Error, Operation, Persistence, Result, Verb};
 
 /// Tokens are small: Docker Hub's are 3 KiB, Azure's 2 KiB.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
@@ -49,14 +50,14 @@ struct Answer {
 
 impl Registry {
     pub(crate) async fn fetch_token(&self, scope: &Scope, realm: &Url, service: Option<&str>) -> Result<Token> {
-        let operation = format!("token {}", realm.host_str().unwrap_or_default());
+        let operation = Verb::Token.on(realm.host_str().unwrap_or_default());
         let mut login = self.0.auth.login().await?;
         let mut was_refused = false;
         self.check_realm(realm, &login, &operation)?;
         let mut waits = self.0.retries.begin();
         loop {
             let error = match self.ask_realm(scope, realm, service, &login, &operation).await {
-                Err(error) if matches!(error.kind, ErrorKind::AuthFailed(_)) && !was_refused => {
+                Err(error) if error.is(Code::AuthFailed) && !was_refused => {
                     was_refused = true;
                     let asked_again = self.0.auth.login_after_refusal().await?;
                     if asked_again.is_same(&login) {
@@ -75,14 +76,10 @@ impl Registry {
         }
     }
 
-    fn check_realm(&self, realm: &Url, login: &Login, operation: &str) -> Result<()> {
+    fn check_realm(&self, realm: &Url, login: &Login, operation: &Operation) -> Result<()> {
         let host = realm.host_str().unwrap_or_default();
-        let reject = |why: &str| {
-            Err(Error::new(
-                ErrorKind::RealmRejected(format!("{} ({why})", shown(host))),
-                operation,
-            ))
-        };
+        let reject =
+            |why: &str| Err(Error::of(Code::RealmRejected, operation).because(format!("{} ({why})", shown(host))));
         if realm.scheme() != "https" && !(realm.scheme() == "http" && self.0.base.scheme() == "http") {
             return reject("it is not https");
         }
@@ -103,7 +100,7 @@ impl Registry {
         self.0
             .guard
             .check(realm)
-            .map_err(|denied| Error::new(ErrorKind::EgressDenied(denied.to_string()), operation))
+            .map_err(|denied| Error::new(Code::EgressDenied, operation, denied.to_string()))
     }
 
     async fn ask_realm(
@@ -112,7 +109,7 @@ impl Registry {
         realm: &Url,
         service: Option<&str>,
         login: &Login,
-        operation: &str,
+        operation: &Operation,
     ) -> Result<Token> {
         let parameters: Vec<(&str, String)> = service
             .map(|service| ("service", service.to_owned()))
@@ -152,31 +149,35 @@ impl Registry {
         let sent = tokio::time::timeout(self.0.patience, request.send()).await;
         let response = match sent {
             Ok(response) => response.map_err(|error| transport(error, operation))?,
-            Err(_) => return Err(Error::new(ErrorKind::Timeout(self.0.patience), operation)),
+            Err(_) => return Err(timed_out(self.0.patience, operation)),
         };
         let status = response.status();
         let after = retry_after(response.headers(), SystemTime::now());
         let body = bounded(response, MAX_TOKEN_BYTES, self.0.patience, operation).await?;
         let said = || shown(&String::from_utf8_lossy(&body));
-        let kind = match status {
+        let error = match status {
             StatusCode::OK => return read_token(&body, operation),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                ErrorKind::AuthFailed(format!("the realm answered {}: {}", status.as_u16(), said()))
-            }
-            StatusCode::TOO_MANY_REQUESTS => ErrorKind::RateLimited(after),
-            status if is_temporary(status) => ErrorKind::Unavailable {
-                status: status.as_u16(),
-                message: said(),
-                retry_after: after,
-            },
-            status => ErrorKind::TokenInvalid(format!("status {}", status.as_u16())),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Error::of(
+                Code::AuthFailed,
+                operation,
+            )
+            .because(format_args!("the realm answered {}: {}", status.as_u16(), said())),
+            StatusCode::TOO_MANY_REQUESTS => rate_limited(after, operation),
+            status if is_temporary(status) => Error::new(
+                Code::RegistryUnavailable,
+                operation,
+                format!("the registry answered {}: {}", status.as_u16(), said()),
+            )
+            .with_status(status.as_u16())
+            .with_persistence(Persistence::Temporary(after)),
+            status => Error::of(Code::TokenInvalid, operation).because(format_args!("status {}", status.as_u16())),
         };
-        Err(Error::new(kind, operation))
+        Err(error)
     }
 }
 
-fn read_token(body: &[u8], operation: &str) -> Result<Token> {
-    let invalid = |why: &str| Error::new(ErrorKind::TokenInvalid(why.to_owned()), operation);
+fn read_token(body: &[u8], operation: &Operation) -> Result<Token> {
+    let invalid = |why: &str| Error::of(Code::TokenInvalid, operation).because(why);
     let answer: Answer = serde_json::from_slice(body).map_err(|_| invalid("it is not JSON of a token"))?;
     let token = answer
         .token
@@ -236,7 +237,7 @@ mod tests {
     #[test]
     fn tokens_are_read_within_bounds() {
         let life = |text: &str| {
-            read_token(text.as_bytes(), "t")
+            read_token(text.as_bytes(), &Verb::Token.on("t"))
                 .map(|token| token.until.saturating_duration_since(Instant::now()).as_secs())
                 .map_err(|error| error.code())
         };

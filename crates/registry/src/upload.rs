@@ -6,20 +6,16 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
-use http::StatusCode;
-use transship_copy::{
-    BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Progress, Proof, Result as CopyResult, Sending,
-    Step, Upload, verified,
-};
-use transship_oci::Descriptor;
+use transship_copy::{BlobSource, ByteStream, Destination, Progress, Proof, Sending, Step, Upload, verified};
+use transship_oci::{Code, Descriptor, Error, Result, Verb};
 
+use crate::RemoteRepository;
+use crate::failure::says;
 use crate::profile::UploadForm;
 use crate::pulse::Pulse;
-use crate::retry::is_temporary;
 use crate::upload_body::{Supply, Watchers};
 use crate::upload_chunks::Chunks;
 use crate::upload_plan::{self, Outlook};
-use crate::{Error, ErrorKind, RemoteRepository};
 
 /// How often bytes that do not have their digest are read anew: once is enough to tell a bad line from a bad blob.
 const REREADS: usize = 1;
@@ -31,7 +27,7 @@ const TOO_LARGE_BYTES: u64 = 16 * 1024 * 1024;
 /// What an upload broke by.
 pub(crate) enum Broken {
     /// Reading the source failed, after what repairs a read was tried.
-    Source(CopyError),
+    Source(Error),
     /// No session could be opened, after what repeats a request was tried.
     Begin(Error),
     /// The destination, or the way to it, while the bytes were on their way.
@@ -39,16 +35,16 @@ pub(crate) enum Broken {
     /// The destination does not take blobs in this form.
     Refused(Error),
     /// The worker's time is over.
-    Over(CopyError),
+    Over(Error),
 }
 
 impl RemoteRepository {
-    pub(crate) async fn upload_blob(
+    pub(crate) async fn upload(
         &self,
         blob: &Descriptor,
         source: &dyn BlobSource,
         mut sending: Sending<'_>,
-    ) -> CopyResult<()> {
+    ) -> Result<()> {
         let _permit = self.registry.0.limiter.upload().await;
         let progress = sending.progress;
         let mut form = self.upload_form(blob, &sending);
@@ -66,9 +62,9 @@ impl RemoteRepository {
             }
             let (error, after) = match broken {
                 Ok(()) => return Ok(()),
-                Err(Broken::Over(error)) => return Err(error),
+                Err(Broken::Over(error) | Broken::Begin(error)) => return Err(error),
                 Err(Broken::Source(error)) => {
-                    let is_wrong = matches!(error.kind, CopyKind::BlobDigestMismatch | CopyKind::BlobSizeMismatch);
+                    let is_wrong = matches!(error.kind(), Code::BlobDigestMismatch | Code::BlobSizeMismatch);
                     if !is_wrong || rereads >= REREADS {
                         return Err(error);
                     }
@@ -76,7 +72,6 @@ impl RemoteRepository {
                     chunks.begin_anew().await;
                     (error, None)
                 }
-                Err(Broken::Begin(error)) => return Err(error.into()),
                 Err(Broken::Refused(error)) => {
                     tracing::info!(host = %self.registry.host(), %error, "the registry takes no chunks: blobs are sent in one go");
                     self.registry.0.chunks_refused.set();
@@ -88,19 +83,19 @@ impl RemoteRepository {
                     form = UploadForm::Patch;
                     continue;
                 }
-                Err(Broken::Destination(error)) if !is_worth_repeating(&error) => return Err(error.into()),
+                Err(Broken::Destination(error)) if !is_worth_repeating(&error) => return Err(error),
                 Err(Broken::Destination(error)) => {
                     let after = error.persistence().retry_after();
-                    if let ErrorKind::RateLimited(_) = error.kind {
+                    if error.is(Code::RateLimited) {
                         self.registry.pause(after.unwrap_or(self.registry.0.retries.first));
-                    } else if self.head_blob(blob).await.unwrap_or(false) {
+                    } else if self.blob_head(blob).await.unwrap_or(false) {
                         return Ok(());
                     }
                     if form == UploadForm::Patch && chunks.lost >= LOST {
                         chunks.begin_anew().await;
                         form = UploadForm::Put;
                     }
-                    (error.into(), after)
+                    (error, after)
                 }
             };
             let Some(wait) = waits.next(after) else {
@@ -127,7 +122,8 @@ impl RemoteRepository {
     /// True if the body was refused for its size, and may be let pass in smaller ones (Azure, and proxies with a limit).
     fn is_too_large(&self, error: &Error, form: UploadForm, blob: &Descriptor) -> bool {
         form == UploadForm::Put
-            && matches!(error.kind, ErrorKind::Refused { status: 413, .. })
+            && error.is(Code::RegistryRefused)
+            && error.status() == Some(413)
             && blob.size > TOO_LARGE_BYTES
             && self.registry.0.profile.uploads.contains(&UploadForm::Patch)
             && !self.registry.0.chunks_refused.get()
@@ -169,7 +165,7 @@ impl RemoteRepository {
             bytes: pulse.bytes(),
         });
         // Who asked us to wait is not bothered; the session expires by itself.
-        if !matches!(&result, Err(Broken::Destination(error)) if matches!(error.kind, ErrorKind::RateLimited(_))) {
+        if !matches!(&result, Err(Broken::Destination(error)) if error.is(Code::RateLimited)) {
             self.upload_cancel(blob, location).await;
         }
         result
@@ -179,22 +175,15 @@ impl RemoteRepository {
 /// 400 is what registries say when bytes were lost on the way (`DIGEST_INVALID`, `SIZE_INVALID`), 416 when they hold
 /// other bytes than we think, 401 when a token ran out in the middle.
 fn is_worth_repeating(error: &Error) -> bool {
-    match &error.kind {
-        ErrorKind::AuthFailed(_) if is_of_bytes(error) => true,
-        ErrorKind::Refused {
-            status: 400 | 416,
-            message,
-        } => is_of_bytes(error) && !message.contains("UNSUPPORTED"),
-        ErrorKind::Refused { status, .. } => is_temporary(StatusCode::from_u16(*status).unwrap_or_default()),
+    let is_of_bytes = matches!(error.verb(), Some(Verb::BlobPut | Verb::BlobPatch));
+    match (error.kind(), error.status()) {
+        (Code::AuthFailed, _) if is_of_bytes => true,
+        (Code::RegistryRefused, Some(400 | 416)) => is_of_bytes && !says(error, "UNSUPPORTED"),
         _ => error.persistence().is_temporary(),
     }
 }
 
-fn is_of_bytes(error: &Error) -> bool {
-    error.operation.starts_with("blob_put") || error.operation.starts_with("blob_patch")
-}
-
-async fn prove_empty(bytes: ByteStream, blob: &Descriptor) -> CopyResult<ByteStream> {
+async fn prove_empty(bytes: ByteStream, blob: &Descriptor) -> Result<ByteStream> {
     verified(bytes, blob)
         .try_for_each(|_| std::future::ready(Ok(())))
         .await?;

@@ -9,10 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use transship_copy::{
-    ByteStream, Error as CopyError, ErrorKind as CopyKind, Progress, Proof, Result as CopyResult, Step,
-};
-use transship_oci::Descriptor;
+use transship_copy::{ByteStream, Progress, Proof, Step};
+use transship_oci::{Code, Descriptor, Error, Result, Verb};
 
 use crate::limits::Bandwidth;
 use crate::pulse::Pulse;
@@ -26,7 +24,7 @@ struct State {
     /// Read, and not yet handed on: a piece that goes beyond a body's end.
     rest: Bytes,
     proof: Proof,
-    failed: Option<CopyError>,
+    failed: Option<Error>,
 }
 
 /// What looks on while bytes pass.
@@ -57,7 +55,7 @@ impl Supply {
     }
 
     /// What reading failed by, once.
-    pub(crate) fn failure(&self) -> Option<CopyError> {
+    pub(crate) fn failure(&self) -> Option<Error> {
         self.state().failed.take()
     }
 
@@ -114,7 +112,7 @@ impl State {
         })
     }
 
-    fn read(&mut self, read: Option<CopyResult<Bytes>>) -> CopyResult<()> {
+    fn read(&mut self, read: Option<Result<Bytes>>) -> Result<()> {
         let Some(piece) = read.transpose()? else {
             return self.proof.end().and_then(|()| Err(too_many()));
         };
@@ -126,15 +124,15 @@ impl State {
         Ok(())
     }
 
-    fn fail(&mut self, error: CopyError) -> io::Error {
+    fn fail(&mut self, error: Error) -> io::Error {
         let said = io::Error::other(error.to_string());
         self.failed = Some(error);
         said
     }
 }
 
-fn too_many() -> CopyError {
-    CopyError::new(CopyKind::BlobSizeMismatch, "blob_get")
+fn too_many() -> Error {
+    Error::of(Code::BlobSizeMismatch, Verb::BlobGet)
 }
 
 #[cfg(test)]

@@ -13,17 +13,17 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures_util::stream;
-use transship_copy::{BlobSource, Error as CopyError, ErrorKind as CopyKind, Proof, Sending, Step};
-use transship_oci::Descriptor;
+use transship_copy::{BlobSource, Proof, Sending, Step};
+use transship_oci::{Code, Descriptor, Error, Verb};
 use url::Url;
 
+use crate::RemoteRepository;
 use crate::pulse::Pulse;
 use crate::upload::Broken;
 use crate::upload_body::{Supply, Watchers};
 use crate::upload_plan::{ChunkLimits, Outlook, acknowledged, chunk, stands_at};
 use crate::upload_reached::Reached;
 use crate::upload_session::Standing;
-use crate::{Error, ErrorKind, RemoteRepository};
 
 /// An upload in chunks, over all the tries of one worker.
 pub(crate) struct Chunks<'a> {
@@ -272,8 +272,8 @@ impl<'a> Chunks<'a> {
     fn judge_refusal(&mut self, error: Error) -> Broken {
         let is_first = self.reached.is_nowhere();
         // Who refuses the first chunk before it was sent may be heard as nothing but a connection that breaks.
-        let is_unheard = is_first && matches!(error.kind, ErrorKind::Broken(_));
-        if is_unheard || matches!(error.kind, ErrorKind::SessionLost) {
+        let is_unheard = is_first && error.is(Code::ConnectionBroken);
+        if is_unheard || error.is(Code::UploadSessionLost) {
             self.lost += 1;
         }
         if is_refusal(&error, is_first) {
@@ -304,13 +304,13 @@ impl<'a> Chunks<'a> {
     }
 
     fn over(&self) -> Broken {
-        let operation = self.repository.blob_operation("blob_patch", &self.blob.digest);
-        Broken::Over(CopyError::new(CopyKind::SlotOver, operation))
+        let operation = self.repository.blob_operation(Verb::BlobPatch, &self.blob.digest);
+        Broken::Over(Error::of(Code::SlotOver, operation))
     }
 
     fn error(&self, why: &str) -> Error {
-        let operation = self.repository.blob_operation("blob_patch", &self.blob.digest);
-        Error::new(ErrorKind::VerifyFailed(why.to_owned()), operation)
+        let operation = self.repository.blob_operation(Verb::BlobPatch, &self.blob.digest);
+        Error::of(Code::DestinationVerifyFailed, operation).because(why)
     }
 }
 
@@ -321,9 +321,9 @@ fn is_at(standing: &Standing, offset: u64) -> bool {
 /// True if a registry said that it does not take chunks, to one of our own session. `is_first`: none was taken yet; later on
 /// some of these may speak of a session that was lost, or of one that holds other bytes than we think.
 fn is_refusal(error: &Error, is_first: bool) -> bool {
-    match &error.kind {
-        ErrorKind::SessionLost => is_first,
-        ErrorKind::Refused { status, .. } => is_first || !matches!(status, 400 | 409 | 416),
+    match error.kind() {
+        Code::UploadSessionLost => is_first,
+        Code::RegistryRefused => is_first || !matches!(error.status(), Some(400 | 409 | 416)),
         _ => false,
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! What must hold: only what the registry acknowledged is remembered, with the state of the hash over exactly those bytes.
 
-use transship_copy::{Continuation, Continuations, Proof, Result as CopyResult};
-use transship_oci::Digest;
+use transship_copy::{Continuation, Continuations, Proof};
+use transship_oci::{Digest, Result};
 use url::Url;
 
 /// How far the upload of one blob got.
@@ -88,7 +88,7 @@ impl<'a> Reached<'a> {
     }
 
     /// Makes sure that another worker can go on: an error if the memory does not take it.
-    pub(crate) async fn save(&mut self) -> CopyResult<()> {
+    pub(crate) async fn save(&mut self) -> Result<()> {
         if let (Some(memory), Some(acknowledged), false) = (self.memory, &self.acknowledged, self.is_saved) {
             memory.save(acknowledged).await?;
             self.has_record = true;

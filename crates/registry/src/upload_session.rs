@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use transship_copy::Upload;
-use transship_oci::{Algorithm, Descriptor};
+use transship_copy::{Destination, Upload};
+use transship_oci::{Algorithm, Code, Descriptor, Error, Result, Verb};
 use url::Url;
 
+use crate::RemoteRepository;
 use crate::exchange::{Answer, Call};
+use crate::failure::timed_out;
 use crate::manifests::content_digest;
 use crate::pulse::Pulse;
-use crate::{Error, ErrorKind, RemoteRepository, Result};
 
 /// Where a session stands, as the registry says.
 pub(crate) struct Standing {
@@ -28,7 +29,7 @@ pub(crate) struct Standing {
 impl RemoteRepository {
     /// Opens a session, or takes the one that was opened already.
     pub(crate) async fn upload_begin(&self, blob: &Descriptor, session: Option<Upload>) -> Result<Url> {
-        let operation = self.blob_operation("blob_post", &blob.digest);
+        let operation = self.blob_operation(Verb::BlobPost, &blob.digest);
         if let Some(location) = session.and_then(|session| Url::parse(&session.location).ok()) {
             return Ok(location);
         }
@@ -45,17 +46,12 @@ impl RemoteRepository {
             StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::CREATED
         ) {
             return Err(match answer.into_error().await {
-                Error {
-                    kind: ErrorKind::NotFound,
-                    operation,
-                    ..
-                } => Error::new(
-                    ErrorKind::Refused {
-                        status: 404,
-                        message: "the repository does not exist and is not created by a push".into(),
-                    },
-                    operation,
-                ),
+                error if error.is(Code::NotFound) => Error::new(
+                    Code::RegistryRefused,
+                    error.operation(),
+                    "the registry answered 404: the repository does not exist and is not created by a push",
+                )
+                .with_status(404),
                 error => error,
             });
         }
@@ -78,7 +74,7 @@ impl RemoteRepository {
         pulse: &Pulse,
     ) -> Result<Standing> {
         let mut call = Call::new(
-            self.blob_operation("blob_patch", &blob.digest),
+            self.blob_operation(Verb::BlobPatch, &blob.digest),
             Method::PATCH,
             location.clone(),
             self.scope(),
@@ -97,7 +93,7 @@ impl RemoteRepository {
             StatusCode::NOT_FOUND => {
                 let operation = answer.operation.clone();
                 answer.drain().await;
-                Err(Error::new(ErrorKind::SessionLost, operation))
+                Err(Error::of(Code::UploadSessionLost, operation))
             }
             _ => Err(answer.into_error().await),
         }
@@ -106,7 +102,7 @@ impl RemoteRepository {
     /// Where the session stands; [`None`] if the registry does not know it, or does not say.
     pub(crate) async fn upload_status(&self, blob: &Descriptor, location: &Url) -> Result<Option<Standing>> {
         let call = Call::new(
-            self.blob_operation("blob_status", &blob.digest),
+            self.blob_operation(Verb::BlobStatus, &blob.digest),
             Method::GET,
             location.clone(),
             self.scope(),
@@ -134,7 +130,7 @@ impl RemoteRepository {
         body: reqwest::Body,
         pulse: &Pulse,
     ) -> Result<()> {
-        let operation = self.blob_operation("blob_put", &blob.digest);
+        let operation = self.blob_operation(Verb::BlobPut, &blob.digest);
         let mut url = location.clone();
         // `append_pair` keeps what the registry put into the query, in its order and spelling.
         url.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
@@ -145,7 +141,7 @@ impl RemoteRepository {
             // A session that is gone may stay the next time, unlike a thing that is not there.
             StatusCode::NOT_FOUND => {
                 answer.drain().await;
-                return Err(Error::new(ErrorKind::SessionLost, operation));
+                return Err(Error::of(Code::UploadSessionLost, operation));
             }
             _ => return Err(answer.into_error().await),
         }
@@ -153,14 +149,12 @@ impl RemoteRepository {
         let is_acknowledged = answer.status() == StatusCode::CREATED;
         answer.drain().await;
         match told {
-            Some(told) if told.algorithm() == blob.digest.algorithm() && told != blob.digest => Err(Error::new(
-                ErrorKind::VerifyFailed(format!("{told} for {}", blob.digest)),
-                operation,
-            )),
-            None if !is_acknowledged && !self.head_blob(blob).await? => Err(Error::new(
-                ErrorKind::VerifyFailed("the blob is not there".into()),
-                operation,
-            )),
+            Some(told) if told.algorithm() == blob.digest.algorithm() && told != blob.digest => {
+                Err(Error::of(Code::DestinationVerifyFailed, operation).because(format!("{told} for {}", blob.digest)))
+            }
+            None if !is_acknowledged && !self.blob_head(blob).await? => {
+                Err(Error::of(Code::DestinationVerifyFailed, operation).because("the blob is not there"))
+            }
             _ => Ok(()),
         }
     }
@@ -168,7 +162,7 @@ impl RemoteRepository {
     /// Tells the registry that a session will not be continued. Best effort, one try: sessions expire by themselves.
     pub(crate) async fn upload_cancel(&self, blob: &Descriptor, location: Url) {
         let call = Call::new(
-            self.blob_operation("blob_cancel", &blob.digest),
+            self.blob_operation(Verb::BlobCancel, &blob.digest),
             Method::DELETE,
             location,
             self.scope(),
@@ -208,7 +202,7 @@ impl RemoteRepository {
                 Ok(answer)
             }
             idle = pulse.watch(length, self.registry.0.patience) => {
-                Err(Error::new(ErrorKind::Timeout(idle), call.operation.clone()))
+                Err(timed_out(idle, &call.operation))
             }
         }
     }

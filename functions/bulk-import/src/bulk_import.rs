@@ -11,8 +11,9 @@ use metrics::counter;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use transship_aws::emf::Emf;
-use transship_aws::{EventInvalid, Invocation, Platform, Unavailable};
-use transship_engine::{Error, ImportIntake, Order, OrderError, Uploaded};
+use transship_aws::{EventInvalid, Invocation, Platform};
+use transship_engine::{ImportIntake, Order, Uploaded};
+use transship_oci::{Error, Result};
 
 /// Maximum share of the invocation's time for reading the document.
 const FOR_THE_DOCUMENT: u32 = 4;
@@ -40,19 +41,23 @@ impl From<Failed> for Diagnostic {
     }
 }
 
-macro_rules! failed_of {
-    ($($error:ty),+ $(,)?) => {
-        $(
-            impl From<$error> for Failed {
-                fn from(error: $error) -> Self {
-                    Self { code: error.code(), message: error.to_string() }
-                }
-            }
-        )+
-    };
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            code: error.code(),
+            message: error.to_string(),
+        }
+    }
 }
 
-failed_of!(Error, EventInvalid, OrderError, Unavailable);
+impl From<EventInvalid> for Failed {
+    fn from(error: EventInvalid) -> Self {
+        Self {
+            code: error.code(),
+            message: error.to_string(),
+        }
+    }
+}
 
 impl BulkImport {
     pub(crate) fn new(platform: Platform, emf: Emf) -> Self {
@@ -103,7 +108,7 @@ impl BulkImport {
     }
 
     /// Creates the engine with the document in force.
-    async fn intake(&self, patience: Duration) -> Result<&ImportIntake, Unavailable> {
+    async fn intake(&self, patience: Duration) -> Result<&ImportIntake> {
         let configuration = self.platform.configuration(patience).await?;
         let make = || self.platform.import_intake(configuration);
         Ok(self.intake.get_or_init(make).await)

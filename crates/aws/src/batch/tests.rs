@@ -1,7 +1,8 @@
 use std::sync::Mutex;
+use transship_oci::{Code, Error, Result, Verb};
 
-use transship_engine::{CopyTask, ErrorKind, Import, Job, ListPrefix, StoreName, Sweep};
-use transship_oci::{Existing, Referrers};
+use transship_engine::{CopyTask, Import, Job, ListPrefix, StoreName, Sweep};
+use transship_oci::{Code, Existing, Referrers, Verb};
 use transship_testkit::suites::{copy_task, execution};
 
 use super::*;
@@ -38,10 +39,9 @@ struct Sent {
 
 #[async_trait]
 impl TaskQueue for Sent {
-    async fn send(&self, messages: &[Outgoing]) -> transship_engine::Result<()> {
+    async fn send(&self, messages: &[Outgoing]) -> transship_oci::Result<()> {
         if self.refuses {
-            let kind = ErrorKind::QueueUnavailable("it is gone".into());
-            return Err(Error::new(kind, "queue send"));
+            return Err(Error::of(Code::QueueUnavailable, Verb::Queue.on("send")).because("it is gone"));
         }
         self.messages.lock().unwrap().extend_from_slice(messages);
         Ok(())

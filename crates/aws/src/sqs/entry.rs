@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use transship_engine::{Outgoing, Result};
+use transship_engine::Outgoing;
+use transship_oci::Result;
 
 /// The longest delay SQS knows. Source: `SendMessage`, `DelaySeconds`.
 const DELAY_MAX: Duration = Duration::from_mins(15);

@@ -14,8 +14,8 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use transship_engine::{Error, ErrorKind, Outgoing, Result, TaskQueue};
-use transship_oci::Backoff;
+use transship_engine::{Outgoing, TaskQueue};
+use transship_oci::{Backoff, Code, Error, Operation, Result};
 
 use crate::Aws;
 use crate::error::Answer;
@@ -59,8 +59,8 @@ impl SqsQueue {
                 return Ok(());
             }
             if let Some(refused) = failed.iter().find(|failed| is_final(failed)) {
-                let kind = ErrorKind::MessageInvalid(format!("the queue refuses it: {}", answer(refused)));
-                return Err(Error::new(kind, SEND));
+                let why = format!("the queue refuses it: {}", answer(refused));
+                return Err(Error::of(Code::MessageInvalid, Operation::of(SEND)).because(why));
             }
             tracing::warn!(
                 failed = entries.len(),
@@ -125,6 +125,6 @@ impl Entry {
             .set_message_group_id(self.group.clone())
             .set_delay_seconds((self.delay_seconds > 0).then_some(self.delay_seconds))
             .build()
-            .map_err(|error| Error::new(ErrorKind::MessageInvalid(error.to_string()), SEND))
+            .map_err(|error| Error::of(Code::MessageInvalid, Operation::of(SEND)).because(error))
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
-use transship_engine::{ReceivedMessage, Result, TaskReceiver};
+use transship_engine::{ReceivedMessage, TaskReceiver};
 
 use super::SqsQueue;
 use super::entry::whole_seconds;
 use crate::error::Answer;
+use transship_oci::Result;
 
 /// The most messages of a request. Source: `ReceiveMessage`.
 const RECEIVE_MAX: usize = 10;

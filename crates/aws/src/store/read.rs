@@ -5,7 +5,8 @@ use aws_sdk_s3::primitives::ByteStream as Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use transship_copy::ByteStream;
-use transship_layout::{Error, Part, Result};
+use transship_layout::{Part, changed, unreadable};
+use transship_oci::{Result, Verb};
 
 use super::{S3Store, status};
 
@@ -65,7 +66,7 @@ impl Reading {
             // An empty object has no range at all.
             None => (self.offset > 0).then(|| format!("bytes={}-", self.offset)),
         };
-        let full = self.store.named("read", &self.key)?;
+        let full = self.store.named(Verb::Read, &self.key)?;
         let client = self.store.aws.s3();
         let request = client.get_object().bucket(&self.store.bucket).key(full);
         let answer = request.set_range(range).set_if_match(self.etag.clone()).send().await;
@@ -73,14 +74,14 @@ impl Reading {
             Ok(answer) => Ok(Answered::Bytes(Box::new(answer))),
             Err(error) => match (status(&error), error.as_service_error()) {
                 (_, Some(service)) if service.is_no_such_key() => Ok(Answered::Absent),
-                (Some(412), _) => Err(Error::changed(&self.store.place(&self.key))),
+                (Some(412), _) => Err(changed(&self.store.place(&self.key))),
                 (Some(416), _) => Ok(Answered::Nothing),
-                _ => Err(self.store.refused(&error, "read", &self.key, "s3:GetObject")),
+                _ => Err(self.store.refused(&error, Verb::Read, &self.key, "s3:GetObject")),
             },
         }
     }
 
-    async fn next(mut self) -> transship_copy::Result<Option<(Bytes, Self)>> {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
         loop {
             let Some(body) = &mut self.body else { return Ok(None) };
             match body.next().await {
@@ -91,13 +92,13 @@ impl Reading {
                 }
                 Some(Err(error)) if self.resumes == 0 || self.etag.is_none() => {
                     let cause = std::io::Error::other(error);
-                    return Err(Error::unreadable(&self.store.place(&self.key), cause).into());
+                    return Err(unreadable(&self.store.place(&self.key), cause));
                 }
                 Some(Err(_)) => {
                     self.resumes -= 1;
                     let place = self.store.place(&self.key);
                     let Some(again) = self.open().await? else {
-                        return Err(Error::changed(&place).into());
+                        return Err(changed(&place));
                     };
                     self = again;
                 }

@@ -18,6 +18,7 @@ use crate::logins::logins;
 use crate::output::Form;
 use crate::table::table;
 use crate::{document, logging, units};
+use transship_oci::Result;
 
 /// Time limits for interactive use: fail fast.
 const RETRIES: Retries = Retries {
@@ -139,8 +140,8 @@ async fn probe(snapshot: &Snapshot, name: &str) -> Probe {
             .ping()
             .await
             .err()
-            .map(|error| (error.code().to_owned(), error.kind.to_string())),
-        Err(error) => Some((error.code().to_owned(), error.kind.to_string())),
+            .map(|error| (error.code().to_owned(), error.message().to_owned())),
+        Err(error) => Some((error.code().to_owned(), error.message().to_owned())),
     };
     let endpoint = endpoint.map_or_else(String::new, |url| url.as_str().trim_end_matches('/').to_owned());
     Probe::new(name, Tried::Endpoint(endpoint), failure, begin)
@@ -157,13 +158,13 @@ async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Pr
             let login = logins(name, registry).login(registry.host()).await;
             let failure = login
                 .err()
-                .map(|error| (error.code().to_owned(), error.kind.to_string()));
+                .map(|error| (error.code().to_owned(), error.message().to_owned()));
             probes.push(Probe::new(name, Tried::Secret(reference.to_string()), failure, begin));
         }
         if let Some(Webhook::Secret { reference, .. }) = &registry.webhook {
             let begin = Instant::now();
             let failure = secrets.secret(reference).await.err();
-            let failure = failure.map(|error| (error.code().to_owned(), error.kind.to_string()));
+            let failure = failure.map(|error| (error.code().to_owned(), error.message().to_owned()));
             probes.push(Probe::new(name, Tried::Secret(reference.clone()), failure, begin));
         }
     }

@@ -6,6 +6,7 @@ use clap_complete::Shell;
 use crate::arguments::CommandLine;
 use crate::failure::Failure;
 use crate::output;
+use transship_oci::Result;
 
 /// Arguments of `transship completions`.
 #[derive(Debug, Args)]

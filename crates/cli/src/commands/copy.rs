@@ -8,7 +8,7 @@ use clap::Args;
 use transship_copy::{NoReplicas, Report, Request, Source};
 use transship_layout::{Archive, Found, FoundKind, Images as _, Layout, ObjectStore};
 use transship_local::{DockerConfig, ObjectFolder};
-use transship_oci::{Digest, Reference, Target};
+use transship_oci::{Digest, Reference, Result, Target};
 use transship_registry::RemoteRepository;
 
 use crate::copy_report::{CopyReport, Requests};
@@ -122,7 +122,7 @@ fn destination(text: &str) -> Result<(Reference, Target), Failure> {
 }
 
 async fn open(source: ImageSource, registries: &mut Registries) -> Result<Opened, Failure> {
-    let input = |error: transship_layout::Error| Failure::of(Exit::Input, &error);
+    let input = |error: transship_oci::Error| Failure::of(Exit::Input, &error);
     match source {
         ImageSource::Registry(reference) => {
             let remote = registries
@@ -182,7 +182,7 @@ async fn open_in_bucket(
     key: &str,
     reference: Option<&str>,
 ) -> Result<(Box<dyn Source>, Target), Failure> {
-    let input = |error: transship_layout::Error| Failure::of(Exit::Input, &error);
+    let input = |error: transship_oci::Error| Failure::of(Exit::Input, &error);
     if is_archive(store.as_ref(), key).await {
         let archive = Archive::open(store, key).await.map_err(input)?;
         let from = archive.target_of(reference).await?;

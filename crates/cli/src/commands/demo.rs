@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::output::Form;
+use transship_oci::Result;
 
 /// Arguments of `transship demo`.
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ use transship_notifications::{Delivery, Error, ErrorKind, Event, Format, Origin,
 
 use crate::failure::{Exit, Failure};
 use crate::output;
+use transship_oci::Result;
 
 /// Maximum size of a delivery in bytes. The webhook accepts at most 1 MiB.
 const SIZE_MAX: u64 = 64 * 1024 * 1024;

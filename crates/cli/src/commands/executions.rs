@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::output::Form;
 use crate::table::table;
 use crate::units;
+use transship_oci::Result;
 
 /// Arguments of `transship executions`.
 #[derive(Debug, Args)]

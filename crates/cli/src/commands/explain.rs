@@ -13,6 +13,7 @@ use crate::document;
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
 use crate::table::shown;
+use transship_oci::Result;
 
 /// Arguments of `transship explain`.
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use transship_engine::{Import, SharedBlobs};
 use transship_local::DockerConfig;
-use transship_oci::{Reference, RegistryHost, Repository};
+use transship_oci::{Reference, RegistryHost, Repository, Result};
 
 use super::ledger;
 use crate::bucket::InBucket;

@@ -10,6 +10,7 @@ use transship_engine::{Ledger, TaskQueue};
 use transship_local::{Database, SqliteLedger, SqliteQueue};
 
 use crate::failure::{Exit, Failure};
+use transship_oci::Result;
 
 /// Options that select the ledger.
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ pub(crate) mod tasks;
 
 use crate::arguments::{Command, CommandLine};
 use crate::failure::Failure;
+use transship_oci::Result;
 
 /// Runs the selected command.
 pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use transship_engine::{Redrive, Redriven, TaskFilter};
 use super::ledger::{Queue, Store};
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
+use transship_oci::Result;
 
 /// Arguments of `transship redrive`.
 #[derive(Debug, Args)]

@@ -22,6 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::logging::{self, LogForm};
 use crate::service::Service;
 use crate::watch::{self, Watch};
+use transship_oci::Result;
 
 /// Arguments of `transship serve`.
 #[derive(Debug, Args)]

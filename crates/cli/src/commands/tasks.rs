@@ -7,6 +7,7 @@ use super::ledger::{Store, shown_time};
 use crate::failure::Failure;
 use crate::output::Form;
 use crate::table::table;
+use transship_oci::Result;
 
 /// Arguments of `transship tasks`.
 #[derive(Debug, Args)]

@@ -19,7 +19,7 @@ use transship_embedded_registry::notification::CONTENT_TYPE as EVENTS;
 use transship_engine::{Ledger as _, TaskFilter, TaskReceiver as _, TaskRecord};
 use transship_local::{Database, Environment, SqliteLedger, SqliteQueue};
 use transship_oci::media_type::OCI_INDEX;
-use transship_oci::{Digest, Target};
+use transship_oci::{Digest, Result, Target};
 use transship_registry::Anonymous;
 use transship_rules::Document;
 

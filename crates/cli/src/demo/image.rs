@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use transship_layout::{Layout, MemoryStore};
 use transship_oci::media_type::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
-use transship_oci::{Digest, Tag};
+use transship_oci::{Digest, Result, Tag};
 
 use super::house::TAG;
 use crate::failure::{Exit, Failure};

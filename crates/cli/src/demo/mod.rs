@@ -12,7 +12,7 @@ mod story;
 use std::time::Instant;
 
 use transship_engine::TaskState;
-use transship_oci::Digest;
+use transship_oci::{Digest, Result};
 
 use crate::failure::Failure;
 use crate::output::Form;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::ACCEPT;
 use serde::Serialize;
 use serde_json::Value;
-use transship_oci::Digest;
+use transship_oci::{Digest, Result};
 
 use super::house::{DESTINATION_REPOSITORY, House, SOURCE_REPOSITORY, TAG};
 use super::story::failed;

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use transship_oci::Digest;
+use transship_oci::{Digest, Result};
 
 use super::counts::Moved;
 use super::house::House;

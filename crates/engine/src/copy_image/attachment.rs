@@ -3,8 +3,8 @@
 //! The replica of the subject says where that is. A subject that is still being copied is waited for, because its own copy may
 //! have listed its referrers before this one was pushed.
 
-use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
-use transship_oci::{Digest, DigestTag, Manifest, Target};
+use transship_copy::Manifests;
+use transship_oci::{Code, Digest, DigestTag, Error, Result, Target, Verb};
 use transship_registry::RemoteRepository;
 
 use super::CopyImage;
@@ -22,7 +22,7 @@ pub(super) enum Subject {
 
 impl CopyImage<'_> {
     /// The subject of `image`, which is a referrer or a digest tag, and whether we copied it to the destination.
-    pub(super) async fn subject(&self, image: &ImageRef, source: &RemoteRepository) -> CopyResult<Subject> {
+    pub(super) async fn subject(&self, image: &ImageRef, source: &RemoteRepository) -> Result<Subject> {
         let subject = match &image.target {
             target @ Target::Tag(tag) => {
                 self.check_settled(source, target).await?;
@@ -31,15 +31,14 @@ impl CopyImage<'_> {
                     None => None,
                 }
             }
-            target @ Target::Digest(_) => match Source::manifest_get(source, target).await {
-                Ok(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
-                Err(error) if error.is_not_found() => {
+            target @ Target::Digest(_) => match source.manifest_get(target).await? {
+                Some(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
+                None => {
                     return Ok(Subject::None(
                         "SOURCE_GONE",
                         "the manifest is not at the source any more",
                     ));
                 }
-                Err(error) => return Err(error),
             },
         };
         let Some(subject) = subject else {
@@ -69,39 +68,37 @@ impl CopyImage<'_> {
     }
 
     /// Refuses a digest tag that does not name yet what its event said: what it will name would be missed.
-    async fn check_settled(&self, source: &RemoteRepository, target: &Target) -> CopyResult<()> {
+    async fn check_settled(&self, source: &RemoteRepository, target: &Target) -> Result<()> {
         let Some(expected) = self.task.expected.as_ref().filter(|_| self.is_settling()) else {
             return Ok(());
         };
-        let now = Source::manifest_head(source, target).await?;
+        let now = source.manifest_head(target).await?;
         if now.is_some_and(|now| now.digest == *expected) {
             return Ok(());
         }
-        Err(CopyError::new(
-            CopyKind::SourceNotSettled,
-            format!("manifest_head {}", self.task.source),
-        ))
+        let operation = Verb::ManifestHead.on(&self.task.source);
+        Err(Error::of(Code::SourceNotSettled, operation))
     }
 
     /// True if `subject` is part of what we copied from the repository of `image` to the destination repository.
-    async fn is_replicated(&self, image: &ImageRef, subject: &Digest) -> CopyResult<bool> {
+    async fn is_replicated(&self, image: &ImageRef, subject: &Digest) -> Result<bool> {
         let destination = &self.task.destination;
-        Ok(self.jobs.ledger.is_replicated(image, destination, subject).await?)
+        self.jobs.ledger.is_replicated(image, destination, subject).await
     }
 }
 
 /// The manifest that the digest tag `target` belongs to. A sha512 tag holds half of its digest; a referrer that the fallback
 /// index lists holds all of it.
-async fn subject_of(about: &DigestTag, source: &RemoteRepository, target: &Target) -> CopyResult<Option<Digest>> {
+async fn subject_of(about: &DigestTag, source: &RemoteRepository, target: &Target) -> Result<Option<Digest>> {
     if let Some(subject) = about.subject() {
         return Ok(Some(subject));
     }
-    let Some(index) = found(Source::manifest_get(source, target).await)? else {
+    let Some(index) = source.manifest_get(target).await? else {
         return Ok(None);
     };
     for referrer in index.children() {
         let referrer = Target::Digest(referrer.digest.clone());
-        let Some(referrer) = found(Source::manifest_get(source, &referrer).await)? else {
+        let Some(referrer) = source.manifest_get(&referrer).await? else {
             continue;
         };
         if let Some(subject) = referrer.subject()
@@ -111,12 +108,4 @@ async fn subject_of(about: &DigestTag, source: &RemoteRepository, target: &Targe
         }
     }
     Ok(None)
-}
-
-fn found(manifest: CopyResult<Manifest>) -> CopyResult<Option<Manifest>> {
-    match manifest {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
 }

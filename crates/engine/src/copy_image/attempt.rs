@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use transship_copy::{Destination, Options, Report, Request, Result as CopyResult, Source as CopySource, State, copy};
-use transship_oci::Target;
+use transship_copy::{Manifests, Options, Report, Request, Source as CopySource, State, copy};
+use transship_oci::{Result, Target};
 use transship_registry::Registry;
 
 use super::CopyImage;
@@ -19,7 +19,7 @@ use crate::{ImageRef, Replica, TaskState};
 
 impl CopyImage<'_> {
     /// Copies the image once.
-    pub(super) async fn attempt(&self) -> CopyResult<AttemptResult> {
+    pub(super) async fn attempt(&self) -> Result<AttemptResult> {
         let Self { jobs, task, .. } = self;
         let snapshot = jobs.configuration.current();
         let destination = match snapshot.registry(&task.destination.registry) {
@@ -56,7 +56,7 @@ impl CopyImage<'_> {
         image: &ImageRef,
         source: &Registry,
         destination: &Registry,
-    ) -> CopyResult<AttemptResult> {
+    ) -> Result<AttemptResult> {
         let source = source.repository(image.repository.clone());
         let (from, to) = if self.task.is_attachment {
             match self.subject(image, &source).await? {
@@ -83,7 +83,7 @@ impl CopyImage<'_> {
         result
     }
 
-    async fn copy_stored(&self, destination: &Registry) -> CopyResult<AttemptResult> {
+    async fn copy_stored(&self, destination: &Registry) -> Result<AttemptResult> {
         let (task, sources) = (self.task, &self.jobs.sources);
         let images = sources.open(task, self.run.slot).await?;
         let (from, to) = (task.source.target().clone(), task.destination.target.clone());
@@ -100,7 +100,7 @@ impl CopyImage<'_> {
         from: Target,
         destination: &Registry,
         to: Target,
-    ) -> CopyResult<AttemptResult> {
+    ) -> Result<AttemptResult> {
         let Self { jobs, task, .. } = self;
         let remote = destination
             .repository(task.destination.repository.clone())
@@ -139,11 +139,7 @@ impl CopyImage<'_> {
             progress: Arc::clone(&self.run.progress),
         })
         .await?;
-        tracing::debug!(
-            requests_destination = remote.requests(),
-            name = Destination::name(&remote),
-            "copied"
-        );
+        tracing::debug!(requests_destination = remote.requests(), name = remote.name(), "copied");
         Ok(AttemptResult::Ended(self.outcome(&report), written(&replicas, &report)))
     }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{BlobLocations, Clock, CommitLease, Continuation, Continuations, Replicas, Result as CopyResult};
-use transship_oci::{Digest, Repository, Tag, Target};
+use transship_copy::{BlobLocations, Clock, CommitLease, Continuation, Continuations, Replicas};
+use transship_oci::{Digest, Repository, Result, Tag, Target};
 
 use crate::job::CopyTask;
 use crate::send::now;
@@ -82,7 +82,7 @@ impl LedgerReplicas<'_> {
 
 #[async_trait]
 impl Replicas for LedgerReplicas<'_> {
-    async fn written(&self, tag: &Tag) -> CopyResult<Vec<Digest>> {
+    async fn written(&self, tag: &Tag) -> Result<Vec<Digest>> {
         let place = &self.task.destination;
         let replica = self.ledger.replica(&place.registry, &place.repository, tag).await?;
         Ok(replica
@@ -90,7 +90,7 @@ impl Replicas for LedgerReplicas<'_> {
             .unwrap_or_default())
     }
 
-    async fn intend(&self, tag: &Tag, digest: &Digest) -> CopyResult<()> {
+    async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()> {
         let replica = self.replica(tag, digest, Vec::new());
         Ok(self.ledger.replica_intend(&replica).await?)
     }
@@ -113,7 +113,7 @@ impl Continuations for LedgerSessions<'_> {
             .unwrap_or_default()
     }
 
-    async fn save(&self, continuation: &Continuation) -> CopyResult<()> {
+    async fn save(&self, continuation: &Continuation) -> Result<()> {
         let expires = now(self.clock.as_ref())
             .checked_add(SESSION_TTL)
             .unwrap_or(Timestamp::MAX);
@@ -144,7 +144,7 @@ impl LedgerLease {
 
 #[async_trait]
 impl CommitLease for LedgerLease {
-    async fn acquire(&self, target: &Target) -> CopyResult<bool> {
+    async fn acquire(&self, target: &Target) -> Result<bool> {
         let now = now(self.clock.as_ref());
         Ok(self
             .ledger

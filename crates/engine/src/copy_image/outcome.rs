@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Report, State};
-use transship_oci::Existing;
-use transship_oci::Persistence;
+use transship_copy::{Report, State};
+use transship_oci::{Code, Error, Existing, Persistence};
 
 use super::CopyImage;
 use crate::{Bytes, Outcome, Replica, TaskState};
@@ -23,7 +22,7 @@ pub(super) enum AttemptResult {
 }
 
 impl CopyImage<'_> {
-    pub(super) fn classify(&self, error: &CopyError) -> AttemptResult {
+    pub(super) fn classify(&self, error: &Error) -> AttemptResult {
         let (code, message) = (error.code(), error.to_string());
         let later = |after| AttemptResult::Later {
             code: code.into(),
@@ -89,8 +88,7 @@ impl CopyImage<'_> {
     }
 
     /// True if the source has no such tag, as opposed to a part of the image missing there.
-    fn is_not_there_yet(&self, error: &CopyError) -> bool {
-        let target = self.task.source.target();
-        error.kind == CopyKind::SourceNotFound && error.operation.ends_with(&format!("{}{target}", target.separator()))
+    fn is_not_there_yet(&self, error: &Error) -> bool {
+        error.is(Code::SourceNotFound) && error.operation().target() == Some(self.task.source.target())
     }
 }

@@ -4,14 +4,14 @@
 //! upload of an index, an archive or a link is scanned; an upload of a blob only if a scan waits for it, and otherwise it costs
 //! one call to the ledger.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use transship_copy::Clock;
 use transship_layout::Upload;
-use transship_oci::{Digest, Repository, Target};
-use transship_oci::{Existing, Referrers};
+use transship_oci::{Code, Digest, Error, Existing, Operation, Referrers, Repository, Result, Target};
 
 use super::Import;
 use super::list::registry_of;
@@ -56,40 +56,6 @@ pub struct Order {
     pub referrers: Option<Referrers>,
 }
 
-/// Why an order is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OrderError {
-    /// `ORDER_INVALID`
-    #[error("{0}")]
-    Invalid(String),
-    /// `UNKNOWN_IMPORT`
-    #[error("the document has no import {0:?}")]
-    UnknownImport(String),
-    /// `UNKNOWN_REGISTRY`
-    #[error("the document has no registry {0:?}, and none that is called so: write to: REGISTRY/PATH")]
-    UnknownRegistry(String),
-    /// The queue did not take it; its own code.
-    #[error("{message}")]
-    Unavailable {
-        /// A stable code.
-        code: &'static str,
-        /// The sentence.
-        message: String,
-    },
-}
-
-impl OrderError {
-    /// The stable code.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Invalid(_) => "ORDER_INVALID",
-            Self::UnknownImport(_) => "UNKNOWN_IMPORT",
-            Self::UnknownRegistry(_) => "UNKNOWN_REGISTRY",
-            Self::Unavailable { code, .. } => code,
-        }
-    }
-}
-
 /// Takes uploads and orders in.
 pub struct ImportIntake {
     /// The document in force.
@@ -104,7 +70,7 @@ pub struct ImportIntake {
 
 impl ImportIntake {
     /// Sends the scans that these uploads require, and returns their number. When this returns, all are in the queue.
-    pub async fn uploaded(&self, uploads: &[Uploaded]) -> crate::Result<usize> {
+    pub async fn uploaded(&self, uploads: &[Uploaded]) -> Result<usize> {
         let mut scans: HashMap<String, Outgoing> = HashMap::new();
         for upload in uploads {
             scans.extend(self.scans_of(upload));
@@ -147,25 +113,21 @@ impl ImportIntake {
     }
 
     /// Begins what was ordered. `occurrence` tells this order from every other: the same order told twice is done once.
-    pub async fn ordered(&self, order: &Order, occurrence: &str) -> Result<Execution, OrderError> {
+    pub async fn ordered(&self, order: &Order, occurrence: &str) -> Result<Execution> {
         let list = self.list(order, occurrence)?;
         let execution = list.execution.clone();
-        let sent = self.queue.send(&[Outgoing::now(list)]).await;
-        sent.map_err(|error| OrderError::Unavailable {
-            code: error.code(),
-            message: error.to_string(),
-        })?;
+        self.queue.send(&[Outgoing::now(list)]).await?;
         Ok(execution)
     }
 
-    fn list(&self, order: &Order, occurrence: &str) -> Result<ListPrefix, OrderError> {
+    fn list(&self, order: &Order, occurrence: &str) -> Result<ListPrefix> {
         let (import, bucket, prefix) = match (&order.import, &order.to) {
             (Some(name), None) => self.named(name, order)?,
             (None, Some(to)) => self.directed(to, order)?,
             _ => {
                 let sentence =
                     "say where it goes: either to, a REGISTRY/PATH, or import, the name of one of the document";
-                return Err(OrderError::Invalid(sentence.to_owned()));
+                return Err(invalid(sentence));
             }
         };
         let execution = import.execution(&format!("order {occurrence}"), now(self.clock.as_ref()));
@@ -173,18 +135,18 @@ impl ImportIntake {
     }
 
     /// What an import of the document says; a prefix may only narrow it, and changes no name.
-    fn named(&self, name: &str, order: &Order) -> Result<(Import, String, String), OrderError> {
+    fn named(&self, name: &str, order: &Order) -> Result<(Import, String, String)> {
         let snapshot = self.configuration.current();
         let imports = &snapshot.document.imports;
-        let written = imports
-            .iter()
-            .find(|import| import.name == name)
-            .ok_or_else(|| OrderError::UnknownImport(name.to_owned()))?;
+        let written = imports.iter().find(|import| import.name == name).ok_or_else(|| {
+            let message = format!("the document has no import {name:?}");
+            Error::new(Code::UnknownImport, Operation::default(), message)
+        })?;
         let is_more = order.existing.is_some() || order.referrers.is_some();
         if is_more || order.bucket.as_ref().is_some_and(|bucket| *bucket != written.bucket) {
             let sentence =
                 "an import of the document says its bucket, existing and referrers itself: leave them out, or write to";
-            return Err(OrderError::Invalid(sentence.to_owned()));
+            return Err(invalid(sentence));
         }
         let mut import = Import::from(written);
         let prefix = order.prefix.clone().unwrap_or_else(|| written.prefix.clone());
@@ -193,7 +155,7 @@ impl ImportIntake {
                 "the prefix {prefix:?} is not below that of the import, {:?}",
                 written.prefix
             );
-            return Err(OrderError::Invalid(sentence));
+            return Err(invalid(sentence));
         };
         // What the search finds is called by its place below the narrower prefix; an archive's own key is called by all of it.
         let folder = below.trim_end_matches('/');
@@ -204,13 +166,16 @@ impl ImportIntake {
         Ok((import, written.bucket.clone(), prefix))
     }
 
-    fn directed(&self, to: &str, order: &Order) -> Result<(Import, String, String), OrderError> {
+    fn directed(&self, to: &str, order: &Order) -> Result<(Import, String, String)> {
         let bucket = order.bucket.clone().filter(|bucket| !bucket.is_empty());
-        let bucket = bucket.ok_or_else(|| OrderError::Invalid("name the bucket".to_owned()))?;
+        let bucket = bucket.ok_or_else(|| invalid("name the bucket"))?;
         let (called, path) = to.split_once('/').unwrap_or((to, ""));
         let snapshot = self.configuration.current();
-        let registry =
-            registry_of(&snapshot.document, called).ok_or_else(|| OrderError::UnknownRegistry(called.to_owned()))?;
+        let registry = registry_of(&snapshot.document, called).ok_or_else(|| {
+            let message =
+                format!("the document has no registry {called:?}, and none with that host: write to: REGISTRY/PATH");
+            Error::new(Code::UnknownRegistry, Operation::default(), message)
+        })?;
         let path = path.trim_end_matches('/');
         let import = Import {
             name: "import".to_owned(),
@@ -238,8 +203,12 @@ fn awaited(key: &str) -> Option<(String, Digest)> {
     }
 }
 
-fn joined(path: Option<&Repository>, below: &str) -> Result<Repository, OrderError> {
+/// `ORDER_INVALID`, with a sentence that says what is wrong.
+fn invalid(sentence: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(Code::OrderInvalid, Operation::default(), sentence)
+}
+
+fn joined(path: Option<&Repository>, below: &str) -> Result<Repository> {
     let text = path.map_or_else(|| below.to_owned(), |path| format!("{path}/{below}"));
-    text.parse()
-        .map_err(|error: transship_oci::Error| OrderError::Invalid(error.to_string()))
+    text.parse().map_err(|error: Error| invalid(error.to_string()))
 }

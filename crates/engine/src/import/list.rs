@@ -4,13 +4,13 @@
 //! each source is scanned however often the listing is interrupted; a listing that finds nothing is recorded as failed, with
 //! the prefix.
 
-use transship_copy::{Error as CopyError, Result as CopyResult};
-use transship_oci::Persistence;
+use transship_oci::{Error, Persistence, Result, Verb};
 use transship_rules::Document;
 
+use crate::configuration::unknown_registry;
 use crate::job::{ListPrefix, Run, Scan};
 use crate::jobs::Jobs;
-use crate::{Error, ErrorKind, Next, Outgoing, Result, TaskState};
+use crate::{Next, Outgoing, TaskState};
 
 /// One delivery of a [`ListPrefix`].
 pub(crate) struct ListSources<'a> {
@@ -33,8 +33,8 @@ impl<'a> ListSources<'a> {
     pub(crate) async fn run(mut self) -> Result<Next> {
         let name = self.list.import.registry.clone();
         let Some(registry) = registry_of(&self.jobs.configuration.current().document, &name) else {
-            let error = Error::new(ErrorKind::UnknownRegistry(name), "search");
-            return self.fail(&error.into()).await;
+            let error = unknown_registry(&name, Verb::Search);
+            return self.fail(&error).await;
         };
         self.list.import.registry = registry;
         let before = self.list.at.clone();
@@ -58,7 +58,7 @@ impl<'a> ListSources<'a> {
     }
 
     /// True if the listing is over, false if its slot is.
-    async fn list(&mut self) -> CopyResult<bool> {
+    async fn list(&mut self) -> Result<bool> {
         let store = self.jobs.sources.store(&self.list.store)?;
         loop {
             let mut at = self.list.at.clone();
@@ -85,7 +85,7 @@ impl<'a> ListSources<'a> {
         }
     }
 
-    async fn fail(&self, error: &CopyError) -> Result<Next> {
+    async fn fail(&self, error: &Error) -> Result<Next> {
         let entry = self.list.entry();
         self.jobs.fail(&entry, error.code(), error.to_string()).await?;
         Ok(Next::Done)

@@ -10,17 +10,16 @@ mod scan;
 mod shared_blobs;
 mod source_cache;
 
-pub use intake::{ImportIntake, Order, OrderError, Uploaded};
+pub use intake::{ImportIntake, Order, Uploaded};
 pub(crate) use list::ListSources;
 pub(crate) use scan::ScanSource;
 pub use shared_blobs::{SharedBlobs, SharingDestination};
-pub use source_cache::SourceCache;
+pub use source_cache::{SourceCache, store_unknown};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_layout::{Error as LayoutError, Found, FoundKind, Image, Refused, Result as LayoutResult};
-use transship_oci::{Existing, Referrers};
-use transship_oci::{Repository, Target};
+use transship_layout::{Found, FoundKind, Image, Refused};
+use transship_oci::{Error, Existing, Referrers, Repository, Result, Target, Verb};
 
 use crate::job::{CopyTask, Policy, Scan, Source};
 use crate::plan::id;
@@ -69,7 +68,7 @@ impl Import {
     }
 
     /// The repository to which `found` is copied. `INVALID_REFERENCE` if its path is not a valid repository name.
-    pub fn repository(&self, found: &Found) -> LayoutResult<Repository> {
+    pub fn repository(&self, found: &Found) -> Result<Repository> {
         let path = match (&self.path, found.repository()?) {
             (Some(path), Some(below)) => format!("{path}/{below}"),
             (Some(path), None) => return Ok(path.clone()),
@@ -77,7 +76,7 @@ impl Import {
             (None, None) => String::new(),
         };
         let repository = path.parse();
-        repository.map_err(|error| LayoutError::content(error, format!("import {}", found.key)))
+        repository.map_err(|error: Error| error.during(Verb::Import.on(&found.key)))
     }
 
     /// The tasks of the `images` of `found` in `store`.
@@ -87,7 +86,7 @@ impl Import {
         found: &Found,
         images: &[Image],
         execution: &Execution,
-    ) -> LayoutResult<Vec<CopyTask>> {
+    ) -> Result<Vec<CopyTask>> {
         let repository = self.repository(found)?;
         let is_wanted = |image: &&Image| !image.refers || self.referrers != Referrers::Exclude;
         let task = |image: &Image| {
@@ -106,7 +105,7 @@ impl Import {
 
     /// The ledger's entry of an image that cannot be imported. One that has neither a tag nor a digest is recorded as a scan
     /// of its source.
-    fn refused(&self, scan: &Scan, refused: &Refused, execution: &Execution) -> LayoutResult<TaskEntry> {
+    fn refused(&self, scan: &Scan, refused: &Refused, execution: &Execution) -> Result<TaskEntry> {
         let id = id(
             "t",
             &[
@@ -303,7 +302,7 @@ mod tests {
             let refused = Refused {
                 name: name.into(),
                 digest: digest.cloned(),
-                error: LayoutError::new(transship_layout::ErrorKind::SourceEmpty("x".into()), "x"),
+                error: Error::of(transship_oci::Code::SourceEmpty, Verb::Import),
             };
             import.refused(&scan, &refused, &execution).unwrap().source
         };

@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::timeout;
-use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult};
 use transship_layout::{Image, Images, Listing, Looked, Missing, look, names_version, present};
-use transship_oci::{Digest, Persistence, Target};
+use transship_oci::{Code, Digest, Error, Persistence, Result, Target, Verb};
 
 use crate::job::{Envelope, Job, Run, Scan, TRIES_MAX};
 use crate::jobs::Jobs;
 use crate::send::send_then_record;
-use crate::{Execution, Next, Outgoing, PendingScan, Result, TaskState};
+use crate::{Execution, Next, Outgoing, PendingScan, TaskState};
 
 /// Tasks that are sent at once.
 const BATCH_TASKS: usize = 100;
@@ -55,8 +54,8 @@ impl<'a> ScanSource<'a> {
         let scanning = Box::pin(self.scan());
         let scanned = match self.run.slot {
             Some(slot) => timeout(slot.left(), scanning).await.unwrap_or_else(|_| {
-                let operation = format!("look at {}", self.scan.store);
-                Err(CopyError::new(CopyKind::SlotOver, operation))
+                let operation = Verb::LookAt.on(&self.scan.store);
+                Err(Error::of(Code::SlotOver, operation))
             }),
             None => scanning.await,
         };
@@ -80,7 +79,7 @@ impl<'a> ScanSource<'a> {
         Ok(Next::Done)
     }
 
-    async fn retry_or_fail(&self, error: &CopyError) -> Result<Next> {
+    async fn retry_or_fail(&self, error: &Error) -> Result<Next> {
         let Self { jobs, scan, run } = self;
         let tries = run.tries.saturating_add(1);
         let entry = scan.entry();
@@ -93,7 +92,7 @@ impl<'a> ScanSource<'a> {
             Persistence::Temporary(after) => after,
             Persistence::Persistent => None,
         };
-        if error.kind == CopyKind::SlotOver && tries >= SLOTS_MAX {
+        if error.is(Code::SlotOver) && tries >= SLOTS_MAX {
             let message = format!(
                 "it could not be read in {SLOTS_MAX} slots: raise WorkerTimeout, or upload a plain tar or a layout in the place of a compressed archive, and redrive"
             );
@@ -116,7 +115,7 @@ impl<'a> ScanSource<'a> {
         Ok(Next::Again(delay))
     }
 
-    async fn scan(&self) -> CopyResult<ScanEnd> {
+    async fn scan(&self) -> Result<ScanEnd> {
         let Self { jobs, scan, .. } = self;
         let (found, only) = (&scan.source, scan.only.as_ref());
         let store = jobs.sources.store(&scan.store)?;
@@ -149,13 +148,13 @@ impl<'a> ScanSource<'a> {
         format!("{}/{}", self.scan.store, self.scan.source.place())
     }
 
-    async fn wait_for(&self, place: &str, missing: &[Missing]) -> CopyResult<()> {
+    async fn wait_for(&self, place: &str, missing: &[Missing]) -> Result<()> {
         let Self { jobs, scan, .. } = self;
         let awaited = jobs.sources.awaited();
         let blobs: Vec<Digest> = missing.iter().filter_map(Missing::digest).cloned().collect();
         if blobs.is_empty() {
             // The upload of a file that names images sends a scan of its own.
-            return Ok(awaited.settle(&scan.key(), place).await?);
+            return awaited.settle(&scan.key(), place).await;
         }
         let now = jobs.now();
         let pending = PendingScan {
@@ -179,7 +178,7 @@ impl<'a> ScanSource<'a> {
         Ok(())
     }
 
-    async fn send_images(&self, listing: &Listing, version: &str) -> CopyResult<ScanEnd> {
+    async fn send_images(&self, listing: &Listing, version: &str) -> Result<ScanEnd> {
         let Self { jobs, scan, run } = self;
         let execution = self.execution_of(version);
         if scan.done == 0 {
@@ -242,9 +241,9 @@ pub(super) fn pending_scans(jobs: Vec<String>) -> impl Iterator<Item = (String, 
 }
 
 /// The images of a source, or only one of them.
-async fn listing(images: &dyn Images, only: Option<&Target>) -> CopyResult<Listing> {
+async fn listing(images: &dyn Images, only: Option<&Target>) -> Result<Listing> {
     let Some(target) = only else {
-        return Ok(images.images().await?);
+        return images.images().await;
     };
     let descriptor = images.manifest_head(target).await?;
     let image = descriptor.map(|descriptor| Image {

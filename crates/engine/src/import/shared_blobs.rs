@@ -9,10 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex as AsyncMutex;
-use transship_copy::{
-    BlobSource, Counts, Destination, ErrorKind as CopyKind, Mount, Report, Result as CopyResult, Sending, Upload,
-};
-use transship_oci::{Descriptor, Digest, Manifest, Repository, Target};
+use transship_copy::{BlobSource, Counts, Destination, Manifests, Mount, Report, Sending, Upload};
+use transship_oci::{Code, Descriptor, Digest, Manifest, Repository, Result, Target};
 
 /// Repositories that a blob is taken from before it is sent.
 const MOUNTS: usize = 2;
@@ -77,7 +75,7 @@ impl<D: Destination> SharingDestination<D> {
     }
 
     /// Takes the blob from where it arrived before. If that cannot be, the session the registry opened instead.
-    async fn mounted(&self, blob: &Descriptor, holders: &[Repository]) -> CopyResult<Mount> {
+    async fn mounted(&self, blob: &Descriptor, holders: &[Repository]) -> Result<Mount> {
         for from in holders.iter().take(MOUNTS) {
             match self.repository.blob_mount(blob, from).await? {
                 Mount::NotMounted(None) => {}
@@ -98,27 +96,30 @@ fn moved(counts: Counts, spared: Counts) -> Counts {
 }
 
 #[async_trait]
-impl<D: Destination> Destination for SharingDestination<D> {
+impl<D: Destination> Manifests for SharingDestination<D> {
     fn name(&self) -> String {
         self.repository.name()
     }
 
+    async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        self.repository.manifest_head(target).await
+    }
+
+    async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>> {
+        self.repository.manifest_get(target).await
+    }
+}
+
+#[async_trait]
+impl<D: Destination> Destination for SharingDestination<D> {
     fn repository(&self) -> &Repository {
         self.repository.repository()
     }
 
-    async fn manifest_head(&self, target: &Target) -> CopyResult<Option<Descriptor>> {
-        self.repository.manifest_head(target).await
-    }
-
-    async fn manifest_get(&self, target: &Target) -> CopyResult<Option<Manifest>> {
-        self.repository.manifest_get(target).await
-    }
-
-    async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> CopyResult<bool> {
+    async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> Result<bool> {
         let put = self.repository.manifest_put(target, manifest).await;
         if let Err(error) = &put
-            && error.kind == CopyKind::BlobUnknownAtDestination
+            && error.is(Code::BlobUnknownAtDestination)
         {
             // It lost what it acknowledged: nobody is to rely on it again.
             for blob in manifest.blobs() {
@@ -128,7 +129,7 @@ impl<D: Destination> Destination for SharingDestination<D> {
         put
     }
 
-    async fn blob_head(&self, blob: &Descriptor) -> CopyResult<bool> {
+    async fn blob_head(&self, blob: &Descriptor) -> Result<bool> {
         let holders = self.shared.holders(&blob.digest);
         let mut holders = holders.lock().await;
         if holders.contains(self.repository()) {
@@ -141,7 +142,7 @@ impl<D: Destination> Destination for SharingDestination<D> {
         Ok(is_there)
     }
 
-    async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> CopyResult<Mount> {
+    async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> Result<Mount> {
         let mount = self.repository.blob_mount(blob, from).await?;
         if matches!(mount, Mount::Mounted) {
             let holders = self.shared.holders(&blob.digest);
@@ -150,7 +151,7 @@ impl<D: Destination> Destination for SharingDestination<D> {
         Ok(mount)
     }
 
-    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> CopyResult<()> {
+    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> Result<()> {
         let holders = self.shared.holders(&blob.digest);
         let mut holders = holders.lock().await;
         if holders.contains(self.repository()) {
@@ -175,7 +176,7 @@ impl<D: Destination> Destination for SharingDestination<D> {
         Ok(())
     }
 
-    async fn has_referrers_api(&self, subject: &Digest) -> CopyResult<bool> {
+    async fn has_referrers_api(&self, subject: &Digest) -> Result<bool> {
         self.repository.has_referrers_api(subject).await
     }
 }

@@ -3,17 +3,18 @@
 //! What must hold: a source that was opened earlier serves a task only if it still has the image that the task expects;
 //! otherwise it is opened again.
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::time::timeout;
-use transship_copy::{Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Slot};
+use transship_copy::Slot;
 use transship_layout::{Found, Images, ObjectStore, open};
-use transship_oci::Digest;
+use transship_oci::{Code, Digest, Error, Result, Verb};
 
 use crate::job::{CopyTask, Source};
-use crate::{Awaited, Error, ErrorKind, PendingScan, Result, StoreName, Stores};
+use crate::{Awaited, PendingScan, StoreName, Stores};
 
 /// The number of sources that stay open. The index of an archive of 20,000 entries is some megabytes.
 const OPEN_SOURCES_MAX: usize = 4;
@@ -58,9 +59,9 @@ impl SourceCache {
     }
 
     /// The source of `task`, opened. `STORE_UNKNOWN` if it is in a registry.
-    pub(crate) async fn open(&self, task: &CopyTask, slot: Option<Slot>) -> CopyResult<Arc<dyn Images>> {
+    pub(crate) async fn open(&self, task: &CopyTask, slot: Option<Slot>) -> Result<Arc<dyn Images>> {
         let Source::Stored { store, found, target } = &task.source else {
-            return Err(unknown(&task.source).into());
+            return Err(store_unknown(&task.source));
         };
         if let Some(images) = self.opened(store, found) {
             let now = images.manifest_head(target).await;
@@ -73,7 +74,7 @@ impl SourceCache {
         let images = match slot {
             Some(slot) => timeout(slot.left(), opening)
                 .await
-                .map_err(|_| CopyError::new(CopyKind::SlotOver, format!("open {store}/{}", found.key)))?,
+                .map_err(|_| Error::of(Code::SlotOver, Verb::Open.on(format_args!("{store}/{}", found.key))))?,
             None => opening.await,
         }?;
         self.keep(store, found, &images);
@@ -112,8 +113,11 @@ impl SourceCache {
     }
 }
 
-fn unknown(name: &impl ToString) -> Error {
-    Error::new(ErrorKind::StoreUnknown(name.to_string()), "store")
+/// `STORE_UNKNOWN`: this process cannot read the store `name`.
+pub fn store_unknown(name: impl Display) -> Error {
+    let name = name.to_string();
+    let message = format!("the store {name:?} cannot be read here: tasks of imports are done by the deployed stack");
+    Error::new(Code::StoreUnknown, Verb::Store, message)
 }
 
 /// No store, and no scan that waits.
@@ -121,7 +125,7 @@ struct Nothing;
 
 impl Stores for Nothing {
     fn store(&self, name: &StoreName) -> Result<Arc<dyn ObjectStore>> {
-        Err(unknown(name))
+        Err(store_unknown(name))
     }
 }
 

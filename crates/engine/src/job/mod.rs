@@ -16,6 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_copy::{Progress, Slot};
+use transship_oci::{Code, Error, Result, Verb};
 
 pub use copy::{CopyTask, Policy, Source};
 pub use list::ListPrefix;
@@ -23,7 +24,7 @@ pub use scan::Scan;
 pub use sweep::{Cursor, Sweep, SweepStep};
 
 use crate::jobs::Jobs;
-use crate::{Error, ErrorKind, Execution, Result, TaskEntry};
+use crate::{Execution, TaskEntry};
 
 /// The version of [`Envelope`] as JSON that this release writes. It also reads version 1.
 pub const ENVELOPE_VERSION: u32 = 2;
@@ -276,11 +277,11 @@ pub(crate) fn stored<J: JobKind>(job: &J) -> String {
 }
 
 fn invalid(why: String) -> Error {
-    Error::new(ErrorKind::MessageInvalid(why), "message")
+    Error::of(Code::MessageInvalid, Verb::Message).because(why)
 }
 
 fn unsendable(why: String) -> Error {
-    Error::new(ErrorKind::MessageInvalid(why), "queue send")
+    Error::of(Code::MessageInvalid, Verb::Queue.on("send")).because(why)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]

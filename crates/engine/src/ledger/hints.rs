@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::Key;
-use crate::Result;
+use transship_oci::Result;
 
 /// A value that expires.
 #[derive(Clone, PartialEq, Eq)]

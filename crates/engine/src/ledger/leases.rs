@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Hint, Hints, Key, Put};
-use crate::Result;
+use transship_oci::Result;
 
 /// Leases by name.
 #[derive(Clone)]

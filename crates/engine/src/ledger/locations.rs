@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use transship_oci::{Digest, Repository};
+use transship_oci::{Digest, Repository, Result};
 
 use super::{Freshness, Hint, Hints, Key, Put};
-use crate::Result;
 
 /// Repositories that are remembered for a blob. More would not be asked for.
 const REPOSITORIES_MAX: usize = 3;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Freshness, Hint, Hints, Key, Put};
-use crate::Result;
+use transship_oci::Result;
 
 /// How often a pause is tried to be written while others write it too.
 const TRIES: usize = 8;

@@ -11,10 +11,9 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_oci::Digest;
+use transship_oci::{Code, Digest, Error, Result, Verb};
 
 use super::{Freshness, Hint, Hints, Key};
-use crate::{Error, ErrorKind, Result};
 
 /// Scans that are looked at together when a blob arrives: in a storage tree a thousand images may wait for it.
 const SCANS_AT_ONCE: usize = 16;
@@ -185,7 +184,9 @@ impl Header {
     fn to_json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| {
             let why = "a scan has no JSON".to_owned();
-            Error::new(ErrorKind::LedgerUnavailable(why), "ledger pending_blobs").with_source(error)
+            Error::of(Code::LedgerUnavailable, Verb::Ledger.on("pending_blobs"))
+                .because(why)
+                .with_source(error)
         })
     }
 }

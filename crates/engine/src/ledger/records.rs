@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use async_trait::async_trait;
 
 use super::{Cursor, Key, Page};
-use crate::Result;
+use transship_oci::Result;
 
 /// A value with its version.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use transship_copy::Continuation;
-use transship_oci::Digest;
+use transship_oci::{Code, Digest, Error, Result, Verb};
 
 use super::{Freshness, Hint, Hints, Key};
-use crate::{Error, ErrorKind, Result};
 
 /// Uploads by task and blob. The location of an upload is a capability: it leaves the ledger only as a request.
 #[derive(Clone)]
@@ -36,7 +35,9 @@ impl Uploads {
     pub async fn put(&self, task: &str, upload: &Continuation, expires: Timestamp) -> Result<()> {
         let value = serde_json::to_string(upload).map_err(|error| {
             let why = "an upload has no JSON".to_owned();
-            Error::new(ErrorKind::LedgerUnavailable(why), "ledger uploads_put").with_source(error)
+            Error::of(Code::LedgerUnavailable, Verb::Ledger.on("uploads_put"))
+                .because(why)
+                .with_source(error)
         })?;
         let key = key_of(task, &upload.digest);
         self.hints.put(&[Hint { key, value, expires }]).await

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 
 use futures_util::future::try_join;
-use transship_copy::{Destination as Reached, Result as CopyResult, Source as Read};
-use transship_oci::{Descriptor, Digest, Existing, Referrers, Tag, Target};
+use transship_copy::{Destination, Manifests, Source, source_manifest};
+use transship_oci::{Descriptor, Digest, Existing, Manifest, Referrers, Result, Tag, Target};
 use transship_registry::RemoteRepository;
 
 use super::compare::is_ours;
@@ -32,12 +32,11 @@ impl Walk<'_> {
         sides: &Sides,
         image: &Descriptor,
         digest_tags: &DigestTags,
-    ) -> CopyResult<bool> {
+    ) -> Result<bool> {
         if self.rule.referrers == Referrers::Exclude {
             return Ok(false);
         }
-        if Reached::has_referrers_api(&sides.from, &image.digest).await? && lacks_referrer(sides, &image.digest).await?
-        {
+        if sides.from.has_referrers_api(&image.digest).await? && lacks_referrer(sides, &image.digest).await? {
             return Ok(true);
         }
         for member in members(sides, image, digest_tags).await? {
@@ -56,19 +55,15 @@ impl Walk<'_> {
         Ok(false)
     }
 
-    async fn lacks_cosign_tag(&self, sides: &Sides, tag: &Tag) -> CopyResult<bool> {
+    async fn lacks_cosign_tag(&self, sides: &Sides, tag: &Tag) -> Result<bool> {
         let target = Target::Tag(tag.clone());
-        let (wanted, found) = try_join(
-            Read::manifest_head(&sides.from, &target),
-            Reached::manifest_head(&sides.to, &target),
-        )
-        .await?;
+        let (wanted, found) = try_join(sides.from.manifest_head(&target), sides.to.manifest_head(&target)).await?;
         let (wanted, found) = (wanted.map(|found| found.digest), found.map(|found| found.digest));
         Ok(wanted.is_some() && wanted != found && self.may_write(sides, tag, found.as_ref()).await?)
     }
 
     /// True if the rule lets a task replace `found` under the digest tag `tag`.
-    async fn may_write(&self, sides: &Sides, tag: &Tag, found: Option<&Digest>) -> CopyResult<bool> {
+    async fn may_write(&self, sides: &Sides, tag: &Tag, found: Option<&Digest>) -> Result<bool> {
         let Some(found) = found else { return Ok(true) };
         match self.rule.existing {
             Existing::Keep => Ok(false),
@@ -83,21 +78,21 @@ impl Walk<'_> {
 }
 
 /// The image, and the children of an index if something may be attached to them.
-async fn members(sides: &Sides, image: &Descriptor, digest_tags: &DigestTags) -> CopyResult<Vec<Digest>> {
+async fn members(sides: &Sides, image: &Descriptor, digest_tags: &DigestTags) -> Result<Vec<Digest>> {
     let mut members = vec![image.digest.clone()];
     let own = image.digest.fallback_tag();
     if image.media_type.is_index() && digest_tags.keys().any(|subject| *subject != own) {
-        let index = Read::manifest_get(&sides.from, &Target::Digest(image.digest.clone())).await?;
+        let index = source_manifest(&sides.from, &Target::Digest(image.digest.clone())).await?;
         members.extend(index.children().iter().map(|child| child.digest.clone()));
     }
     Ok(members)
 }
 
 /// Referrers of referrers come with them and are not looked at one by one.
-async fn lacks_referrer(sides: &Sides, subject: &Digest) -> CopyResult<bool> {
-    for referrer in Read::referrers(&sides.from, subject).await? {
+async fn lacks_referrer(sides: &Sides, subject: &Digest) -> Result<bool> {
+    for referrer in sides.from.referrers(subject).await? {
         let target = Target::Digest(referrer.digest);
-        if Reached::manifest_head(&sides.to, &target).await?.is_none() && refers(&sides.from, &target, subject).await? {
+        if sides.to.manifest_head(&target).await?.is_none() && refers(&sides.from, &target, subject).await? {
             return Ok(true);
         }
     }
@@ -105,10 +100,8 @@ async fn lacks_referrer(sides: &Sides, subject: &Digest) -> CopyResult<bool> {
 }
 
 /// True if what was listed is there and says itself what it is about: a list can say anything.
-async fn refers(source: &RemoteRepository, referrer: &Target, about: &Digest) -> CopyResult<bool> {
-    match Read::manifest_get(source, referrer).await {
-        Ok(manifest) => Ok(manifest.subject().is_some_and(|subject| subject.digest == *about)),
-        Err(error) if error.is_not_found() => Ok(false),
-        Err(error) => Err(error),
-    }
+async fn refers(source: &RemoteRepository, referrer: &Target, about: &Digest) -> Result<bool> {
+    let manifest = source.manifest_get(referrer).await?;
+    let subject = manifest.as_ref().and_then(Manifest::subject);
+    Ok(subject.is_some_and(|subject| subject.digest == *about))
 }

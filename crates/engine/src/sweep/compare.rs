@@ -4,8 +4,8 @@
 //! What must hold: a task is made only for what a rule would change, so that a house in order makes none.
 
 use futures_util::future::try_join;
-use transship_copy::{Destination as Reached, Result as CopyResult, Source as Read};
-use transship_oci::{Digest, Existing, Repository, Tag, Target};
+use transship_copy::Manifests;
+use transship_oci::{Digest, Existing, Repository, Result, Tag, Target};
 use transship_registry::RemoteRepository;
 use transship_rules::Destination;
 
@@ -23,7 +23,7 @@ impl Walk<'_> {
         tag: &Tag,
         destination: Destination,
         digest_tags: &DigestTags,
-    ) -> CopyResult<Option<CopyTask>> {
+    ) -> Result<Option<CopyTask>> {
         let target = Target::Tag(tag.clone());
         let destination = destination_of(destination, &target);
         let source = ImageRef {
@@ -39,8 +39,8 @@ impl Walk<'_> {
             to: self.destination.repository(destination.repository.clone()),
         };
         let (wanted, found) = try_join(
-            Read::manifest_head(&sides.from, &source.target),
-            Reached::manifest_head(&sides.to, &destination.target),
+            sides.from.manifest_head(&source.target),
+            sides.to.manifest_head(&destination.target),
         )
         .await?;
         let (Some(image), found) = (wanted, found.map(|found| found.digest)) else {
@@ -62,12 +62,7 @@ impl Walk<'_> {
     }
 
     /// True if a task would replace what the destination names, which is not what the source names.
-    async fn would_change(
-        &self,
-        source: &ImageRef,
-        destination: &ImageRef,
-        found: Option<&Digest>,
-    ) -> CopyResult<bool> {
+    async fn would_change(&self, source: &ImageRef, destination: &ImageRef, found: Option<&Digest>) -> Result<bool> {
         let replica = match (found, &destination.target) {
             (Some(_), Target::Tag(tag)) => {
                 let ledger = &self.jobs.ledger;
@@ -81,13 +76,13 @@ impl Walk<'_> {
     }
 
     /// True if the rule lets the kind of this manifest pass, or if that cannot be told: then its task will tell.
-    async fn is_of_a_kind(&self, source: &RemoteRepository, digest: &Digest) -> CopyResult<bool> {
+    async fn is_of_a_kind(&self, source: &RemoteRepository, digest: &Digest) -> Result<bool> {
         let kinds = &self.rule.kinds;
         if kinds.is_empty() {
             return Ok(true);
         }
-        match Read::manifest_get(source, &Target::Digest(digest.clone())).await {
-            Ok(manifest) => Ok(kinds.contains(&manifest.kind())),
+        match source.manifest_get(&Target::Digest(digest.clone())).await {
+            Ok(manifest) => Ok(manifest.is_none_or(|manifest| kinds.contains(&manifest.kind()))),
             Err(error) if error.persistence().is_permanent() => Ok(true),
             Err(error) => Err(error),
         }

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
-use transship_copy::{Error as CopyError, Result as CopyResult};
-use transship_oci::{DigestTag, Persistence, Repository, Tag};
+use transship_oci::{DigestTag, Error, Persistence, Repository, Result, Tag};
 use transship_registry::{Catalog, Registry};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
@@ -19,7 +18,7 @@ use crate::job::{Cursor, Run, Source, Sweep, SweepStep};
 use crate::jobs::Jobs;
 use crate::plan::id;
 use crate::send::send_then_record;
-use crate::{Execution, ImageRef, Job, Next, Outgoing, Result, TaskEntry, Trigger};
+use crate::{Execution, ImageRef, Job, Next, Outgoing, TaskEntry, Trigger};
 
 /// Tags and repositories that one message looks at.
 const LOOKS_MAX: usize = 1000;
@@ -248,7 +247,7 @@ impl Walk<'_> {
         self.under_way.contains(&(source.clone(), destination.clone()))
     }
 
-    async fn run(&mut self) -> CopyResult<End> {
+    async fn run(&mut self) -> Result<End> {
         loop {
             let Some((repositories, next)) = self.page().await? else {
                 return Ok(End::Whole);
@@ -275,7 +274,7 @@ impl Walk<'_> {
     }
 
     /// Repositories, and what comes after them; [`None`] if the registry does not say what it has.
-    async fn page(&self) -> CopyResult<Option<(Vec<Repository>, Option<String>)>> {
+    async fn page(&self) -> Result<Option<(Vec<Repository>, Option<String>)>> {
         if let Some(only) = self.rule.source.only_repository() {
             return Ok(Some((vec![only], None)));
         }
@@ -302,7 +301,7 @@ impl Walk<'_> {
     }
 
     /// Looks at the tags of one repository.
-    async fn repository(&mut self, repository: &Repository) -> CopyResult<End> {
+    async fn repository(&mut self, repository: &Repository) -> Result<End> {
         let tags = match self.tags(repository).await {
             Ok(tags) => tags,
             Err(error) => {
@@ -325,7 +324,7 @@ impl Walk<'_> {
         Ok(End::Whole)
     }
 
-    async fn tags(&self, repository: &Repository) -> CopyResult<Tags> {
+    async fn tags(&self, repository: &Repository) -> Result<Tags> {
         let listed = self
             .source
             .repository(repository.clone())
@@ -376,7 +375,7 @@ impl Walk<'_> {
         repository: &Repository,
         tags: &[(Tag, Destination)],
         digest_tags: &DigestTags,
-    ) -> CopyResult<()> {
+    ) -> Result<()> {
         // Made before they are polled: a closure over borrowed tags inside the stream would not be `Send`.
         let looks: Vec<_> = tags
             .iter()
@@ -405,7 +404,7 @@ impl Walk<'_> {
     }
 
     /// An error that will not pass, or that did not, is told and passed over; another one stops the walk for a while.
-    fn pass_over(&self, error: CopyError, repository: &Repository, tag: Option<&Tag>) -> CopyResult<()> {
+    fn pass_over(&self, error: Error, repository: &Repository, tag: Option<&Tag>) -> Result<()> {
         let is_stuck = self.stuck >= STUCK_MAX && error.persistence().retry_after().is_none();
         if !is_stuck && error.persistence().is_temporary() {
             return Err(error);
@@ -416,7 +415,7 @@ impl Walk<'_> {
     }
 
     /// How long the sweep waits for this error to pass; [`None`]: it ends.
-    fn stop(&mut self, error: &CopyError) -> Option<Duration> {
+    fn stop(&mut self, error: &Error) -> Option<Duration> {
         let told = match error.persistence() {
             Persistence::Temporary(told) => told,
             Persistence::Permanent | Persistence::Persistent => {

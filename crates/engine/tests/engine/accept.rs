@@ -177,11 +177,11 @@ struct Rotated {
 
 #[async_trait]
 impl Secrets for Rotated {
-    async fn secret(&self, _: &str) -> transship_engine::Result<SecretString> {
+    async fn secret(&self, _: &str) -> transship_oci::Result<SecretString> {
         Ok("Bearer old".to_owned().into())
     }
 
-    async fn secret_anew(&self, _: &str, age: Duration) -> transship_engine::Result<Option<SecretString>> {
+    async fn secret_anew(&self, _: &str, age: Duration) -> transship_oci::Result<Option<SecretString>> {
         assert_eq!(
             age,
             Duration::from_mins(1),

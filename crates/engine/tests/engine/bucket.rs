@@ -9,11 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::ByteStream;
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_engine::{ImportIntake, Result, SourceCache, StoreName, Stores, Uploaded};
-use transship_layout::{
-    Error as LayoutError, ErrorKind as LayoutKind, MemoryStore, Object, ObjectStore, Page, Part, Put,
-};
-use transship_oci::Digest;
+use transship_engine::{ImportIntake, SourceCache, StoreName, Stores, Uploaded};
+use transship_layout::{MemoryStore, Object, ObjectStore, Page, Part, Put};
+use transship_oci::{Code, Digest, Error, Result, Verb};
 use transship_testkit::images::Sample;
 use transship_testkit::memory::MemoryAwaited;
 
@@ -38,11 +36,10 @@ pub struct Store {
 }
 
 impl Store {
-    fn permitted(&self) -> transship_layout::Result<()> {
+    fn permitted(&self) -> Result<()> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         if self.is_forbidden.load(Ordering::Relaxed) {
-            let kind = LayoutKind::Refused("the bucket does not let us".into());
-            return Err(LayoutError::new(kind, "read"));
+            return Err(Error::of(Code::ObjectRefused, Verb::Read));
         }
         Ok(())
     }
@@ -62,7 +59,7 @@ impl ObjectStore for Store {
         STORE.into()
     }
 
-    async fn head(&self, key: &str) -> transship_layout::Result<Option<Object>> {
+    async fn head(&self, key: &str) -> Result<Option<Object>> {
         if self.is_silent.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
@@ -70,21 +67,21 @@ impl ObjectStore for Store {
         self.inner.head(key).await
     }
 
-    async fn get(&self, key: &str, part: Part<'_>) -> transship_layout::Result<Option<ByteStream>> {
+    async fn get(&self, key: &str, part: Part<'_>) -> Result<Option<ByteStream>> {
         self.permitted()?;
         self.inner.get(key, part).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> transship_layout::Result<Page> {
+    async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Page> {
         self.permitted()?;
         self.inner.list(prefix, after, max).await
     }
 
-    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> transship_layout::Result<Put> {
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<Put> {
         self.inner.put_if_absent(key, bytes).await
     }
 
-    async fn put_if_match(&self, key: &str, bytes: Bytes, etag: &str) -> transship_layout::Result<Put> {
+    async fn put_if_match(&self, key: &str, bytes: Bytes, etag: &str) -> Result<Put> {
         self.inner.put_if_match(key, bytes, etag).await
     }
 }

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use transship_copy::{NoProgress, Slot};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::{
-    Accepted, Configuration, CopyTask, Envelope, Error, ErrorKind, Intake, Job, Jobs, Ledger, Next, Outgoing, Refusal,
-    Result, RetryPolicy, Secrets, SourceCache, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
+    Accepted, Configuration, CopyTask, Envelope, Intake, Job, Jobs, Ledger, Next, Outgoing, Refusal, RetryPolicy,
+    Secrets, SourceCache, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
 };
 use transship_notifications::Delivery;
-use transship_oci::{Digest, Manifest, Repository, Tag, Target};
+use transship_oci::{Code, Digest, Error, Manifest, Repository, Result, Tag, Target, Verb};
 use transship_registry::{Anonymous, Retries};
 use transship_rules::Document;
 use transship_testkit::clock::ManualClock;
@@ -48,7 +48,7 @@ impl Secrets for Keys {
         if reference == "env:HOOK" {
             return Ok(SECRET.to_owned().into());
         }
-        Err(Error::new(ErrorKind::SecretUnavailable(reference.to_owned()), "secret"))
+        Err(Error::of(Code::SecretUnavailable, Verb::Secret).because(reference))
     }
 }
 
@@ -62,10 +62,7 @@ pub struct Queue {
 impl TaskQueue for Queue {
     async fn send(&self, messages: &[Outgoing]) -> Result<()> {
         if self.is_down.load(Ordering::Relaxed) {
-            return Err(Error::new(
-                ErrorKind::QueueUnavailable("it is down".into()),
-                "queue send",
-            ));
+            return Err(Error::of(Code::QueueUnavailable, Verb::Queue.on("send")).because("it is down"));
         }
         self.inner.send(messages).await
     }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use transship_copy::{NoLocations, NoProgress, NoReplicas, Options, Report, Request, Result, State};
+use transship_copy::{NoLocations, NoProgress, NoReplicas, Options, Report, Request, State};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::{SharedBlobs, SharingDestination};
-use transship_oci::Target;
+use transship_oci::{Result, Target};
 use transship_testkit::images::{self, Sample};
 
 use crate::house::{House, RULE, assert_parts, name, tag};

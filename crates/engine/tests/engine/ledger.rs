@@ -10,10 +10,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::Continuation;
 use transship_engine::{
-    Begin, Error, ErrorKind, Execution, ExecutionRecord, ImageRef, Ledger, Outcome, Replica, Result, TaskEntry,
-    TaskFilter, TaskRecord,
+    Begin, Execution, ExecutionRecord, ImageRef, Ledger, Outcome, Replica, TaskEntry, TaskFilter, TaskRecord,
 };
-use transship_oci::{Digest, Repository, Tag};
+use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Verb};
 use transship_testkit::memory::MemoryLedger;
 
 type Happening = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
@@ -36,10 +35,10 @@ impl WatchedLedger {
     pub fn fail(&self, is_down: impl Fn(&str, Option<&Replica>) -> bool + Send + Sync + 'static) {
         self.before(move |call, replica| {
             let is_down = is_down(call, replica);
-            let operation = format!("ledger {call}");
+            let operation = Verb::Ledger.on(call);
             Box::pin(async move {
                 if is_down {
-                    return Err(Error::new(ErrorKind::LedgerUnavailable("it is down".into()), operation));
+                    return Err(Error::of(Code::LedgerUnavailable, operation).because("it is down"));
                 }
                 Ok(())
             })

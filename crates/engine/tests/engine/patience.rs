@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
 use transship_engine::{Configuration, Next, RetryPolicy, TaskState};
-use transship_oci::RegistryHost;
+use transship_oci::{Code, Error, RegistryHost, Result, Verb};
 use transship_registry::{Anonymous, Credentials, Login, Retries};
 use transship_testkit::images;
 
@@ -170,8 +170,9 @@ struct NotThere;
 
 #[async_trait]
 impl Credentials for NotThere {
-    async fn login(&self, _: &RegistryHost) -> transship_registry::Result<Login> {
-        Err(transship_registry::Error::credentials("secretsmanager:b is not there"))
+    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+        let message = "secretsmanager:b is not there";
+        Err(Error::new(Code::CredentialsUnavailable, Verb::Login, message))
     }
 }
 

@@ -8,6 +8,7 @@
 //! Memory: the index, what was kept, and up to [`DECODERS`] + 1 decoders. All reads are of the very object that was indexed:
 //! `OBJECT_CHANGED` if another took its place.
 
+use crate::store::changed;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,11 +17,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use transship_copy::ByteStream;
-use transship_oci::Digest;
+use transship_oci::{Code, Digest, Error, Operation, Result, Verb};
 
 use super::entry::{Place, Span};
 use super::unpack::{Compression, Limits, Unpacked};
-use crate::{Error, ErrorKind, Object, ObjectStore, PAGE_MAX, Page, Part, Put, Result};
+use crate::{Object, ObjectStore, PAGE_MAX, Page, Part, Put};
 
 /// Reads of a compressed archive that unpack at the same time; others wait.
 const DECODERS: usize = 3;
@@ -71,7 +72,7 @@ impl Pack {
             etag: self.object.etag.as_deref(),
         };
         let stream = self.store.get(&self.object.key, part).await?;
-        stream.ok_or_else(|| Error::changed(&self.object.key))
+        stream.ok_or_else(|| changed(&self.object.key))
     }
 
     /// The unpacked bytes from the start of the archive.
@@ -92,10 +93,7 @@ impl Pack {
         if fresh.skip_to(offset).await? {
             Ok(fresh)
         } else {
-            Err(Error::new(
-                ErrorKind::ArchiveTruncated,
-                format!("read {}", self.object.key),
-            ))
+            Err(Error::of(Code::ArchiveTruncated, Verb::Read.on(&self.object.key)))
         }
     }
 
@@ -127,13 +125,13 @@ fn unpacking(pack: Arc<Pack>, compression: Compression, offset: u64, length: u64
             At::Within(unpacked, permit) => (unpacked, permit),
             At::Start => {
                 let permit = Arc::clone(&pack.decoders).acquire_owned().await;
-                let permit = permit.map_err(|_| Error::changed(&pack.object.key))?;
+                let permit = permit.map_err(|_| changed(&pack.object.key))?;
                 (Box::new(pack.unpacked_at(compression, offset).await?), permit)
             }
         };
         let chunk = unpacked.next(left).await?;
         if chunk.is_empty() {
-            return Err(Error::new(ErrorKind::ArchiveTruncated, format!("read {}", pack.object.key)).into());
+            return Err(Error::of(Code::ArchiveTruncated, Verb::Read.on(&pack.object.key)));
         }
         let left = left - chunk.len() as u64;
         let at = if left == 0 {
@@ -150,15 +148,19 @@ fn unpacking(pack: Arc<Pack>, compression: Compression, offset: u64, length: u64
 impl ArchiveFiles {
     /// The plain file under `key`; [`None`] if nothing is there.
     pub(crate) async fn span(&self, key: &str) -> Result<Option<&Span>> {
-        let refuse = |kind: ErrorKind| Error::new(kind, self.operation(key));
+        let refuse = |code: Code| Error::of(code, self.operation(key));
         match self.places.get(key) {
-            None if self.is_cut => Err(refuse(ErrorKind::ArchiveTruncated)),
+            None if self.is_cut => Err(refuse(Code::ArchiveTruncated)),
             None => Ok(None),
-            Some(Place::Unsafe(what)) => Err(refuse(ErrorKind::EntryUnsafe(what))),
+            Some(Place::Unsafe(what)) => Err(Error::new(
+                Code::ArchiveEntryUnsafe,
+                self.operation(key),
+                format!("the archive holds it as {what}, and only plain files are read"),
+            )),
             Some(Place::File(span)) => self.whole_span(key, span).map(Some),
             Some(Place::Several(spans)) => {
                 if !self.is_one_content(key, spans).await? {
-                    return Err(refuse(ErrorKind::EntryAmbiguous));
+                    return Err(refuse(Code::ArchiveEntryAmbiguous));
                 }
                 spans.first().map(|span| self.whole_span(key, span)).transpose()
             }
@@ -193,12 +195,12 @@ impl ArchiveFiles {
         let mut hasher = transship_oci::Hasher::new(transship_oci::Algorithm::Sha256);
         let mut count = 0;
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| Error::read(&error, self.operation(key)))?;
+            let chunk = chunk.map_err(|error: Error| error.during(self.operation(key)))?;
             count += chunk.len() as u64;
             hasher.update(&chunk);
         }
         if count != span.size {
-            return Err(Error::new(ErrorKind::ArchiveTruncated, self.operation(key)));
+            return Err(Error::of(Code::ArchiveTruncated, self.operation(key)));
         }
         Ok(hasher.finish())
     }
@@ -208,15 +210,15 @@ impl ArchiveFiles {
         format!("{}/{}", self.pack.store.name(), self.pack.object.key)
     }
 
-    fn operation(&self, key: &str) -> String {
-        format!("read {} in {}", key, self.pack.object.key)
+    fn operation(&self, key: &str) -> Operation {
+        Verb::Read.on(format_args!("{key} in {}", self.pack.object.key))
     }
 
     /// Of a plain tar, what reaches beyond the object is cut. Of a compressed one the read finds out.
     fn whole_span<'a>(&self, key: &str, span: &'a Span) -> Result<&'a Span> {
         let end = span.offset.saturating_add(span.size);
         if self.pack.compression.is_none() && end > self.pack.object.size {
-            return Err(Error::new(ErrorKind::ArchiveTruncated, self.operation(key)));
+            return Err(Error::of(Code::ArchiveTruncated, self.operation(key)));
         }
         Ok(span)
     }
@@ -255,7 +257,7 @@ impl ArchiveFiles {
 
     fn read_only(&self, key: &str) -> Error {
         let sentence = "an archive is only read".to_owned();
-        Error::new(ErrorKind::Refused(sentence), self.operation(key))
+        Error::new(Code::ObjectRefused, self.operation(key), sentence)
     }
 }
 

@@ -28,12 +28,12 @@ pub use unpack::Limits;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use transship_copy::{BlobSource, ByteStream, Result as CopyResult, Source};
-use transship_oci::{Descriptor, Digest, Manifest, Target};
+use transship_copy::{BlobSource, ByteStream, Manifests, Source};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Target, Verb};
 
 use crate::docker_archive::DockerArchive;
 use crate::layout::MARKER;
-use crate::{Error, ErrorKind, Images, Layout, Listing, ObjectStore, Result};
+use crate::{Images, Layout, Listing, ObjectStore};
 
 /// One archive and the images in it. Indexed when it is opened: keep it for as long as images of it are wanted.
 #[derive(Clone)]
@@ -85,8 +85,8 @@ fn layout_within(files: &ArchiveFiles) -> Result<Option<String>> {
     match (prefixes.next(), prefixes.next()) {
         (first, _) if files.keys().any(|key| key == MARKER) => Ok(first.map(|_| String::new())),
         (Some(_), Some(_)) => {
-            let kind = ErrorKind::ArchiveInvalid("it holds several layouts; pack one layout per archive".into());
-            Err(Error::new(kind, format!("read {}", files.name())))
+            let why = "it holds several layouts; pack one layout per archive";
+            Err(Error::of(Code::ArchiveInvalid, Verb::Read.on(files.name())).because(why))
         }
         (first, _) => Ok(first.map(str::to_owned)),
     }
@@ -94,26 +94,29 @@ fn layout_within(files: &ArchiveFiles) -> Result<Option<String>> {
 
 #[async_trait]
 impl BlobSource for Archive {
-    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> CopyResult<ByteStream> {
+    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
         self.images_of().blob_get(blob, offset).await
     }
 }
 
 #[async_trait]
-impl Source for Archive {
+impl Manifests for Archive {
     fn name(&self) -> String {
         self.name.clone()
     }
 
-    async fn manifest_head(&self, target: &Target) -> CopyResult<Option<Descriptor>> {
+    async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>> {
         self.images_of().manifest_head(target).await
     }
 
-    async fn manifest_get(&self, target: &Target) -> CopyResult<Manifest> {
+    async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>> {
         self.images_of().manifest_get(target).await
     }
+}
 
-    async fn referrers(&self, subject: &Digest) -> CopyResult<Vec<Descriptor>> {
+#[async_trait]
+impl Source for Archive {
+    async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         self.images_of().referrers(subject).await
     }
 }

@@ -3,11 +3,12 @@
 //! The pass sees every byte anyway. So it hashes what it sees, which saves a docker-archive a second pass, and keeps what is
 //! small, which saves a layout one pass per manifest.
 
+use crate::store::empty;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use transship_oci::{Algorithm, Hasher};
+use transship_oci::{Algorithm, Code, Error, Hasher, Result, Verb};
 
 use super::entry::{HEAD_BYTES, Seen};
 use super::files::{ArchiveFiles, Pack};
@@ -15,7 +16,7 @@ use super::tar_header::BLOCK_BYTES;
 use super::tar_index::{Begun, TarIndex, Wanted};
 use super::unpack::{Compression, Limits, Unpacked};
 use super::window::{Window, part};
-use crate::{Error, ErrorKind, ObjectStore, Result};
+use crate::ObjectStore;
 
 /// A file of at most this size is kept whole, until all that is kept is [`MAX_KEPT_BYTES`].
 const MAX_KEPT_FILE_BYTES: u64 = 128 * 1024;
@@ -26,14 +27,14 @@ impl ArchiveFiles {
     /// `ARCHIVE_UNSUPPORTED`, `ARCHIVE_TOO_LARGE` or `ARCHIVE_BOMB` if it cannot be read at all. One that is cut is read
     /// as far as it goes.
     pub(crate) async fn read(store: Arc<dyn ObjectStore>, key: &str, limits: Limits) -> Result<Self> {
-        let operation = format!("read {}/{key}", store.name());
+        let operation = Verb::Read.on(format_args!("{}/{key}", store.name()));
         let object = store.head(key).await?;
-        let object = object.ok_or_else(|| Error::new(ErrorKind::SourceEmpty(key.to_owned()), &operation))?;
+        let object = object.ok_or_else(|| empty(key, &operation))?;
         let head = match object.size.min(BLOCK_BYTES) {
             0 => Bytes::new(),
             length => part(store.as_ref(), &object, 0, length).await?,
         };
-        let compression = Compression::of(&head).map_err(|kind| Error::new(kind, &operation))?;
+        let compression = Compression::of(&head).map_err(|error: Error| error.during(&operation))?;
         let pack = Arc::new(Pack::new(store, object, compression, limits));
         let mut index = TarIndex::new();
         let is_whole = match compression {
@@ -70,7 +71,7 @@ async fn by_pass(pack: &Pack, compression: Compression, index: &mut TarIndex) ->
         let bytes = match exactly(&mut unpacked, offset, length).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(unpacked.position() == offset && offset > 0),
-            Err(error) if matches!(error.kind, ErrorKind::ArchiveTruncated) => return Ok(false),
+            Err(error) if error.is(Code::ArchiveTruncated) => return Ok(false),
             Err(error) => return Err(error),
         };
         if let Some(begun) = take(index, &bytes, &pack.object.key)?
@@ -82,7 +83,7 @@ async fn by_pass(pack: &Pack, compression: Compression, index: &mut TarIndex) ->
                     index.saw(&key, seen);
                 }
                 Ok(None) => return Ok(false),
-                Err(error) if matches!(error.kind, ErrorKind::ArchiveTruncated) => return Ok(false),
+                Err(error) if error.is(Code::ArchiveTruncated) => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
@@ -93,7 +94,7 @@ async fn by_pass(pack: &Pack, compression: Compression, index: &mut TarIndex) ->
 fn take(index: &mut TarIndex, bytes: &[u8], key: &str) -> Result<Option<Begun>> {
     index
         .take(bytes)
-        .map_err(|kind| Error::new(kind, format!("read {key}")))
+        .map_err(|error: Error| error.during(Verb::Read.on(key)))
 }
 
 /// `length` bytes at `offset`; [`None`] if the end comes first. Never more than a record may have.

@@ -5,6 +5,7 @@
 //! choice, what has two meanings is refused.
 
 use tar::{EntryType, Header};
+use transship_oci::Result;
 
 /// Bytes of a header, and what all data is padded to.
 pub(crate) const BLOCK_BYTES: u64 = 512;

@@ -4,10 +4,10 @@
 //! archive that is read by range and one that is unpacked from its start.
 
 use std::collections::BTreeMap;
+use transship_oci::{Code, Error, Operation, Result};
 
 use super::entry::{Place, Seen, Span, key};
 use super::tar_header::{self, Announced, BLOCK_BYTES, Records, set};
-use crate::ErrorKind;
 
 /// Entries held in memory, at some 300 bytes each.
 const MAX_ENTRIES: usize = 100_000;
@@ -78,7 +78,7 @@ impl TarIndex {
     }
 
     /// Takes the bytes that were wanted. A file that begins is told, so that its bytes may be looked at on the way.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<Option<Begun>, ErrorKind> {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<Option<Begun>> {
         let Wanted::Bytes { offset, length } = self.wanted else {
             return Ok(None);
         };
@@ -118,7 +118,7 @@ impl TarIndex {
         Ok(None)
     }
 
-    fn take_header(&mut self, offset: u64, bytes: &[u8]) -> Result<Option<Begun>, ErrorKind> {
+    fn take_header(&mut self, offset: u64, bytes: &[u8]) -> Result<Option<Begun>> {
         let refuse = |why: String| invalid(offset, &why);
         let block = bytes.try_into().map_err(|_| invalid(offset, "a header is short"))?;
         let data = offset + BLOCK_BYTES;
@@ -182,7 +182,7 @@ impl TarIndex {
         Ok(None)
     }
 
-    fn jump(&mut self, header: u64, data: u64, size: u64) -> Result<(), ErrorKind> {
+    fn jump(&mut self, header: u64, data: u64, size: u64) -> Result<()> {
         let behind = size
             .checked_next_multiple_of(BLOCK_BYTES)
             .and_then(|size| data.checked_add(size));
@@ -193,7 +193,7 @@ impl TarIndex {
         Ok(())
     }
 
-    fn hold(&mut self, name: &[u8], place: Place) -> Result<Option<String>, ErrorKind> {
+    fn hold(&mut self, name: &[u8], place: Place) -> Result<Option<String>> {
         if name.len() > MAX_NAME_BYTES {
             return Ok(None);
         }
@@ -203,7 +203,11 @@ impl TarIndex {
             None => place,
         };
         if self.places.len() >= MAX_ENTRIES {
-            return Err(ErrorKind::ArchiveTooLarge(MAX_ENTRIES));
+            return Err(Error::new(
+                Code::ArchiveTooLarge,
+                Operation::default(),
+                format!("the archive has more than {MAX_ENTRIES} entries: split it"),
+            ));
         }
         self.places.insert(key.clone(), place);
         Ok(Some(key))
@@ -230,12 +234,13 @@ const fn padded(length: u64) -> u64 {
     length.next_multiple_of(BLOCK_BYTES)
 }
 
-fn invalid(offset: u64, why: &str) -> ErrorKind {
-    ErrorKind::ArchiveInvalid(if offset == 0 {
-        format!("it is no tar, {why}")
+fn invalid(offset: u64, why: &str) -> Error {
+    let why = if offset == 0 {
+        format!("not a tar, {why}")
     } else {
         format!("at byte {offset}, {why}")
-    })
+    };
+    Error::refused(Code::ArchiveInvalid, why)
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use transship_copy::ByteStream;
-use transship_oci::{Descriptor, Digest, Target};
+use transship_oci::{Descriptor, Digest, Result, Target};
 
 use super::{Archive, ArchiveFiles, Limits};
 use crate::archive::tar_maker::{Tar, gzip};
 use crate::test_support::{Counting, Files, digest_of, read_image, store_of};
-use crate::{Images, MemoryStore, Object, ObjectStore, Page, Part, Put, Result};
+use crate::{Images, MemoryStore, Object, ObjectStore, Page, Part, Put};
 
 /// A tar of these files, in the order of their names, below `prefix`.
 fn tar_of(files: &HashMap<String, Bytes>, prefix: &str) -> Tar {
@@ -322,9 +322,7 @@ async fn blobs_of_a_plain_tar_are_read_where_they_lie() {
     )));
     let archive = Archive::open(Arc::clone(&store) as _, "a").await.unwrap();
     store.taken();
-    let manifest = transship_copy::Source::manifest_get(&archive, &tag("v1"))
-        .await
-        .unwrap();
+    let manifest = transship_copy::source_manifest(&archive, &tag("v1")).await.unwrap();
     assert_eq!(store.taken(), (1, manifest.size()));
     let layer = manifest.blobs().last().unwrap();
     let stream = transship_copy::BlobSource::blob_get(&archive, layer, 100)

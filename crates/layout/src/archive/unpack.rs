@@ -7,9 +7,8 @@ use bytes::{Buf, Bytes};
 use flate2::{Decompress, FlushDecompress, Status};
 use futures_util::StreamExt;
 use transship_copy::ByteStream;
+use transship_oci::{Code, Error, Result, Verb};
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, Operation};
-
-use crate::{Error, ErrorKind, Result};
 
 /// Bytes handed on at once.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -30,10 +29,10 @@ pub(crate) enum Compression {
 
 impl Compression {
     /// What `head` begins; [`None`] for anything plain. `ARCHIVE_UNSUPPORTED` for what is packed in another way.
-    pub(crate) fn of(head: &[u8]) -> std::result::Result<Option<Self>, ErrorKind> {
+    pub(crate) fn of(head: &[u8]) -> Result<Option<Self>> {
         let unsupported = |what: &str| {
             let sentence = format!("it is compressed with {what}; use gzip, zstd or none");
-            Err(ErrorKind::ArchiveUnsupported(sentence))
+            Err(Error::refused(Code::ArchiveUnsupported, sentence))
         };
         match head {
             [0x1f, 0x8b, ..] => Ok(Some(Self::Gzip)),
@@ -127,7 +126,7 @@ impl Unpacked {
     /// `input` from its start. `name` is what it is called in errors.
     pub(super) fn new(input: ByteStream, compression: Compression, limits: Limits, name: String) -> Result<Self> {
         let decoder = Decoder::new(compression)
-            .map_err(|error| Error::new(ErrorKind::ArchiveUnsupported(error.to_string()), format!("read {name}")))?;
+            .map_err(|error| Error::of(Code::ArchiveUnsupported, Verb::Read.on(&name)).because(error))?;
         Ok(Self {
             input,
             compression,
@@ -186,7 +185,9 @@ impl Unpacked {
         }
         let (took, wrote, is_end) = self.step()?;
         if took == 0 && wrote == 0 && !is_end {
-            return Err(self.error(ErrorKind::ArchiveInvalid("its compressed data stands still".into())));
+            return Err(self
+                .error(Code::ArchiveInvalid)
+                .because("its compressed data stands still"));
         }
         Ok(true)
     }
@@ -197,7 +198,7 @@ impl Unpacked {
             match self.input.next().await {
                 None => return Ok(false),
                 Some(Ok(chunk)) => self.packed = chunk,
-                Some(Err(error)) => return Err(Error::read(&error, format!("read {}", self.name))),
+                Some(Err(error)) => return Err(error.during(Verb::Read.on(&self.name))),
             }
         }
         Ok(true)
@@ -213,12 +214,12 @@ impl Unpacked {
                 }
             }
             if matches!(self.compression, Compression::Gzip) && self.packed.first() != Some(&0x1f) {
-                return Err(self.error(ErrorKind::ArchiveInvalid(
-                    "something stands behind its compressed data".into(),
-                )));
+                return Err(self
+                    .error(Code::ArchiveInvalid)
+                    .because("something stands behind its compressed data"));
             }
             let fresh = Decoder::new(self.compression);
-            self.decoder = fresh.map_err(|error| self.error(ErrorKind::ArchiveUnsupported(error.to_string())))?;
+            self.decoder = fresh.map_err(|error| self.error(Code::ArchiveUnsupported).because(error))?;
         }
         self.is_within_member = true;
         Ok(true)
@@ -226,14 +227,14 @@ impl Unpacked {
 
     fn last(&mut self) -> Result<bool> {
         match self.step()? {
-            (0, 0, false) => Err(self.error(ErrorKind::ArchiveTruncated)),
+            (0, 0, false) => Err(self.error(Code::ArchiveTruncated)),
             _ => Ok(true),
         }
     }
 
     fn step(&mut self) -> Result<(usize, usize, bool)> {
         let step = self.decoder.step(&self.packed, &mut self.buffer);
-        let (took, wrote, is_end) = step.map_err(|error| self.error(refusal(&error)))?;
+        let (took, wrote, is_end) = step.map_err(|error| refusal(&error).during(Verb::Read.on(&self.name)))?;
         self.packed.advance(took);
         self.packed_total += took as u64;
         self.ready = Bytes::copy_from_slice(self.buffer.get(..wrote).unwrap_or_default());
@@ -250,25 +251,35 @@ impl Unpacked {
         } = self.limits;
         let proportionate = self.packed_total.saturating_mul(ratio).max(free_bytes).min(most_bytes);
         if unpacked > proportionate {
-            return Err(self.error(ErrorKind::ArchiveBomb(proportionate)));
+            return Err(Error::new(
+                Code::ArchiveBomb,
+                Verb::Read.on(&self.name),
+                format!(
+                    "the archive expands to more than {proportionate} bytes, which is out of proportion: upload it uncompressed"
+                ),
+            ));
         }
         Ok(())
     }
 
-    fn error(&self, kind: ErrorKind) -> Error {
-        Error::new(kind, format!("read {}", self.name))
+    fn error(&self, code: Code) -> Error {
+        Error::of(code, Verb::Read.on(&self.name))
     }
 }
 
 /// What a decoder's complaint means to whoever made the archive.
-fn refusal(error: &std::io::Error) -> ErrorKind {
+fn refusal(error: &std::io::Error) -> Error {
     let sentence = error.to_string();
     if sentence.contains("too much memory") {
-        ErrorKind::ArchiveUnsupported(
-            "its zstd window is larger than 8 MiB; compress it without --long and --ultra".into(),
+        Error::refused(
+            Code::ArchiveUnsupported,
+            "its zstd window is larger than 8 MiB; compress it without --long and --ultra",
         )
     } else {
-        ErrorKind::ArchiveInvalid(format!("its compressed data is damaged, {sentence}"))
+        Error::refused(
+            Code::ArchiveInvalid,
+            format_args!("its compressed data is damaged, {sentence}"),
+        )
     }
 }
 

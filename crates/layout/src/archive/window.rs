@@ -4,13 +4,15 @@
 //! large each time, so that many small files cost few requests; where it is far, its 512 bytes alone are read, so that an
 //! archive of large files costs next to no bytes. Between the two, what is read stays below 1 % of what is jumped over.
 
+use crate::store::changed;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::tar_header::BLOCK_BYTES;
 use crate::whole::collected;
-use crate::{Error, Object, ObjectStore, Part, Result};
+use crate::{Object, ObjectStore, Part};
+use transship_oci::Result;
 
 /// A jump of this many bytes or more makes one header less than 1 % of them.
 const FAR_BYTES: u64 = 100 * BLOCK_BYTES;
@@ -72,7 +74,7 @@ pub(super) async fn part(store: &dyn ObjectStore, object: &Object, offset: u64, 
         etag: object.etag.as_deref(),
     };
     let stream = store.get(&object.key, part).await?;
-    let stream = stream.ok_or_else(|| Error::changed(&object.key))?;
+    let stream = stream.ok_or_else(|| changed(&object.key))?;
     let limit = usize::try_from(length).unwrap_or(usize::MAX);
     collected(stream, &object.key, limit).await
 }

@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde::Serialize;
 use transship_oci::media_type::{OCI_CONFIG, OCI_MANIFEST};
-use transship_oci::{Descriptor, Digest, Manifest};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Verb};
 
 use super::layers::{Configuration, Known, MAX_CONFIG_BYTES, layer};
 use super::legacy;
 use super::written::{Listed, Saved};
 use crate::archive::{ArchiveFiles, entry_key};
 use crate::whole::whole;
-use crate::{Error, ErrorKind, Result};
 
 /// An image with the manifest made for it.
 pub(super) struct Image {
@@ -95,12 +94,9 @@ pub(super) fn manifest(files: &ArchiveFiles, config: &Descriptor, layers: &[Desc
     };
     let bytes = serde_json::to_vec(&written).map_err(|error| invalid(files, error.to_string()))?;
     let manifest = Manifest::parse(Bytes::from(bytes), Some(OCI_MANIFEST));
-    manifest.map_err(|error| Error::content(error, format!("assemble {}", files.name())))
+    manifest.map_err(|error: Error| error.during(Verb::Assemble.on(files.name())))
 }
 
 pub(super) fn invalid(files: &ArchiveFiles, why: String) -> Error {
-    Error::new(
-        ErrorKind::DockerArchiveInvalid(why),
-        format!("assemble {}", files.name()),
-    )
+    Error::of(Code::DockerArchiveInvalid, Verb::Assemble.on(files.name())).because(why)
 }

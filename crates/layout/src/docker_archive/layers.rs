@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use transship_oci::{Descriptor, Digest};
+use transship_oci::{Code, Descriptor, Digest, Error, Result, Verb};
 
 use super::written::Saved;
 use crate::archive::{ArchiveFiles, Compression, entry_key};
-use crate::{Error, ErrorKind, ObjectStore, Part, Result};
+use crate::{ObjectStore, Part};
 
 /// The largest configuration that is read: registries take manifests of 4 MiB, and a configuration is of that order.
 pub(super) const MAX_CONFIG_BYTES: usize = 4 * 1024 * 1024;
@@ -88,8 +88,8 @@ pub(super) async fn layer(
     known: &Known,
 ) -> Result<(Descriptor, String)> {
     let invalid = |why: String| {
-        let operation = format!("read {name} in {}", files.name());
-        Error::new(ErrorKind::DockerArchiveInvalid(why), operation)
+        let operation = Verb::Read.on(format_args!("{name} in {}", files.name()));
+        Error::of(Code::DockerArchiveInvalid, operation).because(why)
     };
     let climbs = || invalid("a layer's name leads out of the archive".into());
     let mut key = entry_key(name.as_bytes()).ok_or_else(climbs)?;
@@ -104,7 +104,7 @@ pub(super) async fn layer(
         Some(seen) => seen.head.clone(),
         None => head(files, &key).await?,
     };
-    let compression = Compression::of(&head).map_err(|kind| Error::new(kind, format!("read {name}")))?;
+    let compression = Compression::of(&head).map_err(|error: Error| error.during(Verb::Read.on(name)))?;
     let media_type = match compression {
         None => PLAIN.to_owned(),
         Some(Compression::Gzip) => format!("{PLAIN}+gzip"),

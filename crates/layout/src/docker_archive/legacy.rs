@@ -10,11 +10,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use transship_oci::media_type::OCI_CONFIG;
-use transship_oci::{Descriptor, Digest};
+use transship_oci::{Descriptor, Digest, Result};
 
 use super::assemble::{Image, invalid, manifest};
 use super::layers::{Known, MAX_CONFIG_BYTES, layer};
-use crate::Result;
 use crate::archive::ArchiveFiles;
 use crate::whole::whole;
 

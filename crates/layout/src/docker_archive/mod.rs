@@ -24,12 +24,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
-use transship_copy::{BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
-use transship_oci::{Descriptor, Digest, Manifest, Target};
+use transship_copy::{BlobSource, ByteStream, Manifests, Source};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Operation, Result, Target, Verb};
 
 use crate::archive::ArchiveFiles;
 use crate::images::{self, Called, Candidate, Images, Listing, Refused, called, conflict};
-use crate::{Error, ErrorKind, ObjectStore, Part, Result};
+use crate::{ObjectStore, Part};
 use written::Saved;
 
 /// An archive of images as docker saves them.
@@ -51,14 +51,7 @@ struct Assembled {
     /// Blobs that were made with the manifests.
     made: HashMap<Digest, Bytes>,
     /// What each image that cannot be assembled is called, and why it cannot.
-    refused: Vec<(String, Why)>,
-}
-
-/// Why an image cannot be assembled, kept so that it can be told more than once.
-#[derive(Debug, Clone)]
-pub(super) struct Why {
-    kind: ErrorKind,
-    operation: String,
+    refused: Vec<(String, Error)>,
 }
 
 impl Assembled {
@@ -101,12 +94,8 @@ impl DockerArchive {
                 Ok(image) => assembled.add(names, image),
                 Err(error) if error.is_permanent() => {
                     let name = names.first().cloned();
-                    let why = Why {
-                        kind: error.kind,
-                        operation: error.operation,
-                    };
                     let name = name.unwrap_or_else(|| format!("image {at} of {}", self.files.name()));
-                    assembled.refused.push((name, why));
+                    assembled.refused.push((name, error));
                 }
                 Err(error) => return Err(error),
             }
@@ -123,12 +112,12 @@ impl DockerArchive {
                 let named = assembled.candidates.iter().filter(|one| is_it(one.name.as_deref()));
                 let digests: Vec<&Digest> = named.map(|one| &one.descriptor.digest).collect();
                 if digests.windows(2).any(|pair| pair[0] != pair[1]) {
-                    return Err(conflict(tag, digests.into_iter(), &self.files.name()));
+                    return Err(conflict(tag, digests.into_iter(), &Operation::of(self.files.name())));
                 }
                 if let Some((_, why)) = assembled.refused.iter().find(|(name, _)| is_it(Some(name)))
                     && digests.is_empty()
                 {
-                    return Err(Error::new(why.kind.clone(), why.operation.clone()));
+                    return Err(why.clone());
                 }
                 digests.first().copied().cloned()
             }
@@ -139,9 +128,9 @@ impl DockerArchive {
 
 #[async_trait]
 impl BlobSource for DockerArchive {
-    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> CopyResult<ByteStream> {
-        let operation = || format!("blob_get {}@{}", self.files.name(), blob.digest);
-        let missing = || CopyError::new(CopyKind::BlobNotFound, operation());
+    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
+        let operation = Verb::BlobGet.on(format_args!("{}@{}", self.files.name(), blob.digest));
+        let missing = || Error::of(Code::BlobNotFound, &operation);
         let assembled = self.assembled().await?;
         if let Some(made) = assembled.made.get(&blob.digest) {
             let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(made.len());
@@ -153,24 +142,25 @@ impl BlobSource for DockerArchive {
 }
 
 #[async_trait]
-impl Source for DockerArchive {
+impl Manifests for DockerArchive {
     fn name(&self) -> String {
         format!("docker-archive:{}", self.files.name())
     }
 
-    async fn manifest_head(&self, target: &Target) -> CopyResult<Option<Descriptor>> {
+    async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>> {
         let manifest = self.manifest_of(target).await?;
         Ok(manifest.map(|manifest| manifest.descriptor()))
     }
 
-    async fn manifest_get(&self, target: &Target) -> CopyResult<Manifest> {
-        let operation = || format!("manifest_get {}{}{target}", self.name(), target.separator());
-        let manifest = self.manifest_of(target).await?;
-        manifest.ok_or_else(|| CopyError::new(CopyKind::SourceNotFound, operation()))
+    async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>> {
+        self.manifest_of(target).await
     }
+}
 
+#[async_trait]
+impl Source for DockerArchive {
     /// Docker saves none.
-    async fn referrers(&self, _: &Digest) -> CopyResult<Vec<Descriptor>> {
+    async fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
         Ok(Vec::new())
     }
 }
@@ -179,26 +169,24 @@ impl Source for DockerArchive {
 impl Images for DockerArchive {
     async fn images(&self) -> Result<Listing> {
         let assembled = self.assembled().await?;
-        let mut listing = images::listing(&assembled.candidates, |_| false, &self.files.name());
+        let mut listing = images::listing(&assembled.candidates, |_| false, &Operation::of(self.files.name()));
         listing
             .refused
             .extend(assembled.refused.iter().map(|(name, why)| Refused {
                 name: name.clone(),
                 digest: None,
-                error: Error::new(why.kind.clone(), why.operation.clone()),
+                error: why.clone(),
             }));
         Ok(listing)
     }
 
     async fn target_of(&self, reference: Option<&str>) -> Result<Target> {
         let assembled = self.assembled().await?;
-        let found = images::resolve(&assembled.candidates, reference, &self.files.name());
+        let found = images::resolve(&assembled.candidates, reference, &Operation::of(self.files.name()));
         match (found, assembled.refused.as_slice()) {
             (Ok(found), _) => Ok(Target::Digest(found.descriptor.digest.clone())),
             // The only image there is cannot be assembled: that is the answer, not that there is none.
-            (Err(_), [(_, why)]) if assembled.candidates.is_empty() => {
-                Err(Error::new(why.kind.clone(), why.operation.clone()))
-            }
+            (Err(_), [(_, why)]) if assembled.candidates.is_empty() => Err(why.clone()),
             (Err(error), _) => Err(error),
         }
     }

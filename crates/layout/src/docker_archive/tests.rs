@@ -97,9 +97,7 @@ async fn packed_layers_stay_packed() {
         .end();
     for tar in [gzip(&tar), tar] {
         let archive = open(tar).await;
-        let manifest = transship_copy::Source::manifest_get(&archive, &tag("v1"))
-            .await
-            .unwrap();
+        let manifest = transship_copy::source_manifest(&archive, &tag("v1")).await.unwrap();
         let layer = manifest.blobs().last().unwrap();
         assert_eq!(layer.digest, Digest::sha256(&packed));
         assert!(layer.media_type.as_str().ends_with("tar+gzip"));
@@ -231,9 +229,7 @@ async fn an_image_of_before_1_10_is_made_of_its_chain() {
     let archive = open(chain(None)).await;
     let (digest, blobs) = read_image(&archive, &tag("v1")).await.unwrap();
     assert_eq!(blobs, 3);
-    let manifest = transship_copy::Source::manifest_get(&archive, &tag("v1"))
-        .await
-        .unwrap();
+    let manifest = transship_copy::source_manifest(&archive, &tag("v1")).await.unwrap();
     let layers: Vec<&Digest> = manifest.blobs().skip(1).map(|layer| &layer.digest).collect();
     assert_eq!(layers, [&Digest::sha256(&one), &Digest::sha256(&two)]);
     assert_eq!(

@@ -8,7 +8,7 @@ use transship_oci::manifest::MAX_BYTES;
 
 use crate::archive::ArchiveFiles;
 use crate::whole::whole;
-use crate::{Error, ErrorKind, Result};
+use transship_oci::{Code, Error, Result, Verb};
 
 const MANIFEST: &str = "manifest.json";
 const REPOSITORIES: &str = "repositories";
@@ -62,8 +62,8 @@ impl Saved {
 /// Everything the archive says it holds.
 pub(super) async fn read(files: &ArchiveFiles) -> Result<Vec<Saved>> {
     let invalid = |why: String| {
-        let operation = format!("read {}", files.name());
-        Error::new(ErrorKind::DockerArchiveInvalid(why), operation)
+        let operation = Verb::Read.on(files.name());
+        Error::of(Code::DockerArchiveInvalid, operation).because(why)
     };
     if let Some(manifest) = optional(files, MANIFEST).await? {
         let entries: Vec<&RawValue> =
@@ -76,10 +76,7 @@ pub(super) async fn read(files: &ArchiveFiles) -> Result<Vec<Saved>> {
         return Ok(legacy(written));
     }
     if files.is_cut() {
-        return Err(Error::new(
-            ErrorKind::ArchiveTruncated,
-            format!("read {}", files.name()),
-        ));
+        return Err(Error::of(Code::ArchiveTruncated, Verb::Read.on(files.name())));
     }
     Err(invalid(
         "it holds neither an OCI layout (oci-layout, index.json) nor manifest.json".into(),

@@ -7,12 +7,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use transship_copy::Result as CopyResult;
-use transship_oci::{Descriptor, Digest};
+use transship_oci::{Descriptor, Digest, Result};
 
 use super::{INDEX, Layout, MARKER, blob_key, blobs};
 use crate::missing::{Blobs, Edges, Held, Shelf, missing};
-use crate::{Missing, Object, ObjectStore, Result};
+use crate::{Missing, Object, ObjectStore};
 
 /// Whether all of a layout is there.
 pub enum Completeness {
@@ -67,7 +66,7 @@ impl Shelf for Layout {
         blobs(self.store.as_ref(), &self.prefix)
     }
 
-    async fn manifest(&self, digest: &Digest) -> CopyResult<Held> {
+    async fn manifest(&self, digest: &Digest) -> Result<Held> {
         let found = self.manifest_of(digest, None).await?;
         Ok(found.map_or_else(
             || Held::Absent {

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use transship_oci::{Descriptor, Digest, MediaType};
+use transship_oci::{Code, Descriptor, Digest, Error, MediaType, Operation, Result};
 
 use crate::images::Candidate;
-use crate::{Error, ErrorKind};
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -30,7 +29,7 @@ pub(super) struct Index {
 #[derive(Debug, Clone)]
 pub(super) struct Broken {
     pub(super) name: String,
-    pub(super) kind: ErrorKind,
+    pub(super) why: Error,
 }
 
 #[derive(Deserialize)]
@@ -99,18 +98,16 @@ fn broken(at: usize, entry: &RawValue, error: &serde_json::Error) -> Broken {
     let named = glimpse.as_ref().and_then(|glimpse| name(glimpse.annotations.as_ref()?));
     let digest = glimpse.and_then(|glimpse| glimpse.digest);
     let refusal = digest.and_then(|digest| digest.parse::<Digest>().err());
-    let refusal = refusal.unwrap_or_else(|| transship_oci::Error {
-        kind: transship_oci::ErrorKind::ManifestInvalid,
-        detail: format!("entry {at} of index.json: {error}"),
-    });
+    let refusal = refusal
+        .unwrap_or_else(|| Error::refused(Code::ManifestInvalid, format_args!("entry {at} of index.json: {error}")));
     Broken {
         name: named.unwrap_or_else(|| format!("entry {at} of index.json")),
-        kind: ErrorKind::Content(refusal),
+        why: refusal,
     }
 }
 
 impl Broken {
-    pub(super) fn error(&self, operation: &str) -> Error {
-        Error::new(self.kind.clone(), operation)
+    pub(super) fn error(&self, operation: &Operation) -> Error {
+        self.why.clone().during(operation)
     }
 }

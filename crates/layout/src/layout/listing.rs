@@ -4,11 +4,10 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use transship_oci::{Digest, DigestTag, Target};
+use transship_oci::{Digest, DigestTag, Error, Result, Target};
 
 use super::{Layout, PARALLEL};
 use crate::images::{self, Called, Candidate, Images, Listing, Refused, called};
-use crate::{Error, Result};
 
 /// Indexes within indexes deeper than this are not looked into: a copy refuses them.
 const MAX_DEPTH: usize = 8;
@@ -123,10 +122,10 @@ impl Layout {
             .filter(|entry| !matches!(entry.name.as_deref().map(called), Some(Called::Tag(_))))
             .map(|entry| entry.descriptor.digest.clone())
             .collect();
-        let read: Vec<(Digest, transship_copy::Result<Option<Digest>>)> = stream::iter(unnamed)
+        let read: Vec<(Digest, Result<Option<Digest>>)> = stream::iter(unnamed)
             .map(|digest| async move {
                 let target = Target::Digest(digest.clone());
-                let manifest = transship_copy::Source::manifest_get(self, &target).await;
+                let manifest = transship_copy::source_manifest(self, &target).await;
                 let subject = manifest.map(|manifest| manifest.subject().map(|subject| subject.digest.clone()));
                 (digest, subject)
             })
@@ -142,10 +141,10 @@ impl Layout {
                 Ok(_) => {}
                 Err(error) if error.persistence().is_permanent() => refused.push(Refused {
                     name: digest.to_string(),
-                    error: Error::read(&error, error.operation.clone()),
+                    error,
                     digest: Some(digest),
                 }),
-                Err(error) => return Err(Error::read(&error, error.operation.clone())),
+                Err(error) => return Err(error),
             }
         }
         Ok((refused, attached))

@@ -19,16 +19,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
-use transship_copy::{BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
+use transship_copy::{BlobSource, ByteStream, Manifests, Source};
 use transship_oci::manifest::MAX_BYTES;
-use transship_oci::{Descriptor, Digest, Manifest, Tag, Target};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Operation, Result, Tag, Target, Verb};
 
 pub use completeness::Completeness;
 
 use crate::images::{Called, Candidate, called, conflict};
 use crate::missing::Blobs;
 use crate::whole::whole;
-use crate::{Error, ErrorKind, ObjectStore, Part, Result};
+use crate::{ObjectStore, Part};
 use index::{Broken, Index};
 
 /// The file that makes a folder a layout.
@@ -108,8 +108,8 @@ struct Marker {
 impl Layout {
     /// Opens the layout below `prefix` (empty, or ending in `/`). `LAYOUT_INVALID` if there is none.
     pub async fn open(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
-        let operation = format!("layout {}/{prefix}", store.name());
-        let invalid = |why: String| Error::new(ErrorKind::LayoutInvalid(why), &operation);
+        let operation = Verb::Layout.on(format_args!("{}/{prefix}", store.name()));
+        let invalid = |why: String| Error::of(Code::LayoutInvalid, &operation).because(why);
         let marker = whole(store.as_ref(), &format!("{prefix}{MARKER}"), 4096)
             .await?
             .ok_or_else(|| invalid("it has no file oci-layout".into()))?;
@@ -162,8 +162,8 @@ impl Layout {
         self.contents.candidates.get(..self.contents.listed).unwrap_or_default()
     }
 
-    fn operation(&self) -> String {
-        format!("layout {}/{}", self.store.name(), self.prefix)
+    fn operation(&self) -> Operation {
+        Verb::Layout.on(format_args!("{}/{}", self.store.name(), self.prefix))
     }
 
     /// Named children of the unnamed indexes in `index.json`.
@@ -188,8 +188,8 @@ impl Layout {
     }
 
     /// The manifest `digest`, its bytes proven; [`None`] if it is not there.
-    async fn manifest_of(&self, digest: &Digest, media_type: Option<&str>) -> CopyResult<Option<Manifest>> {
-        let operation = || format!("manifest_get {}@{digest}", self.name());
+    async fn manifest_of(&self, digest: &Digest, media_type: Option<&str>) -> Result<Option<Manifest>> {
+        let operation = || Verb::ManifestGet.on(format_args!("{}@{digest}", self.name()));
         let Some(bytes) = whole(self.store.as_ref(), &self.key(digest), MAX_BYTES).await? else {
             return Ok(None);
         };
@@ -201,7 +201,7 @@ impl Layout {
         match self.manifest_of(digest, None).await {
             Ok(found) => Ok(found),
             Err(error) if error.persistence().is_permanent() => Ok(None),
-            Err(error) => Err(Error::read(&error, error.operation.clone())),
+            Err(error) => Err(error),
         }
     }
 
@@ -254,22 +254,22 @@ pub(crate) fn proven(
     bytes: bytes::Bytes,
     digest: &Digest,
     media_type: Option<&str>,
-    operation: impl Fn() -> String,
-) -> CopyResult<Manifest> {
+    operation: impl Fn() -> Operation,
+) -> Result<Manifest> {
     if Digest::of(digest.algorithm(), &bytes) != *digest {
-        return Err(CopyError::new(CopyKind::ManifestDigestMismatch, operation()));
+        return Err(Error::of(Code::ManifestDigestMismatch, operation()));
     }
     let manifest = Manifest::parse_with_digest(bytes, media_type, digest.clone());
-    manifest.map_err(|error| CopyError::invalid(&error, operation()))
+    manifest.map_err(|error: Error| error.during(operation()))
 }
 
 #[async_trait]
 impl BlobSource for Layout {
-    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> CopyResult<ByteStream> {
+    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
         let missing = || {
-            CopyError::new(
-                CopyKind::BlobNotFound,
-                format!("blob_get {}@{}", self.name(), blob.digest),
+            Error::of(
+                Code::BlobNotFound,
+                Verb::BlobGet.on(format_args!("{}@{}", self.name(), blob.digest)),
             )
         };
         self.store
@@ -280,14 +280,14 @@ impl BlobSource for Layout {
 }
 
 #[async_trait]
-impl Source for Layout {
+impl Manifests for Layout {
     fn name(&self) -> String {
         format!("oci:{}/{}", self.store.name(), self.prefix)
             .trim_end_matches('/')
             .to_owned()
     }
 
-    async fn manifest_head(&self, target: &Target) -> CopyResult<Option<Descriptor>> {
+    async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>> {
         match (self.descriptor_of(target)?, target) {
             (Some(descriptor), _) => Ok(Some(descriptor)),
             (None, Target::Digest(digest)) => Ok(self
@@ -298,26 +298,23 @@ impl Source for Layout {
         }
     }
 
-    async fn manifest_get(&self, target: &Target) -> CopyResult<Manifest> {
+    async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>> {
         let known = self.descriptor_of(target)?;
         let digest = known
             .as_ref()
             .map(|descriptor| &descriptor.digest)
             .or_else(|| target.digest());
         let media_type = known.as_ref().map(|descriptor| descriptor.media_type.as_str());
-        let manifest = match digest {
-            Some(digest) => self.manifest_of(digest, media_type).await?,
-            None => None,
-        };
-        manifest.ok_or_else(|| {
-            CopyError::new(
-                CopyKind::SourceNotFound,
-                format!("manifest_get {}{}{target}", self.name(), target.separator()),
-            )
-        })
+        match digest {
+            Some(digest) => self.manifest_of(digest, media_type).await,
+            None => Ok(None),
+        }
     }
+}
 
-    async fn referrers(&self, subject: &Digest) -> CopyResult<Vec<Descriptor>> {
+#[async_trait]
+impl Source for Layout {
+    async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         self.referrers_of(subject).await
     }
 }

@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use transship_copy::Result as CopyResult;
-use transship_oci::{Descriptor, Digest, Manifest, Tag};
+use transship_oci::{Descriptor, Digest, Error, Manifest, Result, Tag};
 
 use super::{Layout, PARALLEL};
-use crate::Result;
 use crate::images::{Called, called};
 
 impl Layout {
-    pub(super) async fn referrers_of(&self, subject: &Digest) -> CopyResult<Vec<Descriptor>> {
+    pub(super) async fn referrers_of(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let by_subject = self.referrers.get_or_try_init(|| self.all_referrers()).await?;
         let mut found = by_subject.get(subject).cloned().unwrap_or_default();
         // A layout filled from a registry without the API carries the fallback tag instead.
@@ -53,7 +51,7 @@ impl Layout {
         let found: Vec<Option<Manifest>> = stream::iter(untagged)
             .map(|digest| async move {
                 let manifest = self.manifest_if_good(&digest).await?;
-                Ok::<_, crate::Error>(manifest.filter(|manifest| manifest.subject().is_some()))
+                Ok::<_, Error>(manifest.filter(|manifest| manifest.subject().is_some()))
             })
             .buffered(PARALLEL)
             .try_collect()

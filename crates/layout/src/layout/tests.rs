@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::MemoryStore;
+use transship_oci::Result;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -124,10 +125,19 @@ async fn changed_bytes_and_missing_blobs_are_told_apart() {
         .unwrap();
     let (image, gone) = (Target::Digest(image), Target::Digest(gone));
     assert_eq!(
-        layout.manifest_get(&image).await.unwrap_err().code(),
+        transship_copy::source_manifest(&layout, &image)
+            .await
+            .unwrap_err()
+            .code(),
         "MANIFEST_DIGEST_MISMATCH"
     );
-    assert_eq!(layout.manifest_get(&gone).await.unwrap_err().code(), "SOURCE_NOT_FOUND");
+    assert_eq!(
+        transship_copy::source_manifest(&layout, &gone)
+            .await
+            .unwrap_err()
+            .code(),
+        "SOURCE_NOT_FOUND"
+    );
 }
 
 mod arriving {
@@ -339,7 +349,7 @@ mod arriving {
     #[tokio::test]
     async fn where_nothing_lies_an_error_says_where_it_looked() {
         let store = store_of([("other/index.json".to_owned(), Bytes::new())]);
-        let found: crate::Result<Vec<Found>> = discover(store, "there/").try_collect().await;
+        let found: transship_oci::Result<Vec<Found>> = discover(store, "there/").try_collect().await;
         let error = found.unwrap_err();
         assert_eq!(error.code(), "SOURCE_EMPTY");
         assert!(error.to_string().contains("memory/there/"), "{error}");

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use transship_copy::ByteStream;
 
 use super::*;
+use crate::unreadable;
 use crate::{FoundKind, MemoryStore, Object, Page, Part, Put};
+use transship_oci::Result;
 
 const HEX: &str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f";
 
@@ -96,7 +98,7 @@ impl ObjectStore for Flaky {
 
     async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Page> {
         if self.1.fetch_xor(true, Ordering::Relaxed) {
-            return Err(Error::unreadable(prefix, std::io::ErrorKind::TimedOut.into()));
+            return Err(unreadable(prefix, std::io::ErrorKind::TimedOut.into()));
         }
         self.0.list(prefix, after, max).await
     }

@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use transship_copy::{Result as CopyResult, Source as _};
+use transship_copy::Manifests as _;
 use transship_oci::manifest::MAX_BYTES;
-use transship_oci::{Algorithm, Digest, Target};
+use transship_oci::{Algorithm, Digest, Result, Target, Verb};
 
 use super::TreeRepository;
+use crate::Missing;
 use crate::layout::proven;
 use crate::look::version;
 use crate::missing::{Blobs, Edges, Held, Shelf, missing};
 use crate::whole::whole;
-use crate::{Error, Missing, Result};
 
 /// The blobs of an image are scattered among all of the registry's: listing those costs more than asking for many.
 const MAX_HEADS: usize = 256;
@@ -48,7 +48,7 @@ impl TreeRepository {
         };
         let version = version(&digest.to_string(), link.written);
         let held = self.manifest(&digest).await;
-        let held = held.map_err(|error| Error::read(&error, error.operation.clone()))?;
+        let held = held?;
         let missing = match held {
             Held::Absent { digest, found_bytes } => vec![Held::missing(digest, found_bytes, 0)],
             Held::Manifest(manifest) if target.tag().is_none() && manifest.subject().is_none() => return Ok(None),
@@ -126,8 +126,8 @@ impl Shelf for TreeRepository {
         }
     }
 
-    async fn manifest(&self, digest: &Digest) -> CopyResult<Held> {
-        let operation = || format!("manifest_get {}@{digest}", self.name());
+    async fn manifest(&self, digest: &Digest) -> Result<Held> {
+        let operation = || Verb::ManifestGet.on(format_args!("{}@{digest}", self.name()));
         let link = self.revision_key(digest);
         let (key, under) = self.located_by(digest, &link).await?;
         let Some(bytes) = whole(self.store.as_ref(), &key, MAX_BYTES).await? else {

@@ -1,14 +1,16 @@
 //! What a repository of a tree holds: its tags, its revisions, and how they belong together.
 
+use super::dangling;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use transship_copy::Manifests as _;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use transship_oci::{Descriptor, Digest, Manifest, Tag, Target};
+use transship_oci::{Descriptor, Digest, Error, Manifest, Operation, Result, Tag, Target};
 
 use super::TreeRepository;
+use crate::PAGE_MAX;
 use crate::images::{self, Candidate, Images, Listing, Refused};
-use crate::{Error, ErrorKind, PAGE_MAX, Result};
 
 /// Links read at the same time.
 pub(super) const PARALLEL_LINKS: usize = 16;
@@ -21,7 +23,7 @@ struct Names {
     tags: BTreeSet<Tag>,
     revisions: BTreeSet<Digest>,
     /// Keys that should hold a tag or a digest and do not.
-    bad: Vec<(String, transship_oci::Error)>,
+    bad: Vec<(String, Error)>,
 }
 
 impl Names {
@@ -86,10 +88,8 @@ impl TreeRepository {
         match self.manifest_bytes(digest).await {
             Ok(Some(manifest)) => Ok(Read::Found(Box::new(manifest))),
             Ok(None) => Ok(Read::Missing),
-            Err(error) if error.persistence().is_permanent() => {
-                Ok(Read::Bad(Error::read(&error, error.operation.clone())))
-            }
-            Err(error) => Err(Error::read(&error, error.operation.clone())),
+            Err(error) if error.persistence().is_permanent() => Ok(Read::Bad(error)),
+            Err(error) => Err(error),
         }
     }
 
@@ -128,7 +128,7 @@ impl TreeRepository {
             if let Err(error) = linked
                 && !error.is_permanent()
             {
-                return Err(Error::new(error.kind.clone(), error.operation.clone()));
+                return Err(error.clone());
             }
         }
         Ok(linked)
@@ -138,15 +138,16 @@ impl TreeRepository {
 #[async_trait]
 impl Images for TreeRepository {
     async fn images(&self) -> Result<Listing> {
-        let operation = transship_copy::Source::name(self);
+        let name = self.name();
+        let operation = Operation::of(&name);
         let names = self.names().await?;
         let mut refused: Vec<Refused> = Vec::new();
         let refuse = |name: String, digest: Option<Digest>, error: Error| Refused { name, digest, error };
         for (name, error) in names.bad {
-            refused.push(refuse(name, None, Error::content(error, &operation)));
+            refused.push(refuse(name, None, error.during(&operation)));
         }
         let mut revisions: HashMap<Digest, Revision> = HashMap::new();
-        let mut at_fault: HashMap<Digest, Option<ErrorKind>> = HashMap::new();
+        let mut at_fault: HashMap<Digest, Option<Error>> = HashMap::new();
         {
             let mut reads = stream::iter(names.revisions.iter().cloned())
                 .map(|digest| async move {
@@ -158,7 +159,7 @@ impl Images for TreeRepository {
                 match read {
                     Read::Found(manifest) => drop(revisions.insert(digest, Revision::of(&manifest))),
                     Read::Missing => drop(at_fault.insert(digest, None)),
-                    Read::Bad(error) => drop(at_fault.insert(digest, Some(error.kind))),
+                    Read::Bad(error) => drop(at_fault.insert(digest, Some(error))),
                 }
             }
         }
@@ -175,8 +176,8 @@ impl Images for TreeRepository {
                         });
                     } else {
                         let why = at_fault.get(&digest).cloned().flatten();
-                        let why = why.unwrap_or_else(|| ErrorKind::LinkDangling(digest.clone()));
-                        let error = Error::new(why, format!("{operation}:{tag}"));
+                        let why = why.unwrap_or_else(|| dangling(&digest));
+                        let error = why.during(Operation::of(format_args!("{name}:{tag}")));
                         refused.push(refuse(tag.to_string(), Some(digest), error));
                     }
                 }
@@ -186,8 +187,8 @@ impl Images for TreeRepository {
             }
         }
         for (digest, why) in at_fault.into_iter().filter(|(digest, _)| !named.contains(digest)) {
-            let why = why.unwrap_or_else(|| ErrorKind::LinkDangling(digest.clone()));
-            let error = Error::new(why, format!("{operation}@{digest}"));
+            let why = why.unwrap_or_else(|| dangling(&digest));
+            let error = why.during(Operation::of(format_args!("{name}@{digest}")));
             refused.push(refuse(digest.to_string(), Some(digest), error));
         }
         let children: HashSet<&Digest> = revisions.values().flat_map(|revision| &revision.children).collect();
@@ -218,7 +219,7 @@ impl Images for TreeRepository {
                 descriptor: image.descriptor,
             })
             .collect();
-        let found = images::resolve(&candidates, reference, &transship_copy::Source::name(self))?;
+        let found = images::resolve(&candidates, reference, &Operation::of(self.name()))?;
         Ok(Target::Digest(found.descriptor.digest.clone()))
     }
 }

@@ -24,13 +24,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
-use transship_copy::{BlobSource, ByteStream, Error as CopyError, ErrorKind as CopyKind, Result as CopyResult, Source};
+use transship_copy::{BlobSource, ByteStream, Manifests, Source};
 use transship_oci::manifest::MAX_BYTES;
-use transship_oci::{Algorithm, Descriptor, Digest, Manifest, Repository, Tag, Target};
+use transship_oci::{
+    Algorithm, Code, Descriptor, Digest, Error, Manifest, Operation, Repository, Result, Tag, Target, Verb,
+};
 
 use crate::layout::proven;
 use crate::whole::whole;
-use crate::{Error, ErrorKind, ObjectStore, Part, Result};
+use crate::{ObjectStore, Part};
 
 /// What stands before every key of a tree, perhaps below a prefix of its own.
 pub(crate) const ROOT: &str = "docker/registry/v2/";
@@ -98,9 +100,9 @@ impl TreeRepository {
         };
         let text = String::from_utf8_lossy(&bytes);
         let digest = text.trim_end_matches(['\n', '\r']).parse();
-        digest.map(Some).map_err(|error: transship_oci::Error| {
-            Error::new(ErrorKind::LinkInvalid(error.to_string()), format!("read {key}"))
-        })
+        digest
+            .map(Some)
+            .map_err(|error: Error| Error::of(Code::StorageLinkInvalid, Verb::Read.on(key)).because(error))
     }
 
     /// Where the bytes of `digest` lie, whose link in this repository is at `link`. A registry keeps bytes under their sha256
@@ -116,8 +118,8 @@ impl TreeRepository {
 
     /// The manifest `digest`, its bytes proven; [`None`] if the tree has none. Whether the repository has it as a revision
     /// was asked before.
-    async fn manifest_bytes(&self, digest: &Digest) -> CopyResult<Option<Manifest>> {
-        let operation = || format!("manifest_get {}@{digest}", self.name());
+    async fn manifest_bytes(&self, digest: &Digest) -> Result<Option<Manifest>> {
+        let operation = || Verb::ManifestGet.on(format_args!("{}@{digest}", self.name()));
         let (key, _) = self.located_by(digest, &self.revision_key(digest)).await?;
         match whole(self.store.as_ref(), &key, MAX_BYTES).await? {
             Some(bytes) => proven(bytes, digest, None, operation).map(Some),
@@ -125,14 +127,14 @@ impl TreeRepository {
         }
     }
 
-    async fn revision(&self, digest: &Digest) -> CopyResult<Option<Manifest>> {
+    async fn revision(&self, digest: &Digest) -> Result<Option<Manifest>> {
         match self.store.head(&self.revision_key(digest)).await? {
             Some(_) => self.manifest_bytes(digest).await,
             None => Ok(None),
         }
     }
 
-    async fn manifest_of(&self, target: &Target) -> CopyResult<Option<Manifest>> {
+    async fn manifest_of(&self, target: &Target) -> Result<Option<Manifest>> {
         match target {
             Target::Digest(digest) => self.revision(digest).await,
             Target::Tag(tag) => {
@@ -140,43 +142,50 @@ impl TreeRepository {
                     return Ok(None);
                 };
                 let manifest = self.revision(&digest).await?;
-                let operation = format!("manifest_get {}:{tag}", self.name());
-                let dangling = || Error::new(ErrorKind::LinkDangling(digest), operation);
-                Ok(Some(manifest.ok_or_else(dangling)?))
+                let operation = || Verb::ManifestGet.on(format_args!("{}:{tag}", self.name()));
+                let manifest = manifest.ok_or_else(|| dangling(&digest).during(operation()));
+                Ok(Some(manifest?))
             }
         }
     }
 }
 
+/// `STORAGE_LINK_DANGLING`.
+fn dangling(digest: &Digest) -> Error {
+    let message = format!("the link leads to {digest}, which is not there");
+    Error::new(Code::StorageLinkDangling, Operation::default(), message)
+}
+
 #[async_trait]
 impl BlobSource for TreeRepository {
-    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> CopyResult<ByteStream> {
-        let operation = format!("blob_get {}@{}", self.name(), blob.digest);
+    async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
+        let operation = Verb::BlobGet.on(format_args!("{}@{}", self.name(), blob.digest));
         let (key, _) = self.located_by(&blob.digest, &self.layer_key(&blob.digest)).await?;
         let bytes = self.store.get(&key, Part::from(offset)).await?;
-        bytes.ok_or_else(|| CopyError::new(CopyKind::BlobNotFound, operation))
+        bytes.ok_or_else(|| Error::of(Code::BlobNotFound, operation))
+    }
+}
+
+#[async_trait]
+impl Manifests for TreeRepository {
+    fn name(&self) -> String {
+        format!("{}/{}repositories/{}", self.store.name(), self.root, self.name)
+    }
+
+    async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        let manifest = self.manifest_of(target).await?;
+        Ok(manifest.map(|manifest| manifest.descriptor()))
+    }
+
+    async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>> {
+        self.manifest_of(target).await
     }
 }
 
 #[async_trait]
 impl Source for TreeRepository {
-    fn name(&self) -> String {
-        format!("{}/{}repositories/{}", self.store.name(), self.root, self.name)
-    }
-
-    async fn manifest_head(&self, target: &Target) -> CopyResult<Option<Descriptor>> {
-        let manifest = self.manifest_of(target).await?;
-        Ok(manifest.map(|manifest| manifest.descriptor()))
-    }
-
-    async fn manifest_get(&self, target: &Target) -> CopyResult<Manifest> {
-        let operation = || format!("manifest_get {}{}{target}", self.name(), target.separator());
-        let manifest = self.manifest_of(target).await?;
-        manifest.ok_or_else(|| CopyError::new(CopyKind::SourceNotFound, operation()))
-    }
-
     /// Every revision of the repository is read once for this, because a tree has no list of referrers.
-    async fn referrers(&self, subject: &Digest) -> CopyResult<Vec<Descriptor>> {
+    async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let by_subject = self.referrers.get_or_try_init(|| self.all_referrers()).await?;
         Ok(by_subject.get(subject).cloned().unwrap_or_default())
     }

@@ -31,7 +31,7 @@ pub fn store_of(folder: &Path) -> Arc<MemoryStore> {
 pub async fn read(source: &dyn Source, target: Target) -> (Digest, Vec<Digest>) {
     let (mut targets, mut blobs, mut root) = (vec![target], Vec::new(), None);
     while let Some(target) = targets.pop() {
-        let manifest = source.manifest_get(&target).await.unwrap();
+        let manifest = source.manifest_get(&target).await.unwrap().unwrap();
         for blob in manifest.blobs().filter(|blob| !blob.media_type.is_non_distributable()) {
             let stream = source.blob_get(blob, 0).await.unwrap();
             let read = verified(stream, blob).try_for_each(|_| std::future::ready(Ok(())));

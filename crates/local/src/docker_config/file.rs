@@ -7,7 +7,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::SecretString;
 use serde::Deserialize;
-use transship_oci::{RegistryHost, Repository};
+use transship_oci::{RegistryHost, Repository, Result};
 use transship_registry::Login;
 
 use super::key;

@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use transship_registry::Login;
 
-use crate::{Environment, Error, ErrorKind, Result};
+use crate::Environment;
+use transship_oci::{Code, Error, Result, Verb};
 
 /// How long a helper may think.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,11 +40,11 @@ pub(super) async fn get(
     let program = format!("docker-credential-{name}");
     let failed = |why: &str| {
         let message = format!("{program} {why}; to see what it says: echo {server} | {program} get");
-        Error::new(ErrorKind::CredentialsUnavailable(message), "login")
+        Error::of(Code::CredentialsUnavailable, Verb::Login).because(message)
     };
     if !is_plain(name) {
         let message = format!("{name:?} is not the name of a credential helper: look at credHelpers and credsStore");
-        return Err(Error::new(ErrorKind::CredentialsUnavailable(message), "login"));
+        return Err(Error::of(Code::CredentialsUnavailable, Verb::Login).because(message));
     }
     let mut child = command(&program, environment).spawn().map_err(|error| {
         failed("cannot be started: install it or take it out of the configuration").with_source(error)

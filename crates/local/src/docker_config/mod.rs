@@ -14,10 +14,10 @@ use std::io;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use transship_oci::{RegistryHost, Repository};
+use transship_oci::{Code, Error, RegistryHost, Repository, Result, Verb};
 use transship_registry::{Credentials, Login};
 
-use crate::{Environment, Error, ErrorKind, Result, bounded_file};
+use crate::{Environment, bounded_file};
 use file::{CredentialFile, Known};
 
 /// The largest credential file.
@@ -73,7 +73,7 @@ impl DockerConfig {
             Known::Helper { name, server } => helper::get(&name, &server, &self.environment, helper::TIMEOUT).await,
             Known::Entry { key, entry } => entry.login().map_err(|why| {
                 let message = format!("{}: the entry {key:?} {why}", path.display());
-                Error::new(ErrorKind::CredentialsUnavailable(message), "login")
+                Error::of(Code::CredentialsUnavailable, Verb::Login).because(message)
             }),
         }
     }
@@ -81,11 +81,9 @@ impl DockerConfig {
 
 #[async_trait]
 impl Credentials for DockerConfig {
-    async fn login(&self, host: &RegistryHost) -> transship_registry::Result<Login> {
-        match Self::login(self, host, None).await {
-            Ok(login) => Ok(login.unwrap_or(Login::Anonymous)),
-            Err(error) => Err(transship_registry::Error::credentials(error.kind.to_string())),
-        }
+    async fn login(&self, host: &RegistryHost) -> Result<Login> {
+        let login = Self::login(self, host, None).await?;
+        Ok(login.unwrap_or(Login::Anonymous))
     }
 }
 
@@ -120,7 +118,7 @@ fn candidates(environment: &Environment) -> Vec<Candidate> {
 
 fn read(candidate: &Candidate) -> Result<Option<CredentialFile>> {
     let path = candidate.path.display();
-    let failed = |why: &str| Error::new(ErrorKind::CredentialsUnavailable(format!("{path} {why}")), "login");
+    let failed = |why: &str| Error::of(Code::CredentialsUnavailable, Verb::Login).because(format!("{path} {why}"));
     match bounded_file::read(&candidate.path, SIZE_MAX) {
         Ok(text) => CredentialFile::parse(&text).map(Some).map_err(|error| {
             // The parser's own message may repeat what stands there.
@@ -140,7 +138,9 @@ async fn read_off_thread(candidate: Candidate) -> Result<Option<CredentialFile>>
         Ok(result) => result,
         Err(error) => {
             let why = "the thread that reads them stopped; look for a panic in the log".to_owned();
-            Err(Error::new(ErrorKind::CredentialsUnavailable(why), "login").with_source(error))
+            Err(Error::of(Code::CredentialsUnavailable, Verb::Login)
+                .because(why)
+                .with_source(error))
         }
     }
 }

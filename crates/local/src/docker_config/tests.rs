@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use super::*;
+use transship_oci::Result;
 
 /// `user:password`, `token:…`, `nothing`, or the error's sentence.
 fn shown(result: Result<Option<Login>>) -> String {

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
-use transship_engine::Result;
 use transship_engine::ledger::{Freshness, Hint, Hints, Key, Put};
 
 use super::SqliteLedger;
+use transship_oci::Result;
 
 #[async_trait]
 impl Hints for SqliteLedger {

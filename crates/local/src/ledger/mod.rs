@@ -22,10 +22,9 @@ use rusqlite::{Connection, Transaction};
 use transship_copy::Continuation;
 use transship_engine::ledger::Leases;
 use transship_engine::{
-    Begin, Error, ErrorKind, Execution, ExecutionRecord, ImageRef, Ledger, Outcome, Replica, Result, TaskEntry,
-    TaskFilter, TaskRecord,
+    Begin, Execution, ExecutionRecord, ImageRef, Ledger, Outcome, Replica, TaskEntry, TaskFilter, TaskRecord,
 };
-use transship_oci::{Digest, Repository, Tag, Target};
+use transship_oci::{Code, Digest, Error, Operation, Repository, Result, Tag, Target};
 
 use crate::Database;
 use crate::column::target_text;
@@ -75,7 +74,9 @@ impl SqliteLedger {
 }
 
 fn unavailable(fault: Fault, operation: &str) -> Error {
-    Error::new(ErrorKind::LedgerUnavailable(fault.sentence.clone()), operation).with_source(fault)
+    Error::of(Code::LedgerUnavailable, Operation::of(operation))
+        .because(fault.sentence.clone())
+        .with_source(fault)
 }
 
 /// The `LIMIT` of a list; 0 means all, which SQLite writes as -1.

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, Row, params};
-use transship_engine::Result;
 use transship_engine::ledger::{Cursor, Key, Page, Record, Records, first_version};
 
 use super::SqliteLedger;
+use transship_oci::Result;
 
 #[async_trait]
 impl Records for SqliteLedger {

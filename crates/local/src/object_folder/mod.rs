@@ -9,6 +9,7 @@ use std::fs::Metadata;
 use std::io::{ErrorKind, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use transship_oci::{Error, Result};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 use transship_copy::ByteStream;
-use transship_layout::{Error, Object, ObjectStore, PAGE_MAX, Page, Part, Put, Result};
+use transship_layout::{Object, ObjectStore, PAGE_MAX, Page, Part, Put, changed, unreadable};
 
 use listing::Wanted;
 
@@ -35,10 +36,10 @@ pub struct ObjectFolder {
 impl ObjectFolder {
     /// The folder at `root`. `OBJECT_UNREADABLE` if it is not there or no folder.
     pub fn open(root: &Path) -> Result<Self> {
-        let unreadable = |error| Error::unreadable(&root.display().to_string(), error);
-        let canonical = root.canonicalize().map_err(unreadable)?;
+        let failed = |error| unreadable(&root.display().to_string(), error);
+        let canonical = root.canonicalize().map_err(failed)?;
         if !canonical.is_dir() {
-            return Err(unreadable(ErrorKind::NotADirectory.into()));
+            return Err(failed(ErrorKind::NotADirectory.into()));
         }
         Ok(Self { root: canonical })
     }
@@ -53,7 +54,7 @@ impl ObjectFolder {
             Ok(path) if path.starts_with(&self.root) => Ok(Some(path)),
             Ok(_) => Err(escapes()),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-            Err(error) => Err(Error::unreadable(key, error)),
+            Err(error) => Err(unreadable(key, error)),
         }
     }
 
@@ -77,7 +78,7 @@ fn is_key(key: &str) -> bool {
 
 fn escapes(key: &str) -> Error {
     let cause = std::io::Error::new(ErrorKind::PermissionDenied, "it leads out of the folder");
-    Error::unreadable(key, cause)
+    unreadable(key, cause)
 }
 
 #[async_trait]
@@ -92,37 +93,37 @@ impl ObjectStore for ObjectFolder {
         };
         let metadata = tokio::fs::metadata(&path)
             .await
-            .map_err(|error| Error::unreadable(key, error))?;
+            .map_err(|error| unreadable(key, error))?;
         Ok(metadata.is_file().then(|| object(key, &metadata)))
     }
 
     async fn get(&self, key: &str, part: Part<'_>) -> Result<Option<ByteStream>> {
-        let unreadable = |error| Error::unreadable(key, error);
+        let failed = |error| unreadable(key, error);
         let Some(path) = self.locate(key).await? else {
             return Ok(None);
         };
         // Looked at before it is opened: opening a pipe would wait for whoever writes to it.
-        if !tokio::fs::metadata(&path).await.map_err(unreadable)?.is_file() {
+        if !tokio::fs::metadata(&path).await.map_err(failed)?.is_file() {
             return Ok(None);
         }
-        let mut file = tokio::fs::File::open(&path).await.map_err(unreadable)?;
-        let metadata = file.metadata().await.map_err(unreadable)?;
+        let mut file = tokio::fs::File::open(&path).await.map_err(failed)?;
+        let metadata = file.metadata().await.map_err(failed)?;
         if part.etag.is_some_and(|wanted| etag(&metadata) != wanted) {
-            return Err(Error::changed(key));
+            return Err(changed(key));
         }
         if part.offset > 0 {
             // Far beyond its end is where no file system lets us go.
             let offset = part.offset.min(metadata.len());
-            file.seek(SeekFrom::Start(offset)).await.map_err(unreadable)?;
+            file.seek(SeekFrom::Start(offset)).await.map_err(failed)?;
         }
         file.set_max_buf_size(CHUNK_BYTES);
         let watched = match part.etag {
-            Some(wanted) => Some((file.try_clone().await.map_err(unreadable)?, wanted.to_owned())),
+            Some(wanted) => Some((file.try_clone().await.map_err(failed)?, wanted.to_owned())),
             None => None,
         };
         let chunks = ReaderStream::with_capacity(file.take(part.length.unwrap_or(u64::MAX)), CHUNK_BYTES);
         let owned = key.to_owned();
-        let chunks = chunks.map_err(move |error| Error::unreadable(&owned, error).into());
+        let chunks = chunks.map_err(move |error| unreadable(&owned, error));
         Ok(Some(match watched {
             Some((file, wanted)) => chunks.chain(unchanged(file, wanted, key.to_owned())).boxed(),
             None => chunks.boxed(),
@@ -162,7 +163,7 @@ async fn in_background<T: Send + 'static>(
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-    done.map_err(|error| Error::unreadable(key, error))
+    done.map_err(|error| unreadable(key, error))
 }
 
 fn object(key: &str, metadata: &Metadata) -> Object {
@@ -190,12 +191,12 @@ fn unchanged(
     file: tokio::fs::File,
     wanted: String,
     key: String,
-) -> impl futures_util::Stream<Item = transship_copy::Result<Bytes>> + Send {
+) -> impl futures_util::Stream<Item = Result<Bytes>> + Send {
     stream::once(async move {
         match file.metadata().await {
             Ok(metadata) if etag(&metadata) == wanted => Ok(Bytes::new()),
-            Ok(_) => Err(Error::changed(&key).into()),
-            Err(error) => Err(Error::unreadable(&key, error).into()),
+            Ok(_) => Err(changed(&key)),
+            Err(error) => Err(unreadable(&key, error)),
         }
     })
 }

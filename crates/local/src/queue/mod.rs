@@ -16,13 +16,14 @@ use async_trait::async_trait;
 use rusqlite::Transaction;
 use tokio::sync::Notify;
 use transship_copy::{Clock, SystemClock};
-use transship_engine::{Error, ErrorKind, Outgoing, ReceivedMessage, Result, TaskQueue, TaskReceiver};
+use transship_engine::{Outgoing, ReceivedMessage, TaskQueue, TaskReceiver};
 
 use crate::Database;
 use crate::database::{Durability, Fault};
 use crate::fairness;
 use messages::{Message, Receipt};
 use sends::Sends;
+use transship_oci::{Code, Error, Operation, Result};
 
 /// A [`TaskQueue`] and [`TaskReceiver`] in a [`Database`]. Clones share it.
 #[derive(Clone)]
@@ -192,5 +193,7 @@ fn milliseconds(duration: Duration) -> i64 {
 }
 
 fn unavailable(fault: Fault, operation: &str) -> Error {
-    Error::new(ErrorKind::QueueUnavailable(fault.sentence.clone()), operation).with_source(fault)
+    Error::of(Code::QueueUnavailable, Operation::of(operation))
+        .because(fault.sentence.clone())
+        .with_source(fault)
 }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::messages::{self, Message};
 use crate::Database;
 use crate::database::{Durability, Fault};
+use transship_oci::Result;
 
 /// The sends that wait. Clones share them.
 #[derive(Clone, Default)]

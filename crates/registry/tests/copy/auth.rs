@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
-use transship_oci::RegistryHost;
-use transship_registry::{Credentials, Login, Result};
+use transship_oci::{RegistryHost, Result};
+use transship_registry::{Credentials, Login};
 use transship_testkit::images;
 
 use crate::stage::{Stage, reply};

@@ -59,7 +59,7 @@ async fn child() {
     std::fs::write(std::env::var("TRANSSHIP_TEST_TOLD").unwrap(), told).unwrap();
 }
 
-async fn read(repository: &transship_registry::RemoteRepository) -> transship_copy::Result<()> {
+async fn read(repository: &transship_registry::RemoteRepository) -> transship_oci::Result<()> {
     let stream = repository.blob_get(&blob(), 0).await?;
     let read: Vec<bytes::Bytes> = stream.try_collect().await?;
     assert_eq!(read.concat(), BLOB);
@@ -70,7 +70,7 @@ struct Whole;
 
 #[async_trait::async_trait]
 impl BlobSource for Whole {
-    async fn blob_get(&self, _: &Descriptor, _: u64) -> transship_copy::Result<transship_copy::ByteStream> {
+    async fn blob_get(&self, _: &Descriptor, _: u64) -> transship_oci::Result<transship_copy::ByteStream> {
         Ok(Box::pin(futures_util::stream::iter([Ok(bytes::Bytes::from_static(
             BLOB,
         ))])))

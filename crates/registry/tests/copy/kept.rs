@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use transship_copy::{Continuation, Continuations, Error, ErrorKind, Options, Report, Result as CopyResult, Slot};
+use transship_copy::{Continuation, Continuations, Options, Report, Slot};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
-use transship_oci::{Digest, Persistence, Provider};
+use transship_oci::{Code, Digest, Error, Provider, Result, Verb};
 use transship_registry::{Profile, Registry};
 use transship_testkit::images::{self, Sample};
 
@@ -58,14 +58,9 @@ impl Continuations for Kept {
         self.known.lock().unwrap().get(blob).cloned()
     }
 
-    async fn save(&self, continuation: &Continuation) -> CopyResult<()> {
+    async fn save(&self, continuation: &Continuation) -> Result<()> {
         if self.fails.load(Ordering::Relaxed) {
-            let kind = ErrorKind::Adapter {
-                code: "LEDGER_UNAVAILABLE",
-                message: "the ledger does not answer".into(),
-                persistence: Persistence::Temporary(None),
-            };
-            return Err(Error::new(kind, "continuation_put"));
+            return Err(Error::of(Code::LedgerUnavailable, Verb::ContinuationPut));
         }
         self.saved.lock().unwrap().push(continuation.clone());
         let mut known = self.known.lock().unwrap();
@@ -139,7 +134,7 @@ impl Chunked {
         }
     }
 
-    pub async fn copy(&self) -> CopyResult<Report> {
+    pub async fn copy(&self) -> Result<Report> {
         self.world.run(self.job(Some(long_slot()))).await
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use base64::Engine as _;
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_oci::RegistryHost;
-use transship_registry::{Credentials, Login, Result};
+use transship_oci::{RegistryHost, Result};
+use transship_registry::{Credentials, Login};
 
 use crate::auth::{Logins, basic, bearer, login};
 use crate::world::{answer, client_as, watch};

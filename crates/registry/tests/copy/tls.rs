@@ -1,6 +1,6 @@
 //! TLS that is not acceptable: told once and under its code, for a person to put it right; nothing is sent.
 
-use transship_copy::Source;
+use transship_copy::Manifests;
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_oci::{Persistence, Target};
 use transship_registry::{Options, Registry};
@@ -9,17 +9,17 @@ use transship_testkit::proxy::{Authority, Certificate, TlsProxy};
 use crate::world::{name, options_of, tag};
 
 /// What a client says who asks for a manifest at `endpoint`, where it should find `registry`.
-async fn told(registry: &EmbeddedRegistry, endpoint: &str) -> transship_copy::Error {
+async fn told(registry: &EmbeddedRegistry, endpoint: &str) -> transship_oci::Error {
     let client = Registry::new(Options {
         endpoint: endpoint.parse().unwrap(),
         ..options_of(registry)
     });
     let repository = client.unwrap().repository(name("core/app"));
     let target = Target::Tag(tag("v1"));
-    Source::manifest_head(&repository, &target).await.unwrap_err()
+    repository.manifest_head(&target).await.unwrap_err()
 }
 
-fn assert_told(error: &transship_copy::Error) {
+fn assert_told(error: &transship_oci::Error) {
     assert_eq!(error.code(), "TLS_ERROR", "{error}");
     assert_eq!(error.persistence(), Persistence::Persistent);
 }

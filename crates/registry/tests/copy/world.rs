@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use transship_copy::{
-    BlobLocations, Continuations, Error, NoProgress, Options, Replicas, Report, Request, Result as CopyResult, Slot,
-    copy,
-};
+use transship_copy::{BlobLocations, Continuations, NoProgress, Options, Replicas, Report, Request, Slot, copy};
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{Builder, EmbeddedRegistry, RequestRecord};
-use transship_oci::{Digest, Limits, Manifest, Network, Provider, Repository, Tag, Target};
+use transship_oci::{Digest, Error, Limits, Manifest, Network, Provider, Repository, Result, Tag, Target};
 use transship_registry::{Anonymous, Credentials, Profile, Registry, Retries};
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images::Sample;
@@ -122,7 +119,7 @@ impl World {
         sample.seed_into(&self.source, &name("core/app"), &tag("v1"));
     }
 
-    pub async fn run(&self, job: Job) -> CopyResult<Report> {
+    pub async fn run(&self, job: Job) -> Result<Report> {
         let source = self.from.repository(job.from.0);
         let destination = self.to.repository(job.to.0).for_writing();
         copy(Request {
@@ -141,11 +138,11 @@ impl World {
         .await
     }
 
-    pub async fn copy(&self) -> CopyResult<Report> {
+    pub async fn copy(&self) -> Result<Report> {
         self.run(Job::default()).await
     }
 
-    pub async fn copy_with(&self, options: Options) -> CopyResult<Report> {
+    pub async fn copy_with(&self, options: Options) -> Result<Report> {
         self.run(Job {
             options,
             ..Job::default()
@@ -320,11 +317,11 @@ pub struct Ours(pub Mutex<HashMap<Tag, Vec<Digest>>>);
 
 #[async_trait]
 impl Replicas for Ours {
-    async fn written(&self, tag: &Tag) -> CopyResult<Vec<Digest>> {
+    async fn written(&self, tag: &Tag) -> Result<Vec<Digest>> {
         Ok(self.0.lock().unwrap().get(tag).cloned().unwrap_or_default())
     }
 
-    async fn intend(&self, tag: &Tag, digest: &Digest) -> CopyResult<()> {
+    async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()> {
         let mut written = self.0.lock().unwrap();
         written.entry(tag.clone()).or_default().insert(0, digest.clone());
         Ok(())

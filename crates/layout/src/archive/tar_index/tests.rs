@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::archive::tar_maker::Tar;
+use transship_oci::Result;
 
 /// Reads all of `tar` through the machine; what it holds, or the code it is refused by.
 fn index(tar: &[u8]) -> Result<BTreeMap<String, Place>, &'static str> {
@@ -13,7 +14,7 @@ fn index(tar: &[u8]) -> Result<BTreeMap<String, Place>, &'static str> {
         let to = from.saturating_add(usize::try_from(length).unwrap());
         let Some(bytes) = tar.get(from..to) else { break };
         if let Err(kind) = index.take(bytes) {
-            return Err(crate::Error::new(kind, "").code());
+            return Err(kind.code());
         }
     }
     Ok(index.into_places())

@@ -10,8 +10,8 @@ mod tasks;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_engine::ledger::{Cursor, ExecutionQuery, History, Page, TaskEntry, TaskQuery};
-use transship_engine::{Begin, Error, ErrorKind, ExecutionRecord, Outcome, Replica, Result, TaskRecord};
-use transship_oci::Repository;
+use transship_engine::{Begin, ExecutionRecord, Outcome, Replica, TaskRecord};
+use transship_oci::{Code, Error, Repository, Result, Verb};
 
 use super::{SqliteLedger, replicas};
 
@@ -127,7 +127,7 @@ fn cursor((time, number): Position) -> Cursor {
 fn position(cursor: &Cursor) -> Result<Position> {
     let read = cursor.0.split_once(' ');
     read.and_then(|(time, number)| Some((time.parse().ok()?, number.parse().ok()?)))
-        .ok_or_else(|| Error::new(ErrorKind::CursorInvalid, "ledger list"))
+        .ok_or_else(|| Error::of(Code::CursorInvalid, Verb::Ledger.on("list")))
 }
 
 #[cfg(test)]

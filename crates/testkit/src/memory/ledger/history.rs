@@ -10,10 +10,9 @@ use transship_engine::ledger::{
     By, Cursor, ExecutionQuery, History, ImageRef, PAGE_ITEMS_READ_MAX, Page, TaskEntry, TaskQuery,
 };
 use transship_engine::{
-    Begin, Bytes, Error, ErrorKind, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, Result, TaskRecord,
-    TaskState,
+    Begin, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState,
 };
-use transship_oci::Repository;
+use transship_oci::{Code, Error, Repository, Result, Verb};
 
 use super::MemoryLedger;
 use super::replicas::Held;
@@ -169,7 +168,7 @@ fn paged<T, R>(
 fn position(cursor: &Cursor) -> Result<Position> {
     let read = cursor.0.split_once(' ');
     read.and_then(|(time, number)| Some((time.parse().ok()?, number.parse().ok()?)))
-        .ok_or_else(|| Error::new(ErrorKind::CursorInvalid, "ledger list"))
+        .ok_or_else(|| Error::of(Code::CursorInvalid, Verb::Ledger.on("list")))
 }
 
 impl Row {

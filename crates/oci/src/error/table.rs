@@ -1,0 +1,479 @@
+//! The table of codes. `docs/codes.md` and `transship explain CODE` are made from it.
+//!
+//! A row: the variant, the code, whether trying again can help, what it means, what to do.
+
+use super::code::codes;
+
+codes! {
+    // Names, digests and manifests.
+    InvalidDigest => "INVALID_DIGEST", PERMANENT,
+        "the digest is not valid",
+        "Write algorithm:hex, such as sha256: and 64 lower case hexadecimal digits.";
+    InvalidReference => "INVALID_REFERENCE", PERMANENT,
+        "the reference is not valid",
+        "Write HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST. A repository has lower case letters, digits, `.`, `_`, `-` and `/`: rename the folder or archive that an import names so.";
+    ManifestInvalid => "MANIFEST_INVALID", PERMANENT,
+        "the manifest is not valid",
+        "Push the image again with a current tool.";
+    ManifestAmbiguous => "MANIFEST_AMBIGUOUS", PERMANENT,
+        "the manifest is ambiguous",
+        "It is an image and an index at once, which two readers would read differently (CVE-2021-41190). Push the image again with a current tool.";
+    MediaTypeMismatch => "MEDIA_TYPE_MISMATCH", PERMANENT,
+        "the media types disagree",
+        "The manifest and the registry that sent it name different media types. Push the image again, or repair the registry.";
+    ManifestTooLarge => "MANIFEST_TOO_LARGE", PERMANENT,
+        "the manifest is too large",
+        "Manifests of at most 4 MiB are copied. Split the index, or move data out of annotations.";
+    Schema1Unsupported => "MANIFEST_SCHEMA1_UNSUPPORTED", PERMANENT,
+        "Docker schema 1 images are not supported",
+        "Pull the image and push it again with a current tool, which writes a current manifest.";
+    ManifestUnsupported => "MANIFEST_UNSUPPORTED", PERMANENT,
+        "the manifest type is not supported",
+        "Only OCI and Docker manifests and indexes are copied.";
+
+    // What a registry answers.
+    NotFound => "NOT_FOUND", PERMANENT,
+        "not found in the registry",
+        "At a destination: create the project or repository there, because some registries (ECR, Harbor) do not create one on push.";
+    AuthFailed => "AUTH_FAILED", PERMANENT,
+        "the registry refused our credentials",
+        "Check the login in the registry's `credentials`, and on ECR the repository lists of the stack's parameters. Then redrive the task.";
+    AccessDenied => "ACCESS_DENIED", PERMANENT,
+        "the registry knows us and refuses the action",
+        "Give the login the right to pull at the source and to push at the destination; on ECR see the repository lists of the stack's parameters. Then redrive the task.";
+    RealmRejected => "AUTH_REALM_REJECTED", PERMANENT,
+        "credentials are not sent to the realm",
+        "Add the realm's host to the registry's `hosts` if it is yours.";
+    ChallengeInvalid => "AUTH_CHALLENGE_INVALID", PERMANENT,
+        "the registry asks for authentication in a way that is not understood",
+        "The registry must ask for Basic or Bearer. See its configuration, or a proxy in front of it.";
+    TokenInvalid => "AUTH_TOKEN_INVALID", PERMANENT,
+        "the realm did not answer with a valid token",
+        "See the token service of the registry, or a proxy in front of it.";
+    CredentialsUnavailable => "CREDENTIALS_UNAVAILABLE", PERSISTENT,
+        "the credentials could not be read",
+        "Check the name in the document, the prefix `SecretsPrefix` and the key `SecretsKeyArn`; on this machine the file or credential helper that the message names. Tasks wait for a day and continue when it is repaired.";
+    RateLimited => "RATE_LIMITED", TEMPORARY,
+        "rate-limited by the registry",
+        "Nothing at first: Transship waits as long as the registry says. If tasks failed, the limit lasted for a day: raise it at the registry or set `limits`, then redrive.";
+    RegistryUnavailable => "REGISTRY_UNAVAILABLE", TEMPORARY,
+        "the registry cannot answer now",
+        "Nothing at first. If tasks failed, it lasted for a day: see the registry, then redrive.";
+    ConnectFailed => "CONNECT_FAILED", TEMPORARY,
+        "no connection",
+        "Check the endpoint, the network and the firewall. If tasks failed, it lasted for a day: see the registry, then redrive.";
+    ConnectionBroken => "CONNECTION_BROKEN", TEMPORARY,
+        "the connection broke",
+        "Nothing at first. If tasks failed, it lasted for a day: see the registry and the network, then redrive.";
+    Tls => "TLS_ERROR", PERSISTENT,
+        "the registry's TLS is not acceptable",
+        "The message says what is wrong with the registry's certificate: expired, of another name, or of an unknown authority. Tasks wait for a day and continue when it is repaired.";
+    Timeout => "TIMEOUT", TEMPORARY,
+        "no progress",
+        "Nothing at first. If tasks failed, it lasted for a day: see the registry and the network, then redrive.";
+    EgressDenied => "EGRESS_DENIED", PERMANENT,
+        "the address may not be connected to",
+        "A name that resolves to a private address needs `network: private` on the registry.";
+    RedirectRefused => "REDIRECT_REFUSED", PERMANENT,
+        "the registry redirects to an address that is not followed",
+        "Check that the endpoint's scheme is right. Writes are not redirected, and nothing is redirected from https to http.";
+    LocationRejected => "UPLOAD_LOCATION_REJECTED", PERMANENT,
+        "the registry sends the upload to an address that is not followed",
+        "An upload continues only on the registry's own host, or where its product keeps uploads. See the registry's external URL, or a proxy in front of it.";
+    ResponseTooLarge => "RESPONSE_TOO_LARGE", PERMANENT,
+        "the answer is too large",
+        "See the registry, or a proxy in front of it: answers of this kind are far smaller.";
+    ResponseInvalid => "RESPONSE_INVALID", PERMANENT,
+        "the registry's answer is not what the specification says",
+        "Check that the endpoint is a registry and that no proxy answers in its place.";
+    ListAborted => "LIST_ABORTED", TEMPORARY,
+        "the listing does not end",
+        "See the registry: it links pages without end, or lists more than is followed.";
+    TagImmutable => "DEST_TAG_IMMUTABLE", PERMANENT,
+        "the destination does not let this tag be replaced",
+        "Exclude such tags in the rule, or allow moving tags at the destination.";
+    UploadSessionLost => "UPLOAD_SESSION_LOST", TEMPORARY,
+        "the registry forgot the upload before it ended",
+        "Nothing at first: the blob is uploaded again. If it recurs, several instances of the registry may not share their uploads.";
+    RegistryRefused => "REGISTRY_REFUSED", PERMANENT,
+        "the registry refused the request",
+        "The message has the status and the words of the registry.";
+    InvalidEndpoint => "INVALID_ENDPOINT", PERMANENT,
+        "the endpoint is not the address of a registry",
+        "Write https://host[:port], without a path.";
+
+    // The copy of an image.
+    SourceNotFound => "SOURCE_NOT_FOUND", PERMANENT,
+        "the source has no such image",
+        "Nothing, if the tag was removed on purpose before it was copied.";
+    SourceGone => "SOURCE_GONE", PERMANENT,
+        "the source image disappeared during the copy",
+        "Nothing, if the tag was removed on purpose before it was copied.";
+    SourceNotSettled => "SOURCE_NOT_SETTLED", SOON,
+        "the source tag does not point to the digest of its event yet; it is tried again",
+        "Nothing to do: shortly after an event a tag may still point to the previous image.";
+    SourceMoving => "SOURCE_MOVING", SOON,
+        "the source tag kept moving; it is tried again",
+        "Nothing to do: the newest image is copied once the tag rests.";
+    SourceIncomplete => "SOURCE_INCOMPLETE", PERMANENT,
+        "the source waits for content that was not uploaded yet",
+        "Upload the rest; nothing if it is still on its way. To give it up, remove the source: it is forgotten after 30 days.";
+    BlobNotFound => "BLOB_NOT_FOUND", PERMANENT,
+        "the source does not have a blob that its manifest names",
+        "Push the image to the source again.";
+    BlobDigestMismatch => "BLOB_DIGEST_MISMATCH", PERMANENT,
+        "the bytes of a blob do not have its digest",
+        "The source serves wrong bytes: push the image there again, or upload the object of a bucket again.";
+    BlobSizeMismatch => "BLOB_SIZE_MISMATCH", PERMANENT,
+        "a blob does not have the size that its descriptor says",
+        "The source serves a blob that is cut or wrong: push the image there again, or upload the object of a bucket again.";
+    ManifestDigestMismatch => "MANIFEST_DIGEST_MISMATCH", PERMANENT,
+        "the bytes of a manifest do not have its digest",
+        "The source serves wrong bytes: push the image there again, or upload the object of a bucket again.";
+    IndexTooDeep => "INDEX_TOO_DEEP", PERMANENT,
+        "the index nests deeper than is followed",
+        "Push an index that names its images within eight levels.";
+    GraphTooLarge => "GRAPH_TOO_LARGE", PERMANENT,
+        "the image names more manifests than are followed",
+        "At most 5,000 manifests and 10,000 attachments of one image are followed: split the index.";
+    ReferrersMissing => "REFERRERS_MISSING", TEMPORARY,
+        "the image has no referrer yet, and the rule requires one",
+        "Sign the image, or set `referrers: include` in the rule.";
+    ReferrersTagConflict => "REFERRERS_TAG_CONFLICT", PERMANENT,
+        "a tag that should list referrers is not an index",
+        "Remove or rename the tag `sha256-…` that the message names.";
+    CommitBusy => "COMMIT_BUSY", SOON,
+        "another worker holds the destination tag; it is tried again",
+        "Nothing to do.";
+    SlotOver => "SLOT_OVER", AT_ONCE,
+        "out of time; another worker will resume",
+        "Nothing to do for an image. An archive that could not be read in five slots: raise `WorkerTimeout`, or upload a plain tar or a layout; then redrive.";
+    DestinationVerifyFailed => "DEST_VERIFY_FAILED", TEMPORARY,
+        "the destination does not hold what it acknowledged",
+        "Nothing at first: it is tried again. If it recurs, see the storage of the destination registry.";
+    BlobUnknownAtDestination => "BLOB_UNKNOWN_AT_DEST", TEMPORARY,
+        "the destination refuses the manifest because something it names is missing",
+        "Nothing at first: it is tried again. If it recurs, the destination loses blobs: see its garbage collection.";
+
+    // Notes of a task that ended without an error.
+    DestinationKept => "DESTINATION_KEPT", PERMANENT,
+        "the destination tag holds an image that may not be replaced; it was kept",
+        "Nothing, if that is intended. Else set `existing: overwrite` in the rule, or remove the tag at the destination.";
+    SignatureTagKept => "SIGNATURE_TAG_KEPT", PERMANENT,
+        "the destination has its own signature tag; it was kept",
+        "Nothing, if the destination signs images itself. Else remove that tag there, and redrive.";
+    ForeignLayerSkipped => "FOREIGN_LAYER_SKIPPED", PERMANENT,
+        "layers that may not be distributed stay at their URLs",
+        "Nothing to do.";
+    KindNotMatched => "KIND_NOT_MATCHED", PERMANENT,
+        "the rule does not select this kind of content",
+        "Nothing, or add the kind to `kinds` of the rule.";
+    NotAReferrer => "NOT_A_REFERRER", PERMANENT,
+        "an untagged manifest that refers to nothing is copied with its image",
+        "Nothing to do.";
+    SubjectNotReplicated => "SUBJECT_NOT_REPLICATED", PERMANENT,
+        "the image that the content belongs to is not replicated",
+        "Nothing to do: the content is copied together with its image if that changes.";
+    SubjectPending => "SUBJECT_PENDING", TEMPORARY,
+        "the image that the content belongs to is still being copied",
+        "Nothing to do.";
+
+    // Workers, queue and ledger.
+    TaskBusy => "TASK_BUSY", TEMPORARY,
+        "another worker has the task",
+        "Nothing to do: a message came twice, and waits while another worker continues with its task.";
+    TaskOverdue => "TASK_OVERDUE", TEMPORARY,
+        "the worker of the task vanished, and the sweep sent the task again",
+        "Nothing to do.";
+    HopsExhausted => "HOPS_EXHAUSTED", PERMANENT,
+        "the image was not copied within 1000 slots",
+        "Raise `WorkerTimeout`, then redrive.";
+    WorkerCrashed => "WORKER_CRASHED", PERMANENT,
+        "five workers crashed at the task",
+        "See their logs by the task's id; give the worker more memory; redrive.";
+    WorkerPanic => "WORKER_PANIC", TEMPORARY,
+        "a worker failed by a defect of Transship",
+        "Report the log line. The message is tried again.";
+    QueueUnavailable => "QUEUE_UNAVAILABLE", TEMPORARY,
+        "the queue did not accept or deliver messages",
+        "Nothing at first: messages are kept, and uploads are tried three times. See the queue and the function's rights.";
+    LedgerUnavailable => "LEDGER_UNAVAILABLE", TEMPORARY,
+        "the ledger did not answer",
+        "Nothing at first: it is tried again. See the table and the function's rights.";
+    SecretUnavailable => "SECRET_UNAVAILABLE", TEMPORARY,
+        "the secret could not be read",
+        "Check the name in the document, the prefix `SecretsPrefix` and the key `SecretsKeyArn`. Tasks wait for a day and continue when it is repaired.";
+    MessageInvalid => "MESSAGE_INVALID", PERMANENT,
+        "the message is not a task",
+        "See what else writes to the queue. A message of a newer release is kept: finish the deployment.";
+    CursorInvalid => "CURSOR_INVALID", PERMANENT,
+        "the cursor is not one of this list: begin the list again without one",
+        "Begin the list again without a cursor.";
+    StoreUnknown => "STORE_UNKNOWN", PERMANENT,
+        "the store cannot be read here",
+        "Tasks of imports are done by the deployed stack, and tasks of a folder by this machine.";
+    SweepRunning => "SWEEP_RUNNING", TEMPORARY,
+        "an earlier sweep of the rule is still running",
+        "Nothing to do.";
+    SweepAborted => "SWEEP_ABORTED", TEMPORARY,
+        "the sweep ended before it saw every tag",
+        "Nothing at first: the next sweep starts again. If it recurs, split the rule by repository.";
+    SweepNoCatalog => "SWEEP_NO_CATALOG", PERMANENT,
+        "the registry does not list its repositories",
+        "Name the repositories in rules of their own (`source.repository: NAME`), or let the login list the catalog.";
+    SweepNoTags => "SWEEP_NO_TAGS", PERMANENT,
+        "the registry does not list the tags of a repository, or has too many; it is not swept",
+        "Let the login list tags, or remove old tags.";
+
+    // Layouts, archives, storage trees and their stores.
+    SourceEmpty => "SOURCE_EMPTY", PERMANENT,
+        "nothing that can be imported was found",
+        "Check the bucket and prefix, or the folder, in the message: a layout, an archive or a storage tree is expected.";
+    LayoutInvalid => "LAYOUT_INVALID", PERMANENT,
+        "not a valid OCI image layout",
+        "The message says whether `oci-layout` is missing, has another version, or `index.json` is not valid. Write the layout again.";
+    LayoutReferenceNotFound => "LAYOUT_REFERENCE_NOT_FOUND", PERMANENT,
+        "the layout has no such image",
+        "Name one of the images that the message lists.";
+    LayoutReferenceAmbiguous => "LAYOUT_REFERENCE_AMBIGUOUS", PERMANENT,
+        "the layout has several images",
+        "Name one of the images that the message lists.";
+    LayoutNameConflict => "LAYOUT_NAME_CONFLICT", PERMANENT,
+        "one name stands for several manifests",
+        "Leave one of them in `index.json`. The other names are imported.";
+    LayoutNameUnmappable => "LAYOUT_NAME_UNMAPPABLE", PERMANENT,
+        "the name has no part that could be a tag",
+        "Name the image `name:tag`, or do not name it.";
+    LayoutBlobMissing => "LAYOUT_BLOB_MISSING", PERMANENT,
+        "an index or manifest names content that is missing",
+        "Upload the content.";
+    ArchiveInvalid => "ARCHIVE_INVALID", PERMANENT,
+        "the archive cannot be read",
+        "Write the archive again: it is not a valid tar, or two readers would read it differently.";
+    ArchiveTruncated => "ARCHIVE_TRUNCATED", PERMANENT,
+        "the archive is cut: upload it again",
+        "Upload the archive again.";
+    ArchiveUnsupported => "ARCHIVE_UNSUPPORTED", PERMANENT,
+        "this archive is not supported",
+        "Upload the archive uncompressed, or compressed with gzip or zstd and a usual window.";
+    ArchiveTooLarge => "ARCHIVE_TOO_LARGE", PERMANENT,
+        "the archive has too many entries",
+        "An archive has at most 100,000 entries: split it, or upload it as a folder.";
+    ArchiveBomb => "ARCHIVE_BOMB", PERMANENT,
+        "the archive expands out of proportion",
+        "Upload the archive uncompressed.";
+    ArchiveEntryUnsafe => "ARCHIVE_ENTRY_UNSAFE", PERMANENT,
+        "the archive holds a link, a device or a sparse file instead of a plain file",
+        "Write the archive with plain files (`tar --dereference --hard-dereference`).";
+    ArchiveEntryAmbiguous => "ARCHIVE_ENTRY_AMBIGUOUS", PERMANENT,
+        "the archive holds this name more than once, with different content",
+        "Write the archive again.";
+    DockerArchiveInvalid => "DOCKER_ARCHIVE_INVALID", PERMANENT,
+        "not a valid archive of docker save",
+        "Save the image again: `manifest.json`, a configuration or a layer is not valid.";
+    StorageLinkInvalid => "STORAGE_LINK_INVALID", PERMANENT,
+        "the link does not hold a digest",
+        "Copy the storage tree again, or repair the link at its source.";
+    StorageLinkDangling => "STORAGE_LINK_DANGLING", PERMANENT,
+        "the link points to a manifest that is missing",
+        "Copy the rest of the storage tree. If it is complete, the tag is broken at its source, too.";
+    ObjectUnreadable => "OBJECT_UNREADABLE", TEMPORARY,
+        "the store did not deliver the object",
+        "Nothing at first: it is tried again for hours. See the store's health, then order the import again.";
+    ObjectRefused => "OBJECT_REFUSED", PERMANENT,
+        "the store refuses access, or has no such bucket",
+        "Check the bucket's name, region and policy, the parameter `ImportBuckets`, and the key. Restore an archived object first.";
+    ObjectChanged => "OBJECT_CHANGED", TEMPORARY,
+        "the object was replaced while it was read; it is read again",
+        "Nothing at first. If a task failed, the object was replaced again and again: upload it once, then order the import.";
+    ObjectConflict => "OBJECT_CONFLICT", TEMPORARY,
+        "the store could not decide between simultaneous writers",
+        "Write the object, or order the import, again.";
+
+    // Deliveries, uploads and orders.
+    DeliveryInvalid => "DELIVERY_INVALID", PERMANENT,
+        "the body is not a delivery of this format",
+        "Check the format that the sender is configured for and the registry's `kind` in the document.";
+    DeliveryTooLarge => "DELIVERY_TOO_LARGE", PERMANENT,
+        "the delivery is larger than is read",
+        "Let the sender send fewer events at once.";
+    DeliveryTooSlow => "DELIVERY_TOO_SLOW", TEMPORARY,
+        "the delivery did not arrive in time",
+        "See the network between the sender and Transship. The sender tries again.";
+    MethodNotAllowed => "METHOD_NOT_ALLOWED", PERMANENT,
+        "the path does not accept this method",
+        "Deliveries are sent with POST.";
+    NotAuthentic => "NOT_AUTHENTIC", PERMANENT,
+        "the delivery does not prove that its sender knows the secret",
+        "Set the same secret at the sender and in the document.";
+    FormatNotYetSupported => "FORMAT_NOT_YET_SUPPORTED", PERMANENT,
+        "this version does not read deliveries of the format",
+        "See the formats that `transship events parse --help` lists.";
+    UnknownSource => "UNKNOWN_SOURCE", PERMANENT,
+        "the document has no source of that name",
+        "Compare the last part of the URL with the names under `registries`.";
+    Unavailable => "UNAVAILABLE", TEMPORARY,
+        "the delivery cannot be accepted now",
+        "Nothing at first: the sender tries again. See the log for the error behind it.";
+    HostMismatch => "HOST_MISMATCH", PERMANENT,
+        "the delivery names a host that does not belong to the registry",
+        "Add the host to `hosts` of the registry.";
+    EventIgnored => "EVENT_IGNORED", PERMANENT,
+        "the event does not concern a new object",
+        "Nothing to do.";
+    EventInvalid => "EVENT_INVALID", PERMANENT,
+        "neither an event of Amazon S3 nor an order",
+        "See what invokes the function.";
+    OrderInvalid => "ORDER_INVALID", PERMANENT,
+        "the order is incomplete or contradicts itself",
+        "The message says what is missing or too much.";
+    UnknownImport => "UNKNOWN_IMPORT", PERMANENT,
+        "the document has no import of that name",
+        "`transship check --config transship.yaml` lists the imports.";
+    EnvironmentInvalid => "ENVIRONMENT_INVALID", PERMANENT,
+        "the function lacks an environment variable",
+        "See the environment of the function, and deploy the stack again.";
+
+    // The document.
+    ConfigUnavailable => "CONFIG_UNAVAILABLE", TEMPORARY,
+        "the document cannot be read",
+        "Check `TRANSSHIP_CONFIG`, the object it names and the function's right to read it.";
+    ConfigUnreadable => "CONFIG_UNREADABLE", PERMANENT,
+        "the file of the document cannot be read",
+        "Check its path, its rights and its size.";
+    ConfigInvalid => "CONFIG_INVALID", PERMANENT,
+        "the document has an error of syntax, an unknown key, a wrong type or a value out of range",
+        "`transship check --config transship.yaml` shows line and column.";
+    RuleInvalid => "RULE_INVALID", PERMANENT,
+        "a pattern, name or template of the rule cannot be used",
+        "`transship check --config transship.yaml` shows line and column.";
+    UnknownRegistry => "UNKNOWN_REGISTRY", PERMANENT,
+        "the document has no registry of that name",
+        "Add it under `registries`, or use one that `transship check --config transship.yaml` lists.";
+    RegistryInvalid => "REGISTRY_INVALID", PERMANENT,
+        "the registry's entry in the document cannot be used",
+        "The message says why. `transship check --config transship.yaml` shows the place.";
+    RuleCycle => "RULE_CYCLE", PERMANENT,
+        "what the rule writes would start it again",
+        "Change a destination of the rules that the message names, or remove one of them.";
+    TopologyStrict => "TOPOLOGY_STRICT", PERMANENT,
+        "the rules are allowed by the topology `acyclic` and refused by `strict`",
+        "Set `topology: acyclic`, or change the rules that the message names.";
+    PartitionRefused => "PARTITION_REFUSED", PERMANENT,
+        "the rule copies from the public partition into another one, and no link allows that",
+        "Add the link to the document if that is intended.";
+    EditionCannotBeSource => "EDITION_CANNOT_BE_SOURCE", PERMANENT,
+        "a registry of the basic edition cannot be a source",
+        "Use a registry of another edition, or raise the edition.";
+    DuplicateRule => "DUPLICATE_RULE", PERMANENT,
+        "two rules have the same name",
+        "Rename one of them.";
+    CredentialsInvalid => "CREDENTIALS_INVALID", PERMANENT,
+        "the reference to a secret has none of the known forms",
+        "Write one of the forms that the message lists. A secret itself never belongs into the document.";
+    NotYetSupported => "NOT_YET_SUPPORTED", PERMANENT,
+        "part of the language of documents that this version does not support",
+        "Remove the field, or use a newer version.";
+
+    // Why a rule does not apply to an event (`transship explain --event`).
+    OtherRegistry => "OTHER_REGISTRY", PERMANENT,
+        "the rule has another source registry",
+        "Nothing, or change `source.registry`.";
+    Disabled => "DISABLED", PERMANENT,
+        "the rule is not enabled",
+        "Nothing, or set `enabled: true`.";
+    NotOnEvent => "NOT_ON_EVENT", PERMANENT,
+        "the triggers of the rule do not name events",
+        "Nothing, or add `event` to `triggers`.";
+    OutsideNamespace => "OUTSIDE_NAMESPACE", PERMANENT,
+        "the repository is not below the rule's namespace",
+        "Nothing, or change `source.namespace`.";
+    RepositoryNotIncluded => "REPOSITORY_NOT_INCLUDED", PERMANENT,
+        "the path below the namespace does not match `source.repository`",
+        "Nothing, or change `source.repository`.";
+    RepositoryExcluded => "REPOSITORY_EXCLUDED", PERMANENT,
+        "`source.repository.exclude` leaves the repository out",
+        "Nothing, or change `source.repository.exclude`.";
+    TagNotIncluded => "TAG_NOT_INCLUDED", PERMANENT,
+        "the tag does not match `source.tag`",
+        "Nothing, or change `source.tag`.";
+    TagExcluded => "TAG_EXCLUDED", PERMANENT,
+        "`source.tag.exclude` leaves the tag out",
+        "Nothing, or change `source.tag.exclude`.";
+    KindNotIncluded => "KIND_NOT_INCLUDED", PERMANENT,
+        "the kinds of the rule do not name this kind of content",
+        "Nothing, or add the kind to `kinds`.";
+    ReferrersExcluded => "REFERRERS_EXCLUDED", PERMANENT,
+        "the content is a referrer, and the rule excludes referrers",
+        "Nothing, or set `referrers: include`.";
+    NameInvalid => "NAME_INVALID", PERMANENT,
+        "the name at the destination would not be valid",
+        "Change the rule's destination template, or exclude the repository.";
+    SamePlace => "SAME_PLACE", PERMANENT,
+        "the destination of the rule is the image itself",
+        "Nothing, or change the rule's destination.";
+    DeletesIgnored => "DELETES_IGNORED", PERMANENT,
+        "an image that is deleted at the source stays at the destination",
+        "Nothing to do: Transship never deletes.";
+
+    // This machine.
+    DataLocked => "DATA_LOCKED", TEMPORARY,
+        "another process uses this data folder",
+        "Stop the other process, or name another folder with --data.";
+    DataTooNew => "DATA_TOO_NEW", PERMANENT,
+        "a newer release wrote the database",
+        "Use a newer release, or another data folder.";
+    DataUnavailable => "DATA_UNAVAILABLE", TEMPORARY,
+        "the data folder cannot be used",
+        "The message says why: check the folder's rights, the space on the disk and the file transship.db.";
+    ImportsNotServed => "IMPORTS_NOT_SERVED", PERMANENT,
+        "`serve` does not read the buckets of `imports`",
+        "Use the deployed stack, or `transship import`.";
+    ListenFailed => "LISTEN_FAILED", PERMANENT,
+        "the address cannot be listened on",
+        "Choose another address with --listen, or stop the process that has it.";
+    SignalsFailed => "SIGNALS_FAILED", PERMANENT,
+        "signals cannot be received",
+        "See the limits of the process.";
+    RuntimeFailed => "RUNTIME_FAILED", PERMANENT,
+        "no threads can be started",
+        "See the limits of the process.";
+    BindFailed => "BIND_FAILED", PERMANENT,
+        "the loopback address could not be bound; see which process limits are in force",
+        "See the limits of the process.";
+    NotifyUrlInvalid => "NOTIFY_URL_INVALID", PERMANENT,
+        "the notification address is not an http:// URL; give one such as http://127.0.0.1:8080/hooks/source",
+        "Give an http:// URL.";
+
+    // The command line.
+    Usage => "USAGE", PERMANENT,
+        "the command line is not understood",
+        "`transship COMMAND --help` shows what the command accepts.";
+    InputUnreadable => "INPUT_UNREADABLE", PERMANENT,
+        "the input file cannot be read",
+        "Check its path, its rights and its size.";
+    OutputFailed => "OUTPUT_FAILED", PERMANENT,
+        "the output cannot be written",
+        "Check where standard output goes, and the space there.";
+    CheckFailed => "CHECK_FAILED", PERMANENT,
+        "a registry of the document could not be used",
+        "The lines above name the registry and the error.";
+    DemoFailed => "DEMO_FAILED", PERMANENT,
+        "the demonstration did not end as it should",
+        "Report the output.";
+    ImportIncomplete => "IMPORT_INCOMPLETE", PERMANENT,
+        "some of the images were not imported",
+        "The lines above name them. Repair them, and import again: images that are there are not copied again.";
+    ImportNotBegun => "IMPORT_NOT_BEGUN", TEMPORARY,
+        "the deployed stack did not start the import in time",
+        "Check that --queue and --table name the stack, and that its worker runs.";
+    UnknownExecution => "UNKNOWN_EXECUTION", PERMANENT,
+        "there is no such execution",
+        "`transship executions` lists them.";
+    AwsNotBuilt => "AWS_NOT_BUILT", PERMANENT,
+        "this build cannot reach a deployed stack",
+        "Build one that can with `cargo install --path crates/cli --features aws`, or name a data folder with --data.";
+    S3NotBuilt => "S3_NOT_BUILT", PERMANENT,
+        "this build cannot read buckets",
+        "Build one that can with `cargo install --path crates/cli --features aws`, or copy the objects into a folder.";
+}

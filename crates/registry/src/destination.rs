@@ -1,0 +1,134 @@
+//! The repository as a destination: manifests are put, blobs looked for, mounted and uploaded.
+//!
+//! Source: distribution-spec, Pushing Manifests, Checking if content exists, Mounting a blob from another repository.
+
+use async_trait::async_trait;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Method, StatusCode};
+use transship_copy::{BlobSource, Destination, Manifests, Mount, Sending, Upload};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Result, Target, Verb};
+
+use crate::RemoteRepository;
+use crate::auth::Scope;
+use crate::exchange::Call;
+use crate::manifests::content_digest;
+
+#[async_trait]
+impl Destination for RemoteRepository {
+    fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Writes the bytes and proves the answer. True if the registry processed the `subject` itself.
+    async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> Result<bool> {
+        let mut call = self.manifest_call(Verb::ManifestPut, Method::PUT, target)?;
+        let media_type = HeaderValue::from_str(manifest.media_type().as_str()).map_err(|_| {
+            Error::of(Code::ResponseInvalid, &call.operation).because("the media type is no header value")
+        })?;
+        call.headers.insert(CONTENT_TYPE, media_type);
+        call.body = manifest.bytes().clone();
+        let operation = call.operation.clone();
+        let answer = self.registry.send(call).await?;
+        if !answer.status().is_success() {
+            return Err(answer.into_error().await);
+        }
+        let told = content_digest(answer.headers());
+        let processed_subject = answer.headers().contains_key("oci-subject");
+        // Any web server answers 200 to a PUT: only what a registry says counts as an acknowledgement.
+        let is_acknowledged =
+            answer.status() == StatusCode::CREATED && (told.is_some() || answer.headers().contains_key(LOCATION));
+        answer.drain().await;
+        let told = match told {
+            Some(told) => Some(told),
+            None if is_acknowledged => None,
+            None => self.manifest_head(target).await?.map(|found| found.digest),
+        };
+        match told {
+            Some(told) if told == *manifest.digest() || told == Digest::of(told.algorithm(), manifest.bytes()) => {
+                Ok(processed_subject)
+            }
+            Some(told) => Err(Error::of(Code::DestinationVerifyFailed, operation)
+                .because(format!("{told} for {}", manifest.digest()))),
+            None if is_acknowledged => Ok(processed_subject),
+            None => Err(Error::of(Code::DestinationVerifyFailed, operation).because("the manifest is not there")),
+        }
+    }
+
+    /// True if the repository has the blob. A size that differs from the descriptor's counts as not having it.
+    async fn blob_head(&self, blob: &Descriptor) -> Result<bool> {
+        let url = self.url(&format!("blobs/{}", blob.digest))?;
+        let call = Call::new(
+            self.blob_operation(Verb::BlobHead, &blob.digest),
+            Method::HEAD,
+            url,
+            self.scope(),
+            &self.requests,
+        );
+        let answer = self.registry.send(call).await?;
+        match answer.status() {
+            StatusCode::OK => {
+                let length: Option<u64> = answer
+                    .headers()
+                    .get(CONTENT_LENGTH)
+                    .and_then(|value| value.to_str().ok()?.parse().ok());
+                Ok(length.is_none_or(|length| length == blob.size))
+            }
+            // Some registries do not answer HEAD for blobs; not knowing costs an upload, no more.
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::FORBIDDEN => Ok(false),
+            _ => Err(answer.into_error().await),
+        }
+    }
+
+    /// Mounts the blob from another repository. Only 201 is a mount: a registry that opens an upload instead (202) has
+    /// refused, and its session is used. A registry that refuses in any other way is uploaded to as if nothing was asked.
+    async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> Result<Mount> {
+        if !self.registry.0.profile.mounts {
+            return Ok(Mount::NotMounted(None));
+        }
+        let mut url = self.url("blobs/uploads/")?;
+        url.query_pairs_mut()
+            .append_pair("mount", &blob.digest.to_string())
+            .append_pair("from", from.as_str());
+        let scope = Scope::Mount(self.repository.clone(), from.clone());
+        let call = Call::new(
+            self.blob_operation(Verb::BlobMount, &blob.digest),
+            Method::POST,
+            url,
+            scope,
+            &self.requests,
+        );
+        let answer = match self.registry.send(call).await {
+            Ok(answer) => answer,
+            // What stumbles over mounts may still take uploads.
+            Err(error) if matches!(error.kind(), Code::AuthFailed | Code::RegistryUnavailable) => {
+                return Ok(Mount::NotMounted(None));
+            }
+            Err(error) => return Err(error),
+        };
+        let mount = match answer.status() {
+            StatusCode::CREATED => Mount::Mounted,
+            StatusCode::ACCEPTED => Mount::NotMounted(self.location(&answer).ok().map(|location| Upload {
+                location: location.into(),
+            })),
+            _ => Mount::NotMounted(None),
+        };
+        if answer.headers().contains_key(LOCATION) || answer.status().is_client_error() {
+            answer.drain().await;
+        }
+        Ok(mount)
+    }
+
+    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> Result<()> {
+        self.upload(blob, source, sending).await
+    }
+
+    async fn has_referrers_api(&self, subject: &Digest) -> Result<bool> {
+        let api = &self.registry.0.referrers_api;
+        if let Some(known) = api.get() {
+            return Ok(known);
+        }
+        let has_it = self.api_referrers(subject).await?.is_some();
+        api.set(has_it);
+        Ok(has_it)
+    }
+}
