@@ -19,7 +19,6 @@ use transship_engine::{Envelope, Jobs, Next, Outgoing, TRIES_MAX, TaskQueue};
 use transship_oci::Error;
 
 use crate::logging;
-use transship_oci::{Code, Error};
 
 /// From this number of receipts on a message may be what ended its workers. Two fewer than make a dead letter.
 const ISOLATE_AFTER_RECEIVES: u32 = 3;

@@ -10,7 +10,6 @@ use transship_copy::Clock;
 use transship_engine::{DeadLetters, Envelope, Ledger};
 
 use crate::batch::{Received, tell_invalid};
-use transship_oci::Result;
 
 /// Records dead letters.
 #[derive(Clone)]
