@@ -1,7 +1,7 @@
-//! Where the document lies, `s3://bucket/key` or a path, and whether a newer version lies there.
+//! Loads the document from `s3://bucket/key` or a path, and checks for newer versions.
 //!
-//! What must hold: making one sends nothing; it is looked at every 30 seconds at most; a version that is refused, and a
-//! document that vanished, leave the last good one in force and are told at every look.
+//! Creating the source must send nothing. The source is checked at most every 30 seconds. An invalid version or a deleted
+//! document leaves the last valid version in force and is logged at every check.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,12 +16,12 @@ use transship_rules::{Document, Errors, Parsed};
 use crate::Aws;
 use crate::error::Answer;
 
-/// So long a document is in force before it is looked at again.
+/// Interval between checks for a new version of the document.
 pub const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// The largest document that is read.
 const SIZE_MAX: u64 = 4 * 1024 * 1024;
 
-/// The place of the document, and what was last seen there.
+/// The location of the document, and its last known version.
 pub struct ConfigurationSource {
     place: Place,
     clock: Arc<dyn Clock>,
@@ -35,21 +35,21 @@ enum Place {
 
 #[derive(Default)]
 struct Seen {
-    /// Set by the first load, which tells with whose help the document is read.
+    /// Set by the first load, which provides the clients for reading the document.
     aws: Option<Aws>,
     /// The version in force: an `ETag`, or a file's time and size.
     version: Option<String>,
     looked: Option<SystemTime>,
 }
 
-/// A version of the document as it lies there.
+/// A version of the document.
 struct Found {
     text: String,
     version: Option<String>,
 }
 
 impl ConfigurationSource {
-    /// The place that `TRANSSHIP_CONFIG` names. `CONFIG_UNAVAILABLE` if that is none.
+    /// The location in `TRANSSHIP_CONFIG`. `CONFIG_UNAVAILABLE` if it is not valid.
     pub fn parse(text: &str) -> Result<Self> {
         Self::with_clock(text, Arc::new(SystemClock))
     }
@@ -63,7 +63,7 @@ impl ConfigurationSource {
         })
     }
 
-    /// The document as it lies there now. `CONFIG_UNAVAILABLE`, or the document's own codes.
+    /// Loads the current document. Errors: `CONFIG_UNAVAILABLE`, or the codes of the document.
     pub async fn load(&self, aws: &Aws) -> Result<Document> {
         self.remember(|seen| {
             seen.aws = Some(aws.clone());
@@ -79,8 +79,8 @@ impl ConfigurationSource {
         Ok(document)
     }
 
-    /// Puts a newer version in force, if one lies there; at most every [`LOOK_EVERY`]. What cannot be read or is refused is
-    /// logged with its code, and the last good version stays.
+    /// Checks for a newer version and puts it in force; at most every [`LOOK_EVERY`]. A version that cannot be read or is not valid
+    /// is logged with its code, and the last valid version stays in force.
     pub async fn refresh(&self, configuration: &Configuration) {
         let now = self.clock.now();
         let (aws, version) = {
@@ -107,7 +107,7 @@ impl ConfigurationSource {
                 tracing::error!(
                     code = error.code(),
                     place,
-                    "the last good version of the document stays in force: {error}"
+                    "the last valid version of the document stays in force: {error}"
                 );
             }
         }
@@ -134,7 +134,7 @@ impl ConfigurationSource {
     }
 }
 
-/// A clock that was set back makes no document last longer than the clock was set back by, and then half a minute.
+/// If the clock is set back, the next check is delayed by at most that time and half a minute.
 fn is_recent(now: SystemTime, looked: SystemTime) -> bool {
     now.duration_since(looked).is_ok_and(|passed| passed < LOOK_EVERY)
 }
@@ -145,7 +145,7 @@ impl Place {
             if text.is_empty() {
                 return Err(unavailable(
                     "TRANSSHIP_CONFIG",
-                    "it names no document: set it to s3://bucket/key or to a path",
+                    "it does not name a document: expected s3://bucket/key or a path",
                 ));
             }
             return Ok(Self::File(text.into()));
@@ -155,7 +155,10 @@ impl Place {
                 bucket: bucket.to_owned(),
                 key: key.to_owned(),
             }),
-            _ => Err(unavailable(text, "it names no object: write s3://bucket/key")),
+            _ => Err(unavailable(
+                text,
+                "it does not name an object: expected s3://bucket/key",
+            )),
         }
     }
 
@@ -166,7 +169,7 @@ impl Place {
         }
     }
 
-    /// What lies there, unless it is the version that is held.
+    /// The document, unless it has the known version.
     async fn read(&self, aws: Option<&Aws>, held: Option<&str>) -> Result<Option<Found>> {
         match (self, aws) {
             (Self::File(path), _) => self.read_file(path, held).await,
@@ -214,7 +217,7 @@ impl Place {
                 return Err(self.too_large());
             }
         }
-        let text = String::from_utf8(bytes).map_err(|_| self.unavailable("it is no UTF-8 text"))?;
+        let text = String::from_utf8(bytes).map_err(|_| self.unavailable("it is not UTF-8 text"))?;
         Ok(Some(Found { text, version }))
     }
 
@@ -223,7 +226,7 @@ impl Place {
     }
 
     fn too_large(&self) -> Error {
-        self.unavailable(format!("it is larger than the {SIZE_MAX} bytes that are read"))
+        self.unavailable(format!("it is larger than {SIZE_MAX} bytes"))
     }
 }
 

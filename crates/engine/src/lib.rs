@@ -24,7 +24,6 @@ mod ports;
 mod redrive;
 mod replicate;
 mod sweep;
-mod sweep_attachments;
 mod sweep_compare;
 mod sweep_rule;
 mod task;

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
-use transship_copy::Slot;
+use transship_copy::{DigestTags, Slot};
 use transship_oci::{DigestTag, Error, Persistence, Repository, Result, Tag};
 use transship_registry::{Catalog, Registry};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
 use crate::dispatch::dispatch;
 use crate::plan::id;
-use crate::sweep_attachments::DigestTags;
 use crate::{Cursor, Disposition, Execution, Outgoing, Place, Replicator, Sweep, SweepStep, Trigger};
 
 /// Tags and repositories that one message looks at.
