@@ -23,6 +23,7 @@ mod plan;
 mod ports;
 mod redrive;
 mod replicate;
+mod secrets;
 mod sweep;
 mod sweep_compare;
 mod sweep_rule;
@@ -42,6 +43,7 @@ pub use patience::Patience;
 pub use ports::{Awaited, Begin, Delivery, Ledger, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver, Waiting};
 pub use redrive::{Redrive, Redriven};
 pub use replicate::{Disposition, HOPS_MAX, Replicator};
+pub use secrets::SecretTable;
 pub use task::{
     Action, Bytes, Execution, ExecutionRecord, ExecutionState, Look, Outcome, Place, Replica, TASK_VERSION, Task,
     TaskRecord, TaskState, Trigger,
