@@ -16,6 +16,7 @@ use crate::Aws;
 use crate::error::Answer;
 use crate::remembered::{Fetched, Need, Remembered, Unread};
 use transship_oci::{Code, Error, Result, Verb};
+use transship_rules::SecretReference;
 
 /// So long a secret is used before it is read again.
 const AGE: Duration = Duration::from_mins(5);
@@ -43,11 +44,11 @@ impl AwsSecrets {
     }
 
     /// The content; what stands in AWS is at most [`AGE`] old.
-    pub(crate) async fn read(&self, reference: &str) -> std::result::Result<SecretString, Unread> {
-        let content = match reference.split_once(':') {
-            Some(("secretsmanager" | "ssm", _)) => return self.remember(reference, Need::Usual(AGE)).await,
-            Some(("env", name)) => std::env::var(name).map_err(|_| lasting(reference, "is not set, or is no text"))?,
-            Some(("file", path)) => file(reference, path).await?,
+    pub(crate) async fn read(&self, reference: &SecretReference) -> std::result::Result<SecretString, Unread> {
+        let content = match (reference.scheme(), reference.rest()) {
+            ("secretsmanager" | "ssm", _) => return self.remember(reference, Need::Usual(AGE)).await,
+            ("env", name) => std::env::var(name).map_err(|_| lasting(reference, "is not set, or is no text"))?,
+            ("file", path) => file(reference, path).await?,
             _ => {
                 return Err(lasting(
                     reference,
@@ -61,29 +62,28 @@ impl AwsSecrets {
     /// The content as it was at most `age` ago; [`None`] for what is not remembered.
     pub(crate) async fn read_anew(
         &self,
-        reference: &str,
+        reference: &SecretReference,
         age: Duration,
     ) -> std::result::Result<Option<SecretString>, Unread> {
-        match reference.split_once(':') {
-            Some(("secretsmanager" | "ssm", _)) => self.remember(reference, Need::Anew(age)).await.map(Some),
+        match (reference.scheme(), reference.rest()) {
+            ("secretsmanager" | "ssm", _) => self.remember(reference, Need::Anew(age)).await.map(Some),
             _ => Ok(None),
         }
     }
 
-    async fn remember(&self, reference: &str, need: Need) -> std::result::Result<SecretString, Unread> {
+    async fn remember(&self, reference: &SecretReference, need: Need) -> std::result::Result<SecretString, Unread> {
         let fetch = async {
-            let content = match reference.split_once(':') {
-                Some(("ssm", name)) => self.parameter(reference, name).await?,
-                Some((_, name)) => self.secret_value(reference, name).await?,
-                None => return Err(lasting(reference, "is no reference")),
+            let content = match (reference.scheme(), reference.rest()) {
+                ("ssm", name) => self.parameter(reference, name).await?,
+                (_, name) => self.secret_value(reference, name).await?,
             };
             let value = trimmed(reference, &content)?;
             Ok(Fetched { value, until: None })
         };
-        self.remembered.get(reference, need, fetch).await
+        self.remembered.get(&reference.to_string(), need, fetch).await
     }
 
-    async fn secret_value(&self, reference: &str, name: &str) -> std::result::Result<String, Unread> {
+    async fn secret_value(&self, reference: &SecretReference, name: &str) -> std::result::Result<String, Unread> {
         let answer = self
             .aws
             .secretsmanager()
@@ -91,17 +91,18 @@ impl AwsSecrets {
             .secret_id(name)
             .send()
             .await;
-        let answer =
-            answer.map_err(|error| Answer::of(&error).of_secret(reference, "secretsmanager:GetSecretValue"))?;
+        let answer = answer
+            .map_err(|error| Answer::of(&error).of_secret(&reference.to_string(), "secretsmanager:GetSecretValue"))?;
         answer
             .secret_string
             .ok_or_else(|| lasting(reference, "holds bytes: store it as text (SecretString)"))
     }
 
-    async fn parameter(&self, reference: &str, name: &str) -> std::result::Result<String, Unread> {
+    async fn parameter(&self, reference: &SecretReference, name: &str) -> std::result::Result<String, Unread> {
         let request = self.aws.ssm().get_parameter().name(name).with_decryption(true);
         let answer = request.send().await;
-        let answer = answer.map_err(|error| Answer::of(&error).of_secret(reference, "ssm:GetParameter"))?;
+        let answer =
+            answer.map_err(|error| Answer::of(&error).of_secret(&reference.to_string(), "ssm:GetParameter"))?;
         answer
             .parameter
             .and_then(|parameter| parameter.value)
@@ -111,16 +112,16 @@ impl AwsSecrets {
 
 #[async_trait]
 impl Secrets for AwsSecrets {
-    async fn secret(&self, reference: &str) -> Result<SecretString> {
+    async fn secret(&self, reference: &SecretReference) -> Result<SecretString> {
         self.read(reference).await.map_err(unavailable)
     }
 
-    async fn secret_anew(&self, reference: &str, age: Duration) -> Result<Option<SecretString>> {
+    async fn secret_anew(&self, reference: &SecretReference, age: Duration) -> Result<Option<SecretString>> {
         self.read_anew(reference, age).await.map_err(unavailable)
     }
 }
 
-async fn file(reference: &str, path: &str) -> std::result::Result<String, Unread> {
+async fn file(reference: &SecretReference, path: &str) -> std::result::Result<String, Unread> {
     let read = async {
         let mut content = String::new();
         let file = tokio::fs::File::open(path).await?;
@@ -131,14 +132,14 @@ async fn file(reference: &str, path: &str) -> std::result::Result<String, Unread
         .map_err(|error| lasting(reference, &format!("cannot be read: {error}")))
 }
 
-fn trimmed(reference: &str, content: &str) -> std::result::Result<SecretString, Unread> {
+fn trimmed(reference: &SecretReference, content: &str) -> std::result::Result<SecretString, Unread> {
     match content.trim_end_matches(['\r', '\n']) {
         "" => Err(lasting(reference, "is empty")),
         text => Ok(SecretString::from(text)),
     }
 }
 
-fn lasting(reference: &str, why: &str) -> Unread {
+fn lasting(reference: &SecretReference, why: &str) -> Unread {
     Unread {
         message: format!("{reference} {why}"),
         is_temporary: false,

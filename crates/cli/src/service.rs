@@ -9,8 +9,8 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use transship_copy::{Progress, SystemClock};
-use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, SourceCache};
-use transship_local::{Database, Environment, EnvironmentSecrets, SqliteLedger, SqliteQueue, Worker};
+use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
+use transship_local::{Database, Environment, SqliteLedger, SqliteQueue, Worker};
 use transship_registry::Retries;
 use transship_rules::Document;
 
@@ -46,12 +46,12 @@ impl Service {
         environment: Environment,
         progress: Arc<dyn Progress>,
     ) -> Self {
-        let secrets = Arc::new(EnvironmentSecrets::new(environment));
+        let secrets: Arc<dyn Secrets> = Arc::new(transship_local::secrets(environment));
         let retries = Retries {
             max_wait: MAX_WAIT,
             ..Retries::default()
         };
-        let configuration = Configuration::new(document, logins(Arc::clone(&secrets) as _), retries);
+        let configuration = Configuration::new(document, logins(Arc::clone(&secrets)), Arc::clone(&secrets), retries);
         let ledger = Arc::new(SqliteLedger::new(database.clone()));
         let queue = SqliteQueue::new(database);
         let intake = Intake {

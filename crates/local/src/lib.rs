@@ -25,5 +25,5 @@ pub use environment::Environment;
 pub use ledger::SqliteLedger;
 pub use object_folder::ObjectFolder;
 pub use queue::SqliteQueue;
-pub use secrets::EnvironmentSecrets;
+pub use secrets::secrets;
 pub use worker::Worker;

@@ -19,6 +19,7 @@ use super::attributes::{
     key, list_of, parse, target_parse, target_text, text, text_of, texts, time, time_of, time_option, unreadable,
 };
 use super::expression::{Change, Values};
+use super::replicas::source_of;
 use super::table::{Answered, Item, Query, Table, Written};
 
 /// Intents that are kept in the item, twice among them; more are cut to half.
@@ -57,11 +58,11 @@ pub(super) fn latest(replicas: &[Replica]) -> impl Iterator<Item = &Replica> {
 
 /// Where a replica came from, by which rule, and when.
 fn origin(replica: &Replica) -> Change {
-    let source = &replica.source;
+    let (registry, repository, target) = source_of(replica);
     Change::default()
-        .set("source_registry", text(&source.registry))
-        .set("source_repository", text(source.repository.as_str()))
-        .set("source_target", text(target_text(&source.target)))
+        .set("source_registry", text(registry))
+        .set("source_repository", text(repository))
+        .set("source_target", text(target))
         .set("rule", text(&replica.rule))
         .set("written", time(replica.written))
 }
@@ -126,10 +127,13 @@ fn digests(item: &Item) -> Answered<Vec<Digest>> {
 fn read(item: &Item, destination: ImageRef) -> Answered<Replica> {
     let mut digests = digests(item)?.into_iter();
     Ok(Replica {
-        source: ImageRef {
-            registry: text_of(item, "source_registry")?.to_owned(),
-            repository: parse(text_of(item, "source_repository")?)?,
-            target: target_parse(text_of(item, "source_target")?)?,
+        source: match text_of(item, "source_registry")? {
+            "" => None,
+            registry => Some(ImageRef {
+                registry: registry.to_owned(),
+                repository: parse(text_of(item, "source_repository")?)?,
+                target: target_parse(text_of(item, "source_target")?)?,
+            }),
         },
         destination,
         digest: digests.next().ok_or_else(|| unreadable("digests"))?,

@@ -44,7 +44,7 @@ async fn throttles_and_failures_are_tried_again() {
     ] {
         stack.calls.take();
         stack.calls.break_next("UpdateItem", refusal(code, name));
-        let until = now + Duration::from_secs(60);
+        let until = now + Duration::from_mins(1);
         pauses.pause(&format!("{name}.example"), until, now).await.unwrap();
         assert_eq!(stack.calls.take(), ["UpdateItem", "UpdateItem"], "{name}");
     }

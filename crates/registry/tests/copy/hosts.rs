@@ -34,6 +34,7 @@ fn registry() -> Registry {
         profile: Profile::of(Provider::Distribution),
         retries: QUICK,
         credentials,
+        tls: None,
     })
     .unwrap()
 }

@@ -44,6 +44,7 @@ pub fn options_of(registry: &EmbeddedRegistry) -> transship_registry::Options {
         profile: Profile::of(Provider::Distribution),
         retries: QUICK,
         credentials: Arc::new(Anonymous),
+        tls: None,
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) struct Spot {
 /// An item of `unfinished`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Touched {
-    pub(super) touched: i64,
+    /// When it was touched, in milliseconds.
+    pub(super) at_ms: i64,
     pub(super) pk: String,
     pub(super) sk: String,
 }
@@ -83,13 +84,13 @@ impl Touched {
     pub(super) fn start(&self, partition: &str) -> Item {
         let mut start = key(&self.pk, &self.sk);
         start.insert("unfinished_of".to_owned(), text(partition));
-        start.insert("touched".to_owned(), number(self.touched));
+        start.insert("touched".to_owned(), number(self.at_ms));
         start
     }
 
     pub(super) fn read(item: &Item) -> Answered<Self> {
         Ok(Self {
-            touched: number_of(item, "touched")?,
+            at_ms: number_of(item, "touched")?,
             pk: text_of(item, "pk")?.to_owned(),
             sk: text_of(item, "sk")?.to_owned(),
         })

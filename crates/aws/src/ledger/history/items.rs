@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_engine::ledger::{ImageRef, TaskEntry};
+use transship_engine::ledger::TaskEntry;
 use transship_engine::{Action, Bytes, Execution, TaskRecord, TaskState, Trigger};
 use transship_oci::{Digest, Repository};
 
@@ -90,22 +90,6 @@ const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// What the previous release wrote as the body of a task: its message.
-#[derive(Debug, Deserialize)]
-struct Released {
-    id: String,
-    execution: String,
-    rule: String,
-    trigger: Trigger,
-    action: Action,
-    source: ImageRef,
-    destination: ImageRef,
-    #[serde(default)]
-    follows: bool,
-    hint: Option<Digest>,
-    created: Timestamp,
-}
-
 impl TaskItem {
     /// A task that was just recorded.
     pub(super) fn queued(task: &TaskEntry) -> Self {
@@ -181,29 +165,7 @@ impl TaskItem {
     }
 
     fn released(&self) -> Answered<TaskEntry> {
-        let task: Released = serde_json::from_str(&self.body).map_err(|_| unreadable("body"))?;
-        let is_store = task.source.registry.contains("://");
-        let is_scan = task.destination.target.tag().is_some_and(|tag| tag.as_str() == "_");
-        Ok(TaskEntry {
-            id: task.id,
-            execution: Execution {
-                id: task.execution,
-                rule: task.rule,
-                trigger: task.trigger,
-                created: task.created,
-            },
-            action: task.action,
-            created: task.created,
-            source: task.source.to_string(),
-            origin: task.source.registry,
-            source_repository: (!is_store).then_some(task.source.repository),
-            is_attachment: task.follows,
-            destination: task.destination.to_string(),
-            destination_registry: task.destination.registry,
-            destination_repository: (!is_scan).then_some(task.destination.repository),
-            digest: task.hint,
-            job: self.body.clone(),
-        })
+        TaskEntry::of_stored(&self.body).map_err(|_| unreadable("body"))
     }
 
     /// What lists show of it.

@@ -56,7 +56,7 @@ impl Stream {
     }
 
     fn next(&self) -> Option<i64> {
-        self.ahead.front().map(|item| item.touched)
+        self.ahead.front().map(|item| item.at_ms)
     }
 }
 

@@ -82,39 +82,35 @@ impl<'a> Walk<'a> {
             keys::order(until, "").trim_end_matches('#').to_owned()
         });
         let bounds = (first, last);
-        let (index, attributes, key, partition) = match rule {
-            Some(rule) => (
+        let (index, attributes, key, partition) = if let Some(rule) = rule {
+            (
                 "lists",
                 ("list", "list_order"),
                 "#list = :hash AND #list_order BETWEEN :from AND :until",
                 Partition::Rule(keys::rule_list(rule)),
-            ),
-            None => {
-                let oldest = keys::month(from.map_or(oldest, |from| from.max(oldest)));
-                let newest = date(until.map_or(newest, |until| until.min(newest)));
-                let first = after
-                    .as_ref()
-                    .and_then(|after| format!("{}-01", after.hash).parse().ok());
-                (
-                    "months",
-                    ("month", "month_order"),
-                    "#month = :hash AND #month_order BETWEEN :from AND :until",
-                    Partition::Month(first.unwrap_or(newest), oldest),
-                )
-            }
+            )
+        } else {
+            let oldest = keys::month(from.map_or(oldest, |from| from.max(oldest)));
+            let newest = date(until.map_or(newest, |until| until.min(newest)));
+            let first = after
+                .as_ref()
+                .and_then(|after| format!("{}-01", after.hash).parse().ok());
+            (
+                "months",
+                ("month", "month_order"),
+                "#month = :hash AND #month_order BETWEEN :from AND :until",
+                Partition::Month(first.unwrap_or(newest), oldest),
+            )
         };
+        let is_empty = until.is_some_and(|until| from.is_some_and(|from| from >= until));
         Self {
             table,
             operation,
             index,
             attributes,
             key,
-            bounds: if until.is_none() {
-                (bounds.0, END.to_owned())
-            } else {
-                bounds
-            },
-            partition: Some(partition),
+            bounds,
+            partition: (!is_empty).then_some(partition),
             after,
         }
     }
