@@ -1,8 +1,7 @@
 use std::sync::Mutex;
-use transship_oci::{Code, Error, Result, Verb};
 
 use transship_engine::{CopyTask, Import, Job, ListPrefix, StoreName, Sweep};
-use transship_oci::{Code, Existing, Referrers, Verb};
+use transship_oci::{Code, Error, Existing, Referrers, Result, Verb};
 use transship_testkit::suites::{copy_task, execution};
 
 use super::*;
@@ -39,7 +38,7 @@ struct Sent {
 
 #[async_trait]
 impl TaskQueue for Sent {
-    async fn send(&self, messages: &[Outgoing]) -> transship_oci::Result<()> {
+    async fn send(&self, messages: &[Outgoing]) -> Result<()> {
         if self.refuses {
             return Err(Error::of(Code::QueueUnavailable, Verb::Queue.on("send")).because("it is gone"));
         }
