@@ -207,7 +207,7 @@ codes! {
         "the message is not a task",
         "See what else writes to the queue. A message of a newer release is kept: finish the deployment.";
     CursorInvalid => "CURSOR_INVALID", PERMANENT,
-        "the cursor is not one of this list: begin the list again without one",
+        "the cursor does not belong to this list: start the list again without a cursor",
         "Begin the list again without a cursor.";
     StoreUnknown => "STORE_UNKNOWN", PERMANENT,
         "the store cannot be read here",
