@@ -12,7 +12,7 @@ mod import;
 mod job;
 mod jobs;
 pub mod ledger;
-mod operations;
+pub mod operations;
 mod plan;
 mod ports;
 mod retry_policy;
@@ -33,7 +33,6 @@ pub use job::{
 };
 pub use jobs::Jobs;
 pub use ledger::{PendingScan, TaskEntry};
-pub use operations::{Redrive, Redriven};
 pub use ports::{Awaited, Begin, Ledger, ReceivedMessage, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver};
 pub use retry_policy::RetryPolicy;
 pub use secrets::SecretTable;

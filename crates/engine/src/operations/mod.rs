@@ -1,5 +1,7 @@
-//! Operations: what an operator asks for. The command line calls them.
+//! Operations: what a person asks for. The command line calls them.
 
+mod lists;
 mod redrive;
 
+pub use lists::{find_execution, list_entries, list_executions, list_tasks};
 pub use redrive::{Redrive, Redriven};

@@ -1,7 +1,7 @@
-//! Redrive: tasks that failed or were cancelled are begun anew, by an operator's hand.
+//! Redrive: tasks that failed or were cancelled are sent again as new tasks.
 //!
-//! A task that ended stays as it ended; another one, whose id follows from the old one's, takes its place. So doing it twice
-//! does it once, and a redriven task that fails in its turn can be redriven in its turn.
+//! A task that ended does not change. The id of the new task follows from the id of the old one, so a second redrive sends
+//! nothing. A new task that fails can be redriven like any other.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,24 +10,26 @@ use std::time::Duration;
 use serde::Serialize;
 use transship_copy::Clock;
 
+use crate::ledger::{By, History, TaskEntry, TaskQuery};
+use crate::operations::{list_entries, list_tasks};
 use crate::plan::id;
-use crate::send::{now, send_then_record_entries};
-use crate::{Envelope, Execution, Ledger, Outgoing, Result, TaskEntry, TaskFilter, TaskQueue, TaskState, Trigger};
+use crate::send::now;
+use crate::{Envelope, Execution, Outgoing, Result, TaskQueue, TaskState, Trigger};
 
 /// Messages that are sent at once.
 const BATCH_MESSAGES: usize = 100;
 
-/// Begins tasks anew.
+/// Sends failed and cancelled tasks again.
 pub struct Redrive {
-    /// Where they are remembered.
-    pub ledger: Arc<dyn Ledger>,
-    /// Where they become durable.
+    /// Where tasks are recorded.
+    pub history: Arc<dyn History>,
+    /// Where tasks are sent.
     pub queue: Arc<dyn TaskQueue>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
-/// What was begun anew.
+/// What was sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Redriven {
     /// How many tasks.
@@ -48,8 +50,7 @@ impl Redrive {
             left -= successors.len();
             for batch in successors.chunks(BATCH_MESSAGES) {
                 let (entries, messages): (Vec<_>, Vec<_>) = batch.iter().cloned().unzip();
-                let (queue, ledger) = (self.queue.as_ref(), self.ledger.as_ref());
-                send_then_record_entries(queue, ledger, &messages, entries, None).await?;
+                self.send(&messages, &entries).await?;
             }
             if !successors.is_empty() {
                 redriven.redriven += successors.len();
@@ -59,16 +60,26 @@ impl Redrive {
         Ok(redriven)
     }
 
+    /// Sends, then records: the worker records what it receives, so a history that does not answer loses nothing.
+    async fn send(&self, messages: &[Outgoing], entries: &[TaskEntry]) -> Result<()> {
+        self.queue.send(messages).await?;
+        if let Err(error) = self.history.record(entries).await {
+            let tasks = entries.len();
+            tracing::warn!(code = error.code(), %error, tasks, "tasks are in the queue and not yet in the ledger");
+        }
+        Ok(())
+    }
+
     /// New tasks by their new execution, the newest first.
     async fn to_redrive(&self, execution: Option<&str>) -> Result<Vec<(Execution, Vec<Successor>)>> {
+        let of = |all: By| execution.map_or(all, |id| By::Execution(id.to_owned()));
         let mut ended = Vec::new();
-        for state in [TaskState::Failed, TaskState::Cancelled] {
-            let filter = TaskFilter {
-                execution: execution.map(str::to_owned),
-                state: Some(state),
-                limit: 0,
-            };
-            ended.extend(self.ledger.originals(&filter).await?);
+        for (by, state) in [
+            (of(By::Failed), TaskState::Failed),
+            (of(By::Newest), TaskState::Cancelled),
+        ] {
+            let query = TaskQuery::new(by).in_state(state);
+            ended.extend(list_entries(self.history.as_ref(), &query).await?);
         }
         ended.sort_by_key(|entry| std::cmp::Reverse(entry.created));
         let mut groups: Vec<(Execution, Vec<Successor>)> = Vec::new();
@@ -100,11 +111,8 @@ impl Redrive {
 
     /// The tasks that are recorded of an execution.
     async fn known(&self, execution: &str) -> Result<HashSet<String>> {
-        let filter = TaskFilter {
-            execution: Some(execution.to_owned()),
-            ..TaskFilter::default()
-        };
-        let records = self.ledger.tasks(&filter).await?;
+        let query = TaskQuery::new(By::Execution(execution.to_owned()));
+        let records = list_tasks(self.history.as_ref(), &query, 0).await?;
         Ok(records.into_iter().map(|record| record.id).collect())
     }
 }
