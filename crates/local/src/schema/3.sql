@@ -120,3 +120,10 @@ FROM (SELECT host, digest, repository FROM location ORDER BY host, digest, numbe
 GROUP BY host, digest;
 INSERT INTO hint (family, name, value, expires)
 SELECT 'P#' || host, 'P', CAST("until" AS TEXT), "until" FROM pause;
+
+DROP TABLE continuation;
+DROP TABLE lease;
+DROP TABLE location;
+DROP TABLE pause;
+DROP TABLE task;
+DROP TABLE execution;
