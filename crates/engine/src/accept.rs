@@ -16,7 +16,8 @@ use transship_rules::{Document, Registry, Webhook};
 
 use crate::plan::plan;
 use crate::send::{now, send_then_record};
-use crate::{Configuration, CopyTask, Ledger, Secrets, TaskQueue};
+use crate::ledger::History;
+use crate::{Configuration, CopyTask, Secrets, TaskQueue};
 
 /// The events name a host that is not the source's.
 const HOST_MISMATCH: &str = "HOST_MISMATCH";
@@ -78,8 +79,8 @@ pub struct Intake {
     pub configuration: Configuration,
     /// Where tasks become durable.
     pub queue: Arc<dyn TaskQueue>,
-    /// Where they are remembered.
-    pub ledger: Arc<dyn Ledger>,
+    /// Where they are recorded.
+    pub history: Arc<dyn History>,
     /// Where the senders' secrets are.
     pub secrets: Arc<dyn Secrets>,
     /// The time.
@@ -207,7 +208,7 @@ impl Intake {
     }
 
     async fn make_durable(&self, tasks: &[CopyTask]) -> Result<(), Refusal> {
-        let sent = send_then_record(self.queue.as_ref(), self.ledger.as_ref(), tasks, Some(RECORD_TIMEOUT));
+        let sent = send_then_record(self.queue.as_ref(), self.history.as_ref(), tasks, Some(RECORD_TIMEOUT));
         sent.await.map_err(|error| {
             tracing::error!(code = error.code(), %error, "a delivery could not be made durable and is answered 503");
             Refusal::Unavailable("the delivery could not be made durable: send it again".into())

@@ -4,17 +4,18 @@
 //! wrote may not fail.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{BlobLocations, Clock, CommitLease, Continuation, Continuations, Owner, Replicas};
-use transship_oci::{Digest, Repository, Result, Tag, Target};
+use transship_copy::{BlobLocations, CommitLease, Continuation, Continuations, Owner, Replicas};
+use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Target, Verb};
 
 use crate::job::CopyTask;
-use crate::send::now;
-use crate::{ImageRef, Ledger, Replica};
+use crate::jobs::Jobs;
+use crate::ledger::Claim;
+use crate::{ImageRef, Replica};
 
 /// A commit is a few requests; a worker that died in it frees the tag after so long.
 const LEASE_TTL: Duration = Duration::from_secs(30);
@@ -22,28 +23,31 @@ const LEASE_TTL: Duration = Duration::from_secs(30);
 const SESSION_TTL: Duration = Duration::from_hours(24);
 
 /// Blob locations of one destination registry.
-pub(super) struct LedgerLocations {
-    pub(super) ledger: Arc<dyn Ledger>,
+pub(super) struct LedgerLocations<'a> {
+    pub(super) jobs: &'a Jobs,
     pub(super) host: String,
 }
 
 #[async_trait]
-impl BlobLocations for LedgerLocations {
+impl BlobLocations for LedgerLocations<'_> {
     async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>> {
-        let found = self.ledger.locations_find(&self.host, digests).await;
+        let locations = &self.jobs.ledger.locations;
+        let found = locations.find(&self.host, digests, self.jobs.now()).await;
         found
             .inspect_err(|error| tracing::warn!(code = error.code(), %error, "blob locations are not known"))
             .unwrap_or_default()
     }
 
     async fn add(&self, digests: &[Digest], repository: &Repository) {
-        if let Err(error) = self.ledger.locations_add(&self.host, digests, repository).await {
+        let (locations, now) = (&self.jobs.ledger.locations, self.jobs.now());
+        if let Err(error) = locations.add(&self.host, digests, repository, now).await {
             tracing::warn!(code = error.code(), %error, "blob locations are not remembered");
         }
     }
 
     async fn remove(&self, digest: &Digest, repository: &Repository) {
-        if let Err(error) = self.ledger.location_remove(&self.host, digest, repository).await {
+        let (locations, now) = (&self.jobs.ledger.locations, self.jobs.now());
+        if let Err(error) = locations.remove(&self.host, digest, repository, now).await {
             tracing::warn!(code = error.code(), %error, "a wrong blob location stays");
         }
     }
@@ -51,12 +55,33 @@ impl BlobLocations for LedgerLocations {
 
 /// What one task, and those before it, wrote to tags of its destination repository.
 pub(super) struct LedgerReplicas<'a> {
-    pub(super) ledger: Arc<dyn Ledger>,
+    jobs: &'a Jobs,
     pub(super) task: &'a CopyTask,
-    pub(super) clock: Arc<dyn Clock>,
+    holder: String,
+    /// What this attempt has the leases of. The end of the task releases those that were written.
+    claimed: Mutex<Vec<ImageRef>>,
 }
 
-impl LedgerReplicas<'_> {
+impl<'a> LedgerReplicas<'a> {
+    pub(super) fn new(jobs: &'a Jobs, task: &'a CopyTask, holder: String) -> Self {
+        Self {
+            jobs,
+            task,
+            holder,
+            claimed: Mutex::default(),
+        }
+    }
+
+    /// Releases the leases of a copy that does not reach the end of its task.
+    pub(super) async fn release(&self) {
+        let claimed = std::mem::take(&mut *self.claimed.lock().unwrap_or_else(PoisonError::into_inner));
+        for destination in claimed {
+            if let Err(error) = self.jobs.ledger.replicas.release(&destination, &self.holder).await {
+                tracing::warn!(code = error.code(), %error, "a commit lease stays until it expires");
+            }
+        }
+    }
+
     /// `tag` names `digest` now, which consists of `manifests`: nothing earlier counts any more.
     pub(super) fn replica(&self, tag: &Tag, digest: &Digest, manifests: Vec<Digest>) -> Replica {
         let target = Target::Tag(tag.clone());
@@ -75,7 +100,7 @@ impl LedgerReplicas<'_> {
             earlier: Vec::new(),
             manifests,
             rule: self.task.execution.rule.clone(),
-            written: now(self.clock.as_ref()),
+            written: self.jobs.now(),
         }
     }
 }
@@ -83,8 +108,8 @@ impl LedgerReplicas<'_> {
 #[async_trait]
 impl Replicas for LedgerReplicas<'_> {
     async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {
-        let place = &self.task.destination;
-        let replica = self.ledger.replica(&place.registry, &place.repository, tag).await?;
+        let destination = self.task.destination.with_target(Target::Tag(tag.clone()));
+        let replica = self.jobs.ledger.replicas.get(&destination).await?;
         // Names can map several images to one tag. Here the last push decides, and this task is about one.
         Ok(match replica.filter(|replica| replica.is_ours(found)) {
             Some(_) => Owner::Ours,
@@ -94,68 +119,69 @@ impl Replicas for LedgerReplicas<'_> {
 
     async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()> {
         let replica = self.replica(tag, digest, Vec::new());
-        Ok(self.ledger.replica_intend(&replica).await?)
+        let (replicas, now) = (&self.jobs.ledger.replicas, self.jobs.now());
+        match replicas.claim(&replica, &self.holder, now, LEASE_TTL).await? {
+            Claim::Granted { .. } => {
+                let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+                claimed.push(replica.destination);
+                Ok(())
+            }
+            Claim::Held { .. } => Err(Error::of(Code::CommitBusy, Verb::Copy.on(&replica.destination))),
+        }
     }
 }
 
 /// The uploads of one task that may outlive this worker.
 pub(super) struct LedgerSessions<'a> {
-    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) jobs: &'a Jobs,
     pub(super) task: &'a CopyTask,
-    pub(super) clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
 impl Continuations for LedgerSessions<'_> {
     async fn find(&self, blob: &Digest) -> Option<Continuation> {
-        let now = now(self.clock.as_ref());
-        let found = self.ledger.continuation(&self.task.id, blob, now).await;
+        let uploads = &self.jobs.ledger.uploads;
+        let found = uploads.find(&self.task.id, blob, self.jobs.now()).await;
         found
             .inspect_err(|error| tracing::warn!(code = error.code(), %error, "an upload under way is not known"))
             .unwrap_or_default()
     }
 
     async fn save(&self, continuation: &Continuation) -> Result<()> {
-        let expires = now(self.clock.as_ref())
-            .checked_add(SESSION_TTL)
-            .unwrap_or(Timestamp::MAX);
-        let put = self.ledger.continuation_put(&self.task.id, continuation, expires);
-        Ok(put.await?)
+        let expires = self.jobs.now().checked_add(SESSION_TTL).unwrap_or(Timestamp::MAX);
+        let uploads = &self.jobs.ledger.uploads;
+        uploads.put(&self.task.id, continuation, expires).await
     }
 
     async fn remove(&self, blob: &Digest) {
-        if let Err(error) = self.ledger.continuation_remove(&self.task.id, blob).await {
+        if let Err(error) = self.jobs.ledger.uploads.remove(&self.task.id, blob).await {
             tracing::warn!(code = error.code(), %error, "an upload that is over stays remembered until it expires");
         }
     }
 }
 
 /// The leases of one task: of its own destination tag, and of the lists it adds to.
-pub(super) struct LedgerLease {
-    pub(super) ledger: Arc<dyn Ledger>,
+pub(super) struct LedgerLease<'a> {
+    pub(super) jobs: &'a Jobs,
     pub(super) destination: ImageRef,
     pub(super) holder: String,
-    pub(super) clock: Arc<dyn Clock>,
 }
 
-impl LedgerLease {
+impl LedgerLease<'_> {
     fn key(&self, target: &Target) -> String {
         format!("commit {}", self.destination.with_target(target.clone()))
     }
 }
 
 #[async_trait]
-impl CommitLease for LedgerLease {
+impl CommitLease for LedgerLease<'_> {
     async fn acquire(&self, target: &Target) -> Result<bool> {
-        let now = now(self.clock.as_ref());
-        Ok(self
-            .ledger
-            .lease_take(&self.key(target), &self.holder, now, LEASE_TTL)
-            .await?)
+        let (leases, now) = (&self.jobs.ledger.leases, self.jobs.now());
+        leases.take(&self.key(target), &self.holder, now, LEASE_TTL).await
     }
 
     async fn release(&self, target: &Target) {
-        if let Err(error) = self.ledger.lease_release(&self.key(target), &self.holder).await {
+        if let Err(error) = self.jobs.ledger.leases.release(&self.key(target), &self.holder).await {
             tracing::warn!(code = error.code(), %error, "a commit lease stays until it expires");
         }
     }

@@ -18,7 +18,8 @@ use super::list::registry_of;
 use super::scan::pending_scans;
 use crate::job::{ListPrefix, Scan};
 use crate::send::now;
-use crate::{Awaited, Configuration, Execution, Outgoing, StoreName, TaskQueue};
+use crate::ledger::PendingBlobs;
+use crate::{Configuration, Execution, Outgoing, StoreName, TaskQueue};
 
 /// An object that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub struct ImportIntake {
     /// Where they become durable.
     pub queue: Arc<dyn TaskQueue>,
     /// What incomplete sources wait for.
-    pub awaited: Arc<dyn Awaited>,
+    pub pending: PendingBlobs,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -77,7 +78,7 @@ impl ImportIntake {
             // What an order imports waits too, and no import of the document may hold that place.
             if let Some((place, digest)) = awaited(&upload.key) {
                 let place = format!("{}/{place}", StoreName::bucket(&upload.bucket));
-                let complete = self.awaited.arrived(&place, &digest, now(self.clock.as_ref())).await?;
+                let complete = self.pending.arrived(&place, &digest, now(self.clock.as_ref())).await?;
                 scans.extend(pending_scans(complete));
             }
         }

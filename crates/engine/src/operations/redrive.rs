@@ -13,7 +13,7 @@ use transship_copy::Clock;
 use crate::ledger::{By, History, TaskEntry, TaskQuery};
 use crate::operations::{list_entries, list_tasks};
 use crate::plan::id;
-use crate::send::now;
+use crate::send::{now, send_then_record_entries};
 use crate::{Envelope, Execution, Outgoing, Result, TaskQueue, TaskState, Trigger};
 
 /// Messages that are sent at once.
@@ -50,7 +50,8 @@ impl Redrive {
             left -= successors.len();
             for batch in successors.chunks(BATCH_MESSAGES) {
                 let (entries, messages): (Vec<_>, Vec<_>) = batch.iter().cloned().unzip();
-                self.send(&messages, &entries).await?;
+                let (queue, history) = (self.queue.as_ref(), self.history.as_ref());
+                send_then_record_entries(queue, history, &messages, entries, None).await?;
             }
             if !successors.is_empty() {
                 redriven.redriven += successors.len();
@@ -58,16 +59,6 @@ impl Redrive {
             }
         }
         Ok(redriven)
-    }
-
-    /// Sends, then records: the worker records what it receives, so a history that does not answer loses nothing.
-    async fn send(&self, messages: &[Outgoing], entries: &[TaskEntry]) -> Result<()> {
-        self.queue.send(messages).await?;
-        if let Err(error) = self.history.record(entries).await {
-            let tasks = entries.len();
-            tracing::warn!(code = error.code(), %error, tasks, "tasks are in the queue and not yet in the ledger");
-        }
-        Ok(())
     }
 
     /// New tasks by their new execution, the newest first.
