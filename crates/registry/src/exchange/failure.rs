@@ -160,6 +160,8 @@ fn is_unacceptable(error: &rustls::Error) -> bool {
                 | Alert::CertificateExpired
                 | Alert::CertificateUnknown
                 | Alert::CertificateRequired
+                | Alert::AccessDenied
+                | Alert::DecryptError
                 | Alert::UnknownCA
                 | Alert::ProtocolVersion
         ),
