@@ -47,7 +47,7 @@ impl Registry {
             let Some(wait) = waits.next(after) else {
                 return Err(error);
             };
-            tracing::debug!(operation = %request.operation, code = error.code(), ?wait, "trying again");
+            tracing::debug!(operation = %request.operation, code = error.code(), ?wait, "retrying a request");
             tokio::time::sleep(wait).await;
         }
     }

@@ -110,7 +110,7 @@ impl RemoteRepository {
             let Some(wait) = waits.next(after) else {
                 return Err(error);
             };
-            tracing::debug!(blob = %blob.digest, code = error.code(), ?wait, "uploading again");
+            tracing::debug!(blob = %blob.digest, code = error.code(), ?wait, "retrying an upload");
             tokio::time::sleep(wait).await;
         }
     }
