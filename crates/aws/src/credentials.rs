@@ -12,8 +12,8 @@ use transship_registry::{Anonymous, Credentials, Login};
 use transship_rules::{CredentialsRef, Registry};
 
 use crate::ecr::{EcrTokens, Registration};
-use crate::remembered::Unread;
 use crate::{Aws, AwsSecrets};
+use transship_runtime::FetchError;
 
 /// How old credentials may be that a registry refuses. Requests side by side are refused side by side, and share the
 /// answer.
@@ -104,7 +104,7 @@ impl Credentials for NotHere {
     }
 }
 
-fn unavailable(unread: Unread) -> Error {
+fn unavailable(unread: FetchError) -> Error {
     let is_temporary = unread.is_temporary;
     let error = unreadable(unread.message);
     if is_temporary {

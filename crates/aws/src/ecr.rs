@@ -14,8 +14,8 @@ use transship_registry::Login;
 
 use crate::Aws;
 use crate::error::Answer;
-use crate::remembered::{Fetched, Need, Remembered, Unread};
 use transship_oci::Result;
+use transship_runtime::{Cached, FetchCache, FetchError, Freshness};
 
 /// A token is not used in its last minutes: a long upload authenticates more than once.
 const MARGIN: Duration = Duration::from_mins(30);
@@ -77,7 +77,7 @@ fn region_of(host: &str) -> Option<&str> {
 /// Fetches tokens and remembers them.
 pub(crate) struct EcrTokens {
     aws: Aws,
-    remembered: Remembered<Login>,
+    remembered: FetchCache<Login>,
 }
 
 impl EcrTokens {
@@ -88,26 +88,26 @@ impl EcrTokens {
     pub(crate) fn with_clock(aws: Aws, clock: Arc<dyn Clock>) -> Self {
         Self {
             aws,
-            remembered: Remembered::new(clock),
+            remembered: FetchCache::new(clock),
         }
     }
 
     /// The token at hand, or a new one.
-    pub(crate) async fn login(&self, registration: &Registration) -> Result<Login, Unread> {
-        self.remember(registration, Need::Usual(Duration::MAX)).await
+    pub(crate) async fn login(&self, registration: &Registration) -> Result<Login, FetchError> {
+        self.remember(registration, Freshness::Relaxed(Duration::MAX)).await
     }
 
     /// A token that was fetched at most `age` ago.
-    pub(crate) async fn login_anew(&self, registration: &Registration, age: Duration) -> Result<Login, Unread> {
-        self.remember(registration, Need::Anew(age)).await
+    pub(crate) async fn login_anew(&self, registration: &Registration, age: Duration) -> Result<Login, FetchError> {
+        self.remember(registration, Freshness::Strict(age)).await
     }
 
-    async fn remember(&self, registration: &Registration, need: Need) -> Result<Login, Unread> {
+    async fn remember(&self, registration: &Registration, need: Freshness) -> Result<Login, FetchError> {
         let fetch = self.fetch(registration);
         self.remembered.get(&registration.key(), need, fetch).await
     }
 
-    async fn fetch(&self, registration: &Registration) -> Result<Fetched<Login>, Unread> {
+    async fn fetch(&self, registration: &Registration) -> Result<Cached<Login>, FetchError> {
         let name = registration.name();
         let mut config = aws_sdk_ecr::config::Builder::from(self.aws.config());
         if let Some(region) = &registration.region {
@@ -123,19 +123,19 @@ impl EcrTokens {
         let expires = data.as_ref().and_then(|data| data.expires_at);
         let login = data
             .and_then(|data| login(&data.authorization_token?))
-            .ok_or_else(|| Unread {
+            .ok_or_else(|| FetchError {
                 message: format!("{name}: the answer holds none"),
                 is_temporary: true,
             })?;
         let until = expires.and_then(|expires| SystemTime::try_from(expires).ok());
-        Ok(Fetched {
+        Ok(Cached {
             value: login,
             until: until.and_then(|until| until.checked_sub(MARGIN)),
         })
     }
 
     /// Asked in the region of the registry: a role of another partition is unknown elsewhere.
-    async fn assume(&self, role: &str, registration: &Registration) -> Result<Credentials, Unread> {
+    async fn assume(&self, role: &str, registration: &Registration) -> Result<Credentials, FetchError> {
         let mut config = aws_sdk_sts::config::Builder::from(self.aws.config());
         if let Some(region) = &registration.region {
             config = config.region(Region::new(region.clone()));
@@ -147,7 +147,7 @@ impl EcrTokens {
             .duration_seconds(SESSION_SECONDS);
         let answer = request.send().await;
         let answer = answer.map_err(|error| Answer::of(&error).of_secret(role, "sts:AssumeRole"))?;
-        let given = answer.credentials.ok_or_else(|| Unread {
+        let given = answer.credentials.ok_or_else(|| FetchError {
             message: format!("{role}: the answer holds no credentials"),
             is_temporary: true,
         })?;

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use transship_oci::{Code, Error, Operation};
 
-use crate::remembered::Unread;
+use transship_runtime::FetchError;
 
 /// Answers that are as long as a page are cut.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -133,8 +133,8 @@ impl Answer {
     }
 
     /// Of a secret, a token or a role, called `name`; `permission` is what reading it needs.
-    pub(crate) fn of_secret(self, name: &str, permission: &str) -> Unread {
-        Unread {
+    pub(crate) fn of_secret(self, name: &str, permission: &str) -> FetchError {
+        FetchError {
             message: format!("{} ({permission})", self.sentence(name)),
             is_temporary: self.is_temporary(),
         }

@@ -4,17 +4,13 @@
 //! No type of an SDK crosses a port. Only this crate, the functions, and who asks for them compile the AWS SDK.
 
 mod aws;
-pub mod batch;
 mod configuration_source;
 mod credentials;
 mod ecr;
 pub mod emf;
 mod error;
 mod ledger;
-pub mod logging;
 mod platform;
-mod recorder;
-mod remembered;
 mod secrets;
 mod sqs;
 mod store;
@@ -27,7 +23,6 @@ pub use configuration_source::{ConfigurationSource, LOOK_EVERY};
 pub use credentials::credentials_of;
 pub use ledger::DynamoLedger;
 pub use platform::{Parts, Platform};
-pub use recorder::Recorder;
 pub use secrets::AwsSecrets;
 pub use sqs::SqsQueue;
 pub use store::S3Store;

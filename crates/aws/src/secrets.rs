@@ -14,8 +14,8 @@ use transship_engine::Secrets;
 
 use crate::Aws;
 use crate::error::Answer;
-use crate::remembered::{Fetched, Need, Remembered, Unread};
 use transship_oci::{Code, Error, Result, Verb};
+use transship_runtime::{Cached, FetchCache, FetchError, Freshness};
 
 /// So long a secret is used before it is read again.
 const AGE: Duration = Duration::from_mins(5);
@@ -25,7 +25,7 @@ const SIZE_MAX: u64 = 64 * 1024;
 /// [`Secrets`] of a function: `secretsmanager:NAME`, `ssm:NAME`, `env:NAME`, `file:PATH`.
 pub struct AwsSecrets {
     aws: Aws,
-    remembered: Remembered<SecretString>,
+    remembered: FetchCache<SecretString>,
 }
 
 impl AwsSecrets {
@@ -38,14 +38,14 @@ impl AwsSecrets {
     pub fn with_clock(aws: Aws, clock: Arc<dyn Clock>) -> Self {
         Self {
             aws,
-            remembered: Remembered::new(clock),
+            remembered: FetchCache::new(clock),
         }
     }
 
     /// The content; what stands in AWS is at most [`AGE`] old.
-    pub(crate) async fn read(&self, reference: &str) -> std::result::Result<SecretString, Unread> {
+    pub(crate) async fn read(&self, reference: &str) -> std::result::Result<SecretString, FetchError> {
         let content = match reference.split_once(':') {
-            Some(("secretsmanager" | "ssm", _)) => return self.remember(reference, Need::Usual(AGE)).await,
+            Some(("secretsmanager" | "ssm", _)) => return self.remember(reference, Freshness::Relaxed(AGE)).await,
             Some(("env", name)) => std::env::var(name).map_err(|_| lasting(reference, "is not set, or is no text"))?,
             Some(("file", path)) => file(reference, path).await?,
             _ => {
@@ -63,14 +63,14 @@ impl AwsSecrets {
         &self,
         reference: &str,
         age: Duration,
-    ) -> std::result::Result<Option<SecretString>, Unread> {
+    ) -> std::result::Result<Option<SecretString>, FetchError> {
         match reference.split_once(':') {
-            Some(("secretsmanager" | "ssm", _)) => self.remember(reference, Need::Anew(age)).await.map(Some),
+            Some(("secretsmanager" | "ssm", _)) => self.remember(reference, Freshness::Strict(age)).await.map(Some),
             _ => Ok(None),
         }
     }
 
-    async fn remember(&self, reference: &str, need: Need) -> std::result::Result<SecretString, Unread> {
+    async fn remember(&self, reference: &str, need: Freshness) -> std::result::Result<SecretString, FetchError> {
         let fetch = async {
             let content = match reference.split_once(':') {
                 Some(("ssm", name)) => self.parameter(reference, name).await?,
@@ -78,12 +78,12 @@ impl AwsSecrets {
                 None => return Err(lasting(reference, "is no reference")),
             };
             let value = trimmed(reference, &content)?;
-            Ok(Fetched { value, until: None })
+            Ok(Cached { value, until: None })
         };
         self.remembered.get(reference, need, fetch).await
     }
 
-    async fn secret_value(&self, reference: &str, name: &str) -> std::result::Result<String, Unread> {
+    async fn secret_value(&self, reference: &str, name: &str) -> std::result::Result<String, FetchError> {
         let answer = self
             .aws
             .secretsmanager()
@@ -98,7 +98,7 @@ impl AwsSecrets {
             .ok_or_else(|| lasting(reference, "holds bytes: store it as text (SecretString)"))
     }
 
-    async fn parameter(&self, reference: &str, name: &str) -> std::result::Result<String, Unread> {
+    async fn parameter(&self, reference: &str, name: &str) -> std::result::Result<String, FetchError> {
         let request = self.aws.ssm().get_parameter().name(name).with_decryption(true);
         let answer = request.send().await;
         let answer = answer.map_err(|error| Answer::of(&error).of_secret(reference, "ssm:GetParameter"))?;
@@ -120,7 +120,7 @@ impl Secrets for AwsSecrets {
     }
 }
 
-async fn file(reference: &str, path: &str) -> std::result::Result<String, Unread> {
+async fn file(reference: &str, path: &str) -> std::result::Result<String, FetchError> {
     let read = async {
         let mut content = String::new();
         let file = tokio::fs::File::open(path).await?;
@@ -131,20 +131,20 @@ async fn file(reference: &str, path: &str) -> std::result::Result<String, Unread
         .map_err(|error| lasting(reference, &format!("cannot be read: {error}")))
 }
 
-fn trimmed(reference: &str, content: &str) -> std::result::Result<SecretString, Unread> {
+fn trimmed(reference: &str, content: &str) -> std::result::Result<SecretString, FetchError> {
     match content.trim_end_matches(['\r', '\n']) {
         "" => Err(lasting(reference, "is empty")),
         text => Ok(SecretString::from(text)),
     }
 }
 
-fn lasting(reference: &str, why: &str) -> Unread {
-    Unread {
+fn lasting(reference: &str, why: &str) -> FetchError {
+    FetchError {
         message: format!("{reference} {why}"),
         is_temporary: false,
     }
 }
 
-fn unavailable(unread: Unread) -> Error {
+fn unavailable(unread: FetchError) -> Error {
     Error::of(Code::SecretUnavailable, Verb::Secret.on("read")).because(unread.message)
 }

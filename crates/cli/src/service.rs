@@ -10,9 +10,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use transship_copy::{Progress, SystemClock};
 use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, SourceCache};
-use transship_local::{Database, Environment, EnvironmentSecrets, SqliteLedger, SqliteQueue, Worker};
+use transship_local::{Database, Environment, EnvironmentSecrets, SqliteLedger, SqliteQueue};
 use transship_registry::Retries;
 use transship_rules::Document;
+use transship_runtime::Worker;
 
 use crate::failure::{Exit, Failure, sentence};
 use crate::logins::logins;
@@ -71,7 +72,8 @@ impl Service {
             worker: format!("process {}", std::process::id()),
         };
         let worker = Worker {
-            queue: queue.clone(),
+            receiver: Arc::new(queue.clone()),
+            queue: Arc::new(queue.clone()),
             jobs: Arc::new(jobs),
             concurrency: CONCURRENCY,
             progress,

@@ -15,7 +15,6 @@ mod object_folder;
 mod queue;
 mod schema;
 mod secrets;
-mod worker;
 
 pub use data_dir::DataLock;
 pub use database::Database;
@@ -26,4 +25,3 @@ pub use ledger::SqliteLedger;
 pub use object_folder::ObjectFolder;
 pub use queue::SqliteQueue;
 pub use secrets::EnvironmentSecrets;
-pub use worker::Worker;

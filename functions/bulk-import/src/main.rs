@@ -4,8 +4,9 @@ mod bulk_import;
 
 use bulk_import::BulkImport;
 use lambda_runtime::service_fn;
+use transship_aws::Platform;
 use transship_aws::emf::Emf;
-use transship_aws::{Platform, logging};
+use transship_runtime::logging;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

@@ -3,8 +3,9 @@
 mod webhook;
 
 use lambda_http::service_fn;
+use transship_aws::Platform;
 use transship_aws::emf::Emf;
-use transship_aws::{Platform, logging};
+use transship_runtime::logging;
 use webhook::Webhook;
 
 #[tokio::main(flavor = "current_thread")]

@@ -3,8 +3,9 @@
 mod worker;
 
 use lambda_runtime::service_fn;
+use transship_aws::Platform;
 use transship_aws::emf::Emf;
-use transship_aws::{Platform, logging};
+use transship_runtime::logging;
 use worker::Worker;
 
 #[tokio::main(flavor = "current_thread")]

@@ -7,11 +7,12 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent};
 use tokio::sync::OnceCell;
-use transship_aws::batch::{Batch, Received, Undecided, Work};
+use transship_aws::Platform;
 use transship_aws::emf::Emf;
-use transship_aws::{Platform, Recorder};
 use transship_copy::SystemClock;
 use transship_engine::Jobs;
+use transship_runtime::DeadLetterRecorder;
+use transship_runtime::batch::{Batch, Received, Undecided, Work};
 
 /// Maximum share of the invocation's time for reading the document.
 const FOR_THE_DOCUMENT: u32 = 4;
@@ -79,7 +80,7 @@ impl Worker {
     }
 
     async fn record(&self, messages: Vec<SqsMessage>) -> Vec<String> {
-        let recorder = Recorder {
+        let recorder = DeadLetterRecorder {
             ledger: Arc::clone(&self.platform.parts().await.ledger) as _,
             clock: Arc::new(SystemClock),
         };

@@ -14,14 +14,14 @@ use transship_oci::Result;
 
 /// Records dead letters.
 #[derive(Clone)]
-pub struct Recorder {
+pub struct DeadLetterRecorder {
     /// Where tasks are remembered.
     pub ledger: Arc<dyn Ledger>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
-impl Recorder {
+impl DeadLetterRecorder {
     /// Records each of `received`. Returns the ids of those that stay in the dead-letter queue.
     pub async fn run(&self, received: Vec<Received>) -> Vec<String> {
         let mut left = Vec::new();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     async fn run(ledger: &Arc<MemoryLedger>, messages: Vec<Received>) -> Vec<String> {
-        let recorder = Recorder {
+        let recorder = DeadLetterRecorder {
             ledger: Arc::clone(ledger) as _,
             clock: Arc::new(SystemClock),
         };

@@ -11,8 +11,6 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use transship_copy::Progress;
 use transship_engine::{Envelope, Jobs, Next, ReceivedMessage, TaskQueue, TaskReceiver};
 
-use crate::SqliteQueue;
-
 /// How long a message stays hidden without a heartbeat.
 const VISIBILITY: Duration = Duration::from_mins(1);
 /// How often it beats.
@@ -27,10 +25,13 @@ const ERROR_BACKOFF: Duration = Duration::from_secs(5);
 /// know it.
 const INVALID_RECEIVES_MAX: u32 = 60;
 
-/// Works on the queue of a data folder.
+/// Works on the messages of a queue. Clones are the same worker.
+#[derive(Clone)]
 pub struct Worker {
-    /// The queue.
-    pub queue: SqliteQueue,
+    /// Where messages are received.
+    pub receiver: Arc<dyn TaskReceiver>,
+    /// Where further messages are sent.
+    pub queue: Arc<dyn TaskQueue>,
     /// What works on one message.
     pub jobs: Arc<Jobs>,
     /// Jobs at the same time; at least 1.
@@ -49,12 +50,8 @@ impl Worker {
             let received = if free > 0 { self.receive(free).await } else { Vec::new() };
             let is_idle = received.is_empty();
             for delivery in received {
-                running.spawn(work(
-                    self.queue.clone(),
-                    Arc::clone(&self.jobs),
-                    Arc::clone(&self.progress),
-                    delivery,
-                ));
+                let worker = self.clone();
+                running.spawn(async move { worker.work(delivery).await });
             }
             if is_idle || free == 0 {
                 tokio::select! {
@@ -71,7 +68,7 @@ impl Worker {
     }
 
     async fn receive(&self, free: usize) -> Vec<ReceivedMessage> {
-        match self.queue.receive(free, VISIBILITY).await {
+        match self.receiver.receive(free, VISIBILITY).await {
             Ok(received) => received,
             Err(error) => {
                 tracing::error!(code = error.code(), "{error}");
@@ -82,53 +79,58 @@ impl Worker {
     }
 
     async fn wait(&self) {
-        if let Err(error) = self.queue.wait(QUEUE_READ_INTERVAL).await {
+        if let Err(error) = self.receiver.wait(QUEUE_READ_INTERVAL).await {
             tracing::error!(code = error.code(), "{error}");
             tokio::time::sleep(ERROR_BACKOFF).await;
         }
     }
-}
 
-async fn work(queue: SqliteQueue, jobs: Arc<Jobs>, progress: Arc<dyn Progress>, message: ReceivedMessage) {
-    let ReceivedMessage {
-        body,
-        receipt,
-        receive_count,
-    } = message;
-    let delay = match Envelope::parse(&body) {
-        Ok(envelope) => {
-            let attempt = tokio::spawn(async move { jobs.run(&envelope, progress, None).await });
-            let ended = kept_hidden(&queue, &receipt, attempt).await;
-            delay_after(&queue, ended, receive_count).await
-        }
-        Err(error) => {
+    async fn work(self, message: ReceivedMessage) {
+        let (receiver, jobs, progress) = (self.receiver.as_ref(), self.jobs, self.progress);
+        let ReceivedMessage {
+            body,
+            receipt,
+            receive_count,
+        } = message;
+        let delay = match Envelope::parse(&body) {
+            Ok(envelope) => {
+                let attempt = tokio::spawn(async move { jobs.run(&envelope, progress, None).await });
+                let ended = kept_hidden(receiver, &receipt, attempt).await;
+                delay_after(self.queue.as_ref(), ended, receive_count).await
+            }
+            Err(error) => {
+                tracing::error!(
+                    code = error.code(),
+                    receive_count,
+                    "a message is not understood: {error}"
+                );
+                (receive_count < INVALID_RECEIVES_MAX).then_some(Duration::from_mins(1))
+            }
+        };
+        let given_up = match delay {
+            None => receiver.complete(&receipt).await,
+            Some(delay) => receiver.retry(&receipt, delay).await,
+        };
+        if let Err(error) = given_up {
             tracing::error!(
                 code = error.code(),
-                receive_count,
-                "a message is not understood: {error}"
+                "a message stays hidden until its time is over: {error}"
             );
-            (receive_count < INVALID_RECEIVES_MAX).then_some(Duration::from_mins(1))
         }
-    };
-    let given_up = match delay {
-        None => queue.complete(&receipt).await,
-        Some(delay) => queue.retry(&receipt, delay).await,
-    };
-    if let Err(error) = given_up {
-        tracing::error!(
-            code = error.code(),
-            "a message stays hidden until its time is over: {error}"
-        );
     }
 }
 
 /// Waits for the attempt, and extends the visibility of its message meanwhile.
-async fn kept_hidden<T>(queue: &SqliteQueue, receipt: &str, mut attempt: JoinHandle<T>) -> Result<T, JoinError> {
+async fn kept_hidden<T>(
+    receiver: &dyn TaskReceiver,
+    receipt: &str,
+    mut attempt: JoinHandle<T>,
+) -> Result<T, JoinError> {
     loop {
         tokio::select! {
             ended = &mut attempt => return ended,
             () = tokio::time::sleep(HEARTBEAT) => {
-                if let Err(error) = queue.extend(receipt, VISIBILITY).await {
+                if let Err(error) = receiver.extend(receipt, VISIBILITY).await {
                     tracing::warn!(code = error.code(), "{error}");
                 }
             }
@@ -138,8 +140,6 @@ async fn kept_hidden<T>(queue: &SqliteQueue, receipt: &str, mut attempt: JoinHan
 
 /// After how long the message comes again; [`None`]: it is done.
 async fn delay_after(
-    queue: &SqliteQueue,
-    ended: Result<transship_oci::Result<Next>, JoinError>,
     receive_count: u32,
 ) -> Option<Duration> {
     let worked = match ended {
