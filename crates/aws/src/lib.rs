@@ -22,7 +22,7 @@ pub use aws::Aws;
 pub use configuration_source::{ConfigurationSource, LOOK_EVERY};
 pub use credentials::credentials_of;
 pub use ledger::DynamoLedger;
-pub use platform::{Parts, Platform};
+pub use platform::{LOG_VARIABLES, Parts, Platform};
 pub use secrets::AwsSecrets;
 pub use sqs::SqsQueue;
 pub use store::S3Store;

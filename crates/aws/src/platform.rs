@@ -20,6 +20,8 @@ use transship_oci::{Code, Error, Operation, Result};
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Where the document is: `s3://bucket/key`, or a path in the function's package.
 const CONFIG: &str = "TRANSSHIP_CONFIG";
+/// Where a function finds its log filter: in `RUST_LOG`, else in the level that is set on the function.
+pub const LOG_VARIABLES: [&str; 2] = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"];
 /// The URL of the task queue.
 const QUEUE_URL: &str = "TRANSSHIP_QUEUE_URL";
 /// The name of the ledger's table.

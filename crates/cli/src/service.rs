@@ -13,7 +13,7 @@ use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, SourceCache};
 use transship_local::{Database, Environment, EnvironmentSecrets, SqliteLedger, SqliteQueue};
 use transship_registry::Retries;
 use transship_rules::Document;
-use transship_runtime::Worker;
+use transship_runtime::{DeadLetterRecorder, JobHandler, MessageProcessor, Worker};
 
 use crate::failure::{Exit, Failure, sentence};
 use crate::logins::logins;
@@ -73,10 +73,18 @@ impl Service {
         };
         let worker = Worker {
             receiver: Arc::new(queue.clone()),
-            queue: Arc::new(queue.clone()),
-            jobs: Arc::new(jobs),
+            processor: MessageProcessor {
+                handler: Arc::new(JobHandler {
+                    jobs: Arc::new(jobs),
+                    progress,
+                }),
+                queue: Arc::new(queue.clone()),
+            },
+            dead_letters: DeadLetterRecorder {
+                ledger: Arc::clone(&ledger) as _,
+                clock: Arc::new(SystemClock),
+            },
             concurrency: CONCURRENCY,
-            progress,
         };
         Self {
             router: transship_http::router(Arc::new(intake)),

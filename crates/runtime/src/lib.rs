@@ -3,12 +3,13 @@
 //! This crate knows no platform. `crates/aws` and `crates/local` adapt a platform to the ports of the engine and of this
 //! crate; another cloud would need such adapters only.
 
-pub mod batch;
-mod dead_letters;
+mod batch;
 mod fetch_cache;
 pub mod logging;
+mod message;
 mod worker;
 
-pub use dead_letters::DeadLetterRecorder;
+pub use batch::run_batch;
 pub use fetch_cache::{Cached, FetchCache, FetchError, Freshness};
+pub use message::{DeadLetterRecorder, JobHandler, MessageHandler, MessageProcessor, Received, Undecided};
 pub use worker::Worker;

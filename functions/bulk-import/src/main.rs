@@ -10,7 +10,7 @@ use transship_runtime::logging;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    logging::begin();
+    logging::begin(&transship_aws::LOG_VARIABLES);
     let emf = Emf::install().unwrap_or_default();
     let function = BulkImport::new(Platform::from_environment()?, emf);
     let function = &function;
