@@ -4,8 +4,8 @@
 //! No type of an SDK crosses a port. Only this crate, the functions, and who asks for them compile the AWS SDK.
 
 mod aws;
-mod configuration_source;
 mod credentials;
+mod document;
 mod ecr;
 pub mod emf;
 mod error;
@@ -19,8 +19,8 @@ mod transport;
 mod uploads;
 
 pub use aws::Aws;
-pub use configuration_source::{ConfigurationSource, LOOK_EVERY};
 pub use credentials::credentials_of;
+pub use document::{DOCUMENT_OPTIONS, DocumentLocation};
 pub use ledger::DynamoLedger;
 pub use platform::{LOG_VARIABLES, Parts, Platform};
 pub use secrets::AwsSecrets;

@@ -12,8 +12,11 @@ use tokio::time::timeout;
 use transship_copy::SystemClock;
 use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, SourceCache};
 use transship_registry::Retries;
+use transship_runtime::DocumentSource;
 
-use crate::{Aws, AwsSecrets, BucketStores, ConfigurationSource, DynamoLedger, SqsQueue, credentials_of};
+use crate::{
+    Aws, AwsSecrets, BucketStores, DOCUMENT_OPTIONS, DocumentLocation, DynamoLedger, SqsQueue, credentials_of,
+};
 use transship_oci::{Code, Error, Operation, Result};
 
 /// How long a worker here waits for a registry within a task; beyond it the task goes back to the queue.
@@ -29,9 +32,8 @@ const TABLE: &str = "TRANSSHIP_TABLE";
 
 /// What the functions of a stack share.
 pub struct Platform {
-    source: ConfigurationSource,
-    /// The source's name, for messages.
-    document: String,
+    location: DocumentLocation,
+    document: OnceCell<DocumentSource>,
     queue_url: String,
     table: String,
     parts: OnceCell<Parts>,
@@ -54,12 +56,11 @@ pub struct Parts {
 impl Platform {
     /// What the environment names; nothing is looked at yet.
     pub fn from_environment() -> Result<Self> {
-        let document = variable(CONFIG)?;
-        let source =
-            ConfigurationSource::parse(&document).map_err(|error| environment(&format!("{CONFIG}: {error}")))?;
+        let location =
+            DocumentLocation::parse(&variable(CONFIG)?).map_err(|error| environment(&format!("{CONFIG}: {error}")))?;
         Ok(Self {
-            source,
-            document,
+            location,
+            document: OnceCell::new(),
             queue_url: variable(QUEUE_URL)?,
             table: variable(TABLE)?,
             parts: OnceCell::new(),
@@ -81,22 +82,24 @@ impl Platform {
         self.parts.get_or_init(make).await
     }
 
-    /// The document in force, looked at again if it is time to. Within `patience`: a source that hangs must not take the
-    /// time of the work.
-    pub async fn configuration(&self, patience: Duration) -> Result<Configuration> {
+    /// The document in force, read again if it is time to. Takes at most `time_limit`, because a source that hangs must not
+    /// take the time of the work.
+    pub async fn configuration(&self, time_limit: Duration) -> Result<Configuration> {
+        let parts = self.parts().await;
+        let make = || async { DocumentSource::new(self.location.reader(&parts.aws), DOCUMENT_OPTIONS) };
+        let source = self.document.get_or_init(make).await;
         if let Some(configuration) = self.configuration.get() {
-            if timeout(patience, self.source.refresh(configuration)).await.is_err() {
+            if timeout(time_limit, source.refresh(configuration)).await.is_err() {
                 tracing::warn!(
                     code = Code::ConfigUnavailable.as_str(),
                     "{} does not answer in time; the last good document stays",
-                    self.document
+                    source.name()
                 );
             }
             return Ok(configuration.clone());
         }
-        let parts = self.parts().await;
         let load = async {
-            let document = self.source.load(&parts.aws).await?;
+            let document = source.load().await?;
             let retries = Retries {
                 max_wait: MAX_WAIT,
                 ..Retries::default()
@@ -105,10 +108,10 @@ impl Platform {
             Ok(Configuration::new(document, credentials, retries))
         };
         let loaded = Box::pin(self.configuration.get_or_try_init(|| load));
-        if let Ok(loaded) = timeout(patience, loaded).await {
+        if let Ok(loaded) = timeout(time_limit, loaded).await {
             return loaded.cloned();
         }
-        let message = format!("{} does not answer in time", self.document);
+        let message = format!("{} does not answer in time", source.name());
         Err(Error::new(Code::ConfigUnavailable, Operation::default(), message))
     }
 

@@ -23,7 +23,6 @@ mod registries;
 mod service;
 mod table;
 mod units;
-mod watch;
 
 use std::process::ExitCode;
 

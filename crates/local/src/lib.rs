@@ -3,7 +3,6 @@
 //!
 //! A data folder belongs to one worker at a time ([`DataLock`]); anyone may look ([`Database::open_read_only`]).
 
-mod bounded_file;
 mod column;
 mod data_dir;
 mod database;

@@ -7,8 +7,9 @@ use std::path::Path;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use transship_engine::Secrets;
+use transship_runtime::read_bounded;
 
-use crate::{Environment, bounded_file};
+use crate::Environment;
 use transship_oci::{Code, Error, Result, Verb};
 
 /// The largest secret file.
@@ -59,7 +60,7 @@ impl Secrets for EnvironmentSecrets {
 
 async fn file(reference: &str, path: &str) -> Result<String> {
     let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || bounded_file::read(Path::new(&owned), SIZE_MAX)).await;
+    let read = tokio::task::spawn_blocking(move || read_bounded(Path::new(&owned), SIZE_MAX)).await;
     match read {
         Ok(Ok(content)) => Ok(content),
         Ok(Err(error)) => Err(unavailable(reference, &format!("cannot be read: {error}"))),
