@@ -151,7 +151,10 @@ impl Stack {
         let mut items = self.aws.table_scan(self.output("TableName"));
         items.retain(|item| {
             let key = item["pk"].as_str().unwrap_or_default();
-            key.starts_with("C#") || key.starts_with("K#")
+            let is_hint = ["C#", "K#", "lease", "upload#"]
+                .iter()
+                .any(|family| key.starts_with(family));
+            is_hint || item.get("holder").is_some()
         });
         items
     }
@@ -159,7 +162,11 @@ impl Stack {
     /// Items of sources that wait for what is missing.
     pub fn awaiting(&self) -> Vec<Value> {
         let mut items = self.aws.table_scan(self.output("TableName"));
-        items.retain(|item| item["pk"].as_str().is_some_and(|key| key.starts_with("W#")));
+        items.retain(|item| {
+            item["pk"]
+                .as_str()
+                .is_some_and(|key| key.starts_with("W#") || key.starts_with("scan#"))
+        });
         items
     }
 

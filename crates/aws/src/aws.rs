@@ -1,7 +1,8 @@
-//! The way to AWS: one configuration, one connection pool, and a client for each service when it is first asked for.
+//! Clients of AWS: one configuration, one connection pool, and a client for each service that is created when it is first
+//! needed.
 //!
-//! What must hold: making it sends nothing, so that a function starts without the network; nobody waits for AWS longer
-//! than [`OPERATION`], because a worker's time is short and its message comes back.
+//! Creating it must send nothing, so that a function starts without the network. No operation may take longer than
+//! [`OPERATION`], because a worker's time slot is short.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,13 +17,13 @@ use aws_credential_types::Credentials;
 
 use crate::transport::Transport;
 
-/// Until a connection stands.
+/// Time limit of a connection attempt.
 const CONNECT: Duration = Duration::from_secs(1);
-/// Until one attempt is answered.
+/// Time limit of one attempt.
 const ATTEMPT: Duration = Duration::from_secs(3);
-/// Until an operation is answered, all its attempts and the waits between them included.
+/// Time limit of an operation, including all attempts and waits.
 const OPERATION: Duration = Duration::from_secs(8);
-/// Attempts of an operation: throttles, time-outs and answers of 500 and above are tried again by the SDK and by nobody else.
+/// Maximum number of attempts. Only the SDK retries throttles, time-outs and statuses of 500 and above.
 const ATTEMPTS: u32 = 3;
 /// Waits between attempts begin at this and end at a second; both are drawn at random below.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -75,7 +76,7 @@ clients!(
 );
 
 impl Aws {
-    /// What the environment says, as every AWS tool reads it (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, …).
+    /// The account of the environment, read like every AWS tool does (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, …).
     /// Credentials are looked for when the first request needs them.
     pub async fn load() -> Self {
         // The default chain would ask an EC2 instance for its region: a second lost wherever there is none.
@@ -125,7 +126,7 @@ impl Aws {
         self.0.config.region().map(ToString::to_string)
     }
 
-    /// What the clients are made of, for a client of another account or region.
+    /// The configuration of the clients, to create a client for another account or region.
     pub fn config(&self) -> &SdkConfig {
         &self.0.config
     }

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use transship_engine::CredentialsOf;
 use transship_oci::{Cloud, Code, Error, Persistence, RegistryHost, Result, Verb};
 use transship_registry::{Anonymous, Credentials, Login};
-use transship_rules::{CredentialsRef, Registry};
+use transship_rules::{CredentialsRef, Registry, SecretReference};
 
 use crate::ecr::{EcrTokens, Registration};
 use crate::{Aws, AwsSecrets};
@@ -37,8 +37,8 @@ fn of(registry: &Registry, secrets: &Arc<AwsSecrets>, tokens: &Arc<EcrTokens>) -
         None => Arc::new(Anonymous),
         Some(CredentialsRef::Ecr { role }) => ecr(Some(role.clone())),
         Some(CredentialsRef::Docker) => Arc::new(NotHere),
-        Some(reference) => Arc::new(Referred {
-            reference: reference.to_string(),
+        Some(CredentialsRef::Secret(reference)) => Arc::new(Referred {
+            reference: reference.clone(),
             secrets: Arc::clone(secrets),
         }),
     }
@@ -46,7 +46,7 @@ fn of(registry: &Registry, secrets: &Arc<AwsSecrets>, tokens: &Arc<EcrTokens>) -
 
 /// A login behind a reference.
 struct Referred {
-    reference: String,
+    reference: SecretReference,
     secrets: Arc<AwsSecrets>,
 }
 

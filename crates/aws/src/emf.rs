@@ -1,21 +1,22 @@
-//! Metrics as `CloudWatch`'s embedded metric format: lines of JSON on standard output, from which `CloudWatch` makes metrics.
+//! Metrics in `CloudWatch`'s embedded metric format: lines of JSON on standard output, from which `CloudWatch` extracts
+//! metrics.
 //!
-//! Here because a function that calls `PutMetricData` pays for it in time. The crates below say what happened through the
-//! `metrics` facade, which costs nothing where no recorder is installed. One line per set of dimensions, written at the
-//! end of each invocation: what was not flushed is lost with the process, so nothing may rest on a metric.
+//! Calling `PutMetricData` would add latency to a function. The lower crates report through the `metrics` facade, which costs
+//! nothing if no recorder is installed. There is one line for each set of dimensions, written at the end of each invocation.
+//! Values that are not flushed are lost with the process, so correctness must not depend on a metric.
 //!
-//! | metric | unit | dimensions | said by |
+//! | metric | unit | dimensions | source |
 //! |---|---|---|---|
 //! | `ReplicationLag` | milliseconds | `Rule`, and all rules together | `engine`, when a task ends: from its event to its end |
-//! | `Tasks` | count | `State` | `engine`, once per terminal state |
+//! | `Tasks` | count | `State` | `engine`, once for each terminal state |
 //! | `BytesCopied`, `BytesMounted` | bytes | | `engine`, when a task ends |
 //! | `Requests` | count | `Registry`, `Status` (`2xx` … `5xx`, `none`) | `registry` |
 //! | `OldestTaskAge` | milliseconds | | the worker: since the message was sent |
-//! | `MessagesInvalid` | count | | the worker: a message that is no task of ours |
+//! | `MessagesInvalid` | count | | the worker: an invalid message |
 //! | `HandedOver` | count | | the worker: a message sent on as a new one |
-//! | `Uploads` | count | | the function of imports: objects it was told of |
-//! | `Looks` | count | | the function of imports: sources it sent to be looked at |
-//! | `SourcesIncomplete` | count | | `engine`, at each sweep: sources that wait for something |
+//! | `Uploads` | count | | the bulk import function: objects in its events |
+//! | `Looks` | count | | the bulk import function: scans that it sent |
+//! | `SourcesIncomplete` | count | | `engine`, at each sweep: sources that wait for missing content |
 //!
 //! The format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 
@@ -31,10 +32,10 @@ use serde_json::{Map, Value, json};
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Transship";
-/// More values of one metric on one line are refused by `CloudWatch`.
+/// Maximum number of values of one metric on one line that `CloudWatch` accepts.
 const VALUES_MAX: usize = 100;
 
-/// What was measured since the last flush. Cheap to clone; clones measure together.
+/// Values since the last flush. Cheap to clone; clones share them.
 #[derive(Clone, Default)]
 pub struct Emf(Arc<Mutex<Measured>>);
 
@@ -58,13 +59,13 @@ struct Series {
 }
 
 impl Emf {
-    /// One that is the process's recorder; [`None`] if the process has another already, which then stays.
+    /// Installs the recorder of the process; [`None`] if the process already has another one, which is kept.
     pub fn install() -> Option<Self> {
         let emf = Self::default();
         metrics::set_global_recorder(emf.clone()).is_ok().then_some(emf)
     }
 
-    /// Writes what was measured since the last time to standard output. A line that cannot be written is lost.
+    /// Writes the values since the last flush to standard output. A line that cannot be written is lost.
     pub fn flush(&self) {
         let text = self.take(SystemTime::now());
         if !text.is_empty() {
@@ -214,7 +215,7 @@ fn line(dimensions: &Dimensions, measures: Vec<(String, Vec<f64>)>, timestamp_ms
     Value::Object(line).to_string()
 }
 
-/// True for a metric that is wanted without its dimensions too: an alarm cannot know the rules there will be.
+/// True for a metric that is also published without dimensions, because an alarm cannot know the names of rules.
 fn is_summed_up(name: &str) -> bool {
     name == "ReplicationLag"
 }

@@ -105,7 +105,8 @@ impl Platform {
                 ..Retries::default()
             };
             let credentials = credentials_of(parts.aws.clone(), Arc::clone(&parts.secrets));
-            Ok(Configuration::new(document, credentials, retries))
+            let secrets = Arc::clone(&parts.secrets) as _;
+            Ok(Configuration::new(document, credentials, secrets, retries))
         };
         let loaded = Box::pin(self.configuration.get_or_try_init(|| load));
         if let Ok(loaded) = timeout(time_limit, loaded).await {

@@ -15,6 +15,7 @@ use transship_engine::Secrets;
 use crate::Aws;
 use crate::error::Answer;
 use transship_oci::{Code, Error, Result, Verb};
+use transship_rules::SecretReference;
 use transship_runtime::{Cached, FetchCache, FetchError, Freshness};
 
 /// So long a secret is used before it is read again.
@@ -43,11 +44,11 @@ impl AwsSecrets {
     }
 
     /// The content; what stands in AWS is at most [`AGE`] old.
-    pub(crate) async fn read(&self, reference: &str) -> std::result::Result<SecretString, FetchError> {
-        let content = match reference.split_once(':') {
-            Some(("secretsmanager" | "ssm", _)) => return self.remember(reference, Freshness::Relaxed(AGE)).await,
-            Some(("env", name)) => std::env::var(name).map_err(|_| lasting(reference, "is not set, or is no text"))?,
-            Some(("file", path)) => file(reference, path).await?,
+    pub(crate) async fn read(&self, reference: &SecretReference) -> std::result::Result<SecretString, FetchError> {
+        let content = match (reference.scheme(), reference.rest()) {
+            ("secretsmanager" | "ssm", _) => return self.remember(reference, Freshness::Relaxed(AGE)).await,
+            ("env", name) => std::env::var(name).map_err(|_| lasting(reference, "is not set, or is no text"))?,
+            ("file", path) => file(reference, path).await?,
             _ => {
                 return Err(lasting(
                     reference,
@@ -61,29 +62,32 @@ impl AwsSecrets {
     /// The content as it was at most `age` ago; [`None`] for what is not remembered.
     pub(crate) async fn read_anew(
         &self,
-        reference: &str,
+        reference: &SecretReference,
         age: Duration,
     ) -> std::result::Result<Option<SecretString>, FetchError> {
-        match reference.split_once(':') {
-            Some(("secretsmanager" | "ssm", _)) => self.remember(reference, Freshness::Strict(age)).await.map(Some),
+        match (reference.scheme(), reference.rest()) {
+            ("secretsmanager" | "ssm", _) => self.remember(reference, Freshness::Strict(age)).await.map(Some),
             _ => Ok(None),
         }
     }
 
-    async fn remember(&self, reference: &str, need: Freshness) -> std::result::Result<SecretString, FetchError> {
+    async fn remember(
+        &self,
+        reference: &SecretReference,
+        need: Freshness,
+    ) -> std::result::Result<SecretString, FetchError> {
         let fetch = async {
-            let content = match reference.split_once(':') {
-                Some(("ssm", name)) => self.parameter(reference, name).await?,
-                Some((_, name)) => self.secret_value(reference, name).await?,
-                None => return Err(lasting(reference, "is no reference")),
+            let content = match (reference.scheme(), reference.rest()) {
+                ("ssm", name) => self.parameter(reference, name).await?,
+                (_, name) => self.secret_value(reference, name).await?,
             };
             let value = trimmed(reference, &content)?;
             Ok(Cached { value, until: None })
         };
-        self.remembered.get(reference, need, fetch).await
+        self.remembered.get(&reference.to_string(), need, fetch).await
     }
 
-    async fn secret_value(&self, reference: &str, name: &str) -> std::result::Result<String, FetchError> {
+    async fn secret_value(&self, reference: &SecretReference, name: &str) -> std::result::Result<String, FetchError> {
         let answer = self
             .aws
             .secretsmanager()
@@ -91,17 +95,18 @@ impl AwsSecrets {
             .secret_id(name)
             .send()
             .await;
-        let answer =
-            answer.map_err(|error| Answer::of(&error).of_secret(reference, "secretsmanager:GetSecretValue"))?;
+        let answer = answer
+            .map_err(|error| Answer::of(&error).of_secret(&reference.to_string(), "secretsmanager:GetSecretValue"))?;
         answer
             .secret_string
             .ok_or_else(|| lasting(reference, "holds bytes: store it as text (SecretString)"))
     }
 
-    async fn parameter(&self, reference: &str, name: &str) -> std::result::Result<String, FetchError> {
+    async fn parameter(&self, reference: &SecretReference, name: &str) -> std::result::Result<String, FetchError> {
         let request = self.aws.ssm().get_parameter().name(name).with_decryption(true);
         let answer = request.send().await;
-        let answer = answer.map_err(|error| Answer::of(&error).of_secret(reference, "ssm:GetParameter"))?;
+        let answer =
+            answer.map_err(|error| Answer::of(&error).of_secret(&reference.to_string(), "ssm:GetParameter"))?;
         answer
             .parameter
             .and_then(|parameter| parameter.value)
@@ -111,16 +116,16 @@ impl AwsSecrets {
 
 #[async_trait]
 impl Secrets for AwsSecrets {
-    async fn secret(&self, reference: &str) -> Result<SecretString> {
+    async fn secret(&self, reference: &SecretReference) -> Result<SecretString> {
         self.read(reference).await.map_err(unavailable)
     }
 
-    async fn secret_anew(&self, reference: &str, age: Duration) -> Result<Option<SecretString>> {
+    async fn secret_anew(&self, reference: &SecretReference, age: Duration) -> Result<Option<SecretString>> {
         self.read_anew(reference, age).await.map_err(unavailable)
     }
 }
 
-async fn file(reference: &str, path: &str) -> std::result::Result<String, FetchError> {
+async fn file(reference: &SecretReference, path: &str) -> std::result::Result<String, FetchError> {
     let read = async {
         let mut content = String::new();
         let file = tokio::fs::File::open(path).await?;
@@ -131,14 +136,14 @@ async fn file(reference: &str, path: &str) -> std::result::Result<String, FetchE
         .map_err(|error| lasting(reference, &format!("cannot be read: {error}")))
 }
 
-fn trimmed(reference: &str, content: &str) -> std::result::Result<SecretString, FetchError> {
+fn trimmed(reference: &SecretReference, content: &str) -> std::result::Result<SecretString, FetchError> {
     match content.trim_end_matches(['\r', '\n']) {
         "" => Err(lasting(reference, "is empty")),
         text => Ok(SecretString::from(text)),
     }
 }
 
-fn lasting(reference: &str, why: &str) -> FetchError {
+fn lasting(reference: &SecretReference, why: &str) -> FetchError {
     FetchError {
         message: format!("{reference} {why}"),
         is_temporary: false,

@@ -1,7 +1,7 @@
-//! A bucket, or what lies below a prefix of one, as an object store.
+//! A bucket, or a prefix of a bucket, as an object store.
 //!
-//! What must hold: bytes pass as they come, in memory of a few chunks; a read that breaks goes on where it broke, in the same
-//! content. Conditional writes: 412 says that somebody else was first, 409 that S3 could not tell, and is tried again.
+//! Bytes are streamed with a few chunks of memory, and a broken read resumes at its offset in the same content. For conditional
+//! writes, 412 means that another writer was first, and 409 that S3 could not decide; it is retried.
 //! Source: Amazon S3 user guide, "Conditional writes"; `ListObjectsV2`.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::error::Answer;
 pub(crate) mod key;
 mod read;
 
-/// How often a write is tried again that S3 could not decide.
+/// Maximum number of retries of a write that S3 could not decide.
 const RETRIES: u32 = 4;
 /// The waits before them.
 const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(50), Duration::from_secs(10));
@@ -43,7 +43,7 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// What lies below `prefix` of `bucket`: empty, or ending in `/`. Keys are told without it. Sends nothing.
+    /// The objects below `prefix` of `bucket`: empty, or ending in `/`. Keys are relative to it. Sends nothing.
     pub fn new(aws: &Aws, bucket: impl Into<String>, prefix: impl Into<String>) -> Self {
         Self {
             aws: aws.clone(),
@@ -61,7 +61,7 @@ impl S3Store {
     fn named(&self, verb: Verb, key: &str) -> Result<String> {
         let full = self.full(key);
         if full.split('/').any(|part| matches!(part, "." | "..")) {
-            let why = "a part of its name is . or .., which no URL can name: give it another one";
+            let why = "a part of its key is . or .., which cannot be written in a URL: rename the object";
             return Err(Error::new(Code::ObjectRefused, verb.on(self.place(key)), why));
         }
         Ok(full)
@@ -93,7 +93,7 @@ impl S3Store {
         format!("s3://{}/{}{key}", self.bucket, self.prefix)
     }
 
-    /// What an answer means that is no answer to the question.
+    /// Converts an error response.
     fn refused<E>(&self, error: &SdkError<E>, verb: Verb, key: &str, permission: &str) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -103,10 +103,10 @@ impl S3Store {
         let answer = Answer::of(error);
         let refused = |sentence: String| Error::new(Code::ObjectRefused, &operation, sentence);
         match (status(error), answer.code.as_str()) {
-            (_, "NoSuchBucket") => refused(format!("there is no bucket {bucket:?}: see its name, and the account")),
+            (_, "NoSuchBucket") => refused(format!("there is no bucket {bucket:?}: check its name and the account")),
             (_, "InvalidObjectState") => refused("the object is archived: restore it first".to_owned()),
             (status, code) if status == Some(301) || ELSEWHERE.contains(&code) => refused(format!(
-                "the bucket {bucket:?} is in another region: run in that one, or set AWS_REGION"
+                "the bucket {bucket:?} is in another region: run there, or set AWS_REGION"
             )),
             (Some(403), _) => refused(format!(
                 "the bucket {bucket:?} does not let us: the role needs {permission}, and s3:ListBucket to see that an object is not there ({answer})"

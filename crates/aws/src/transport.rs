@@ -1,8 +1,8 @@
-//! The HTTP of the SDK, by the client that speaks to registries too.
+//! HTTP for the SDK, with the client that also connects to registries.
 //!
-//! Here because the SDK's own would bring a second client with HTTP/2, which no endpoint of ours needs, into every function.
-//! What must hold: making it reads nothing, so that a function starts at once; what may pass is told as such, because the
-//! SDK tries again what timed out or broke, and nothing else.
+//! The SDK's own client would add a second HTTP client with HTTP/2, which no endpoint needs, to every function. Creating the
+//! client must read nothing, so that a function starts at once. Temporary errors must be marked, because the SDK retries only
+//! time-outs and broken connections.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use reqwest::{Body, Client, Request};
 
-/// A connection that nobody used so long may be gone when a frozen function wakes.
+/// Idle time after which a connection is closed, because it may be dead when a frozen function resumes.
 const IDLE: Duration = Duration::from_secs(20);
 /// A URL is put in order when it is read, by the rules of browsers, and then names something else than was asked for.
-const NOT_AS_SIGNED: &str = "no URL can name this: perhaps a part of the path is . or ..";
+const NOT_AS_SIGNED: &str = "the path cannot be written in a URL; a part of it may be . or ..";
 
 /// Connections to AWS, pooled; clones share them.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ impl Transport {
     }
 }
 
-/// What reached nobody, or broke on its way: both pass. Where it was to go is not told: an endpoint may hold a password.
+/// A failed or broken connection, which is temporary. The endpoint is not part of the error, because it may contain a password.
 fn failed(error: reqwest::Error) -> ConnectorError {
     let error = error.without_url();
     if error.is_timeout() {
@@ -89,8 +89,8 @@ impl HttpConnector for Transport {
 }
 
 impl HttpClient for Transport {
-    /// The time-outs are those this was made with: every client here has the same until a connection stands, and the SDK
-    /// itself bounds the rest.
+    /// The connect time-out was set when the client was created and is the same for all clients; the SDK itself enforces the other
+    /// time-outs.
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }

@@ -1,8 +1,8 @@
-//! What invokes the function of imports: events of Amazon S3, in the forms in which they come, or an operator's order.
+//! Parses the invocations of the bulk import function: events of Amazon S3 in their various forms, or an operator's order.
 //!
-//! Here because S3 tells of one upload in two ways of its own, and queues and topics wrap them. What must hold: a key is told as
-//! it is in the bucket; the same upload told again has the same version; an event of no interest is none, and what is no event
-//! is refused with a sentence, after all that could be read beside it was read.
+//! S3 reports an upload in two formats, and queues and topics wrap them. A key must be returned as it is in the bucket. A
+//! repeated event for the same upload must have the same version. Irrelevant events are ignored, and invalid ones are rejected
+//! with a message after the rest of the invocation was parsed.
 //!
 //! | form | read of it | the key |
 //! |---|---|---|
@@ -21,10 +21,10 @@ use transship_engine::{Order, Uploaded};
 use crate::store::key::decoded;
 use transship_oci::Result;
 
-/// How deep queues and topics may wrap: SQS, SNS, and the event.
+/// Maximum nesting of events in messages: SQS, SNS, and the event.
 const WRAPPED_MAX: usize = 3;
 
-/// What invoked the function.
+/// The parsed invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invocation {
     /// Objects were written.
@@ -41,7 +41,7 @@ pub enum Invocation {
 pub struct EventInvalid {
     /// The sentence.
     pub why: String,
-    /// What could be read beside it: to be taken in, for what is in one batch with a bad message fails with it.
+    /// The other uploads of the invocation, which must be accepted, because the whole invocation fails with the invalid message.
     pub uploads: Vec<Uploaded>,
 }
 
@@ -81,22 +81,22 @@ fn order(event: &Value) -> Result<Invocation, EventInvalid> {
     let order = if event.is_object() {
         serde_json::from_value(event.clone()).map_err(|error| error.to_string())
     } else {
-        Err("it is no object".to_owned())
+        Err("it is not an object".to_owned())
     };
     order.map(Invocation::Order).map_err(|error| EventInvalid {
         why: format!(
-            "this is no event of Amazon S3 and no order ({error}): write {{\"bucket\":…,\"prefix\":…,\"to\":\"REGISTRY/PATH\"}} \
+            "neither an event of Amazon S3 nor an order ({error}): expected {{\"bucket\":…,\"prefix\":…,\"to\":\"REGISTRY/PATH\"}} \
              or {{\"import\":NAME}}"
         ),
         uploads: Vec::new(),
     })
 }
 
-/// What was read until now.
+/// The uploads so far.
 #[derive(Default)]
 struct Read {
     uploads: Vec<Uploaded>,
-    /// Why the first that cannot be read cannot.
+    /// The error of the first invalid message.
     refused: Option<String>,
 }
 
@@ -118,9 +118,7 @@ impl Read {
             _ => match text(event, "/Message").filter(|_| text(event, "/Type") == Some("Notification")) {
                 Some(message) => self.message(message, wrapped),
                 None => {
-                    self.refuse(
-                        "this is no event of Amazon S3: it has neither Records, nor a source and a detail-type",
-                    );
+                    self.refuse("not an event of Amazon S3: it has neither Records nor a source and a detail-type");
                 }
             },
         }
@@ -132,7 +130,7 @@ impl Read {
             Some("aws:s3") => self.notification(record),
             Some("aws:sqs") => self.message(text(record, "/body").unwrap_or_default(), wrapped),
             Some("aws:sns") => self.message(text(record, "/Sns/Message").unwrap_or_default(), wrapped),
-            _ => self.refuse("a record is of no source that is read here: Amazon S3, or SQS or SNS with its events"),
+            _ => self.refuse("a record has no source that is supported here: Amazon S3, or SQS or SNS with its events"),
         }
     }
 
@@ -141,7 +139,7 @@ impl Read {
             Ok(event) if wrapped > 0 => self.event(&event, wrapped - 1),
             Ok(_) => self
                 .refuse("a message holds messages that hold messages: only one queue and one topic are read through"),
-            Err(error) => self.refuse(&format!("a message is no event of Amazon S3: {error}")),
+            Err(error) => self.refuse(&format!("a message is not an event of Amazon S3: {error}")),
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use transship_aws::{Aws, DOCUMENT_OPTIONS, DocumentLocation};
 use transship_engine::Configuration;
+use transship_engine::SecretTable;
 use transship_registry::{Anonymous, Retries};
 use transship_rules::Document;
 use transship_runtime::DocumentSource;
@@ -32,7 +33,8 @@ fn in_force(document: Document) -> Configuration {
         max_wait: Duration::ZERO,
         first: Duration::ZERO,
     };
-    Configuration::new(document, Arc::new(|_, _| Arc::new(Anonymous)), retries)
+    let secrets = Arc::new(SecretTable::default());
+    Configuration::new(document, Arc::new(|_, _| Arc::new(Anonymous)), secrets, retries)
 }
 
 fn source(location: &str, aws: &Aws, clock: &ManualClock) -> DocumentSource {

@@ -64,11 +64,21 @@ impl World {
     }
 
     async fn read(&self, reference: &str) -> String {
-        self.secrets.secret(reference).await.unwrap().expose_secret().to_owned()
+        self.secrets
+            .secret(&reference.parse().unwrap())
+            .await
+            .unwrap()
+            .expose_secret()
+            .to_owned()
     }
 
     async fn read_anew(&self, reference: &str) -> String {
-        let secret = self.secrets.secret_anew(reference, MINUTE).await.unwrap().unwrap();
+        let secret = self
+            .secrets
+            .secret_anew(&reference.parse().unwrap(), MINUTE)
+            .await
+            .unwrap()
+            .unwrap();
         secret.expose_secret().to_owned()
     }
 
@@ -92,7 +102,7 @@ impl World {
             max_wait: Duration::from_millis(10),
             first: Duration::from_millis(1),
         };
-        Configuration::new(document, credentials, retries).current()
+        Configuration::new(document, credentials, Arc::clone(&self.secrets) as _, retries).current()
     }
 }
 
@@ -161,7 +171,7 @@ async fn what_cannot_be_read_is_named_and_not_told() {
         ("file:/nowhere/at/all", "cannot be read"),
         ("docker", "is not read"),
     ] {
-        let error = world.secrets.secret(reference).await.unwrap_err();
+        let error = world.secrets.secret(&reference.parse().unwrap()).await.unwrap_err();
         assert_eq!(error.code(), "SECRET_UNAVAILABLE");
         let text = error.to_string();
         assert!(text.contains(reference) && text.contains(why), "{reference}: {text}");
@@ -175,7 +185,11 @@ async fn what_cannot_be_read_is_named_and_not_told() {
     };
     let script = Script::new([Fault::new("POST", "", denied).unwrap().always()]);
     world.proxy.set_faults(Some(Arc::new(script)));
-    let error = world.secrets.secret("secretsmanager:other").await.unwrap_err();
+    let error = world
+        .secrets
+        .secret(&"secretsmanager:other".parse().unwrap())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("policy of our role"), "{error}");
 }
 
@@ -188,7 +202,13 @@ async fn an_old_secret_serves_while_aws_does_not_answer() {
     world.proxy.set_faults(Some(Arc::new(script)));
     world.clock.advance(10 * MINUTE);
     assert_eq!(world.read("secretsmanager:hub").await, "old");
-    assert!(world.secrets.secret("secretsmanager:other").await.is_err());
+    assert!(
+        world
+            .secrets
+            .secret(&"secretsmanager:other".parse().unwrap())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -225,7 +225,7 @@ async fn a_name_that_no_url_can_hold_is_refused_and_never_another_object() {
         }
     }
     assert_eq!(world.proxy.requests().len(), 0);
-    // Whoever asks the service itself finds nothing else either.
+    // The service itself returns the same.
     let request = world.aws.s3().get_object().bucket("bucket").key("a/../b");
     assert!(request.send().await.is_err());
     assert_eq!(world.proxy.requests().len(), 0);

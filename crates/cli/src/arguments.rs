@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Import(commands::import::Arguments),
     /// Validate a configuration document and test its connections
     Check(commands::check::Arguments),
-    /// Show which rules match an event, which do not, and why
+    /// Show which rules match an event and why, or what a code means
     Explain(commands::explain::Arguments),
     /// List executions, newest first
     Executions(commands::executions::Arguments),

@@ -29,12 +29,20 @@ struct Referred {
 #[async_trait]
 impl Credentials for Referred {
     async fn login(&self, host: &RegistryHost) -> Result<Login> {
-        if self.reference == CredentialsRef::Docker {
-            let docker = DockerConfig::load()?;
-            return Credentials::login(&docker, host).await;
-        }
-        let reference = self.reference.to_string();
-        let secret = self.secrets.secret(&reference).await;
+        let reference = match &self.reference {
+            CredentialsRef::Secret(reference) => reference,
+            CredentialsRef::Docker => {
+                let docker = DockerConfig::load()?;
+                return Credentials::login(&docker, host).await;
+            }
+            CredentialsRef::Ecr { .. } => {
+                return Err(unreadable(format!(
+                    "{} is not read here: use env:NAME, file:PATH or docker, or use it in the stack deployed in its cloud",
+                    self.reference
+                )));
+            }
+        };
+        let secret = self.secrets.secret(reference).await;
         let secret = secret.map_err(|error| unreadable(error.message().to_owned()))?;
         Login::from_secret(&secret).map_err(|error| unreadable(format!("{reference}: {error}")))
     }

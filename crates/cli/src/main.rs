@@ -17,6 +17,7 @@ mod locations;
 mod logging;
 mod logins;
 mod output;
+mod plan_report;
 mod policy;
 mod progress;
 mod registries;

@@ -39,6 +39,7 @@ impl Registries {
                 name: host.clone(),
                 credentials: Arc::clone(&self.credentials),
             }),
+            tls: None,
         })?;
         self.clients.insert(host.clone(), client.clone());
         Ok(client)

@@ -1,19 +1,18 @@
-//! What outlives a worker: how far the upload of a blob got, and how long this worker has.
+//! Uploads that outlive their worker.
 //!
 //! What must hold: only what the destination acknowledged is saved, with the hash of exactly those bytes. A continuation holds
 //! an upload location, which is a capability: it goes into the ledger and nowhere else.
 
 use std::fmt;
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use transship_oci::{Digest, Result};
 
-/// An upload that can be taken up by another process.
+/// An upload that another process can continue.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Continuation {
-    /// The blob.
+    /// The digest of the blob.
     pub digest: Digest,
     /// Where the next request of the session goes. Never shown.
     pub location: String,
@@ -36,45 +35,17 @@ impl fmt::Debug for Continuation {
     }
 }
 
-/// The memory of uploads under way, of one task at one destination. One that forgets costs the blob's bytes again.
+/// Stores the unfinished uploads of one task at one destination. If an entry is lost, the blob is sent again.
 #[async_trait]
 pub trait Continuations: Send + Sync {
-    /// What is known of the upload of `blob`.
+    /// The stored state of the upload of `blob`; [`None`] if there is none.
     async fn find(&self, blob: &Digest) -> Option<Continuation>;
 
-    /// Remembers it, in place of what was known of its blob. An error means that it is not known to be remembered.
+    /// Stores the state, and replaces the earlier state of the same blob. After an error it may not be stored.
     async fn save(&self, continuation: &Continuation) -> Result<()>;
 
-    /// Forgets the upload of `blob`: it is there, or its session is lost.
+    /// Removes the state of the upload of `blob`, which has arrived or whose session is lost.
     async fn remove(&self, blob: &Digest);
-}
-
-/// The time a worker has, with the margin it needs to hand over.
-#[derive(Debug, Clone, Copy)]
-pub struct Slot {
-    end: Instant,
-    margin: Duration,
-}
-
-impl Slot {
-    /// A slot of `length` that is cut off at `deadline`: it ends earlier by the greater of half a second and a tenth.
-    pub fn until(deadline: Instant, length: Duration) -> Self {
-        let margin = (length / 10).max(Duration::from_millis(500));
-        Self {
-            end: deadline.checked_sub(margin).unwrap_or(deadline),
-            margin,
-        }
-    }
-
-    /// The part of the margin that a copy may use to say what it got done: whoever called it has the rest.
-    pub fn grace(&self) -> Duration {
-        self.margin / 4
-    }
-
-    /// How long work may still go on; zero when the slot is over.
-    pub fn left(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now())
-    }
 }
 
 #[cfg(test)]
@@ -92,17 +63,5 @@ mod tests {
         };
         let shown = format!("{continuation:?}");
         assert!(shown.contains("offset: 7") && !shown.contains("canary"), "{shown}");
-    }
-
-    #[test]
-    fn a_slot_ends_before_its_deadline() {
-        let begin = Instant::now();
-        let slot = |seconds| {
-            let length = Duration::from_secs(seconds);
-            Slot::until(begin + length, length).end - begin
-        };
-        assert_eq!(slot(2), Duration::from_millis(1500));
-        assert_eq!(slot(60), Duration::from_secs(54));
-        assert!(Slot::until(begin, Duration::ZERO).left().is_zero());
     }
 }

@@ -4,27 +4,29 @@
 //! the tag. The ports say what a source and a destination must be able to do; a registry and a layout are adapters
 //! above. Nothing here knows HTTP.
 
-mod attachments;
-mod bring;
+mod approach;
+mod compare;
 mod continuation;
 mod copy;
-mod fallback;
-mod graph;
+mod decide;
+pub mod graph;
 mod parallel;
 mod ports;
 mod progress;
 mod request;
-mod transfer;
+mod time_budget;
 mod verify;
-mod work;
 
-pub use continuation::{Continuation, Continuations, Slot};
+pub use compare::{Action, Attachment, CompareRequest, Comparison, DigestTags, Extent, WriteRequests, compare};
+pub use continuation::{Continuation, Continuations};
 pub use copy::copy;
+pub use decide::{Decision, KeepReason, Owner, decide};
 pub use ports::{
     BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Manifests, Mount, NoLocations, NoReplicas,
-    Replicas, Sending, Source, SystemClock, Upload, source_manifest,
+    Replicas, Source, SystemClock, UploadOptions, UploadSession, source_manifest,
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
 pub use request::{Counts, Options, Report, Request, State};
+pub use time_budget::Slot;
 pub use transship_oci::{Existing, Referrers};
-pub use verify::{Proof, verified};
+pub use verify::{Verifier, verify_stream};

@@ -1,4 +1,4 @@
-//! What a copy needs of the world: a source, a destination, a memory of blobs, a clock and a lease.
+//! The ports of a copy: source, destination, blob locations, replicas, leases and the clock.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -10,17 +10,16 @@ use bytes::Bytes;
 use futures_util::Stream;
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Result, Tag, Target, Verb};
 
-use crate::{Continuations, Progress, Slot};
+use crate::{Continuations, Owner, Progress, Slot};
 
 /// The bytes of a blob, in order, in chunks of any size. An error ends the stream.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
-/// Where blobs are read from. Split from [`Source`] because a destination needs only this to fill an upload,
-/// and to begin again when an upload breaks.
+/// Reads blobs. Separate from [`Source`] because a destination needs only this to fill an upload and to start it again.
 #[async_trait]
 pub trait BlobSource: Send + Sync {
-    /// Opens a blob at `offset` bytes (0: from its start). A read that breaks is continued beneath; the stream ends
-    /// early or with an error only when that did not help. The bytes are *not* yet proven: see [`crate::verified`].
+    /// Opens a blob at `offset` bytes (0: from its start). The adapter resumes a read that fails; the stream ends
+    /// early or with an error only if that did not help. The bytes are *not* verified yet: see [`crate::verify_stream`].
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream>;
 }
 
@@ -36,6 +35,11 @@ pub trait Manifests: Send + Sync {
     /// The manifest that `target` names now, its bytes proven against `target` if that is a digest; [`None`] if it is not
     /// there.
     async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>>;
+
+    /// True if referrers are listed without a fallback tag, as a layout does. A registry is asked once, about `subject`.
+    async fn has_referrers_api(&self, _subject: &Digest) -> Result<bool> {
+        Ok(true)
+    }
 }
 
 /// One repository, or one layout, that images are read from.
@@ -54,74 +58,70 @@ pub async fn source_manifest(source: &(impl Manifests + ?Sized), target: &Target
     })
 }
 
-/// What became of an attempt to mount.
+/// The result of a mount.
 pub enum Mount {
     /// 201: the blob is there now.
     Mounted,
-    /// 202, or any refusal: carry on uploading, in this session if one was opened.
-    NotMounted(Option<Upload>),
+    /// 202 or any refusal: the blob must be uploaded, in this session if the registry opened one.
+    NotMounted(Option<UploadSession>),
 }
 
 /// An open upload session. Its location is a capability: it is never logged and never leaves the process in the clear.
-pub struct Upload {
+pub struct UploadSession {
     /// Where the next request of the session goes.
     pub location: String,
 }
 
 /// How a blob is sent.
-pub struct Sending<'a> {
-    /// A session that is open already.
-    pub session: Option<Upload>,
-    /// Who listens.
+pub struct UploadOptions<'a> {
+    /// A session that is already open.
+    pub session: Option<UploadSession>,
+    /// The receiver of progress steps.
     pub progress: &'a Arc<dyn Progress>,
-    /// Where the upload is remembered, if it may outlive this worker.
+    /// The store of uploads that may outlive this worker.
     pub continuations: Option<&'a dyn Continuations>,
-    /// How long this worker has; [`None`]: as long as it takes.
+    /// The time that this worker has; [`None`]: unlimited.
     pub slot: Option<Slot>,
-    /// An attempt was made before, and did not end in its time.
+    /// There was an earlier attempt, which did not end in its time.
     pub is_repeated: bool,
 }
 
 /// One repository that images are written to.
 #[async_trait]
 pub trait Destination: Manifests {
-    /// The repository, by the name under which blob locations know it.
+    /// The repository, as blob locations name it.
     fn repository(&self) -> &Repository;
 
-    /// Writes the manifest's bytes under `target` and proves the answer. True if the destination processed a
-    /// `subject` by itself (`OCI-Subject`), so that no fallback tag is needed.
+    /// Writes the bytes of the manifest under `target` and verifies the response. Returns true if the destination processed a
+    /// `subject` itself (`OCI-Subject`), so that no fallback tag is needed.
     async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> Result<bool>;
 
-    /// True if the repository has the blob, in the size the descriptor says.
+    /// True if the repository has the blob in the size of the descriptor.
     async fn blob_head(&self, blob: &Descriptor) -> Result<bool>;
 
-    /// Asks for the blob to be mounted from another repository of the same registry.
+    /// Mounts the blob from another repository of the same registry.
     async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> Result<Mount>;
 
-    /// Uploads the blob, reading it from `source` as often as it takes. Returns when the destination has acknowledged
-    /// the whole blob under its digest; only then. `SLOT_OVER` if the time ran out in between chunks: what was acknowledged
-    /// is remembered in [`Sending::continuations`].
-    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> Result<()>;
-
-    /// True if the registry lists referrers itself, told by asking it about `subject`; what it shows is remembered.
-    async fn has_referrers_api(&self, subject: &Digest) -> Result<bool>;
+    /// Uploads the blob, and reads it from `source` as often as needed. Returns when the destination acknowledged the whole
+    /// blob under its digest. `SLOT_OVER` if the time ended between chunks: the acknowledged part is stored in [`UploadOptions::continuations`].
+    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, options: UploadOptions<'_>) -> Result<()>;
 }
 
-/// The memory of which repositories of the destination registry hold a blob. It may be wrong or forget: a wrong entry
-/// costs one request and is dropped.
+/// Stores which repositories of the destination registry hold a blob. Entries may be wrong or missing: a wrong entry costs one
+/// request and is removed.
 #[async_trait]
 pub trait BlobLocations: Send + Sync {
-    /// Repositories known to hold each of `digests`, best first; digests nothing is known of are absent.
+    /// The repositories that hold each of `digests`, best first. Digests without a known location are absent.
     async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>>;
 
-    /// Remembers that `repository` holds `digests`.
+    /// Stores that `repository` holds `digests`.
     async fn add(&self, digests: &[Digest], repository: &Repository);
 
-    /// Forgets that `repository` holds `digest`.
+    /// Removes the entry that `repository` holds `digest`.
     async fn remove(&self, digest: &Digest, repository: &Repository);
 }
 
-/// A memory that holds nothing.
+/// No locations are known.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoLocations;
 
@@ -136,25 +136,31 @@ impl BlobLocations for NoLocations {
     async fn remove(&self, _: &Digest, _: &Repository) {}
 }
 
-/// The memory of what we ourselves wrote to tags of the destination repository.
+/// The record of what we wrote to tags of the destination repository.
 #[async_trait]
 pub trait Replicas: Send + Sync {
-    /// Everything that `tag` may name by our own hand: what we wrote last, and what we were about to write since.
-    async fn written(&self, tag: &Tag) -> Result<Vec<Digest>>;
+    /// The writer of `found`, which `tag` names now. [`Owner::Ours`] if it is what we wrote there last, or were about to write
+    /// since.
+    async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner>;
 
-    /// We are about to let `tag` name `digest`. Remembered before the write, because a worker that dies after it must find
-    /// its own work again and not take it for somebody else's.
+    /// True if [`Replicas::owner`] can answer [`Owner::OtherSource`]. Then it is asked also where everything is replaced.
+    fn knows_sources(&self) -> bool {
+        false
+    }
+
+    /// Records that we are about to write `digest` to `tag`. This happens before the write, so that the work of a worker that
+    /// dies after the write is known as ours.
     async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()>;
 }
 
-/// A memory of having written nothing.
+/// No tag is ours.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoReplicas;
 
 #[async_trait]
 impl Replicas for NoReplicas {
-    async fn written(&self, _: &Tag) -> Result<Vec<Digest>> {
-        Ok(Vec::new())
+    async fn owner(&self, _: &Tag, _: &Digest) -> Result<Owner> {
+        Ok(Owner::Unknown)
     }
 
     async fn intend(&self, _: &Tag, _: &Digest) -> Result<()> {
@@ -162,25 +168,25 @@ impl Replicas for NoReplicas {
     }
 }
 
-/// The right to write one tag of the destination repository, held for the moment of the write. For an image it only saves
-/// work: two workers that both believe to hold it still converge, because each looks at the source again after it wrote.
-/// A list of referrers is read, added to and written; there it keeps workers from writing over each other.
+/// The right to write one tag of the destination repository, for the time of the write. For an image it only saves work: two
+/// workers that both hold it still converge, because each checks the source again after its write. A list of referrers is
+/// read, extended and written; there the lease prevents lost updates.
 #[async_trait]
 pub trait CommitLease: Send + Sync {
-    /// Takes that of `target`, or returns false if another worker holds it.
+    /// Takes the lease of `target`. Returns false if another worker holds it.
     async fn acquire(&self, target: &Target) -> Result<bool>;
 
-    /// Gives it back. A failure is of no consequence: it expires.
+    /// Releases the lease. A failure has no effect, because the lease expires.
     async fn release(&self, target: &Target);
 }
 
 /// The time of day.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// The current time.
     fn now(&self) -> SystemTime;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

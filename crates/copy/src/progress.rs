@@ -1,4 +1,4 @@
-//! What a copy tells while it runs.
+//! Progress of a running copy.
 
 use transship_oci::Digest;
 
@@ -8,65 +8,65 @@ pub trait Progress: Send + Sync {
     fn step(&self, step: Step<'_>);
 }
 
-/// One step.
+/// One step of a copy.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
-    /// The graph is known: so many blobs of so many bytes may have to move.
+    /// The graph is known, and which blobs may have to move.
     Planned {
-        /// Unique blobs.
+        /// Number of distinct blobs.
         blobs: usize,
-        /// Their declared bytes.
+        /// Sum of their declared sizes, in bytes.
         bytes: u64,
     },
     /// A blob's transfer begins.
     BlobBegin {
-        /// Which.
+        /// The digest of it.
         digest: &'a Digest,
-        /// Its declared size.
+        /// Its declared size in bytes.
         size: u64,
     },
     /// Bytes of a blob went to the destination.
     BlobBytes {
-        /// Which.
+        /// The digest of it.
         digest: &'a Digest,
-        /// How many more.
+        /// Number of bytes since the last step.
         bytes: u64,
     },
-    /// An upload broke and begins again: bytes counted so far do not count.
+    /// An upload failed and starts again, so the bytes reported so far do not count.
     BlobRestart {
-        /// Which.
+        /// The digest of it.
         digest: &'a Digest,
-        /// Bytes taken back.
+        /// Number of bytes that no longer count.
         bytes: u64,
     },
     /// A blob is at the destination.
     BlobEnd {
-        /// Which.
+        /// The digest of it.
         digest: &'a Digest,
-        /// Its declared size.
+        /// Its declared size in bytes.
         size: u64,
-        /// How it came there.
+        /// How it reached the destination.
         how: BlobEnd,
     },
     /// A manifest was written.
     ManifestPut {
-        /// Which.
+        /// The digest of it.
         digest: &'a Digest,
     },
 }
 
-/// How a blob came to the destination.
+/// How a blob reached the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobEnd {
     /// Its bytes were sent.
     Copied,
     /// The registry took it from another repository.
     Mounted,
-    /// It was there.
+    /// It was there before.
     Skipped,
 }
 
-/// Listens to nothing.
+/// Ignores every step.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoProgress;
 

@@ -1,35 +1,35 @@
-//! What is asked of a copy, and what it reports.
+//! The request of a copy and its report.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use transship_oci::{Digest, Existing, Kind, Referrers, Target};
 
-use crate::{BlobLocations, CommitLease, Continuations, Destination, Progress, Replicas, Slot, Source};
+use crate::{BlobEnd, BlobLocations, CommitLease, Continuations, Destination, Progress, Replicas, Slot, Source};
 
-/// One copy: from where, to where, how, and what it may lean on.
+/// One copy: the source, the destination, the options, and the ports it uses.
 pub struct Request<'a> {
     /// Where the image is read.
     pub source: &'a dyn Source,
-    /// What is read. A tag is resolved when the copy begins, and looked at again when it ends.
+    /// What is read there. A tag is resolved when the copy begins, and checked again when it ends.
     pub from: Target,
     /// Where it is written.
     pub destination: &'a dyn Destination,
-    /// What is written. A digest must be the source's own: the manifest is then written without a tag.
+    /// What is written there. A digest must be that of the source; the manifest is then written without a tag.
     pub to: Target,
-    /// How.
+    /// How the image is copied.
     pub options: Options,
     /// Which repositories of the destination hold which blobs.
     pub locations: &'a dyn BlobLocations,
-    /// Which tags of the destination are ours.
+    /// The record of the tags that we wrote.
     pub replicas: &'a dyn Replicas,
     /// The leases of destination tags, where workers share them.
     pub lease: Option<&'a dyn CommitLease>,
-    /// Where uploads that may outlive this worker are remembered; [`None`]: each is sent in one go.
+    /// The store of uploads that may outlive this worker; [`None`]: each blob is sent in one request.
     pub continuations: Option<&'a dyn Continuations>,
-    /// How long this worker has: then the copy ends with `SLOT_OVER`.
+    /// The time that this worker has; then the copy ends with `SLOT_OVER`.
     pub slot: Option<Slot>,
-    /// Who listens.
+    /// The receiver of progress steps.
     pub progress: Arc<dyn Progress>,
 }
 
@@ -40,12 +40,12 @@ pub struct Options {
     pub existing: Existing,
     /// What happens to signatures and other referrers.
     pub referrers: Referrers,
-    /// The kinds that are let pass; empty: any.
+    /// The kinds that are copied; empty: all.
     pub kinds: Vec<Kind>,
-    /// What the source tag was just said to name. If it names something else the copy ends with `SOURCE_NOT_SETTLED` and
-    /// changes nothing: some registries tell of a tag before they write it.
+    /// What the event says the source tag names. If it names something else, the copy ends with `SOURCE_NOT_SETTLED` and
+    /// changes nothing, because some registries notify before they write the tag.
     pub expected: Option<Digest>,
-    /// An attempt was made before: blobs may be there that nobody remembers, so each is asked for before it is sent.
+    /// There was an earlier attempt: blobs may be there at no known location, so each is asked for before it is sent.
     pub is_repeated: bool,
 }
 
@@ -61,50 +61,68 @@ impl Default for Options {
     }
 }
 
-/// How a copy ended.
+/// The result of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// The destination became equal to the source.
     Copied,
-    /// It was equal.
+    /// The destination was equal already.
     Unchanged,
-    /// The destination holds something that may not be replaced.
+    /// The destination holds another image, which may not be replaced.
     Kept,
-    /// The image is of a kind that is not let pass.
+    /// The image is of a kind that is not copied.
     Skipped,
 }
 
-/// A number of blobs or bytes, by how they came to the destination.
+/// Numbers of blobs or bytes, by how they reached the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
     /// Sent.
     pub copied: u64,
-    /// Taken by the registry from another repository.
+    /// Mounted by the registry from another repository.
     pub mounted: u64,
-    /// There already.
+    /// Present before.
     pub skipped: u64,
+}
+
+impl Counts {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        copied: 0,
+        mounted: 0,
+        skipped: 0,
+    };
+
+    /// Counts `number` more that came as `end` says.
+    pub const fn add(&mut self, end: BlobEnd, number: u64) {
+        match end {
+            BlobEnd::Copied => self.copied += number,
+            BlobEnd::Mounted => self.mounted += number,
+            BlobEnd::Skipped => self.skipped += number,
+        }
+    }
 }
 
 /// What a copy did.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// How it ended.
+    /// The result.
     pub state: State,
     /// What the destination names now: the source's digest, or what was kept.
     pub digest: Digest,
     /// Manifests written.
     pub manifests: u64,
-    /// Blobs.
+    /// Blobs, by how they reached the destination.
     pub blobs: Counts,
     /// Their bytes.
     pub bytes: Counts,
-    /// Every manifest of the image, the root among them; of an image that was equal already, the root.
+    /// Every manifest of the image, including the root.
     pub members: Vec<Digest>,
     /// Every tag that was written, with what it names now.
     pub written: Vec<(Target, Digest)>,
     /// Digest tags (signatures) of the destination that are not ours and were kept.
     pub kept_tags: Vec<String>,
-    /// Layers that may not be distributed: their bytes stayed where their `urls` say.
+    /// Number of non-distributable layers, which are not copied: clients fetch them from their `urls`.
     pub foreign_layers: u64,
 }

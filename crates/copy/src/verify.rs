@@ -1,6 +1,6 @@
-//! The proof of a blob: hash and size are checked before its last chunk is handed on.
+//! Verifies blobs: hash and size are checked before the last chunk is handed on.
 //!
-//! Whoever writes the stream can therefore never complete an upload of wrong bytes, even at a registry that does not
+//! The reader of the stream can therefore never complete an upload of wrong bytes, even at a registry that does not
 //! check digests. Nothing is allocated from the declared size.
 
 use bytes::Bytes;
@@ -9,18 +9,18 @@ use transship_oci::{Code, Descriptor, Digest, Error, Hasher, Result, Verb};
 
 use crate::ByteStream;
 
-/// The running proof of a blob: how many of its bytes were seen, and their hash. Bytes are handed on only after
-/// [`Proof::take`] let them pass.
+/// Verifies one blob: counts the bytes seen so far and hashes them. Bytes may be handed on only after
+/// [`Verifier::update`] accepted them.
 #[derive(Debug, Clone)]
-pub struct Proof {
+pub struct Verifier {
     digest: Digest,
     size: u64,
     seen: u64,
     hasher: Hasher,
 }
 
-impl Proof {
-    /// Of a blob of which nothing was seen.
+impl Verifier {
+    /// A verifier for `blob`, of which nothing was seen yet.
     pub fn new(blob: &Descriptor) -> Self {
         Self {
             digest: blob.digest.clone(),
@@ -30,17 +30,17 @@ impl Proof {
         }
     }
 
-    /// Of a blob whose first `seen` bytes another worker saw, which left `state` ([`Proof::save`]). [`None`] if that is no
-    /// state of a hash, if the blob is shorter, or if these were all its bytes and do not have its digest.
+    /// Continues after the first `seen` bytes, which left the hash in `state` ([`Verifier::save`]). Returns [`None`] if `state`
+    /// is not a valid hash state, if `seen` exceeds the size of the blob, or if all bytes were seen and the digest differs.
     pub fn resume(blob: &Descriptor, seen: u64, state: &[u8]) -> Option<Self> {
         let hasher = Hasher::restore(blob.digest.algorithm(), state).ok()?;
-        let proof = Self {
+        let verifier = Self {
             seen,
             hasher,
             ..Self::new(blob)
         };
-        let is_possible = seen < blob.size || seen == blob.size && proof.is_right();
-        is_possible.then_some(proof)
+        let is_possible = seen < blob.size || seen == blob.size && verifier.is_right();
+        is_possible.then_some(verifier)
     }
 
     /// Bytes seen so far.
@@ -53,14 +53,14 @@ impl Proof {
         self.size - self.seen
     }
 
-    /// The state of the hash over the bytes seen so far, for [`Proof::resume`].
+    /// The state of the hash over the bytes seen so far, for [`Verifier::resume`].
     pub fn save(&self) -> Vec<u8> {
         self.hasher.save()
     }
 
     /// Adds the next bytes. `BLOB_SIZE_MISMATCH` if the blob has fewer, `BLOB_DIGEST_MISMATCH` if these are its last and the
     /// digest is another: then they must not be handed on.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<()> {
+    pub fn update(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.len() as u64 > self.left() {
             return Err(self.error(Code::BlobSizeMismatch));
         }
@@ -95,15 +95,15 @@ impl Proof {
 
 /// `inner` with its bytes hashed and counted against `blob`. Ends with `BLOB_SIZE_MISMATCH` at the first byte too many or
 /// at an early end, and with `BLOB_DIGEST_MISMATCH` *instead of* the last chunk when the digest is wrong.
-pub fn verified(inner: ByteStream, blob: &Descriptor) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-    stream::try_unfold((inner, Proof::new(blob)), |(mut inner, mut proof)| async move {
+pub fn verify_stream(inner: ByteStream, blob: &Descriptor) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+    stream::try_unfold((inner, Verifier::new(blob)), |(mut inner, mut verifier)| async move {
         while let Some(chunk) = inner.next().await.transpose()? {
             if !chunk.is_empty() {
-                proof.take(&chunk)?;
-                return Ok(Some((chunk, (inner, proof))));
+                verifier.update(&chunk)?;
+                return Ok(Some((chunk, (inner, verifier))));
             }
         }
-        proof.end()?;
+        verifier.end()?;
         Ok(None)
     })
 }
@@ -119,7 +119,7 @@ mod tests {
     fn read(blob: &Descriptor, chunks: Vec<Vec<u8>>) -> (Vec<u8>, Option<&'static str>) {
         let inner = stream::iter(chunks.into_iter().map(|chunk| Ok(Bytes::from(chunk)))).boxed();
         let mut out = Vec::new();
-        let result = futures_util::FutureExt::now_or_never(verified(inner, blob).try_for_each(|chunk| {
+        let result = futures_util::FutureExt::now_or_never(verify_stream(inner, blob).try_for_each(|chunk| {
             out.extend_from_slice(&chunk);
             std::future::ready(Ok(()))
         }));
@@ -150,21 +150,21 @@ mod tests {
     fn a_proof_goes_on_where_another_worker_left_it_and_nowhere_else() {
         let data = b"0123456789";
         let blob = Descriptor::new("a/b".into(), Digest::sha256(data), 10);
-        let mut first = Proof::new(&blob);
-        first.take(&data[..4]).unwrap();
-        let mut second = Proof::resume(&blob, first.seen(), &first.save()).unwrap();
+        let mut first = Verifier::new(&blob);
+        first.update(&data[..4]).unwrap();
+        let mut second = Verifier::resume(&blob, first.seen(), &first.save()).unwrap();
         assert_eq!((second.seen(), second.left()), (4, 6));
-        second.take(&data[4..]).unwrap();
+        second.update(&data[4..]).unwrap();
         second.end().unwrap();
-        assert!(Proof::resume(&blob, 10, &second.save()).is_some());
+        assert!(Verifier::resume(&blob, 10, &second.save()).is_some());
 
         let state = first.save();
-        assert!(Proof::resume(&blob, 11, &state).is_none(), "beyond the blob");
-        assert!(Proof::resume(&blob, 10, &state).is_none(), "all of it, and wrong");
-        assert!(Proof::resume(&blob, 4, &state[1..]).is_none(), "no state of a hash");
-        let mut foreign = Proof::resume(&blob, 5, &state).unwrap();
+        assert!(Verifier::resume(&blob, 11, &state).is_none(), "beyond the blob");
+        assert!(Verifier::resume(&blob, 10, &state).is_none(), "all of it, and wrong");
+        assert!(Verifier::resume(&blob, 4, &state[1..]).is_none(), "no state of a hash");
+        let mut foreign = Verifier::resume(&blob, 5, &state).unwrap();
         assert_eq!(
-            foreign.take(&data[5..]).unwrap_err().code(),
+            foreign.update(&data[5..]).unwrap_err().code(),
             "BLOB_DIGEST_MISMATCH",
             "a hash of other bytes never completes"
         );

@@ -5,10 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use transship_oci::{Code, Error, Result, Verb};
 
+use transship_oci::{Code, Error, Result, Verb};
 use transship_registry::{Credentials, Options, Profile, Registry, Retries};
 use transship_rules::Document;
+
+use crate::Secrets;
+use crate::secrets::ReferredTls;
 
 /// Makes the credentials of a registry of the document: its name and its entry are given.
 pub type CredentialsOf = dyn Fn(&str, &transship_rules::Registry) -> Arc<dyn Credentials> + Send + Sync;
@@ -20,6 +23,7 @@ pub struct Configuration(Arc<Shared>);
 struct Shared {
     current: RwLock<Arc<Snapshot>>,
     credentials: Arc<CredentialsOf>,
+    secrets: Arc<dyn Secrets>,
     retries: Retries,
 }
 
@@ -29,16 +33,23 @@ pub struct Snapshot {
     pub document: Document,
     clients: Mutex<HashMap<String, Registry>>,
     credentials: Arc<CredentialsOf>,
+    secrets: Arc<dyn Secrets>,
     retries: Retries,
 }
 
 impl Configuration {
-    /// `document` in force; `retries` says how long a worker here may wait.
-    pub fn new(document: Document, credentials: Arc<CredentialsOf>, retries: Retries) -> Self {
-        let current = Snapshot::new(document, Arc::clone(&credentials), retries);
+    /// `document` in force. `secrets` reads the certificates of its registries; `retries` says how long a worker here may wait.
+    pub fn new(
+        document: Document,
+        credentials: Arc<CredentialsOf>,
+        secrets: Arc<dyn Secrets>,
+        retries: Retries,
+    ) -> Self {
+        let current = Snapshot::new(document, Arc::clone(&credentials), Arc::clone(&secrets), retries);
         Self(Arc::new(Shared {
             current: RwLock::new(Arc::new(current)),
             credentials,
+            secrets,
             retries,
         }))
     }
@@ -50,17 +61,19 @@ impl Configuration {
 
     /// Puts another version in force. Tasks at work end with the one they began with.
     pub fn replace(&self, document: Document) {
-        let next = Snapshot::new(document, Arc::clone(&self.0.credentials), self.0.retries);
+        let (credentials, secrets) = (Arc::clone(&self.0.credentials), Arc::clone(&self.0.secrets));
+        let next = Snapshot::new(document, credentials, secrets, self.0.retries);
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 }
 
 impl Snapshot {
-    fn new(document: Document, credentials: Arc<CredentialsOf>, retries: Retries) -> Self {
+    fn new(document: Document, credentials: Arc<CredentialsOf>, secrets: Arc<dyn Secrets>, retries: Retries) -> Self {
         Self {
             document,
             clients: Mutex::default(),
             credentials,
+            secrets,
             retries,
         }
     }
@@ -84,6 +97,12 @@ impl Snapshot {
             profile: Profile::of(entry.provider),
             retries: self.retries,
             credentials: (self.credentials)(name, entry),
+            tls: entry.tls.as_ref().map(|tls| {
+                Arc::new(ReferredTls {
+                    tls: tls.clone(),
+                    secrets: Arc::clone(&self.secrets),
+                }) as _
+            }),
         })
         .map_err(|error| Error::new(Code::RegistryInvalid, Verb::Registry.on(name), error.to_string()))?;
         clients.insert(name.to_owned(), client.clone());

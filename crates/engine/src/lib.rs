@@ -16,6 +16,7 @@ mod operations;
 mod plan;
 mod ports;
 mod retry_policy;
+mod secrets;
 mod send;
 mod store_name;
 mod sweep;
@@ -35,6 +36,7 @@ pub use ledger::{PendingScan, TaskEntry};
 pub use operations::{Redrive, Redriven};
 pub use ports::{Awaited, Begin, Ledger, ReceivedMessage, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver};
 pub use retry_policy::RetryPolicy;
+pub use secrets::SecretTable;
 pub use store_name::StoreName;
 pub use task::{
     Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState, Trigger,

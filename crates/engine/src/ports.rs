@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use transship_copy::Continuation;
 use transship_layout::ObjectStore;
 use transship_oci::{Digest, Repository, Result, Tag};
+use transship_rules::SecretReference;
 
 use crate::ledger::PendingScan;
 use crate::{
@@ -168,16 +169,16 @@ pub trait Ledger: Send + Sync {
     async fn continuation_remove(&self, task: &str, blob: &Digest) -> Result<()>;
 }
 
-/// Reads secrets by their reference in the document: `env:NAME`, `file:PATH`, `secretsmanager:NAME`, `ssm:NAME`.
+/// Reads secrets by their reference in the document. An adapter reads the schemes for which [`crate::SecretTable`] names it.
 #[async_trait]
 pub trait Secrets: Send + Sync {
     /// The content, without a trailing newline; an adapter may remember it for some minutes. `SECRET_UNAVAILABLE` names
     /// the reference, never the content.
-    async fn secret(&self, reference: &str) -> Result<SecretString>;
+    async fn secret(&self, reference: &SecretReference) -> Result<SecretString>;
 
     /// The content as it was at most `age` ago, because what was remembered did not serve: it may have been rotated.
     /// [`None`]: nothing is remembered here, so [`Secrets::secret`] says all there is.
-    async fn secret_anew(&self, _reference: &str, _age: Duration) -> Result<Option<SecretString>> {
+    async fn secret_anew(&self, _reference: &SecretReference, _age: Duration) -> Result<Option<SecretString>> {
         Ok(None)
     }
 }

@@ -257,3 +257,10 @@ pub struct Replica {
     /// When.
     pub written: Timestamp,
 }
+
+impl Replica {
+    /// True if the destination tag may name `found` by our hand.
+    pub fn is_ours(&self, found: &Digest) -> bool {
+        self.digest == *found || self.earlier.contains(found)
+    }
+}

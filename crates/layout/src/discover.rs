@@ -1,4 +1,4 @@
-//! What lies under a prefix, as a stream.
+//! Discovers sources below a prefix as a stream.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use futures_util::stream::{self, BoxStream};
 use crate::{Found, ObjectStore, Search};
 use transship_oci::Result;
 
-/// Everything that can be taken from below `prefix` (empty, ending in `/`, or the key of one archive), in the order in which
-/// the listing ends them. A layout of which only a part is there yet is among it: see [`crate::Layout::completeness`].
-/// The stream ends with `SOURCE_EMPTY` if there is nothing. To go on elsewhere after a page, use [`Search`] itself.
+/// All sources below `prefix` (empty, ending in `/`, or the key of one archive), in the order in which they end in the listing.
+/// Incomplete layouts are included, see [`crate::Layout::completeness`]. The stream ends with `SOURCE_EMPTY` if there are no
+/// sources. To continue elsewhere after a page, use [`Search`].
 pub fn discover(store: Arc<dyn ObjectStore>, prefix: &str) -> BoxStream<'static, Result<Found>> {
     let start = (store, Search::new(prefix), VecDeque::new());
     stream::try_unfold(start, |(store, mut search, mut found)| async move {

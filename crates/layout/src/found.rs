@@ -1,4 +1,4 @@
-//! What lies at a place of a store, told by its key alone.
+//! Recognizes sources in a store by their keys.
 
 use std::sync::Arc;
 
@@ -9,40 +9,40 @@ use crate::layout::{INDEX, MARKER};
 use crate::storage_tree::{ROOT, TreeRepository};
 use crate::{Archive, Images, Layout, ObjectStore};
 
-/// Names under which archives are looked for.
+/// Extensions of archives.
 const ARCHIVES: [&str; 6] = [".tar.zst", ".tar.gz", ".tar.zstd", ".tzst", ".tgz", ".tar"];
 
-/// What stands between the root of a storage tree and a repository's name.
+/// Path from the root of a storage tree to the repositories.
 const REPOSITORIES: &str = "repositories/";
 
-/// A source within a store. Small and serialisable: it may travel in a message and be opened elsewhere.
+/// A source within a store. It is small and serializable, so that a message can contain it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Found {
-    /// What kind it is.
+    /// Kind of the source.
     pub kind: FoundKind,
-    /// Where: of a layout the prefix of its files (empty, or ending in `/`), of an archive its key, of a repository of a
+    /// Location: of a layout the prefix of its files (empty, or ending in `/`), of an archive its key, of a repository of a
     /// storage tree `…docker/registry/v2/repositories/<name>/`.
     pub key: String,
-    /// Its place relative to where was looked, as a repository path: empty for that place itself; of an archive without the
-    /// suffix, of a tree's repository its name behind what stands before the tree.
+    /// Path relative to the searched prefix, as a repository path: empty for the prefix itself; of an archive without the
+    /// extension; of a repository of a tree the path before the tree, followed by its name.
     pub path: String,
 }
 
-/// The kinds of sources.
+/// Kinds of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FoundKind {
-    /// An OCI image layout, perhaps not yet complete.
+    /// An OCI image layout, possibly incomplete.
     Layout,
-    /// A tar, plain or compressed: an OCI layout or what docker saves.
+    /// A tar archive, plain or compressed, with an OCI layout or the output of `docker save`.
     Archive,
     /// A repository in a registry's storage tree.
     Repository,
 }
 
 impl Found {
-    /// The source that `key` belongs to, seen from `prefix` (empty, or ending in `/`): a layout for its two files and its
-    /// blobs, an archive for itself, a repository for its tags and revisions. [`None`] for anything else.
+    /// The source that `key` belongs to, relative to `prefix` (empty, or ending in `/`): a layout for its two files and its blobs,
+    /// an archive for itself, a repository for its tags and revisions. [`None`] for any other key.
     pub fn of_key(prefix: &str, key: &str) -> Option<Self> {
         let below = key.strip_prefix(prefix)?;
         if let Some((root, rest)) = tree(below) {
@@ -70,7 +70,7 @@ impl Found {
         })
     }
 
-    /// `rest` is what follows the root of the tree.
+    /// `rest` is the part of the key after the root of the tree.
     pub(crate) fn repository_of(prefix: &str, root: &str, rest: &str) -> Option<Self> {
         let (name, _) = rest.strip_prefix(REPOSITORIES)?.split_once("/_manifests/")?;
         let before = root.strip_suffix(ROOT)?;
@@ -82,8 +82,8 @@ impl Found {
         })
     }
 
-    /// Where its content lies, which others may share: of a layout and an archive its key, of a repository the root of its
-    /// tree, `…docker/registry/v2/`.
+    /// Location of its content, which several sources may share: of a layout and an archive its key, of a repository the root of
+    /// its tree, `…docker/registry/v2/`.
     pub fn place(&self) -> &str {
         match self.kind {
             FoundKind::Layout | FoundKind::Archive => &self.key,
@@ -91,8 +91,8 @@ impl Found {
         }
     }
 
-    /// The root of the tree a repository lies in, and its name there. Folders above the tree and the repository itself may be
-    /// called as a tree is; the path tells where the name begins.
+    /// The root of the tree of a repository, and the repository's name. Folders above the tree and the repository itself may have
+    /// the name of a tree; the path determines where the repository's name starts.
     fn in_tree(&self) -> (&str, &str) {
         let key = self.key.trim_end_matches('/');
         let split = |at: usize| Some((key.get(..at)?, key.get(at..)?.strip_prefix(REPOSITORIES)?));
@@ -105,8 +105,8 @@ impl Found {
         places.find(is_it).unwrap_or_default()
     }
 
-    /// [`Found::path`] as a repository path to be joined to the destination's; [`None`] if it is empty. `INVALID_REFERENCE`
-    /// if no repository can be called so.
+    /// [`Found::path`] as a repository path to append to the destination; [`None`] if it is empty. `INVALID_REFERENCE` if it is
+    /// not a valid repository name.
     pub fn repository(&self) -> Result<Option<Repository>> {
         let path = Some(self.path.as_str()).filter(|path| !path.is_empty());
         let repository = path.map(str::parse).transpose();
@@ -114,7 +114,7 @@ impl Found {
     }
 }
 
-/// Opens what was found. Keep it for as long as images of it are wanted: an archive is indexed here.
+/// Opens the source. An archive is indexed, so keep the result while images of it are needed.
 pub async fn open(store: Arc<dyn ObjectStore>, found: &Found) -> Result<Arc<dyn Images>> {
     match found.kind {
         FoundKind::Layout => Ok(Arc::new(Layout::open(store, &found.key).await?)),
@@ -123,7 +123,7 @@ pub async fn open(store: Arc<dyn ObjectStore>, found: &Found) -> Result<Arc<dyn 
     }
 }
 
-/// The repository of a storage tree that was found. `INVALID_REFERENCE` if no repository can be called so.
+/// The repository of a storage tree. `INVALID_REFERENCE` if its name is not a valid repository name.
 pub(crate) fn tree_repository(store: Arc<dyn ObjectStore>, found: &Found) -> Result<TreeRepository> {
     let (root, name) = found.in_tree();
     let name = name
@@ -132,7 +132,7 @@ pub(crate) fn tree_repository(store: Arc<dyn ObjectStore>, found: &Found) -> Res
     Ok(TreeRepository::new(store, root, name))
 }
 
-/// A key without the suffix of an archive; [`None`] if it has none, or nothing before it.
+/// A key without the extension of an archive; [`None`] if it has no such extension, or nothing before it.
 pub(crate) fn archive_path(key: &str) -> Option<&str> {
     let lower = key.to_ascii_lowercase();
     let suffix = ARCHIVES.iter().find(|suffix| lower.ends_with(**suffix))?;
@@ -140,14 +140,14 @@ pub(crate) fn archive_path(key: &str) -> Option<&str> {
     (!path.is_empty() && !path.ends_with('/')).then_some(path)
 }
 
-/// A key as the root of a storage tree, which ends in [`ROOT`], and what follows it.
+/// Splits a key into the root of a storage tree, which ends in [`ROOT`], and the rest.
 pub(crate) fn tree(key: &str) -> Option<(&str, &str)> {
     let mut starts = key.match_indices(ROOT).map(|(at, _)| at);
     let at = starts.find(|at| *at == 0 || key[..*at].ends_with('/'))?;
     Some(key.split_at(at + ROOT.len()))
 }
 
-/// The folder of the layout that a key belongs to, by its name: `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`.
+/// The folder of the layout that a key belongs to: `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`.
 pub(crate) fn layout_folder(key: &str) -> Option<&str> {
     let (folder, name) = split(key);
     if name == MARKER || name == INDEX {
@@ -159,7 +159,7 @@ pub(crate) fn layout_folder(key: &str) -> Option<&str> {
     is_blob.then_some(above)
 }
 
-/// A key as its folder, which is empty or ends in `/`, and its name.
+/// Splits a key into its folder, which is empty or ends in `/`, and its name.
 pub(crate) fn split(key: &str) -> (&str, &str) {
     key.rfind('/').map_or(("", key), |slash| key.split_at(slash + 1))
 }

@@ -1,7 +1,7 @@
-//! What images a source has, by what they are called.
+//! The images of a source, by name.
 //!
-//! Every source lists its images alike, whatever it is: one bad image is an item of the list with its code, and the
-//! others come. The whole list fails only if the store does.
+//! All kinds of sources list their images in the same form. An invalid image is an item of the list with its code and does not
+//! affect the others. The whole list fails only if the store fails.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,70 +9,70 @@ use async_trait::async_trait;
 use transship_copy::Source;
 use transship_oci::{Code, Descriptor, Digest, Error, Operation, Reference, Result, Tag, Target};
 
-/// One image that can be asked of its source.
+/// An image that can be read from its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// The name as it stands in the source, perhaps a whole reference; [`None`] if it has only its digest.
+    /// The name in the source, possibly a whole reference; [`None`] if the image has only its digest.
     pub name: Option<String>,
-    /// What the source is asked for, and what the image is to be called by: the tag part of its name, else its digest.
+    /// The target to read and to write: the tag part of the name, otherwise the digest.
     pub target: Target,
-    /// Its manifest, as far as it is known: type and size are what the source says, and are not proven yet.
+    /// The descriptor of its manifest. Type and size are from the source and not verified yet.
     pub descriptor: Descriptor,
-    /// True if it is listed only because it refers to another manifest: a referrer in a storage tree. Those of layouts and
-    /// archives come along with what they refer to, and are not listed.
+    /// True for a referrer in a storage tree. Referrers in layouts and archives are not listed, because they are copied with their
+    /// subject.
     pub refers: bool,
 }
 
-/// One image that cannot be taken.
+/// An image that cannot be imported.
 #[derive(Debug)]
 pub struct Refused {
-    /// What it is called by in the source: its name, its digest, or its place.
+    /// Its name, its digest, or its position in the source.
     pub name: String,
-    /// Its digest, where that is known.
+    /// Its digest, if known.
     pub digest: Option<Digest>,
-    /// Why, with a stable code.
+    /// The error, with a stable code.
     pub error: Error,
 }
 
 /// The images of one source.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Those that can be asked for, named ones first. What comes along with another is not listed itself: children of an
-    /// index; of a layout also referrers, cosign's and the fallback tags.
+    /// The readable images, named ones first. Images that are copied with another one are not listed: children of an index, and in
+    /// layouts also referrers, cosign tags and fallback tags.
     pub images: Vec<Image>,
-    /// Those that cannot be taken.
+    /// The images that cannot be imported.
     pub refused: Vec<Refused>,
 }
 
-/// A source that can say what it has.
+/// A source with a list of images.
 #[async_trait]
 pub trait Images: Source {
     /// Its images.
     async fn images(&self) -> Result<Listing>;
 
-    /// The image `reference` means: a name, the tag part of one, or a digest. Without one: the only image, or `latest`.
+    /// The image for `reference`: a name, the tag part of a name, or a digest. Without a reference: the only image, or `latest`.
     /// `LAYOUT_REFERENCE_NOT_FOUND`, `LAYOUT_REFERENCE_AMBIGUOUS`, `LAYOUT_NAME_CONFLICT`.
     async fn target_of(&self, reference: Option<&str>) -> Result<Target>;
 }
 
-/// Something of a source that has a name, or none.
+/// An item of a source with an optional name.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
     pub(crate) name: Option<String>,
     pub(crate) descriptor: Descriptor,
 }
 
-/// What a written name says about the tag.
+/// The tag of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Called {
     Tag(Tag),
     /// A reference by digest only: `r.example/app@sha256:…`.
     ByDigest,
-    /// No tag can be made of it.
+    /// The name has no valid tag.
     Unmappable,
 }
 
-/// Reads a name: a tag alone, or a whole reference with a tag or a digest.
+/// Parses a name: a tag alone, or a whole reference with a tag or a digest.
 pub(crate) fn called(name: &str) -> Called {
     let (rest, has_digest) = match name.split_once('@') {
         Some((rest, digest)) => (rest, digest.parse::<Digest>().is_ok()),
@@ -90,8 +90,8 @@ pub(crate) fn called(name: &str) -> Called {
     }
 }
 
-/// Tells names apart: each tag with one manifest is an image, each with several is refused. What has no name follows by
-/// digest, unless `comes_along` says that it comes with another image.
+/// Resolves names: a tag with one manifest is an image, a tag with several is an error. Items without a name follow by digest,
+/// unless `comes_along` is true for them.
 pub(crate) fn listing(
     candidates: &[Candidate],
     comes_along: impl Fn(&Digest) -> bool,
@@ -109,7 +109,7 @@ pub(crate) fn listing(
                 let error = Error::new(
                     Code::LayoutNameUnmappable,
                     operation,
-                    format!("{name:?} has no tag part: name the image name:tag, or not at all"),
+                    format!("{name:?} has no valid tag part: name the image name:tag, or give it no name"),
                 );
                 let digest = Some(candidate.descriptor.digest.clone());
                 listing.refused.push(Refused { name, digest, error });
@@ -159,13 +159,13 @@ pub(crate) fn conflict<'a>(tag: &Tag, digests: impl Iterator<Item = &'a Digest>,
     name_conflict(tag.as_str(), &digests.join(", "), operation)
 }
 
-/// `LAYOUT_NAME_CONFLICT`: `name` stands for several manifests, whose `digests` are joined by commas.
+/// `LAYOUT_NAME_CONFLICT`: `name` is the name of several manifests, whose `digests` are joined by commas.
 pub fn name_conflict(name: &str, digests: &str, operation: impl Into<Operation>) -> Error {
-    let message = format!("{name:?} names several manifests, {digests}: leave one of them");
+    let message = format!("{name:?} names several manifests, {digests}: keep one of them");
     Error::new(Code::LayoutNameConflict, operation, message)
 }
 
-/// What [`Images::target_of`] answers over `candidates`.
+/// [`Images::target_of`] for `candidates`.
 pub(crate) fn resolve<'a>(
     candidates: &'a [Candidate],
     reference: Option<&str>,
@@ -199,7 +199,7 @@ pub(crate) fn resolve<'a>(
     }
 }
 
-/// By the whole name, else by its tag part, else by what both names mean (`app` is `docker.io/library/app:latest`), else by
+/// Compares the whole name, then the tag part, then the expanded names (`app` is `docker.io/library/app:latest`), then the
 /// digest.
 fn find<'a>(candidates: &'a [Candidate], wanted: &str, operation: &Operation) -> Result<Option<&'a Candidate>> {
     let is_name = |one: &&Candidate| one.name.as_deref() == Some(wanted);

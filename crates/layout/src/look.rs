@@ -1,8 +1,8 @@
-//! A look at a source that may still be arriving: is all of it there, and if not, what is waited for?
+//! Inspects a source that may still be incomplete: is it complete, and if not, what is missing?
 //!
-//! Whoever looks is told what to wait for and need not look again before some of it arrives. Between a look and the time its
-//! answer is written down, what was missing may have arrived: [`present`] finds that out. What both say changes only as the
-//! store does, so that looking until nothing more is present comes to an end.
+//! The caller gets the missing digests and need not inspect the source again before one of them is uploaded. Missing objects
+//! may be uploaded between an inspection and the time its result is stored; [`present`] detects this. Both results change only
+//! when the store changes, so that repeating the inspection until nothing more is present ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use crate::layout::{self, blob_key};
 use crate::missing::Blobs;
 use crate::{Archive, Completeness, Found, FoundKind, Images, Layout, Missing, Object, ObjectStore};
 
-/// What a look at a source found.
+/// Result of inspecting a source.
 pub enum Looked {
-    /// All of it, or of the one image that was looked at.
+    /// The source, or the inspected image, is complete.
     Complete {
         /// The source, opened.
         images: Arc<dyn Images>,
-        /// Short; the same for the same upload, another for each later one, also of the same bytes where the store says
-        /// when they were written. Empty for a storage tree as a whole, which has no such thing.
+        /// A short version: the same for the same upload, and different for each later one, even of the same bytes if the store
+        /// reports when they were written. Empty for a storage tree as a whole, which has no version.
         version: String,
     },
-    /// Not all of it yet.
+    /// The source is incomplete.
     Incomplete {
-        /// At most a thousand of what is missing.
+        /// Up to a thousand of the missing objects.
         missing: Vec<Missing>,
     },
-    /// Nothing is there that could become an image of its own.
+    /// There is nothing that could become an image.
     Nothing,
 }
 
@@ -45,9 +45,8 @@ impl Looked {
     }
 }
 
-/// Looks at `found`; of a storage tree at the one image `target`, or at the repository as it is, which always counts as
-/// complete. What is there and cannot be read is an error: the codes of [`crate::open`], of a tree's image also those of its
-/// link and its manifest.
+/// Inspects `found`; in a storage tree the image `target`, or the repository as a whole, which always counts as complete.
+/// Invalid content is an error, with the codes of [`crate::open`] and, for an image of a tree, those of its link and manifest.
 pub async fn look(store: Arc<dyn ObjectStore>, found: &Found, target: Option<&Target>) -> Result<Looked> {
     match (found.kind, target) {
         (FoundKind::Layout, _) => look_at_layout(store, &found.key).await,
@@ -87,8 +86,8 @@ async fn look_at_archive(store: Arc<dyn ObjectStore>, key: &str) -> Result<Looke
     Ok(Looked::of(archive, version_of(&object), Vec::new()))
 }
 
-/// What tells the names that `found` has now, or that one `target` of a storage tree, from those it had or will have; empty
-/// if there are none. One HEAD: of the file that a look begins with.
+/// The version of the names of `found`, or of `target` in a storage tree; empty if there are none. It costs one HEAD, of the
+/// file with which an inspection starts.
 pub async fn names_version(store: Arc<dyn ObjectStore>, found: &Found, target: Option<&Target>) -> Result<String> {
     let key = match (found.kind, target) {
         (FoundKind::Layout, _) => layout::index_key(&found.key),
@@ -100,8 +99,8 @@ pub async fn names_version(store: Arc<dyn ObjectStore>, found: &Found, target: O
     Ok(object.as_ref().map(version_of).unwrap_or_default())
 }
 
-/// Which of the digests that a look at `found` called missing are there by now: in the size they should have, or at least
-/// in another than they had then, so that looking again is worth it.
+/// The digests that were missing in an inspection of `found` and are present by now: in the expected size, or in another size
+/// than before, so that another inspection is useful.
 pub async fn present(store: Arc<dyn ObjectStore>, found: &Found, missing: &[Missing]) -> Result<Vec<Digest>> {
     match found.kind {
         FoundKind::Layout => {
@@ -115,14 +114,14 @@ pub async fn present(store: Arc<dyn ObjectStore>, found: &Found, missing: &[Miss
             layout::blobs(store.as_ref(), &found.key).changed(keys).await
         }
         FoundKind::Repository => tree_repository(store, found)?.present(missing).await,
-        // It is one object, and whatever is in it is there.
+        // An archive is one object, so all of its content is present.
         FoundKind::Archive => Ok(Vec::new()),
     }
 }
 
 impl Blobs<'_> {
-    /// Of what was missing, by its key, what is there now in another size than it had then: that is the right one, unless it
-    /// is still being written.
+    /// The missing objects, by key, that now have another size than before, which is the right one unless the object is still
+    /// being written.
     pub(crate) async fn changed(&self, missing: BTreeMap<String, &Missing>) -> Result<Vec<Digest>> {
         let sizes = self.sizes(&missing).await?;
         let changed = missing.into_iter().filter_map(|(key, one)| match one {
@@ -143,7 +142,7 @@ fn version_of(object: &Object) -> String {
     version(etag.trim_matches('"'), object.written)
 }
 
-/// `content`, and when it was written in nanoseconds since 1970.
+/// `content`, followed by the time of the write in nanoseconds since 1970.
 pub(crate) fn version(content: &str, written: Option<SystemTime>) -> String {
     let since = written.and_then(|written| written.duration_since(UNIX_EPOCH).ok());
     since.map_or_else(|| content.to_owned(), |since| format!("{content}@{}", since.as_nanos()))

@@ -1,4 +1,4 @@
-//! Objects in memory: for tests, and for what is made and read in one process.
+//! A store in memory, for tests and for content that is created and read in one process.
 
 use crate::store::changed;
 use std::collections::{BTreeMap, HashMap};
@@ -46,7 +46,7 @@ impl Held {
 }
 
 impl MemoryStore {
-    /// A store that holds these objects.
+    /// A store with these objects.
     pub fn new(objects: HashMap<String, Bytes>) -> Self {
         let held = objects.into_iter().map(|(key, bytes)| (key, Held::new(bytes)));
         Self(Mutex::new(held.collect()))

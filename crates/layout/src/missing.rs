@@ -1,20 +1,20 @@
-//! What of image graphs is not there (yet), wherever they lie.
+//! Finds what image graphs in a store lack.
 //!
-//! The same walk for layouts and storage trees: manifests are read level by level, and the blobs they name are looked up
-//! together at the end. What is there and wrong is not *missing*: whoever asks for it is told under its own code.
+//! Layouts and storage trees use the same walk: manifests are read level by level, and the blobs they name are looked up
+//! together at the end. An object that is present but wrong is not *missing*: the copy reports it under its own code.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
+use transship_copy::graph::{Limits, MAX_DEPTH, Visitor, blobs_of, manifests_below, walk};
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result};
 
 use crate::{ObjectStore, PAGE_MAX};
 
-/// Indexes within indexes deeper than this are not looked into: a copy refuses them.
-const MAX_DEPTH: usize = 8;
 /// No more than this is named as missing; a walk ends where it has found so many.
 const MAX_MISSING: usize = 1000;
 /// Manifests read at the same time: each may be 4 MiB.
@@ -97,58 +97,84 @@ pub(crate) struct Edges {
 
 impl Edges {
     pub(crate) fn of(manifest: &Manifest) -> Self {
-        let children = manifest.children().iter().cloned();
-        let (manifests, others) = children.partition(|child| child.media_type.is_manifest());
-        let blobs = manifest.blobs().filter(|blob| !blob.media_type.is_non_distributable());
+        let blobs = blobs_of(manifest).filter(|blob| !blob.media_type.is_non_distributable());
         Self {
-            manifests,
-            blobs: blobs.cloned().chain(others).collect(),
+            manifests: manifests_below(manifest),
+            blobs: blobs.cloned().collect(),
         }
     }
 }
 
-/// What is missing of what `named` names, and of everything below it; empty if nothing is.
+/// What is missing of what `named` names, and of everything below it; empty if nothing is. What is nested deeper than a copy
+/// follows is not looked at.
 pub(crate) async fn missing(shelf: &dyn Shelf, named: Edges) -> Result<Vec<Missing>> {
+    let limits = Limits {
+        levels: MAX_DEPTH + 1,
+        manifests: usize::MAX,
+        parallel: PARALLEL_MANIFESTS,
+    };
+    let reader = Reader {
+        shelf,
+        missing: AtomicUsize::new(0),
+    };
+    let found = walk(named.manifests, limits, &reader).await?;
     let mut missing = Vec::new();
     let mut blobs: HashMap<Digest, u64> = HashMap::new();
-    let mut seen: HashSet<Digest> = HashSet::new();
-    let mut level = named;
-    for _ in 0..=MAX_DEPTH {
-        for blob in std::mem::take(&mut level.blobs) {
-            blobs.entry(blob.digest).or_insert(blob.size);
-        }
-        level.manifests.retain(|one| seen.insert(one.digest.clone()));
-        let mut read = stream::iter(std::mem::take(&mut level.manifests))
-            .map(|one| async move { below(shelf, one).await })
-            .buffer_unordered(PARALLEL_MANIFESTS);
-        while let Some(found) = read.try_next().await? {
-            match found {
-                Ok(edges) => {
-                    level.manifests.extend(edges.manifests);
-                    level.blobs.extend(edges.blobs);
+    for blob in named.blobs {
+        blobs.entry(blob.digest).or_insert(blob.size);
+    }
+    for (_, visit) in found.into_visited() {
+        match visit {
+            Visit::Missing(absent) => missing.push(absent),
+            Visit::Blobs(named) => {
+                for blob in named {
+                    blobs.entry(blob.digest).or_insert(blob.size);
                 }
-                Err(absent) => missing.push(absent),
             }
-            if missing.len() >= MAX_MISSING {
-                return Ok(missing);
-            }
-        }
-        if level.manifests.is_empty() && level.blobs.is_empty() {
-            break;
         }
     }
-    missing.extend(missing_blobs(shelf, blobs).await?);
+    if missing.len() < MAX_MISSING {
+        missing.extend(missing_blobs(shelf, blobs).await?);
+    }
     missing.truncate(MAX_MISSING);
     Ok(missing)
 }
 
-/// What a manifest names; of one that is at fault nothing. Or that it is missing.
-async fn below(shelf: &dyn Shelf, of: Descriptor) -> Result<std::result::Result<Edges, Missing>> {
-    match shelf.manifest(&of.digest).await {
-        Ok(Held::Manifest(manifest)) => Ok(Ok(Edges::of(&manifest))),
-        Ok(Held::Absent { digest, found_bytes }) => Ok(Err(Held::missing(digest, found_bytes, of.size))),
-        Err(error) if error.persistence().is_permanent() => Ok(Ok(Edges::default())),
-        Err(error) => Err(error),
+/// Reads manifests on a shelf until enough are missing.
+struct Reader<'a> {
+    shelf: &'a dyn Shelf,
+    missing: AtomicUsize,
+}
+
+/// What one manifest names beside manifests, or that it is missing.
+enum Visit {
+    Blobs(Vec<Descriptor>),
+    Missing(Missing),
+}
+
+#[async_trait]
+impl Visitor for Reader<'_> {
+    type Visit = Visit;
+    type Error = Error;
+
+    async fn visit(&self, manifest: &Descriptor) -> Result<(Visit, Vec<Descriptor>)> {
+        if self.missing.load(Ordering::Relaxed) >= MAX_MISSING {
+            return Ok((Visit::Blobs(Vec::new()), Vec::new()));
+        }
+        match self.shelf.manifest(&manifest.digest).await {
+            Ok(Held::Manifest(found)) => {
+                let edges = Edges::of(&found);
+                Ok((Visit::Blobs(edges.blobs), edges.manifests))
+            }
+            Ok(Held::Absent { digest, found_bytes }) => {
+                self.missing.fetch_add(1, Ordering::Relaxed);
+                let missing = Held::missing(digest, found_bytes, manifest.size);
+                Ok((Visit::Missing(missing), Vec::new()))
+            }
+            // A manifest that is at fault names nothing: its copy reports the fault.
+            Err(error) if error.persistence().is_permanent() => Ok((Visit::Blobs(Vec::new()), Vec::new())),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -1,10 +1,9 @@
-//! A search for what lies under a prefix: layouts, archives and the repositories of storage trees, in one pass over the
-//! listing, which can be broken off after every page and taken up elsewhere.
+//! Discovers sources below a prefix (layouts, archives and repositories of storage trees) in one pass over the listing, which
+//! can be interrupted after every page and resumed elsewhere.
 //!
-//! A bucket may hold millions of objects and few sources. So the listing is read page by page and nothing of it is kept but
-//! the folders that may still turn out to be layouts; and where a whole page lies within blobs, the rest of them is jumped
-//! over. What must hold: those folders are all above the last key seen, so that a length is enough to remember one, and a
-//! search stays small as JSON whatever keys it met.
+//! A bucket may contain millions of objects and few sources. The listing is read page by page, and only the folders that may
+//! still be layouts are kept. If a whole page is within blobs, the remaining blobs are skipped. These folders are always
+//! parents of the last key, so that a length is enough to store each, and the state stays small as JSON.
 
 use crate::store::empty;
 use serde::{Deserialize, Serialize};
@@ -14,20 +13,20 @@ use crate::layout::{INDEX, MARKER};
 use crate::{Found, ObjectStore, PAGE_MAX};
 use transship_oci::{Error, Result, Verb};
 
-/// A search as far as it has come. Serialisable: it may travel in a message between two pages.
+/// The state of a discovery. It is serializable, so that a message can contain it between two pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Search {
     prefix: String,
-    /// The last key that was looked at, or jumped to; [`None`] at the beginning.
+    /// The last key that was read or skipped to; [`None`] at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<String>,
-    /// Those the listing has not left yet.
+    /// The folders that the listing has not left yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     folders: Vec<Folder>,
-    /// Keys up to this one are of no interest.
+    /// Keys up to this one are skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     skip_to: Option<String>,
-    /// The repository told last.
+    /// The repository that was reported last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     repository: Option<Found>,
     #[serde(default)]
@@ -36,10 +35,10 @@ pub struct Search {
     is_over: bool,
 }
 
-/// A folder that may be a layout, by what was seen of it.
+/// A folder that may be a layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Folder {
-    /// So many bytes of the last key behind the prefix are its path, which is empty or ends in `/`.
+    /// Length in bytes of its path, as part of the last key after the prefix. The path is empty or ends in `/`.
     length: usize,
     has_marker: bool,
     has_index: bool,
@@ -47,14 +46,14 @@ struct Folder {
 }
 
 impl Folder {
-    /// Any web page may have an index.json; a layout has more than that.
+    /// Whether the folder has more than an index.json, which any web page may have.
     const fn is_layout(&self) -> bool {
         self.has_marker || (self.has_index && self.has_blobs)
     }
 }
 
 impl Search {
-    /// A search of all below `prefix`: empty, ending in `/`, a folder whose slash was left out, or the key of one archive.
+    /// Starts a discovery below `prefix`: empty, ending in `/`, a folder without its slash, or the key of one archive.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self {
             prefix: prefix.into(),
@@ -67,19 +66,19 @@ impl Search {
         }
     }
 
-    /// What it looks below.
+    /// The prefix.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// Looks at one more page and tells what it ended, perhaps nothing; [`None`] when all was seen. A layout of which only a
-    /// part is there yet is among it: see [`crate::look`]. `SOURCE_EMPTY` at the end if there was nothing at all. After an
-    /// error it may be asked again: nothing is lost, and nothing told twice.
+    /// Reads one more page and returns the sources that end in it, possibly none; [`None`] after the last page. Incomplete
+    /// layouts are included, see [`crate::look`]. `SOURCE_EMPTY` at the end if there were no sources at all. After an error it can
+    /// be called again; nothing is lost or reported twice.
     pub async fn next(&mut self, store: &dyn ObjectStore) -> Result<Option<Vec<Found>>> {
         self.next_of(store, PAGE_MAX).await
     }
 
-    /// The same with pages of at most `max` keys.
+    /// Like [`Self::next`], with pages of at most `max` keys.
     pub(crate) async fn next_of(&mut self, store: &dyn ObjectStore, max: usize) -> Result<Option<Vec<Found>>> {
         if self.is_over {
             return if self.has_any { Ok(None) } else { Err(self.empty(store)) };
@@ -102,7 +101,7 @@ impl Search {
         self.prefix.is_empty() || self.prefix.ends_with('/')
     }
 
-    /// A prefix that is the key of an archive is that archive; any other is a folder whose slash was left out.
+    /// A prefix that is the key of an archive means that archive; any other is a folder without its slash.
     async fn itself(&mut self, store: &dyn ObjectStore) -> Result<Vec<Found>> {
         let (folder, name) = split(&self.prefix);
         if let Some(found) = Found::archive(folder, name)
@@ -130,7 +129,7 @@ impl Search {
             self.leave("", &mut found);
             self.is_over = true;
         }
-        // Everything up to there is below the folders that are still open.
+        // All keys up to that one are below the open folders.
         self.after = self.skip_to.clone().max(last);
         Ok(found)
     }
@@ -188,7 +187,7 @@ impl Search {
         }
     }
 
-    /// Folders that `below` is not in will not be seen again: the listing is in the order of keys. Empty: all of them.
+    /// Closes the folders that do not contain `below`, because the listing is sorted by key. Empty closes all of them.
     fn leave(&mut self, below: &str, found: &mut Vec<Found>) {
         let seen = self.after.as_deref().and_then(|after| after.strip_prefix(&self.prefix));
         let seen = seen.unwrap_or_default();

@@ -1,7 +1,7 @@
-//! The port to where files lie: a folder, a bucket, memory.
+//! The port for objects: a folder, a bucket, or memory.
 //!
-//! Reads are by range, so that a layer of any size passes through a few chunks of memory. Writes are conditional: whoever
-//! writes says what was there before, and learns if that was no longer so. Nothing is overwritten blindly.
+//! Reads are by range, so that a layer of any size needs only a few chunks of memory. Writes are conditional: the caller states
+//! the expected content, and the write fails if it has changed.
 
 use std::time::SystemTime;
 use transship_oci::{Code, Error, Operation, Result, Verb};
@@ -10,45 +10,45 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::ByteStream;
 
-/// The most objects one page of a listing may hold. Source: Amazon S3, `ListObjectsV2`.
+/// Maximum number of objects in a page of a listing. Source: Amazon S3, `ListObjectsV2`.
 pub const PAGE_MAX: usize = 1000;
 
-/// What is known of an object without its bytes.
+/// Metadata of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     /// Its key.
     pub key: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Tells this content from any other the key held or will hold. Opaque; [`None`] where the store has no such thing.
+    /// Opaque identifier of this content, different for each content of the key; [`None`] if the store has none.
     pub etag: Option<String>,
-    /// When this content was written, by the store's own clock and as finely as it tells (Amazon S3: whole seconds). The same
-    /// bytes written again have the same `etag` in some stores, but another time. [`None`] where the store does not say.
+    /// When this content was written, by the store's clock and in its resolution (Amazon S3: whole seconds). In some stores the
+    /// same bytes written again have the same `etag` but another time. [`None`] if the store does not report it.
     pub written: Option<SystemTime>,
 }
 
-/// A part of a listing.
+/// A page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// In the order of their keys' bytes.
+    /// Objects in byte order of their keys.
     pub objects: Vec<Object>,
-    /// True if nothing follows; otherwise go on after the last key.
+    /// True for the last page; otherwise continue after the last key.
     pub is_last: bool,
 }
 
-/// Which bytes are wanted, and of what.
+/// The bytes to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Part<'a> {
-    /// From which byte on. At or beyond the end there is nothing, and that is no error.
+    /// Offset of the first byte. At or beyond the end, the result is empty and not an error.
     pub offset: u64,
-    /// At most so many; [`None`]: to the end.
+    /// Maximum number of bytes; [`None`] for all up to the end.
     pub length: Option<u64>,
-    /// Only of this content, as [`Object::etag`] named it; `OBJECT_CHANGED` if it is another by now.
+    /// The expected content ([`Object::etag`]); `OBJECT_CHANGED` if the object has another one.
     pub etag: Option<&'a str>,
 }
 
 impl Part<'_> {
-    /// Everything from `offset` on, of whatever is there.
+    /// Everything from `offset` on, of any content.
     pub const fn from(offset: u64) -> Self {
         Self {
             offset,
@@ -58,39 +58,39 @@ impl Part<'_> {
     }
 }
 
-/// What became of a conditional write.
+/// Result of a conditional write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Put {
-    /// It is there now, with this [`Object::etag`].
+    /// The object was written and has this [`Object::etag`].
     Written(Option<String>),
-    /// The condition did not hold: somebody else was first, and nothing was written. Look again before anything else.
+    /// The condition did not hold, because another writer was first. Nothing was written; read the object again.
     Lost,
 }
 
-/// Objects under keys of `/`-separated parts. A key never begins with `/` and never holds `..`; an adapter refuses to be led
-/// out of its root by links all the same.
+/// Objects with keys of `/`-separated parts. A key never starts with `/` and never contains `..`; in addition, an adapter must
+/// not follow links out of its root.
 ///
-/// A race that is *lost* is an answer ([`Put::Lost`]); one that the store could not decide is the error `OBJECT_CONFLICT`,
-/// after the adapter tried some times, and the same write may be tried again.
+/// A *lost* race is a result ([`Put::Lost`]). A race that the store could not decide is the error `OBJECT_CONFLICT`, after the
+/// adapter's retries; the same write may be tried again.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
-    /// What it is called in messages.
+    /// Name for messages.
     fn name(&self) -> String;
 
-    /// What is known of an object; [`None`] if there is none.
+    /// Metadata of an object; [`None`] if it does not exist.
     async fn head(&self, key: &str) -> Result<Option<Object>>;
 
-    /// Bytes of an object; [`None`] if there is none.
+    /// Bytes of an object; [`None`] if it does not exist.
     async fn get(&self, key: &str, part: Part<'_>) -> Result<Option<ByteStream>>;
 
-    /// Objects whose key begins with `prefix`, which need not end at a `/`, behind the key `after`; at most `max`, and at
-    /// most [`PAGE_MAX`]. A key that is there all the while is in exactly one page.
+    /// Objects whose keys start with `prefix`, which need not end at a `/`, after the key `after`; at most `max`, and at most
+    /// [`PAGE_MAX`]. A key that exists during the whole listing is in exactly one page.
     async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Page>;
 
-    /// Writes an object that is not there. Of simultaneous writers one wins.
+    /// Writes an object that does not exist. One of several simultaneous writers wins.
     async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<Put>;
 
-    /// Writes an object in place of the content `etag`. Of simultaneous writers one wins; an object that is gone is lost too.
+    /// Replaces the content `etag` of an object. One of several simultaneous writers wins; for a deleted object the write is lost.
     async fn put_if_match(&self, key: &str, bytes: Bytes, etag: &str) -> Result<Put>;
 }
 
@@ -104,8 +104,8 @@ pub fn changed(key: &str) -> Error {
     Error::of(Code::ObjectChanged, Verb::Read.on(key))
 }
 
-/// `SOURCE_EMPTY`: nothing that can be imported is at `place`.
+/// `SOURCE_EMPTY`: there is no importable source at `place`.
 pub(crate) fn empty(place: &str, operation: impl Into<Operation>) -> Error {
-    let message = format!("there is no layout, archive or storage tree under {place:?}");
+    let message = format!("there is no layout, archive or storage tree at {place:?}");
     Error::new(Code::SourceEmpty, operation, message)
 }

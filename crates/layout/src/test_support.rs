@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
-use transship_copy::{ByteStream, Source, source_manifest, verified};
+use transship_copy::{ByteStream, Source, source_manifest, verify_stream};
 use transship_oci::media_type::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
 use transship_oci::{Digest, Result, Target};
 
@@ -92,7 +92,7 @@ pub(crate) async fn read_image(
     let mut count = 0;
     for blob in manifest.blobs() {
         let stream = source.blob_get(blob, 0).await.map_err(|error| error.code())?;
-        let read = verified(stream, blob)
+        let read = verify_stream(stream, blob)
             .try_for_each(|_| std::future::ready(Ok(())))
             .await;
         read.map_err(|error| error.code())?;

@@ -1,7 +1,7 @@
-//! What an object that was just written means, told by its key alone.
+//! The meaning of a new object, by its key.
 //!
-//! Some keys name images: there is something to look at now. Others are content that something may be waiting for. All the
-//! rest means nothing, and so does whatever no honest writer would write: a key that climbs, a digest or a tag that is none.
+//! Some keys name images, which can be scanned now. Others are content that a source may be waiting for. All other keys are
+//! ignored, including invalid ones: keys with `..`, and invalid digests or tags.
 
 use transship_oci::{Algorithm, Digest, Target};
 
@@ -9,27 +9,27 @@ use crate::Found;
 use crate::found::{layout_folder, split, tree};
 use crate::layout::{INDEX, MARKER};
 
-/// An object that was written.
+/// A new object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Upload {
-    /// It names images, or is one.
+    /// The object names images, or is an image.
     Names {
         /// The source it belongs to.
         found: Found,
-        /// Of a storage tree the one tag or revision whose link it is; otherwise all there is.
+        /// In a storage tree, the tag or revision of the link; otherwise all images.
         target: Option<Target>,
     },
-    /// It is content, and sources may wait for it.
+    /// The object is content that sources may wait for.
     Content {
-        /// Where it lies: what [`Found::place`] answers for the sources that can wait for it.
+        /// Its location: [`Found::place`] of the sources that can wait for it.
         place: String,
-        /// The digest its key holds.
+        /// The digest in its key.
         digest: Digest,
     },
 }
 
 impl Upload {
-    /// What `key`, decoded, means seen from `prefix` (empty, or ending in `/`); [`None`] if nothing.
+    /// The meaning of the decoded `key`, relative to `prefix` (empty, or ending in `/`); [`None`] if it has none.
     pub fn of_key(prefix: &str, key: &str) -> Option<Self> {
         let is_folder = prefix.is_empty() || prefix.ends_with('/');
         let climbs = key.split('/').any(|part| part == "..");
@@ -52,7 +52,7 @@ impl Upload {
         })
     }
 
-    /// `key` without the suffix that makes it an archive's; [`None`] if it is none's.
+    /// `key` without the extension of an archive; [`None`] for other keys.
     pub fn archive_path(key: &str) -> Option<&str> {
         crate::found::archive_path(key)
     }
@@ -61,7 +61,7 @@ impl Upload {
         Self::Names { found, target: None }
     }
 
-    /// `rest` is what follows the root of the tree.
+    /// `rest` is the part of the key after the root of the tree.
     fn of_tree(prefix: &str, root: &str, rest: &str) -> Option<Self> {
         let content = |digest: Digest| Self::Content {
             place: format!("{prefix}{root}"),
@@ -91,8 +91,8 @@ fn tree_blob(key: &str) -> Option<Digest> {
     }
 }
 
-/// `<algorithm>/<hex>/link`. Bytes lie under their sha256; by another algorithm only this link leads to them, so it is what
-/// is waited for.
+/// `<algorithm>/<hex>/link`. Bytes are stored under their sha256 digest. For another algorithm, only this link leads to them,
+/// so sources wait for the link.
 fn foreign_layer(key: &str) -> Option<Digest> {
     let parts: Vec<&str> = key.split('/').collect();
     match parts.as_slice() {

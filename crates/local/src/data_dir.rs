@@ -40,7 +40,7 @@ impl DataLock {
     }
 }
 
-/// Writes who holds the lock, for the message of the next who asks.
+/// Writes the process id into the lock file, for the error message of other processes.
 fn sign(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;

@@ -1,7 +1,8 @@
-//! The database file of a data folder: opened once per process, one connection behind a mutex, never on an async thread.
+//! The database file of a data folder: opened once for each process, with one connection behind a mutex, never used on an
+//! async thread.
 //!
-//! What must hold: a send that returned survives power loss; everything else survives the process. The write-ahead log
-//! keeps order, so syncing the send also syncs what was written before it, and nothing else needs to wait for the disk.
+//! A send that returned must survive a power loss; everything else must survive the process. The write-ahead log is ordered,
+//! so syncing the send also syncs all earlier writes, and nothing else needs to wait for the disk.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,48 +13,48 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use crate::{data_dir, schema};
 use transship_oci::{Code, Error, Operation, Result, Verb};
 
-/// The file in the data folder.
+/// Name of the file in the data folder.
 const FILE: &str = "transship.db";
 
-/// Locked while the database is opened.
+/// Name of the file that is locked while the database is opened.
 const OPENING: &str = "transship.opening";
 
-/// How long a statement waits for another process to finish its own.
+/// Maximum wait of a statement for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A database that is open. Clones share it.
+/// An open database. Clones share it.
 #[derive(Clone)]
 pub struct Database {
     connection: Arc<Mutex<Connection>>,
 }
 
-/// When a transaction counts as written.
+/// Durability of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// When the disk has it.
+    /// The transaction is on the disk.
     Disk,
-    /// When the operating system has it: kill -9 does not undo it, power loss may, in order.
+    /// The operating system has the transaction: it survives kill -9, but a power loss may undo the last ones, in order.
     Process,
 }
 
-/// A statement that failed: the sentence for people, the cause for logs.
+/// A failed statement, with a sentence for users and the cause for logs.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{sentence}")]
 pub(crate) struct Fault {
-    /// What happened and what to do.
+    /// The error and what to do.
     pub(crate) sentence: String,
     #[source]
     cause: Arc<dyn std::error::Error + Send + Sync>,
 }
 
 impl Database {
-    /// Opens the database in the folder `dir`; folder (mode 0700) and file are created if they are not there.
+    /// Opens the database in the folder `dir`. The folder (mode 0700) and the file are created if necessary. Errors:
     /// `DATA_TOO_NEW`, `DATA_UNAVAILABLE`.
     pub fn open(dir: &Path) -> Result<Self> {
         data_dir::create(dir)?;
         let path = dir.join(FILE);
         let operation = Verb::Open.on(path.display());
-        // SQLite does not wait when two processes turn a new file into a write-ahead log at once: one of them would fail.
+        // SQLite does not wait if two processes enable the write-ahead log of a new file at the same time; one of them would fail.
         let _alone = data_dir::lock(&dir.join(OPENING))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = connect(&path, flags).map_err(|error| unavailable(error, &operation))?;
@@ -64,16 +65,15 @@ impl Database {
         Self::checked(connection, &operation)
     }
 
-    /// Opens a database that is there to look at it, also while another process works with it. `DATA_TOO_NEW`,
-    /// `DATA_UNAVAILABLE`.
+    /// Opens an existing database for reading, also while another process uses it. Errors: `DATA_TOO_NEW`, `DATA_UNAVAILABLE`.
     pub fn open_read_only(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
         let operation = Verb::Open.on(path.display());
         if !path.is_file() {
-            let why = "it holds no transship.db: name the folder that serve was started with".to_owned();
+            let why = "it contains no transship.db: use the data folder of serve".to_owned();
             return Err(Error::of(Code::DataUnavailable, operation).because(why));
         }
-        // Readers of a write-ahead log write its index, so the file is opened for writing and the queries are held back.
+        // Readers of a write-ahead log write its index, so the file is opened for writing, and a pragma forbids changes.
         let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .and_then(|connection| {
                 connection.pragma_update(None, "query_only", true)?;
@@ -92,12 +92,12 @@ impl Database {
             }),
             std::cmp::Ordering::Greater => {
                 let message = format!(
-                    "the database has version {found}, this release knows {known}: use a newer release, or another data folder"
+                    "the database has version {found}, but this release supports up to {known}: use a newer release, or another data folder"
                 );
                 Err(Error::new(Code::DataTooNew, operation, message))
             }
             std::cmp::Ordering::Less => {
-                let why = "its database is of an older release: start serve once to bring it up to date".to_owned();
+                let why = "its database was written by an older release: start serve once to migrate it".to_owned();
                 Err(Error::of(Code::DataUnavailable, operation).because(why))
             }
         }
@@ -111,7 +111,7 @@ impl Database {
         self.blocking(|database| Ok(query(&database.lock())?)).await
     }
 
-    /// Runs `change` in one transaction on a thread that may block: all of it or nothing.
+    /// Runs `change` in one transaction on a thread that may block.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         durability: Durability,
@@ -121,7 +121,7 @@ impl Database {
             .await
     }
 
-    /// The same on this thread.
+    /// Like the asynchronous function, on this thread.
     pub(crate) fn write_blocking<T>(
         &self,
         durability: Durability,
@@ -151,7 +151,7 @@ impl Database {
         }
     }
 
-    /// A panic in a transaction rolls it back, so the connection stays good.
+    /// A panic in a transaction rolls it back, so the connection remains usable.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,29 +171,30 @@ fn unavailable(error: rusqlite::Error, operation: &Operation) -> Error {
         .with_source(error)
 }
 
-/// What a failure of SQLite means to an operator.
+/// Converts an error of SQLite to a sentence for operators.
 fn sentence(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "the disk of the data folder is full: make room".to_owned(),
+        Some(ErrorCode::DiskFull) => "the disk of the data folder is full: free some space".to_owned(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            "transship.db is damaged: stop serve, move the file away or restore it, and start again".to_owned()
+            "transship.db is damaged: stop serve, restore the file or move it away, and start serve again".to_owned()
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another process has held the database for too long: stop what else uses the data folder".to_owned()
+            "another process has locked the database for too long: stop other processes that use the data folder"
+                .to_owned()
         }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
-            "transship.db cannot be opened or written: check the rights of the data folder".to_owned()
+            "cannot open or write transship.db: check the permissions of the data folder".to_owned()
         }
-        Some(ErrorCode::SystemIoFailure) => "the disk of the data folder fails to read or write".to_owned(),
-        _ => format!("SQLite says {error}"),
+        Some(ErrorCode::SystemIoFailure) => "the disk of the data folder cannot be read or written".to_owned(),
+        _ => format!("SQLite reports: {error}"),
     }
 }
 
 impl Fault {
-    /// The thread that worked for us is gone.
+    /// The database thread has ended.
     pub(crate) fn stopped(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self {
-            sentence: "the database thread stopped; look for a panic in the log".to_owned(),
+            sentence: "the database thread stopped; see the log for a panic".to_owned(),
             cause: Arc::new(cause),
         }
     }

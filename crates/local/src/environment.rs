@@ -1,4 +1,4 @@
-//! The environment variables of the process, or of a test: nobody below reads them by another way.
+//! The environment variables of the process or of a test. This crate reads them only through this type.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,14 +14,14 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Those of this process.
+    /// The variables of this process.
     pub fn process() -> Self {
         Self {
             lookup: Arc::new(|name| std::env::var_os(name)),
         }
     }
 
-    /// Just these.
+    /// Only these variables.
     pub fn of<N: Into<String>, V: Into<OsString>>(variables: impl IntoIterator<Item = (N, V)>) -> Self {
         let variables: HashMap<String, OsString> = variables
             .into_iter()

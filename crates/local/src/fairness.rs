@@ -1,17 +1,17 @@
-//! Whose message is handed out next: the destination with the fewest under way, so that a slow one, whose tasks pile up
-//! under way, cannot fill every worker.
+//! Selects the next messages: the destination with the fewest messages in flight is first, so that a slow destination cannot
+//! occupy all workers.
 
-/// A destination that has messages to hand out.
+/// A destination with visible messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waiting {
-    /// How many of its messages are under way.
+    /// Number of its messages in flight.
     pub(crate) in_flight: usize,
-    /// Its messages to hand out, in order.
+    /// Its visible messages, in order.
     pub(crate) messages: Vec<i64>,
 }
 
-/// At most `max` messages, in the order they are handed out. Ties go to the destination that comes first after the
-/// `turn`-th, so that with few in flight all get their turn.
+/// Up to `max` messages in the order of their delivery. Ties go to the destination that is first after the `turn`-th, so that
+/// all destinations are served if few messages are in flight.
 pub(crate) fn choose(waiting: Vec<Waiting>, max: usize, turn: usize) -> Vec<i64> {
     let count = waiting.len().max(1);
     let mut queues: Vec<_> = waiting

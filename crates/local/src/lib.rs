@@ -23,4 +23,4 @@ pub use environment::Environment;
 pub use ledger::SqliteLedger;
 pub use object_folder::ObjectFolder;
 pub use queue::SqliteQueue;
-pub use secrets::EnvironmentSecrets;
+pub use secrets::secrets;

@@ -1,7 +1,7 @@
-//! The tables, and how a database of an older release becomes one of this release.
+//! The tables, and the migration of a database of an older release.
 //!
-//! `PRAGMA user_version` counts the steps a database has taken. A step that was released never changes; a new one is
-//! added. Times are milliseconds since 1970.
+//! `PRAGMA user_version` is the number of migration steps of a database. A released step never changes; new steps are added.
+//! Times are milliseconds since 1970.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -21,12 +21,12 @@ pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Takes the steps that are missing, all or none. A version that is newer is left alone.
+/// Applies the missing steps, all or none. A newer version is not changed.
 pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     if version(connection)? >= VERSION {
         return Ok(());
     }
-    // Looked at again under the lock: another process may be opening the same new folder.
+    // Checked again with the lock, because another process may open the same new folder.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let taken = usize::try_from(version(&transaction)?).unwrap_or_default();
     for step in STEPS.iter().skip(taken) {

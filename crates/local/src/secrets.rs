@@ -1,66 +1,68 @@
 //! Secrets of one machine: `env:NAME` from the environment, `file:PATH` from a file.
 //!
-//! What must hold: an error names the reference, never the content. Read each time, so that a rotated file counts at once.
+//! What must hold: an error names the reference, never the content. Read each time, so that a rotated secret is used at once.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use transship_engine::Secrets;
+use transship_engine::{SecretTable, Secrets};
+
 use transship_runtime::read_bounded;
 
 use crate::Environment;
 use transship_oci::{Code, Error, Result, Verb};
+use transship_rules::SecretReference;
 
-/// The largest secret file.
-const SIZE_MAX: u64 = 64 * 1024;
-/// What the others are: `secretsmanager:`, `ssm:`, `ecr:`.
-const NOT_HERE: &str = "is not read here: write env:NAME or file:PATH, or use it in the stack deployed on AWS";
+/// The largest secret file, in bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// [`Secrets`] from the environment and from files.
-#[derive(Clone)]
-pub struct EnvironmentSecrets {
+/// The secrets that a process reads by itself: from `environment` and from files.
+pub fn secrets(environment: Environment) -> SecretTable {
+    SecretTable::default()
+        .with("env", Arc::new(EnvironmentSecrets { environment }))
+        .with("file", Arc::new(FileSecrets))
+}
+
+struct EnvironmentSecrets {
     environment: Environment,
 }
 
-impl EnvironmentSecrets {
-    /// Reads `env:` from `environment`.
-    pub fn new(environment: Environment) -> Self {
-        Self { environment }
-    }
+struct FileSecrets;
 
-    fn variable(&self, reference: &str, name: &str) -> Result<String> {
+#[async_trait]
+impl Secrets for EnvironmentSecrets {
+    async fn secret(&self, reference: &SecretReference) -> Result<SecretString> {
         let value = self
             .environment
-            .get(name)
+            .get(reference.rest())
             .ok_or_else(|| unavailable(reference, "is not set, or empty"))?;
-        value
+        let content = value
             .into_string()
-            .map_err(|_| unavailable(reference, "does not hold UTF-8 text"))
+            .map_err(|_| unavailable(reference, "does not hold UTF-8 text"))?;
+        trimmed(reference, &content)
     }
 }
 
 #[async_trait]
-impl Secrets for EnvironmentSecrets {
-    async fn secret(&self, reference: &str) -> Result<SecretString> {
-        let content = match reference.split_once(':') {
-            Some(("env", name)) => self.variable(reference, name)?,
-            Some(("file", path)) => file(reference, path).await?,
-            _ => {
-                return Err(unavailable(reference, NOT_HERE));
-            }
-        };
-        let trimmed = content.trim_end_matches(['\r', '\n']);
-        if trimmed.is_empty() {
-            return Err(unavailable(reference, "is empty"));
-        }
-        Ok(SecretString::from(trimmed))
+impl Secrets for FileSecrets {
+    async fn secret(&self, reference: &SecretReference) -> Result<SecretString> {
+        let content = file(reference).await?;
+        trimmed(reference, &content)
     }
 }
 
-async fn file(reference: &str, path: &str) -> Result<String> {
-    let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || read_bounded(Path::new(&owned), SIZE_MAX)).await;
+fn trimmed(reference: &SecretReference, content: &str) -> Result<SecretString> {
+    match content.trim_end_matches(['\r', '\n']) {
+        "" => Err(unavailable(reference, "is empty")),
+        trimmed => Ok(SecretString::from(trimmed)),
+    }
+}
+
+async fn file(reference: &SecretReference) -> Result<String> {
+    let owned = reference.rest().to_owned();
+    let read = tokio::task::spawn_blocking(move || read_bounded(Path::new(&owned), FILE_BYTES_MAX)).await;
     match read {
         Ok(Ok(content)) => Ok(content),
         Ok(Err(error)) => Err(unavailable(reference, &format!("cannot be read: {error}"))),
@@ -68,7 +70,7 @@ async fn file(reference: &str, path: &str) -> Result<String> {
     }
 }
 
-fn unavailable(reference: &str, why: &str) -> Error {
+fn unavailable(reference: &SecretReference, why: &str) -> Error {
     Error::of(Code::SecretUnavailable, Verb::Secret.on("read")).because(format!("{reference} {why}"))
 }
 
@@ -78,8 +80,8 @@ mod tests {
 
     use super::*;
 
-    async fn read(secrets: &EnvironmentSecrets, reference: &str) -> std::result::Result<String, String> {
-        match secrets.secret(reference).await {
+    async fn read(secrets: &SecretTable, reference: &str) -> std::result::Result<String, String> {
+        match secrets.secret(&reference.parse().unwrap()).await {
             Ok(secret) => Ok(secret.expose_secret().to_owned()),
             Err(error) => {
                 assert_eq!(error.code(), "SECRET_UNAVAILABLE");
@@ -93,7 +95,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         std::fs::write(&path, "robot:from file\n").unwrap();
-        let secrets = EnvironmentSecrets::new(Environment::of([("HOOK", "from the environment")]));
+        let secrets = secrets(Environment::of([("HOOK", "from the environment")]));
         assert_eq!(read(&secrets, "env:HOOK").await.unwrap(), "from the environment");
         let reference = format!("file:{}", path.display());
         assert_eq!(read(&secrets, &reference).await.unwrap(), "robot:from file");
@@ -109,13 +111,10 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             format!("file:{}", path.display())
         };
-        let secrets = EnvironmentSecrets::new(Environment::of([("EMPTY", ""), ("HOOK", "canary")]));
+        let secrets = secrets(Environment::of([("EMPTY", ""), ("HOOK", "canary")]));
         for reference in [
             "env:MISSING".to_owned(),
             "env:EMPTY".to_owned(),
-            "env:".to_owned(),
-            "env:A=B".to_owned(),
-            "HOOK".to_owned(),
             "secretsmanager:transship/hook".to_owned(),
             "file:/nowhere/at/all".to_owned(),
             format!("file:{}", dir.path().display()),

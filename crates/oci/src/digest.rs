@@ -1,6 +1,6 @@
-//! Content digests: `sha256:…` and `sha512:…`, and the running hash that proves them.
+//! Content digests: `sha256:…` and `sha512:…`, and the incremental hash that verifies them.
 //!
-//! Source: OCI image-spec, descriptor.md, section Digests. Other algorithms are refused.
+//! Source: OCI image-spec, descriptor.md, section Digests. Other algorithms are rejected.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 use crate::error::{Code, Error, shown};
 
-/// How many hexadecimal digits of a digest a fallback tag holds: it would not fit into a tag otherwise.
+/// Maximum number of hexadecimal digits of a digest in a fallback tag, because a tag has a maximum length.
 pub(crate) const FALLBACK_HEX_LEN: usize = 64;
 
 /// The registered algorithms.
@@ -60,7 +60,7 @@ impl Digest {
         Self::of(Algorithm::Sha256, bytes)
     }
 
-    /// Which algorithm.
+    /// The algorithm.
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -128,17 +128,17 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// A running hash over bytes that are never held together.
+/// An incremental hash.
 #[derive(Debug, Clone)]
 pub enum Hasher {
-    /// Running sha256.
+    /// Incremental sha256.
     Sha256(sha2::Sha256),
-    /// Running sha512.
+    /// Incremental sha512.
     Sha512(sha2::Sha512),
 }
 
 impl Hasher {
-    /// A hash of nothing yet.
+    /// A hash before the first byte.
     pub fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
@@ -154,8 +154,8 @@ impl Hasher {
         }
     }
 
-    /// The state so far, to be taken up by [`Hasher::restore`] in another process of the same version of this software.
-    /// About a hundred bytes; holds up to one block of what was hashed, so it is as private as the content.
+    /// The state, for [`Hasher::restore`] in another process of the same version of this software. It has about a hundred bytes
+    /// and contains up to one block of the hashed bytes, so it is as confidential as the content.
     pub fn save(&self) -> Vec<u8> {
         match self {
             Self::Sha256(hasher) => hasher.serialize().to_vec(),
@@ -163,9 +163,9 @@ impl Hasher {
         }
     }
 
-    /// Takes up a saved state. `INVALID_DIGEST` if it is none.
+    /// Restores a saved state. `INVALID_DIGEST` if it is not valid.
     pub fn restore(algorithm: Algorithm, state: &[u8]) -> Result<Self, Error> {
-        let refuse = || Error::refused(Code::InvalidDigest, "the saved state of the hash is not one");
+        let refuse = || Error::refused(Code::InvalidDigest, "the saved state of the hash is not valid");
         match algorithm {
             Algorithm::Sha256 => {
                 let state = SerializedState::<sha2::Sha256>::try_from(state).map_err(|_| refuse())?;

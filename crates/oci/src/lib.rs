@@ -1,8 +1,8 @@
-//! The words of the field as types: names, digests, descriptors and the manifest graph.
+//! Types for names, digests, descriptors and manifests.
 //!
-//! Everything here is pure. A value that exists is valid: names, digests and sizes are checked when they are
-//! parsed, before any of them can become part of a URL or a path (CVE-2024-3727 is what happens otherwise).
-//! Manifests keep the bytes they were read from; nothing is ever serialised again.
+//! This crate has no I/O. Every value is valid: names, digests and sizes are validated when they are parsed, before they can
+//! become part of a URL or a path (CVE-2024-3727 is a consequence of not doing so). Manifests keep their original bytes and are
+//! never serialized again.
 
 pub mod backoff;
 pub mod descriptor;

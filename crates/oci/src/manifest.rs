@@ -14,12 +14,13 @@ use crate::error::{Code, Error, shown};
 use crate::media_type::{self, MediaType};
 use crate::{Descriptor, Digest};
 
-/// The largest manifest that is read. Registries cap at 4 MiB (distribution, zot); the specification asks for at least 4 MB.
+/// Maximum size of a manifest in bytes. Registries limit manifests to 4 MiB (distribution, zot); the specification requires
+/// support for at least 4 MB.
 pub const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The most descriptors one manifest may hold.
+/// Maximum number of descriptors in a manifest.
 pub const MAX_DESCRIPTORS: usize = 20_000;
 
-/// A manifest, its bytes, and the edges found in it.
+/// A manifest with its bytes and its descriptors.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     bytes: Bytes,
@@ -46,7 +47,7 @@ enum Body {
     },
 }
 
-/// What a manifest holds, as users speak of it.
+/// Kind of content, as in rules and events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -94,18 +95,19 @@ struct Raw {
 }
 
 impl Manifest {
-    /// Reads `bytes`. `content_type` is what the sender calls them; without it the body's own `mediaType`, or its shape, decides.
+    /// Parses `bytes`. `content_type` is the media type from the sender; without it the `mediaType` of the body, or its structure,
+    /// determines the type.
     pub fn parse(bytes: Bytes, content_type: Option<&str>) -> Result<Self, Error> {
         let digest = Digest::sha256(&bytes);
         Self::parse_with_digest(bytes, content_type, digest)
     }
 
-    /// As [`Manifest::parse`], called by `digest`, which must be that of `bytes` (sha512 is possible here).
+    /// Like [`Manifest::parse`], with `digest`, which must be the digest of `bytes` (it may be sha512).
     pub fn parse_with_digest(bytes: Bytes, content_type: Option<&str>, digest: Digest) -> Result<Self, Error> {
         if bytes.len() > MAX_BYTES {
             return Err(Error::refused(
                 Code::ManifestTooLarge,
-                format!("{} bytes; at most {MAX_BYTES} are read", bytes.len()),
+                format!("{} bytes; the limit is {MAX_BYTES}", bytes.len()),
             ));
         }
         let sent = content_type
@@ -130,7 +132,7 @@ impl Manifest {
         {
             return Err(Error::refused(
                 Code::MediaTypeMismatch,
-                format!("sent as {}, calls itself {}", shown(&sent.0), shown(&own.0)),
+                format!("sent as {}, but its mediaType is {}", shown(&sent.0), shown(&own.0)),
             ));
         }
         let by_shape = if raw.manifests.is_some() {
@@ -145,24 +147,24 @@ impl Manifest {
         if raw.manifests.is_some() && (raw.layers.is_some() || raw.config.is_some() || raw.blobs.is_some()) {
             return Err(Error::refused(
                 Code::ManifestAmbiguous,
-                "it holds both manifests and layers or a config",
+                "it has both manifests and layers or a config",
             ));
         }
         let body = if media_type.is_index() {
             Body::Index {
                 manifests: raw
                     .manifests
-                    .ok_or_else(|| Error::refused(Code::ManifestInvalid, "an index without manifests"))?,
+                    .ok_or_else(|| Error::refused(Code::ManifestInvalid, "the index has no manifests"))?,
             }
         } else if media_type.is_image() {
             if raw.manifests.is_some() {
                 return Err(Error::refused(
                     Code::ManifestAmbiguous,
-                    format!("{media_type} holds manifests"),
+                    format!("{media_type} has manifests"),
                 ));
             }
             if raw.config.is_none() && media_type.as_str() != media_type::OCI_ARTIFACT {
-                return Err(Error::refused(Code::ManifestInvalid, "an image without a config"));
+                return Err(Error::refused(Code::ManifestInvalid, "the image has no config"));
             }
             Body::Image {
                 config: raw.config,
@@ -184,33 +186,33 @@ impl Manifest {
         if count > MAX_DESCRIPTORS {
             return Err(Error::refused(
                 Code::ManifestInvalid,
-                format!("{count} descriptors; at most {MAX_DESCRIPTORS} are followed"),
+                format!("{count} descriptors; the limit is {MAX_DESCRIPTORS}"),
             ));
         }
         Ok(manifest)
     }
 
-    /// The bytes as read. These, and no others, are what is written.
+    /// The original bytes, which are written unchanged.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// What it is called by.
+    /// The digest.
     pub const fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// Its type: what is sent as `Content-Type`.
+    /// The media type, which is sent as `Content-Type`.
     pub const fn media_type(&self) -> &MediaType {
         &self.media_type
     }
 
-    /// Its size in bytes.
+    /// Size in bytes.
     pub fn size(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// The manifests an index names, in its order; empty for an image.
+    /// The manifests of an index, in its order; empty for an image.
     pub fn children(&self) -> &[Descriptor] {
         match &self.body {
             Body::Index { manifests } => manifests,
@@ -240,17 +242,17 @@ impl Manifest {
         matches!(self.body, Body::Index { .. })
     }
 
-    /// What this manifest is about, if it is a referrer.
+    /// The subject, if this manifest is a referrer.
     pub const fn subject(&self) -> Option<&Descriptor> {
         self.subject.as_ref()
     }
 
-    /// A descriptor that names this manifest.
+    /// A descriptor of this manifest.
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::new(self.media_type.clone(), self.digest.clone(), self.size())
     }
 
-    /// The descriptor under which this referrer is listed: with its artifact type and all its annotations.
+    /// The descriptor of this referrer in a list of referrers, with its artifact type and all its annotations.
     /// Source: distribution-spec, Pushing Manifests with Subject.
     pub fn referrer_descriptor(&self) -> Descriptor {
         let artifact_type = self
@@ -265,7 +267,7 @@ impl Manifest {
         }
     }
 
-    /// What users call it. An index counts as what its artifact type says, else as an image.
+    /// The kind of content. An index has the kind of its artifact type, otherwise it is an image.
     pub fn kind(&self) -> Kind {
         if self.artifact_type.as_deref().is_some_and(|kind| !kind.is_empty()) {
             return Kind::Artifact;

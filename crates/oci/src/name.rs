@@ -1,4 +1,4 @@
-//! The three names a reference is made of: registry host, repository, tag.
+//! The three parts of a reference: registry host, repository, tag.
 //!
 //! Source: distribution-spec, Pulling manifests; the grammar of hosts is that of the Docker reference package.
 

@@ -1,4 +1,4 @@
-//! `host/repository:tag@digest`: where an image stands.
+//! References to images: `host/repository:tag@digest`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,26 +8,26 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Code, Error, shown};
 use crate::{Digest, RegistryHost, Repository, Tag};
 
-/// Where an image stands: registry, repository, and a tag, a digest, or both (the digest then decides).
+/// A reference to an image: registry, repository, and a tag, a digest, or both (the digest then takes precedence).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
     /// The registry.
     pub host: RegistryHost,
     /// The repository.
     pub repository: Repository,
-    /// The tag, if one is named.
+    /// The tag, if there is one.
     pub tag: Option<Tag>,
-    /// The digest, if one is named.
+    /// The digest, if there is one.
     pub digest: Option<Digest>,
 }
 
-/// What a manifest is asked for by.
+/// A tag or a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// A name that may move.
+    /// A tag, which may move.
     Tag(Tag),
-    /// Content, which cannot.
+    /// A digest, which never changes.
     Digest(Digest),
 }
 
@@ -48,7 +48,7 @@ impl Target {
         }
     }
 
-    /// What stands between repository and target: `:` or `@`.
+    /// The separator between repository and target: `:` or `@`.
     pub const fn separator(&self) -> char {
         match self {
             Self::Tag(_) => ':',
@@ -67,7 +67,7 @@ impl fmt::Display for Target {
 }
 
 impl Reference {
-    /// What to ask for: the digest if there is one, else the tag, else `latest`.
+    /// The target to request: the digest if there is one, otherwise the tag, otherwise `latest`.
     pub fn target(&self) -> Result<Target, Error> {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => Ok(Target::Digest(digest.clone())),
@@ -93,12 +93,12 @@ impl fmt::Display for Reference {
 impl FromStr for Reference {
     type Err = Error;
 
-    /// Parses as Docker does: the first component is a host if it holds a `.` or `:` or is `localhost`;
-    /// otherwise the host is `docker.io`, and a single component stands in `library/`.
+    /// Parses a reference as Docker does: the first component is a host if it contains a `.` or `:` or is `localhost`; otherwise
+    /// the host is `docker.io`, and a single component is in `library/`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let refuse = |why: &str| Error::refused(Code::InvalidReference, format!("{} {why}", shown(text)));
         if text.contains("://") {
-            return Err(refuse("is a URL: write host/repository:tag"));
+            return Err(refuse("is a URL: expected host/repository:tag"));
         }
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.parse::<Digest>()?)),

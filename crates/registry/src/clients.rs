@@ -1,45 +1,96 @@
-//! The connections to a registry: with TLS and without, each made when it is first needed.
+//! The connections to a registry: without TLS, with TLS, and with TLS and a client certificate, each made when it is first
+//! needed.
 //!
 //! Reading the machine's root certificates takes some 10 ms; a registry that speaks plain HTTP pays that only if it
-//! redirects to a storage that speaks HTTPS.
+//! redirects to a storage that speaks HTTPS. The client certificate of a registry is shown to its own hosts and to no other.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use reqwest::Client;
+use tokio::sync::Mutex;
+use transship_oci::{Code, Error, RegistryHost, Result, Verb};
 use url::Url;
 
 use crate::network::{Guard, GuardedResolver};
-use transship_oci::{Code, Error, Result, Verb};
+use crate::registry::host_of;
+use crate::tls::{TlsMaterial, TlsSource};
 
-/// Both kinds of connections, pooled.
+/// How long certificates are used before they are read again.
+const TLS_MAX_AGE: Duration = Duration::from_mins(5);
+
+/// All kinds of connections, pooled.
 pub(crate) struct Clients {
     guard: Arc<Guard>,
-    plain: OnceLock<Client>,
-    tls: OnceLock<Client>,
+    /// The hosts that are the registry.
+    hosts: Vec<RegistryHost>,
+    source: Option<Arc<dyn TlsSource>>,
+    made: Mutex<Made>,
+}
+
+#[derive(Default)]
+struct Made {
+    plain: Option<Client>,
+    /// Shows no client certificate.
+    tls: Option<Client>,
+    /// Shows the client certificate.
+    authenticated: Option<Client>,
+    /// What the two with TLS were made of.
+    material: TlsMaterial,
+    /// When that was read; [`None`]: it must be read before it is used.
+    read: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Tls,
+    Authenticated,
 }
 
 impl Clients {
-    pub(crate) const fn new(guard: Arc<Guard>) -> Self {
+    pub(crate) fn new(guard: Arc<Guard>, hosts: Vec<RegistryHost>, source: Option<Arc<dyn TlsSource>>) -> Self {
         Self {
             guard,
-            plain: OnceLock::new(),
-            tls: OnceLock::new(),
+            hosts,
+            source,
+            made: Mutex::default(),
         }
     }
 
-    /// The client for `url`, by its scheme. `TLS_ERROR` if the machine's certificates cannot be read.
-    pub(crate) fn of(&self, url: &Url) -> Result<&Client> {
+    /// The client for `url`, by its scheme and host. `TLS_ERROR` if the certificates cannot be used.
+    pub(crate) async fn of(&self, url: &Url) -> Result<Client> {
+        let mut made = self.made.lock().await;
         let is_tls = url.scheme() == "https";
-        let kept = if is_tls { &self.tls } else { &self.plain };
-        if let Some(client) = kept.get() {
-            return Ok(client);
+        if is_tls && let Some(source) = &self.source {
+            made.refresh(source.as_ref()).await?;
         }
-        let client = self.make(is_tls)?;
-        Ok(kept.get_or_init(|| client))
+        let is_ours = host_of(url).is_some_and(|host| self.is_ours(&host));
+        let kind = match (is_tls, is_ours && made.material.identity.is_some()) {
+            (false, _) => Kind::Plain,
+            (true, false) => Kind::Tls,
+            (true, true) => Kind::Authenticated,
+        };
+        if let Some(client) = made.slot(kind) {
+            return Ok(client.clone());
+        }
+        let client = self.make(kind, &made.material)?;
+        *made.slot(kind) = Some(client.clone());
+        Ok(client)
     }
 
-    fn make(&self, is_tls: bool) -> Result<Client> {
+    /// The certificates were not accepted, on either side: they are read again before the next connection.
+    pub(crate) async fn tls_failed(&self) {
+        self.made.lock().await.read = None;
+    }
+
+    fn is_ours(&self, host: &RegistryHost) -> bool {
+        self.hosts
+            .iter()
+            .any(|ours| ours.as_str().eq_ignore_ascii_case(host.as_str()))
+    }
+
+    fn make(&self, kind: Kind, material: &TlsMaterial) -> Result<Client> {
         use_ring();
         let mut builder = Client::builder()
             .user_agent(concat!("transship/", env!("CARGO_PKG_VERSION")))
@@ -54,13 +105,49 @@ impl Clients {
         if self.guard.is_literal() {
             builder = builder.no_proxy();
             // Elsewhere a proxy may stand, which may be reached by TLS whatever the registry speaks.
-            if !is_tls {
+            if kind == Kind::Plain {
                 builder = builder.tls_certs_only(std::iter::empty());
             }
+        }
+        if kind != Kind::Plain {
+            builder = material.apply(builder, kind == Kind::Authenticated)?;
         }
         builder
             .build()
             .map_err(|error| Error::of(Code::Tls, Verb::Client).because(error))
+    }
+}
+
+impl Made {
+    fn slot(&mut self, kind: Kind) -> &mut Option<Client> {
+        match kind {
+            Kind::Plain => &mut self.plain,
+            Kind::Tls => &mut self.tls,
+            Kind::Authenticated => &mut self.authenticated,
+        }
+    }
+
+    /// Reads the certificates if it is time to, and drops the clients that were made of others. Certificates that were read
+    /// before stay in use while they cannot be read again.
+    async fn refresh(&mut self, source: &dyn TlsSource) -> Result<()> {
+        if self.read.is_some_and(|read| read.elapsed() < TLS_MAX_AGE) {
+            return Ok(());
+        }
+        let is_first = self.tls.is_none() && self.authenticated.is_none();
+        match source.read().await {
+            Ok(material) => {
+                if !self.material.is_same(&material) {
+                    (self.tls, self.authenticated) = (None, None);
+                    self.material = material;
+                }
+            }
+            Err(error) if is_first => return Err(error),
+            Err(error) => {
+                tracing::warn!(code = error.code(), %error, "certificates could not be read again; the last ones stay in use");
+            }
+        }
+        self.read = Some(Instant::now());
+        Ok(())
     }
 }
 

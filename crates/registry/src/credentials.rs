@@ -1,27 +1,27 @@
-//! The port through which a registry learns who we are there.
+//! The port that provides the credentials of a registry.
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use transship_oci::{RegistryHost, Result};
 
-/// Who we are at a registry. Cannot be printed with its secret.
+/// Credentials of a registry. The secret cannot be printed.
 #[derive(Debug, Clone)]
 pub enum Login {
-    /// Nobody.
+    /// No credentials.
     Anonymous,
     /// A user with a password or access token.
     Basic {
-        /// The user.
+        /// The user name.
         username: String,
         /// The password.
         password: SecretString,
     },
-    /// A refresh token, exchanged at the realm (`identitytoken` in Docker's configuration).
+    /// A refresh token that is exchanged at the realm (`identitytoken` in Docker's configuration).
     IdentityToken(SecretString),
 }
 
 impl Login {
-    /// True if it would be refused just as `other` was.
+    /// True if the credentials are the same as `other`.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Anonymous, Self::Anonymous) => true,
@@ -38,21 +38,20 @@ impl Login {
     }
 }
 
-/// Tells who we are at a registry. Asked when a challenge arrives and again after a refusal, so that a rotated secret is
-/// picked up; an adapter may cache.
+/// Provides the credentials of registries. It is called when a challenge arrives and again after a rejection, so that a
+/// rotated secret is used. An adapter may cache.
 #[async_trait]
 pub trait Credentials: Send + Sync {
     /// The login for `host`. `CREDENTIALS_UNAVAILABLE` if one is configured and cannot be read.
     async fn login(&self, host: &RegistryHost) -> Result<Login>;
 
-    /// The login read past whatever is remembered, because a remembered one was refused. [`None`]: nothing is remembered
-    /// here, so [`Credentials::login`] says all there is.
+    /// The login without a cache, because a cached one was rejected. [`None`] means that this adapter has no cache.
     async fn login_anew(&self, _: &RegistryHost) -> Result<Option<Login>> {
         Ok(None)
     }
 }
 
-/// Nobody, everywhere.
+/// No credentials for any registry.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Anonymous;
 

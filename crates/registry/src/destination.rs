@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
-use transship_copy::{BlobSource, Destination, Manifests, Mount, Sending, Upload};
+use transship_copy::{BlobSource, Destination, Manifests, Mount, UploadOptions, UploadSession};
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Result, Target, Verb};
 
 use crate::RemoteRepository;
@@ -107,7 +107,7 @@ impl Destination for RemoteRepository {
         };
         let mount = match answer.status() {
             StatusCode::CREATED => Mount::Mounted,
-            StatusCode::ACCEPTED => Mount::NotMounted(self.location(&answer).ok().map(|location| Upload {
+            StatusCode::ACCEPTED => Mount::NotMounted(self.location(&answer).ok().map(|location| UploadSession {
                 location: location.into(),
             })),
             _ => Mount::NotMounted(None),
@@ -118,17 +118,7 @@ impl Destination for RemoteRepository {
         Ok(mount)
     }
 
-    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> Result<()> {
+    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: UploadOptions<'_>) -> Result<()> {
         self.upload(blob, source, sending).await
-    }
-
-    async fn has_referrers_api(&self, subject: &Digest) -> Result<bool> {
-        let api = &self.registry.0.referrers_api;
-        if let Some(known) = api.get() {
-            return Ok(known);
-        }
-        let has_it = self.api_referrers(subject).await?.is_some();
-        api.set(has_it);
-        Ok(has_it)
     }
 }

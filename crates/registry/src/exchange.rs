@@ -203,7 +203,8 @@ impl Registry {
         let mut request = self
             .0
             .clients
-            .of(url)?
+            .of(url)
+            .await?
             .request(call.method.clone(), url.clone())
             .headers(call.headers.clone())
             .body(body);
@@ -223,7 +224,13 @@ impl Registry {
                 patience: self.0.patience,
                 is_tag_immutable: self.0.profile.is_tag_immutable,
             }),
-            Ok(Err(error)) => Err(transport(error, &call.operation)),
+            Ok(Err(error)) => {
+                let error = transport(error, &call.operation);
+                if error.is(Code::Tls) {
+                    self.0.clients.tls_failed().await;
+                }
+                Err(error)
+            }
             Err(_) => Err(timed_out(patience, &call.operation)),
         }
     }

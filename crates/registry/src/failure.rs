@@ -124,8 +124,8 @@ pub(crate) fn transport(error: reqwest::Error, operation: &Operation) -> Error {
     let last = shown(&causes(&error).last().map_or_else(String::new, ToString::to_string));
     let failed = if is_tls {
         let message = format!(
-            "{}: {last}; see its certificate, or name the authority that signed it in SSL_CERT_FILE (that bundle \
-             replaces the default roots)",
+            "{}: {last}; check its certificate, or add the authority that signed it to tls.authorities of the registry, \
+             or to the bundle that SSL_CERT_FILE names (which replaces the default roots)",
             Code::Tls.meaning()
         );
         Error::new(Code::Tls, operation, message)

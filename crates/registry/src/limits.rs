@@ -1,4 +1,4 @@
-//! What we ask of a registry at most, within this process: requests per second, uploads at a time, bytes per second.
+//! Limits of this process for a registry: requests per second, concurrent uploads, bytes per second.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use transship_oci::Limits;
 
-/// The bandwidth limiter counts in cells of this many bytes.
+/// Size in bytes of one cell of the bandwidth limiter.
 const CELL_BYTES: u64 = 1024;
 
-/// The limits at work, shared by all repositories of a registry.
+/// The limiters of a registry, shared by all of its repositories.
 pub(crate) struct Limiter {
     requests: Option<DefaultDirectRateLimiter>,
     uploads: Option<Arc<Semaphore>>,
@@ -40,14 +40,14 @@ impl Limiter {
         }
     }
 
-    /// Waits for the right to send one request.
+    /// Waits until the rate limit allows one request.
     pub(crate) async fn request(&self) {
         if let Some(limiter) = &self.requests {
             limiter.until_ready().await;
         }
     }
 
-    /// Waits for the right to upload; held until the permit is dropped.
+    /// Waits until the limit allows one more upload, which ends when the permit is dropped.
     pub(crate) async fn upload(&self) -> Option<OwnedSemaphorePermit> {
         match &self.uploads {
             Some(semaphore) => Arc::clone(semaphore).acquire_owned().await.ok(),
@@ -61,12 +61,12 @@ impl Limiter {
     }
 }
 
-/// Waits for the right to move bytes.
+/// Waits until the bandwidth limit allows bytes to pass.
 #[derive(Clone)]
 pub(crate) struct Bandwidth(Arc<DefaultDirectRateLimiter>);
 
 impl Bandwidth {
-    /// Waits until `bytes` more may pass. A chunk larger than a second's worth is paid for in parts.
+    /// Waits until `bytes` more may pass. A piece that is larger than the limit of one second waits in parts.
     pub(crate) async fn pass(&self, bytes: usize) {
         let mut cells = u32::try_from((bytes as u64).div_ceil(CELL_BYTES)).unwrap_or(u32::MAX);
         while let Some(ask) = NonZeroU32::new(cells) {
@@ -74,7 +74,7 @@ impl Bandwidth {
                 Ok(()) => return,
                 Err(too_many) => {
                     let part = NonZeroU32::new(too_many.0.min(cells)).unwrap_or(NonZeroU32::MIN);
-                    // The burst is at least `part`, so this cannot be refused.
+                    // The burst is at least `part`, so this cannot fail.
                     let _ = self.0.until_n_ready(part).await;
                     cells -= part.get();
                 }

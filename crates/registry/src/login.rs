@@ -1,4 +1,4 @@
-//! What a secret's content says: `user:password`, or `{"username": …, "password": …}`.
+//! Parses the content of a secret: `user:password`, or `{"username": …, "password": …}`.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -6,16 +6,16 @@ use serde::Deserialize;
 use crate::Login;
 use transship_oci::Result;
 
-/// The user name that stands for an identity token in the place of the password. Source: docker-credential-helpers.
+/// The user name that marks the password as an identity token. Source: docker-credential-helpers.
 const TOKEN_USER: &str = "<token>";
 
-/// A secret whose content is no login. Says nothing of the content.
+/// The content of a secret is not a valid login. The error does not contain the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is no login: write user:password or {{\"username\": …, \"password\": …}}")]
+#[error("not a valid login: expected user:password or {{\"username\": …, \"password\": …}}")]
 pub struct NoLogin;
 
 impl Login {
-    /// Reads the content of a secret as a login.
+    /// Parses the content of a secret as a login.
     pub fn from_secret(content: &SecretString) -> Result<Self, NoLogin> {
         let text = content.expose_secret().trim();
         let pair = if text.starts_with('{') {
@@ -29,7 +29,7 @@ impl Login {
             .ok_or(NoLogin)
     }
 
-    /// The login of a user name and a password, which may be an identity token in disguise.
+    /// The login of a user name and a password, which may be an identity token.
     pub fn of(username: String, password: String) -> Self {
         let password = SecretString::from(password);
         if username == TOKEN_USER {
@@ -58,7 +58,7 @@ mod tests {
         match Login::from_secret(&SecretString::from(content)) {
             Ok(Login::Basic { username, password }) => Some((username, password.expose_secret().to_owned())),
             Ok(Login::IdentityToken(token)) => Some(("identity token".to_owned(), token.expose_secret().to_owned())),
-            Ok(Login::Anonymous) => panic!("nobody asked for anonymous"),
+            Ok(Login::Anonymous) => panic!("unexpected anonymous login"),
             Err(error) => {
                 assert!(!error.to_string().contains("canary"), "{error}");
                 None

@@ -1,8 +1,9 @@
-//! Where we may connect to. Names are resolved, then every address is checked, and the checked address is the one connected to.
+//! Which addresses may be connected to. Names are resolved, every address is checked, and the connection uses a checked
+//! address.
 //!
-//! A literal loopback or private address in an endpoint is itself the permission for that host and port; `localhost` counts
-//! as one. A *name* that resolves to a private address needs `network: private`. Link-local addresses (cloud metadata)
-//! and the Lambda Runtime API are refused whatever is configured. Peers check literals only; names are how it is done.
+//! An endpoint that is a literal loopback or private address is the permission for that host and port; this includes
+//! `localhost`. A *name* that resolves to a private address needs `network: private`. Link-local addresses (cloud metadata)
+//! and the Lambda Runtime API are always denied. Other tools check only literal addresses, but attacks use names.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,7 +14,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use transship_oci::Network;
 use url::{Host, Url};
 
-/// What an address is, for our purpose.
+/// Class of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
     Public,
@@ -22,19 +23,19 @@ enum Reach {
     Never,
 }
 
-/// Says which hosts a registry's client may connect to.
+/// Decides which hosts a registry's client may connect to.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
     network: Network,
-    /// Host and port of an endpoint that names a loopback or private address literally.
+    /// Host and port of an endpoint that is a literal loopback or private address.
     literal: Option<(String, u16)>,
-    /// `host:port` of the Lambda Runtime API, which is never a registry.
+    /// `host:port` of the Lambda Runtime API, which is always denied.
     runtime_api: Option<String>,
-    /// Proxies of the environment: connected to in place of the registry, by the operator's own word.
+    /// Proxies from the environment variables, which the operator set explicitly.
     proxies: HashSet<String>,
 }
 
-/// Why a connection was refused; found again in the causes of an HTTP error.
+/// Why a connection was denied. It is found in the causes of an HTTP error.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Denied(pub(crate) String);
@@ -70,15 +71,15 @@ impl Guard {
         }
     }
 
-    /// True if the endpoint is a literal loopback or private address: no proxy stands before it.
+    /// True if the endpoint is a literal loopback or private address, which is reached without a proxy.
     pub(crate) const fn is_literal(&self) -> bool {
         self.literal.is_some()
     }
 
-    /// Refuses a URL whose host is an address we may not connect to. Names pass here and are checked when they resolve.
+    /// Rejects a URL whose host is a denied address. Names are checked when they are resolved.
     pub(crate) fn check(&self, url: &Url) -> Result<(), Denied> {
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
-            return Err(Denied("an address without a host".into()));
+            return Err(Denied("the URL has no host".into()));
         };
         let name = host.to_string();
         let address = match &host {
@@ -99,7 +100,7 @@ impl Guard {
             .map_err(|why| Denied(format!("{name}:{port} is {why}")))
     }
 
-    /// True for the address of the Lambda Runtime API, by whichever of its names it is called.
+    /// True for the address of the Lambda Runtime API, under any of its names.
     fn is_runtime_api(&self, name: &str, address: Option<IpAddr>, port: u16) -> bool {
         let Some((api, api_port)) = self.runtime_api.as_deref().and_then(|api| api.rsplit_once(':')) else {
             return false;
@@ -110,15 +111,15 @@ impl Guard {
         is_same && api_port.parse() == Ok(port)
     }
 
-    /// `permitted`: the endpoint itself names this address.
+    /// `permitted` means that the endpoint itself is this address.
     fn permit(&self, address: IpAddr, permitted: bool) -> Result<(), &'static str> {
         match reach(address) {
             Reach::Public => Ok(()),
-            Reach::Never => Err("an address no registry has (link-local, multicast or unspecified)"),
+            Reach::Never => Err("a link-local, multicast or unspecified address, which is always denied"),
             Reach::Private if permitted || self.network == Network::Private => Ok(()),
             Reach::Loopback if permitted => Ok(()),
-            Reach::Private => Err("a private address: set `network: private` on the registry if that is meant"),
-            Reach::Loopback => Err("a loopback address: name it as the endpoint if that is meant"),
+            Reach::Private => Err("a private address: set `network: private` on the registry to allow it"),
+            Reach::Loopback => Err("a loopback address: write it as the endpoint to allow it"),
         }
     }
 
@@ -145,7 +146,7 @@ impl Guard {
     }
 }
 
-/// Resolves names by the system, then asks the guard.
+/// Resolves names with the system's resolver and checks the addresses with the guard.
 pub(crate) struct GuardedResolver(pub(crate) Arc<Guard>);
 
 impl Resolve for GuardedResolver {
@@ -190,7 +191,7 @@ fn reach(address: IpAddr) -> Reach {
             if let Some(v4) = v6.to_ipv4_mapped() {
                 return reach(IpAddr::V4(v4));
             }
-            // The NAT64 prefix 64:ff9b::/96 carries an IPv4 address as well.
+            // The NAT64 prefix 64:ff9b::/96 contains an IPv4 address as well.
             if let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = v6.segments() {
                 let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
                 return reach(IpAddr::V4(Ipv4Addr::new(a, b, c, d)));
@@ -294,7 +295,7 @@ mod tests {
             assert!(guard.resolved("r.example.com", address("169.254.169.254")).is_err());
             assert!(guard.resolved("r.example.com", address("93.184.216.34")).is_ok());
         }
-        // Of several answers only the good ones are connected to.
+        // Only the allowed ones of several addresses are used.
         let mixed = vec![
             SocketAddr::new("10.0.0.1".parse().unwrap(), 0),
             SocketAddr::new("93.184.216.34".parse().unwrap(), 0),

@@ -12,7 +12,7 @@ use crate::clients::Clients;
 use crate::limits::Limiter;
 use crate::network::Guard;
 use crate::pace::Pace;
-use crate::{Credentials, Profile, RemoteRepository, Retries};
+use crate::{Credentials, Profile, RemoteRepository, Retries, TlsSource};
 
 /// How long an answer, or the next bytes of one, may take before the connection counts as dead.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -37,6 +37,8 @@ pub struct Options {
     pub retries: Retries,
     /// Who we are there.
     pub credentials: Arc<dyn Credentials>,
+    /// The certificates of its connections; [`None`]: the default roots, and no client certificate.
+    pub tls: Option<Arc<dyn TlsSource>>,
 }
 
 /// One registry. Cheap to clone; clones share everything.
@@ -92,9 +94,15 @@ impl Registry {
         Ok(Self(Arc::new(Inner {
             auth: Auth::new(host.clone(), options.credentials),
             base,
+            clients: Clients::new(
+                Arc::clone(&guard),
+                std::iter::once(host.clone())
+                    .chain(options.names.iter().cloned())
+                    .collect(),
+                options.tls,
+            ),
             host,
             names: options.names,
-            clients: Clients::new(Arc::clone(&guard)),
             guard,
             limiter: Limiter::new(options.limits),
             profile: options.profile,

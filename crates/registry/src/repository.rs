@@ -11,7 +11,7 @@ use url::Url;
 use crate::Registry;
 use crate::auth::Scope;
 
-/// One repository. Cheap to clone; clones count requests together.
+/// One repository. Cheap to clone; clones share the request counter.
 #[derive(Clone)]
 pub struct RemoteRepository {
     pub(crate) registry: Registry,
@@ -30,7 +30,7 @@ impl RemoteRepository {
         }
     }
 
-    /// The same, asking for tokens that may write.
+    /// The same repository with tokens for writing.
     #[must_use]
     pub fn for_writing(self) -> Self {
         Self {
@@ -39,12 +39,12 @@ impl RemoteRepository {
         }
     }
 
-    /// The registry it stands in.
+    /// The registry of this repository.
     pub const fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Requests sent for it so far, redirects and replays among them, requests for tokens not.
+    /// Number of requests so far, including redirects and repeated requests, without token requests.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }

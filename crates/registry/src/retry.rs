@@ -1,7 +1,7 @@
-//! Which answers are worth asking again for, and how long to wait: the one owner of a request's retries.
+//! Which responses are retried, and after what wait.
 //!
-//! `Retry-After` is obeyed up to what this worker may wait; beyond that the error carries it, so that the task waits in
-//! the queue and nobody sleeps.
+//! `Retry-After` is honoured up to the longest wait of this worker. A longer wait is returned in the error, so that the task
+//! waits in the queue and the worker does not.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,9 +14,9 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 /// How often a request is tried again, and how long it waits.
 #[derive(Debug, Clone, Copy)]
 pub struct Retries {
-    /// Tries after the first.
+    /// Number of retries after the first attempt.
     pub times: u32,
-    /// The longest a request may spend waiting, all its waits together.
+    /// Maximum total wait of a request.
     pub max_wait: Duration,
     /// The wait before the first retry; it doubles each time, and up to as much again is added by chance.
     pub first: Duration,
@@ -52,7 +52,7 @@ impl Retries {
 }
 
 impl Waits {
-    /// How long to wait before the next try; [`None`] if there is none, or it would take longer than this worker may wait.
+    /// The wait before the next retry; [`None`] if no retry is left, or if the wait is longer than the limit.
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
         if self.made == self.times {
             return None;
@@ -65,7 +65,7 @@ impl Waits {
     }
 }
 
-/// True for statuses that may pass by themselves. 499 is nginx's, 520 to 524 are Cloudflare's.
+/// True for temporary statuses. 499 is used by nginx, 520 to 524 by Cloudflare.
 pub(crate) fn is_temporary(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
@@ -73,7 +73,7 @@ pub(crate) fn is_temporary(status: StatusCode) -> bool {
     )
 }
 
-/// `Retry-After` in seconds or as a date; nonsense is ignored, and nobody is believed beyond a day.
+/// `Retry-After` in seconds or as a date, limited to one day; invalid values are ignored.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {

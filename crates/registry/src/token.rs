@@ -116,6 +116,7 @@ impl Registry {
             .into_iter()
             .chain(scope.parameters().into_iter().map(|scope| ("scope", scope)))
             .collect();
+        let client = self.0.clients.of(realm).await?;
         let request = match login {
             Login::IdentityToken(token) => {
                 let mut form = url::form_urlencoded::Serializer::new(String::new());
@@ -126,9 +127,7 @@ impl Registry {
                     form.append_pair("service", service);
                 }
                 form.append_pair("scope", &scope.parameters().join(" "));
-                self.0
-                    .clients
-                    .of(realm)?
+                client
                     .request(Method::POST, realm.clone())
                     .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                     .body(form.finish())
@@ -137,7 +136,7 @@ impl Registry {
                 let mut url = realm.clone();
                 url.query_pairs_mut()
                     .extend_pairs(parameters.iter().map(|(name, value)| (*name, value.as_str())));
-                let request = self.0.clients.of(&url)?.request(Method::GET, url);
+                let request = client.request(Method::GET, url);
                 match login {
                     Login::Basic { username, password } => {
                         request.header(header::AUTHORIZATION, basic(username, password.expose_secret())?)

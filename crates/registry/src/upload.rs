@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
-use transship_copy::{BlobSource, ByteStream, Destination, Progress, Proof, Sending, Step, Upload, verified};
+use transship_copy::{
+    BlobSource, ByteStream, Destination, Progress, Step, UploadOptions, UploadSession, Verifier, verify_stream,
+};
 use transship_oci::{Code, Descriptor, Error, Result, Verb};
 
 use crate::RemoteRepository;
@@ -43,7 +45,7 @@ impl RemoteRepository {
         &self,
         blob: &Descriptor,
         source: &dyn BlobSource,
-        mut sending: Sending<'_>,
+        mut sending: UploadOptions<'_>,
     ) -> Result<()> {
         let _permit = self.registry.0.limiter.upload().await;
         let progress = sending.progress;
@@ -106,7 +108,7 @@ impl RemoteRepository {
         }
     }
 
-    fn upload_form(&self, blob: &Descriptor, sending: &Sending<'_>) -> UploadForm {
+    fn upload_form(&self, blob: &Descriptor, sending: &UploadOptions<'_>) -> UploadForm {
         let registry = &self.registry.0;
         let outlook = Outlook {
             size: blob.size,
@@ -134,7 +136,7 @@ impl RemoteRepository {
         &self,
         blob: &Descriptor,
         source: &dyn BlobSource,
-        session: Option<Upload>,
+        session: Option<UploadSession>,
         progress: &Arc<dyn Progress>,
     ) -> Result<(), Broken> {
         let open = async { source.blob_get(blob, 0).await.map_err(Broken::Source) };
@@ -152,7 +154,7 @@ impl RemoteRepository {
             progress: Arc::clone(progress),
             bandwidth: self.registry.0.limiter.bandwidth(),
         };
-        let supply = Supply::new(bytes, Proof::new(blob));
+        let supply = Supply::new(bytes, Verifier::new(blob));
         let body = supply.body(blob, blob.size, watchers);
         let sent = self.upload_commit(blob, &location, blob.size, body, &pulse).await;
         let result = match (supply.failure(), sent) {
@@ -184,7 +186,7 @@ fn is_worth_repeating(error: &Error) -> bool {
 }
 
 async fn prove_empty(bytes: ByteStream, blob: &Descriptor) -> Result<ByteStream> {
-    verified(bytes, blob)
+    verify_stream(bytes, blob)
         .try_for_each(|_| std::future::ready(Ok(())))
         .await?;
     Ok(futures_util::stream::empty().boxed())

@@ -1,6 +1,6 @@
-//! The bytes of an upload as request bodies: one stream and one proof, in one body or in many.
+//! The bytes of an upload as request bodies: one stream and one verifier, in one body or in many.
 //!
-//! What must hold: nothing is handed on that the proof did not let pass, so that the last bytes of a blob never leave
+//! What must hold: nothing is handed on that the verifier did not let pass, so that the last bytes of a blob never leave
 //! unless its digest is right; nothing is held but the piece that was read last.
 
 use std::io;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use transship_copy::{ByteStream, Progress, Proof, Step};
+use transship_copy::{ByteStream, Progress, Step, Verifier};
 use transship_oci::{Code, Descriptor, Error, Result, Verb};
 
 use crate::limits::Bandwidth;
@@ -23,7 +23,7 @@ struct State {
     bytes: ByteStream,
     /// Read, and not yet handed on: a piece that goes beyond a body's end.
     rest: Bytes,
-    proof: Proof,
+    verifier: Verifier,
     failed: Option<Error>,
 }
 
@@ -35,12 +35,12 @@ pub(crate) struct Watchers {
 }
 
 impl Supply {
-    /// `bytes` are what `proof` has not seen.
-    pub(crate) fn new(bytes: ByteStream, proof: Proof) -> Self {
+    /// `bytes` are what `verifier` has not seen.
+    pub(crate) fn new(bytes: ByteStream, verifier: Verifier) -> Self {
         Self(Arc::new(Mutex::new(State {
             bytes,
             rest: Bytes::new(),
-            proof,
+            verifier,
             failed: None,
         })))
     }
@@ -49,9 +49,9 @@ impl Supply {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The proof of what was handed on so far.
-    pub(crate) fn proof(&self) -> Proof {
-        self.state().proof.clone()
+    /// The verifier of what was handed on so far.
+    pub(crate) fn verifier(&self) -> Verifier {
+        self.state().verifier.clone()
     }
 
     /// What reading failed by, once.
@@ -106,7 +106,7 @@ impl State {
         }
         let take = usize::try_from(limit).unwrap_or(usize::MAX).min(self.rest.len());
         let piece = self.rest.split_to(take);
-        Poll::Ready(match self.proof.take(&piece) {
+        Poll::Ready(match self.verifier.update(&piece) {
             Ok(()) => Ok(piece),
             Err(error) => Err(self.fail(error)),
         })
@@ -114,10 +114,10 @@ impl State {
 
     fn read(&mut self, read: Option<Result<Bytes>>) -> Result<()> {
         let Some(piece) = read.transpose()? else {
-            return self.proof.end().and_then(|()| Err(too_many()));
+            return self.verifier.end().and_then(|()| Err(too_many()));
         };
         // Also what comes behind the last byte is judged, if it comes together with it.
-        if piece.len() as u64 > self.proof.left() {
+        if piece.len() as u64 > self.verifier.left() {
             return Err(too_many());
         }
         self.rest = piece;
@@ -146,7 +146,7 @@ mod tests {
     /// What comes of reading bodies of these lengths, until one fails.
     fn read(blob: &Descriptor, pieces: Vec<Vec<u8>>, lengths: &[u64]) -> (Vec<u8>, Option<&'static str>) {
         let bytes = stream::iter(pieces.into_iter().map(|piece| Ok(Bytes::from(piece)))).boxed();
-        let supply = Supply::new(bytes, Proof::new(blob));
+        let supply = Supply::new(bytes, Verifier::new(blob));
         let mut out = Vec::new();
         for length in lengths {
             let mut left = *length;
@@ -160,7 +160,11 @@ mod tests {
                     Err(_) => return (out, supply.failure().map(|error| error.code())),
                 }
             }
-            assert_eq!(supply.proof().seen(), out.len() as u64, "proven is what was handed on");
+            assert_eq!(
+                supply.verifier().seen(),
+                out.len() as u64,
+                "proven is what was handed on"
+            );
         }
         (out, None)
     }

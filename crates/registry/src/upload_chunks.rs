@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures_util::stream;
-use transship_copy::{BlobSource, Proof, Sending, Step};
+use transship_copy::{BlobSource, Step, UploadOptions, Verifier};
 use transship_oci::{Code, Descriptor, Error, Verb};
 use url::Url;
 
@@ -30,7 +30,7 @@ pub(crate) struct Chunks<'a> {
     repository: &'a RemoteRepository,
     blob: &'a Descriptor,
     source: &'a dyn BlobSource,
-    sending: &'a mut Sending<'a>,
+    sending: &'a mut UploadOptions<'a>,
     reached: Reached<'a>,
     /// The session at work, to be cancelled if it is left.
     open: Option<Url>,
@@ -58,7 +58,7 @@ impl<'a> Chunks<'a> {
         repository: &'a RemoteRepository,
         blob: &'a Descriptor,
         source: &'a dyn BlobSource,
-        sending: &'a mut Sending<'a>,
+        sending: &'a mut UploadOptions<'a>,
     ) -> Self {
         Self {
             repository,
@@ -86,7 +86,7 @@ impl<'a> Chunks<'a> {
         };
         let mut is_first = true;
         loop {
-            let left = session.supply.proof().left();
+            let left = session.supply.verifier().left();
             if left == 0 {
                 break;
             }
@@ -98,7 +98,9 @@ impl<'a> Chunks<'a> {
             session.location = self.judge(taken, &session).await?;
             self.open = Some(session.location.clone());
             self.has_advanced = true;
-            self.reached.advance(&session.location, &session.supply.proof()).await;
+            self.reached
+                .advance(&session.location, &session.supply.verifier())
+                .await;
         }
         self.commit(&session).await
     }
@@ -135,19 +137,19 @@ impl<'a> Chunks<'a> {
         let Some(reached) = self.reached.settle(|offset| is_at(&standing, offset)) else {
             return self.give_up("it stands somewhere else").await;
         };
-        let Some(proof) = Proof::resume(self.blob, reached.offset, &reached.hash) else {
+        let Some(verifier) = Verifier::resume(self.blob, reached.offset, &reached.hash) else {
             return self.give_up("the state of its hash is not usable").await;
         };
-        let bytes = if proof.left() == 0 {
+        let bytes = if verifier.left() == 0 {
             Box::pin(stream::empty())
         } else {
-            let opened = self.source.blob_get(self.blob, proof.seen()).await;
+            let opened = self.source.blob_get(self.blob, verifier.seen()).await;
             opened.map_err(Broken::Source)?
         };
-        tracing::debug!(blob = %self.blob.digest, offset = proof.seen(), "an upload goes on");
+        tracing::debug!(blob = %self.blob.digest, offset = verifier.seen(), "an upload goes on");
         Ok(Some(Session {
             location: standing.location,
-            supply: Supply::new(bytes, proof),
+            supply: Supply::new(bytes, verifier),
             is_own: false,
         }))
     }
@@ -174,7 +176,7 @@ impl<'a> Chunks<'a> {
         self.open = Some(location.clone());
         Ok(Session {
             location,
-            supply: Supply::new(bytes, Proof::new(self.blob)),
+            supply: Supply::new(bytes, Verifier::new(self.blob)),
             is_own: true,
         })
     }
@@ -202,7 +204,7 @@ impl<'a> Chunks<'a> {
             progress: Arc::clone(self.sending.progress),
             bandwidth: registry.limiter.bandwidth(),
         };
-        let first = session.supply.proof().seen();
+        let first = session.supply.verifier().seen();
         let body = session.supply.body(self.blob, length, watchers);
         let begin = Instant::now();
         let send = self
@@ -221,8 +223,8 @@ impl<'a> Chunks<'a> {
         if let Some(error) = session.supply.failure() {
             return Err(Broken::Source(error));
         }
-        let proof = session.supply.proof();
-        let is_whole = proof.seen() == first + length;
+        let verifier = session.supply.verifier();
+        let is_whole = verifier.seen() == first + length;
         match sent {
             Ok(standing) if is_whole => Ok(standing),
             Ok(_) => Err(Broken::Destination(
@@ -230,7 +232,7 @@ impl<'a> Chunks<'a> {
             )),
             Err(error) => {
                 if is_whole {
-                    self.reached.suppose(&session.location, &proof);
+                    self.reached.suppose(&session.location, &verifier);
                 }
                 Err(Broken::Destination(error))
             }
@@ -239,7 +241,7 @@ impl<'a> Chunks<'a> {
 
     /// Whether the registry took the chunk: the next location, or what is wrong with it, or with its way of taking chunks.
     async fn judge(&mut self, taken: Result<Standing>, session: &Session) -> Result<Url> {
-        let offset = session.supply.proof().seen();
+        let offset = session.supply.verifier().seen();
         let standing = match taken {
             Ok(standing) => standing,
             Err(Broken::Destination(error)) if session.is_own => return Err(self.judge_refusal(error)),

@@ -2,7 +2,7 @@
 //!
 //! What must hold: only what the registry acknowledged is remembered, with the state of the hash over exactly those bytes.
 
-use transship_copy::{Continuation, Continuations, Proof};
+use transship_copy::{Continuation, Continuations, Verifier};
 use transship_oci::{Digest, Result};
 use url::Url;
 
@@ -72,19 +72,19 @@ impl<'a> Reached<'a> {
         self.acknowledged.as_ref()
     }
 
-    /// The registry acknowledged what `proof` saw. A memory that fails is no reason to stop, but one not to hand over.
-    pub(crate) async fn advance(&mut self, location: &Url, proof: &Proof) {
+    /// The registry acknowledged what `verifier` saw. A memory that fails is no reason to stop, but one not to hand over.
+    pub(crate) async fn advance(&mut self, location: &Url, verifier: &Verifier) {
         self.perhaps = None;
-        self.acknowledged = Some(self.at(location, proof));
+        self.acknowledged = Some(self.at(location, verifier));
         self.is_saved = false;
         if let Err(error) = self.save().await {
             tracing::warn!(blob = %self.blob, code = error.code(), %error, "how far an upload got is not remembered");
         }
     }
 
-    /// All that `proof` saw was sent, and may have arrived.
-    pub(crate) fn suppose(&mut self, location: &Url, proof: &Proof) {
-        self.perhaps = Some(self.at(location, proof));
+    /// All that `verifier` saw was sent, and may have arrived.
+    pub(crate) fn suppose(&mut self, location: &Url, verifier: &Verifier) {
+        self.perhaps = Some(self.at(location, verifier));
     }
 
     /// Makes sure that another worker can go on: an error if the memory does not take it.
@@ -108,12 +108,12 @@ impl<'a> Reached<'a> {
         self.has_record = false;
     }
 
-    fn at(&self, location: &Url, proof: &Proof) -> Continuation {
+    fn at(&self, location: &Url, verifier: &Verifier) -> Continuation {
         Continuation {
             digest: self.blob.clone(),
             location: location.to_string(),
-            offset: proof.seen(),
-            hash: proof.save(),
+            offset: verifier.seen(),
+            hash: verifier.save(),
             hops: self.hops,
         }
     }

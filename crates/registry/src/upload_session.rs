@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use transship_copy::{Destination, Upload};
+use transship_copy::{Destination, UploadSession};
 use transship_oci::{Algorithm, Code, Descriptor, Error, Result, Verb};
 use url::Url;
 
@@ -28,7 +28,7 @@ pub(crate) struct Standing {
 
 impl RemoteRepository {
     /// Opens a session, or takes the one that was opened already.
-    pub(crate) async fn upload_begin(&self, blob: &Descriptor, session: Option<Upload>) -> Result<Url> {
+    pub(crate) async fn upload_begin(&self, blob: &Descriptor, session: Option<UploadSession>) -> Result<Url> {
         let operation = self.blob_operation(Verb::BlobPost, &blob.digest);
         if let Some(location) = session.and_then(|session| Url::parse(&session.location).ok()) {
             return Ok(location);

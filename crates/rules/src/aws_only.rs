@@ -1,13 +1,10 @@
 //! Settings that only the stack deployed on AWS supports. Elsewhere they are accepted, so that the same document can be used
 //! for both, and fail with their own code when they are used.
 
-use transship_oci::Provider;
-
 use crate::document::Document;
 use crate::error::Warning;
 use crate::path::Path;
-use crate::registry::{Registry, Webhook};
-use crate::secret_reference::CredentialsRef;
+use crate::registry::{Registry, Tls, Webhook};
 
 /// Where secrets of AWS are not read.
 const ELSEWHERE: &str =
@@ -21,13 +18,17 @@ impl Document {
             .flat_map(|(name, registry)| {
                 let path = Path::of("registries").key(name);
                 let events = self.awaits_events(name).then(|| events(registry)).flatten();
-                [credentials(registry), webhook(registry), events]
+                let notes = [credentials(registry), webhook(registry), events];
+                let tls = tls(registry).map(|(key, message)| (path.key("tls").key(key), message));
+                let notes = notes
                     .into_iter()
                     .flatten()
-                    .map(move |(key, message)| Warning {
-                        path: path.key(key).to_string(),
-                        message,
-                    })
+                    .map(|(key, message)| (path.key(key), message));
+                let warnings = notes.chain(tls).map(|(path, message)| Warning {
+                    path: path.to_string(),
+                    message,
+                });
+                warnings.collect::<Vec<_>>()
             })
             .collect()
     }
@@ -44,8 +45,8 @@ type Note = (&'static str, String);
 
 fn credentials(registry: &Registry) -> Option<Note> {
     let message = match &registry.credentials {
-        Some(reference) if reference.is_aws() => format!("{reference} {ELSEWHERE}"),
-        None if registry.provider == Provider::Ecr => {
+        Some(reference) if reference.cloud().is_some() => format!("{reference} {ELSEWHERE}"),
+        None if registry.provider.cloud().is_some() => {
             "tokens of Amazon ECR are only supported by the stack deployed on AWS: use docker with Amazon's credential helper for transship on your own machine".to_owned()
         }
         _ => return None,
@@ -55,18 +56,22 @@ fn credentials(registry: &Registry) -> Option<Note> {
 
 fn webhook(registry: &Registry) -> Option<Note> {
     match &registry.webhook {
-        Some(Webhook::Secret { reference, .. })
-            if CredentialsRef::parse(reference).is_ok_and(|reference| reference.is_aws()) =>
-        {
+        Some(Webhook::Secret { reference, .. }) if reference.cloud().is_some() => {
             Some(("webhook", format!("{reference} {ELSEWHERE}")))
         }
         _ => None,
     }
 }
 
+fn tls(registry: &Registry) -> impl Iterator<Item = Note> {
+    let references = registry.tls.iter().flat_map(Tls::references);
+    let of_cloud = references.filter(|(_, reference)| reference.cloud().is_some());
+    of_cloud.map(|(key, reference)| (key, format!("{reference} {ELSEWHERE}")))
+}
+
 fn events(registry: &Registry) -> Option<Note> {
-    let is_told_by_the_bus = registry.provider == Provider::Ecr && registry.webhook.is_none();
-    is_told_by_the_bus.then(|| {
+    let comes_by_the_bus = registry.provider.cloud().is_some() && registry.webhook.is_none();
+    comes_by_the_bus.then(|| {
         let message = "only the stack deployed on AWS receives events of Amazon ECR automatically; elsewhere set a webhook secret, and create an API destination of EventBridge that sends it in Authorization".to_owned();
         ("webhook", message)
     })

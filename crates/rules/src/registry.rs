@@ -3,7 +3,7 @@
 use transship_oci::{Limits, Network, Provider, RegistryHost};
 use url::Url;
 
-use crate::secret_reference::CredentialsRef;
+use crate::secret_reference::{CredentialsRef, SecretReference};
 
 /// A registry: its endpoint, its other hosts, its credentials and its limits.
 #[derive(Debug, Clone)]
@@ -33,12 +33,32 @@ pub struct Registry {
     pub webhook: Option<Webhook>,
     /// Its limits.
     pub limits: Limits,
+    /// The certificates of its connections; [`None`]: the default roots are trusted, and no client certificate is sent.
+    pub tls: Option<Tls>,
     /// The host of `endpoint`, validated with the document.
     pub(crate) host: RegistryHost,
 }
 
 /// The default partition of a registry.
 pub const PUBLIC_PARTITION: &str = "public";
+
+/// The certificates of the connections to a registry, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Authorities that are trusted in addition to the default roots.
+    pub authorities: Option<SecretReference>,
+    /// What this client authenticates with, where the registry asks for a certificate.
+    pub identity: Option<TlsIdentity>,
+}
+
+/// A client certificate with its key, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// The certificate, then those of intermediate authorities.
+    pub certificate: SecretReference,
+    /// Its private key.
+    pub key: SecretReference,
+}
 
 /// How deliveries are authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +67,21 @@ pub enum Webhook {
     Anyone,
     /// The sender knows a secret.
     Secret {
-        /// `env:NAME`, `file:PATH`, `secretsmanager:NAME` or `ssm:NAME`, as written; its content is one line, or two while the secret is being changed.
-        reference: String,
+        /// Its content is one line, or two while the secret is being changed.
+        reference: SecretReference,
         /// The format of the deliveries, if not the provider's own. [`None`] in this version.
         format: Option<String>,
     },
+}
+
+impl Tls {
+    /// Every reference, with its key in the document.
+    pub fn references(&self) -> impl Iterator<Item = (&'static str, &SecretReference)> {
+        let authorities = self.authorities.iter().map(|reference| ("authorities", reference));
+        let identity = self.identity.iter();
+        authorities
+            .chain(identity.flat_map(|identity| [("certificate", &identity.certificate), ("key", &identity.key)]))
+    }
 }
 
 impl Registry {

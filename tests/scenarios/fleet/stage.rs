@@ -148,7 +148,7 @@ impl Stage {
             let now = now_ms();
             let mut items = self.fleet.items();
             items.retain(|item| {
-                let is_lease = item["pk"].as_str().is_some_and(|key| key.starts_with("C#"));
+                let is_lease = item.get("holder").is_some() || item["pk"] == "lease";
                 is_lease && item["until"].as_f64().is_none_or(|until| until > now)
             });
             items.first().map_or(Ok(()), |item| Err(item.to_string()))
@@ -204,7 +204,9 @@ impl Faults for Trouble {
 
 /// True for the item of an upload under way, which may hold its location.
 pub fn is_upload(item: &Value) -> bool {
-    item["pk"].as_str().is_some_and(|key| key.starts_with("K#"))
+    item["pk"]
+        .as_str()
+        .is_some_and(|key| key.starts_with("K#") || key.starts_with("upload#"))
 }
 
 /// Milliseconds since 1970.

@@ -17,7 +17,7 @@ use super::table::{Answered, Item, Table, Written};
 
 /// How many are kept for a blob: further ones would not be asked for.
 const PER_BLOB: usize = 3;
-/// A blob nobody came upon for so long is forgotten.
+/// Time after which an unused blob location expires.
 const RETENTION: Duration = Duration::from_hours(90 * 24);
 /// Blobs of which this process remembers what the table knows, a few megabytes of them.
 const KNOWN_MAX: usize = 10_000;

@@ -43,7 +43,7 @@ impl Repeats {
     }
 }
 
-/// A number nobody else has. `RandomState` is the standard library's only source of chance.
+/// A random number. `RandomState` is the standard library's only source of randomness.
 pub(super) fn chance() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -60,7 +60,7 @@ pub(super) fn item_of(replica: &Replica) -> Item {
 }
 
 /// Registry, repository and target of the source; empty for an image that came from a store.
-fn source_of(replica: &Replica) -> (&str, &str, String) {
+pub(super) fn source_of(replica: &Replica) -> (&str, &str, String) {
     replica.source.as_ref().map_or(("", "", String::new()), |source| {
         (
             &source.registry,

@@ -48,6 +48,9 @@ pub(super) struct Page {
     pub(super) next: Option<Item>,
 }
 
+/// The code of a write whose condition did not hold.
+const REFUSED: &str = "ConditionalCheckFailedException";
+
 /// One table.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
@@ -126,8 +129,18 @@ impl Table {
         .await
     }
 
-    /// Removes an item if `condition` holds. That it does not, or that there is no item, is no error.
+    /// Removes an item if `condition` holds. It is not an error that it does not, or that there is no item.
     pub(super) async fn delete(&self, operation: &str, key: Item, condition: Option<(&str, Values)>) -> Result<()> {
+        self.delete_if(operation, key, condition).await.map(drop)
+    }
+
+    /// The same; false if the condition did not hold.
+    pub(super) async fn delete_if(
+        &self,
+        operation: &str,
+        key: Item,
+        condition: Option<(&str, Values)>,
+    ) -> Result<bool> {
         self.again(operation, || async {
             let mut request = self.client.delete_item().table_name(&self.name);
             if let Some((condition, values)) = &condition {
@@ -137,7 +150,11 @@ impl Table {
                     .set_expression_attribute_values(Some(values.clone()));
             }
             let deleted = request.set_key(Some(key.clone())).send().await;
-            unless_refused(deleted.map(drop).map_err(|error| Answer::of(&error)))
+            match deleted.map_err(|error| Answer::of(&error)) {
+                Ok(_) => Ok(true),
+                Err(answer) if answer.code == REFUSED => Ok(false),
+                Err(answer) => Err(answer),
+            }
         })
         .await
     }
@@ -220,7 +237,7 @@ impl Table {
 
 fn unless_refused(answered: Answered<()>) -> Answered<()> {
     answered.or_else(|answer| match answer.code.as_str() {
-        "ConditionalCheckFailedException" => Ok(()),
+        REFUSED => Ok(()),
         _ => Err(answer),
     })
 }

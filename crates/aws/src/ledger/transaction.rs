@@ -100,7 +100,7 @@ fn judge<'a>(reasons: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>) 
     }
     Err(Answer {
         code: "TransactionCanceledException".to_owned(),
-        message: "no reason is given".to_owned(),
+        message: "no reason given".to_owned(),
     })
 }
 

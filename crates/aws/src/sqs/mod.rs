@@ -1,8 +1,8 @@
 //! The queue in SQS: a standard queue with message groups, which make it fair. The sending end is here, the receiving end
 //! (for the command line and tests; in Lambda the event source mapping receives) in `receiver`.
 //!
-//! What must hold: [`TaskQueue::send`] succeeds only when SQS said of every single message that it has it. A batch is
-//! answered 200 with a list of those that failed.
+//! [`TaskQueue::send`] must succeed only after SQS has acknowledged every message. The response to a batch is 200 with a list of
+//! failed messages.
 
 mod entry;
 mod receiver;
@@ -21,11 +21,11 @@ use crate::Aws;
 use crate::error::Answer;
 use entry::{Entry, batches};
 
-/// How often the failed part of a batch is sent again. The SDK sees an answer of 200 and does not.
+/// Number of retries of the failed part of a batch. The SDK does not retry it, because the status is 200.
 const RESENDS: u32 = 5;
 /// The waits before them.
 const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(10));
-/// Batches under way at the same time.
+/// Maximum number of concurrent batches.
 const PARALLEL: usize = 4;
 
 const SEND: &str = "queue send";
@@ -38,7 +38,7 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// The queue at `queue_url`, as `CreateQueue` and the template name it.
+    /// The queue at `queue_url`.
     pub fn new(aws: &Aws, queue_url: String) -> Self {
         Self {
             client: aws.sqs(),
@@ -46,7 +46,7 @@ impl SqsQueue {
         }
     }
 
-    /// Where it is.
+    /// The URL.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -59,13 +59,13 @@ impl SqsQueue {
                 return Ok(());
             }
             if let Some(refused) = failed.iter().find(|failed| is_final(failed)) {
-                let why = format!("the queue refuses it: {}", answer(refused));
+                let why = format!("the queue rejected it: {}", answer(refused));
                 return Err(Error::of(Code::MessageInvalid, Operation::of(SEND)).because(why));
             }
             tracing::warn!(
                 failed = entries.len(),
                 code = failed.first().map(BatchResultErrorEntry::code),
-                "the queue did not take all of a batch; the rest is sent again"
+                "the queue did not accept a part of a batch, which is sent again"
             );
             tokio::time::sleep(BACKOFF.wait(resend)).await;
         }
@@ -74,7 +74,7 @@ impl SqsQueue {
         Err(Answer { code, message }.of_queue(&self.url, SEND))
     }
 
-    /// One request. What the queue took is removed from `entries`; what it says of the others is returned.
+    /// Sends one request. Accepted messages are removed from `entries`; the errors of the others are returned.
     async fn batch_send_once(&self, entries: &mut Vec<Entry>) -> Result<Vec<BatchResultErrorEntry>> {
         let requested = entries.iter().map(Entry::request).collect::<Result<Vec<_>>>()?;
         let request = self.client.send_message_batch().queue_url(&self.url);
@@ -83,7 +83,7 @@ impl SqsQueue {
             .send()
             .await
             .map_err(|error| Answer::of(&error).of_queue(&self.url, SEND))?;
-        // What stands in neither list is not known to be sent.
+        // A message in neither list counts as not sent.
         entries.retain(|entry| !sent.successful().iter().any(|taken| taken.id() == entry.id));
         Ok(sent.failed)
     }
@@ -105,7 +105,7 @@ impl TaskQueue for SqsQueue {
     }
 }
 
-/// True if the message would be refused again. A throttle is the sender's fault too, by AWS's reading.
+/// True if the message would be rejected again. AWS also reports a throttle as the sender's fault.
 fn is_final(failed: &BatchResultErrorEntry) -> bool {
     failed.sender_fault() && !answer(failed).is_throttled()
 }
@@ -113,7 +113,7 @@ fn is_final(failed: &BatchResultErrorEntry) -> bool {
 fn answer(failed: &BatchResultErrorEntry) -> Answer {
     Answer {
         code: failed.code().to_owned(),
-        message: failed.message().unwrap_or("no reason is given").to_owned(),
+        message: failed.message().unwrap_or("no reason given").to_owned(),
     }
 }
 

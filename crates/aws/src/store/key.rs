@@ -1,11 +1,11 @@
-//! Keys as listings and notifications tell them: encoded, because XML cannot hold every character a key may.
+//! Decodes the keys of listings and notifications, which are encoded because XML cannot contain every character.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_s3::primitives::DateTime;
 use transship_layout::Object;
 
-/// An entry of a listing; [`None`] for a key that is no UTF-8, which nobody can ask for.
+/// An entry of a listing; [`None`] for a key that is not UTF-8, which cannot be requested.
 pub(super) fn object(entry: aws_sdk_s3::types::Object) -> Option<Object> {
     Some(Object {
         key: decoded(&entry.key?)?,

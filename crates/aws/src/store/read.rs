@@ -1,4 +1,4 @@
-//! Reading an object: as a stream, and again from where it broke, as long as it is the same content.
+//! Reads an object as a stream that resumes after errors, as long as the content is the same.
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream as Body;
@@ -10,10 +10,10 @@ use transship_oci::{Result, Verb};
 
 use super::{S3Store, status};
 
-/// How often one read is taken up again.
+/// Maximum number of times that one read is resumed.
 const RESUMES: u32 = 3;
 
-/// Bytes of an object; [`None`] if there is none.
+/// Bytes of an object; [`None`] if it does not exist.
 pub(super) async fn open(store: &S3Store, key: &str, part: Part<'_>) -> Result<Option<ByteStream>> {
     let reading = Reading {
         store: store.clone(),
@@ -34,11 +34,11 @@ pub(super) async fn open(store: &S3Store, key: &str, part: Part<'_>) -> Result<O
 struct Reading {
     store: S3Store,
     key: String,
-    /// Of the next byte.
+    /// Offset of the next byte.
     offset: u64,
-    /// Of the first byte that is not wanted.
+    /// Offset of the end, exclusive.
     end: Option<u64>,
-    /// Of the content that is being read, once known.
+    /// The `ETag` of the content, once known.
     etag: Option<String>,
     resumes: u32,
     /// [`None`]: nothing is left.
@@ -109,7 +109,7 @@ impl Reading {
 
 enum Answered {
     Absent,
-    /// Nothing lies at or beyond the offset.
+    /// There are no bytes at or beyond the offset.
     Nothing,
     Bytes(Box<GetObjectOutput>),
 }

@@ -181,9 +181,9 @@ fn the_rest_is_an_order_or_refused_with_a_sentence() {
     for (event, why) in [
         (json!({ "bukket": "layouts" }), "bukket"),
         (json!({ "bucket": 7 }), "invalid type"),
-        (json!("text"), "no object"),
-        (json!([]), "no object"),
-        (json!(null), "no object"),
+        (json!("text"), "not an object"),
+        (json!([]), "not an object"),
+        (json!(null), "not an object"),
         (json!({ "Records": [] }), "neither Records"),
         (json!({ "Records": 7 }), "neither Records"),
         (json!({ "Records": [7] }), "no source"),

@@ -4,13 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod calls;
+mod faults;
+mod ports;
 mod refusals;
+mod released;
 mod sends;
 mod stack;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use transship_engine::ledger::{Hints, Records, Replicas};
 use transship_engine::{Awaited, Ledger};
 use transship_testkit::suites::{self, QueueUnderTest};
 
@@ -26,6 +30,30 @@ async fn the_ledger_keeps_its_promises() {
 async fn what_is_awaited_keeps_its_promises() {
     let stack = Stack::start().await;
     suites::awaited(async || Arc::new(stack.ledger().await) as Arc<dyn Awaited>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_history_keeps_its_promises() {
+    let stack = Stack::start().await;
+    suites::history(async || Arc::new(stack.ledger().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_replicas_keep_their_promises() {
+    let stack = Stack::start().await;
+    suites::replicas(async || Arc::new(stack.ledger().await) as Arc<dyn Replicas>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hints_keep_their_promises() {
+    let stack = Stack::start().await;
+    suites::hints(async || Arc::new(stack.ledger().await) as Arc<dyn Hints>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_records_keep_their_promises() {
+    let stack = Stack::start().await;
+    suites::records(async || Arc::new(stack.ledger().await) as Arc<dyn Records>).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

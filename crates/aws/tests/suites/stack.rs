@@ -63,19 +63,31 @@ impl Stack {
             .non_key_attributes("repository")
             .non_key_attributes("follows");
         let unfinished = index("unfinished", "unfinished_of", "touched").projection(told.build());
+        let lists = index("lists", "list", "list_order")
+            .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build());
         let client = self.aws.dynamodb();
         client
             .create_table()
             .table_name(name)
             .billing_mode(BillingMode::PayPerRequest)
             .set_attribute_definitions(Some(
-                ["pk", "sk", "month", "month_order", "unfinished_of", "touched"]
-                    .map(definition)
-                    .into(),
+                [
+                    "pk",
+                    "sk",
+                    "month",
+                    "month_order",
+                    "list",
+                    "list_order",
+                    "unfinished_of",
+                    "touched",
+                ]
+                .map(definition)
+                .into(),
             ))
             .key_schema(element("pk", KeyType::Hash))
             .key_schema(element("sk", KeyType::Range))
             .global_secondary_indexes(months.build().unwrap())
+            .global_secondary_indexes(lists.build().unwrap())
             .global_secondary_indexes(unfinished.build().unwrap())
             .send()
             .await

@@ -9,9 +9,9 @@ use clap::Args;
 use futures_util::future::join_all;
 use serde::Serialize;
 use transship_engine::{Configuration, Secrets, Snapshot};
-use transship_local::{Environment, EnvironmentSecrets};
+use transship_local::Environment;
 use transship_registry::Retries;
-use transship_rules::{Document, Import, Webhook};
+use transship_rules::{Document, Import, Tls, Webhook};
 
 use crate::failure::{Exit, Failure};
 use crate::logins::logins;
@@ -118,7 +118,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         secrets: Vec::new(),
     };
     if arguments.connect {
-        let secrets: Arc<dyn Secrets> = Arc::new(EnvironmentSecrets::new(Environment::process()));
+        let secrets: Arc<dyn Secrets> = Arc::new(transship_local::secrets(Environment::process()));
         findings.secrets = read_secrets(&parsed.document, &secrets).await;
         findings.connections = connect(parsed.document, secrets).await;
     }
@@ -127,7 +127,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
 }
 
 async fn connect(document: Document, secrets: Arc<dyn Secrets>) -> Vec<Probe> {
-    let snapshot = Configuration::new(document, logins(secrets), RETRIES).current();
+    let snapshot = Configuration::new(document, logins(Arc::clone(&secrets)), secrets, RETRIES).current();
     let names = snapshot.document.registries.keys();
     join_all(names.map(|name| probe(&snapshot, name))).await
 }
@@ -161,11 +161,20 @@ async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Pr
                 .map(|error| (error.code().to_owned(), error.message().to_owned()));
             probes.push(Probe::new(name, Tried::Secret(reference.to_string()), failure, begin));
         }
-        if let Some(Webhook::Secret { reference, .. }) = &registry.webhook {
+        let webhook = match &registry.webhook {
+            Some(Webhook::Secret { reference, .. }) => Some(reference),
+            _ => None,
+        };
+        let tls = registry
+            .tls
+            .iter()
+            .flat_map(Tls::references)
+            .map(|(_, reference)| reference);
+        for reference in webhook.into_iter().chain(tls) {
             let begin = Instant::now();
             let failure = secrets.secret(reference).await.err();
             let failure = failure.map(|error| (error.code().to_owned(), error.message().to_owned()));
-            probes.push(Probe::new(name, Tried::Secret(reference.clone()), failure, begin));
+            probes.push(Probe::new(name, Tried::Secret(reference.to_string()), failure, begin));
         }
     }
     probes

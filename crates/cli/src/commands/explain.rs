@@ -1,4 +1,7 @@
-//! `transship explain`: shows for each rule whether it matches an event, and why. It makes no connections.
+//! `transship explain`: shows for each rule whether it matches an event, and why; or what a code means. It makes no
+//! connections.
+
+mod code;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -18,15 +21,24 @@ use transship_oci::Result;
 /// Arguments of `transship explain`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  transship events parse --provider harbor delivery.json > event.json\n  transship explain --config transship.yaml --event event.json"
+    after_help = "Example:\n  transship events parse --provider harbor delivery.json > event.json\n  transship explain --config transship.yaml --event event.json\n  transship explain TLS_ERROR"
 )]
 pub(crate) struct Arguments {
+    /// Code to explain; upper and lower case are the same
+    #[arg(value_name = "CODE", conflicts_with_all = ["event", "source"])]
+    code: Option<String>,
     /// Configuration document, YAML or JSON
-    #[arg(long, value_name = "FILE", env = "TRANSSHIP_CONFIG", hide_env_values = true)]
-    config: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TRANSSHIP_CONFIG",
+        hide_env_values = true,
+        required_unless_present = "code"
+    )]
+    config: Option<PathBuf>,
     /// File with an event or an array of events, as printed by `events parse`; - is standard input
-    #[arg(long, value_name = "FILE")]
-    event: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "code")]
+    event: Option<PathBuf>,
     /// Name of the source registry in the document; by default the registry whose host is in the event
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -64,7 +76,13 @@ struct RuleExplanation {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, form: Form) -> Result<(), Failure> {
-    let (_, parsed) = document::load(&arguments.config)?;
+    if let Some(code) = &arguments.code {
+        return code::run(code, form);
+    }
+    let (Some(config), Some(event)) = (&arguments.config, &arguments.event) else {
+        return Err(Failure::usage("give a code, or --config FILE and --event FILE"));
+    };
+    let (_, parsed) = document::load(config)?;
     let document = parsed.document;
     if let Some(name) = &arguments.source
         && !document.registries.contains_key(name)
@@ -72,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments, form: Form) -> Result<(), Failure> {
         let sentence = format!("the document has no registry {name:?}");
         return Err(Failure::new(Exit::Input, "UNKNOWN_REGISTRY", sentence));
     }
-    let explanations: Vec<_> = events(&read_input(&arguments.event)?)?
+    let explanations: Vec<_> = events(&read_input(event)?)?
         .into_iter()
         .map(|event| explain(&document, event, arguments.source.as_deref()))
         .collect();

@@ -7,14 +7,15 @@ use transship_testkit::images;
 
 use crate::run::{Run, run};
 
-struct Two {
-    source: EmbeddedRegistry,
-    destination: EmbeddedRegistry,
-    data: tempfile::TempDir,
+/// Two registries, and the folder in which the command remembers blob locations.
+pub struct Two {
+    pub source: EmbeddedRegistry,
+    pub destination: EmbeddedRegistry,
+    pub data: tempfile::TempDir,
 }
 
 impl Two {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self {
             source: EmbeddedRegistry::builder().start().await.unwrap(),
             destination: EmbeddedRegistry::builder().start().await.unwrap(),
@@ -22,8 +23,8 @@ impl Two {
         }
     }
 
-    async fn copy(&self, from: &str, to: &str, more: &[&str]) -> Run {
-        let from = if from.starts_with("oci:") {
+    pub async fn copy(&self, from: &str, to: &str, more: &[&str]) -> Run {
+        let from = if from.contains("oci:") || from.contains("archive:") {
             from.to_owned()
         } else {
             format!("{}/{from}", self.source.host())
@@ -41,13 +42,13 @@ impl Two {
         .unwrap()
     }
 
-    async fn report(&self, from: &str, to: &str, more: &[&str]) -> Value {
+    pub async fn report(&self, from: &str, to: &str, more: &[&str]) -> Value {
         let told = self.copy(from, to, &[&["--json"], more].concat()).await;
         assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
         told.json()
     }
 
-    fn there(&self, repository: &str, tag: &str) -> Option<String> {
+    pub fn there(&self, repository: &str, tag: &str) -> Option<String> {
         let digest = self
             .destination
             .digest(&repository.parse().unwrap(), &tag.parse().unwrap());

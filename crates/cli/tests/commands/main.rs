@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests, and what they share")]
 
 mod copy;
+mod copy_dry_run;
 mod demo;
 mod import;
 mod input;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{BlobLocations, Clock, CommitLease, Continuation, Continuations, Replicas};
+use transship_copy::{BlobLocations, Clock, CommitLease, Continuation, Continuations, Owner, Replicas};
 use transship_oci::{Digest, Repository, Result, Tag, Target};
 
 use crate::job::CopyTask;
@@ -82,12 +82,14 @@ impl LedgerReplicas<'_> {
 
 #[async_trait]
 impl Replicas for LedgerReplicas<'_> {
-    async fn written(&self, tag: &Tag) -> Result<Vec<Digest>> {
+    async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {
         let place = &self.task.destination;
         let replica = self.ledger.replica(&place.registry, &place.repository, tag).await?;
-        Ok(replica
-            .map(|replica| std::iter::once(replica.digest).chain(replica.earlier).collect())
-            .unwrap_or_default())
+        // Names can map several images to one tag. Here the last push decides, and this task is about one.
+        Ok(match replica.filter(|replica| replica.is_ours(found)) {
+            Some(_) => Owner::Ours,
+            None => Owner::Unknown,
+        })
     }
 
     async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex as AsyncMutex;
-use transship_copy::{BlobSource, Counts, Destination, Manifests, Mount, Report, Sending, Upload};
+use transship_copy::{BlobSource, Counts, Destination, Manifests, Mount, Report, UploadOptions, UploadSession};
 use transship_oci::{Code, Descriptor, Digest, Manifest, Repository, Result, Target};
 
 /// Repositories that a blob is taken from before it is sent.
@@ -108,6 +108,10 @@ impl<D: Destination> Manifests for SharingDestination<D> {
     async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>> {
         self.repository.manifest_get(target).await
     }
+
+    async fn has_referrers_api(&self, subject: &Digest) -> Result<bool> {
+        self.repository.has_referrers_api(subject).await
+    }
 }
 
 #[async_trait]
@@ -151,7 +155,7 @@ impl<D: Destination> Destination for SharingDestination<D> {
         Ok(mount)
     }
 
-    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: Sending<'_>) -> Result<()> {
+    async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, sending: UploadOptions<'_>) -> Result<()> {
         let holders = self.shared.holders(&blob.digest);
         let mut holders = holders.lock().await;
         if holders.contains(self.repository()) {
@@ -159,7 +163,7 @@ impl<D: Destination> Destination for SharingDestination<D> {
             return Ok(());
         }
         // A session that is open already is what came of an attempt to mount.
-        let session: Option<Upload> = match sending.session {
+        let session: Option<UploadSession> = match sending.session {
             Some(session) => Some(session),
             None => match self.mounted(blob, &holders).await? {
                 Mount::Mounted => {
@@ -170,13 +174,9 @@ impl<D: Destination> Destination for SharingDestination<D> {
                 Mount::NotMounted(session) => session,
             },
         };
-        let sending = Sending { session, ..sending };
+        let sending = UploadOptions { session, ..sending };
         self.repository.blob_put(blob, source, sending).await?;
         holders.push(self.repository().clone());
         Ok(())
-    }
-
-    async fn has_referrers_api(&self, subject: &Digest) -> Result<bool> {
-        self.repository.has_referrers_api(subject).await
     }
 }

@@ -36,7 +36,7 @@ pub enum Put {
     Refused(Option<String>),
 }
 
-/// How new a value must be.
+/// The required freshness of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     /// As it is now.

@@ -2,7 +2,8 @@
 //!
 //! Values: a header for each scan; a row for each blob it misses (of one generation: of one call to wait); a row for each blob
 //! that leads to the scan; a row in the list of all that wait. An arrival removes its blob from the header's generation and
-//! then looks whether that is empty. Whoever removes the last blob sees that; so arrivals need no order and no transaction.
+//! then checks whether that is empty. The arrival that removes the last blob detects it, so arrivals need no order and no
+//! transaction.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};

@@ -1,22 +1,23 @@
-//! What a sweep makes of one tag: nothing if source and destination are equal, what is attached to the image as well, or if
-//! the rule would keep what is there.
+//! What a sweep does about one tag: nothing if source and destination are equal, with everything that is attached to the
+//! image, or if the rule would keep what is there.
 //!
-//! What must hold: a task is made only for what a rule would change, so that a house in order makes none.
+//! What must hold: a task is made only for what the rule would change, so a sweep of equal registries makes none.
 
-use futures_util::future::try_join;
-use transship_copy::Manifests;
-use transship_oci::{Digest, Existing, Repository, Result, Tag, Target};
-use transship_registry::RemoteRepository;
-use transship_rules::Destination;
+use std::sync::Arc;
 
-use super::attachments::{DigestTags, Sides};
+use async_trait::async_trait;
+use transship_copy::{Action, CompareRequest, DigestTags, Extent, NoLocations, Options, Owner, Replicas, compare};
+use transship_oci::{Digest, Repository, Result, Tag, Target};
+use transship_rules::{Destination, Rule};
+
 use super::rule::Walk;
 use crate::job::CopyTask;
 use crate::plan::{destination_of, task_of};
-use crate::{ImageRef, Replica};
+use crate::{ImageRef, Ledger, Replica};
 
 impl Walk<'_> {
-    /// The task that brings `tag`, or what is attached to its image, if that was missed. `digest_tags`: those of `repository`.
+    /// The task that copies `tag`, or what is attached to its image, if either was missed. `digest_tags`: those of
+    /// `repository`.
     pub(crate) async fn compare(
         &self,
         repository: &Repository,
@@ -34,83 +35,90 @@ impl Walk<'_> {
         if self.is_under_way(&source, &destination) {
             return Ok(None);
         }
-        let sides = Sides {
-            from: self.source.repository(repository.clone()),
-            to: self.destination.repository(destination.repository.clone()),
+        let replicas = SweptReplicas {
+            ledger: Arc::clone(&self.jobs.ledger),
+            source: &source,
+            destination: &destination,
         };
-        let (wanted, found) = try_join(
-            sides.from.manifest_head(&source.target),
-            sides.to.manifest_head(&destination.target),
-        )
+        let comparison = compare(&CompareRequest {
+            source: &self.source.repository(repository.clone()),
+            from: source.target.clone(),
+            destination: &self.destination.repository(destination.repository.clone()),
+            to: destination.target.clone(),
+            options: options(self.rule),
+            locations: &NoLocations,
+            replicas: &replicas,
+            digest_tags: Some(digest_tags),
+            extent: Extent::FirstDifference,
+        })
         .await?;
-        let (Some(image), found) = (wanted, found.map(|found| found.digest)) else {
+        let Some(wanted) = comparison.source.filter(|_| comparison.action == Action::Copy) else {
             return Ok(None);
         };
-        let is_missed = if found.as_ref() == Some(&image.digest) {
-            self.lacks_attachment(&sides, &image, digest_tags).await?
-        } else {
-            self.would_change(&source, &destination, found.as_ref()).await?
-        };
-        let wanted = image.digest;
-        if !is_missed || !self.is_of_a_kind(&sides.from, &wanted).await? {
-            return Ok(None);
-        }
-        let occurrence = format!("sweep {} {wanted}", self.execution.created);
+        let occurrence = format!("sweep {} {}", self.execution.created, wanted.digest);
         let mut task = task_of(self.rule, source, destination, &self.execution, &occurrence);
-        task.expected = Some(wanted);
+        task.expected = Some(wanted.digest);
         Ok(Some(task))
     }
+}
 
-    /// True if a task would replace what the destination names, which is not what the source names.
-    async fn would_change(&self, source: &ImageRef, destination: &ImageRef, found: Option<&Digest>) -> Result<bool> {
-        let replica = match (found, &destination.target) {
-            (Some(_), Target::Tag(tag)) => {
-                let ledger = &self.jobs.ledger;
-                ledger
-                    .replica(&destination.registry, &destination.repository, tag)
-                    .await?
-            }
-            _ => None,
+fn options(rule: &Rule) -> Options {
+    Options {
+        existing: rule.existing,
+        referrers: rule.referrers,
+        kinds: rule.kinds.clone(),
+        ..Options::default()
+    }
+}
+
+/// What the ledger says we wrote to the repository of `destination`, and whether it came from `source`.
+struct SweptReplicas<'a> {
+    ledger: Arc<dyn Ledger>,
+    source: &'a ImageRef,
+    destination: &'a ImageRef,
+}
+
+#[async_trait]
+impl Replicas for SweptReplicas<'_> {
+    async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {
+        let ImageRef {
+            registry, repository, ..
+        } = self.destination;
+        let replica = self.ledger.replica(registry, repository, tag).await?;
+        let is_own = self.destination.target.tag() == Some(tag);
+        let target = if is_own {
+            self.source.target.clone()
+        } else {
+            Target::Tag(tag.clone())
         };
-        Ok(would_change(self.rule.existing, source, found, replica.as_ref()))
+        let source = self.source.with_target(target);
+        Ok(owner(replica.as_ref(), &source, found))
     }
 
-    /// True if the rule lets the kind of this manifest pass, or if that cannot be told: then its task will tell.
-    async fn is_of_a_kind(&self, source: &RemoteRepository, digest: &Digest) -> Result<bool> {
-        let kinds = &self.rule.kinds;
-        if kinds.is_empty() {
-            return Ok(true);
-        }
-        match source.manifest_get(&Target::Digest(digest.clone())).await {
-            Ok(manifest) => Ok(manifest.is_none_or(|manifest| kinds.contains(&manifest.kind()))),
-            Err(error) if error.persistence().is_permanent() => Ok(true),
-            Err(error) => Err(error),
-        }
+    fn knows_sources(&self) -> bool {
+        true
+    }
+
+    async fn intend(&self, _: &Tag, _: &Digest) -> Result<()> {
+        Ok(())
     }
 }
 
-/// True if `found` is at the destination of `replica` by our hand.
-pub(crate) fn is_ours(replica: &Replica, found: &Digest) -> bool {
-    replica.digest == *found || replica.earlier.contains(found)
-}
-
-/// True if a task would replace what the destination tag names, which is not what the source tag names.
-fn would_change(existing: Existing, source: &ImageRef, found: Option<&Digest>, replica: Option<&Replica>) -> bool {
-    let Some(found) = found else { return true };
-    let own = replica.filter(|replica| is_ours(replica, found));
-    // Names can send several images to one tag. There the last push decides; a sweep does not know which that was.
-    if own.is_some_and(|own| own.source.as_ref() != Some(source)) {
-        return false;
-    }
-    match existing {
-        Existing::Keep => false,
-        Existing::Follow => own.is_some(),
-        Existing::Overwrite | Existing::Backup => true,
+/// The writer of `found`, as seen from `source`. Names can map several images to one tag. There the last push decides, and a
+/// sweep does not know which was last.
+fn owner(replica: Option<&Replica>, source: &ImageRef, found: &Digest) -> Owner {
+    match replica.filter(|replica| replica.is_ours(found)) {
+        Some(replica) if replica.source.as_ref() == Some(source) => Owner::Ours,
+        Some(_) => Owner::OtherSource,
+        None => Owner::Unknown,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use transship_copy::{Decision, decide};
+    use transship_oci::Existing;
+
     use super::*;
 
     fn place(text: &str) -> ImageRef {
@@ -133,11 +141,18 @@ mod tests {
         }
     }
 
+    /// True if a task would replace `found` by what `source` names.
+    fn would_change(existing: Existing, source: &str, found: Option<&Digest>, replica: Option<&Replica>) -> bool {
+        let owner = found.map_or(Owner::Unknown, |found| owner(replica, &place(source), found));
+        let decision = decide(existing, &Digest::sha256(b"wanted"), found, owner);
+        matches!(decision, Decision::Write { .. })
+    }
+
     #[test]
     fn only_what_the_policy_would_change_is_missed() {
         let [ours, before, foreign] = [b"1", b"2", b"3"].map(|bytes| Digest::sha256(bytes));
         let record = replica(&ours, &[&before]);
-        let ask = |existing, found: Option<&Digest>| would_change(existing, &place("core/app"), found, Some(&record));
+        let ask = |existing, found: Option<&Digest>| would_change(existing, "core/app", found, Some(&record));
         for existing in [Existing::Follow, Existing::Keep, Existing::Overwrite, Existing::Backup] {
             assert!(ask(existing, None), "{existing:?}: it is not there");
             let replaces = matches!(existing, Existing::Overwrite | Existing::Backup);
@@ -146,7 +161,7 @@ mod tests {
             assert_eq!(ask(existing, Some(&ours)), follows, "{existing:?}");
             assert_eq!(ask(existing, Some(&before)), follows, "{existing:?}");
         }
-        assert!(!would_change(Existing::Follow, &place("core/app"), Some(&ours), None));
+        assert!(!would_change(Existing::Follow, "core/app", Some(&ours), None));
     }
 
     #[test]
@@ -154,12 +169,7 @@ mod tests {
         let ours = Digest::sha256(b"1");
         let record = replica(&ours, &[]);
         for existing in [Existing::Follow, Existing::Overwrite, Existing::Backup] {
-            assert!(!would_change(
-                existing,
-                &place("core/other"),
-                Some(&ours),
-                Some(&record)
-            ));
+            assert!(!would_change(existing, "core/other", Some(&ours), Some(&record)));
         }
     }
 }

@@ -4,7 +4,6 @@
 //! affect the others: the tasks whose worker is gone, by where they read; the tags of each event rule; and the sources of
 //! imports that wait for content that never came.
 
-mod attachments;
 mod compare;
 mod rule;
 

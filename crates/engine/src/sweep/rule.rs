@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
+use transship_copy::DigestTags;
 use transship_oci::{DigestTag, Error, Persistence, Repository, Result, Tag};
 use transship_registry::{Catalog, Registry};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
-use super::attachments::DigestTags;
 use crate::job::{Cursor, Run, Source, Sweep, SweepStep};
 use crate::jobs::Jobs;
 use crate::plan::id;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use transship_engine::{Accepted, CopyTask, Refusal, Secrets, TaskState};
 use transship_oci::Digest;
 use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+use transship_rules::SecretReference;
 use transship_testkit::images;
 
 use crate::house::{House, RULE, SECRET, document};
@@ -177,11 +178,11 @@ struct Rotated {
 
 #[async_trait]
 impl Secrets for Rotated {
-    async fn secret(&self, _: &str) -> transship_oci::Result<SecretString> {
+    async fn secret(&self, _: &SecretReference) -> transship_oci::Result<SecretString> {
         Ok("Bearer old".to_owned().into())
     }
 
-    async fn secret_anew(&self, _: &str, age: Duration) -> transship_oci::Result<Option<SecretString>> {
+    async fn secret_anew(&self, _: &SecretReference, age: Duration) -> transship_oci::Result<Option<SecretString>> {
         assert_eq!(
             age,
             Duration::from_mins(1),

@@ -18,7 +18,7 @@ use transship_engine::{
 use transship_notifications::Delivery;
 use transship_oci::{Code, Digest, Error, Manifest, Repository, Result, Tag, Target, Verb};
 use transship_registry::{Anonymous, Retries};
-use transship_rules::Document;
+use transship_rules::{Document, SecretReference};
 use transship_testkit::clock::ManualClock;
 use transship_testkit::images::Sample;
 use transship_testkit::memory::MemoryQueue;
@@ -44,8 +44,8 @@ pub struct Keys;
 
 #[async_trait]
 impl Secrets for Keys {
-    async fn secret(&self, reference: &str) -> Result<SecretString> {
-        if reference == "env:HOOK" {
+    async fn secret(&self, reference: &SecretReference) -> Result<SecretString> {
+        if reference.to_string() == "env:HOOK" {
             return Ok(SECRET.to_owned().into());
         }
         Err(Error::of(Code::SecretUnavailable, Verb::Secret).because(reference))
@@ -94,6 +94,7 @@ impl House {
         let configuration = Configuration::new(
             document(&a, &b, rules),
             Arc::new(|_, _| Arc::new(Anonymous)),
+            Arc::new(Keys),
             Retries {
                 times: 3,
                 max_wait: Duration::from_secs(2),
@@ -188,6 +189,7 @@ impl House {
         let configuration = Configuration::new(
             self.configuration.current().document.clone(),
             Arc::new(|_, _| Arc::new(Anonymous)),
+            Arc::new(Keys),
             Retries {
                 times: 1,
                 max_wait: Duration::from_secs(2),

@@ -11,7 +11,7 @@ use transship_oci::{Code, Error, RegistryHost, Result, Verb};
 use transship_registry::{Anonymous, Credentials, Login, Retries};
 use transship_testkit::images;
 
-use crate::house::{House, RULE, name};
+use crate::house::{House, Keys, RULE, name};
 use crate::replicate::{always, now};
 
 #[tokio::test]
@@ -195,6 +195,7 @@ async fn a_login_that_is_not_there_is_waited_for() {
             "b" => Arc::new(NotThere),
             _ => Arc::new(Anonymous),
         }),
+        Arc::new(Keys),
         Retries::default(),
     );
     house.push_and_tell(&images::image(205, &[100])).await;

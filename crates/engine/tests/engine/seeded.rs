@@ -71,7 +71,7 @@ fn every_image_arrives_whatever_befalls_its_requests() {
         .ok()
         .and_then(|seed| seed.parse::<u64>().ok());
     if only.is_some() {
-        // Whoever replays one seed wants to see what it does.
+        // A replay of one seed prints its steps.
         tracing_subscriber::fmt()
             .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
             .with_test_writer()

@@ -71,6 +71,76 @@ async fn what_is_attached_to_one_platform_of_an_index_is_found_by_its_tag() {
 }
 
 #[tokio::test]
+async fn a_referrer_of_one_platform_that_only_the_api_lists_is_found() {
+    for b_lists in [true, false] {
+        let house = house(true, b_lists).await;
+        let index = images::multi_platform(11);
+        house.push_and_tell(&index).await;
+        house.drain().await;
+        let platform = &index.manifests[0].digest;
+        let note = refer(&house, platform, "about one platform");
+        sweep_twice(&house, 2).await;
+        assert!(
+            house.b.manifest(&house.to(), &Target::Digest(note)).is_some(),
+            "{b_lists}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_referrer_of_a_referrer_is_found_by_api_and_by_tag() {
+    for (a_lists, b_lists) in [(true, true), (true, false), (false, true), (false, false)] {
+        let house = house(a_lists, b_lists).await;
+        let whole = images::with_referrer(12);
+        house.push_and_tell(&whole).await;
+        house.drain().await;
+        house.assert_equal(&whole);
+        let note = refer(&house, &whole.manifests[1].digest, "about the SBOM");
+        let of_note = refer(&house, &note, "about the note");
+        if !a_lists {
+            list(&house, &whole.manifests[1].digest, std::slice::from_ref(&note));
+            list(&house, &note, std::slice::from_ref(&of_note));
+        }
+        sweep_twice(&house, 2).await;
+        for referrer in [note, of_note] {
+            let found = house.b.manifest(&house.to(), &Target::Digest(referrer));
+            assert!(found.is_some(), "{a_lists} {b_lists}");
+        }
+        house.assert_equal(&whole);
+    }
+}
+
+#[tokio::test]
+async fn an_index_without_attachments_costs_one_request_for_each_manifest_with_the_api_and_none_without() {
+    let index = images::multi_platform(13);
+    // Whether there is an API is asked once; with it, each manifest is asked about; the index is read if need be.
+    let all = index.manifests.len() + 2;
+    for (a_lists, is_other_signed, requests) in [(true, false, all), (false, false, 1), (false, true, 2)] {
+        let house = house(a_lists, true).await;
+        index.seed_into(&house.a, &house.from(), &tag("v1"));
+        index.seed_into(&house.b, &house.to(), &tag("v1"));
+        if is_other_signed {
+            // Then something may be attached to a platform as well, and the index is read.
+            let other = tag(&cosign_tags(&Digest::sha256(b"another image")).next().unwrap());
+            images::image(14, &[10]).seed_into(&house.a, &house.from(), &other);
+        }
+        sweep(&house).await;
+        let about_digests = |registry: &EmbeddedRegistry| {
+            let requests = registry.requests();
+            let about: Vec<String> = requests.into_iter().map(|request| request.path).collect();
+            about
+                .into_iter()
+                .filter(|path| path.contains("sha256:"))
+                .collect::<Vec<_>>()
+        };
+        let asked = about_digests(&house.a);
+        assert_eq!(asked.len(), requests, "{a_lists} {is_other_signed}: {asked:?}");
+        assert_eq!(about_digests(&house.b), Vec::<String>::new());
+        assert_eq!(house.tasks().await, []);
+    }
+}
+
+#[tokio::test]
 async fn a_signature_that_was_made_anew_follows_and_a_foreign_one_is_kept_without_a_task() {
     let house = house(true, true).await;
     let whole = images::with_cosign_signature(3);

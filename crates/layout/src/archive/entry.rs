@@ -1,50 +1,50 @@
-//! What a tar holds under a name.
+//! Entries of a tar, by name.
 //!
-//! Names are only ever compared, never made into paths of this machine.
+//! Names are only compared and never used as paths of the local machine.
 
 use bytes::Bytes;
 use transship_oci::Digest;
 
-/// Where the bytes of a plain file lie.
+/// Position of the bytes of a plain file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span {
-    /// From which byte of the unpacked tar on.
+    /// Offset in the unpacked tar.
     pub(crate) offset: u64,
     /// How many.
     pub(crate) size: u64,
-    /// What was seen of them when the archive was read through; [`None`] if it was not.
+    /// Facts from a pass over the whole archive; [`None`] without a pass.
     pub(crate) seen: Option<Seen>,
 }
 
-/// What a pass through the whole archive learns of a file.
+/// Facts about a file from a pass over the whole archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) digest: Digest,
-    /// Its first bytes, at most [`HEAD_BYTES`].
+    /// Its first bytes, up to [`HEAD_BYTES`].
     pub(crate) head: Bytes,
-    /// All of it, if it is small.
+    /// The whole file, if it is small.
     pub(crate) whole: Option<Bytes>,
 }
 
-/// Enough to tell how a file is compressed.
+/// Number of bytes that identify the compression of a file.
 pub(crate) const HEAD_BYTES: usize = 6;
 
-/// What stands under a name.
+/// The entries of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// A plain file.
     File(Span),
-    /// Several entries of plain files; only the same content would make them one.
+    /// Several plain files, which are valid only if they have the same content.
     Several(Vec<Span>),
-    /// A link, a device, a sparse file: never followed, made or filled in.
+    /// A link, a device or a sparse file, which is never followed, created or filled in.
     Unsafe(&'static str),
 }
 
-/// Of one name more entries than this are not compared.
+/// Maximum number of entries of one name that are compared.
 const MAX_COPIES: usize = 4;
 
 impl Place {
-    /// What stands there once another entry of the name came.
+    /// The state after another entry of the name.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::File(one), Self::File(two)) => Self::Several(vec![one, two]),
@@ -58,8 +58,8 @@ impl Place {
     }
 }
 
-/// The key a name of the tar is found by: without `./` and doubled slashes, as every reader of paths takes it.
-/// [`None`] for what climbs, is absolute or no text: nothing asks for such names.
+/// The key for a name in the tar: without `./` and doubled slashes. [`None`] for names with `..`, absolute names and names that
+/// are not text, which are never read.
 pub(crate) fn key(name: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(name).ok()?;
     let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();

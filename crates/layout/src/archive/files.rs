@@ -1,12 +1,11 @@
-//! The files of an archive, as objects.
+//! The files of an archive as objects.
 //!
-//! An archive is a store of its own: a layout in it is read like one in a folder. Of a plain tar, files are read by range
-//! where they lie. Of a compressed one, each read unpacks from the start, or from where an earlier read ended if that is
-//! before it: reading n blobs costs up to n passes. What is small (manifests, configurations) was kept when the archive was
-//! indexed and costs nothing.
+//! An archive is a store: a layout in it is read like one in a folder. Files of a plain tar are read by range. In a compressed
+//! archive, each read decompresses from the start, or from the end of an earlier read, so that reading n blobs costs up to n
+//! passes. Small files (manifests, configurations) are kept when the archive is indexed and cost nothing.
 //!
-//! Memory: the index, what was kept, and up to [`DECODERS`] + 1 decoders. All reads are of the very object that was indexed:
-//! `OBJECT_CHANGED` if another took its place.
+//! Memory: the index, the small files, and up to [`DECODERS`] + 1 decoders. All reads are from the same object that was
+//! indexed; `OBJECT_CHANGED` if it was replaced.
 
 use crate::store::changed;
 use std::collections::BTreeMap;
@@ -23,27 +22,27 @@ use super::entry::{Place, Span};
 use super::unpack::{Compression, Limits, Unpacked};
 use crate::{Object, ObjectStore, PAGE_MAX, Page, Part, Put};
 
-/// Reads of a compressed archive that unpack at the same time; others wait.
+/// Maximum number of concurrent reads of a compressed archive; others wait.
 const DECODERS: usize = 3;
 
 /// An indexed archive.
 pub(crate) struct ArchiveFiles {
     pub(super) pack: Arc<Pack>,
     pub(super) places: BTreeMap<String, Place>,
-    /// It ended before its end: what is not there may have been behind.
+    /// The archive is truncated, so a missing file may have been in the rest.
     pub(super) is_cut: bool,
-    /// Whether names that stand several times have one content, once compared.
+    /// Whether the entries of a repeated name have the same content, once they were compared.
     pub(super) compared: Mutex<BTreeMap<String, bool>>,
 }
 
-/// The object an archive is.
+/// The object of an archive.
 pub(super) struct Pack {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) object: Object,
     pub(super) compression: Option<Compression>,
     pub(super) limits: Limits,
     decoders: Arc<Semaphore>,
-    /// Where the last read ended. It may be gone by the time it is taken up: then a new pass is begun.
+    /// The decoder at the end of the last read. If it is no longer there, a new pass is started.
     parked: Mutex<Option<Unpacked>>,
 }
 
@@ -111,8 +110,8 @@ impl Pack {
     }
 }
 
-/// Waits for its turn and begins to unpack only when it is first asked for bytes: whoever opens streams and reads them one
-/// after the other is never stopped by a stream he has not begun.
+/// Waits for a decoder and decompresses only when the stream is first polled, so that reading streams one after another cannot
+/// deadlock on a stream that is not yet polled.
 fn unpacking(pack: Arc<Pack>, compression: Compression, offset: u64, length: u64) -> ByteStream {
     enum At {
         Start,
@@ -146,7 +145,7 @@ fn unpacking(pack: Arc<Pack>, compression: Compression, offset: u64, length: u64
 }
 
 impl ArchiveFiles {
-    /// The plain file under `key`; [`None`] if nothing is there.
+    /// The plain file `key`; [`None`] if there is no entry.
     pub(crate) async fn span(&self, key: &str) -> Result<Option<&Span>> {
         let refuse = |code: Code| Error::of(code, self.operation(key));
         match self.places.get(key) {
@@ -155,7 +154,7 @@ impl ArchiveFiles {
             Some(Place::Unsafe(what)) => Err(Error::new(
                 Code::ArchiveEntryUnsafe,
                 self.operation(key),
-                format!("the archive holds it as {what}, and only plain files are read"),
+                format!("the archive has {what} with this name, but only plain files are read"),
             )),
             Some(Place::File(span)) => self.whole_span(key, span).map(Some),
             Some(Place::Several(spans)) => {
@@ -167,17 +166,17 @@ impl ArchiveFiles {
         }
     }
 
-    /// What a link would say is never looked at; that one stands there is.
+    /// The target of a link is never read, only the fact that it is a link.
     pub(crate) fn is_unsafe(&self, key: &str) -> bool {
         matches!(self.places.get(key), Some(Place::Unsafe(_)))
     }
 
-    /// True if anything stands under `key`.
+    /// True if there is an entry with the name `key`.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.places.contains_key(key)
     }
 
-    /// True if the archive ended before its end.
+    /// True if the archive is truncated.
     pub(crate) const fn is_cut(&self) -> bool {
         self.is_cut
     }
@@ -186,7 +185,7 @@ impl ArchiveFiles {
         self.places.keys().map(String::as_str)
     }
 
-    /// The sha256 of a file, by reading all of it unless a pass has done so.
+    /// The sha256 digest of a file. Reads the file unless a pass has computed it.
     pub(crate) async fn digest(&self, key: &str, span: &Span) -> Result<Digest> {
         if let Some(seen) = &span.seen {
             return Ok(seen.digest.clone());
@@ -205,7 +204,7 @@ impl ArchiveFiles {
         Ok(hasher.finish())
     }
 
-    /// What it is called in messages.
+    /// Name for messages.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.pack.store.name(), self.pack.object.key)
     }
@@ -214,7 +213,7 @@ impl ArchiveFiles {
         Verb::Read.on(format_args!("{key} in {}", self.pack.object.key))
     }
 
-    /// Of a plain tar, what reaches beyond the object is cut. Of a compressed one the read finds out.
+    /// In a plain tar, an entry that ends after the object is truncated. In a compressed one, the read detects it.
     fn whole_span<'a>(&self, key: &str, span: &'a Span) -> Result<&'a Span> {
         let end = span.offset.saturating_add(span.size);
         if self.pack.compression.is_none() && end > self.pack.object.size {
@@ -256,7 +255,7 @@ impl ArchiveFiles {
     }
 
     fn read_only(&self, key: &str) -> Error {
-        let sentence = "an archive is only read".to_owned();
+        let sentence = "an archive is read-only".to_owned();
         Error::new(Code::ObjectRefused, self.operation(key), sentence)
     }
 }

@@ -1,7 +1,7 @@
 //! Indexing an archive: by range if it is plain, in one pass if it is compressed.
 //!
-//! The pass sees every byte anyway. So it hashes what it sees, which saves a docker-archive a second pass, and keeps what is
-//! small, which saves a layout one pass per manifest.
+//! The pass reads every byte. It hashes the files, which saves a docker-archive a second pass, and keeps small files, which
+//! saves a layout one pass for each manifest.
 
 use crate::store::empty;
 use std::collections::BTreeMap;
@@ -18,14 +18,13 @@ use super::unpack::{Compression, Limits, Unpacked};
 use super::window::{Window, part};
 use crate::ObjectStore;
 
-/// A file of at most this size is kept whole, until all that is kept is [`MAX_KEPT_BYTES`].
+/// Maximum size in bytes of a file that is kept, up to a total of [`MAX_KEPT_BYTES`].
 const MAX_KEPT_FILE_BYTES: u64 = 128 * 1024;
 const MAX_KEPT_BYTES: usize = 8 * 1024 * 1024;
 
 impl ArchiveFiles {
-    /// Indexes the archive at `key`. `SOURCE_EMPTY` if nothing is there, `ARCHIVE_INVALID`,
-    /// `ARCHIVE_UNSUPPORTED`, `ARCHIVE_TOO_LARGE` or `ARCHIVE_BOMB` if it cannot be read at all. One that is cut is read
-    /// as far as it goes.
+    /// Indexes the archive at `key`. `SOURCE_EMPTY` if it does not exist; `ARCHIVE_INVALID`, `ARCHIVE_UNSUPPORTED`,
+    /// `ARCHIVE_TOO_LARGE` or `ARCHIVE_BOMB` if it cannot be read at all. A truncated archive is indexed up to its end.
     pub(crate) async fn read(store: Arc<dyn ObjectStore>, key: &str, limits: Limits) -> Result<Self> {
         let operation = Verb::Read.on(format_args!("{}/{key}", store.name()));
         let object = store.head(key).await?;
@@ -50,8 +49,8 @@ impl ArchiveFiles {
     }
 }
 
-/// True if the end of the tar was reached, or the end of the object where the next header would stand: some writers leave
-/// the end out.
+/// True at the end of the tar, or at the end of the object in the place of the next header, because some writers omit the end
+/// marker.
 async fn by_range(pack: &Pack, index: &mut TarIndex) -> Result<bool> {
     let mut window = Window::new(Arc::clone(&pack.store), pack.object.clone());
     while let Wanted::Bytes { offset, length } = index.wanted() {
@@ -97,7 +96,7 @@ fn take(index: &mut TarIndex, bytes: &[u8], key: &str) -> Result<Option<Begun>> 
         .map_err(|error: Error| error.during(Verb::Read.on(key)))
 }
 
-/// `length` bytes at `offset`; [`None`] if the end comes first. Never more than a record may have.
+/// `length` bytes at `offset`; [`None`] if the data ends first. Never more than the maximum size of a record.
 async fn exactly(unpacked: &mut Unpacked, offset: u64, length: u64) -> Result<Option<Bytes>> {
     if !unpacked.skip_to(offset).await? {
         return Ok(None);
@@ -113,7 +112,7 @@ async fn exactly(unpacked: &mut Unpacked, offset: u64, length: u64) -> Result<Op
     Ok(Some(bytes.freeze()))
 }
 
-/// Looks at all of a file on the way.
+/// Reads a whole file during the pass.
 async fn see(unpacked: &mut Unpacked, file: &Begun, kept: usize) -> Result<Option<Seen>> {
     if !unpacked.skip_to(file.offset).await? {
         return Ok(None);

@@ -1,35 +1,34 @@
-//! One 512-byte header of a tar, read strictly.
+//! Parses a 512-byte header of a tar strictly.
 //!
-//! Source: POSIX.1-2024 pax, ustar interchange format; GNU tar manual, Basic Tar Format. Readers of tar differ, and an
-//! archive that two of them read differently is an attack (`TARmageddon`, CVE-2025-62518). So wherever the formats leave a
-//! choice, what has two meanings is refused.
+//! Source: POSIX.1-2024 pax, ustar interchange format; GNU tar manual, Basic Tar Format. Readers of tar differ, and an archive
+//! that two of them read differently is an attack (`TARmageddon`, CVE-2025-62518). Ambiguous content is therefore rejected.
 
 use tar::{EntryType, Header};
 use transship_oci::Result;
 
-/// Bytes of a header, and what all data is padded to.
+/// Size of a header in bytes, and the unit to which data is padded.
 pub(crate) const BLOCK_BYTES: u64 = 512;
-/// The first size that does not fit the octal field of a header.
+/// The smallest size that does not fit into the octal field of a header.
 const TOO_LARGE_FOR_OCTAL: u64 = 8 * 1024 * 1024 * 1024;
 
-/// What a header announces.
+/// Kinds of entries.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Announced {
-    /// A block of zeros: the end.
+    /// A block of zeros, the end marker.
     End,
     /// A plain file.
     File { name: Vec<u8>, size: u64 },
     /// A folder; its entry has no data.
     Folder,
-    /// Something that is not read, with the bytes of data to jump over.
+    /// An entry that is not read, with the number of bytes to skip.
     Unsafe {
         name: Vec<u8>,
         size: u64,
         what: &'static str,
     },
-    /// The name of the next entry, in so many bytes. Source: GNU.
+    /// The name of the next entry, with its length in bytes. Source: GNU.
     LongName(u64),
-    /// The link target of the next entry, in so many bytes. Source: GNU.
+    /// The link target of the next entry, with its length in bytes. Source: GNU.
     LongLink(u64),
     /// Records about the next entry. Source: POSIX.
     Records(u64),
@@ -37,7 +36,7 @@ pub(super) enum Announced {
     GlobalRecords(u64),
 }
 
-/// Reads one block; why not, if it is no header.
+/// Parses one block. The error is a sentence.
 pub(super) fn read(block: &[u8; 512]) -> Result<Announced, String> {
     if block.iter().all(|byte| *byte == 0) {
         return Ok(Announced::End);
@@ -45,7 +44,7 @@ pub(super) fn read(block: &[u8; 512]) -> Result<Announced, String> {
     let header = Header::from_byte_slice(block);
     let said = header.cksum().map_err(|_| "a header has no checksum".to_owned())?;
     if said != checksum(block) {
-        return Err("a header has another checksum than it says".to_owned());
+        return Err("the checksum of a header is wrong".to_owned());
     }
     let size = header.entry_size().map_err(|_| "a header has no size".to_owned())?;
     let name = header.path_bytes().into_owned();
@@ -53,7 +52,7 @@ pub(super) fn read(block: &[u8; 512]) -> Result<Announced, String> {
         if size == 0 {
             Ok(announced)
         } else {
-            Err("a link, folder or device says it has data, which readers take differently".to_owned())
+            Err("a link, folder or device has data, which readers interpret differently".to_owned())
         }
     };
     let special = |what: &'static str| Announced::Unsafe {
@@ -62,7 +61,7 @@ pub(super) fn read(block: &[u8; 512]) -> Result<Announced, String> {
         what,
     };
     match header.entry_type() {
-        // Old archives end a folder's name in a slash and have no type for it.
+        // In old archives a folder has no type of its own, and its name ends in a slash.
         EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => without_data(Announced::Folder),
         EntryType::Regular | EntryType::Continuous => Ok(Announced::File { name, size }),
         EntryType::Directory => without_data(Announced::Folder),
@@ -74,8 +73,8 @@ pub(super) fn read(block: &[u8; 512]) -> Result<Announced, String> {
         EntryType::GNULongLink => Ok(Announced::LongLink(size)),
         EntryType::XHeader => Ok(Announced::Records(size)),
         EntryType::XGlobalHeader => Ok(Announced::GlobalRecords(size)),
-        // Its data is described by more headers, in two formats: where it ends cannot be said safely.
-        EntryType::GNUSparse => Err("it holds a sparse file in the old GNU format".to_owned()),
+        // Further headers in two formats describe its data, so its end cannot be determined safely.
+        EntryType::GNUSparse => Err("it contains a sparse file in the old GNU format".to_owned()),
         _ => Ok(Announced::Unsafe {
             name,
             size,
@@ -84,13 +83,13 @@ pub(super) fn read(block: &[u8; 512]) -> Result<Announced, String> {
     }
 }
 
-/// The sum of all bytes, the checksum's own eight taken as spaces.
+/// The sum of all bytes, with the eight bytes of the checksum as spaces.
 fn checksum(block: &[u8; 512]) -> u32 {
     let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
     sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..])
 }
 
-/// What pax records say about the next entry.
+/// Pax records of the next entry.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Records {
     pub(super) path: Option<Vec<u8>>,
@@ -99,7 +98,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Reads `<length> <key>=<value>\n`, over and over.
+    /// Parses repeated records `<length> <key>=<value>\n`.
     pub(super) fn parse(mut bytes: &[u8]) -> Result<Self, String> {
         let bad = || "a pax record is malformed".to_owned();
         let mut records = Self::default();
@@ -124,10 +123,10 @@ impl Records {
     }
 }
 
-/// One meaning only: said twice is fine if it is the same.
+/// A repeated value is valid only if it is the same.
 pub(super) fn set<T: PartialEq>(slot: &mut Option<T>, value: T) -> Result<(), String> {
     if slot.as_ref().is_some_and(|known| *known != value) {
-        return Err("an entry is named or measured in two ways".to_owned());
+        return Err("an entry has two different names or sizes".to_owned());
     }
     *slot = Some(value);
     Ok(())
@@ -140,25 +139,25 @@ fn number(digits: &[u8]) -> Option<u64> {
         .flatten()
 }
 
-/// The size of an entry whose header says `header` and whose records say `record`. A header may leave out only what its
-/// field cannot hold.
+/// The size of an entry with the size `header` in its header and `record` in its records. A header may omit only a size that
+/// does not fit into its field.
 pub(super) fn size(header: u64, record: Option<u64>) -> Result<u64, String> {
     match record {
         None => Ok(header),
         Some(record) if record == header || (header == 0 && record >= TOO_LARGE_FOR_OCTAL) => Ok(record),
         Some(record) => Err(format!(
-            "a header says {header} bytes and its pax record {record}: readers would take it differently"
+            "a header has the size {header} and its pax record {record}, which readers interpret differently"
         )),
     }
 }
 
-/// The records of an entry that has no data may not give it any: some readers would jump over it, and others read it as the
-/// next header.
+/// Records must not add data to an entry without data, because some readers would skip it and others would read it as the next
+/// header.
 pub(super) fn no_size(record: Option<u64>) -> Result<(), String> {
     match record {
         None | Some(0) => Ok(()),
         Some(record) => Err(format!(
-            "a link, folder or device has {record} bytes by its pax record, which readers take differently"
+            "a link, folder or device has {record} bytes according to its pax record, which readers interpret differently"
         )),
     }
 }

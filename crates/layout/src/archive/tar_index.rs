@@ -1,7 +1,7 @@
-//! The index of a tar: which names it holds, and where.
+//! The index of a tar: its names and their positions.
 //!
-//! A machine without I/O: it says which bytes it wants next, and is given them. So one and the same reading serves an
-//! archive that is read by range and one that is unpacked from its start.
+//! A state machine without I/O: it requests the next bytes, and the caller provides them. The same code therefore indexes
+//! archives that are read by range and those that are decompressed from the start.
 
 use std::collections::BTreeMap;
 use transship_oci::{Code, Error, Operation, Result};
@@ -9,23 +9,23 @@ use transship_oci::{Code, Error, Operation, Result};
 use super::entry::{Place, Seen, Span, key};
 use super::tar_header::{self, Announced, BLOCK_BYTES, Records, set};
 
-/// Entries held in memory, at some 300 bytes each.
+/// Maximum number of entries in memory, at about 300 bytes each.
 const MAX_ENTRIES: usize = 100_000;
-/// Names longer than this name nothing that is asked for.
+/// Maximum length of a name in bytes; longer names are never read.
 const MAX_NAME_BYTES: usize = 1024;
-/// The largest record about one entry.
+/// Maximum size in bytes of a record about one entry.
 const MAX_RECORD_BYTES: u64 = 1024 * 1024;
 
-/// Which bytes of the tar come next.
+/// The next bytes to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// A header or records: so many bytes at this offset, all of them.
+    /// A header or records: all of these bytes at this offset.
     Bytes { offset: u64, length: u64 },
-    /// None: the end was reached.
+    /// No more bytes: the end was reached.
     Nothing,
 }
 
-/// The index, as far as it was read.
+/// The index up to the current position.
 #[derive(Debug)]
 pub(super) struct TarIndex {
     places: BTreeMap<String, Place>,
@@ -43,7 +43,7 @@ enum Expects {
     GlobalRecords,
 }
 
-/// What was said about the next entry.
+/// Records of the next entry.
 #[derive(Debug, Default)]
 struct About {
     name: Option<Vec<u8>>,
@@ -51,12 +51,12 @@ struct About {
     is_sparse: bool,
 }
 
-/// A plain file that has just begun.
+/// The start of a plain file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Begun {
     pub(super) offset: u64,
     pub(super) size: u64,
-    /// The key it is held under, for [`TarIndex::saw`]; [`None`] if nothing can ask for it.
+    /// The key of the file, for [`TarIndex::saw`]; [`None`] if the file cannot be read.
     pub(super) key: Option<String>,
 }
 
@@ -77,14 +77,14 @@ impl TarIndex {
         self.wanted
     }
 
-    /// Takes the bytes that were wanted. A file that begins is told, so that its bytes may be looked at on the way.
+    /// Accepts the requested bytes. Returns the start of a file, so that the caller can inspect its bytes.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<Option<Begun>> {
         let Wanted::Bytes { offset, length } = self.wanted else {
             return Ok(None);
         };
         let behind = offset
             .checked_add(padded(length))
-            .ok_or_else(|| invalid(offset, "an offset is beyond all numbers"))?;
+            .ok_or_else(|| invalid(offset, "an offset is too large"))?;
         let expects = std::mem::replace(&mut self.expects, Expects::Header);
         self.wanted = Wanted::Bytes {
             offset: behind,
@@ -111,7 +111,7 @@ impl TarIndex {
             Expects::GlobalRecords => {
                 let records = Records::parse(bytes).map_err(|why| invalid(offset, &why))?;
                 if records != Records::default() {
-                    return Err(invalid(offset, "a record gives all entries one name or size"));
+                    return Err(invalid(offset, "a record sets the name or size of all entries"));
                 }
             }
         }
@@ -120,7 +120,7 @@ impl TarIndex {
 
     fn take_header(&mut self, offset: u64, bytes: &[u8]) -> Result<Option<Begun>> {
         let refuse = |why: String| invalid(offset, &why);
-        let block = bytes.try_into().map_err(|_| invalid(offset, "a header is short"))?;
+        let block = bytes.try_into().map_err(|_| invalid(offset, "a header is truncated"))?;
         let data = offset + BLOCK_BYTES;
         let (expects, record) = match tar_header::read(block).map_err(refuse)? {
             Announced::End => {
@@ -187,7 +187,7 @@ impl TarIndex {
             .checked_next_multiple_of(BLOCK_BYTES)
             .and_then(|size| data.checked_add(size));
         self.wanted = Wanted::Bytes {
-            offset: behind.ok_or_else(|| invalid(header, "an entry is larger than any archive"))?,
+            offset: behind.ok_or_else(|| invalid(header, "the size of an entry is too large"))?,
             length: BLOCK_BYTES,
         };
         Ok(())
@@ -213,7 +213,7 @@ impl TarIndex {
         Ok(Some(key))
     }
 
-    /// Remembers what was seen of the file that began last under `key`.
+    /// Stores facts about the last file with the name `key`.
     pub(super) fn saw(&mut self, key: &str, seen: Seen) {
         let span = match self.places.get_mut(key) {
             Some(Place::File(span)) => Some(span),
@@ -236,9 +236,9 @@ const fn padded(length: u64) -> u64 {
 
 fn invalid(offset: u64, why: &str) -> Error {
     let why = if offset == 0 {
-        format!("not a tar, {why}")
+        format!("not a valid tar: {why}")
     } else {
-        format!("at byte {offset}, {why}")
+        format!("at byte {offset}: {why}")
     };
     Error::refused(Code::ArchiveInvalid, why)
 }

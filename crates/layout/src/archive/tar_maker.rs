@@ -1,6 +1,6 @@
-//! A maker of tars, good and bad, for tests.
+//! Builds valid and invalid tars for tests.
 
-/// A tar in the making.
+/// A tar builder.
 #[derive(Default)]
 pub(crate) struct Tar(Vec<u8>);
 
@@ -24,7 +24,7 @@ impl Tar {
         self.entry(kind, name, bytes.len() as u64, bytes)
     }
 
-    /// A header that says `size`, whatever the data is.
+    /// A header with `size`, regardless of the data.
     pub(crate) fn entry(mut self, kind: u8, name: &str, size: u64, bytes: &[u8]) -> Self {
         let mut header = tar::Header::new_ustar();
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());

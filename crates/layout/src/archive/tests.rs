@@ -193,7 +193,7 @@ async fn an_archive_replaced_while_it_is_read_is_told() {
         let layer = Descriptor::new("a/b".into(), Digest::sha256(&large), large.len() as u64);
         let read = match transship_copy::BlobSource::blob_get(&archive, &layer, 0).await {
             Ok(stream) => {
-                transship_copy::verified(stream, &layer)
+                transship_copy::verify_stream(stream, &layer)
                     .try_for_each(|_| std::future::ready(Ok(())))
                     .await
             }
@@ -356,7 +356,7 @@ async fn small_files_of_a_packed_archive_are_read_once_and_blobs_in_order_cost_o
     for (digest, size) in blobs {
         let blob = Descriptor::new("a/b".into(), digest, size as u64);
         let stream = transship_copy::BlobSource::blob_get(&archive, &blob, 0).await.unwrap();
-        let bytes: Vec<_> = transship_copy::verified(stream, &blob).collect().await;
+        let bytes: Vec<_> = transship_copy::verify_stream(stream, &blob).collect().await;
         assert!(bytes.iter().all(std::result::Result::is_ok));
     }
     assert_eq!(store.taken().0, 1, "the second blob goes on where the first ended");

@@ -1,7 +1,8 @@
-//! A compressed archive as the stream of bytes it holds.
+//! Decompresses an archive as a stream.
 //!
-//! Neither gzip nor zstd can be entered in the middle: whoever wants a byte unpacks all before it. Memory is that of the
-//! decoder (gzip 32 KiB, zstd at most 8 MiB of window) and one chunk. What expands out of proportion is stopped.
+//! gzip and zstd cannot be read from the middle: to read a byte, all bytes before it must be decompressed. The memory is that
+//! of the decoder (gzip 32 KiB, zstd a window of up to 8 MiB) and one chunk. Decompression stops if the archive expands out of
+//! proportion.
 
 use bytes::{Buf, Bytes};
 use flate2::{Decompress, FlushDecompress, Status};
@@ -10,15 +11,15 @@ use transship_copy::ByteStream;
 use transship_oci::{Code, Error, Result, Verb};
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, Operation};
 
-/// Bytes handed on at once.
+/// Number of bytes in a piece of output.
 const CHUNK_BYTES: usize = 128 * 1024;
-/// The window every decoder must support, and the largest that fits several times into a worker's memory.
+/// Maximum window: every decoder must support it, and it fits several times into a worker's memory.
 /// Source: RFC 8878, section 3.1.1.1.2.
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// Chunks after which others get their turn: unpacking from memory never waits by itself.
+/// Number of chunks after which other tasks run, because decompression from memory never waits.
 const CHUNKS_PER_TURN: u32 = 16;
 
-/// How an archive is compressed, told by its first bytes and not by its name.
+/// Compression of an archive, detected from its first bytes and not from its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
     /// RFC 1952, any number of members.
@@ -28,15 +29,15 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    /// What `head` begins; [`None`] for anything plain. `ARCHIVE_UNSUPPORTED` for what is packed in another way.
+    /// The compression of `head`; [`None`] if it is plain. `ARCHIVE_UNSUPPORTED` for other compressions.
     pub(crate) fn of(head: &[u8]) -> Result<Option<Self>> {
         let unsupported = |what: &str| {
-            let sentence = format!("it is compressed with {what}; use gzip, zstd or none");
+            let sentence = format!("it is compressed with {what}; use gzip, zstd or no compression");
             Err(Error::refused(Code::ArchiveUnsupported, sentence))
         };
         match head {
             [0x1f, 0x8b, ..] => Ok(Some(Self::Gzip)),
-            // A frame, or a skippable frame as pzstd begins with.
+            // A frame, or a skippable frame, with which pzstd starts.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Some(Self::Zstd)),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => unsupported("xz"),
             [b'B', b'Z', b'h', ..] => unsupported("bzip2"),
@@ -46,14 +47,14 @@ impl Compression {
     }
 }
 
-/// How far an archive may expand.
+/// Limits of the expansion of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// So many unpacked bytes are free: below, no ratio is looked at.
+    /// Number of unpacked bytes below which the ratio is not checked.
     pub free_bytes: u64,
-    /// Above, at most so many unpacked bytes per packed one.
+    /// Maximum number of unpacked bytes for each packed byte, above the free bytes.
     pub ratio: u64,
-    /// Never more unpacked bytes than this.
+    /// Maximum number of unpacked bytes.
     pub most_bytes: u64,
 }
 
@@ -85,7 +86,7 @@ impl Decoder {
         }
     }
 
-    /// Unpacks some of `input` into `output`: bytes taken, bytes written, and whether a member or frame ended.
+    /// Unpacks part of `input` into `output`. Returns the bytes consumed, the bytes written, and whether a member or frame ended.
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> std::io::Result<(usize, usize, bool)> {
         match self {
             Self::Gzip(inflate) => {
@@ -108,13 +109,13 @@ pub(super) struct Unpacked {
     input: ByteStream,
     compression: Compression,
     decoder: Decoder,
-    /// Packed bytes not yet taken.
+    /// Packed bytes that have not been consumed.
     packed: Bytes,
     packed_total: u64,
-    /// Unpacked bytes not yet handed on.
+    /// Unpacked bytes that have not been returned.
     ready: Bytes,
     buffer: Vec<u8>,
-    /// Where `ready` begins.
+    /// Offset of `ready`.
     position: u64,
     is_within_member: bool,
     turn: u32,
@@ -123,7 +124,7 @@ pub(super) struct Unpacked {
 }
 
 impl Unpacked {
-    /// `input` from its start. `name` is what it is called in errors.
+    /// Decompresses `input` from its start. `name` is used in errors.
     pub(super) fn new(input: ByteStream, compression: Compression, limits: Limits, name: String) -> Result<Self> {
         let decoder = Decoder::new(compression)
             .map_err(|error| Error::of(Code::ArchiveUnsupported, Verb::Read.on(&name)).because(error))?;
@@ -148,7 +149,7 @@ impl Unpacked {
         self.position
     }
 
-    /// The next bytes, at most `max` of them; empty at the end. `ARCHIVE_TRUNCATED` if the end comes too early.
+    /// The next bytes, up to `max`; empty at the end. `ARCHIVE_TRUNCATED` if the data ends too early.
     pub(super) async fn next(&mut self, max: u64) -> Result<Bytes> {
         while self.ready.is_empty() {
             if !self.unpack().await? {
@@ -160,7 +161,7 @@ impl Unpacked {
         Ok(self.ready.split_to(max))
     }
 
-    /// Goes on to `offset`, which must not lie behind; false if the end comes first.
+    /// Skips forward to `offset`; false if the data ends first.
     pub(super) async fn skip_to(&mut self, offset: u64) -> Result<bool> {
         while self.position < offset {
             if self.next(offset - self.position).await?.is_empty() {
@@ -177,7 +178,7 @@ impl Unpacked {
             tokio::task::yield_now().await;
         }
         if self.packed.is_empty() && !self.fill().await? {
-            // A decoder may hold bytes back; a last call shows them.
+            // A decoder may buffer bytes; a last call returns them.
             return if self.is_within_member { self.last() } else { Ok(false) };
         }
         if !self.is_within_member {
@@ -187,7 +188,7 @@ impl Unpacked {
         if took == 0 && wrote == 0 && !is_end {
             return Err(self
                 .error(Code::ArchiveInvalid)
-                .because("its compressed data stands still"));
+                .because("its compressed data does not continue"));
         }
         Ok(true)
     }
@@ -204,7 +205,7 @@ impl Unpacked {
         Ok(true)
     }
 
-    /// Between members there may be zeros, as tapes and block devices pad with, and nothing else.
+    /// Between members only zeros are allowed, which tapes and block devices use as padding.
     async fn begin_member(&mut self) -> Result<bool> {
         if self.packed_total > 0 {
             while self.packed.first() == Some(&0) {
@@ -216,7 +217,7 @@ impl Unpacked {
             if matches!(self.compression, Compression::Gzip) && self.packed.first() != Some(&0x1f) {
                 return Err(self
                     .error(Code::ArchiveInvalid)
-                    .because("something stands behind its compressed data"));
+                    .because("there is other data after its compressed data"));
             }
             let fresh = Decoder::new(self.compression);
             self.decoder = fresh.map_err(|error| self.error(Code::ArchiveUnsupported).because(error))?;
@@ -267,7 +268,7 @@ impl Unpacked {
     }
 }
 
-/// What a decoder's complaint means to whoever made the archive.
+/// Converts a decoder's error to a message for the author of the archive.
 fn refusal(error: &std::io::Error) -> Error {
     let sentence = error.to_string();
     if sentence.contains("too much memory") {
@@ -278,7 +279,7 @@ fn refusal(error: &std::io::Error) -> Error {
     } else {
         Error::refused(
             Code::ArchiveInvalid,
-            format_args!("its compressed data is damaged, {sentence}"),
+            format_args!("its compressed data is damaged: {sentence}"),
         )
     }
 }

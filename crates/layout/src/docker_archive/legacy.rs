@@ -1,8 +1,8 @@
-//! Images as docker saved them before version 1.10: a chain of layers, each with its own configuration.
+//! Images saved by docker before version 1.10: a chain of layers, each with its own configuration.
 //!
-//! Source: docker image-spec v1. An image of that time has no configuration that names its layers; it is made of that of its
-//! newest layer, as docker itself made it when it loaded such an archive: without the links of the chain, with the layers'
-//! digests and the history. Nested values keep the bytes they have, so the result depends on nothing else.
+//! Source: docker image-spec v1. These images have no configuration that names the layers. It is assembled from the
+//! configuration of the newest layer, as docker did when it loaded such an archive: without the links of the chain, with the
+//! layers' digests and the history. Nested values keep their bytes, so that the result is reproducible.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -17,9 +17,9 @@ use super::layers::{Known, MAX_CONFIG_BYTES, layer};
 use crate::archive::ArchiveFiles;
 use crate::whole::whole;
 
-/// Docker could not make longer chains.
+/// Maximum length of a chain that docker could create.
 const MAX_LAYERS: usize = 128;
-/// What only made sense within the chain. Source: moby, image/v1, `MakeConfigFromV1Config`.
+/// Fields that only have a meaning in the chain. Source: moby, image/v1, `MakeConfigFromV1Config`.
 const OF_THE_CHAIN: [&str; 7] = [
     "id",
     "parent",
@@ -81,7 +81,10 @@ pub(super) async fn image(files: &ArchiveFiles, id: &str) -> Result<Image> {
         history.push(link.history());
     }
     if layers.iter().any(|layer| layer.media_type.as_str().contains('+')) {
-        return Err(invalid(files, "an image of this age has plain layers only".into()));
+        return Err(invalid(
+            files,
+            "images in this old format must have plain layers".into(),
+        ));
     }
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.digest.clone()).collect();
     let bytes = configuration(&newest, &diff_ids, &history).map_err(|why| invalid(files, why))?;
@@ -101,7 +104,7 @@ async fn chain(files: &ArchiveFiles, id: &str) -> Result<(Bytes, Vec<(String, Li
             return Err(invalid(files, "its chain of layers is broken".into()));
         }
         let bytes = whole(files, &format!("{id}/json"), MAX_CONFIG_BYTES).await?;
-        let bytes = bytes.ok_or_else(|| invalid(files, format!("the configuration of layer {id} is not there")))?;
+        let bytes = bytes.ok_or_else(|| invalid(files, format!("the configuration of layer {id} is missing")))?;
         let link: Link = serde_json::from_slice(&bytes)
             .map_err(|error| invalid(files, format!("the configuration of layer {id}: {error}")))?;
         newest.get_or_insert(bytes);

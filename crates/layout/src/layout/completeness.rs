@@ -1,8 +1,8 @@
-//! Whether all of a layout is there.
+//! Checks whether a layout is complete.
 //!
-//! Layouts arrive object by object and in any order. One is complete when its two files, the manifests they name and the
-//! blobs those name are there in the sizes they are said to have; until then what is missing is named, so that nobody needs
-//! to look again before one of these arrives.
+//! Layouts are uploaded object by object and in any order. A layout is complete when its two files, the manifests that they
+//! name, and the blobs that these name are present in the declared sizes. Until then the missing objects are reported, so that
+//! the layout is scanned again only when one of them is uploaded.
 
 use std::sync::Arc;
 
@@ -13,26 +13,26 @@ use super::{INDEX, Layout, MARKER, blob_key, blobs};
 use crate::missing::{Blobs, Edges, Held, Shelf, missing};
 use crate::{Missing, Object, ObjectStore};
 
-/// Whether all of a layout is there.
+/// Completeness of a layout.
 pub enum Completeness {
-    /// All of it.
+    /// The layout is complete.
     Complete(Layout),
-    /// Not yet.
+    /// The layout is incomplete.
     Incomplete {
-        /// At most a thousand of what is missing.
+        /// Up to a thousand of the missing objects.
         missing: Vec<Missing>,
     },
 }
 
 impl Layout {
-    /// Looks whether the layout below `prefix` (empty, or ending in `/`) is all there. `LAYOUT_INVALID` if what is there is
-    /// no layout and cannot become one.
+    /// Checks whether the layout below `prefix` (empty, or ending in `/`) is complete. `LAYOUT_INVALID` if it cannot become a
+    /// valid layout.
     pub async fn completeness(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Completeness> {
         let (completeness, _) = Self::looked_at(store, prefix).await?;
         Ok(completeness)
     }
 
-    /// The same, and the `index.json` that was there when it was begun.
+    /// Like [`Self::of`], and returns the `index.json` that was read.
     pub(crate) async fn looked_at(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<(Completeness, Option<Object>)> {
         let index = store.head(&format!("{prefix}{INDEX}")).await?;
         let marker = store.head(&format!("{prefix}{MARKER}")).await?;
@@ -50,7 +50,7 @@ impl Layout {
         Ok((Completeness::Incomplete { missing }, index))
     }
 
-    /// What is missing of the images `roots`, themselves included; empty if nothing is.
+    /// The missing objects of the images `roots`, including the roots.
     pub async fn missing(&self, roots: &[Descriptor]) -> Result<Vec<Missing>> {
         let roots = Edges {
             manifests: roots.to_vec(),

@@ -1,4 +1,4 @@
-//! `index.json`, entry by entry: one that cannot be read is told, and the others are taken.
+//! Parses `index.json` entry by entry: an invalid entry is reported, and the others are used.
 //!
 //! Source: OCI image-spec, image-layout.md and annotations.md.
 
@@ -13,19 +13,19 @@ use crate::images::Candidate;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
-/// The largest `index.json`: some 50,000 entries.
+/// Maximum size of `index.json` in bytes, about 50,000 entries.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 const MAX_ENTRIES: usize = 100_000;
 
-/// What `index.json` says.
+/// The content of `index.json`.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub(super) entries: Vec<Candidate>,
-    /// Entries that are no descriptors.
+    /// Entries that are not valid descriptors.
     pub(super) broken: Vec<Broken>,
 }
 
-/// An entry that cannot be read: what it is called, and why.
+/// An invalid entry: its name and the error.
 #[derive(Debug, Clone)]
 pub(super) struct Broken {
     pub(super) name: String,
@@ -45,7 +45,7 @@ struct Written<'a> {
     config: Option<serde::de::IgnoredAny>,
 }
 
-/// As much of a broken entry as it takes to say which it is.
+/// The parts of an invalid entry that identify it.
 #[derive(Deserialize)]
 struct Glimpse {
     #[serde(default)]
@@ -55,15 +55,15 @@ struct Glimpse {
 }
 
 impl Index {
-    /// Reads `index.json`; why not, if it is none.
+    /// Parses `index.json`. The error is a sentence.
     pub(super) fn parse(bytes: &Bytes) -> Result<Self, String> {
         let written: Written<'_> = serde_json::from_slice(bytes).map_err(|error| format!("index.json: {error}"))?;
         let media_type = written.media_type.as_deref().filter(|own| !own.is_empty());
         if media_type.is_some_and(|own| !MediaType::new(own).is_index()) {
-            return Err("index.json is no index".to_owned());
+            return Err("index.json is not an index".to_owned());
         }
         if written.layers.is_some() || written.config.is_some() {
-            return Err("index.json holds layers or a config, as an image does".to_owned());
+            return Err("index.json has layers or a config like an image manifest".to_owned());
         }
         let manifests = written.manifests.ok_or("index.json has no manifests")?;
         if manifests.len() > MAX_ENTRIES {
@@ -80,7 +80,7 @@ impl Index {
     }
 }
 
-/// A descriptor with the name it carries.
+/// A descriptor with its name.
 pub(super) fn candidate(descriptor: Descriptor) -> Candidate {
     Candidate {
         name: name(&descriptor.annotations),

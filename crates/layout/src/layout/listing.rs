@@ -1,4 +1,4 @@
-//! The images of a layout: what can be asked of it by name or digest, and what comes along with something else.
+//! The images of a layout: those that can be read by name or digest, and those that belong to another image.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::images::{self, Called, Candidate, Images, Listing, Refused, called};
 
 /// Indexes within indexes deeper than this are not looked into: a copy refuses them.
 const MAX_DEPTH: usize = 8;
-/// More manifests than this are not told apart.
+/// Maximum number of manifests for which the relations are read.
 const MAX_MEMBERS: usize = 200_000;
 
 #[async_trait]
@@ -46,7 +46,7 @@ impl Images for Layout {
     }
 }
 
-/// Every manifest of the layout that an image brings along.
+/// Every manifest of the layout that belongs to an image.
 #[derive(Default)]
 struct Members {
     /// Named by `index.json`.
@@ -73,7 +73,7 @@ impl Members {
     }
 }
 
-/// True for cosign's tags and the fallback tag of a manifest that is here: they come along with it.
+/// True for cosign's tags and the fallback tag of a manifest of this layout, which are copied with it.
 fn belongs_to_another(candidate: &Candidate, members: &Members) -> bool {
     match candidate.name.as_deref().map(called) {
         Some(Called::Tag(tag)) => DigestTag::of(&tag).is_some_and(|about| members.has_subject(&about)),
@@ -114,7 +114,7 @@ impl Layout {
         Ok(members)
     }
 
-    /// Entries that have no tag: those that cannot be read, and those that refer to a manifest that is here.
+    /// Entries without a tag: invalid ones, and referrers of a manifest of this layout.
     async fn unnamed(&self, members: &Members) -> Result<(Vec<Refused>, HashSet<Digest>)> {
         let unnamed: Vec<Digest> = self
             .listed()
@@ -151,7 +151,7 @@ impl Layout {
     }
 }
 
-/// A fallback tag lists referrers; they are no children of it.
+/// A fallback tag lists referrers, which are not its children.
 fn is_fallback(entry: &Candidate) -> bool {
     match entry.name.as_deref().map(called) {
         Some(Called::Tag(tag)) => DigestTag::of(&tag).is_some_and(|about| about.is_fallback()),

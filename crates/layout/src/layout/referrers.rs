@@ -1,4 +1,4 @@
-//! Referrers of a layout: unnamed manifests with a subject, and what a fallback tag lists.
+//! Referrers of a layout: unnamed manifests with a subject, and the manifests in a fallback tag.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ impl Layout {
     pub(super) async fn referrers_of(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let by_subject = self.referrers.get_or_try_init(|| self.all_referrers()).await?;
         let mut found = by_subject.get(subject).cloned().unwrap_or_default();
-        // A layout filled from a registry without the API carries the fallback tag instead.
+        // A layout from a registry without the referrers API has the fallback tag instead.
         if let Ok(tag) = subject.fallback_tag().parse::<Tag>()
             && let Ok(Some(index)) = self.descriptor_of(&transship_oci::Target::Tag(tag))
             && let Some(index) = self.manifest_if_good(&index.digest).await?
@@ -27,7 +27,7 @@ impl Layout {
         Ok(found)
     }
 
-    /// Of the entries that have no tag. One with a tag arrives under it, and refers to its subject there as well.
+    /// Referrers among the entries without a tag. An entry with a tag is copied with its tag.
     async fn all_referrers(&self) -> Result<HashMap<Digest, Vec<Descriptor>>> {
         let mut by_subject: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
         for manifest in self.untagged().await? {

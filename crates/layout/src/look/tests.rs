@@ -186,7 +186,7 @@ async fn what_arrived_since_the_look_is_present_and_the_rest_is_not() {
             some.remove(&key(layer));
         }
         let store = store_of(some);
-        // Half of one is no news as long as it stays half.
+        // A partial object is not reported again while its size is unchanged.
         store
             .put_if_absent(&key(&layers[0]), Bytes::from_static(b"half"))
             .await

@@ -157,7 +157,7 @@ proptest! {
             }
             Ok(found) => {
                 let set: BTreeSet<(FoundKind, String)> = found.iter().map(|found| (found.kind, found.path.clone())).collect();
-                prop_assert_eq!(set.len(), found.len(), "nothing is told twice");
+                prop_assert_eq!(set.len(), found.len(), "nothing is reported twice");
                 prop_assert_eq!(set, expected);
             }
         }

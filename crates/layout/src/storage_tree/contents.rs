@@ -1,4 +1,4 @@
-//! What a repository of a tree holds: its tags, its revisions, and how they belong together.
+//! The content of a repository of a tree: its tags, its revisions, and their relations.
 
 use super::dangling;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -12,17 +12,17 @@ use super::TreeRepository;
 use crate::PAGE_MAX;
 use crate::images::{self, Candidate, Images, Listing, Refused};
 
-/// Links read at the same time.
+/// Maximum number of links that are read at the same time.
 pub(super) const PARALLEL_LINKS: usize = 16;
-/// Manifests read at the same time: each may be 4 MiB.
+/// Maximum number of manifests that are read at the same time; each may have 4 MiB.
 const PARALLEL_MANIFESTS: usize = 4;
 
-/// What the keys below `_manifests/` say.
+/// The entries below `_manifests/`.
 #[derive(Default)]
 struct Names {
     tags: BTreeSet<Tag>,
     revisions: BTreeSet<Digest>,
-    /// Keys that should hold a tag or a digest and do not.
+    /// Keys with an invalid tag or digest.
     bad: Vec<(String, Error)>,
 }
 
@@ -43,10 +43,10 @@ impl Names {
     }
 }
 
-/// What is remembered of a revision that was read.
+/// Facts of a revision.
 struct Revision {
     descriptor: Descriptor,
-    /// It has a subject, here or elsewhere.
+    /// Whether it has a subject, in this repository or not.
     refers: bool,
     children: Vec<Digest>,
 }
@@ -61,7 +61,7 @@ impl Revision {
     }
 }
 
-/// What became of reading a revision.
+/// Result of reading a revision.
 enum Read {
     Found(Box<Manifest>),
     Missing,
@@ -93,7 +93,7 @@ impl TreeRepository {
         }
     }
 
-    /// Every referrer among the revisions, by what it refers to.
+    /// All referrers among the revisions, by subject.
     pub(super) async fn all_referrers(&self) -> Result<HashMap<Digest, Vec<Descriptor>>> {
         let names = self.names().await?;
         let referrers: Vec<Option<(Digest, Descriptor)>> = stream::iter(names.revisions)
@@ -114,7 +114,7 @@ impl TreeRepository {
         Ok(by_subject)
     }
 
-    /// Each tag with what it names, and those whose link says nothing.
+    /// Each tag with its digest, and the tags with invalid links.
     async fn tagged(&self, tags: BTreeSet<Tag>) -> Result<Vec<(Tag, Result<Option<Digest>>)>> {
         let linked: Vec<(Tag, Result<Option<Digest>>)> = stream::iter(tags)
             .map(|tag| async move {

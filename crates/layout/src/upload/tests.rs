@@ -57,7 +57,7 @@ fn a_key_names_images_or_is_content_or_means_nothing() {
     for (key, what, detail) in cases {
         assert_eq!(meaning("p/", &key), Some((what.to_owned(), detail.to_owned())), "{key}");
         assert_eq!(meaning("q/", &key), None, "{key} is elsewhere");
-        assert_eq!(meaning("p", &key), None, "{key} below what is no folder");
+        assert_eq!(meaning("p", &key), None, "{key} below a file");
     }
     for key in [
         "p/readme.txt".to_owned(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use transship_copy::{Source, verified};
+use transship_copy::{Source, verify_stream};
 use transship_layout::MemoryStore;
 use transship_oci::{Digest, Target};
 
@@ -34,7 +34,7 @@ pub async fn read(source: &dyn Source, target: Target) -> (Digest, Vec<Digest>) 
         let manifest = source.manifest_get(&target).await.unwrap().unwrap();
         for blob in manifest.blobs().filter(|blob| !blob.media_type.is_non_distributable()) {
             let stream = source.blob_get(blob, 0).await.unwrap();
-            let read = verified(stream, blob).try_for_each(|_| std::future::ready(Ok(())));
+            let read = verify_stream(stream, blob).try_for_each(|_| std::future::ready(Ok(())));
             read.await.unwrap_or_else(|error| panic!("{}: {error}", source.name()));
             blobs.push(blob.digest.clone());
         }

@@ -12,7 +12,7 @@ use transship_registry::Login;
 
 use super::key;
 
-/// What a file says. Deliberately without `Debug`.
+/// The content of a file. It deliberately has no `Debug`.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct CredentialFile {
@@ -21,7 +21,7 @@ pub(super) struct CredentialFile {
     creds_store: Option<String>,
 }
 
-/// One entry of `auths`. Often empty: then the store has it.
+/// One entry of `auths`. It is often empty, if the credential store has the login.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Entry {
@@ -31,7 +31,7 @@ pub(super) struct Entry {
     identitytoken: Option<String>,
 }
 
-/// Where a login may be.
+/// A possible location of a login.
 pub(super) enum Known {
     /// With `docker-credential-{name}`.
     Helper {
@@ -44,19 +44,19 @@ pub(super) enum Known {
     Entry {
         /// Its key as it is written.
         key: String,
-        /// What it says.
+        /// The result.
         entry: Entry,
     },
 }
 
 impl CredentialFile {
-    /// Reads the file's text. The error's message may repeat what stands there: only its position may be shown.
+    /// Parses the text of a file. The error may contain parts of the text, so only its position may be shown.
     pub(super) fn parse(text: &str) -> serde_json::Result<Self> {
         serde_json::from_str(text)
     }
 
-    /// Where the login for `host` may be, in the order in which to look: the helper for that registry, the store for all, the
-    /// entries. As Docker does, except that an entry counts even if there is a store that does not have it.
+    /// The possible locations of the login for `host` in the order of precedence: the helper for that registry, the store for all
+    /// registries, the entries. Unlike Docker, entries are used even if there is a store that does not have the login.
     pub(super) fn find(&self, host: &RegistryHost, repository: Option<&Repository>) -> Vec<Known> {
         let fitting = key::fitting(host, repository);
         let helper = best(self.cred_helpers.iter().flatten(), &fitting).next();
@@ -98,12 +98,12 @@ impl Entry {
             return Ok(Some(Login::IdentityToken(SecretString::from(token))));
         }
         if let Some(auth) = filled(self.auth.as_deref()) {
-            let (username, password) = decoded(auth).ok_or("has an auth that is not the base64 of user:password")?;
+            let (username, password) = decoded(auth).ok_or("has an auth that is not base64 of user:password")?;
             return Ok(Some(Login::of(username, password)));
         }
         match (filled(self.username.as_deref()), &self.password) {
             (Some(username), Some(password)) => Ok(Some(Login::of(username.to_owned(), password.clone()))),
-            (Some(_), None) => Err("has a username and no password"),
+            (Some(_), None) => Err("has a username but no password"),
             (None, _) => Ok(None),
         }
     }
@@ -113,7 +113,7 @@ fn filled(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
 
-/// Written by hand, it often lacks its padding.
+/// Decodes base64 without requiring padding, which is often missing in files written by hand.
 fn decoded(auth: &str) -> Option<(String, String)> {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let bytes = GeneralPurpose::new(&STANDARD, config).decode(auth.trim()).ok()?;

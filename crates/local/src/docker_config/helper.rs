@@ -1,6 +1,6 @@
-//! Credential helpers: programs `docker-credential-{name}` that keep logins elsewhere.
+//! Credential helpers: programs `docker-credential-{name}` that store logins.
 //!
-//! What must hold: a helper that hangs, floods or fails ends in an error that names it and never repeats its words.
+//! A helper that hangs, writes too much or fails must cause an error that contains its name and never its output.
 //! Source: github.com/docker/docker-credential-helpers, README, section Development.
 
 use std::process::{ExitStatus, Stdio};
@@ -14,13 +14,13 @@ use transship_registry::Login;
 use crate::Environment;
 use transship_oci::{Code, Error, Result, Verb};
 
-/// How long a helper may think.
+/// Time limit of a helper.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most it may say: tokens of cloud registries are a few KiB.
+/// Maximum output of a helper in bytes. Tokens of cloud registries have a few KiB.
 const OUTPUT_MAX: u64 = 64 * 1024;
 
-/// What it says where it has no login for the server.
+/// Output of a helper without a login for the server.
 const NOT_FOUND: &str = "credentials not found";
 
 #[derive(Deserialize)]
@@ -39,31 +39,31 @@ pub(super) async fn get(
 ) -> Result<Option<Login>> {
     let program = format!("docker-credential-{name}");
     let failed = |why: &str| {
-        let message = format!("{program} {why}; to see what it says: echo {server} | {program} get");
+        let message = format!("{program} {why}; to see its output, run: echo {server} | {program} get");
         Error::of(Code::CredentialsUnavailable, Verb::Login).because(message)
     };
     if !is_plain(name) {
-        let message = format!("{name:?} is not the name of a credential helper: look at credHelpers and credsStore");
+        let message = format!("{name:?} is not a valid name of a credential helper: check credHelpers and credsStore");
         return Err(Error::of(Code::CredentialsUnavailable, Verb::Login).because(message));
     }
     let mut child = command(&program, environment).spawn().map_err(|error| {
-        failed("cannot be started: install it or take it out of the configuration").with_source(error)
+        failed("cannot be started: install it or remove it from the configuration").with_source(error)
     })?;
     let (status, output) = tokio::time::timeout(timeout, converse(&mut child, server))
         .await
         .map_err(|_| failed("did not answer in time"))?
         .map_err(|error| failed("did not answer").with_source(error))?;
     if output.len() as u64 > OUTPUT_MAX {
-        return Err(failed("says too much"));
+        return Err(failed("writes too much output"));
     }
     match status.map(|status| status.success()) {
-        Some(true) => parse(&output).ok_or_else(|| failed("answers with no JSON of Username and Secret")),
+        Some(true) => parse(&output).ok_or_else(|| failed("did not write JSON with Username and Secret")),
         _ if is_not_found(&output) => Ok(None),
         _ => Err(failed("failed")),
     }
 }
 
-/// The name becomes part of a program's name: it must not lead out of `PATH`.
+/// The name becomes part of a program's name and must not lead out of `PATH`.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && name
@@ -105,7 +105,7 @@ fn is_not_found(output: &[u8]) -> bool {
     String::from_utf8_lossy(output).contains(NOT_FOUND)
 }
 
-/// The login; nobody, if the helper answers with an empty one.
+/// The login; anonymous if the helper returns an empty one.
 #[expect(
     clippy::option_option,
     reason = "no answer, an empty answer and a login are three things"

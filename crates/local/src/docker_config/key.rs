@@ -1,14 +1,14 @@
-//! The keys credentials stand under: `registry.example`, `registry.example/team/app`, `https://index.docker.io/v1/`.
+//! The keys of credentials: `registry.example`, `registry.example/team/app`, `https://index.docker.io/v1/`.
 //!
-//! Docker keeps a URL for its own registry and wrote URLs for others once; Podman keeps hosts, with paths to be more
-//! specific. All are compared in one form: lower-case host without scheme, and path where it means a repository.
+//! Docker uses a URL for its own registry, and used URLs for others in the past. Podman uses hosts, with paths for specific
+//! repositories. All are compared in one form: the lower-case host without scheme, and the path if it is a repository.
 
 use transship_oci::{RegistryHost, Repository};
 
-/// Docker's own registry, as references call it.
+/// Docker's own registry in references.
 const DOCKER: &str = "docker.io";
 
-/// The same, as Docker's files and helpers call it.
+/// Docker's own registry in Docker's files and helpers.
 const DOCKER_SERVER: &str = "https://index.docker.io/v1/";
 
 /// `key` in the form in which keys are compared.
@@ -25,7 +25,7 @@ pub(super) fn normalized(key: &str) -> String {
     }
 }
 
-/// The keys that fit, the most specific first.
+/// The matching keys, the most specific first.
 pub(super) fn fitting(host: &RegistryHost, repository: Option<&Repository>) -> Vec<String> {
     let host = host_of(host.as_str());
     let mut keys = Vec::new();
@@ -38,7 +38,7 @@ pub(super) fn fitting(host: &RegistryHost, repository: Option<&Repository>) -> V
     keys
 }
 
-/// What a credential helper is asked for.
+/// The server name for a credential helper.
 pub(super) fn server(host: &RegistryHost) -> String {
     if host_of(host.as_str()) == DOCKER {
         DOCKER_SERVER.to_owned()

@@ -1,8 +1,8 @@
-//! Credentials where `docker login`, `podman login` and `skopeo login` leave them.
+//! Credentials stored by `docker login`, `podman login` and `skopeo login`.
 //!
 //! `$REGISTRY_AUTH_FILE` alone if it is set; otherwise Docker's `config.json` if `$DOCKER_CONFIG` names its folder, Podman's
-//! `$XDG_RUNTIME_DIR/containers/auth.json`, and `~/.docker/config.json`. The first that knows a registry decides. Files are
-//! read at every login: what an operator changes counts at once.
+//! `$XDG_RUNTIME_DIR/containers/auth.json`, and `~/.docker/config.json`. The first file that has the registry is used. Files
+//! are read at every login, so that changes take effect at once.
 //!
 //! Source: docs.docker.com/reference/cli/docker/login, containers-auth.json(5).
 
@@ -21,7 +21,7 @@ use transship_runtime::read_bounded;
 use crate::Environment;
 use file::{CredentialFile, Known};
 
-/// The largest credential file.
+/// Maximum size of a credential file in bytes.
 const SIZE_MAX: u64 = 1024 * 1024;
 
 /// The credential files of a user.
@@ -31,16 +31,16 @@ pub struct DockerConfig {
     files: Vec<Candidate>,
 }
 
-/// A file that may be there.
+/// A credential file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Candidate {
     path: PathBuf,
-    /// Named on purpose: it is an error if it is not there.
+    /// The file was named explicitly, so it is an error if it does not exist.
     is_required: bool,
 }
 
 impl DockerConfig {
-    /// Those of the user who runs this process, read once to find errors early. `CREDENTIALS_UNAVAILABLE`.
+    /// The files of the user who runs this process. They are read once to find errors early. Error: `CREDENTIALS_UNAVAILABLE`.
     pub fn load() -> Result<Self> {
         Self::load_from(Environment::process())
     }
@@ -53,8 +53,8 @@ impl DockerConfig {
         Ok(Self { environment, files })
     }
 
-    /// The login for `host`, by its most specific entry for `repository` if one is given; [`None`] if nothing is known of it.
-    /// `CREDENTIALS_UNAVAILABLE` names the file or helper at fault, never what it said.
+    /// The login for `host`, with the most specific entry for `repository` if one is given; [`None`] if there is none. The error
+    /// `CREDENTIALS_UNAVAILABLE` contains the file or helper, never its content or output.
     pub async fn login(&self, host: &RegistryHost, repository: Option<&Repository>) -> Result<Option<Login>> {
         for candidate in &self.files {
             let Some(file) = read_off_thread(candidate.clone()).await? else {
@@ -122,15 +122,15 @@ fn read(candidate: &Candidate) -> Result<Option<CredentialFile>> {
     let failed = |why: &str| Error::of(Code::CredentialsUnavailable, Verb::Login).because(format!("{path} {why}"));
     match read_bounded(&candidate.path, SIZE_MAX) {
         Ok(text) => CredentialFile::parse(&text).map(Some).map_err(|error| {
-            // The parser's own message may repeat what stands there.
+            // The parser's message may contain parts of the file.
             failed(&format!(
-                "is not a Docker configuration: look at line {}, column {}",
+                "is not a valid Docker configuration: see line {}, column {}",
                 error.line(),
                 error.column()
             ))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !candidate.is_required => Ok(None),
-        Err(error) => Err(failed("cannot be read: check its path and rights").with_source(error)),
+        Err(error) => Err(failed("cannot be read: check its path and permissions").with_source(error)),
     }
 }
 
@@ -138,7 +138,7 @@ async fn read_off_thread(candidate: Candidate) -> Result<Option<CredentialFile>>
     match tokio::task::spawn_blocking(move || read(&candidate)).await {
         Ok(result) => result,
         Err(error) => {
-            let why = "the thread that reads them stopped; look for a panic in the log".to_owned();
+            let why = "the thread that reads them stopped; see the log for a panic".to_owned();
             Err(Error::of(Code::CredentialsUnavailable, Verb::Login)
                 .because(why)
                 .with_source(error))

@@ -159,8 +159,8 @@ async fn a_helper_that_fails_is_named_and_not_repeated() {
     let all = r#"{"credsStore": "test"}"#;
     for (host, why) in [
         ("broken.example", "docker-credential-test failed"),
-        ("words.example", "answers with no JSON"),
-        ("flood.example", "says too much"),
+        ("words.example", "did not write JSON"),
+        ("flood.example", "writes too much output"),
     ] {
         let message = asked(all, host, None).await;
         assert!(message.contains(why), "{message}");
@@ -171,7 +171,10 @@ async fn a_helper_that_fails_is_named_and_not_repeated() {
         "{missing}"
     );
     let climbing = asked(r#"{"credsStore": "x/../../../bin/sh"}"#, "r.example", None).await;
-    assert!(climbing.contains("not the name of a credential helper"), "{climbing}");
+    assert!(
+        climbing.contains("not a valid name of a credential helper"),
+        "{climbing}"
+    );
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub(super) fn lease_release(transaction: &Transaction<'_>, key: &str, holder: &s
     Ok(())
 }
 
-/// Takes every lease back, whoever has it.
+/// Releases all leases.
 pub(super) fn leases_release(transaction: &Transaction<'_>) -> Result<usize> {
     transaction.prepare_cached("DELETE FROM lease")?.execute([])
 }

@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(reader.executions(0).await.unwrap().len(), 1);
         let error = reader.begin(&task(1), at(1)).await.unwrap_err();
         assert_eq!(error.code(), "LEDGER_UNAVAILABLE");
-        assert!(error.to_string().contains("check the rights"), "{error}");
+        assert!(error.to_string().contains("check the permissions"), "{error}");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! A page of a folder's objects, in the order of their keys' bytes.
 //!
-//! What must hold: only folders are read that may hold a part of the page, so that going through a tree page by page reads
-//! it about once; no link is followed, because one may lead out, or round in a circle.
+//! Only folders that may contain a part of the page must be read, so that listing a tree page by page reads it about once. Links
+//! must not be followed, because they may lead out of the folder or in a circle.
 
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -9,20 +9,20 @@ use std::path::Path;
 
 use transship_layout::{Object, Page};
 
-/// What is wanted of the folder at `root`.
+/// A request for a page of the folder at `root`.
 pub(crate) struct Wanted<'a> {
     /// The folder, as its canonical path.
     pub(crate) root: &'a Path,
-    /// What keys begin with.
+    /// Prefix of the keys.
     pub(crate) prefix: &'a str,
-    /// Keys up to this one are not wanted.
+    /// Keys up to this one are skipped.
     pub(crate) after: Option<&'a str>,
-    /// At most so many.
+    /// Maximum number of objects.
     pub(crate) max: usize,
 }
 
 impl Wanted<'_> {
-    /// The page. `is_object` tells objects from what only is on its way to be one, by its name; `object` tells it.
+    /// The page. `is_object` excludes temporary files by their names; `object` reads the metadata of an object.
     pub(crate) fn page(
         &self,
         is_object: impl Fn(&str) -> bool,
@@ -51,13 +51,13 @@ impl Wanted<'_> {
         Ok(Page { objects, is_last: true })
     }
 
-    /// The folder that everything wanted lies in.
+    /// The folder that contains all requested objects.
     fn top(&self) -> &str {
         self.prefix.rfind('/').map_or("", |slash| &self.prefix[..=slash])
     }
 
-    /// What of `folder` (empty, or ending in `/`) may be or hold something wanted, in order; folders end in `/`, which is
-    /// what they are ordered by.
+    /// The entries of `folder` (empty, or ending in `/`) that may be or contain requested objects, sorted; folders are sorted with
+    /// their trailing `/`.
     fn entries(&self, folder: &str, is_object: impl Fn(&str) -> bool) -> std::io::Result<Vec<String>> {
         let path = self.root.join(folder);
         let is_absent = |error: &std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
@@ -73,7 +73,7 @@ impl Wanted<'_> {
         let mut keys = Vec::new();
         for entry in entries {
             let entry = entry?;
-            // What no key can name cannot be read either.
+            // A name that is not a valid key is skipped.
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
                 continue;
             };

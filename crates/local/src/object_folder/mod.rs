@@ -1,7 +1,7 @@
-//! A folder as an object store: layouts are read from it.
+//! A folder as an object store.
 //!
-//! Objects appear whole: they are written beside their place and renamed. A key never leads out of the folder, by `..` or by
-//! a symbolic link, because layouts come from strangers (go-containerregistry 7f937fe).
+//! Objects are written to a temporary file and renamed, so that they are never visible in part. A key must not lead out of the
+//! folder, by `..` or a symbolic link, because layouts come from untrusted sources (go-containerregistry 7f937fe).
 
 mod listing;
 
@@ -22,9 +22,9 @@ use transship_layout::{Object, ObjectStore, PAGE_MAX, Page, Part, Put, changed, 
 
 use listing::Wanted;
 
-/// Bytes per read: large enough that the hand-over to the blocking thread does not count.
+/// Number of bytes in a read, large enough to make the cost of the blocking thread negligible.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// What a file that is being written is called first; such files are no objects.
+/// Prefix of the names of temporary files, which are not objects.
 const TEMPORARY: &str = ".transship-";
 
 /// The files below one folder.
@@ -34,7 +34,7 @@ pub struct ObjectFolder {
 }
 
 impl ObjectFolder {
-    /// The folder at `root`. `OBJECT_UNREADABLE` if it is not there or no folder.
+    /// The folder at `root`. `OBJECT_UNREADABLE` if it does not exist or is not a folder.
     pub fn open(root: &Path) -> Result<Self> {
         let failed = |error| unreadable(&root.display().to_string(), error);
         let canonical = root.canonicalize().map_err(failed)?;
@@ -44,7 +44,7 @@ impl ObjectFolder {
         Ok(Self { root: canonical })
     }
 
-    /// Where `key` really lies; [`None`] if nothing does.
+    /// The canonical path of `key`; [`None`] if it does not exist.
     async fn locate(&self, key: &str) -> Result<Option<PathBuf>> {
         let escapes = || escapes(key);
         if !is_key(key) {
@@ -58,7 +58,7 @@ impl ObjectFolder {
         }
     }
 
-    /// Where `key` is written: in a folder that lies, or will lie, within ours.
+    /// The path to write `key`, in a folder that is or will be within the root.
     fn target(&self, key: &str) -> Result<PathBuf> {
         let target = self.root.join(key);
         let within = target.ancestors().skip(1).find_map(|folder| folder.canonicalize().ok());
@@ -70,14 +70,14 @@ impl ObjectFolder {
     }
 }
 
-/// True if `key` names something below a folder, whatever links there are.
+/// True if `key` is syntactically below a folder, regardless of links.
 fn is_key(key: &str) -> bool {
     let is_normal = |part| matches!(part, Component::Normal(_));
     !key.is_empty() && Path::new(key).components().all(is_normal)
 }
 
 fn escapes(key: &str) -> Error {
-    let cause = std::io::Error::new(ErrorKind::PermissionDenied, "it leads out of the folder");
+    let cause = std::io::Error::new(ErrorKind::PermissionDenied, "the path leads out of the folder");
     unreadable(key, cause)
 }
 
@@ -102,7 +102,7 @@ impl ObjectStore for ObjectFolder {
         let Some(path) = self.locate(key).await? else {
             return Ok(None);
         };
-        // Looked at before it is opened: opening a pipe would wait for whoever writes to it.
+        // The type is checked before opening, because opening a pipe would wait for a writer.
         if !tokio::fs::metadata(&path).await.map_err(failed)?.is_file() {
             return Ok(None);
         }
@@ -112,7 +112,7 @@ impl ObjectStore for ObjectFolder {
             return Err(changed(key));
         }
         if part.offset > 0 {
-            // Far beyond its end is where no file system lets us go.
+            // The file system does not allow an offset far beyond the end.
             let offset = part.offset.min(metadata.len());
             file.seek(SeekFrom::Start(offset)).await.map_err(failed)?;
         }
@@ -175,7 +175,7 @@ fn object(key: &str, metadata: &Metadata) -> Object {
     }
 }
 
-/// A file that is replaced is another file; one that is written to has another time. Source: stat(2).
+/// A replaced file has another inode, and a modified file has another time. Source: stat(2).
 fn etag(metadata: &Metadata) -> String {
     format!(
         "{:x}-{:x}-{:x}-{:x}",
@@ -186,7 +186,7 @@ fn etag(metadata: &Metadata) -> String {
     )
 }
 
-/// Nothing, or the news that the file was written to while it was read.
+/// Nothing, or the error that the file was modified while it was read.
 fn unchanged(
     file: tokio::fs::File,
     wanted: String,
@@ -201,7 +201,7 @@ fn unchanged(
     })
 }
 
-/// Writes beside the target first, so that nobody ever sees half an object.
+/// Writes a temporary file first, so that a partial object is never visible.
 fn written_beside(target: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
     let folder = target.parent().ok_or(ErrorKind::InvalidInput)?;
     std::fs::create_dir_all(folder)?;
@@ -218,7 +218,7 @@ fn write_new(target: &Path, bytes: &[u8]) -> std::io::Result<Put> {
     }
 }
 
-/// A file system compares nothing when it renames, so writers take turns: the folder itself is their lock.
+/// A rename is unconditional, so writers take turns with a lock on the folder.
 fn replace(root: &Path, target: &Path, bytes: &[u8], wanted: &str) -> std::io::Result<Put> {
     let lock = std::fs::File::open(root)?;
     lock.lock()?;
@@ -306,7 +306,7 @@ mod tests {
             let read = store.get(key, Part::from(0)).await;
             assert_eq!(read.err().unwrap().code(), "OBJECT_UNREADABLE", "{key}");
         }
-        // Nobody writes to it: reading would wait for ever.
+        // The pipe has no writer, so reading it would never end.
         assert!(store.head("pipe").await.unwrap().is_none() && read(&store, "pipe", 0).await.is_none());
         assert!(store.list("", None, 10).await.unwrap().objects.is_empty());
     }

@@ -1,4 +1,4 @@
-//! Sends wait for the disk together: while one transaction is being synced, the sends that arrive gather for the next.
+//! Groups sends: while one transaction is synced, new sends are collected for the next one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,20 +9,20 @@ use crate::Database;
 use crate::database::{Durability, Fault};
 use transship_oci::Result;
 
-/// The sends that wait. Clones share them.
+/// The pending sends. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Sends {
     pending: Arc<Mutex<Vec<Pending>>>,
 }
 
-/// One call that waits.
+/// One pending call.
 struct Pending {
     messages: Vec<Message>,
     done: oneshot::Sender<Result<(), Fault>>,
 }
 
 impl Sends {
-    /// Returns when the disk has `messages`.
+    /// Returns when `messages` are on the disk.
     pub(super) async fn write(&self, database: &Database, messages: Vec<Message>) -> Result<(), Fault> {
         let (done, written) = oneshot::channel();
         self.pending
@@ -39,11 +39,11 @@ impl Sends {
         written.await.unwrap_or_else(|error| Err(Fault::stopped(error)))
     }
 
-    /// Writes every send that waits, in one transaction. Whoever comes first writes for all who came by then.
+    /// Writes all pending sends in one transaction. The first caller writes for all others.
     fn write_all(&self, database: &Database) {
         let mut taken = Vec::new();
         let result = database.write_blocking(Durability::Disk, |transaction| {
-            // Taken only now, with the database locked: what arrived while another transaction ran is in.
+            // The sends are taken after the database is locked, so that those that arrived during another transaction are included.
             taken = self.take();
             taken
                 .iter()
@@ -54,7 +54,7 @@ impl Sends {
             taken = self.take();
         }
         for send in taken {
-            // Nobody listens if the caller gave up; the message is in the queue all the same, as the port allows.
+            // The caller may have been cancelled. The message is in the queue nevertheless, as the port allows.
             let _: Result<(), _> = send.done.send(result.clone());
         }
     }
@@ -63,7 +63,7 @@ impl Sends {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How many calls wait.
+    /// Number of pending calls.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).len()

@@ -36,19 +36,19 @@ codes! {
         "not found in the registry",
         "At a destination: create the project or repository there, because some registries (ECR, Harbor) do not create one on push.";
     AuthFailed => "AUTH_FAILED", PERMANENT,
-        "the registry refused our credentials",
+        "the registry rejected the credentials",
         "Check the login in the registry's `credentials`, and on ECR the repository lists of the stack's parameters. Then redrive the task.";
     AccessDenied => "ACCESS_DENIED", PERMANENT,
-        "the registry knows us and refuses the action",
+        "the registry accepted the login but denied the action",
         "Give the login the right to pull at the source and to push at the destination; on ECR see the repository lists of the stack's parameters. Then redrive the task.";
     RealmRejected => "AUTH_REALM_REJECTED", PERMANENT,
         "credentials are not sent to the realm",
         "Add the realm's host to the registry's `hosts` if it is yours.";
     ChallengeInvalid => "AUTH_CHALLENGE_INVALID", PERMANENT,
-        "the registry asks for authentication in a way that is not understood",
+        "the registry requires a kind of authentication that is not supported",
         "The registry must ask for Basic or Bearer. See its configuration, or a proxy in front of it.";
     TokenInvalid => "AUTH_TOKEN_INVALID", PERMANENT,
-        "the realm did not answer with a valid token",
+        "the realm did not return a valid token",
         "See the token service of the registry, or a proxy in front of it.";
     CredentialsUnavailable => "CREDENTIALS_UNAVAILABLE", PERSISTENT,
         "the credentials could not be read",
@@ -57,7 +57,7 @@ codes! {
         "rate-limited by the registry",
         "Nothing at first: Transship waits as long as the registry says. If tasks failed, the limit lasted for a day: raise it at the registry or set `limits`, then redrive.";
     RegistryUnavailable => "REGISTRY_UNAVAILABLE", TEMPORARY,
-        "the registry cannot answer now",
+        "the registry is temporarily unavailable",
         "Nothing at first. If tasks failed, it lasted for a day: see the registry, then redrive.";
     ConnectFailed => "CONNECT_FAILED", TEMPORARY,
         "no connection",
@@ -66,13 +66,13 @@ codes! {
         "the connection broke",
         "Nothing at first. If tasks failed, it lasted for a day: see the registry and the network, then redrive.";
     Tls => "TLS_ERROR", PERSISTENT,
-        "the registry's TLS is not acceptable",
+        "the TLS connection to the registry failed",
         "The message says what is wrong with the registry's certificate: expired, of another name, or of an unknown authority. Tasks wait for a day and continue when it is repaired.";
     Timeout => "TIMEOUT", TEMPORARY,
         "no progress",
         "Nothing at first. If tasks failed, it lasted for a day: see the registry and the network, then redrive.";
     EgressDenied => "EGRESS_DENIED", PERMANENT,
-        "the address may not be connected to",
+        "connections to this address are not allowed",
         "A name that resolves to a private address needs `network: private` on the registry.";
     RedirectRefused => "REDIRECT_REFUSED", PERMANENT,
         "the registry redirects to an address that is not followed",
@@ -81,23 +81,23 @@ codes! {
         "the registry sends the upload to an address that is not followed",
         "An upload continues only on the registry's own host, or where its product keeps uploads. See the registry's external URL, or a proxy in front of it.";
     ResponseTooLarge => "RESPONSE_TOO_LARGE", PERMANENT,
-        "the answer is too large",
-        "See the registry, or a proxy in front of it: answers of this kind are far smaller.";
+        "the response is too large",
+        "See the registry, or a proxy in front of it: responses of this kind are far smaller.";
     ResponseInvalid => "RESPONSE_INVALID", PERMANENT,
-        "the registry's answer is not what the specification says",
+        "the response of the registry does not conform to the specification",
         "Check that the endpoint is a registry and that no proxy answers in its place.";
     ListAborted => "LIST_ABORTED", TEMPORARY,
         "the listing does not end",
         "See the registry: it links pages without end, or lists more than is followed.";
     TagImmutable => "DEST_TAG_IMMUTABLE", PERMANENT,
-        "the destination does not let this tag be replaced",
+        "the destination does not allow this tag to be replaced",
         "Exclude such tags in the rule, or allow moving tags at the destination.";
     UploadSessionLost => "UPLOAD_SESSION_LOST", TEMPORARY,
         "the registry forgot the upload before it ended",
         "Nothing at first: the blob is uploaded again. If it recurs, several instances of the registry may not share their uploads.";
     RegistryRefused => "REGISTRY_REFUSED", PERMANENT,
-        "the registry refused the request",
-        "The message has the status and the words of the registry.";
+        "the registry rejected the request",
+        "The message has the status and the text of the registry.";
     InvalidEndpoint => "INVALID_ENDPOINT", PERMANENT,
         "the endpoint is not the address of a registry",
         "Write https://host[:port], without a path.";
@@ -131,10 +131,10 @@ codes! {
         "the bytes of a manifest do not have its digest",
         "The source serves wrong bytes: push the image there again, or upload the object of a bucket again.";
     IndexTooDeep => "INDEX_TOO_DEEP", PERMANENT,
-        "the index nests deeper than is followed",
+        "the index is nested too deeply",
         "Push an index that names its images within eight levels.";
     GraphTooLarge => "GRAPH_TOO_LARGE", PERMANENT,
-        "the image names more manifests than are followed",
+        "the image has too many manifests",
         "At most 5,000 manifests and 10,000 attachments of one image are followed: split the index.";
     ReferrersMissing => "REFERRERS_MISSING", TEMPORARY,
         "the image has no referrer yet, and the rule requires one",
@@ -143,33 +143,33 @@ codes! {
         "a tag that should list referrers is not an index",
         "Remove or rename the tag `sha256-…` that the message names.";
     CommitBusy => "COMMIT_BUSY", SOON,
-        "another worker holds the destination tag; it is tried again",
+        "another worker is writing the destination tag; it is tried again",
         "Nothing to do.";
     SlotOver => "SLOT_OVER", AT_ONCE,
         "out of time; another worker will resume",
         "Nothing to do for an image. An archive that could not be read in five slots: raise `WorkerTimeout`, or upload a plain tar or a layout; then redrive.";
     DestinationVerifyFailed => "DEST_VERIFY_FAILED", TEMPORARY,
-        "the destination does not hold what it acknowledged",
+        "the destination does not have content that it acknowledged",
         "Nothing at first: it is tried again. If it recurs, see the storage of the destination registry.";
     BlobUnknownAtDestination => "BLOB_UNKNOWN_AT_DEST", TEMPORARY,
-        "the destination refuses the manifest because something it names is missing",
+        "the destination rejects the manifest because content that it names is missing",
         "Nothing at first: it is tried again. If it recurs, the destination loses blobs: see its garbage collection.";
 
     // Notes of a task that ended without an error.
     DestinationKept => "DESTINATION_KEPT", PERMANENT,
-        "the destination tag holds an image that may not be replaced; it was kept",
+        "the destination tag has an image that the rule does not replace; it was kept",
         "Nothing, if that is intended. Else set `existing: overwrite` in the rule, or remove the tag at the destination.";
     SignatureTagKept => "SIGNATURE_TAG_KEPT", PERMANENT,
         "the destination has its own signature tag; it was kept",
         "Nothing, if the destination signs images itself. Else remove that tag there, and redrive.";
     ForeignLayerSkipped => "FOREIGN_LAYER_SKIPPED", PERMANENT,
-        "layers that may not be distributed stay at their URLs",
+        "non-distributable layers were not copied",
         "Nothing to do.";
     KindNotMatched => "KIND_NOT_MATCHED", PERMANENT,
         "the rule does not select this kind of content",
         "Nothing, or add the kind to `kinds` of the rule.";
     NotAReferrer => "NOT_A_REFERRER", PERMANENT,
-        "an untagged manifest that refers to nothing is copied with its image",
+        "an untagged manifest without a subject is copied with its image",
         "Nothing to do.";
     SubjectNotReplicated => "SUBJECT_NOT_REPLICATED", PERMANENT,
         "the image that the content belongs to is not replicated",
@@ -207,7 +207,7 @@ codes! {
         "the message is not a task",
         "See what else writes to the queue. A message of a newer release is kept: finish the deployment.";
     CursorInvalid => "CURSOR_INVALID", PERMANENT,
-        "the cursor is not one of this list: begin the list again without one",
+        "the cursor does not belong to this list: start the list again without a cursor",
         "Begin the list again without a cursor.";
     StoreUnknown => "STORE_UNKNOWN", PERMANENT,
         "the store cannot be read here",
@@ -239,7 +239,7 @@ codes! {
         "the layout has several images",
         "Name one of the images that the message lists.";
     LayoutNameConflict => "LAYOUT_NAME_CONFLICT", PERMANENT,
-        "one name stands for several manifests",
+        "one name is used for several manifests",
         "Leave one of them in `index.json`. The other names are imported.";
     LayoutNameUnmappable => "LAYOUT_NAME_UNMAPPABLE", PERMANENT,
         "the name has no part that could be a tag",
@@ -251,7 +251,7 @@ codes! {
         "the archive cannot be read",
         "Write the archive again: it is not a valid tar, or two readers would read it differently.";
     ArchiveTruncated => "ARCHIVE_TRUNCATED", PERMANENT,
-        "the archive is cut: upload it again",
+        "the archive is truncated",
         "Upload the archive again.";
     ArchiveUnsupported => "ARCHIVE_UNSUPPORTED", PERMANENT,
         "this archive is not supported",
@@ -293,9 +293,9 @@ codes! {
     // Deliveries, uploads and orders.
     DeliveryInvalid => "DELIVERY_INVALID", PERMANENT,
         "the body is not a delivery of this format",
-        "Check the format that the sender is configured for and the registry's `kind` in the document.";
+        "Check the format that the sender is configured for and the registry's `provider` in the document.";
     DeliveryTooLarge => "DELIVERY_TOO_LARGE", PERMANENT,
-        "the delivery is larger than is read",
+        "the delivery is too large",
         "Let the sender send fewer events at once.";
     DeliveryTooSlow => "DELIVERY_TOO_SLOW", TEMPORARY,
         "the delivery did not arrive in time",
@@ -307,7 +307,7 @@ codes! {
         "the delivery does not prove that its sender knows the secret",
         "Set the same secret at the sender and in the document.";
     FormatNotYetSupported => "FORMAT_NOT_YET_SUPPORTED", PERMANENT,
-        "this version does not read deliveries of the format",
+        "this version does not support deliveries of the format",
         "See the formats that `transship events parse --help` lists.";
     UnknownSource => "UNKNOWN_SOURCE", PERMANENT,
         "the document has no source of that name",
@@ -331,7 +331,7 @@ codes! {
         "the document has no import of that name",
         "`transship check --config transship.yaml` lists the imports.";
     EnvironmentInvalid => "ENVIRONMENT_INVALID", PERMANENT,
-        "the function lacks an environment variable",
+        "an environment variable of the function is missing",
         "See the environment of the function, and deploy the stack again.";
 
     // The document.
@@ -354,10 +354,10 @@ codes! {
         "the registry's entry in the document cannot be used",
         "The message says why. `transship check --config transship.yaml` shows the place.";
     RuleCycle => "RULE_CYCLE", PERMANENT,
-        "what the rule writes would start it again",
+        "the rule would start itself again, directly or through other rules",
         "Change a destination of the rules that the message names, or remove one of them.";
     TopologyStrict => "TOPOLOGY_STRICT", PERMANENT,
-        "the rules are allowed by the topology `acyclic` and refused by `strict`",
+        "the rules are allowed by the topology `acyclic` but not by `strict`",
         "Set `topology: acyclic`, or change the rules that the message names.";
     PartitionRefused => "PARTITION_REFUSED", PERMANENT,
         "the rule copies from the public partition into another one, and no link allows that",
@@ -369,8 +369,8 @@ codes! {
         "two rules have the same name",
         "Rename one of them.";
     CredentialsInvalid => "CREDENTIALS_INVALID", PERMANENT,
-        "the reference to a secret has none of the known forms",
-        "Write one of the forms that the message lists. A secret itself never belongs into the document.";
+        "the reference to a secret is not valid",
+        "Write one of the forms that the message lists. Never write the secret itself into the document.";
     NotYetSupported => "NOT_YET_SUPPORTED", PERMANENT,
         "part of the language of documents that this version does not support",
         "Remove the field, or use a newer version.";
@@ -383,7 +383,7 @@ codes! {
         "the rule is not enabled",
         "Nothing, or set `enabled: true`.";
     NotOnEvent => "NOT_ON_EVENT", PERMANENT,
-        "the triggers of the rule do not name events",
+        "the triggers of the rule do not include events",
         "Nothing, or add `event` to `triggers`.";
     OutsideNamespace => "OUTSIDE_NAMESPACE", PERMANENT,
         "the repository is not below the rule's namespace",
@@ -392,16 +392,16 @@ codes! {
         "the path below the namespace does not match `source.repository`",
         "Nothing, or change `source.repository`.";
     RepositoryExcluded => "REPOSITORY_EXCLUDED", PERMANENT,
-        "`source.repository.exclude` leaves the repository out",
+        "`source.repository.exclude` excludes the repository",
         "Nothing, or change `source.repository.exclude`.";
     TagNotIncluded => "TAG_NOT_INCLUDED", PERMANENT,
         "the tag does not match `source.tag`",
         "Nothing, or change `source.tag`.";
     TagExcluded => "TAG_EXCLUDED", PERMANENT,
-        "`source.tag.exclude` leaves the tag out",
+        "`source.tag.exclude` excludes the tag",
         "Nothing, or change `source.tag.exclude`.";
     KindNotIncluded => "KIND_NOT_INCLUDED", PERMANENT,
-        "the kinds of the rule do not name this kind of content",
+        "the kinds of the rule do not include this kind of content",
         "Nothing, or add the kind to `kinds`.";
     ReferrersExcluded => "REFERRERS_EXCLUDED", PERMANENT,
         "the content is a referrer, and the rule excludes referrers",
@@ -410,7 +410,7 @@ codes! {
         "the name at the destination would not be valid",
         "Change the rule's destination template, or exclude the repository.";
     SamePlace => "SAME_PLACE", PERMANENT,
-        "the destination of the rule is the image itself",
+        "the destination of the rule is the source image itself",
         "Nothing, or change the rule's destination.";
     DeletesIgnored => "DELETES_IGNORED", PERMANENT,
         "an image that is deleted at the source stays at the destination",
@@ -430,24 +430,24 @@ codes! {
         "`serve` does not read the buckets of `imports`",
         "Use the deployed stack, or `transship import`.";
     ListenFailed => "LISTEN_FAILED", PERMANENT,
-        "the address cannot be listened on",
+        "cannot listen on the address",
         "Choose another address with --listen, or stop the process that has it.";
     SignalsFailed => "SIGNALS_FAILED", PERMANENT,
-        "signals cannot be received",
+        "cannot receive signals",
         "See the limits of the process.";
     RuntimeFailed => "RUNTIME_FAILED", PERMANENT,
-        "no threads can be started",
+        "cannot start threads",
         "See the limits of the process.";
     BindFailed => "BIND_FAILED", PERMANENT,
         "the loopback address could not be bound; see which process limits are in force",
         "See the limits of the process.";
     NotifyUrlInvalid => "NOTIFY_URL_INVALID", PERMANENT,
         "the notification address is not an http:// URL; give one such as http://127.0.0.1:8080/hooks/source",
-        "Give an http:// URL.";
+        "Use an http:// URL.";
 
     // The command line.
     Usage => "USAGE", PERMANENT,
-        "the command line is not understood",
+        "the command line is not valid",
         "`transship COMMAND --help` shows what the command accepts.";
     InputUnreadable => "INPUT_UNREADABLE", PERMANENT,
         "the input file cannot be read",
@@ -459,7 +459,7 @@ codes! {
         "a registry of the document could not be used",
         "The lines above name the registry and the error.";
     DemoFailed => "DEMO_FAILED", PERMANENT,
-        "the demonstration did not end as it should",
+        "the demo failed",
         "Report the output.";
     ImportIncomplete => "IMPORT_INCOMPLETE", PERMANENT,
         "some of the images were not imported",

@@ -1,4 +1,4 @@
-//! Who we are there: nothing, Basic, Bearer; once, again, and never elsewhere.
+//! Authentication: none, Basic, Bearer; repeated after a challenge, and never sent to other hosts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use transship_testkit::images;
 use crate::stage::{Stage, reply};
 use crate::world::{World, always, answer, asked, client_as, name, tag, watch};
 
-/// Logins in order, the last for ever, and how often they were asked for.
+/// Logins in order, with the last one repeated, and the number of requests for them.
 pub struct Logins {
     logins: Mutex<Vec<Login>>,
     asked: AtomicUsize,

@@ -51,7 +51,7 @@ async fn keep_and_follow_touch_nothing_of_somebody_elses() {
     }
 }
 
-/// Lets somebody else push `foreign` to the destination tag while the first blob is on its way.
+/// Pushes `foreign` to the destination tag, like another client, while the first blob is sent.
 fn push_during_the_copy(world: &World, foreign: &images::Sample) {
     foreign.seed_into(&world.destination, &name("copy/app"), &tag("foreign"));
     let (destination, root) = (Arc::downgrade(&world.destination), foreign.root.clone());

@@ -309,5 +309,5 @@ async fn an_index_of_hundreds_arrives_however_little_each_attempt_may_ask() {
         attempts += 1;
     }
     assert_eq!(world.arrived(), Some(digest(&root)));
-    assert!(attempts > 2, "{attempts} attempts: the budget was no budget");
+    assert!(attempts > 2, "{attempts} attempts: the time budget had no effect");
 }

@@ -18,11 +18,11 @@ use crate::world::{Job, asked, name, watch};
 
 const SIZE: u64 = 5 * MEBIBYTE + 7;
 
-/// What somebody does to what is remembered of an upload.
+/// A change of the stored state of an upload.
 type Change = Box<dyn Fn(&mut Continuation)>;
 
 impl Chunked {
-    /// A worker that dies when the chunk `nth` is about to be taken: nothing of it is told to anybody.
+    /// A worker that dies when the `nth` chunk is about to be accepted, without reporting it.
     async fn die_at_chunk(&self, nth: u64) {
         let (seen, reached) = (AtomicU64::new(0), Arc::new(Notify::new()));
         let dying = Arc::clone(&reached);

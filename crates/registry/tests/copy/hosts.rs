@@ -34,6 +34,7 @@ fn registry() -> Registry {
         profile: Profile::of(Provider::Distribution),
         retries: QUICK,
         credentials,
+        tls: None,
     })
     .unwrap()
 }
@@ -46,7 +47,7 @@ async fn child() {
         read(&repository).await
     } else {
         let progress: Arc<dyn transship_copy::Progress> = Arc::new(NoProgress);
-        let sending = transship_copy::Sending {
+        let sending = transship_copy::UploadOptions {
             session: None,
             progress: &progress,
             continuations: None,

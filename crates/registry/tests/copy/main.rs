@@ -11,6 +11,7 @@
 mod auth;
 mod catalog;
 mod chunks;
+mod compare;
 mod economy;
 mod existing;
 mod graphs;

@@ -22,7 +22,7 @@ async fn nothing_is_written_before_what_it_names() {
                 log.lock().unwrap().extend(missing);
                 return None;
             }
-            // Blobs are slow, so that whoever does not wait for them is found out.
+            // Blobs are slow, so that a copy that does not wait for them fails.
             (request.method == "PUT").then_some(Action::Delay { delay_ms: 20 })
         });
         world.copy().await.unwrap();

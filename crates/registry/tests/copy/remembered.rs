@@ -1,4 +1,4 @@
-//! Credentials that are remembered: read anew when the registry refuses them, once, and not otherwise.
+//! Cached credentials: read again once when the registry rejects them, and not otherwise.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use transship_registry::{Credentials, Login};
 use crate::auth::{Logins, basic, bearer, login};
 use crate::world::{answer, client_as, watch};
 
-/// A login that is remembered, and what it is when it is read anew.
+/// A cached login, and its value when it is read again.
 struct Remembering {
     held: Mutex<Login>,
     anew: Login,
@@ -93,7 +93,7 @@ async fn who_is_not_allowed_is_told_so_after_one_new_login() {
         let with_login = registry.requests().len() - 1;
         assert_eq!(with_login, if anew == "expired" { 1 } else { 2 }, "{anew}");
     }
-    // Where nothing is remembered, there is nothing to read anew.
+    // Without a cache there is nothing to read again.
     let registry = forgetful("expired").await;
     let logins = Logins::new(&[login("expired"), login("right")]);
     assert!(client_as(&registry, Arc::clone(&logins) as _).ping().await.is_err());

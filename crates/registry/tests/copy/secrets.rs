@@ -1,4 +1,4 @@
-//! No secret and no upload location in any log or message, whatever goes wrong.
+//! Secrets and upload locations are never logged or part of a message, in any failure.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -90,7 +90,7 @@ async fn neither_a_log_nor_an_error_holds_a_secret_or_an_upload_location() {
     let logged = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
     assert!(struck > 50 && !said.is_empty(), "errors were seen: {struck}");
     assert!(
-        logged.contains("trying again") || logged.contains("uploading again"),
+        logged.contains("retrying a request") || logged.contains("retrying an upload"),
         "something was logged"
     );
     let encoded = base64_of(&format!("robot:{CANARY}"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use transship_copy::{BlobLocations, Continuations, NoProgress, Options, Replicas, Report, Request, Slot, copy};
+use transship_copy::{BlobLocations, Continuations, NoProgress, Options, Owner, Replicas, Report, Request, Slot, copy};
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{Builder, EmbeddedRegistry, RequestRecord};
 use transship_oci::{Digest, Error, Limits, Manifest, Network, Provider, Repository, Result, Tag, Target};
@@ -44,6 +44,7 @@ pub fn options_of(registry: &EmbeddedRegistry) -> transship_registry::Options {
         profile: Profile::of(Provider::Distribution),
         retries: QUICK,
         credentials: Arc::new(Anonymous),
+        tls: None,
     }
 }
 
@@ -317,8 +318,10 @@ pub struct Ours(pub Mutex<HashMap<Tag, Vec<Digest>>>);
 
 #[async_trait]
 impl Replicas for Ours {
-    async fn written(&self, tag: &Tag) -> Result<Vec<Digest>> {
-        Ok(self.0.lock().unwrap().get(tag).cloned().unwrap_or_default())
+    async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {
+        let written = self.0.lock().unwrap();
+        let is_ours = written.get(tag).is_some_and(|written| written.contains(found));
+        Ok(if is_ours { Owner::Ours } else { Owner::Unknown })
     }
 
     async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()> {

@@ -7,8 +7,8 @@ use super::check_name;
 use crate::error::{Diagnostics, ErrorKind, shown};
 use crate::path::Path;
 use crate::raw::{self, TextOr};
-use crate::registry::{PUBLIC_PARTITION, Registry, Webhook};
-use crate::secret_reference::CredentialsRef;
+use crate::registry::{PUBLIC_PARTITION, Registry, Tls, TlsIdentity, Webhook};
+use crate::secret_reference::{CredentialsRef, NotAReference, SecretReference};
 
 /// Reads a registry; [`None`] if it has no usable endpoint.
 pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics: &mut Diagnostics) -> Option<Registry> {
@@ -24,6 +24,7 @@ pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics:
         .webhook
         .and_then(|raw| webhook(raw, &path.key("webhook"), diagnostics));
     let limits = limits(&raw.limits, &path.key("limits"), diagnostics);
+    let tls = raw.tls.and_then(|raw| tls(&raw, &path.key("tls"), diagnostics));
     let endpoint_path = path.key("endpoint");
     let (endpoint, host) = diagnostics.accept(
         &endpoint_path,
@@ -34,6 +35,10 @@ pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics:
             &endpoint_path,
             "credentials travel unencrypted over http: write https if the registry offers it",
         );
+    }
+    if tls.is_some() && endpoint.scheme() == "http" {
+        let sentence = "the endpoint is http, so there are no certificates: write https, or remove tls".to_owned();
+        diagnostics.error(path.key("tls"), ErrorKind::ConfigInvalid(sentence));
     }
     Some(Registry {
         provider: raw.provider,
@@ -48,6 +53,7 @@ pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics:
         credentials,
         webhook,
         limits,
+        tls,
         host,
     })
 }
@@ -131,18 +137,40 @@ fn webhook(raw: TextOr<raw::Webhook>, path: &Path, diagnostics: &mut Diagnostics
     if table.format.is_some() {
         diagnostics.not_yet(path.key("format"), "choosing the format of deliveries");
     }
-    let path = path.key("secret");
-    let reference = match CredentialsRef::parse(&table.secret) {
-        Ok(CredentialsRef::Docker) | Err(_) => Err(ErrorKind::CredentialsInvalid(
-            "this is not a reference to a secret: write env:NAME, file:PATH, secretsmanager:NAME or ssm:NAME; the secret itself does not belong here".to_owned(),
-        )),
-        Ok(reference) => Ok(reference),
-    };
-    diagnostics.accept(&path, reference)?;
+    let reference = reference(&table.secret, &path.key("secret"), diagnostics)?;
     Some(Webhook::Secret {
-        reference: table.secret,
+        reference,
         format: None,
     })
+}
+
+/// A reference to a secret. The text is not repeated.
+fn reference(text: &str, path: &Path, diagnostics: &mut Diagnostics) -> Option<SecretReference> {
+    let reference = text
+        .parse()
+        .map_err(|why: NotAReference| ErrorKind::CredentialsInvalid(format!("this {why}")));
+    diagnostics.accept(path, reference)
+}
+
+fn tls(raw: &raw::Tls, path: &Path, diagnostics: &mut Diagnostics) -> Option<Tls> {
+    let mut read = |text: &Option<String>, key| {
+        let text = text.as_deref()?;
+        reference(text, &path.key(key), diagnostics)
+    };
+    let authorities = read(&raw.authorities, "authorities");
+    let (certificate, key) = (read(&raw.certificate, "certificate"), read(&raw.key, "key"));
+    let missing = match (&raw.certificate, &raw.key) {
+        (Some(_), None) => Some("the certificate has no key: add key"),
+        (None, Some(_)) => Some("the key has no certificate: add certificate"),
+        _ => None,
+    };
+    if let Some(sentence) = missing {
+        diagnostics.error(path.clone(), ErrorKind::ConfigInvalid(sentence.to_owned()));
+    }
+    let identity = certificate
+        .zip(key)
+        .map(|(certificate, key)| TlsIdentity { certificate, key });
+    (authorities.is_some() || identity.is_some()).then_some(Tls { authorities, identity })
 }
 
 fn limits(raw: &raw::Limits, path: &Path, diagnostics: &mut Diagnostics) -> Limits {

@@ -50,6 +50,9 @@ pub(crate) struct Registry {
     /// Its limits.
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// The certificates of the connections to it. Absent: the default roots are trusted, and no client certificate is sent.
+    #[serde(default)]
+    pub(crate) tls: Option<Tls>,
 }
 
 /// The name of an edition, in any case.
@@ -85,6 +88,22 @@ pub(crate) struct Webhook {
     /// The format of the deliveries, if it is not the provider's default. Not supported by this version.
     #[serde(default)]
     pub(crate) format: Option<String>,
+}
+
+/// Certificates as PEM, each by a reference: `env:NAME`, `file:PATH`, `secretsmanager:NAME` or `ssm:NAME`. They are read again
+/// when they changed.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// Authorities that are trusted in addition to the default roots: one or more certificates.
+    #[serde(default)]
+    pub(crate) authorities: Option<String>,
+    /// The client certificate, then those of intermediate authorities. Requires `key`.
+    #[serde(default)]
+    pub(crate) certificate: Option<String>,
+    /// The private key of the client certificate. Requires `certificate`.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
 }
 
 /// Limits of a registry, for each process that connects to it.

@@ -236,7 +236,10 @@ fn a_registry_keeps_what_is_written_of_it() {
         assert_eq!(hub.is_called(&host.parse().unwrap()), is_called, "{host}");
     }
     assert_eq!(hub.network, Network::Private);
-    assert_eq!(hub.credentials, Some(CredentialsRef::File("/run/x".into())));
+    assert_eq!(
+        hub.credentials,
+        Some(CredentialsRef::Secret("file:/run/x".parse().unwrap()))
+    );
     assert_eq!(hub.webhook, Some(Webhook::Anyone));
     assert_eq!(hub.limits.bandwidth, Some(200 << 20));
     assert_eq!(
@@ -246,6 +249,60 @@ fn a_registry_keeps_what_is_written_of_it() {
     assert_eq!(
         (hub.partition.as_str(), hub.edition.as_deref()),
         ("finance", Some("premium"))
+    );
+}
+
+#[test]
+fn certificates_are_references_and_come_in_pairs() {
+    let with = |tls: &str| {
+        registry(&format!(
+            "provider: harbor, endpoint: \"https://r.example\", tls: {{ {tls} }}"
+        ))
+    };
+    let parsed = Document::parse(&with(
+        "authorities: \"file:/ca.pem\", certificate: \"env:CLIENT\", key: \"secretsmanager:key\"",
+    ))
+    .unwrap();
+    let tls = parsed.document.registries["hub"].tls.as_ref().unwrap();
+    let references: Vec<String> = tls
+        .references()
+        .map(|(key, reference)| format!("{key} {reference}"))
+        .collect();
+    assert_eq!(
+        references,
+        [
+            "authorities file:/ca.pem",
+            "certificate env:CLIENT",
+            "key secretsmanager:key"
+        ]
+    );
+    for (tls, code, path) in [
+        ("certificate: \"env:CLIENT\"", "CONFIG_INVALID", "registries.hub.tls"),
+        ("key: \"env:KEY\"", "CONFIG_INVALID", "registries.hub.tls"),
+        (
+            "authorities: docker",
+            "CREDENTIALS_INVALID",
+            "registries.hub.tls.authorities",
+        ),
+        (
+            "authorities: \"-----BEGIN\"",
+            "CREDENTIALS_INVALID",
+            "registries.hub.tls.authorities",
+        ),
+        (
+            "authority: \"env:CA\"",
+            "CONFIG_INVALID",
+            "registries.hub.tls.authority",
+        ),
+    ] {
+        let refusal = Document::parse(&with(tls)).unwrap_err();
+        assert_eq!((refusal.code(), refusal.first().path()), (code, path), "{refusal}");
+        assert!(!refusal.to_string().contains("-----BEGIN"), "{refusal}");
+    }
+    let plain = registry("provider: harbor, endpoint: \"http://r.example\", tls: { authorities: \"env:CA\" }");
+    assert_eq!(
+        Document::parse(&plain).unwrap_err().first().path(),
+        "registries.hub.tls"
     );
 }
 
@@ -370,6 +427,10 @@ rules: [{{ name: x, source: {{ registry: a, namespace: core }}, destination: {{ 
         (
             ", credentials: docker, webhook: { secret: \"secretsmanager:hook\" }",
             &["registries.a.webhook", "registries.b.credentials"],
+        ),
+        (
+            ", credentials: docker, webhook: { secret: \"env:HOOK\" }, tls: { authorities: \"ssm:/ca\" }",
+            &["registries.a.tls.authorities", "registries.b.credentials"],
         ),
     ] {
         let parsed = Document::parse(&registry(fields)).unwrap();

@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -38,6 +41,8 @@ pub enum Certificate {
     OfAnotherHost,
     /// Self-signed.
     SelfSigned,
+    /// The right one; clients must show one of the same authority.
+    Mutual,
 }
 
 impl Authority {
@@ -60,6 +65,27 @@ impl Authority {
         roots_in(self.folder.path())
     }
 
+    /// A client certificate and its private key, as PEM.
+    pub fn client(&self) -> Result<(String, String)> {
+        let params = CertificateParams::new(["client.example".to_owned()]).map_err(failed)?;
+        let key = KeyPair::generate().map_err(failed)?;
+        let signed = params.signed_by(&key, &self.issuer).map_err(failed)?;
+        Ok((signed.pem(), key.serialize_pem()))
+    }
+
+    /// Accepts only clients with a certificate of this authority.
+    fn client_verifier(&self) -> Result<Arc<dyn ClientCertVerifier>> {
+        let mut roots = RootCertStore::empty();
+        let pem = std::fs::read(self.roots()).map_err(failed)?;
+        for authority in CertificateDer::pem_slice_iter(&pem) {
+            roots.add(authority.map_err(failed)?).map_err(failed)?;
+        }
+        let provider = Arc::new(ring::default_provider());
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(failed)
+    }
+
     fn certify(&self, certificate: Certificate) -> Result<Arc<ServerConfig>> {
         let name = match certificate {
             Certificate::OfAnotherHost => "elsewhere.example".to_owned(),
@@ -79,10 +105,12 @@ impl Authority {
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(failed)?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
             .map_err(failed)?;
+        let config = match certificate {
+            Certificate::Mutual => config.with_client_cert_verifier(self.client_verifier()?),
+            _ => config.with_no_client_auth(),
+        };
+        let config = config.with_single_cert(chain, key).map_err(failed)?;
         Ok(Arc::new(config))
     }
 }

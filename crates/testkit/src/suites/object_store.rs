@@ -65,7 +65,7 @@ pub(super) async fn what_is_not_there_is_nothing(store: Arc<dyn ObjectStore>) {
     let page = store.list("", None, 10).await.unwrap();
     assert!(page.objects.is_empty() && page.is_last);
     write(store.as_ref(), "a/b/c", b"x").await;
-    assert_eq!(store.head("a/b").await.unwrap(), None, "a part of a key is no key");
+    assert_eq!(store.head("a/b").await.unwrap(), None, "a part of a key is not a key");
     assert!(store.get("a/b", Part::from(0)).await.unwrap().is_none());
 }
 
@@ -230,7 +230,7 @@ pub(super) async fn of_simultaneous_writers_one_wins(store: Arc<dyn ObjectStore>
 
 pub(super) async fn listings_are_in_order_and_complete(store: Arc<dyn ObjectStore>) {
     let store = store.as_ref();
-    // Not the order of folders: `-` and `.` come before `/`, and `ab` is no part of `a/`.
+    // Not the order of folders: `-` and `.` come before `/`, and `ab` is not below `a/`.
     let sorted = ["a", "a-b", "a.b", "a/b", "a/b/c", "a/b0", "a/c", "ab", "b/a"];
     for key in sorted.iter().rev().filter(|key| !["a", "a/b"].contains(key)) {
         write(store, key, b"x").await;

@@ -110,7 +110,7 @@ fn sizes_and_records_beyond_measure_are_refused() {
     assert_eq!(
         index(&letters),
         Err("ARCHIVE_INVALID"),
-        "a size that is no octal number"
+        "a size that is not an octal number"
     );
 }
 

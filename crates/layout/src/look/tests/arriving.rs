@@ -11,7 +11,7 @@ use super::{One, layout, tree};
 use crate::test_support::read_image;
 use crate::{Looked, MemoryStore, Missing, ObjectStore, Upload, look, present};
 
-/// Does what whoever serves uploads does: looks at what is named, and again when something arrives that it waits for.
+/// Acts like the intake of uploads: inspects sources, and inspects them again when a missing object is uploaded.
 #[derive(Default)]
 struct Intake {
     store: Arc<MemoryStore>,

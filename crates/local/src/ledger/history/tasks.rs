@@ -1,4 +1,4 @@
-//! Tasks: recorded, begun, waiting, ended once.
+//! Tasks: recorded, started, waiting, and ended once.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Result, Row, Transaction, params};

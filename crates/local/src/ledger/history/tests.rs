@@ -92,7 +92,7 @@ async fn a_reader_sees_what_a_worker_writes_and_cannot_write() {
     assert_eq!(listed(&reader).await, ["task-1"]);
     let error = reader.begin(&entry(1), at(1)).await.unwrap_err();
     assert_eq!(error.code(), "LEDGER_UNAVAILABLE");
-    assert!(error.to_string().contains("check the rights"), "{error}");
+    assert!(error.to_string().contains("check the permissions"), "{error}");
 }
 
 /// Each access path uses an index: no list sorts or reads the whole table.

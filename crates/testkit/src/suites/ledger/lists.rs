@@ -196,7 +196,7 @@ pub(super) async fn a_destination_is_listed(ledger: Ledger) {
         }
         history.record(&[task]).await.unwrap();
     }
-    // One nobody recorded.
+    // A task that was not recorded.
     history.begin(&entry_alone(5), at(6)).await.unwrap();
     finish(history, &entry_alone(1), TaskState::Succeeded, 9).await;
     let by = async |registry: &str, name: &str| {

@@ -1,58 +1,60 @@
-//! Bringing a graph over: its blobs, its manifests from the leaves up, and again what the destination lost meanwhile.
+//! Pushes a graph: its blobs, its manifests from the leaves up, and again what the destination lost meanwhile.
 //!
-//! A manifest is written only when everything it names was acknowledged. What was believed to be there on the word of a
-//! HEAD, and is not, is sent after all.
+//! A manifest is written only when everything it names was acknowledged. What a HEAD reported as present and is not there
+//! is sent after all.
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use transship_oci::{Code, Manifest, Result, Target};
 
+use super::run::CopyRun;
 use crate::graph::{Graph, blobs, blobs_of};
 use crate::parallel::side_by_side;
 use crate::ports::source_manifest;
-use crate::work::{PARALLEL, Work};
 use crate::{BlobEnd, Step};
 
-/// Manifests that come with their blobs before the next ones are begun. A manifest that is there spares the next attempt all
-/// that is below it: else one of hundreds of manifests could fill every slot with asking for blobs that arrived.
+/// Manifests that are written with their blobs before the next ones begin. The next attempt skips everything below a manifest
+/// that is there; otherwise an image of hundreds of manifests could use up each attempt with HEADs of blobs that arrived.
 const GROUP: usize = 32;
+/// Manifests written at the same time.
+const PARALLEL: usize = 8;
 
-impl Work<'_> {
-    /// Everything of a graph, its root under `target`.
-    pub(crate) async fn bring_graph(&self, graph: &Graph, target: &Target, is_likely: bool) -> Result<()> {
-        self.bring_parts(graph, is_likely).await?;
+impl CopyRun<'_> {
+    /// Pushes all of a graph, its root under `target`.
+    pub(super) async fn push_graph(&self, graph: &Graph, target: &Target) -> Result<()> {
+        self.push_parts(graph).await?;
         match graph.root() {
-            Some(root) => self.put(target, root).await,
+            Some(root) => self.push_manifest(target, root).await,
             None => Ok(()),
         }
     }
 
-    /// Everything of a graph but its root: blobs before manifests, children before parents.
-    pub(crate) async fn bring_parts(&self, graph: &Graph, is_likely: bool) -> Result<()> {
+    /// Pushes all of a graph except its root: blobs before manifests, children before parents.
+    pub(super) async fn push_parts(&self, graph: &Graph) -> Result<()> {
         let (all, foreign) = blobs(&graph.manifests);
-        self.tally().foreign_layers += foreign;
+        self.state().foreign_layers += foreign;
         let is_large = graph.manifests.len() > GROUP;
         if !is_large {
-            self.transfer(&all, is_likely).await?;
+            self.push_blobs(&all).await?;
         }
         for group in graph.levels().iter().flat_map(|level| level.chunks(GROUP)) {
             if is_large {
-                self.transfer(&blobs(group.iter().copied()).0, is_likely).await?;
+                self.push_blobs(&blobs(group.iter().copied()).0).await?;
             }
             let puts = group
                 .iter()
-                .map(|child| async move { self.put(&Target::Digest(child.digest().clone()), child).await });
+                .map(|child| async move { self.push_manifest(&Target::Digest(child.digest().clone()), child).await });
             side_by_side(puts.collect(), PARALLEL).await?;
         }
         if is_large {
-            self.transfer(&blobs(graph.root()).0, is_likely).await?;
+            self.push_blobs(&blobs(graph.root()).0).await?;
         }
         Ok(())
     }
 
-    /// Writes a manifest. A destination that misses a part of it after all (a stale cache, a collected blob) gets that part
-    /// again, unasked, and is asked once more.
-    pub(crate) async fn put(&self, target: &Target, manifest: &Manifest) -> Result<()> {
+    /// Writes a manifest. If the destination refuses it because a part is missing (a stale cache, a collected blob), sends
+    /// that part without asking and writes the manifest again.
+    pub(super) async fn push_manifest(&self, target: &Target, manifest: &Manifest) -> Result<()> {
         let destination = self.request.destination;
         if let Target::Tag(tag) = target {
             self.request.replicas.intend(tag, manifest.digest()).await?;
@@ -69,29 +71,26 @@ impl Work<'_> {
         self.request.progress.step(Step::ManifestPut {
             digest: manifest.digest(),
         });
-        let mut tally = self.tally();
-        tally.manifests += 1;
-        tally.put.insert(manifest.digest().clone());
+        let mut state = self.state();
+        state.manifests += 1;
+        state.put.insert(manifest.digest().clone());
         if target.tag().is_some() {
-            tally.written.push((target.clone(), manifest.digest().clone()));
+            state.written.push((target.clone(), manifest.digest().clone()));
         }
-        if let Some(subject) = manifest.subject().filter(|_| !listed) {
-            tally
-                .unlisted
-                .entry(subject.digest.clone())
-                .or_default()
-                .push(manifest.referrer_descriptor());
+        if !listed {
+            state.add_unlisted(manifest);
         }
         Ok(())
     }
 
-    /// Sends the manifest's blobs and children that were believed to be there. False if there are none of these.
+    /// Sends the blobs and children of the manifest that were reported as present. Returns false if there are none.
     fn send_again<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<bool>> {
-        // Boxed, because a child is written as its parent is.
+        // Boxed because it is recursive: a child is written in the same way as its parent.
         async move {
+            self.set_may_be_partial();
             let mut sent_any = false;
             for blob in blobs_of(manifest).filter(|blob| !blob.media_type.is_non_distributable()) {
-                if self.tally().sent.contains(&blob.digest) {
+                if self.state().sent.contains(&blob.digest) {
                     continue;
                 }
                 self.request
@@ -107,13 +106,13 @@ impl Work<'_> {
                 .iter()
                 .filter(|child| child.media_type.is_manifest())
             {
-                if self.tally().put.contains(&child.digest) {
+                if self.state().put.contains(&child.digest) {
                     continue;
                 }
                 let target = Target::Digest(child.digest.clone());
                 let child = source_manifest(self.request.source, &target).await?;
                 let graph = Graph::load(self.request.source, child, None).await?;
-                self.bring_graph(&graph, &target, true).await?;
+                self.push_graph(&graph, &target).await?;
                 sent_any = true;
             }
             Ok(sent_any)

@@ -1,7 +1,7 @@
-//! The referrers fallback tag at a destination without the API: what was written must also be listed.
+//! Maintains the referrers fallback tag at a destination without the API.
 //!
-//! Source: distribution-spec, Pushing Manifests with Subject. Where the destination has no such tag yet and the source
-//! has one that lists just the same, its very bytes are written: both sides then agree to the byte.
+//! Source: distribution-spec, Pushing Manifests with Subject. If the destination has no such tag yet and the source
+//! has one with the same entries, the bytes of the source are written, so that both sides have the same digest.
 
 use std::collections::HashSet;
 
@@ -9,12 +9,12 @@ use futures_util::FutureExt;
 use transship_oci::referrers::fallback_index;
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Target, Verb};
 
-use crate::work::Work;
+use super::run::CopyRun;
 
-impl Work<'_> {
-    /// Lists what the destination took without listing it itself.
-    pub(crate) async fn list_unlisted(&self) -> Result<()> {
-        let unlisted = std::mem::take(&mut self.tally().unlisted);
+impl CopyRun<'_> {
+    /// Lists the referrers that the destination stored without listing them.
+    pub(super) async fn list_unlisted(&self) -> Result<()> {
+        let unlisted = std::mem::take(&mut self.state().unlisted);
         for (subject, referrers) in unlisted {
             let tag: Tag = subject
                 .fallback_tag()
@@ -27,7 +27,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Lists `referrers` under the fallback tag `target`, beside what is listed there.
+    /// Adds `referrers` to the list under the fallback tag `target`.
     async fn list_at_destination(&self, target: &Target, referrers: &[Descriptor]) -> Result<()> {
         let there = self.request.destination.manifest_get(target).await?;
         if there.as_ref().is_some_and(|there| !there.is_index()) {
@@ -60,7 +60,7 @@ impl Work<'_> {
             None => Manifest::parse(fallback_index(&listed), None)
                 .map_err(|error: Error| error.during(Verb::ManifestPut.on(target)))?,
         };
-        self.put(target, &index).await
+        self.push_manifest(target, &index).await
     }
 
     async fn same_list_at_source(&self, target: &Target, listed: &[Descriptor]) -> Option<Manifest> {

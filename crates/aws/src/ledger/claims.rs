@@ -1,0 +1,231 @@
+//! Replicas: what we wrote to a destination, the manifests it consists of, and the lease to write it. Kept for ever:
+//! `existing: follow` rests on it.
+//!
+//! Calls: claim one, release one, settle one for each (two if another worker took the lease), get one, holds one for each
+//! megabyte of the destination repository's replicas.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use transship_engine::ledger::{Claim, EARLIER_MAX, ImageRef, Replicas};
+use transship_engine::{Replica, Result};
+use transship_oci::{Digest, Repository};
+
+use super::DynamoLedger;
+use super::attributes::{
+    key, list_of, parse, target_parse, target_text, text, text_of, texts, time, time_of, time_option, unreadable,
+};
+use super::expression::{Change, Values};
+use super::replicas::source_of;
+use super::table::{Answered, Item, Query, Table, Written};
+
+/// Intents that are kept in the item, twice among them; more are cut to half.
+const INTENTS_MAX: usize = 64;
+/// Manifests that are remembered of an image, the root first: of sha512 these are 340 KB of the 400 that an item holds, and
+/// no builder makes as many. A referrer of one beyond is taken for one of an image we did not replicate.
+const MANIFESTS_MAX: usize = 2500;
+/// Replicas that are settled at the same time.
+const SETTLED_AT_ONCE: usize = 16;
+
+/// The lease is free, or the holder's own.
+const IS_FREE: &str = "attribute_not_exists(#holder) OR #holder = :holder OR #until <= :now";
+
+fn partition(registry: &str, repository: &Repository) -> String {
+    format!("R#{registry}/{repository}")
+}
+
+pub(super) fn key_of(destination: &ImageRef) -> Item {
+    let partition = partition(&destination.registry, &destination.repository);
+    key(partition, target_text(&destination.target))
+}
+
+/// The last of each destination: a request must not write an item twice.
+pub(super) fn latest(replicas: &[Replica]) -> impl Iterator<Item = &Replica> {
+    let mut last = HashMap::new();
+    for (position, replica) in replicas.iter().enumerate() {
+        last.insert(&replica.destination, position);
+    }
+    let is_last = move |position: usize, replica: &Replica| last.get(&replica.destination) == Some(&position);
+    replicas
+        .iter()
+        .enumerate()
+        .filter(move |(position, replica)| is_last(*position, replica))
+        .map(|(_, replica)| replica)
+}
+
+/// Where a replica came from, by which rule, and when.
+fn origin(replica: &Replica) -> Change {
+    let (registry, repository, target) = source_of(replica);
+    Change::default()
+        .set("source_registry", text(registry))
+        .set("source_repository", text(repository))
+        .set("source_target", text(target))
+        .set("rule", text(&replica.rule))
+        .set("written", time(replica.written))
+}
+
+/// The change that settles a replica for the holder of its lease at a time; [`None`]: another holder has the lease, so that
+/// what the tag may name stays.
+pub(super) fn settled(replica: &Replica, holder: Option<(&str, Timestamp)>) -> Change {
+    let manifests = replica.manifests.get(..MANIFESTS_MAX).unwrap_or(&replica.manifests);
+    let change = origin(replica).set("manifests", texts(manifests));
+    let Some((holder, now)) = holder else {
+        return change;
+    };
+    let digests: Vec<&Digest> = std::iter::once(&replica.digest).chain(&replica.earlier).collect();
+    change
+        .set("digests", texts(&digests))
+        .remove("holder")
+        .remove("until")
+        .only_if(IS_FREE)
+        .value("holder", text(holder))
+        .value("now", time(now))
+}
+
+/// Settles replicas that are different from each other.
+pub(super) async fn settle(
+    table: &Table,
+    operation: &str,
+    replicas: &[&Replica],
+    holder: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let settling: Vec<_> = replicas
+        .iter()
+        .map(|replica| settle_one(table, operation, replica, holder, now))
+        .collect();
+    stream::iter(settling)
+        .buffer_unordered(SETTLED_AT_ONCE)
+        .try_collect()
+        .await
+}
+
+async fn settle_one(table: &Table, operation: &str, replica: &Replica, holder: &str, now: Timestamp) -> Result<()> {
+    let key = key_of(&replica.destination);
+    let change = settled(replica, Some((holder, now)));
+    if let Written::Refused(_) = table.update(operation, key.clone(), change).await? {
+        table.update(operation, key, settled(replica, None)).await?;
+    }
+    Ok(())
+}
+
+/// What the tag may name, the latest first, each once.
+fn digests(item: &Item) -> Answered<Vec<Digest>> {
+    let mut digests = Vec::new();
+    for digest in list_of::<Digest>(item, "digests")? {
+        if !digests.contains(&digest) {
+            digests.push(digest);
+        }
+    }
+    digests.truncate(EARLIER_MAX + 1);
+    Ok(digests)
+}
+
+fn read(item: &Item, destination: ImageRef) -> Answered<Replica> {
+    let mut digests = digests(item)?.into_iter();
+    Ok(Replica {
+        source: match text_of(item, "source_registry")? {
+            "" => None,
+            registry => Some(ImageRef {
+                registry: registry.to_owned(),
+                repository: parse(text_of(item, "source_repository")?)?,
+                target: target_parse(text_of(item, "source_target")?)?,
+            }),
+        },
+        destination,
+        digest: digests.next().ok_or_else(|| unreadable("digests"))?,
+        earlier: digests.collect(),
+        manifests: list_of(item, "manifests")?,
+        rule: text_of(item, "rule")?.to_owned(),
+        written: time_of(item, "written")?,
+    })
+}
+
+#[async_trait]
+impl Replicas for DynamoLedger {
+    async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim> {
+        let operation = "ledger claim";
+        let key = key_of(&replica.destination);
+        let change = origin(replica)
+            .keep("manifests", texts::<Digest>(&[]))
+            .prepend("digests", texts(std::slice::from_ref(&replica.digest)))
+            .set("holder", text(holder))
+            .set("until", time(now.saturating_add(ttl).unwrap_or(Timestamp::MAX)))
+            .only_if(IS_FREE)
+            .value("now", time(now));
+        let item = match self.table.update(operation, key.clone(), change).await? {
+            Written::Done(item) => item,
+            Written::Refused(item) => {
+                let until = time_option(&item, "until").map_err(|answer| self.table.unreadable(answer, operation))?;
+                return Ok(Claim::Held {
+                    until: until.unwrap_or(now),
+                });
+            }
+        };
+        let count = item
+            .get("digests")
+            .and_then(|list| list.as_l().ok())
+            .map_or(0, Vec::len);
+        if count > INTENTS_MAX {
+            // Another intent may come in between: then some of the older half stay, or go, that are not reported anyway.
+            let cut = (INTENTS_MAX / 2..count).fold(Change::default(), |change, position| {
+                change.remove(&format!("digests[{position}]"))
+            });
+            self.table.update(operation, key, cut).await?;
+        }
+        let mut earlier = digests(&item).map_err(|answer| self.table.unreadable(answer, operation))?;
+        earlier.retain(|digest| *digest != replica.digest);
+        Ok(Claim::Granted { earlier })
+    }
+
+    async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()> {
+        let change = Change::default()
+            .remove("holder")
+            .remove("until")
+            .only_if("#holder = :holder")
+            .value("holder", text(holder));
+        self.table.update("ledger release", key_of(destination), change).await?;
+        Ok(())
+    }
+
+    async fn settle(&self, replicas: &[Replica], holder: &str, now: Timestamp) -> Result<()> {
+        let replicas: Vec<&Replica> = latest(replicas).collect();
+        settle(&self.table, "ledger settle", &replicas, holder, now).await
+    }
+
+    async fn get(&self, destination: &ImageRef) -> Result<Option<Replica>> {
+        let operation = "ledger replica";
+        let found = self.table.get(operation, key_of(destination)).await?;
+        found
+            .map(|item| read(&item, destination.clone()))
+            .transpose()
+            .map_err(|answer| self.table.unreadable(answer, operation))
+    }
+
+    async fn holds(
+        &self,
+        destination: (&str, &Repository),
+        source: (&str, &Repository),
+        manifest: &Digest,
+    ) -> Result<bool> {
+        let query = Query {
+            key: "#pk = :pk",
+            filter: Some(
+                "#source_registry = :registry AND #source_repository = :repository AND contains(#manifests, :manifest)"
+                    .to_owned(),
+            ),
+            values: Values::from([
+                (":pk".to_owned(), text(partition(destination.0, destination.1))),
+                (":registry".to_owned(), text(source.0)),
+                (":repository".to_owned(), text(source.1.as_str())),
+                (":manifest".to_owned(), text(manifest.to_string())),
+            ]),
+            attributes: Some("#sk"),
+            ..Query::default()
+        };
+        self.table.any("ledger holds", &query).await
+    }
+}

@@ -1,0 +1,193 @@
+//! What belongs to an image without being named by it: referrers, and cosign's digest tags.
+//!
+//! They are listed at the source for every manifest of the image, and for referrers in turn (a signature of an SBOM).
+//! Unless the caller listed the tags of the repository, tags are asked for one by one: listings drop tags in places
+//! (distribution 3.1.0 with S3 loses prefix siblings, which digest tags are), and a lost signature is worse than three
+//! HEADs.
+
+use async_trait::async_trait;
+use transship_oci::referrers::cosign_tags;
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Target, Verb};
+
+use super::sides::Sides;
+use crate::Decision;
+use crate::graph::{Beyond, Limits, Visitor, walk};
+use crate::parallel::side_by_side;
+
+/// Steps from a member of the image to the attachments that are followed: a signature of an attestation is two.
+pub(crate) const MAX_STEPS: usize = 4;
+/// More attachments of one image than this are refused.
+pub(crate) const MAX_ATTACHMENTS: usize = 10_000;
+/// Requests about attachments at the same time.
+pub(crate) const PARALLEL: usize = 16;
+
+/// One attachment that the source has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attachment {
+    /// A manifest that is listed as referring to `subject`.
+    Referrer {
+        /// What it says it is about.
+        subject: Digest,
+        /// The manifest itself.
+        manifest: Descriptor,
+    },
+    /// A tag named after a manifest's digest.
+    DigestTag {
+        /// The tag.
+        tag: Tag,
+        /// What it names at the source.
+        manifest: Descriptor,
+    },
+}
+
+impl Attachment {
+    /// The manifest that is attached.
+    pub const fn manifest(&self) -> &Descriptor {
+        match self {
+            Self::Referrer { manifest, .. } | Self::DigestTag { manifest, .. } => manifest,
+        }
+    }
+}
+
+/// What the destination lacks of one attachment.
+pub(crate) enum Lack {
+    /// Nothing. Or the source has it no more, or the list was wrong.
+    Nothing,
+    /// Its tag names something else there, which is kept.
+    Kept(Tag),
+    /// The manifest of a referrer.
+    Referrer(Box<Manifest>),
+    /// The manifest of a referrer that is there, and may not be listed there.
+    Listing(Box<Manifest>),
+    /// The tag names something else there, or is not there.
+    Tag {
+        /// The tag.
+        tag: Tag,
+        /// The tag names something there.
+        is_there: bool,
+    },
+}
+
+/// Lists what is attached to each manifest it visits, and goes on there.
+struct Lister<'a>(&'a Sides<'a>);
+
+#[async_trait]
+impl Visitor for Lister<'_> {
+    type Visit = Vec<Attachment>;
+    type Error = Error;
+
+    async fn visit(&self, subject: &Descriptor) -> Result<(Vec<Attachment>, Vec<Descriptor>)> {
+        let attached = self.0.attached_to(&subject.digest).await?;
+        let next = attached
+            .iter()
+            .map(|attachment| attachment.manifest().clone())
+            .collect();
+        Ok((attached, next))
+    }
+}
+
+/// How far attachments of `members` manifests are followed.
+pub(crate) const fn limits(members: usize, parallel: usize) -> Limits {
+    Limits {
+        levels: MAX_STEPS,
+        manifests: members + MAX_ATTACHMENTS,
+        parallel,
+    }
+}
+
+impl Sides<'_> {
+    /// Everything attached to `members`, in an order in which it can be written.
+    pub(crate) async fn attachments(&self, members: Vec<Descriptor>) -> Result<Vec<Attachment>> {
+        let limits = limits(members.len(), PARALLEL);
+        let found = walk(members, limits, &Lister(self)).await?;
+        let is_too_large = matches!(found.beyond, Some(Beyond::Manifests(_)));
+        let attachments: Vec<Attachment> = found.into_visited().flat_map(|(_, attached)| attached).collect();
+        if is_too_large || attachments.len() > MAX_ATTACHMENTS {
+            return Err(Error::of(Code::GraphTooLarge, Verb::Referrers));
+        }
+        Ok(attachments)
+    }
+
+    /// What the source has attached to `subject`.
+    pub(crate) async fn attached_to(&self, subject: &Digest) -> Result<Vec<Attachment>> {
+        let (is_listed, tags) = match self.digest_tags {
+            None => (true, cosign_tags(subject).filter_map(|tag| tag.parse().ok()).collect()),
+            Some(known) => {
+                let fallback = subject.fallback_tag();
+                let known = known.get(&fallback).map_or(&[][..], Vec::as_slice);
+                let (fallback, cosign): (Vec<Tag>, Vec<Tag>) =
+                    known.iter().cloned().partition(|tag| tag.as_str() == fallback);
+                let is_listed = !fallback.is_empty() || self.source.has_referrers_api(subject).await?;
+                (is_listed, cosign)
+            }
+        };
+        let listed = async {
+            if is_listed {
+                self.source.referrers(subject).await
+            } else {
+                Ok(Vec::new())
+            }
+        };
+        let (listed, tags) = tokio::try_join!(listed, self.tags_at_source(tags))?;
+        let referrers = listed.into_iter().map(|manifest| Attachment::Referrer {
+            subject: subject.clone(),
+            manifest,
+        });
+        Ok(referrers.chain(tags).collect())
+    }
+
+    async fn tags_at_source(&self, tags: Vec<Tag>) -> Result<Vec<Attachment>> {
+        let heads = tags.into_iter().map(|tag| async move {
+            let head = self.source.manifest_head(&Target::Tag(tag.clone())).await?;
+            Ok::<_, Error>(head.map(|manifest| Attachment::DigestTag { tag, manifest }))
+        });
+        let found = side_by_side(heads.collect(), PARALLEL).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// What the destination lacks of `attachment`. Unless it `may_be_there`, a referrer is not looked for.
+    pub(crate) async fn lack_of(&self, attachment: &Attachment, may_be_there: bool) -> Result<Lack> {
+        match attachment {
+            Attachment::Referrer { subject, manifest } => {
+                self.lack_of_referrer(subject, &manifest.digest, may_be_there).await
+            }
+            Attachment::DigestTag { tag, manifest } => self.lack_of_tag(tag, &manifest.digest).await,
+        }
+    }
+
+    async fn lack_of_referrer(&self, subject: &Digest, referrer: &Digest, may_be_there: bool) -> Result<Lack> {
+        let target = Target::Digest(referrer.clone());
+        let is_there = may_be_there && self.destination.manifest_head(&target).await?.is_some();
+        // What is there is listed there, unless a worker died between writing and listing.
+        if is_there && (!self.options.is_repeated || self.destination.has_referrers_api(subject).await?) {
+            return Ok(Lack::Nothing);
+        }
+        let Some(manifest) = self.source.manifest_get(&target).await? else {
+            // Listed and gone: a signature that was removed. The list is a hint, as events are.
+            return Ok(Lack::Nothing);
+        };
+        if manifest.subject().is_none_or(|said| said.digest != *subject) {
+            // A list can say anything; the manifest itself says what it is about.
+            return Ok(Lack::Nothing);
+        }
+        Ok(if is_there {
+            Lack::Listing(Box::new(manifest))
+        } else {
+            Lack::Referrer(Box::new(manifest))
+        })
+    }
+
+    async fn lack_of_tag(&self, tag: &Tag, wanted: &Digest) -> Result<Lack> {
+        let target = Target::Tag(tag.clone());
+        let found = self.destination.manifest_head(&target).await?.map(|found| found.digest);
+        Ok(match self.decide(&target, found.as_ref(), wanted, None).await? {
+            Decision::Equal => Lack::Nothing,
+            Decision::Keep(_) => Lack::Kept(tag.clone()),
+            // A digest tag gets no backup: its name says what it is about, not which version it is.
+            Decision::Write { backup: _ } => Lack::Tag {
+                tag: tag.clone(),
+                is_there: found.is_some(),
+            },
+        })
+    }
+}

@@ -1,0 +1,278 @@
+//! What a copy would do, found out without writing anything.
+//!
+//! The sweep asks whether anything differs and stops at the first difference; a dry run asks for everything that a copy would
+//! send. Both read the two sides as the copy itself does (`sides`, `attached`) and follow the same decisions.
+
+mod attached;
+mod sides;
+mod survey;
+
+use transship_oci::{Code, Descriptor, Error, Manifest, Result, Target, Verb};
+
+pub(crate) use attached::{Lack, PARALLEL};
+pub(crate) use sides::Sides;
+
+pub use attached::Attachment;
+pub use sides::DigestTags;
+
+use crate::compare::survey::Survey;
+use crate::graph::{Graph, members};
+use crate::ports::source_manifest;
+use crate::{BlobLocations, Counts, Decision, Destination, Existing, KeepReason, Options, Referrers, Replicas, Source};
+
+/// What is compared, and how far.
+pub struct CompareRequest<'a> {
+    /// Where the image is read.
+    pub source: &'a dyn Source,
+    /// What is read there.
+    pub from: Target,
+    /// Where a copy would write.
+    pub destination: &'a dyn Destination,
+    /// What a copy would write there.
+    pub to: Target,
+    /// How a copy would treat what is there.
+    pub options: Options,
+    /// Which repositories of the destination hold which blobs.
+    pub locations: &'a dyn BlobLocations,
+    /// The record of the tags that we wrote.
+    pub replicas: &'a dyn Replicas,
+    /// Every digest tag of the source repository, if the caller listed its tags; [`None`]: each is asked for.
+    pub digest_tags: Option<&'a DigestTags>,
+    /// What is to be found out.
+    pub extent: Extent,
+}
+
+/// What a comparison finds out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Whether a copy would write anything: the comparison ends at the first difference and looks at no blob.
+    FirstDifference,
+    /// Everything that a copy would write, with its blobs.
+    Everything,
+}
+
+/// What a copy would do with an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Write the image, or what is attached to it.
+    Copy,
+    /// Nothing: both sides are equal.
+    Unchanged,
+    /// Nothing: the destination tag keeps what it names.
+    Keep(KeepReason),
+    /// Nothing: the image is of a kind that is not let pass.
+    Skip,
+    /// Nothing: the source has no such tag. Only [`Extent::FirstDifference`] reports it; else it is `SOURCE_NOT_FOUND`.
+    Absent,
+}
+
+/// What differs between the two sides.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// What a copy would do.
+    pub action: Action,
+    /// What the source names.
+    pub source: Option<Descriptor>,
+    /// What the destination names; [`None`] if nothing.
+    pub destination: Option<Descriptor>,
+    /// A copy would give what the destination names a tag of its own first.
+    pub backup: bool,
+    /// Manifests of the image that a copy would write, the root among them.
+    pub manifests: Vec<Descriptor>,
+    /// What is attached to the image at the source, and missing or different at the destination.
+    pub attachments: Vec<Attachment>,
+    /// Digest tags of the destination that name something else and would be kept.
+    pub kept_tags: Vec<String>,
+    /// Blobs by how they would come there. That a mount succeeds is assumed.
+    pub blobs: Counts,
+    /// Their bytes.
+    pub bytes: Counts,
+    /// Layers that may not be distributed and would not be sent.
+    pub foreign_layers: u64,
+    /// Manifests that would be written in all, those of attachments among them.
+    pub manifests_to_write: u64,
+    /// Requests that a copy would send beside those that the comparison sent, if everything goes well.
+    pub requests_to_write: WriteRequests,
+}
+
+/// Requests of a copy, by the side they go to. A source that is not a registry receives none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WriteRequests {
+    /// To the source.
+    pub source: u64,
+    /// To the destination.
+    pub destination: u64,
+}
+
+impl Comparison {
+    const fn of(action: Action) -> Self {
+        Self {
+            action,
+            source: None,
+            destination: None,
+            backup: false,
+            manifests: Vec::new(),
+            attachments: Vec::new(),
+            kept_tags: Vec::new(),
+            blobs: Counts::NONE,
+            bytes: Counts::NONE,
+            foreign_layers: 0,
+            manifests_to_write: 0,
+            requests_to_write: WriteRequests {
+                source: 0,
+                destination: 0,
+            },
+        }
+    }
+
+    /// Counts the requests of a copy: a blob that is sent is read once and takes two requests at the destination, and tags
+    /// are looked at again, see [`crate::copy`].
+    fn with_requests(mut self, request: &CompareRequest<'_>) -> Self {
+        let is_tag = |attachment: &&Attachment| matches!(attachment, Attachment::DigestTag { .. });
+        let mut writes = WriteRequests {
+            source: self.blobs.copied + self.attachments.iter().filter(is_tag).count() as u64,
+            destination: 2 * self.blobs.copied + self.blobs.mounted + self.manifests_to_write,
+        };
+        if !self.manifests.is_empty() {
+            writes.source += u64::from(request.from.tag().is_some());
+            let looks_again = request.to.tag().is_some() && request.options.existing != Existing::Overwrite;
+            writes.destination += u64::from(looks_again) + 2 * u64::from(self.backup);
+        }
+        self.requests_to_write = writes;
+        self
+    }
+}
+
+/// Compares the two sides of a copy. Sends no request that changes anything.
+pub async fn compare(request: &CompareRequest<'_>) -> Result<Comparison> {
+    let sides = Sides {
+        source: request.source,
+        destination: request.destination,
+        options: &request.options,
+        replicas: request.replicas,
+        digest_tags: request.digest_tags,
+    };
+    match request.extent {
+        Extent::FirstDifference => first_difference(request, &sides).await,
+        Extent::Everything => Ok(everything(request, &sides).await?.with_requests(request)),
+    }
+}
+
+async fn first_difference(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<Comparison> {
+    let (wanted, found) = tokio::try_join!(
+        request.source.manifest_head(&request.from),
+        request.destination.manifest_head(&request.to)
+    )?;
+    let comparison = |action| Comparison {
+        source: wanted.clone(),
+        destination: found.clone(),
+        ..Comparison::of(action)
+    };
+    let Some(root) = &wanted else {
+        return Ok(comparison(Action::Absent));
+    };
+    let there = found.as_ref().map(|found| &found.digest);
+    let differs = match sides.decide(&request.to, there, &root.digest, None).await? {
+        Decision::Keep(reason) => return Ok(comparison(Action::Keep(reason))),
+        Decision::Write { .. } => true,
+        Decision::Equal => lacks_attachment(sides, root).await?,
+    };
+    if !differs {
+        return Ok(comparison(Action::Unchanged));
+    }
+    let is_let_pass = is_of_a_kind(request, root).await?;
+    Ok(comparison(if is_let_pass { Action::Copy } else { Action::Skip }))
+}
+
+/// True if the kind of the image is let pass, or if it cannot be known: then its copy will report why.
+async fn is_of_a_kind(request: &CompareRequest<'_>, root: &Descriptor) -> Result<bool> {
+    let kinds = &request.options.kinds;
+    if kinds.is_empty() {
+        return Ok(true);
+    }
+    match source_manifest(request.source, &Target::Digest(root.digest.clone())).await {
+        Ok(manifest) => Ok(kinds.contains(&manifest.kind())),
+        Err(error) if error.persistence().is_permanent() => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// True if something is attached to the image at the source that a copy would write. `root` is the same on both sides.
+async fn lacks_attachment(sides: &Sides<'_>, root: &Descriptor) -> Result<bool> {
+    if sides.options.referrers == Referrers::Exclude {
+        return Ok(false);
+    }
+    let own = root.digest.fallback_tag();
+    let has_others = |tags: &DigestTags| tags.keys().any(|subject| *subject != own);
+    let may_be_below = match sides.digest_tags {
+        None => true,
+        // Asked once, before the manifests of the image are looked at side by side.
+        Some(tags) => sides.source.has_referrers_api(&root.digest).await? || has_others(tags),
+    };
+    let members = if may_be_below {
+        sides.members_of(root.clone()).await?
+    } else {
+        vec![root.clone()]
+    };
+    let survey = Survey::first(sides);
+    survey.attachments(members).await?;
+    Ok(survey.has_found())
+}
+
+/// Reads what a copy reads, in the same order, and adds up what it would write.
+async fn everything(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<Comparison> {
+    let options = &request.options;
+    let found = request.destination.manifest_head(&request.to).await?;
+    let survey = Survey::whole(sides, request.locations, found.is_some() || options.is_repeated);
+    let mut backup = false;
+    if let Some(there) = &found {
+        let wanted = request.source.manifest_head(&request.from).await?;
+        let wanted = match wanted {
+            Some(wanted) => wanted,
+            // A cache may answer a HEAD with an old state.
+            None => source_manifest(request.source, &request.from).await?.descriptor(),
+        };
+        let decision = sides
+            .decide(&request.to, Some(&there.digest), &wanted.digest, None)
+            .await?;
+        match decision {
+            Decision::Equal => {
+                if options.referrers != Referrers::Exclude {
+                    survey.attachments(sides.members_of(wanted.clone()).await?).await?;
+                }
+                return Ok(survey.comparison(Action::Unchanged, wanted, found));
+            }
+            Decision::Keep(reason) => return Ok(survey.comparison(Action::Keep(reason), wanted, found)),
+            Decision::Write { backup: saves } => backup = saves,
+        }
+    }
+    let root = source_manifest(request.source, &request.from).await?;
+    let wanted = root.descriptor();
+    if !options.kinds.is_empty() && !options.kinds.contains(&root.kind()) {
+        return Ok(survey.comparison(Action::Skip, wanted, found));
+    }
+    let graph = Graph::load(
+        request.source,
+        root,
+        survey.may_be_partial().then_some(request.destination),
+    )
+    .await?;
+    survey.graph(&graph).await?;
+    if options.referrers != Referrers::Exclude {
+        let mut all: Vec<Descriptor> = graph.manifests.iter().map(Manifest::descriptor).collect();
+        all.extend(members(request.source, graph.present.clone()).await?);
+        let listed = survey.attachments(all).await?;
+        if listed == 0 && options.referrers == Referrers::Require {
+            return Err(Error::of(
+                Code::ReferrersMissing,
+                Verb::Copy.on_target(request.source.name(), &request.from),
+            ));
+        }
+    }
+    let manifests = graph.manifests.iter().map(Manifest::descriptor).collect();
+    Ok(Comparison {
+        backup,
+        manifests,
+        ..survey.comparison(Action::Copy, wanted, found)
+    })
+}

@@ -1,0 +1,56 @@
+//! The two sides of a copy, as far as they are read. Nothing here writes.
+
+use std::collections::HashMap;
+
+use transship_oci::{Descriptor, Digest, Result, Tag, Target};
+
+use crate::decide::{decide, needs_record};
+use crate::graph::members;
+use crate::{Decision, Destination, Options, Owner, Replicas, Source};
+
+/// The digest tags of a repository, by the fallback tag of the manifest they are named after, as
+/// [`transship_oci::DigestTag::subject_tag`] returns it.
+pub type DigestTags = HashMap<String, Vec<Tag>>;
+
+/// What is compared, and by which rules.
+pub(crate) struct Sides<'a> {
+    pub(crate) source: &'a dyn Source,
+    pub(crate) destination: &'a dyn Destination,
+    pub(crate) options: &'a Options,
+    pub(crate) replicas: &'a dyn Replicas,
+    /// Every digest tag of the source, if they were listed; [`None`]: each is asked for.
+    pub(crate) digest_tags: Option<&'a DigestTags>,
+}
+
+impl Sides<'_> {
+    /// What to do with the destination tag `to`, which names `found` and should name `wanted`. `wrote`: what this copy wrote
+    /// there itself. The record is asked only where the answer depends on it.
+    pub(crate) async fn decide(
+        &self,
+        to: &Target,
+        found: Option<&Digest>,
+        wanted: &Digest,
+        wrote: Option<&Digest>,
+    ) -> Result<Decision> {
+        let existing = self.options.existing;
+        let owner = match (found, wrote, to) {
+            (Some(found), Some(wrote), _) if found == wrote => Owner::ThisCopy,
+            (Some(found), None, Target::Tag(tag))
+                if found != wanted && needs_record(existing, self.replicas.knows_sources()) =>
+            {
+                self.replicas.owner(tag, found).await?
+            }
+            _ => Owner::Unknown,
+        };
+        Ok(decide(existing, wanted, found, owner))
+    }
+
+    /// The manifests of an image whose `root` both sides have: those that something may be attached to.
+    pub(crate) async fn members_of(&self, root: Descriptor) -> Result<Vec<Descriptor>> {
+        if root.media_type.is_index() {
+            members(self.source, vec![root]).await
+        } else {
+            Ok(vec![root])
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A survey adds up what the destination lacks: manifests, attachments and blobs.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use transship_oci::{Code, Descriptor, Digest, Error, Result, Target, Verb};
+
+use super::attached::{Lack, PARALLEL, limits};
+use super::sides::Sides;
+use super::{Action, Attachment, Comparison};
+use crate::approach::approach;
+use crate::graph::{Beyond, Graph, Visitor, blobs, walk};
+use crate::parallel::side_by_side;
+use crate::{BlobEnd, BlobLocations, Counts};
+
+/// Manifests whose attachments are looked for at the same time when the first difference is enough: several tags are
+/// compared side by side then.
+const PARALLEL_FIRST: usize = 4;
+
+/// What is looked for, and what was found so far.
+pub(crate) struct Survey<'a> {
+    sides: &'a Sides<'a>,
+    /// Where blobs are known to be; [`None`]: the survey ends at the first difference.
+    locations: Option<&'a dyn BlobLocations>,
+    /// The destination may hold parts of the image that no memory names.
+    may_be_partial: bool,
+    found: Mutex<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    attachments: Vec<Attachment>,
+    attachments_listed: usize,
+    kept_tags: Vec<String>,
+    blobs: Counts,
+    bytes: Counts,
+    foreign_layers: u64,
+    manifests: u64,
+    /// Blobs and manifests that were counted: what several manifests share is sent once.
+    counted: HashSet<Digest>,
+}
+
+impl<'a> Survey<'a> {
+    /// Ends at the first difference.
+    pub(crate) fn first(sides: &'a Sides<'a>) -> Self {
+        Self {
+            sides,
+            locations: None,
+            may_be_partial: true,
+            found: Mutex::default(),
+        }
+    }
+
+    /// Finds everything.
+    pub(crate) fn whole(sides: &'a Sides<'a>, locations: &'a dyn BlobLocations, may_be_partial: bool) -> Self {
+        Self {
+            sides,
+            locations: Some(locations),
+            may_be_partial,
+            found: Mutex::default(),
+        }
+    }
+
+    pub(crate) const fn may_be_partial(&self) -> bool {
+        self.may_be_partial
+    }
+
+    /// True if an attachment is missing or different.
+    pub(crate) fn has_found(&self) -> bool {
+        !self.found().attachments.is_empty()
+    }
+
+    fn is_over(&self) -> bool {
+        self.locations.is_none() && self.has_found()
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at what is attached to `members`, and to that in turn. Returns how many attachments the source has.
+    pub(crate) async fn attachments(&self, members: Vec<Descriptor>) -> Result<usize> {
+        let parallel = if self.locations.is_some() {
+            PARALLEL
+        } else {
+            PARALLEL_FIRST
+        };
+        let walked = walk(members.clone(), limits(members.len(), parallel), self).await?;
+        if matches!(walked.beyond, Some(Beyond::Manifests(_))) {
+            return Err(Error::of(Code::GraphTooLarge, Verb::Referrers));
+        }
+        Ok(self.found().attachments_listed)
+    }
+
+    async fn attachment(&self, attachment: &Attachment) -> Result<()> {
+        if self.is_over() {
+            return Ok(());
+        }
+        let source = self.sides.source;
+        let manifest = match self.sides.lack_of(attachment, self.may_be_partial).await? {
+            Lack::Nothing => return Ok(()),
+            Lack::Kept(tag) => {
+                self.found().kept_tags.push(tag.to_string());
+                return Ok(());
+            }
+            Lack::Listing(_) => None,
+            Lack::Referrer(manifest) => Some(*manifest),
+            Lack::Tag { .. } if self.locations.is_none() => None,
+            Lack::Tag { tag, .. } => {
+                let Some(manifest) = source.manifest_get(&Target::Tag(tag)).await? else {
+                    return Ok(());
+                };
+                Some(manifest)
+            }
+        };
+        self.found().attachments.push(attachment.clone());
+        match manifest.filter(|_| self.locations.is_some()) {
+            Some(manifest) => self.graph(&Graph::load(source, manifest, None).await?).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Adds the manifests of `graph` and the blobs they name.
+    pub(crate) async fn graph(&self, graph: &Graph) -> Result<()> {
+        let (blobs, foreign) = blobs(&graph.manifests);
+        let blobs: Vec<Descriptor> = {
+            let mut found = self.found();
+            found.foreign_layers += foreign;
+            for manifest in &graph.manifests {
+                found.manifests += u64::from(found.counted.insert(manifest.digest().clone()));
+            }
+            let is_new = |blob: &Descriptor| found.counted.insert(blob.digest.clone());
+            blobs.into_iter().filter(is_new).collect()
+        };
+        let Some(locations) = self.locations else { return Ok(()) };
+        let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest.clone()).collect();
+        let known = locations.find(&digests).await;
+        let ends = blobs.iter().map(|blob| async {
+            let known = known.get(&blob.digest).map_or(&[][..], Vec::as_slice);
+            let approach = approach(blob, known, self.sides.destination.repository(), self.may_be_partial);
+            if approach.ask && self.sides.destination.blob_head(blob).await? {
+                return Ok(BlobEnd::Skipped);
+            }
+            Ok::<_, Error>(if approach.mount_from.is_empty() {
+                BlobEnd::Copied
+            } else {
+                BlobEnd::Mounted
+            })
+        });
+        let ends = side_by_side(ends.collect(), PARALLEL).await?;
+        let mut found = self.found();
+        let found = &mut *found;
+        for (blob, end) in blobs.iter().zip(ends) {
+            found.blobs.add(end, 1);
+            found.bytes.add(end, blob.size);
+        }
+        Ok(())
+    }
+
+    /// What was found, of an image that the source names `source` and the destination `destination`. A copy that would leave
+    /// the image as it is and has something attached to write is a copy.
+    pub(crate) fn comparison(&self, action: Action, source: Descriptor, destination: Option<Descriptor>) -> Comparison {
+        let found = std::mem::take(&mut *self.found());
+        let is_copy = action == Action::Unchanged && !found.attachments.is_empty();
+        Comparison {
+            action: if is_copy { Action::Copy } else { action },
+            source: Some(source),
+            destination,
+            attachments: found.attachments,
+            kept_tags: found.kept_tags,
+            blobs: found.blobs,
+            bytes: found.bytes,
+            foreign_layers: found.foreign_layers,
+            manifests_to_write: found.manifests,
+            ..Comparison::of(action)
+        }
+    }
+}
+
+#[async_trait]
+impl Visitor for Survey<'_> {
+    type Visit = ();
+    type Error = Error;
+
+    async fn visit(&self, subject: &Descriptor) -> Result<((), Vec<Descriptor>)> {
+        if self.is_over() {
+            return Ok(((), Vec::new()));
+        }
+        let attached = self.sides.attached_to(&subject.digest).await?;
+        self.found().attachments_listed += attached.len();
+        let looks = attached.iter().map(|attachment| self.attachment(attachment));
+        side_by_side(looks.collect(), PARALLEL).await?;
+        let next = attached
+            .iter()
+            .map(|attachment| attachment.manifest().clone())
+            .collect();
+        Ok(((), next))
+    }
+}

@@ -1,0 +1,60 @@
+//! Writes what is attached to an image: referrers, and cosign's digest tags.
+
+use transship_oci::{Code, Error, Result, Tag, Target, Verb};
+
+use super::run::{CopyRun, MAX_ROUNDS};
+use crate::compare::{Attachment, Lack, PARALLEL};
+use crate::graph::Graph;
+use crate::parallel::side_by_side;
+
+impl CopyRun<'_> {
+    /// Writes those of `attachments` that the destination lacks.
+    pub(super) async fn push_attachments(&self, attachments: &[Attachment]) -> Result<()> {
+        let all = attachments.iter().map(|attachment| self.push_attachment(attachment));
+        side_by_side(all.collect(), PARALLEL).await?;
+        self.list_unlisted().await
+    }
+
+    async fn push_attachment(&self, attachment: &Attachment) -> Result<()> {
+        match self.sides.lack_of(attachment, self.may_be_partial()).await? {
+            Lack::Nothing => Ok(()),
+            Lack::Kept(tag) => {
+                self.state().kept_tags.push(tag.to_string());
+                Ok(())
+            }
+            Lack::Referrer(manifest) => {
+                let target = Target::Digest(manifest.digest().clone());
+                let graph = Graph::load(self.request.source, *manifest, None).await?;
+                self.push_graph(&graph, &target).await
+            }
+            Lack::Listing(manifest) => {
+                self.state().add_unlisted(&manifest);
+                Ok(())
+            }
+            Lack::Tag { tag, is_there } => {
+                if is_there {
+                    self.set_may_be_partial();
+                }
+                self.push_tag(tag).await
+            }
+        }
+    }
+
+    /// Writes a digest tag, and looks at the source again: it may move as an image's tag does.
+    async fn push_tag(&self, tag: Tag) -> Result<()> {
+        let target = Target::Tag(tag);
+        for _ in 0..MAX_ROUNDS {
+            let Some(manifest) = self.request.source.manifest_get(&target).await? else {
+                return Ok(());
+            };
+            let written = manifest.digest().clone();
+            let graph = Graph::load(self.request.source, manifest, None).await?;
+            self.push_graph(&graph, &target).await?;
+            let now = self.request.source.manifest_head(&target).await?;
+            if now.is_none_or(|now| now.digest == written) {
+                return Ok(());
+            }
+        }
+        Err(Error::of(Code::SourceMoving, Verb::Copy.on(target)))
+    }
+}

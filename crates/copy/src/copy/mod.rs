@@ -1,0 +1,215 @@
+//! Copies one image: decides, moves the graph, commits the tag, and checks the source again.
+//!
+//! A tag at the source may move at any moment. A copy commits what the tag named when it was read. After the commit it
+//! reads the source tag again, and starts another round if the tag moved, up to three rounds. So the newest image wins
+//! however events and workers overlap: the worker that writes last has also checked last.
+
+mod attach;
+mod blobs;
+mod fallback;
+mod push;
+mod run;
+
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Target, Verb};
+
+use crate::graph::{Graph, members};
+use crate::ports::source_manifest;
+use crate::request::{Report, Request, State};
+use crate::{Decision, Existing, Referrers};
+use run::{CopyRun, MAX_ROUNDS};
+
+/// If the source was read longer ago than this, it is checked again before the commit.
+const STALE: Duration = Duration::from_secs(10);
+
+/// Copies one image and reports what was done. After an error the destination shows nothing incomplete.
+pub async fn copy(request: Request<'_>) -> Result<Report> {
+    let Some(slot) = request.slot else {
+        return run_rounds(&request).await;
+    };
+    // Transfers end by themselves when the time is over, and then store what arrived, which takes a moment.
+    match tokio::time::timeout(slot.left() + slot.grace(), run_rounds(&request)).await {
+        Ok(result) => result,
+        Err(_) => Err(CopyRun::new(&request).source_error(Code::SlotOver)),
+    }
+}
+
+async fn run_rounds(request: &Request<'_>) -> Result<Report> {
+    let run = CopyRun::new(request);
+    let mut there = request.destination.manifest_head(&request.to).await?;
+    let mut ours = None;
+    for _ in 0..MAX_ROUNDS {
+        match run.round(there.as_ref(), ours.as_ref()).await? {
+            Round::Done(state, digest, members) => return Ok(run.report(state, digest, members)),
+            Round::Moved(Some(written)) => {
+                ours = Some(written.digest.clone());
+                there = Some(written);
+            }
+            Round::Moved(None) => {}
+            Round::Replaced(found) => there = found,
+        }
+    }
+    Err(run.source_error(Code::SourceMoving))
+}
+
+/// The result of one round.
+enum Round {
+    /// The copy ended, with the manifest that the destination names and all manifests of the image.
+    Done(State, Digest, Vec<Digest>),
+    /// The source moved. Contains what this round wrote, if anything.
+    Moved(Option<Descriptor>),
+    /// Another writer changed the destination tag. Contains what the tag names now.
+    Replaced(Option<Descriptor>),
+}
+
+impl CopyRun<'_> {
+    /// Runs one round. `wrote` is what an earlier round of this copy wrote.
+    async fn round(&self, there: Option<&Descriptor>, wrote: Option<&Digest>) -> Result<Round> {
+        let request = self.request;
+        let Some(there) = there else {
+            return self.write(None, false).await;
+        };
+        // Both tags are compared by HEAD before anything is read, so equal images cost two requests.
+        let source = match self.source_now().await? {
+            Some(source) => source,
+            // A cache may answer a HEAD with an old state; a GET decides before the task ends.
+            None => source_manifest(request.source, &request.from).await?.digest().clone(),
+        };
+        self.settled(&source, wrote.is_some())?;
+        let decision = self.sides.decide(&request.to, Some(&there.digest), &source, wrote);
+        match decision.await? {
+            Decision::Keep(_) => Ok(Round::Done(State::Kept, there.digest.clone(), Vec::new())),
+            Decision::Equal => self.complete(there).await,
+            Decision::Write { backup } => self.write(Some(there), backup).await,
+        }
+    }
+
+    /// The image is there; copies the attachments that are missing.
+    async fn complete(&self, there: &Descriptor) -> Result<Round> {
+        let mut members = vec![there.clone()];
+        if self.request.options.referrers != Referrers::Exclude {
+            self.set_may_be_partial();
+            members = self.sides.members_of(there.clone()).await?;
+            let attachments = self.sides.attachments(members.clone()).await?;
+            self.push_attachments(&attachments).await?;
+        }
+        let state = if self.state().manifests > 0 {
+            State::Copied
+        } else {
+            State::Unchanged
+        };
+        Ok(Round::Done(state, there.digest.clone(), digests(&members)))
+    }
+
+    async fn write(&self, there: Option<&Descriptor>, backup: bool) -> Result<Round> {
+        let (request, options) = (self.request, &self.request.options);
+        let read = Instant::now();
+        let root = source_manifest(request.source, &request.from).await?;
+        let root_descriptor = root.descriptor();
+        self.settled(&root_descriptor.digest, there.is_some())?;
+        if !options.kinds.is_empty() && !options.kinds.contains(&root.kind()) {
+            return Ok(Round::Done(State::Skipped, root_descriptor.digest, Vec::new()));
+        }
+        if there.is_some_and(|there| there.digest == root_descriptor.digest) {
+            return self.complete(&root_descriptor).await;
+        }
+        if there.is_some() {
+            self.set_may_be_partial();
+        }
+        let known = self.may_be_partial().then_some(request.destination);
+        let graph = Graph::load(request.source, root, known).await?;
+        let mut parts: Vec<Descriptor> = graph.manifests.iter().map(Manifest::descriptor).collect();
+        if options.referrers == Referrers::Exclude {
+            parts.extend(graph.present.iter().cloned());
+            self.push_parts(&graph).await?;
+        } else {
+            parts.extend(members(request.source, graph.present.clone()).await?);
+            let attachments = self.sides.attachments(parts.clone());
+            let ((), attachments) = tokio::try_join!(self.push_parts(&graph), attachments)?;
+            if attachments.is_empty() && options.referrers == Referrers::Require {
+                return Err(self.source_error(Code::ReferrersMissing));
+            }
+            self.push_attachments(&attachments).await?;
+        }
+        self.under_lease(&request.to, self.commit(&graph, read, there, backup).boxed())
+            .await
+            .map(|round| match round {
+                Round::Done(state, digest, _) => Round::Done(state, digest, digests(&parts)),
+                again @ (Round::Moved(_) | Round::Replaced(_)) => again,
+            })
+    }
+
+    /// Writes the tag and checks the source again. `there` is what the destination tag named when the copy decided to write;
+    /// with `backup` it gets a tag of its own first.
+    async fn commit(&self, graph: &Graph, read: Instant, there: Option<&Descriptor>, backup: bool) -> Result<Round> {
+        let Some(root) = graph.root() else {
+            return Ok(Round::Moved(None));
+        };
+        let may_move = self.request.from.tag().is_some();
+        if may_move && read.elapsed() > STALE && self.source_now().await?.as_ref() != Some(root.digest()) {
+            return Ok(Round::Moved(None));
+        }
+        // Registries cannot compare and swap. A copy that may not replace everything checks once more, right before the write.
+        if self.request.options.existing != Existing::Overwrite && self.request.to.tag().is_some() {
+            let found = self.request.destination.manifest_head(&self.request.to).await?;
+            if found.as_ref().map(|found| &found.digest) != there.map(|there| &there.digest) {
+                return Ok(Round::Replaced(found));
+            }
+        }
+        if let Some(replaced) = there.filter(|_| backup) {
+            self.back_up(replaced).await?;
+        }
+        self.push_manifest(&self.request.to, root).await?;
+        self.list_unlisted().await?;
+        // A tag that is gone by now was there when it was read, and there is nothing newer.
+        match if may_move { self.source_now().await? } else { None } {
+            Some(now) if now != *root.digest() => Ok(Round::Moved(Some(root.descriptor()))),
+            _ => Ok(Round::Done(State::Copied, root.digest().clone(), Vec::new())),
+        }
+    }
+
+    /// Gives the image that will be replaced the tag `<tag>-<12 digits>`, which is the same in every attempt.
+    async fn back_up(&self, replaced: &Descriptor) -> Result<()> {
+        let Target::Tag(tag) = &self.request.to else {
+            return Ok(());
+        };
+        let short: String = tag.as_str().chars().take(115).collect();
+        let name = format!("{short}-{}", &replaced.digest.hex()[..12]);
+        let backup = Target::Tag(name.parse().map_err(|error: Error| error.during(Verb::BackupTag))?);
+        let Some(old) = self
+            .request
+            .destination
+            .manifest_get(&Target::Digest(replaced.digest.clone()))
+            .await?
+        else {
+            return Ok(());
+        };
+        self.push_manifest(&backup, &old).await
+    }
+
+    /// Refuses a source that does not name what its event said. In a later round the source has moved on, which is allowed.
+    fn settled(&self, source: &Digest, is_later_round: bool) -> Result<()> {
+        match &self.request.options.expected {
+            Some(expected) if expected != source && !is_later_round => Err(self.source_error(Code::SourceNotSettled)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn source_now(&self) -> Result<Option<Digest>> {
+        match &self.request.from {
+            Target::Digest(digest) => Ok(Some(digest.clone())),
+            target @ Target::Tag(_) => Ok(self
+                .request
+                .source
+                .manifest_head(target)
+                .await?
+                .map(|found| found.digest)),
+        }
+    }
+}
+
+fn digests(members: &[Descriptor]) -> Vec<Digest> {
+    members.iter().map(|member| member.digest.clone()).collect()
+}

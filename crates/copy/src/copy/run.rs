@@ -1,0 +1,157 @@
+//! One run of a copy: the request, what was done so far, and what all its parts need.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Mutex as AsyncMutex;
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Target, Verb};
+
+use crate::compare::Sides;
+use crate::request::{Counts, Report, Request, State};
+use crate::{BlobEnd, Step};
+
+/// Rounds of one copy whose source tag keeps moving.
+pub(super) const MAX_ROUNDS: usize = 3;
+/// Longest wait for another worker's commit of the same tag.
+const LEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time between two tries to take a lease.
+const LEASE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// One run of a copy.
+pub(super) struct CopyRun<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) sides: Sides<'a>,
+    state: Mutex<CopyState>,
+}
+
+/// What a copy did so far, and what it learned.
+#[derive(Default)]
+pub(super) struct CopyState {
+    pub(super) manifests: u64,
+    pub(super) blobs: Counts,
+    pub(super) bytes: Counts,
+    pub(super) written: Vec<(Target, Digest)>,
+    pub(super) kept_tags: Vec<String>,
+    pub(super) foreign_layers: u64,
+    /// Blobs whose bytes this copy sent: sending them again cannot help.
+    pub(super) sent: HashSet<Digest>,
+    /// Blobs that this copy moves or moved, true once they are there, so that a blob that attachments share moves once.
+    pub(super) moved: HashMap<Digest, Arc<AsyncMutex<bool>>>,
+    /// Manifests this copy wrote.
+    pub(super) put: HashSet<Digest>,
+    /// Referrers that the destination stored without listing them, by subject.
+    pub(super) unlisted: BTreeMap<Digest, Vec<Descriptor>>,
+    /// The destination may hold parts of this image at no known location, so each blob is asked for before it is sent.
+    may_be_partial: bool,
+}
+
+impl CopyState {
+    /// Notes that the destination may not list `manifest` as a referrer of its subject.
+    pub(super) fn add_unlisted(&mut self, manifest: &Manifest) {
+        if let Some(subject) = manifest.subject() {
+            let referrers = self.unlisted.entry(subject.digest.clone()).or_default();
+            referrers.push(manifest.referrer_descriptor());
+        }
+    }
+}
+
+impl<'a> CopyRun<'a> {
+    pub(super) fn new(request: &'a Request<'a>) -> Self {
+        Self {
+            request,
+            sides: Sides {
+                source: request.source,
+                destination: request.destination,
+                options: &request.options,
+                replicas: request.replicas,
+                digest_tags: None,
+            },
+            state: Mutex::new(CopyState {
+                may_be_partial: request.options.is_repeated,
+                ..CopyState::default()
+            }),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, CopyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn may_be_partial(&self) -> bool {
+        self.state().may_be_partial
+    }
+
+    /// Notes that the destination has, or had, a part of this image.
+    pub(super) fn set_may_be_partial(&self) {
+        self.state().may_be_partial = true;
+    }
+
+    /// Runs `write` while this copy holds the lease of `target`.
+    pub(super) async fn under_lease<T>(&self, target: &Target, write: BoxFuture<'_, Result<T>>) -> Result<T> {
+        let Some(lease) = self.request.lease else {
+            return write.await;
+        };
+        let begin = Instant::now();
+        while !lease.acquire(target).await? {
+            if begin.elapsed() > LEASE_TIMEOUT {
+                return Err(self.source_error(Code::CommitBusy));
+            }
+            tokio::time::sleep(LEASE_INTERVAL).await;
+        }
+        let result = write.await;
+        lease.release(target).await;
+        result
+    }
+
+    /// Runs `work`, and ends it with `SLOT_OVER` when the time of this worker is over.
+    pub(super) async fn within_slot<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(slot) = self.request.slot else {
+            return work.await;
+        };
+        let left = slot.left();
+        if left.is_zero() {
+            return Err(self.source_error(Code::SlotOver));
+        }
+        tokio::time::timeout(left, work)
+            .await
+            .unwrap_or_else(|_| Err(self.source_error(Code::SlotOver)))
+    }
+
+    pub(super) fn count(&self, blob: &Descriptor, how: BlobEnd) {
+        self.request.progress.step(Step::BlobEnd {
+            digest: &blob.digest,
+            size: blob.size,
+            how,
+        });
+        let mut state = self.state();
+        state.blobs.add(how, 1);
+        state.bytes.add(how, blob.size);
+        if how == BlobEnd::Copied {
+            state.sent.insert(blob.digest.clone());
+        }
+    }
+
+    pub(super) fn source_error(&self, code: Code) -> Error {
+        Error::of(
+            code,
+            Verb::Copy.on_target(self.request.source.name(), &self.request.from),
+        )
+    }
+
+    pub(super) fn report(&self, state: State, digest: Digest, members: Vec<Digest>) -> Report {
+        let done = std::mem::take(&mut *self.state());
+        Report {
+            state,
+            digest,
+            manifests: done.manifests,
+            blobs: done.blobs,
+            bytes: done.bytes,
+            members,
+            written: done.written,
+            kept_tags: done.kept_tags,
+            foreign_layers: done.foreign_layers,
+        }
+    }
+}
