@@ -95,9 +95,7 @@ impl DocumentReader for S3Document {
             Ok(answer) => answer,
             Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 304) => return Ok(None),
             Err(error) => {
-                return Err(failed(
-                    Answer::of(&error).of_secret("the object", "s3:GetObject").message,
-                ));
+                return Err(failed(Answer::of(&error).of_secret("the object", "s3:GetObject")));
             }
         };
         let version = answer.e_tag;

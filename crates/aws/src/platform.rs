@@ -10,13 +10,11 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use transship_copy::SystemClock;
-use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, SourceCache};
+use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_registry::Retries;
 use transship_runtime::DocumentSource;
 
-use crate::{
-    Aws, AwsSecrets, BucketStores, DOCUMENT_OPTIONS, DocumentLocation, DynamoLedger, SqsQueue, credentials_of,
-};
+use crate::{Aws, BucketStores, DOCUMENT_OPTIONS, DocumentLocation, DynamoLedger, SqsQueue, credentials_of, secrets};
 use transship_oci::{Code, Error, Operation, Result};
 
 /// How long a worker here waits for a registry within a task; beyond it the task goes back to the queue.
@@ -50,7 +48,7 @@ pub struct Parts {
     /// The memory.
     pub ledger: Arc<DynamoLedger>,
     /// The secrets.
-    pub secrets: Arc<AwsSecrets>,
+    pub secrets: Arc<dyn Secrets>,
 }
 
 impl Platform {
@@ -75,7 +73,7 @@ impl Platform {
             Parts {
                 queue: Arc::new(SqsQueue::new(&aws, self.queue_url.clone())),
                 ledger: Arc::new(DynamoLedger::new(&aws, self.table.clone())),
-                secrets: Arc::new(AwsSecrets::new(aws.clone())),
+                secrets: Arc::new(secrets(&aws, Arc::new(SystemClock))),
                 aws,
             }
         };
@@ -105,7 +103,7 @@ impl Platform {
                 ..Retries::default()
             };
             let credentials = credentials_of(parts.aws.clone(), Arc::clone(&parts.secrets));
-            let secrets = Arc::clone(&parts.secrets) as _;
+            let secrets = Arc::clone(&parts.secrets);
             Ok(Configuration::new(document, credentials, secrets, retries))
         };
         let loaded = Box::pin(self.configuration.get_or_try_init(|| load));
@@ -123,7 +121,7 @@ impl Platform {
             configuration,
             queue: Arc::clone(&parts.queue) as _,
             ledger: Arc::clone(&parts.ledger) as _,
-            secrets: Arc::clone(&parts.secrets) as _,
+            secrets: Arc::clone(&parts.secrets),
             clock: Arc::new(SystemClock),
         }
     }

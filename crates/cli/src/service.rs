@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use transship_copy::{Progress, SystemClock};
 use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
-use transship_local::{Database, Environment, SqliteLedger, SqliteQueue};
+use transship_local::{Database, SqliteLedger, SqliteQueue};
 use transship_registry::Retries;
 use transship_rules::Document;
-use transship_runtime::{DeadLetterRecorder, JobHandler, MessageProcessor, Worker};
+use transship_runtime::{DeadLetterRecorder, Environment, JobHandler, MessageProcessor, Worker, process_secrets};
 
 use crate::failure::{Exit, Failure, sentence};
 use crate::logins::logins;
@@ -47,12 +47,12 @@ impl Service {
         environment: Environment,
         progress: Arc<dyn Progress>,
     ) -> Self {
-        let secrets = Arc::new(EnvironmentSecrets::new(environment));
+        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(environment));
         let retries = Retries {
             max_wait: MAX_WAIT,
             ..Retries::default()
         };
-        let configuration = Configuration::new(document, logins(Arc::clone(&secrets) as _), retries);
+        let configuration = Configuration::new(document, logins(Arc::clone(&secrets)), Arc::clone(&secrets), retries);
         let ledger = Arc::new(SqliteLedger::new(database.clone()));
         let queue = SqliteQueue::new(database);
         let intake = Intake {

@@ -9,21 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Mutex as AsyncMutex;
 use transship_copy::Clock;
+use transship_oci::{Error, Persistence, Result};
 
 /// A failure is returned for this long before the value is fetched again.
 const FAILURE_TTL: Duration = Duration::from_secs(5);
 /// The greatest age of a value that is used while the service does not answer.
 const STALE_TTL: Duration = Duration::from_hours(1);
-
-/// Why a value could not be fetched. Names the value, never its content.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct FetchError {
-    /// The sentence.
-    pub message: String,
-    /// True if trying again can help.
-    pub is_temporary: bool,
-}
 
 /// A fetched value.
 pub struct Cached<V> {
@@ -55,7 +46,7 @@ struct Entry<V> {
     /// The last value, and when it was fetched.
     cached: Option<(SystemTime, Cached<V>)>,
     /// The last failure, and when it happened.
-    failed: Option<(SystemTime, FetchError)>,
+    failed: Option<(SystemTime, Error)>,
 }
 
 impl<V: Clone> FetchCache<V> {
@@ -72,8 +63,8 @@ impl<V: Clone> FetchCache<V> {
         &self,
         key: &str,
         freshness: Freshness,
-        fetch: impl Future<Output = Result<Cached<V>, FetchError>>,
-    ) -> Result<V, FetchError> {
+        fetch: impl Future<Output = Result<Cached<V>>>,
+    ) -> Result<V> {
         let entry = self.entry(key);
         let mut entry = entry.lock().await;
         let now = self.clock.now();
@@ -97,7 +88,7 @@ impl<V: Clone> FetchCache<V> {
             },
         };
         match freshness {
-            Freshness::Relaxed(_) if error.is_temporary => entry.value(now, STALE_TTL).ok_or(error),
+            Freshness::Relaxed(_) if is_temporary(&error) => entry.value(now, STALE_TTL).ok_or(error),
             _ => Err(error),
         }
     }
@@ -124,10 +115,14 @@ impl<V: Clone> Entry<V> {
         (is_valid && is_within(now, *at, age)).then(|| cached.value.clone())
     }
 
-    fn failure(&self, now: SystemTime) -> Option<FetchError> {
+    fn failure(&self, now: SystemTime) -> Option<Error> {
         let (at, error) = self.failed.as_ref()?;
         is_within(now, *at, FAILURE_TTL).then(|| error.clone())
     }
+}
+
+fn is_temporary(error: &Error) -> bool {
+    matches!(error.persistence(), Persistence::Temporary(_))
 }
 
 /// If the clock was set back, the time by which it was set back counts as the age.
@@ -142,6 +137,7 @@ fn is_within(now: SystemTime, then: SystemTime, age: Duration) -> bool {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use transship_oci::{Code, Verb};
     use transship_testkit::clock::ManualClock;
 
     use super::*;
@@ -166,7 +162,7 @@ mod tests {
         }
 
         /// The number of the fetch.
-        async fn get(&self, freshness: Freshness) -> Result<u32, FetchError> {
+        async fn get(&self, freshness: Freshness) -> Result<u32> {
             let fetch = async {
                 tokio::task::yield_now().await;
                 Ok(Cached {
@@ -177,13 +173,14 @@ mod tests {
             self.cache.get("a", freshness, fetch).await
         }
 
-        async fn fail(&self, freshness: Freshness, is_temporary: bool) -> Result<u32, FetchError> {
+        async fn fail(&self, freshness: Freshness, is_temporary: bool) -> Result<u32> {
             let fetch = async {
                 self.fetches.fetch_add(1, Ordering::Relaxed);
-                Err(FetchError {
-                    message: "no".into(),
-                    is_temporary,
-                })
+                let persistence = match is_temporary {
+                    true => Persistence::Temporary(None),
+                    false => Persistence::Persistent,
+                };
+                Err(Error::of(Code::SecretUnavailable, Verb::Secret).with_persistence(persistence))
             };
             self.cache.get("a", freshness, fetch).await
         }
@@ -193,31 +190,31 @@ mod tests {
     async fn a_value_is_fetched_once_until_it_is_old() {
         let fixture = Fixture::new();
         let (one, two) = tokio::join!(fixture.get(RELAXED), fixture.get(RELAXED));
-        assert_eq!((one, two), (Ok(0), Ok(0)));
+        assert_eq!((one.unwrap(), two.unwrap()), (0, 0));
         fixture.clock.advance(Duration::from_secs(299));
-        assert_eq!(fixture.get(RELAXED).await, Ok(0));
+        assert_eq!(fixture.get(RELAXED).await.unwrap(), 0);
         fixture.clock.advance(Duration::from_secs(1));
-        assert_eq!(fixture.get(RELAXED).await, Ok(1));
+        assert_eq!(fixture.get(RELAXED).await.unwrap(), 1);
     }
 
     #[tokio::test]
     async fn a_value_that_was_refused_is_fetched_again_once_a_while() {
         let fixture = Fixture::new();
-        assert_eq!(fixture.get(RELAXED).await, Ok(0));
-        assert_eq!(fixture.get(STRICT).await, Ok(0), "it is new enough");
+        assert_eq!(fixture.get(RELAXED).await.unwrap(), 0);
+        assert_eq!(fixture.get(STRICT).await.unwrap(), 0, "it is new enough");
         fixture.clock.advance(Duration::from_mins(2));
         for _ in 0..100 {
-            assert_eq!(fixture.get(STRICT).await, Ok(1));
+            assert_eq!(fixture.get(STRICT).await.unwrap(), 1);
         }
-        assert_eq!(fixture.get(RELAXED).await, Ok(1));
+        assert_eq!(fixture.get(RELAXED).await.unwrap(), 1);
     }
 
     #[tokio::test]
     async fn an_old_value_outlives_a_failure_that_passes_and_no_other() {
         let fixture = Fixture::new();
-        assert_eq!(fixture.get(RELAXED).await, Ok(0));
+        assert_eq!(fixture.get(RELAXED).await.unwrap(), 0);
         fixture.clock.advance(Duration::from_mins(6));
-        assert_eq!(fixture.fail(RELAXED, true).await, Ok(0));
+        assert_eq!(fixture.fail(RELAXED, true).await.unwrap(), 0);
         assert!(fixture.fail(STRICT, true).await.is_err());
         fixture.clock.advance(Duration::from_mins(1));
         assert!(fixture.fail(RELAXED, false).await.is_err());
@@ -233,7 +230,7 @@ mod tests {
         }
         assert_eq!(fixture.fetches.load(Ordering::Relaxed), 1);
         fixture.clock.advance(FAILURE_TTL);
-        assert_eq!(fixture.get(RELAXED).await, Ok(1));
+        assert_eq!(fixture.get(RELAXED).await.unwrap(), 1);
     }
 
     #[tokio::test]
@@ -241,7 +238,7 @@ mod tests {
         let fixture = Fixture::new();
         let until = Some(fixture.clock.now() + Duration::from_mins(1));
         let fetch = async { Ok(Cached { value: 7, until }) };
-        assert_eq!(fixture.cache.get("a", RELAXED, fetch).await, Ok(7));
+        assert_eq!(fixture.cache.get("a", RELAXED, fetch).await.unwrap(), 7);
         fixture.clock.advance(Duration::from_mins(1));
         assert!(fixture.fail(RELAXED, true).await.is_err());
     }
@@ -249,8 +246,8 @@ mod tests {
     #[tokio::test]
     async fn a_clock_that_is_set_back_keeps_no_value_without_end() {
         let fixture = Fixture::new();
-        assert_eq!(fixture.get(RELAXED).await, Ok(0));
+        assert_eq!(fixture.get(RELAXED).await.unwrap(), 0);
         fixture.clock.set(fixture.clock.now() - Duration::from_hours(24));
-        assert_eq!(fixture.get(RELAXED).await, Ok(1));
+        assert_eq!(fixture.get(RELAXED).await.unwrap(), 1);
     }
 }

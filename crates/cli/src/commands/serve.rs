@@ -14,10 +14,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use transship_copy::NoProgress;
 use transship_engine::{Outgoing, Sweep, TaskQueue as _};
-use transship_local::{DataLock, Database, Environment, SqliteQueue};
+use transship_local::{DataLock, Database, SqliteQueue};
 use transship_oci::Code;
 use transship_rules::{Document, Webhook};
-use transship_runtime::{DocumentOptions, DocumentSource, FileDocument};
+use transship_runtime::{DocumentOptions, DocumentSource, Environment, FileDocument};
 
 use crate::document;
 use crate::failure::{Exit, Failure};

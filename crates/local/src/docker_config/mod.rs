@@ -16,9 +16,8 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use transship_oci::{Code, Error, RegistryHost, Repository, Result, Verb};
 use transship_registry::{Credentials, Login};
-use transship_runtime::read_bounded;
+use transship_runtime::{Environment, read_bounded};
 
-use crate::Environment;
 use file::{CredentialFile, Known};
 
 /// Maximum size of a credential file in bytes.
