@@ -176,9 +176,10 @@ mod tests {
         async fn fail(&self, freshness: Freshness, is_temporary: bool) -> Result<u32> {
             let fetch = async {
                 self.fetches.fetch_add(1, Ordering::Relaxed);
-                let persistence = match is_temporary {
-                    true => Persistence::Temporary(None),
-                    false => Persistence::Persistent,
+                let persistence = if is_temporary {
+                    Persistence::Temporary(None)
+                } else {
+                    Persistence::Persistent
                 };
                 Err(Error::of(Code::SecretUnavailable, Verb::Secret).with_persistence(persistence))
             };

@@ -15,7 +15,7 @@ struct Scripted(Arc<Mutex<Option<String>>>);
 
 #[async_trait]
 impl DocumentReader for Scripted {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "scripted"
     }
 
