@@ -7,23 +7,21 @@
 //! whoever writes it on; of an archive nothing is believed, not even that it is one.
 
 mod archive;
+#[cfg(test)]
+mod counting_store;
 mod discover;
 mod docker_archive;
 mod found;
-#[cfg(test)]
-mod hostile;
 mod images;
 mod layout;
 mod look;
 mod memory_store;
 mod missing;
+mod read_all;
 mod search;
 mod storage_tree;
 mod store;
-#[cfg(test)]
-mod test_support;
 mod upload;
-mod whole;
 
 pub use archive::{Archive, Limits};
 pub use discover::discover;

@@ -9,13 +9,12 @@ use serde::Deserialize;
 use std::sync::atomic::AtomicU64;
 use transship_oci::{Code, Error, Repository, Result, Verb};
 
+use crate::Registry;
 use crate::auth::Scope;
-use crate::exchange::Call;
+use crate::exchange::Request;
+use crate::pages;
 use crate::retry::is_temporary;
-use crate::{Registry, link};
 
-/// A page of 1000 repositories of 255 characters is 260 KB; registries that ignore `n` send all.
-const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 /// What is asked for first: 1000 is the most that registries give (ECR, Harbor).
 const FIRST_PAGE: &str = "n=1000";
 /// A longer query for the next page would not fit into what remembers it.
@@ -52,29 +51,24 @@ impl Registry {
             .map_err(|error| Error::of(Code::ResponseInvalid, &operation).because(error))?;
         url.set_query(Some(page.unwrap_or(FIRST_PAGE)));
         let requests = AtomicU64::new(0);
-        let call = Call::new(operation.clone(), Method::GET, url.clone(), Scope::Catalog, &requests);
-        let answer = match self.send(call).await {
-            Ok(answer) => answer,
+        let request = Request::new(operation.clone(), Method::GET, url.clone(), Scope::Catalog, &requests);
+        let response = match self.send(request).await {
+            Ok(response) => response,
             Err(error) if matches!(error.kind(), Code::AuthFailed | Code::AccessDenied) => {
                 return Ok(Catalog::Refused(error.to_string()));
             }
             Err(error) => return Err(error),
         };
-        let status = answer.status();
+        let status = response.status();
         if status == StatusCode::NOT_IMPLEMENTED || status.is_client_error() && !is_temporary(status) {
-            return Ok(Catalog::Refused(answer.into_error().await.to_string()));
+            return Ok(Catalog::Refused(response.into_error().await.to_string()));
         }
         if status != StatusCode::OK {
-            return Err(answer.into_error().await);
+            return Err(response.into_error().await);
         }
-        let next = link::next(answer.headers(), answer.url());
-        let body = answer.body(MAX_PAGE_BYTES).await?;
-        let listed: Page = serde_json::from_slice(&body)
-            .map_err(|error| Error::of(Code::ResponseInvalid, &operation).because(error))?;
+        let next = pages::next(&response, &url)?;
+        let listed: Page = pages::read(response).await?;
         let next = next.and_then(|next| next.query().map(str::to_owned));
-        if next.is_some() && next.as_deref() == url.query() {
-            return Err(Error::of(Code::ListAborted, operation).because("a page links to itself"));
-        }
         if next.as_ref().is_some_and(|next| next.len() > MAX_QUERY_BYTES) {
             return Err(Error::of(Code::ResponseInvalid, operation).because(format!(
                 "the link to the next page is longer than {MAX_QUERY_BYTES} bytes"

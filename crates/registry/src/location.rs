@@ -7,7 +7,7 @@ use http::header::LOCATION;
 use url::Url;
 
 use crate::RemoteRepository;
-use crate::exchange::Answer;
+use crate::exchange::Response;
 use crate::network::Guard;
 use crate::profile::is_listed;
 use transship_oci::{Code, Error, Result};
@@ -15,14 +15,17 @@ use transship_oci::{Code, Error, Result};
 impl RemoteRepository {
     /// Where an upload goes on: resolved against the URL that answered, on the registry's own origin or where its profile
     /// says its uploads go. A registry behind a proxy that calls itself `http` is believed as to path, not as to scheme.
-    pub(crate) fn location(&self, answer: &Answer) -> Result<Url> {
-        let reject = |why: &str| Error::of(Code::LocationRejected, &answer.operation).because(why);
-        let text = answer
+    pub(crate) fn location(&self, response: &Response) -> Result<Url> {
+        let reject = |why: &str| Error::of(Code::LocationRejected, &response.operation).because(why);
+        let text = response
             .headers()
             .get(LOCATION)
             .and_then(|value| value.to_str().ok())
             .ok_or_else(|| reject("it gives no Location"))?;
-        let location = answer.url().join(text).map_err(|_| reject("its Location is no URL"))?;
+        let location = response
+            .url()
+            .join(text)
+            .map_err(|_| reject("its Location is no URL"))?;
         self.judge(location).map_err(|why| reject(&why))
     }
 

@@ -13,7 +13,7 @@ use transship_oci::media_type::ACCEPT_MANIFESTS;
 use transship_oci::{Algorithm, Code, Descriptor, Digest, Error, Manifest, MediaType, Result, Target, Verb};
 
 use crate::RemoteRepository;
-use crate::exchange::Call;
+use crate::exchange::Request;
 
 #[async_trait]
 impl Manifests for RemoteRepository {
@@ -23,19 +23,19 @@ impl Manifests for RemoteRepository {
 
     /// One HEAD; a GET as well where the registry does not send the digest or does not answer HEAD.
     async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>> {
-        let answer = self
+        let response = self
             .registry
-            .send(self.manifest_call(Verb::ManifestHead, Method::HEAD, target)?)
+            .send(self.manifest_request(Verb::ManifestHead, Method::HEAD, target)?)
             .await?;
-        match answer.status() {
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
             StatusCode::METHOD_NOT_ALLOWED => {
                 return Ok(self.manifest_get(target).await?.map(|manifest| manifest.descriptor()));
             }
-            _ => return Err(answer.into_error().await),
+            _ => return Err(response.into_error().await),
         }
-        let headers = answer.headers();
+        let headers = response.headers();
         let told = content_digest(headers).or_else(|| target.digest().cloned());
         let media_type = headers
             .get(CONTENT_TYPE)
@@ -74,29 +74,32 @@ impl Manifests for RemoteRepository {
 }
 
 impl RemoteRepository {
-    pub(crate) fn manifest_call(&self, verb: Verb, method: Method, target: &Target) -> Result<Call<'_>> {
+    pub(crate) fn manifest_request(&self, verb: Verb, method: Method, target: &Target) -> Result<Request<'_>> {
         let url = self.url(&format!("manifests/{target}"))?;
-        Ok(Call::new(self.operation(verb, target), method, url, self.scope(), &self.requests).accept(ACCEPT_MANIFESTS))
+        Ok(
+            Request::new(self.operation(verb, target), method, url, self.scope(), &self.requests)
+                .accept(ACCEPT_MANIFESTS),
+        )
     }
 
     async fn manifest_read(&self, target: &Target) -> Result<Option<Manifest>> {
-        let answer = self
+        let response = self
             .registry
-            .send(self.manifest_call(Verb::ManifestGet, Method::GET, target)?)
+            .send(self.manifest_request(Verb::ManifestGet, Method::GET, target)?)
             .await?;
-        match answer.status() {
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(answer.into_error().await),
+            _ => return Err(response.into_error().await),
         }
-        let operation = answer.operation.clone();
-        let told = content_digest(answer.headers());
-        let content_type = answer
+        let operation = response.operation.clone();
+        let told = content_digest(response.headers());
+        let content_type = response
             .headers()
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let bytes = match answer.body(MAX_BYTES).await {
+        let bytes = match response.body(MAX_BYTES).await {
             // Under the code that manifests have for it.
             Err(error) if error.is(Code::ResponseTooLarge) => {
                 let refusal = Manifest::parse(Bytes::from(vec![b' '; MAX_BYTES + 1]), None).err();

@@ -5,7 +5,7 @@
 
 use transship_oci::Provider;
 
-use crate::failure::ErrorBody;
+use crate::exchange::failure::ErrorBody;
 
 /// How a blob is uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,9 @@ use transship_oci::manifest::MAX_BYTES;
 use transship_oci::media_type::OCI_INDEX;
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, MediaType, Result, Tag, Target, Verb};
 
-use crate::exchange::Call;
-use crate::{RemoteRepository, link};
+use crate::RemoteRepository;
+use crate::exchange::Request;
+use crate::pages;
 
 /// More referrers of one manifest than this are not followed.
 const MAX_REFERRERS: usize = 10_000;
@@ -42,24 +43,25 @@ impl RemoteRepository {
         let mut was_reread = false;
         for _ in 0..MAX_PAGES {
             let operation = self.blob_operation(Verb::Referrers, subject);
-            let call = Call::new(operation, Method::GET, url.clone(), self.scope(), &self.requests).accept(OCI_INDEX);
-            let answer = self.registry.send(call).await?;
-            let is_index = answer
+            let request =
+                Request::new(operation, Method::GET, url.clone(), self.scope(), &self.requests).accept(OCI_INDEX);
+            let response = self.registry.send(request).await?;
+            let is_index = response
                 .headers()
                 .get(CONTENT_TYPE)
                 .and_then(|value| value.to_str().ok())
                 .is_some_and(|text| MediaType::new(text).as_str() == OCI_INDEX);
-            if answer.status() != StatusCode::OK || !is_index {
-                let status = answer.status();
-                let error = answer.into_error().await;
+            if response.status() != StatusCode::OK || !is_index {
+                let status = response.status();
+                let error = response.into_error().await;
                 return match status {
                     StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(error),
                     _ => Ok(None),
                 };
             }
-            let next = link::next(answer.headers(), answer.url());
-            let operation = answer.operation.clone();
-            let page = match Manifest::parse(answer.body(MAX_BYTES).await?, Some(OCI_INDEX)) {
+            let next = pages::next(&response, &url)?;
+            let operation = response.operation.clone();
+            let page = match Manifest::parse(response.body(MAX_BYTES).await?, Some(OCI_INDEX)) {
                 // No digest tells a bad line from a bad list: it is read anew once, as content is.
                 Err(_) if !was_reread => {
                     was_reread = true;
@@ -75,9 +77,6 @@ impl RemoteRepository {
             }
             match next {
                 None => return Ok(Some(unique(found))),
-                Some(next) if next == url => {
-                    return Err(Error::of(Code::ListAborted, operation).because("a page links to itself"));
-                }
                 Some(next) => url = next,
             }
         }

@@ -4,22 +4,24 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::{Method, StatusCode};
 use transship_oci::{Code, Error, Limits, Network, RegistryHost, Repository, Result, Verb};
 use url::Url;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Scope};
 use crate::clients::Clients;
+use crate::exchange::Request;
 use crate::limits::Limiter;
 use crate::network::Guard;
-use crate::pace::Pace;
+use crate::upload::throughput::Throughput;
 use crate::{Credentials, Profile, RemoteRepository, Retries, TlsSource};
 
-/// How long an answer, or the next bytes of one, may take before the connection counts as dead.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The longest wait for a response, or for its next bytes, before the connection counts as broken.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a registry may take to acknowledge an upload whose last byte was sent: some move the blob in object storage.
-pub(crate) const COMMIT_PATIENCE: Duration = Duration::from_mins(5);
-/// How long a refusal is remembered.
-const REFUSED: Duration = Duration::from_hours(1);
+pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_mins(5);
+/// How long the refusal of chunks is remembered.
+const REFUSAL_TTL: Duration = Duration::from_hours(1);
 
 /// What a [`Registry`] is made of.
 pub struct Options {
@@ -55,10 +57,10 @@ pub(crate) struct Inner {
     pub(crate) limiter: Limiter,
     pub(crate) profile: Profile,
     pub(crate) retries: Retries,
-    pub(crate) patience: Duration,
+    pub(crate) idle_timeout: Duration,
     pub(crate) referrers_api: Learned,
     pub(crate) chunks_refused: Refused,
-    pub(crate) pace: Pace,
+    pub(crate) throughput: Throughput,
     /// `OCI-Chunk-Min-Length`, in bytes; 0 if it never said one.
     pub(crate) chunk_min: AtomicU64,
     paused_until: Mutex<Option<Instant>>,
@@ -107,10 +109,10 @@ impl Registry {
             limiter: Limiter::new(options.limits),
             profile: options.profile,
             retries: options.retries,
-            patience: PATIENCE,
+            idle_timeout: IDLE_TIMEOUT,
             referrers_api: Learned::default(),
             chunks_refused: Refused::default(),
-            pace: Pace::default(),
+            throughput: Throughput::default(),
             chunk_min: AtomicU64::new(0),
             paused_until: Mutex::new(None),
         })))
@@ -139,9 +141,23 @@ impl Registry {
         RemoteRepository::new(self.clone(), repository)
     }
 
-    /// Asks `GET /v2/`: reachable, a registry, and content with our login. For `check --connect`.
+    /// Sends `GET /v2/`, which succeeds if the registry is reachable and accepts the login. For `check --connect`.
     pub async fn ping(&self) -> Result<()> {
-        self.ping_base().await
+        let requests = AtomicU64::new(0);
+        let request = Request::new(
+            Verb::Ping.on(&self.0.host),
+            Method::GET,
+            self.0.base.clone(),
+            Scope::Base,
+            &requests,
+        );
+        let response = self.send(request).await?;
+        match response.status() {
+            StatusCode::OK => Ok(()),
+            StatusCode::NOT_FOUND => Err(Error::of(Code::ResponseInvalid, Verb::Ping.on(&self.0.host))
+                .because("GET /v2/ is 404: this is no registry")),
+            _ => Err(response.into_error().await),
+        }
     }
 
     /// Nobody of this process sends requests there before so long from now.
@@ -195,7 +211,7 @@ pub(crate) struct Refused(Mutex<Option<Instant>>);
 impl Refused {
     pub(crate) fn get(&self) -> bool {
         let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.is_some_and(|since| since.elapsed() < REFUSED)
+        since.is_some_and(|since| since.elapsed() < REFUSAL_TTL)
     }
 
     pub(crate) fn set(&self) {

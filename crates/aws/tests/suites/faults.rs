@@ -218,7 +218,7 @@ async fn an_item_stays_within_the_size_that_the_table_takes() {
     let listed = History::tasks(&*ledger, &TaskQuery::new(By::Newest), None, 10).await;
     let message = listed.unwrap().items.remove(0).message.unwrap();
     assert_eq!(message.chars().count(), 2000);
-    let (destination, source) = (&huge.destination, &huge.source);
+    let (destination, source) = (&huge.destination, huge.source.as_ref().unwrap());
     let holds = async |number: u32| {
         let destination = (destination.registry.as_str(), &destination.repository);
         let source = (source.registry.as_str(), &source.repository);

@@ -14,8 +14,6 @@ mod reading;
 mod tar_header;
 mod tar_index;
 #[cfg(test)]
-pub(crate) mod tar_maker;
-#[cfg(test)]
 mod tests;
 mod unpack;
 mod window;

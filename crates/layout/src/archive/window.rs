@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::tar_header::BLOCK_BYTES;
-use crate::whole::collected;
+use crate::read_all::collected;
 use crate::{Object, ObjectStore, Part};
 use transship_oci::Result;
 

@@ -9,9 +9,9 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Verb};
 
 use super::layers::{Configuration, Known, MAX_CONFIG_BYTES, layer};
 use super::legacy;
-use super::written::{Listed, Saved};
+use super::manifest_json::{Listed, Saved};
 use crate::archive::{ArchiveFiles, entry_key};
-use crate::whole::whole;
+use crate::read_all::read_all;
 
 /// An image with the manifest made for it.
 pub(super) struct Image {
@@ -44,7 +44,7 @@ pub(super) async fn image(files: &ArchiveFiles, saved: &Saved, known: &Known) ->
 async fn from_list(files: &ArchiveFiles, listed: &Listed, known: &Known) -> Result<Image> {
     let key = entry_key(listed.config.as_bytes());
     let key = key.ok_or_else(|| invalid(files, "its configuration's name leads out of the archive".into()))?;
-    let bytes = whole(files, &key, MAX_CONFIG_BYTES).await?;
+    let bytes = read_all(files, &key, MAX_CONFIG_BYTES).await?;
     let bytes = bytes.ok_or_else(|| invalid(files, format!("its configuration {key} is not there")))?;
     let digest = Digest::sha256(&bytes);
     if said(&key).is_some_and(|said| said != digest) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use transship_oci::{Code, Descriptor, Digest, Error, Result, Verb};
 
-use super::written::Saved;
+use super::manifest_json::Saved;
 use crate::archive::{ArchiveFiles, Compression, entry_key};
 use crate::{ObjectStore, Part};
 
@@ -73,7 +73,7 @@ async fn diff_ids(files: &ArchiveFiles, config: &str) -> Result<Option<Vec<Diges
     let Some(key) = entry_key(config.as_bytes()) else {
         return Ok(None);
     };
-    match crate::whole::whole(files, &key, MAX_CONFIG_BYTES).await {
+    match crate::read_all::read_all(files, &key, MAX_CONFIG_BYTES).await {
         Ok(bytes) => Ok(bytes.and_then(|bytes| Configuration::diff_ids(&bytes).ok())),
         Err(error) if error.is_permanent() => Ok(None),
         Err(error) => Err(error),
@@ -132,7 +132,7 @@ async fn head(files: &ArchiveFiles, key: &str) -> Result<Bytes> {
         etag: None,
     };
     match files.get(key, part).await? {
-        Some(stream) => crate::whole::collected(stream, key, 8).await,
+        Some(stream) => crate::read_all::collected(stream, key, 8).await,
         None => Ok(Bytes::new()),
     }
 }

@@ -13,9 +13,9 @@
 mod assemble;
 mod layers;
 mod legacy;
+mod manifest_json;
 #[cfg(test)]
 mod tests;
-mod written;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Operation, Result
 use crate::archive::ArchiveFiles;
 use crate::images::{self, Called, Candidate, Images, Listing, Refused, called, conflict};
 use crate::{ObjectStore, Part};
-use written::Saved;
+use manifest_json::Saved;
 
 /// An archive of images as docker saves them.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ impl Assembled {
 impl DockerArchive {
     /// Reads `manifest.json`, or the `repositories` of older archives. `DOCKER_ARCHIVE_INVALID` if there is neither.
     pub(crate) async fn open(files: Arc<ArchiveFiles>) -> Result<Self> {
-        let saved = written::read(&files).await?;
+        let saved = manifest_json::read(&files).await?;
         Ok(Self {
             files,
             saved: saved.into(),

@@ -27,7 +27,7 @@ pub use completeness::Completeness;
 
 use crate::images::{Called, Candidate, called, conflict};
 use crate::missing::Blobs;
-use crate::whole::whole;
+use crate::read_all::read_all;
 use crate::{ObjectStore, Part};
 use index::{Broken, Index};
 
@@ -110,7 +110,7 @@ impl Layout {
     pub async fn open(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
         let operation = Verb::Layout.on(format_args!("{}/{prefix}", store.name()));
         let invalid = |why: String| Error::of(Code::LayoutInvalid, &operation).because(why);
-        let marker = whole(store.as_ref(), &format!("{prefix}{MARKER}"), 4096)
+        let marker = read_all(store.as_ref(), &format!("{prefix}{MARKER}"), 4096)
             .await?
             .ok_or_else(|| invalid("it has no file oci-layout".into()))?;
         let marker: Marker = serde_json::from_slice(&marker)
@@ -121,7 +121,7 @@ impl Layout {
                 marker.image_layout_version
             )));
         }
-        let index = whole(store.as_ref(), &format!("{prefix}{INDEX}"), index::MAX_BYTES)
+        let index = read_all(store.as_ref(), &format!("{prefix}{INDEX}"), index::MAX_BYTES)
             .await?
             .ok_or_else(|| invalid("it has no index.json".into()))?;
         let Index { entries, broken } = Index::parse(&index).map_err(invalid)?;
@@ -190,7 +190,7 @@ impl Layout {
     /// The manifest `digest`, its bytes proven; [`None`] if it is not there.
     async fn manifest_of(&self, digest: &Digest, media_type: Option<&str>) -> Result<Option<Manifest>> {
         let operation = || Verb::ManifestGet.on(format_args!("{}@{digest}", self.name()));
-        let Some(bytes) = whole(self.store.as_ref(), &self.key(digest), MAX_BYTES).await? else {
+        let Some(bytes) = read_all(self.store.as_ref(), &self.key(digest), MAX_BYTES).await? else {
             return Ok(None);
         };
         proven(bytes, digest, media_type, operation).map(Some)

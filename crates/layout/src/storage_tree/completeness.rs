@@ -17,7 +17,7 @@ use crate::Missing;
 use crate::layout::proven;
 use crate::look::version;
 use crate::missing::{Blobs, Edges, Held, Shelf, missing};
-use crate::whole::whole;
+use crate::read_all::read_all;
 
 /// The blobs of an image are scattered among all of the registry's: listing those costs more than asking for many.
 const MAX_HEADS: usize = 256;
@@ -130,7 +130,7 @@ impl Shelf for TreeRepository {
         let operation = || Verb::ManifestGet.on(format_args!("{}@{digest}", self.name()));
         let link = self.revision_key(digest);
         let (key, under) = self.located_by(digest, &link).await?;
-        let Some(bytes) = whole(self.store.as_ref(), &key, MAX_BYTES).await? else {
+        let Some(bytes) = read_all(self.store.as_ref(), &key, MAX_BYTES).await? else {
             return Ok(Held::Absent {
                 digest: under,
                 found_bytes: None,

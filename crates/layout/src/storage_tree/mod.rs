@@ -31,7 +31,7 @@ use transship_oci::{
 };
 
 use crate::layout::proven;
-use crate::whole::whole;
+use crate::read_all::read_all;
 use crate::{ObjectStore, Part};
 
 /// What stands before every key of a tree, perhaps below a prefix of its own.
@@ -95,7 +95,7 @@ impl TreeRepository {
     }
 
     async fn link(&self, key: &str) -> Result<Option<Digest>> {
-        let Some(bytes) = whole(self.store.as_ref(), key, MAX_LINK_BYTES).await? else {
+        let Some(bytes) = read_all(self.store.as_ref(), key, MAX_LINK_BYTES).await? else {
             return Ok(None);
         };
         let text = String::from_utf8_lossy(&bytes);
@@ -121,7 +121,7 @@ impl TreeRepository {
     async fn manifest_bytes(&self, digest: &Digest) -> Result<Option<Manifest>> {
         let operation = || Verb::ManifestGet.on(format_args!("{}@{digest}", self.name()));
         let (key, _) = self.located_by(digest, &self.revision_key(digest)).await?;
-        match whole(self.store.as_ref(), &key, MAX_BYTES).await? {
+        match read_all(self.store.as_ref(), &key, MAX_BYTES).await? {
             Some(bytes) => proven(bytes, digest, None, operation).map(Some),
             None => Ok(None),
         }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use transship_oci::manifest::MAX_BYTES;
 
 use crate::archive::ArchiveFiles;
-use crate::whole::whole;
+use crate::read_all::read_all;
 use transship_oci::{Code, Error, Result, Verb};
 
 const MANIFEST: &str = "manifest.json";
@@ -85,7 +85,7 @@ pub(super) async fn read(files: &ArchiveFiles) -> Result<Vec<Saved>> {
 
 async fn optional(files: &ArchiveFiles, key: &str) -> Result<Option<bytes::Bytes>> {
     if files.has(key) {
-        whole(files, key, MAX_BYTES).await
+        read_all(files, key, MAX_BYTES).await
     } else {
         Ok(None)
     }

@@ -1,20 +1,20 @@
-//! How far an upload in chunks got, here and in the memory that outlives this process.
+//! How far an upload in chunks got, in this process and in the store that outlives it.
 //!
-//! What must hold: only what the registry acknowledged is remembered, with the state of the hash over exactly those bytes.
+//! What must hold: only bytes that the registry acknowledged are stored, with the state of the hash over exactly those bytes.
 
 use transship_copy::{Continuation, Continuations, Verifier};
 use transship_oci::{Digest, Result};
 use url::Url;
 
 /// How far the upload of one blob got.
-pub(crate) struct Reached<'a> {
+pub(crate) struct UploadProgress<'a> {
     memory: Option<&'a dyn Continuations>,
     blob: &'a Digest,
     is_looked_up: bool,
     /// What the registry acknowledged last.
     acknowledged: Option<Continuation>,
-    /// Where it may be instead: the last chunk left whole, and its answer was lost.
-    perhaps: Option<Continuation>,
+    /// Where it may be instead, if the last chunk was sent completely and its response was lost.
+    unconfirmed: Option<Continuation>,
     /// The memory holds what was acknowledged last.
     is_saved: bool,
     /// The memory holds something of this blob.
@@ -22,21 +22,21 @@ pub(crate) struct Reached<'a> {
     hops: u32,
 }
 
-impl<'a> Reached<'a> {
+impl<'a> UploadProgress<'a> {
     pub(crate) const fn new(memory: Option<&'a dyn Continuations>, blob: &'a Digest) -> Self {
         Self {
             memory,
             blob,
             is_looked_up: false,
             acknowledged: None,
-            perhaps: None,
+            unconfirmed: None,
             is_saved: false,
             has_record: false,
             hops: 0,
         }
     }
 
-    /// Takes up what an earlier attempt left; once.
+    /// Reads the position that an earlier attempt stored, once.
     pub(crate) async fn look_up(&mut self) {
         let Some(memory) = self.memory.filter(|_| !self.is_looked_up) else {
             return;
@@ -52,29 +52,29 @@ impl<'a> Reached<'a> {
             .map_or(0, |found| found.hops.saturating_add(1));
     }
 
-    /// True if nothing was acknowledged yet.
-    pub(crate) const fn is_nowhere(&self) -> bool {
+    /// True if no byte was acknowledged yet.
+    pub(crate) const fn is_unacknowledged(&self) -> bool {
         self.acknowledged.is_none()
     }
 
-    /// Where the session can be asked how far it is.
+    /// The URL at which the registry reports the state of the session.
     pub(crate) fn location(&self) -> Option<&str> {
-        let known = self.acknowledged.as_ref().or(self.perhaps.as_ref())?;
+        let known = self.acknowledged.as_ref().or(self.unconfirmed.as_ref())?;
         Some(&known.location)
     }
 
-    /// What is known of the place for which `is_there` holds; any other place is forgotten.
-    pub(crate) fn settle(&mut self, is_there: impl Fn(u64) -> bool) -> Option<&Continuation> {
-        let (perhaps, acknowledged) = (self.perhaps.take(), self.acknowledged.take());
-        let perhaps = perhaps.filter(|known| is_there(known.offset));
-        self.is_saved &= perhaps.is_none();
-        self.acknowledged = perhaps.or(acknowledged.filter(|known| is_there(known.offset)));
+    /// Keeps the position for which `is_there` holds, and forgets any other.
+    pub(crate) fn reconcile(&mut self, is_there: impl Fn(u64) -> bool) -> Option<&Continuation> {
+        let (unconfirmed, acknowledged) = (self.unconfirmed.take(), self.acknowledged.take());
+        let unconfirmed = unconfirmed.filter(|known| is_there(known.offset));
+        self.is_saved &= unconfirmed.is_none();
+        self.acknowledged = unconfirmed.or(acknowledged.filter(|known| is_there(known.offset)));
         self.acknowledged.as_ref()
     }
 
     /// The registry acknowledged what `verifier` saw. A memory that fails is no reason to stop, but one not to hand over.
     pub(crate) async fn advance(&mut self, location: &Url, verifier: &Verifier) {
-        self.perhaps = None;
+        self.unconfirmed = None;
         self.acknowledged = Some(self.at(location, verifier));
         self.is_saved = false;
         if let Err(error) = self.save().await {
@@ -83,11 +83,11 @@ impl<'a> Reached<'a> {
     }
 
     /// All that `verifier` saw was sent, and may have arrived.
-    pub(crate) fn suppose(&mut self, location: &Url, verifier: &Verifier) {
-        self.perhaps = Some(self.at(location, verifier));
+    pub(crate) fn mark_unconfirmed(&mut self, location: &Url, verifier: &Verifier) {
+        self.unconfirmed = Some(self.at(location, verifier));
     }
 
-    /// Makes sure that another worker can go on: an error if the memory does not take it.
+    /// Stores the position, so that another worker can continue. Fails if the store fails.
     pub(crate) async fn save(&mut self) -> Result<()> {
         if let (Some(memory), Some(acknowledged), false) = (self.memory, &self.acknowledged, self.is_saved) {
             memory.save(acknowledged).await?;
@@ -97,10 +97,10 @@ impl<'a> Reached<'a> {
         Ok(())
     }
 
-    /// The upload is over, or begins with the blob's first byte.
+    /// The upload has ended, or starts again at the first byte of the blob.
     pub(crate) async fn forget(&mut self) {
         self.acknowledged = None;
-        self.perhaps = None;
+        self.unconfirmed = None;
         self.is_saved = false;
         if let Some(memory) = self.memory.filter(|_| self.has_record) {
             memory.remove(self.blob).await;

@@ -3,6 +3,9 @@
 //! The first request goes out bare unless something was learned; a 401 teaches, and is replayed once. A login that is
 //! refused is asked for once more, past whatever remembers it, in case the secret was rotated. Credentials go to the registry and its realm only.
 
+mod challenge;
+mod token;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -13,9 +16,8 @@ use tokio::sync::Mutex as AsyncMutex;
 use transship_oci::{Code, Error, Operation, RegistryHost, Repository, Result, Verb};
 use url::Url;
 
-use crate::challenge;
-use crate::token::Token;
 use crate::{Credentials, Login, Registry};
+use token::Token;
 
 /// What a request wants to do, and where: the scope of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +58,11 @@ enum Scheme {
     Bearer { realm: Url, service: Option<String> },
 }
 
-type Slot = Arc<AsyncMutex<Option<Token>>>;
+type TokenCell = Arc<AsyncMutex<Option<Token>>>;
 
 pub(crate) struct Auth {
     scheme: RwLock<Scheme>,
-    tokens: Mutex<HashMap<Vec<String>, Slot>>,
+    tokens: Mutex<HashMap<Vec<String>, TokenCell>>,
     credentials: Arc<dyn Credentials>,
     host: RegistryHost,
 }
@@ -95,7 +97,7 @@ impl Auth {
         *self.scheme.write().unwrap_or_else(PoisonError::into_inner) = scheme;
     }
 
-    fn slot(&self, scope: &Scope) -> Slot {
+    fn token_cell(&self, scope: &Scope) -> TokenCell {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(tokens.entry(scope.parameters()).or_default())
     }
@@ -144,7 +146,7 @@ impl Registry {
             let header = match login {
                 Login::Basic { username, password } => basic(&username, password.expose_secret())?,
                 Login::Anonymous => return Err(refused("none are configured, and it asks for a login")),
-                Login::IdentityToken(_) => return Err(refused("an identity token cannot answer a Basic challenge")),
+                Login::IdentityToken(_) => return Err(refused("an identity token cannot response a Basic challenge")),
             };
             if used == Some(&header) {
                 return Err(refused("it does not accept this user and password"));
@@ -189,8 +191,8 @@ impl Registry {
         service: Option<&str>,
         refused: Option<&HeaderValue>,
     ) -> Result<HeaderValue> {
-        let slot = self.0.auth.slot(scope);
-        let mut token = slot.lock().await;
+        let cell = self.0.auth.token_cell(scope);
+        let mut token = cell.lock().await;
         if let Some(held) = token
             .as_ref()
             .filter(|held| held.is_fresh() && refused != Some(held.header()))

@@ -13,11 +13,11 @@ use transship_copy::{ByteStream, Progress, Step, Verifier};
 use transship_oci::{Code, Descriptor, Error, Result, Verb};
 
 use crate::limits::Bandwidth;
-use crate::pulse::Pulse;
+use crate::upload::throughput::IdleWatchdog;
 
-/// What is left of a blob, for as many bodies as it takes. Clones share it.
+/// The bytes of a blob that were not sent yet, for one request body or many. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Supply(Arc<Mutex<State>>);
+pub(crate) struct BodySource(Arc<Mutex<State>>);
 
 struct State {
     bytes: ByteStream,
@@ -27,14 +27,14 @@ struct State {
     failed: Option<Error>,
 }
 
-/// What looks on while bytes pass.
-pub(crate) struct Watchers {
-    pub(crate) pulse: Arc<Pulse>,
+/// Receives every piece of a body as it is sent.
+pub(crate) struct Observers {
+    pub(crate) watchdog: Arc<IdleWatchdog>,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) bandwidth: Option<Bandwidth>,
 }
 
-impl Supply {
+impl BodySource {
     /// `bytes` are what `verifier` has not seen.
     pub(crate) fn new(bytes: ByteStream, verifier: Verifier) -> Self {
         Self(Arc::new(Mutex::new(State {
@@ -60,16 +60,16 @@ impl Supply {
     }
 
     /// The next `length` bytes as a body.
-    pub(crate) fn body(&self, blob: &Descriptor, length: u64, watchers: Watchers) -> reqwest::Body {
+    pub(crate) fn body(&self, blob: &Descriptor, length: u64, observers: Observers) -> reqwest::Body {
         if length == 0 {
             return reqwest::Body::from("");
         }
-        let (supply, mut left) = (self.clone(), length);
+        let (body_source, mut left) = (self.clone(), length);
         let pieces = stream::poll_fn(move |context| {
             if left == 0 {
                 return Poll::Ready(None);
             }
-            let piece = ready!(supply.state().poll_piece(context, left));
+            let piece = ready!(body_source.state().poll_piece(context, left));
             if let Ok(piece) = &piece {
                 left -= piece.len() as u64;
             }
@@ -77,10 +77,10 @@ impl Supply {
         });
         let digest = blob.digest.clone();
         reqwest::Body::wrap_stream(pieces.then(move |piece| {
-            let bandwidth = watchers.bandwidth.clone().filter(|_| piece.is_ok());
+            let bandwidth = observers.bandwidth.clone().filter(|_| piece.is_ok());
             if let Ok(piece) = &piece {
-                watchers.pulse.beat(piece.len() as u64);
-                watchers.progress.step(Step::BlobBytes {
+                observers.watchdog.record(piece.len() as u64);
+                observers.progress.step(Step::BlobBytes {
                     digest: &digest,
                     bytes: piece.len() as u64,
                 });
@@ -146,22 +146,22 @@ mod tests {
     /// What comes of reading bodies of these lengths, until one fails.
     fn read(blob: &Descriptor, pieces: Vec<Vec<u8>>, lengths: &[u64]) -> (Vec<u8>, Option<&'static str>) {
         let bytes = stream::iter(pieces.into_iter().map(|piece| Ok(Bytes::from(piece)))).boxed();
-        let supply = Supply::new(bytes, Verifier::new(blob));
+        let body_source = BodySource::new(bytes, Verifier::new(blob));
         let mut out = Vec::new();
         for length in lengths {
             let mut left = *length;
             while left > 0 {
-                let piece = futures_util::future::poll_fn(|context| supply.state().poll_piece(context, left));
+                let piece = futures_util::future::poll_fn(|context| body_source.state().poll_piece(context, left));
                 match piece.now_or_never().unwrap() {
                     Ok(piece) => {
                         left -= piece.len() as u64;
                         out.extend_from_slice(&piece);
                     }
-                    Err(_) => return (out, supply.failure().map(|error| error.code())),
+                    Err(_) => return (out, body_source.failure().map(|error| error.code())),
                 }
             }
             assert_eq!(
-                supply.verifier().seen(),
+                body_source.verifier().seen(),
                 out.len() as u64,
                 "proven is what was handed on"
             );

@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::auth::{Scope, basic, secret_header};
 use crate::exchange::bounded;
-use crate::failure::{rate_limited, shown, timed_out, transport};
+use crate::exchange::failure::{rate_limited, shown, timed_out, transport};
 use crate::profile::is_listed;
 use crate::registry::host_of;
 use crate::retry::{is_temporary, retry_after};
@@ -42,7 +42,7 @@ impl Token {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<f64>,
@@ -145,14 +145,14 @@ impl Registry {
                 }
             }
         };
-        let sent = tokio::time::timeout(self.0.patience, request.send()).await;
+        let sent = tokio::time::timeout(self.0.idle_timeout, request.send()).await;
         let response = match sent {
             Ok(response) => response.map_err(|error| transport(error, operation))?,
-            Err(_) => return Err(timed_out(self.0.patience, operation)),
+            Err(_) => return Err(timed_out(self.0.idle_timeout, operation)),
         };
         let status = response.status();
         let after = retry_after(response.headers(), SystemTime::now());
-        let body = bounded(response, MAX_TOKEN_BYTES, self.0.patience, operation).await?;
+        let body = bounded(response, MAX_TOKEN_BYTES, self.0.idle_timeout, operation).await?;
         let said = || shown(&String::from_utf8_lossy(&body));
         let error = match status {
             StatusCode::OK => return read_token(&body, operation),
@@ -177,7 +177,7 @@ impl Registry {
 
 fn read_token(body: &[u8], operation: &Operation) -> Result<Token> {
     let invalid = |why: &str| Error::of(Code::TokenInvalid, operation).because(why);
-    let answer: Answer = serde_json::from_slice(body).map_err(|_| invalid("it is not JSON of a token"))?;
+    let answer: TokenResponse = serde_json::from_slice(body).map_err(|_| invalid("it is not JSON of a token"))?;
     let token = answer
         .token
         .filter(|token| !token.is_empty())

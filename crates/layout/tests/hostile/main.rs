@@ -1,6 +1,8 @@
-//! Sources made to harm: whatever they do costs the images it is done to, under a code, and no other.
+//! Hostile sources: each attack fails only the images it touches, with a code.
 //!
-//! Of tars alone see `archive/tar_index/tests.rs`, of names `upload/tests.rs`, of links out of a folder the folder itself.
+//! Attacks by tar headers are in `archive/tar_index/tests.rs`, by names in `upload/tests.rs`, by links in the folder's own tests.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,11 +16,14 @@ use transship_copy::ByteStream;
 use transship_oci::media_type::{OCI_CONFIG, OCI_MANIFEST};
 use transship_oci::{Digest, Result, Target};
 
-use crate::archive::tar_maker::{Tar, gzip};
-use crate::test_support::{Files, LAYER, digest_of, read_image, store_of};
-use crate::{
+use transship_layout::{
     Archive, Found, Layout, Looked, MemoryStore, Missing, Object, ObjectStore, Page, Part, Put, discover, look, open,
 };
+use transship_testkit::layouts::{Files, LAYER, Tar, digest_of, gzip, read_image};
+
+fn store_of(files: impl IntoIterator<Item = (String, Bytes)>) -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(files.into_iter().collect()))
+}
 
 fn tag(text: &str) -> Target {
     Target::Tag(text.parse().unwrap())

@@ -3,6 +3,13 @@
 //! Source: distribution-spec, Pushing a blob in chunks and monolithically. This is the owner of retries of an upload.
 //! A broken answer does not say whether the commit took place: HEAD decides.
 
+mod body;
+mod chunks;
+mod plan;
+mod progress;
+mod session;
+pub(crate) mod throughput;
+
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -12,17 +19,17 @@ use transship_copy::{
 use transship_oci::{Code, Descriptor, Error, Result, Verb};
 
 use crate::RemoteRepository;
-use crate::failure::says;
+use crate::exchange::failure::says;
 use crate::profile::UploadForm;
-use crate::pulse::Pulse;
-use crate::upload_body::{Supply, Watchers};
-use crate::upload_chunks::Chunks;
-use crate::upload_plan::{self, Outlook};
+use body::{BodySource, Observers};
+use chunks::Chunks;
+use plan::Outlook;
+use throughput::IdleWatchdog;
 
 /// How often bytes that do not have their digest are read anew: once is enough to tell a bad line from a bad blob.
 const REREADS: usize = 1;
-/// Sessions lost in between chunks after which a blob is sent in one go.
-const LOST: u32 = 2;
+/// After this many lost sessions a blob is sent in one request instead of chunks.
+const LOST_SESSIONS_MAX: u32 = 2;
 /// A body that is refused for its size may pass in chunks if it is larger than this.
 const TOO_LARGE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -93,7 +100,7 @@ impl RemoteRepository {
                     } else if self.blob_head(blob).await.unwrap_or(false) {
                         return Ok(());
                     }
-                    if form == UploadForm::Patch && chunks.lost >= LOST {
+                    if form == UploadForm::Patch && chunks.lost >= LOST_SESSIONS_MAX {
                         chunks.begin_anew().await;
                         form = UploadForm::Put;
                     }
@@ -113,12 +120,12 @@ impl RemoteRepository {
         let outlook = Outlook {
             size: blob.size,
             left: sending.slot.map(|slot| slot.left()),
-            pace: registry.pace.get(),
+            throughput: registry.throughput.get(),
             is_repeated: sending.is_repeated,
         };
         // Chunks that nobody remembers are requests for nothing.
         let takes_chunks = sending.continuations.is_some() && !registry.chunks_refused.get();
-        upload_plan::form(registry.profile.uploads, takes_chunks, outlook)
+        plan::form(registry.profile.uploads, takes_chunks, outlook)
     }
 
     /// True if the body was refused for its size, and may be let pass in smaller ones (Azure, and proxies with a limit).
@@ -148,23 +155,23 @@ impl RemoteRepository {
         } else {
             bytes
         };
-        let pulse = Arc::new(Pulse::new());
-        let watchers = Watchers {
-            pulse: Arc::clone(&pulse),
+        let watchdog = Arc::new(IdleWatchdog::new());
+        let observers = Observers {
+            watchdog: Arc::clone(&watchdog),
             progress: Arc::clone(progress),
             bandwidth: self.registry.0.limiter.bandwidth(),
         };
-        let supply = Supply::new(bytes, Verifier::new(blob));
-        let body = supply.body(blob, blob.size, watchers);
-        let sent = self.upload_commit(blob, &location, blob.size, body, &pulse).await;
-        let result = match (supply.failure(), sent) {
+        let body_source = BodySource::new(bytes, Verifier::new(blob));
+        let body = body_source.body(blob, blob.size, observers);
+        let sent = self.upload_commit(blob, &location, blob.size, body, &watchdog).await;
+        let result = match (body_source.failure(), sent) {
             (Some(error), _) => Err(Broken::Source(error)),
             (None, Err(error)) => Err(Broken::Destination(error)),
             (None, Ok(())) => return Ok(()),
         };
         progress.step(Step::BlobRestart {
             digest: &blob.digest,
-            bytes: pulse.bytes(),
+            bytes: watchdog.bytes(),
         });
         // Who asked us to wait is not bothered; the session expires by itself.
         if !matches!(&result, Err(Broken::Destination(error)) if error.is(Code::RateLimited)) {

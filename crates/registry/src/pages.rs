@@ -1,14 +1,40 @@
-//! `Link: <…>; rel="next"`: the next page of a listing.
+//! Listings in pages, and `Link: <…>; rel="next"`, by which a page names the next one.
 //!
-//! Source: RFC 8288, distribution-spec section Listing Tags. Only the same origin is followed: a link to elsewhere is an
-//! attempt to make us call it (go-containerregistry 02649ea).
+//! Source: RFC 8288, distribution-spec section Listing Tags. Only links to the same origin are followed. A link to another
+//! origin would make us send requests there (go-containerregistry 02649ea).
 
 use http::HeaderMap;
 use http::header::LINK;
+use serde::de::DeserializeOwned;
+use transship_oci::{Code, Error, Result};
 use url::Url;
 
+use crate::exchange::Response;
+
+/// The largest page of names. A page of 1000 repositories of 255 characters is 260 KB, one of 1000 tags is 130 KB, and
+/// registries that ignore `n` send everything at once.
+const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The page after `page`, which was answered by `response`; [`None`] if it was the last. `LIST_ABORTED` if a page links to
+/// itself.
+pub(crate) fn next(response: &Response, page: &Url) -> Result<Option<Url>> {
+    let next = linked(response.headers(), response.url());
+    let is_same = |next: &Url| next == page || next.query().is_some() && next.query() == page.query();
+    if next.as_ref().is_some_and(is_same) {
+        return Err(Error::of(Code::ListAborted, &response.operation).because("a page links to itself"));
+    }
+    Ok(next)
+}
+
+/// The content of a page of names.
+pub(crate) async fn read<T: DeserializeOwned>(response: Response) -> Result<T> {
+    let operation = response.operation.clone();
+    let body = response.body(MAX_PAGE_BYTES).await?;
+    serde_json::from_slice(&body).map_err(|error| Error::of(Code::ResponseInvalid, operation).because(error))
+}
+
 /// The next page, resolved against the page it came with; [`None`] if there is none, or it leads to another origin.
-pub(crate) fn next(headers: &HeaderMap, page: &Url) -> Option<Url> {
+fn linked(headers: &HeaderMap, page: &Url) -> Option<Url> {
     headers
         .get_all(LINK)
         .iter()
@@ -36,7 +62,7 @@ mod tests {
         let of = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(LINK, text.parse().unwrap());
-            next(&headers, &page).map(String::from)
+            linked(&headers, &page).map(String::from)
         };
         assert_eq!(
             of(r#"</v2/a/tags/list?n=2&last=b>; rel="next""#).as_deref(),

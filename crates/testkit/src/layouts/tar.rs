@@ -1,15 +1,18 @@
-//! Builds valid and invalid tars for tests.
+//! Tar archives, valid and invalid, entry by entry.
 
-/// A tar builder.
-#[derive(Default)]
-pub(crate) struct Tar(Vec<u8>);
+/// A tar archive to which entries are added.
+#[derive(Debug, Default)]
+pub struct Tar(Vec<u8>);
 
 impl Tar {
-    pub(crate) fn new() -> Self {
+    /// An archive without entries.
+    pub fn new() -> Self {
         Self::default()
     }
 
-    pub(crate) fn file(self, name: &str, bytes: &[u8]) -> Self {
+    /// Adds a file.
+    #[must_use]
+    pub fn file(self, name: &str, bytes: &[u8]) -> Self {
         if name.len() > 100 {
             let record = [name.as_bytes(), b"\0"].concat();
             return self
@@ -20,12 +23,14 @@ impl Tar {
     }
 
     /// An entry of any type.
-    pub(crate) fn special(self, kind: u8, name: &str, bytes: &[u8]) -> Self {
+    #[must_use]
+    pub fn special(self, kind: u8, name: &str, bytes: &[u8]) -> Self {
         self.entry(kind, name, bytes.len() as u64, bytes)
     }
 
     /// A header with `size`, regardless of the data.
-    pub(crate) fn entry(mut self, kind: u8, name: &str, size: u64, bytes: &[u8]) -> Self {
+    #[must_use]
+    pub fn entry(mut self, kind: u8, name: &str, size: u64, bytes: &[u8]) -> Self {
         let mut header = tar::Header::new_ustar();
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.set_entry_type(tar::EntryType::new(kind));
@@ -38,8 +43,12 @@ impl Tar {
         self
     }
 
-    /// Records about the next entry.
-    pub(crate) fn pax(self, records: &[(&str, &str)]) -> Self {
+    /// Adds pax records about the next entry.
+    ///
+    /// # Panics
+    /// If a record is longer than 99,999 bytes.
+    #[must_use]
+    pub fn pax(self, records: &[(&str, &str)]) -> Self {
         let mut text = String::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -51,17 +60,22 @@ impl Tar {
         self.special(b'x', "pax", text.as_bytes())
     }
 
-    pub(crate) fn end(mut self) -> Vec<u8> {
+    /// The bytes, with the two blocks of zeros at the end.
+    pub fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
 
     /// Without the blocks of zeros.
-    pub(crate) fn unended(self) -> Vec<u8> {
+    pub fn unended(self) -> Vec<u8> {
         self.0
     }
 }
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+/// Compresses bytes.
+///
+/// # Panics
+/// Never: memory takes every write.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write as _;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();

@@ -31,13 +31,13 @@ impl ErrorBody {
     }
 
     pub(crate) fn read(body: &[u8]) -> Self {
-        let Ok(spoken) = serde_json::from_slice::<Spoken>(body) else {
+        let Ok(list) = serde_json::from_slice::<ErrorList>(body) else {
             return Self {
                 codes: Vec::new(),
                 message: shown(&String::from_utf8_lossy(body)),
             };
         };
-        let text = spoken
+        let text = list
             .errors
             .iter()
             .map(|error| match &error.detail {
@@ -47,7 +47,7 @@ impl ErrorBody {
             .collect::<Vec<_>>()
             .join("; ");
         Self {
-            codes: spoken.errors.into_iter().map(|error| error.code).collect(),
+            codes: list.errors.into_iter().map(|error| error.code).collect(),
             message: shown(&text),
         }
     }
@@ -179,12 +179,12 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'stat
 }
 
 #[derive(Deserialize)]
-struct Spoken {
-    errors: Vec<SpokenError>,
+struct ErrorList {
+    errors: Vec<ErrorItem>,
 }
 
 #[derive(Deserialize)]
-struct SpokenError {
+struct ErrorItem {
     #[serde(default)]
     code: String,
     #[serde(default)]

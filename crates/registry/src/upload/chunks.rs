@@ -18,12 +18,12 @@ use transship_oci::{Code, Descriptor, Error, Verb};
 use url::Url;
 
 use crate::RemoteRepository;
-use crate::pulse::Pulse;
 use crate::upload::Broken;
-use crate::upload_body::{Supply, Watchers};
-use crate::upload_plan::{ChunkLimits, Outlook, acknowledged, chunk, stands_at};
-use crate::upload_reached::Reached;
-use crate::upload_session::Standing;
+use crate::upload::body::{BodySource, Observers};
+use crate::upload::plan::{ChunkLimits, Outlook, acknowledged, chunk, stands_at};
+use crate::upload::progress::UploadProgress;
+use crate::upload::session::UploadStatus;
+use crate::upload::throughput::IdleWatchdog;
 
 /// An upload in chunks, over all the tries of one worker.
 pub(crate) struct Chunks<'a> {
@@ -31,7 +31,7 @@ pub(crate) struct Chunks<'a> {
     blob: &'a Descriptor,
     source: &'a dyn BlobSource,
     sending: &'a mut UploadOptions<'a>,
-    reached: Reached<'a>,
+    upload_progress: UploadProgress<'a>,
     /// The session at work, to be cancelled if it is left.
     open: Option<Url>,
     /// Bytes that progress was told of and that count.
@@ -45,7 +45,7 @@ pub(crate) struct Chunks<'a> {
 /// A session at work.
 struct Session {
     location: Url,
-    supply: Supply,
+    body_source: BodySource,
     /// Nobody else ever knew it.
     is_own: bool,
 }
@@ -64,7 +64,7 @@ impl<'a> Chunks<'a> {
             repository,
             blob,
             source,
-            reached: Reached::new(sending.continuations, &blob.digest),
+            upload_progress: UploadProgress::new(sending.continuations, &blob.digest),
             sending,
             open: None,
             shown: 0,
@@ -78,7 +78,7 @@ impl<'a> Chunks<'a> {
         self.has_advanced = false;
         // A first attempt can have left nothing.
         if self.sending.is_repeated {
-            self.reached.look_up().await;
+            self.upload_progress.look_up().await;
         }
         let mut session = match self.resume().await? {
             Some(session) => session,
@@ -86,7 +86,7 @@ impl<'a> Chunks<'a> {
         };
         let mut is_first = true;
         loop {
-            let left = session.supply.verifier().left();
+            let left = session.body_source.verifier().left();
             if left == 0 {
                 break;
             }
@@ -98,8 +98,8 @@ impl<'a> Chunks<'a> {
             session.location = self.judge(taken, &session).await?;
             self.open = Some(session.location.clone());
             self.has_advanced = true;
-            self.reached
-                .advance(&session.location, &session.supply.verifier())
+            self.upload_progress
+                .advance(&session.location, &session.body_source.verifier())
                 .await;
         }
         self.commit(&session).await
@@ -110,7 +110,7 @@ impl<'a> Chunks<'a> {
         if let Some(location) = self.open.take() {
             self.repository.upload_cancel(self.blob, location).await;
         }
-        self.reached.forget().await;
+        self.upload_progress.forget().await;
         if self.shown > 0 {
             self.sending.progress.step(Step::BlobRestart {
                 digest: &self.blob.digest,
@@ -121,7 +121,7 @@ impl<'a> Chunks<'a> {
 
     /// The session that was reached, if it stands exactly there still.
     async fn resume(&mut self) -> Result<Option<Session>> {
-        let Some(location) = self.reached.location() else {
+        let Some(location) = self.upload_progress.location() else {
             return Ok(None);
         };
         // The memory may have been tampered with: what it says is judged as what a registry says.
@@ -129,15 +129,15 @@ impl<'a> Chunks<'a> {
             return self.give_up("its location is refused").await;
         };
         let status = self.repository.upload_status(self.blob, &location).await;
-        let Some(standing) = status.map_err(Broken::Begin)? else {
+        let Some(session_status) = status.map_err(Broken::Begin)? else {
             self.open = None;
             return self.give_up("the registry does not know it").await;
         };
-        self.open = Some(standing.location.clone());
-        let Some(reached) = self.reached.settle(|offset| is_at(&standing, offset)) else {
+        self.open = Some(session_status.location.clone());
+        let Some(upload_progress) = self.upload_progress.reconcile(|offset| is_at(&session_status, offset)) else {
             return self.give_up("it stands somewhere else").await;
         };
-        let Some(verifier) = Verifier::resume(self.blob, reached.offset, &reached.hash) else {
+        let Some(verifier) = Verifier::resume(self.blob, upload_progress.offset, &upload_progress.hash) else {
             return self.give_up("the state of its hash is not usable").await;
         };
         let bytes = if verifier.left() == 0 {
@@ -148,8 +148,8 @@ impl<'a> Chunks<'a> {
         };
         tracing::debug!(blob = %self.blob.digest, offset = verifier.seen(), "an upload goes on");
         Ok(Some(Session {
-            location: standing.location,
-            supply: Supply::new(bytes, verifier),
+            location: session_status.location,
+            body_source: BodySource::new(bytes, verifier),
             is_own: false,
         }))
     }
@@ -176,7 +176,7 @@ impl<'a> Chunks<'a> {
         self.open = Some(location.clone());
         Ok(Session {
             location,
-            supply: Supply::new(bytes, Verifier::new(self.blob)),
+            body_source: BodySource::new(bytes, Verifier::new(self.blob)),
             is_own: true,
         })
     }
@@ -190,49 +190,49 @@ impl<'a> Chunks<'a> {
         let outlook = Outlook {
             size: left,
             left: self.sending.slot.map(|slot| slot.left()),
-            pace: registry.pace.get(),
+            throughput: registry.throughput.get(),
             is_repeated: self.sending.is_repeated,
         };
         chunk(limits, outlook, is_first)
     }
 
-    async fn send_chunk(&mut self, session: &Session, length: u64) -> Result<Standing> {
+    async fn send_chunk(&mut self, session: &Session, length: u64) -> Result<UploadStatus> {
         let registry = &self.repository.registry.0;
-        let pulse = Arc::new(Pulse::new());
-        let watchers = Watchers {
-            pulse: Arc::clone(&pulse),
+        let watchdog = Arc::new(IdleWatchdog::new());
+        let observers = Observers {
+            watchdog: Arc::clone(&watchdog),
             progress: Arc::clone(self.sending.progress),
             bandwidth: registry.limiter.bandwidth(),
         };
-        let first = session.supply.verifier().seen();
-        let body = session.supply.body(self.blob, length, watchers);
+        let first = session.body_source.verifier().seen();
+        let body = session.body_source.body(self.blob, length, observers);
         let begin = Instant::now();
         let send = self
             .repository
-            .upload_chunk(self.blob, &session.location, (first, length), body, &pulse);
+            .upload_chunk(self.blob, &session.location, (first, length), body, &watchdog);
         let sent = match self.sending.slot {
             None => Some(send.await),
             Some(slot) => tokio::time::timeout(slot.left(), send).await.ok(),
         };
-        self.shown += pulse.bytes();
+        self.shown += watchdog.bytes();
         let Some(sent) = sent else {
             // It was planned too large: the next one of this process will not be.
-            registry.pace.note(pulse.bytes(), begin.elapsed());
+            registry.throughput.record(watchdog.bytes(), begin.elapsed());
             return Err(self.over());
         };
-        if let Some(error) = session.supply.failure() {
+        if let Some(error) = session.body_source.failure() {
             return Err(Broken::Source(error));
         }
-        let verifier = session.supply.verifier();
+        let verifier = session.body_source.verifier();
         let is_whole = verifier.seen() == first + length;
         match sent {
-            Ok(standing) if is_whole => Ok(standing),
+            Ok(session_status) if is_whole => Ok(session_status),
             Ok(_) => Err(Broken::Destination(
                 self.error("a chunk is acknowledged before all of it was sent"),
             )),
             Err(error) => {
                 if is_whole {
-                    self.reached.suppose(&session.location, &verifier);
+                    self.upload_progress.mark_unconfirmed(&session.location, &verifier);
                 }
                 Err(Broken::Destination(error))
             }
@@ -240,18 +240,18 @@ impl<'a> Chunks<'a> {
     }
 
     /// Whether the registry took the chunk: the next location, or what is wrong with it, or with its way of taking chunks.
-    async fn judge(&mut self, taken: Result<Standing>, session: &Session) -> Result<Url> {
-        let offset = session.supply.verifier().seen();
-        let standing = match taken {
-            Ok(standing) => standing,
+    async fn judge(&mut self, taken: Result<UploadStatus>, session: &Session) -> Result<Url> {
+        let offset = session.body_source.verifier().seen();
+        let session_status = match taken {
+            Ok(session_status) => session_status,
             Err(Broken::Destination(error)) if session.is_own => return Err(self.judge_refusal(error)),
             Err(broken) => return Err(broken),
         };
-        let Some(range) = &standing.range else {
-            return self.ask(&standing, offset).await;
+        let Some(range) = &session_status.range else {
+            return self.ask(&session_status, offset).await;
         };
         match acknowledged(range) {
-            Some(told) if told == offset => Ok(standing.location),
+            Some(told) if told == offset => Ok(session_status.location),
             // ECR answers 201 to every PATCH, and throws all but the first away: only the Range tells.
             told if session.is_own && told < Some(offset) => Err(Broken::Refused(
                 self.error("fewer bytes are acknowledged than were sent"),
@@ -263,16 +263,16 @@ impl<'a> Chunks<'a> {
     }
 
     /// Without a Range there is nothing to go by: the session is asked.
-    async fn ask(&self, standing: &Standing, offset: u64) -> Result<Url> {
-        let status = self.repository.upload_status(self.blob, &standing.location).await;
+    async fn ask(&self, session_status: &UploadStatus, offset: u64) -> Result<Url> {
+        let status = self.repository.upload_status(self.blob, &session_status.location).await;
         match status.map_err(Broken::Destination)? {
-            Some(standing) if is_at(&standing, offset) => Ok(standing.location),
+            Some(session_status) if is_at(&session_status, offset) => Ok(session_status.location),
             _ => Err(Broken::Refused(self.error("it does not say how much it has"))),
         }
     }
 
     fn judge_refusal(&mut self, error: Error) -> Broken {
-        let is_first = self.reached.is_nowhere();
+        let is_first = self.upload_progress.is_unacknowledged();
         // Who refuses the first chunk before it was sent may be heard as nothing but a connection that breaks.
         let is_unheard = is_first && error.is(Code::ConnectionBroken);
         if is_unheard || error.is(Code::UploadSessionLost) {
@@ -287,7 +287,7 @@ impl<'a> Chunks<'a> {
 
     /// Leaves the rest to another worker.
     async fn hand_over(&mut self) -> Result<()> {
-        self.reached.save().await.map_err(Broken::Over)?;
+        self.upload_progress.save().await.map_err(Broken::Over)?;
         Err(self.over())
     }
 
@@ -295,13 +295,13 @@ impl<'a> Chunks<'a> {
         if self.plan(1, false).is_none() {
             return self.hand_over().await;
         }
-        let pulse = Pulse::new();
+        let watchdog = IdleWatchdog::new();
         let body = reqwest::Body::from("");
         let commit = self
             .repository
-            .upload_commit(self.blob, &session.location, 0, body, &pulse);
+            .upload_commit(self.blob, &session.location, 0, body, &watchdog);
         commit.await.map_err(Broken::Destination)?;
-        self.reached.forget().await;
+        self.upload_progress.forget().await;
         Ok(())
     }
 
@@ -316,8 +316,11 @@ impl<'a> Chunks<'a> {
     }
 }
 
-fn is_at(standing: &Standing, offset: u64) -> bool {
-    standing.range.as_deref().is_some_and(|range| stands_at(range, offset))
+fn is_at(session_status: &UploadStatus, offset: u64) -> bool {
+    session_status
+        .range
+        .as_deref()
+        .is_some_and(|range| stands_at(range, offset))
 }
 
 /// True if a registry said that it does not take chunks, to one of our own session. `is_first`: none was taken yet; later on

@@ -13,14 +13,14 @@ use transship_oci::{Algorithm, Code, Descriptor, Error, Result, Verb};
 use url::Url;
 
 use crate::RemoteRepository;
-use crate::exchange::{Answer, Call};
-use crate::failure::timed_out;
+use crate::exchange::failure::timed_out;
+use crate::exchange::{Request, Response};
 use crate::manifests::content_digest;
-use crate::pulse::Pulse;
+use crate::upload::throughput::IdleWatchdog;
 
-/// Where a session stands, as the registry says.
-pub(crate) struct Standing {
-    /// Where the next request goes.
+/// The state of an upload session, as the registry reports it.
+pub(crate) struct UploadStatus {
+    /// The URL of the next request.
     pub(crate) location: Url,
     /// `Range`, as it was sent.
     pub(crate) range: Option<String>,
@@ -38,14 +38,14 @@ impl RemoteRepository {
             url.query_pairs_mut()
                 .append_pair("digest-algorithm", blob.digest.algorithm().as_str());
         }
-        let mut call = Call::new(operation, Method::POST, url, self.scope(), &self.requests);
-        call.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        let answer = self.registry.send(call).await?;
+        let mut request = Request::new(operation, Method::POST, url, self.scope(), &self.requests);
+        request.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let response = self.registry.send(request).await?;
         if !matches!(
-            answer.status(),
+            response.status(),
             StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::CREATED
         ) {
-            return Err(match answer.into_error().await {
+            return Err(match response.into_error().await {
                 error if error.is(Code::NotFound) => Error::new(
                     Code::RegistryRefused,
                     error.operation(),
@@ -55,12 +55,12 @@ impl RemoteRepository {
                 error => error,
             });
         }
-        let location = self.location(&answer)?;
+        let location = self.location(&response)?;
         // The same for every session, so that a worker that goes on with another's knows it too.
-        if let Some(min) = number(answer.headers(), "oci-chunk-min-length") {
+        if let Some(min) = number(response.headers(), "oci-chunk-min-length") {
             self.registry.0.chunk_min.store(min, Ordering::Relaxed);
         }
-        answer.drain().await;
+        response.drain().await;
         Ok(location)
     }
 
@@ -71,9 +71,9 @@ impl RemoteRepository {
         location: &Url,
         (first, length): (u64, u64),
         body: reqwest::Body,
-        pulse: &Pulse,
-    ) -> Result<Standing> {
-        let mut call = Call::new(
+        watchdog: &IdleWatchdog,
+    ) -> Result<UploadStatus> {
+        let mut request = Request::new(
             self.blob_operation(Verb::BlobPatch, &blob.digest),
             Method::PATCH,
             location.clone(),
@@ -83,39 +83,39 @@ impl RemoteRepository {
         // The specification's own form, which is not that of RFC 9110: no unit, no total.
         let range = format!("{first}-{}", first + length.saturating_sub(1));
         if let Ok(range) = HeaderValue::from_str(&range) {
-            call.headers.insert(CONTENT_RANGE, range);
+            request.headers.insert(CONTENT_RANGE, range);
         }
-        let answer = self.send_bytes(call, length, body, pulse).await?;
-        match answer.status() {
+        let response = self.send_bytes(request, length, body, watchdog).await?;
+        match response.status() {
             StatusCode::ACCEPTED | StatusCode::CREATED | StatusCode::NO_CONTENT | StatusCode::OK => {
-                self.standing(answer, location).await
+                self.session_status(response, location).await
             }
             StatusCode::NOT_FOUND => {
-                let operation = answer.operation.clone();
-                answer.drain().await;
+                let operation = response.operation.clone();
+                response.drain().await;
                 Err(Error::of(Code::UploadSessionLost, operation))
             }
-            _ => Err(answer.into_error().await),
+            _ => Err(response.into_error().await),
         }
     }
 
-    /// Where the session stands; [`None`] if the registry does not know it, or does not say.
-    pub(crate) async fn upload_status(&self, blob: &Descriptor, location: &Url) -> Result<Option<Standing>> {
-        let call = Call::new(
+    /// The state of the session; [`None`] if the registry does not know it or does not report it.
+    pub(crate) async fn upload_status(&self, blob: &Descriptor, location: &Url) -> Result<Option<UploadStatus>> {
+        let request = Request::new(
             self.blob_operation(Verb::BlobStatus, &blob.digest),
             Method::GET,
             location.clone(),
             self.scope(),
             &self.requests,
         );
-        let answer = self.registry.send(call).await?;
-        match answer.status() {
+        let response = self.registry.send(request).await?;
+        match response.status() {
             StatusCode::NO_CONTENT | StatusCode::OK | StatusCode::ACCEPTED => {
-                self.standing(answer, location).await.map(Some)
+                self.session_status(response, location).await.map(Some)
             }
-            StatusCode::UNAUTHORIZED => Err(answer.into_error().await),
+            StatusCode::UNAUTHORIZED => Err(response.into_error().await),
             _ => {
-                answer.drain().await;
+                response.drain().await;
                 Ok(None)
             }
         }
@@ -128,26 +128,26 @@ impl RemoteRepository {
         location: &Url,
         length: u64,
         body: reqwest::Body,
-        pulse: &Pulse,
+        watchdog: &IdleWatchdog,
     ) -> Result<()> {
         let operation = self.blob_operation(Verb::BlobPut, &blob.digest);
         let mut url = location.clone();
         // `append_pair` keeps what the registry put into the query, in its order and spelling.
         url.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
-        let call = Call::new(operation.clone(), Method::PUT, url, self.scope(), &self.requests);
-        let answer = self.send_bytes(call, length, body, pulse).await?;
-        match answer.status() {
+        let request = Request::new(operation.clone(), Method::PUT, url, self.scope(), &self.requests);
+        let response = self.send_bytes(request, length, body, watchdog).await?;
+        match response.status() {
             StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => {}
             // A session that is gone may stay the next time, unlike a thing that is not there.
             StatusCode::NOT_FOUND => {
-                answer.drain().await;
+                response.drain().await;
                 return Err(Error::of(Code::UploadSessionLost, operation));
             }
-            _ => return Err(answer.into_error().await),
+            _ => return Err(response.into_error().await),
         }
-        let told = content_digest(answer.headers());
-        let is_acknowledged = answer.status() == StatusCode::CREATED;
-        answer.drain().await;
+        let told = content_digest(response.headers());
+        let is_acknowledged = response.status() == StatusCode::CREATED;
+        response.drain().await;
         match told {
             Some(told) if told.algorithm() == blob.digest.algorithm() && told != blob.digest => {
                 Err(Error::of(Code::DestinationVerifyFailed, operation).because(format!("{told} for {}", blob.digest)))
@@ -161,27 +161,34 @@ impl RemoteRepository {
 
     /// Tells the registry that a session will not be continued. Best effort, one try: sessions expire by themselves.
     pub(crate) async fn upload_cancel(&self, blob: &Descriptor, location: Url) {
-        let call = Call::new(
+        let request = Request::new(
             self.blob_operation(Verb::BlobCancel, &blob.digest),
             Method::DELETE,
             location,
             self.scope(),
             &self.requests,
         );
-        if let Ok(answer) = self
+        if let Ok(response) = self
             .registry
-            .send_once(&call, || reqwest::Body::from(""), Duration::from_secs(5))
+            .send_once(&request, || reqwest::Body::from(""), Duration::from_secs(5))
             .await
         {
-            answer.drain().await;
+            response.drain().await;
         }
     }
 
-    /// A request whose body is streamed: it dies of silence, never of age.
-    async fn send_bytes(&self, mut call: Call<'_>, length: u64, body: reqwest::Body, pulse: &Pulse) -> Result<Answer> {
-        call.headers
+    /// Sends a request whose body is streamed. Only `watchdog` limits its time.
+    async fn send_bytes(
+        &self,
+        mut request: Request<'_>,
+        length: u64,
+        body: reqwest::Body,
+        watchdog: &IdleWatchdog,
+    ) -> Result<Response> {
+        request
+            .headers
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        call.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        request.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         let mut body = Some(body);
         // A replayed 401 finds the stream used up and fails as a broken body: the owner of retries begins again, with the
         // new token. Nothing is used up where there was nothing.
@@ -192,32 +199,32 @@ impl RemoteRepository {
         let begin = Instant::now();
         let send = self
             .registry
-            .send_once(&call, || body.take().unwrap_or_else(again), Duration::MAX);
+            .send_once(&request, || body.take().unwrap_or_else(again), Duration::MAX);
         tokio::select! {
-            answer = send => {
-                let answer = answer?;
-                if answer.status().is_success() {
-                    self.registry.0.pace.note(length, begin.elapsed());
+            response = send => {
+                let response = response?;
+                if response.status().is_success() {
+                    self.registry.0.throughput.record(length, begin.elapsed());
                 }
-                Ok(answer)
+                Ok(response)
             }
-            idle = pulse.watch(length, self.registry.0.patience) => {
-                Err(timed_out(idle, &call.operation))
+            idle = watchdog.watch(length, self.registry.0.idle_timeout) => {
+                Err(timed_out(idle, &request.operation))
             }
         }
     }
 
-    /// What an answer says of its session. One that names no new location goes on at the old one.
-    async fn standing(&self, answer: Answer, location: &Url) -> Result<Standing> {
-        let location = if answer.headers().contains_key(LOCATION) {
-            self.location(&answer)?
+    /// The session's state in a response. A response without a new location keeps the old one.
+    async fn session_status(&self, response: Response, location: &Url) -> Result<UploadStatus> {
+        let location = if response.headers().contains_key(LOCATION) {
+            self.location(&response)?
         } else {
             location.clone()
         };
-        let range = answer.headers().get(RANGE).and_then(|value| value.to_str().ok());
+        let range = response.headers().get(RANGE).and_then(|value| value.to_str().ok());
         let range = range.map(str::to_owned);
-        answer.drain().await;
-        Ok(Standing { location, range })
+        response.drain().await;
+        Ok(UploadStatus { location, range })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{ObjectStore, Part};
 use transship_oci::{Code, Error, Result, Verb};
 
 /// The whole object at `key`, refused as `LAYOUT_INVALID` beyond `limit` bytes; [`None`] if there is none.
-pub(crate) async fn whole(store: &dyn ObjectStore, key: &str, limit: usize) -> Result<Option<Bytes>> {
+pub(crate) async fn read_all(store: &dyn ObjectStore, key: &str, limit: usize) -> Result<Option<Bytes>> {
     match store.get(key, Part::from(0)).await? {
         Some(stream) => collected(stream, key, limit).await.map(Some),
         None => Ok(None),

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use crate::profile::UploadForm;
 
-/// Assumed of a registry nobody has measured yet, in bytes per second.
-const ASSUMED_PACE: u64 = 2 * 1024 * 1024;
+/// Bytes per second, assumed of a registry that was not measured yet.
+const ASSUMED_THROUGHPUT: u64 = 2 * 1024 * 1024;
 /// The largest first chunk for such a registry.
 const FIRST_CHUNK: u64 = 4 * 1024 * 1024;
 /// No chunk is planned smaller, however slow the registry: a request costs as much.
 const SMALLEST_CHUNK: u64 = 64 * 1024;
-/// With less time left, an upload is handed over.
-const ROOM: Duration = Duration::from_millis(500);
+/// An upload is handed over if the worker has less time left than this.
+const HANDOVER_RESERVE: Duration = Duration::from_millis(500);
 /// From here on a blob goes in chunks if an attempt was made before and did not end in its time.
 const LONG_IF_REPEATED: u64 = 4 * 1024 * 1024;
 /// From here on a blob goes in chunks where workers have no end: what a crash costs is then one chunk.
@@ -27,8 +27,8 @@ pub(crate) struct Outlook {
     pub(crate) size: u64,
     /// How long the worker has; [`None`]: as long as it takes.
     pub(crate) left: Option<Duration>,
-    /// Bytes per second the registry took, if that was measured.
-    pub(crate) pace: Option<u64>,
+    /// Bytes per second to the registry; [`None`]: not measured yet.
+    pub(crate) throughput: Option<u64>,
     /// An attempt was made before, and did not end in its time.
     pub(crate) is_repeated: bool,
 }
@@ -51,7 +51,7 @@ fn is_long(outlook: Outlook) -> bool {
     let Some(left) = outlook.left else {
         return outlook.size >= LONG_WITHOUT_END;
     };
-    let in_time = bytes_within(outlook.pace.unwrap_or(ASSUMED_PACE), left / 2);
+    let in_time = bytes_within(outlook.throughput.unwrap_or(ASSUMED_THROUGHPUT), left / 2);
     outlook.size > in_time || outlook.is_repeated && outlook.size >= LONG_IF_REPEATED
 }
 
@@ -72,12 +72,12 @@ pub(crate) fn chunk(limits: ChunkLimits, outlook: Outlook, is_first: bool) -> Op
     let Some(left) = outlook.left else {
         return Some(outlook.size.min(max));
     };
-    if left < ROOM {
+    if left < HANDOVER_RESERVE {
         return None;
     }
-    let fitting = match outlook.pace {
-        Some(pace) => bytes_within(pace, left / 3),
-        None => bytes_within(ASSUMED_PACE, left / 4).min(FIRST_CHUNK),
+    let fitting = match outlook.throughput {
+        Some(throughput) => bytes_within(throughput, left / 3),
+        None => bytes_within(ASSUMED_THROUGHPUT, left / 4).min(FIRST_CHUNK),
     };
     let planned = fitting.max(SMALLEST_CHUNK).min(max).min(outlook.size);
     if planned >= min {
@@ -87,9 +87,9 @@ pub(crate) fn chunk(limits: ChunkLimits, outlook: Outlook, is_first: bool) -> Op
     }
 }
 
-fn bytes_within(pace: u64, time: Duration) -> u64 {
+fn bytes_within(throughput: u64, time: Duration) -> u64 {
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    pace.saturating_mul(milliseconds) / 1000
+    throughput.saturating_mul(milliseconds) / 1000
 }
 
 /// The bytes a registry acknowledges in the `Range` of its answer to a chunk: `0-9` and `bytes=0-9` are ten.
@@ -119,11 +119,11 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
     const BOTH: &[UploadForm] = &[UploadForm::Put, UploadForm::Patch];
 
-    fn outlook(size: u64, left_ms: Option<u64>, pace: Option<u64>) -> Outlook {
+    fn outlook(size: u64, left_ms: Option<u64>, throughput: Option<u64>) -> Outlook {
         Outlook {
             size,
             left: left_ms.map(Duration::from_millis),
-            pace,
+            throughput,
             is_repeated: false,
         }
     }
@@ -186,13 +186,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_chunk_is_there_in_a_third_of_the_time_left(size in 1u64..1 << 40, left_ms in 0u64..900_000, pace in 1u64..1 << 32, is_first: bool) {
+        fn a_chunk_is_there_in_a_third_of_the_time_left(size in 1u64..1 << 40, left_ms in 0u64..900_000, throughput in 1u64..1 << 32, is_first: bool) {
             let limits = ChunkLimits { max: 64 * MIB, min: 0 };
-            match chunk(limits, outlook(size, Some(left_ms), Some(pace)), is_first) {
+            match chunk(limits, outlook(size, Some(left_ms), Some(throughput)), is_first) {
                 None => prop_assert!(left_ms < 500),
                 Some(planned) => {
                     prop_assert!(planned >= 1 && planned <= size && planned <= 64 * MIB);
-                    prop_assert!(planned <= SMALLEST_CHUNK || planned * 1000 / pace <= left_ms / 3 + 1);
+                    prop_assert!(planned <= SMALLEST_CHUNK || planned * 1000 / throughput <= left_ms / 3 + 1);
                 }
             }
             let unknown = chunk(limits, outlook(size, Some(left_ms), None), is_first);
