@@ -162,7 +162,7 @@ async fn a_document_is_read_again_when_it_changes_and_kept_when_it_breaks() {
             assert_eq!(look().await, 2);
             let told = log.take();
             assert!(
-                told.contains("CONFIG_INVALID") && told.contains("last good version"),
+                told.contains("CONFIG_INVALID") && told.contains("last valid one"),
                 "{told}"
             );
         }

@@ -197,14 +197,14 @@ impl DocumentSource {
                     tracing::error!(
                         code = error.code(),
                         place,
-                        "the new version of the document is not valid; the last good version stays in force: {error}"
+                        "the new version of the document is not valid, the last valid one stays in force: {error}"
                     );
                 }
             }
             Change::Unreadable(error) => tracing::error!(
                 code = error.code(),
                 place,
-                "the document cannot be read; the last good version stays in force: {error}"
+                "the document cannot be read, the last valid version stays in force: {error}"
             ),
         }
     }
