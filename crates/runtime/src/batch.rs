@@ -9,9 +9,11 @@ use futures_util::future::join_all;
 
 use crate::message::{Deadline, Message, MessageProcessor, Received, isolate};
 
-/// Works on `received` until `deadline`, at which the process may be ended. Returns the ids of the messages that failed.
+/// Works on `received` until `deadline`, at which the process may be ended. Returns the ids of the messages that failed, in
+/// the order of the batch.
 pub async fn run_batch(processor: &MessageProcessor, received: Vec<Received>, deadline: Instant) -> Vec<String> {
     let deadline = Some(Deadline::new(deadline));
+    let order: Vec<String> = received.iter().map(|message| message.id.clone()).collect();
     let (mut messages, mut failed) = (Vec::new(), Vec::new());
     for received in received {
         match Message::parse(received) {
@@ -26,5 +28,6 @@ pub async fn run_batch(processor: &MessageProcessor, received: Vec<Received>, de
         (!is_settled).then_some(id)
     }));
     failed.extend(processed.await.into_iter().flatten());
+    failed.sort_by_key(|id| order.iter().position(|other| other == id));
     failed
 }
