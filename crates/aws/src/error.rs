@@ -7,9 +7,7 @@ use std::error::Error as StdError;
 use std::fmt::Debug;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use transship_oci::{Code, Error, Operation};
-
-use crate::remembered::Unread;
+use transship_oci::{Code, Error, Operation, Persistence};
 
 /// Answers that are as long as a page are cut.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -126,18 +124,19 @@ impl Answer {
 }
 
 impl Answer {
-    /// What is not there, or is not ours, stays so until somebody changes it.
-    pub(crate) fn is_temporary(&self) -> bool {
+    /// What is missing or denied stays so until an operator changes it.
+    pub(crate) fn persistence(&self) -> Persistence {
         let code = self.code.as_str();
-        !MISSING.contains(&code) && !DENIED.contains(&code) && !INVALID.contains(&code)
+        if MISSING.contains(&code) || DENIED.contains(&code) || INVALID.contains(&code) {
+            Persistence::Persistent
+        } else {
+            Persistence::Temporary(None)
+        }
     }
 
-    /// Of a secret, a token or a role, called `name`; `permission` is what reading it needs.
-    pub(crate) fn of_secret(self, name: &str, permission: &str) -> Unread {
-        Unread {
-            message: format!("{} ({permission})", self.sentence(name)),
-            is_temporary: self.is_temporary(),
-        }
+    /// The sentence about a secret, a token, a role or an object called `name`. Reading it needs `permission`.
+    pub(crate) fn of_secret(&self, name: &str, permission: &str) -> String {
+        format!("{} ({permission})", self.sentence(name))
     }
 }
 

@@ -54,6 +54,12 @@ pub trait TaskReceiver: Send + Sync {
     /// Gives the message back, to be received again `delay` from now and not before.
     async fn retry(&self, receipt: &str, delay: Duration) -> Result<()>;
 
+    /// Returns when there may be something to receive, at the latest after `at_most`.
+    async fn wait(&self, at_most: Duration) -> Result<()> {
+        tokio::time::sleep(at_most).await;
+        Ok(())
+    }
+
     /// How many messages there are, hidden and delayed ones among them. Approximate where the queue is; 0 at rest.
     async fn depth(&self) -> Result<usize>;
 }

@@ -79,18 +79,6 @@ impl SqliteQueue {
         Ok(earliest.map(|visible| Duration::from_millis(u64::try_from(visible - now).unwrap_or_default())))
     }
 
-    /// Returns when there may be something to receive: a message was sent or given back, or a hidden one became visible;
-    /// at the latest after `at_most`. One waits at a time.
-    pub async fn wait(&self, at_most: Duration) -> Result<()> {
-        // A message that is visible was looked for already by whoever waits, unless it came since: then a notice lies ready.
-        let pause = match self.next_visible_in().await? {
-            Some(until) => until.min(at_most),
-            None => at_most,
-        };
-        let _: std::result::Result<(), _> = tokio::time::timeout(pause, self.arrived.notified()).await;
-        Ok(())
-    }
-
     fn now(&self) -> i64 {
         let since_1970 = self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
         milliseconds(since_1970)
@@ -177,6 +165,17 @@ impl TaskReceiver for SqliteQueue {
         })
         .await?;
         self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Returns when a message was sent or given back, or when a hidden one became visible. One waits at a time.
+    async fn wait(&self, at_most: Duration) -> Result<()> {
+        // The receiver already knows the visible messages, except those that arrived since; these left a notification.
+        let pause = match self.next_visible_in().await? {
+            Some(until) => until.min(at_most),
+            None => at_most,
+        };
+        let _: std::result::Result<(), _> = tokio::time::timeout(pause, self.arrived.notified()).await;
         Ok(())
     }
 

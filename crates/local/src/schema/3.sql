@@ -120,3 +120,6 @@ FROM (SELECT host, digest, repository FROM location ORDER BY host, digest, numbe
 GROUP BY host, digest;
 INSERT INTO hint (family, name, value, expires)
 SELECT 'P#' || host, 'P', CAST("until" AS TEXT), "until" FROM pause;
+
+-- Until now, waits of a message counted as receipts. From now on, only the ends of its workers count.
+UPDATE message SET receive_count = 0;

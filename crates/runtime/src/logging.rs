@@ -1,7 +1,7 @@
-//! Logs of a function: one JSON object per line on standard output, with what the spans around it say beside the event's own.
+//! Logs as JSON: one object per line on standard output, with the fields of the event and of the spans around it.
 //!
-//! Here because both functions log alike. What must hold: no secret and no upload location is ever written. Our own crates
-//! never log them; what others trace below `INFO` holds whole requests, so it is not written whatever `RUST_LOG` says.
+//! What must hold: no secret and no upload location is ever written. The crates of this workspace never log them. Other
+//! crates trace whole requests below `INFO`, so these events are not written, whatever `RUST_LOG` says.
 
 use std::fmt;
 
@@ -16,32 +16,40 @@ use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as layers};
 
-/// Begins the log. `RUST_LOG` says what is written, else the level set on the function (`AWS_LAMBDA_LOG_LEVEL`), else
-/// `info`.
-pub fn begin() {
+/// Begins the log. The first of these environment variables that is set is the filter, such as
+/// `warn,transship_engine=debug`; the default is `info`.
+pub fn begin(filter_variables: &[&str]) {
     let lines = layers::layer()
         .fmt_fields(JsonFields::new())
         .event_format(Line)
         .with_writer(std::io::stdout)
         .with_filter(filter_fn(may_be_written));
     // An error means that a log has begun already.
-    let _ = tracing_subscriber::registry().with(filter()).with(lines).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(filter(filter_variables))
+        .with(lines)
+        .try_init();
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(code = "WORKER_PANIC", at, "a defect of ours: {}", said(panic.payload()));
+        tracing::error!(
+            code = "WORKER_PANIC",
+            at,
+            "a defect in this program: {}",
+            panic_text(panic.payload())
+        );
     }));
 }
 
-fn filter() -> Targets {
-    ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"]
+fn filter(variables: &[&str]) -> Targets {
+    variables
         .iter()
         .filter_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
         .find_map(|asked| read(&asked))
         .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
-/// `info`, or `warn,transship_engine=debug`: levels, and targets with theirs. A word that is no level would be a target with
-/// all else silent: errors are told all the same, unless `off` is among the words. [`None`] if it cannot be read.
+/// Parses a filter. A word that is not a level would be a target, and everything else would be silent; errors are written
+/// all the same, unless one of the words is `off`. [`None`] if it cannot be parsed.
 fn read(asked: &str) -> Option<Targets> {
     let targets: Targets = asked.parse().ok()?;
     Some(match targets.default_level() {
@@ -50,18 +58,18 @@ fn read(asked: &str) -> Option<Targets> {
     })
 }
 
-/// Ours at any level; others from `INFO` upwards.
+/// True for events of this workspace at any level, and for others from `INFO` upwards.
 fn may_be_written(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO || metadata.target().starts_with("transship")
 }
 
-/// What a panic said, where it said it in words.
-pub(crate) fn said(payload: &(dyn std::any::Any + Send)) -> &str {
+/// The text of a panic, if it has one.
+pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     payload
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("it panicked without a word")
+        .unwrap_or("it panicked without a message")
 }
 
 /// `{"timestamp", "level", "target", "message", …}`: the spans' fields from the outermost in, then the event's.

@@ -1,11 +1,11 @@
-//! Reads small files completely, with a size limit.
+//! Reads small files completely and refuses larger ones before they are in memory.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read as _, Result};
 use std::path::Path;
 
-/// The content of `path`, if it is text of at most `size_max` bytes.
-pub(crate) fn read(path: &Path, size_max: u64) -> Result<String> {
+/// Reads the UTF-8 text of at most `size_max` bytes at `path`. No error contains a part of it.
+pub fn read_bounded(path: &Path, size_max: u64) -> Result<String> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
     file.take(size_max + 1).read_to_end(&mut bytes)?;

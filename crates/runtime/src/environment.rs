@@ -33,7 +33,7 @@ impl Environment {
     }
 
     /// The value of `name`, unless it is not set or empty.
-    pub(crate) fn get(&self, name: &str) -> Option<OsString> {
+    pub fn get(&self, name: &str) -> Option<OsString> {
         // The system's functions panic on such names.
         if name.is_empty() || name.contains(['=', '\0']) {
             return None;
@@ -42,7 +42,7 @@ impl Environment {
     }
 
     /// The same as a path.
-    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.get(name).map(PathBuf::from)
     }
 }

@@ -1,56 +1,53 @@
-//! The dead-letter side: writes the end of tasks whose worker could not.
+//! Records the end of tasks that no worker survived.
 //!
-//! Here because a worker that crashes leaves no code to say so. Its message comes a few times more and then into the
-//! dead-letter queue, which this empties. What must hold: every task ends in a recorded state; and what is none of ours
-//! stays in the dead-letter queue, where an alarm shows it to an operator.
+//! Here because a worker that crashes leaves no error. Its message is delivered a few times more and then becomes a dead
+//! letter. What must hold: every task ends in a recorded state; a message that is not valid stays in the dead-letter queue,
+//! where an alarm shows it to an operator.
 
 use std::sync::Arc;
 
 use transship_copy::Clock;
-use transship_engine::{DeadLetters, Envelope, Ledger};
+use transship_engine::{DeadLetters, Ledger};
 
-use crate::batch::{Received, tell_invalid};
+use super::{Message, Received};
 
 /// Records dead letters.
 #[derive(Clone)]
-pub struct Recorder {
-    /// Where tasks are remembered.
+pub struct DeadLetterRecorder {
+    /// Where tasks are recorded.
     pub ledger: Arc<dyn Ledger>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
-impl Recorder {
-    /// Records each of `received`. Returns the ids of those that stay in the dead-letter queue.
+impl DeadLetterRecorder {
+    /// Records each message of a dead-letter queue. Returns the ids of the messages that must stay there.
     pub async fn run(&self, received: Vec<Received>) -> Vec<String> {
-        let mut left = Vec::new();
-        for message in received {
-            if !self.is_recorded(&message).await {
-                left.push(message.id);
+        let mut staying = Vec::new();
+        for received in received {
+            match Message::parse(received) {
+                Ok(message) if self.record(&message).await => {}
+                Ok(message) => staying.push(message.received.id),
+                Err(invalid) => staying.push(invalid.id),
             }
         }
-        left
+        staying
     }
 
-    async fn is_recorded(&self, message: &Received) -> bool {
-        let envelope = match Envelope::parse(&message.body) {
-            Ok(envelope) => envelope,
-            Err(error) => {
-                tell_invalid(message, error.message());
-                return false;
-            }
-        };
+    /// Records a job whose workers crashed. False if that failed, which is logged.
+    pub(crate) async fn record(&self, message: &Message) -> bool {
         let letters = DeadLetters {
             ledger: Arc::clone(&self.ledger),
             clock: Arc::clone(&self.clock),
         };
-        match letters.record(&envelope.job, message.receive_count).await {
+        let Message { received, envelope } = message;
+        match letters.record(&envelope.job, received.receive_count).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(
                     code = error.code(),
-                    message_id = message.id,
-                    "the end of a task could not be recorded; it stays in the dead-letter queue: {error}"
+                    message_id = received.id,
+                    "the end of a task could not be recorded, so its message stays: {error}"
                 );
                 false
             }
@@ -61,7 +58,9 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use transship_copy::SystemClock;
-    use transship_engine::{Begin, Bytes, Import, ListPrefix, Outcome, Scan, StoreName, Sweep, TaskFilter, TaskState};
+    use transship_engine::{
+        Begin, Bytes, Envelope, Import, ListPrefix, Outcome, Scan, StoreName, Sweep, TaskFilter, TaskState,
+    };
     use transship_layout::{Found, FoundKind};
     use transship_oci::{Existing, Referrers};
     use transship_testkit::memory::MemoryLedger;
@@ -83,7 +82,7 @@ mod tests {
     }
 
     async fn run(ledger: &Arc<MemoryLedger>, messages: Vec<Received>) -> Vec<String> {
-        let recorder = Recorder {
+        let recorder = DeadLetterRecorder {
             ledger: Arc::clone(ledger) as _,
             clock: Arc::new(SystemClock),
         };
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_that_was_recorded_stays() {
+    async fn a_recorded_end_does_not_change() {
         let ledger = Arc::new(MemoryLedger::default());
         let ended = Outcome {
             state: TaskState::Succeeded,
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_none_of_ours_stays_where_an_operator_sees_it() {
+    async fn a_message_that_is_not_valid_stays_where_an_operator_sees_it() {
         let ledger = Arc::new(MemoryLedger::default());
         let sweep = body(Sweep::default());
         let messages = vec![

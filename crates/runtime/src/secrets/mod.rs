@@ -1,6 +1,9 @@
-//! Secrets of one machine: `env:NAME` from the environment, `file:PATH` from a file.
+//! Secrets: those that any process reads by itself, the cache of those that a service keeps, and logins from secrets.
 //!
-//! What must hold: an error names the reference, never the content. Read each time, so that a rotated secret is used at once.
+//! What must hold: an error names the reference, never the content.
+
+mod cached;
+mod login;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,16 +11,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use transship_engine::{SecretTable, Secrets};
-
-use crate::{Environment, bounded_file};
-use transship_oci::{Code, Error, Result, Verb};
+use transship_oci::{Code, Error, Persistence, Result, Verb};
 use transship_rules::SecretReference;
 
-/// The largest secret file, in bytes.
+use crate::Environment;
+use crate::bounded_file::read_bounded;
+
+pub use cached::CachedSecrets;
+pub use login::{REFUSED_LOGIN_TTL, SecretLogin};
+
+/// The size of the largest secret file: that of the largest value in AWS Secrets Manager.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// The secrets that a process reads by itself: from `environment` and from files.
-pub fn secrets(environment: Environment) -> SecretTable {
+/// The secrets that a process reads by itself: `env:NAME` from `environment`, `file:PATH` from a file. They are read each
+/// time, so that a rotated secret is used at once.
+pub fn process_secrets(environment: Environment) -> SecretTable {
     SecretTable::default()
         .with("env", Arc::new(EnvironmentSecrets { environment }))
         .with("file", Arc::new(FileSecrets))
@@ -35,41 +43,40 @@ impl Secrets for EnvironmentSecrets {
         let value = self
             .environment
             .get(reference.rest())
-            .ok_or_else(|| unavailable(reference, "is not set, or empty"))?;
+            .ok_or_else(|| secret_unavailable(reference, "is not set, or empty"))?;
         let content = value
             .into_string()
-            .map_err(|_| unavailable(reference, "does not hold UTF-8 text"))?;
-        trimmed(reference, &content)
+            .map_err(|_| secret_unavailable(reference, "does not hold UTF-8 text"))?;
+        secret_of(reference, &content)
     }
 }
 
 #[async_trait]
 impl Secrets for FileSecrets {
     async fn secret(&self, reference: &SecretReference) -> Result<SecretString> {
-        let content = file(reference).await?;
-        trimmed(reference, &content)
+        let path = reference.rest().to_owned();
+        let read = tokio::task::spawn_blocking(move || read_bounded(Path::new(&path), FILE_BYTES_MAX)).await;
+        let content = read
+            .map_err(std::io::Error::other)
+            .flatten()
+            .map_err(|error| secret_unavailable(reference, &format!("cannot be read: {error}")))?;
+        secret_of(reference, &content)
     }
 }
 
-fn trimmed(reference: &SecretReference, content: &str) -> Result<SecretString> {
+/// The secret in `content`, without its trailing newline. `SECRET_UNAVAILABLE` if it is empty.
+pub fn secret_of(reference: &SecretReference, content: &str) -> Result<SecretString> {
     match content.trim_end_matches(['\r', '\n']) {
-        "" => Err(unavailable(reference, "is empty")),
+        "" => Err(secret_unavailable(reference, "is empty")),
         trimmed => Ok(SecretString::from(trimmed)),
     }
 }
 
-async fn file(reference: &SecretReference) -> Result<String> {
-    let owned = reference.rest().to_owned();
-    let read = tokio::task::spawn_blocking(move || bounded_file::read(Path::new(&owned), FILE_BYTES_MAX)).await;
-    match read {
-        Ok(Ok(content)) => Ok(content),
-        Ok(Err(error)) => Err(unavailable(reference, &format!("cannot be read: {error}"))),
-        Err(error) => Err(unavailable(reference, "cannot be read").with_source(error)),
-    }
-}
-
-fn unavailable(reference: &SecretReference, why: &str) -> Error {
-    Error::of(Code::SecretUnavailable, Verb::Secret.on("read")).because(format!("{reference} {why}"))
+/// `SECRET_UNAVAILABLE`, until an operator changes something.
+pub fn secret_unavailable(reference: &SecretReference, why: &str) -> Error {
+    Error::of(Code::SecretUnavailable, Verb::Secret.on("read"))
+        .because(format!("{reference} {why}"))
+        .with_persistence(Persistence::Persistent)
 }
 
 #[cfg(test)]
@@ -93,7 +100,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         std::fs::write(&path, "robot:from file\n").unwrap();
-        let secrets = secrets(Environment::of([("HOOK", "from the environment")]));
+        let secrets = process_secrets(Environment::of([("HOOK", "from the environment")]));
         assert_eq!(read(&secrets, "env:HOOK").await.unwrap(), "from the environment");
         let reference = format!("file:{}", path.display());
         assert_eq!(read(&secrets, &reference).await.unwrap(), "robot:from file");
@@ -109,7 +116,7 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             format!("file:{}", path.display())
         };
-        let secrets = secrets(Environment::of([("EMPTY", ""), ("HOOK", "canary")]));
+        let secrets = process_secrets(Environment::of([("EMPTY", ""), ("HOOK", "canary")]));
         for reference in [
             "env:MISSING".to_owned(),
             "env:EMPTY".to_owned(),

@@ -1,21 +1,28 @@
-use std::sync::Mutex;
+//! What becomes of the messages of a batch.
 
-use transship_engine::{CopyTask, Import, Job, ListPrefix, StoreName, Sweep};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use transship_copy::Slot;
+
+use transship_engine::{
+    CopyTask, Envelope, Import, Job, ListPrefix, Next, Outgoing, StoreName, Sweep, TRIES_MAX, TaskQueue,
+};
 use transship_oci::{Code, Error, Existing, Referrers, Result, Verb};
 use transship_testkit::suites::{copy_task, execution};
 
-use super::*;
+use super::{ERROR_BACKOFF, MessageHandler, MessageProcessor, Received, Undecided, beginning};
+use crate::run_batch;
 
 /// Does with a task what its rule's name says.
 struct Scripted;
 
 #[async_trait]
-impl Work for Scripted {
-    async fn work(&self, envelope: &Envelope, _: Slot) -> Result<Next, Undecided> {
-        let undecided = Undecided {
-            code: "LEDGER_UNAVAILABLE",
-            why: "it does not answer".into(),
-        };
+impl MessageHandler for Scripted {
+    async fn handle(&self, envelope: &Envelope, _: Option<Slot>) -> Result<Next> {
+        let undecided = Error::of(Code::LedgerUnavailable, Verb::Ledger);
         match &envelope.job {
             Job::Copy(task) => match task.execution.rule.as_str() {
                 "again" => Ok(Next::Again(Duration::from_secs(30))),
@@ -40,7 +47,7 @@ struct Sent {
 impl TaskQueue for Sent {
     async fn send(&self, messages: &[Outgoing]) -> Result<()> {
         if self.refuses {
-            return Err(Error::of(Code::QueueUnavailable, Verb::Queue.on("send")).because("it is gone"));
+            return Err(Error::of(Code::QueueUnavailable, Verb::Queue.on("send")));
         }
         self.messages.lock().unwrap().extend_from_slice(messages);
         Ok(())
@@ -78,11 +85,11 @@ fn received(id: &str, body: impl Into<String>) -> Received {
 }
 
 async fn run(queue: &Arc<Sent>, received: Vec<Received>, time: Duration) -> Vec<String> {
-    let batch = Batch {
-        work: Arc::new(Scripted),
+    let processor = MessageProcessor {
+        handler: Arc::new(Scripted),
         queue: Arc::clone(queue) as _,
     };
-    batch.run(received, Instant::now() + time).await
+    run_batch(&processor, received, Instant::now() + time).await
 }
 
 const LONG: Duration = Duration::from_mins(1);
@@ -97,7 +104,7 @@ async fn a_poisoned_message_or_a_panic_fails_alone() {
         received("4", "x".repeat(1024 * 1024)),
         received("5", body("fine", 0)),
     ];
-    assert_eq!(run(&queue, messages, LONG).await, ["2", "4", "3"]);
+    assert_eq!(run(&queue, messages, LONG).await, ["2", "3", "4"]);
     assert!(queue.messages.lock().unwrap().is_empty());
 }
 
@@ -198,41 +205,20 @@ async fn a_listing_nothing_is_decided_about_is_sent_on_and_counts_it() {
 }
 
 #[tokio::test]
-async fn without_a_document_tasks_wait_and_poison_is_still_poison() {
+async fn without_a_document_tasks_wait_and_an_invalid_message_still_fails() {
     let queue = Arc::new(Sent::default());
-    let batch = Batch {
-        work: Arc::new(Undecided {
-            code: "CONFIG_UNAVAILABLE",
-            why: "s3://bucket/transship.yaml is not there".into(),
-        }),
+    let processor = MessageProcessor {
+        handler: Arc::new(Undecided(Error::of(Code::ConfigUnavailable, Verb::Configuration))),
         queue: Arc::clone(&queue) as _,
     };
     let messages = vec![received("1", body("fine", 0)), received("2", "{}")];
-    assert_eq!(batch.run(messages, Instant::now() + LONG).await, ["2"]);
+    assert_eq!(run_batch(&processor, messages, Instant::now() + LONG).await, ["2"]);
     let sent = queue.messages.lock().unwrap();
-    assert_eq!((sent.len(), sent[0].delay), (1, UNDECIDED_WAIT_FIRST));
+    assert_eq!((sent.len(), sent[0].delay), (1, ERROR_BACKOFF));
 }
 
 #[test]
-fn waits_grow_with_the_tries_and_end() {
-    let delays: Vec<_> = [0, 1, 3, 7, 8, 20, TRIES_MAX - 1, TRIES_MAX]
-        .map(|tries| undecided_wait(&envelope("fine", tries)).map(|wait| wait.as_secs()))
-        .into();
-    let expected = [
-        Some(5),
-        Some(10),
-        Some(40),
-        Some(640),
-        Some(900),
-        Some(900),
-        Some(900),
-        None,
-    ];
-    assert_eq!(delays, expected);
-}
-
-#[test]
-fn of_a_strangers_text_only_the_beginning_is_told() {
+fn of_a_text_from_outside_only_the_beginning_is_logged() {
     assert_eq!(beginning("a\n\u{1b}[31m"), "a\\n\\u{1b}[31m");
     assert_eq!(beginning(&"é".repeat(1000)).chars().count(), 200);
 }
@@ -242,8 +228,8 @@ fn of_a_strangers_text_only_the_beginning_is_told() {
 struct Told(Mutex<Vec<String>>);
 
 #[async_trait]
-impl Work for Told {
-    async fn work(&self, envelope: &Envelope, _: Slot) -> Result<Next, Undecided> {
+impl MessageHandler for Told {
+    async fn handle(&self, envelope: &Envelope, _: Option<Slot>) -> Result<Next> {
         self.0.lock().unwrap().push(rule_of(envelope));
         Ok(Next::Done)
     }
@@ -251,23 +237,27 @@ impl Work for Told {
 
 /// Rules of the messages that were worked on, and of those that were sent on.
 async fn worked_and_sent(counts: &[u32], refuses: bool) -> (Vec<String>, Vec<String>) {
-    let (work, queue) = (
+    let (told, queue) = (
         Arc::new(Told::default()),
         Arc::new(Sent {
             refuses,
             ..Sent::default()
         }),
     );
-    let batch = Batch {
-        work: Arc::clone(&work) as _,
+    let processor = MessageProcessor {
+        handler: Arc::clone(&told) as _,
         queue: Arc::clone(&queue) as _,
     };
     let messages = counts.iter().enumerate().map(|(number, count)| Received {
         receive_count: *count,
         ..received(&number.to_string(), body(&number.to_string(), 0))
     });
-    assert!(batch.run(messages.collect(), Instant::now() + LONG).await.is_empty());
-    let mut worked = std::mem::take(&mut *work.0.lock().unwrap());
+    assert!(
+        run_batch(&processor, messages.collect(), Instant::now() + LONG)
+            .await
+            .is_empty()
+    );
+    let mut worked = std::mem::take(&mut *told.0.lock().unwrap());
     worked.sort();
     let sent = queue.messages.lock().unwrap();
     assert!(sent.iter().all(|sent| sent.envelope.tries == 0), "it was not tried");
@@ -277,7 +267,7 @@ async fn worked_and_sent(counts: &[u32], refuses: bool) -> (Vec<String>, Vec<Str
 }
 
 #[tokio::test]
-async fn what_may_have_ended_its_workers_takes_no_neighbour_along() {
+async fn a_message_that_may_have_ended_its_workers_is_worked_on_alone() {
     let rules = |numbers: &[u32]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>();
     for (counts, worked, sent) in [
         (vec![1, 2, 1], rules(&[0, 1, 2]), rules(&[])),
@@ -291,6 +281,6 @@ async fn what_may_have_ended_its_workers_takes_no_neighbour_along() {
     assert_eq!(
         worked_and_sent(&[1, 3, 2], true).await,
         (all, rules(&[])),
-        "a queue that takes nothing is no reason not to work"
+        "the queue is not available, but the work is done"
     );
 }
