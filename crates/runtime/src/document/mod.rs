@@ -224,7 +224,7 @@ pub fn warn(warnings: &[Warning]) {
 /// The code of the first fault. Temporary, because another version may be there at the next read, and nothing that waits
 /// for it is lost.
 fn refused(name: &str, errors: &Errors) -> Error {
-    let code = errors.code().parse().unwrap_or(Code::ConfigInvalid);
+    let code = errors.kind();
     let message = format!("the document is refused: {errors}");
     Error::new(code, Verb::Configuration.on(name), message).with_persistence(Persistence::Temporary(None))
 }
