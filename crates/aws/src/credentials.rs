@@ -55,7 +55,7 @@ impl Credentials for EcrLogin {
     }
 }
 
-/// `docker`, where nobody logged in.
+/// `docker` in a function, which has no Docker login.
 struct NotHere;
 
 #[async_trait]

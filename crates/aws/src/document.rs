@@ -37,7 +37,7 @@ impl DocumentLocation {
             None if text.is_empty() => {
                 return Err(unavailable(
                     "TRANSSHIP_CONFIG",
-                    "it names no document: set it to s3://bucket/key or to a path",
+                    "it does not name a document: expected s3://bucket/key or a path",
                 ));
             }
             None => Place::File(text.into()),
@@ -47,7 +47,12 @@ impl DocumentLocation {
                     key: key.to_owned(),
                 }
             }
-            Some(_) => return Err(unavailable(text, "it names no object: write s3://bucket/key")),
+            Some(_) => {
+                return Err(unavailable(
+                    text,
+                    "it does not name an object: expected s3://bucket/key",
+                ));
+            }
         };
         Ok(Self {
             name: text.to_owned(),

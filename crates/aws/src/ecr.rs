@@ -1,7 +1,7 @@
-//! Tokens of Amazon ECR: one for each region and role, good for twelve hours, fetched again shortly before they end.
+//! Tokens of Amazon ECR: one for each region and role, valid for twelve hours, and renewed shortly before they expire.
 //!
-//! Source: Amazon ECR API reference, `GetAuthorizationToken`. A token opens every registry its role may use, whatever the
-//! account; the role of another account is assumed first, for a quarter of an hour, which is long enough to ask.
+//! Source: Amazon ECR API reference, `GetAuthorizationToken`. A token is valid for every registry that its role may use, in any
+//! account. A role of another account is assumed first, for 15 minutes, which is long enough to request a token.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,20 +21,20 @@ use transship_runtime::{Cached, FetchCache, Freshness};
 const MARGIN: Duration = Duration::from_mins(30);
 /// The shortest session there is. Source: AWS STS API reference, `AssumeRole`.
 const SESSION_SECONDS: i32 = 900;
-/// What the role's own logs call us.
+/// Name of the session in the role's logs.
 const SESSION_NAME: &str = "transship";
 
 /// In which region, and under which role, a registry's tokens are fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registration {
-    /// The region, if the registry's entry tells; else that of this process.
+    /// The region of the registry's entry; otherwise the region of this process.
     pub(crate) region: Option<String>,
-    /// The ARN of a role to assume; [`None`]: our own.
+    /// The ARN of a role to assume; [`None`] for the function's own role.
     pub(crate) role: Option<String>,
 }
 
 impl Registration {
-    /// What a document says of a registry: its `region`, else that in its host or in one of its other names.
+    /// The region of a registry in a document: its `region`, otherwise the one in its host or one of its other hosts.
     pub(crate) fn of(registry: &transship_rules::Registry, role: Option<String>) -> Self {
         let mut hosts = std::iter::once(registry.host()).chain(&registry.hosts);
         let of_host = || hosts.find_map(|host| region_of(host.as_str())).map(str::to_owned);
@@ -123,7 +123,7 @@ impl EcrTokens {
         let expires = data.as_ref().and_then(|data| data.expires_at);
         let login = data
             .and_then(|data| login(&data.authorization_token?))
-            .ok_or_else(|| incomplete(format!("{name}: the answer holds none")))?;
+            .ok_or_else(|| incomplete(format!("{name}: the response has no token")))?;
         let until = expires.and_then(|expires| SystemTime::try_from(expires).ok());
         Ok(Cached {
             value: login,
@@ -146,7 +146,7 @@ impl EcrTokens {
         let answer = answer.map_err(|error| refused(&Answer::of(&error), role, "sts:AssumeRole"))?;
         let given = answer
             .credentials
-            .ok_or_else(|| incomplete(format!("{role}: the answer holds no credentials")))?;
+            .ok_or_else(|| incomplete(format!("{role}: the response has no credentials")))?;
         Ok(Credentials::new(
             given.access_key_id,
             given.secret_access_key,

@@ -1,8 +1,7 @@
-//! The parts every function stands on, from the environment of the deployed stack.
+//! The shared parts of the functions, created from the environment of the deployed stack.
 //!
-//! Here so that the functions differ only in what they do. What must hold: nothing is asked over the network before the
-//! first event; the document is had once and then kept, however its source breaks or vanishes; and a function that never had
-//! one can say so.
+//! No network request may be sent before the first event. The document is kept after it was loaded once, even if its source
+//! fails or is deleted. A function that never loaded it must report so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +16,9 @@ use transship_runtime::DocumentSource;
 use crate::{Aws, BucketStores, DOCUMENT_OPTIONS, DocumentLocation, DynamoLedger, SqsQueue, credentials_of, secrets};
 use transship_oci::{Code, Error, Operation, Result};
 
-/// How long a worker here waits for a registry within a task; beyond it the task goes back to the queue.
+/// Longest wait for a registry within a task. For a longer wait, the task returns to the queue.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// Where the document is: `s3://bucket/key`, or a path in the function's package.
+/// Environment variable with the location of the document: `s3://bucket/key`, or a path in the function's package.
 const CONFIG: &str = "TRANSSHIP_CONFIG";
 /// Where a function finds its log filter: in `RUST_LOG`, else in the level that is set on the function.
 pub const LOG_VARIABLES: [&str; 2] = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"];
@@ -28,7 +27,7 @@ const QUEUE_URL: &str = "TRANSSHIP_QUEUE_URL";
 /// The name of the ledger's table.
 const TABLE: &str = "TRANSSHIP_TABLE";
 
-/// What the functions of a stack share.
+/// The shared parts of the functions of a stack.
 pub struct Platform {
     location: DocumentLocation,
     document: OnceCell<DocumentSource>,
@@ -52,7 +51,7 @@ pub struct Parts {
 }
 
 impl Platform {
-    /// What the environment names; nothing is looked at yet.
+    /// The platform of the environment. No request is sent.
     pub fn from_environment() -> Result<Self> {
         let location =
             DocumentLocation::parse(&variable(CONFIG)?).map_err(|error| environment(&format!("{CONFIG}: {error}")))?;
@@ -90,7 +89,7 @@ impl Platform {
             if timeout(time_limit, source.refresh(configuration)).await.is_err() {
                 tracing::warn!(
                     code = Code::ConfigUnavailable.as_str(),
-                    "{} does not answer in time; the last good document stays",
+                    "{} did not respond in time; the last valid document stays in force",
                     source.name()
                 );
             }
@@ -110,11 +109,11 @@ impl Platform {
         if let Ok(loaded) = timeout(time_limit, loaded).await {
             return loaded.cloned();
         }
-        let message = format!("{} does not answer in time", source.name());
+        let message = format!("{} did not respond in time", source.name());
         Err(Error::new(Code::ConfigUnavailable, Operation::default(), message))
     }
 
-    /// What takes deliveries in, under `configuration`.
+    /// The intake of deliveries with `configuration`.
     pub async fn intake(&self, configuration: Configuration) -> Intake {
         let parts = self.parts().await;
         Intake {
@@ -126,7 +125,7 @@ impl Platform {
         }
     }
 
-    /// What takes uploads and orders to import in, under `configuration`.
+    /// The intake of uploads and orders with `configuration`.
     pub async fn import_intake(&self, configuration: Configuration) -> ImportIntake {
         let parts = self.parts().await;
         ImportIntake {

@@ -35,7 +35,7 @@ impl Secrets for SecretsManager {
             .map_err(|error| refused(&Answer::of(&error), reference, "secretsmanager:GetSecretValue"))?;
         let content = answer
             .secret_string
-            .ok_or_else(|| secret_unavailable(reference, "holds bytes: store it as text (SecretString)"))?;
+            .ok_or_else(|| secret_unavailable(reference, "contains bytes: store it as text (SecretString)"))?;
         secret_of(reference, &content)
     }
 }

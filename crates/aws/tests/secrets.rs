@@ -1,4 +1,4 @@
-//! Secrets of AWS: read once in a while, anew when they did not serve, and never told.
+//! Secrets of AWS: cached, read again after a rejection, and never logged.
 
 #![expect(
     clippy::unwrap_used,
@@ -189,7 +189,7 @@ async fn what_cannot_be_read_is_named_and_not_told() {
         .secret(&"secretsmanager:other".parse().unwrap())
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("policy of our role"), "{error}");
+    assert!(error.to_string().contains("policy of the role"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,12 +11,12 @@ use transship_oci::Result;
 
 use crate::{MemoryStore, Object, ObjectStore, Page, Part, Put};
 
-/// A store that holds these objects.
+/// A store with these objects.
 pub(crate) fn store_of(files: impl IntoIterator<Item = (String, Bytes)>) -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(files.into_iter().collect()))
 }
 
-/// Counts what is asked of the store beneath.
+/// Counts the requests to a store.
 pub(crate) struct Counting<S> {
     pub(crate) store: S,
     pub(crate) requests: AtomicU64,

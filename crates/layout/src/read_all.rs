@@ -1,6 +1,6 @@
-//! Small objects, read whole: markers, indexes, manifests, links.
+//! Reads small objects completely: markers, indexes, manifests, links.
 //!
-//! A limit stands before every one of them, because what a store says about sizes is not trusted.
+//! Every read has a limit, because the sizes that a store reports are not trusted.
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -9,7 +9,7 @@ use transship_copy::ByteStream;
 use crate::{ObjectStore, Part};
 use transship_oci::{Code, Error, Result, Verb};
 
-/// The whole object at `key`, refused as `LAYOUT_INVALID` beyond `limit` bytes; [`None`] if there is none.
+/// Reads the object at `key`. `LAYOUT_INVALID` if it is larger than `limit` bytes; [`None`] if it does not exist.
 pub(crate) async fn read_all(store: &dyn ObjectStore, key: &str, limit: usize) -> Result<Option<Bytes>> {
     match store.get(key, Part::from(0)).await? {
         Some(stream) => collected(stream, key, limit).await.map(Some),
@@ -17,7 +17,7 @@ pub(crate) async fn read_all(store: &dyn ObjectStore, key: &str, limit: usize) -
     }
 }
 
-/// Everything that comes out of `stream`, refused beyond `limit` bytes.
+/// Reads all of `stream`. Fails if it is longer than `limit` bytes.
 pub(crate) async fn collected(mut stream: ByteStream, key: &str, limit: usize) -> Result<Bytes> {
     let mut bytes = BytesMut::new();
     while let Some(chunk) = stream.next().await {

@@ -1,8 +1,8 @@
-//! The catalog: which repositories a registry has, page by page.
+//! The catalog: the list of repositories of a registry, page by page.
 //!
 //! Source: distribution's catalog API (`GET /v2/_catalog`), which the OCI specification reserves and does not define. Many
-//! registries refuse it, or give it to administrators only, so a refusal is an answer here and no error. A page is known by
-//! the query its registry made for it: some put a name into it, some a token, and they do not sort alike.
+//! registries reject it, or allow it only to administrators, so a rejection is a result and not an error. A page is
+//! identified by the query that the registry generated: some contain a name, some a token, and the sort order differs.
 
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -15,22 +15,22 @@ use crate::exchange::Request;
 use crate::pages;
 use crate::retry::is_temporary;
 
-/// What is asked for first: 1000 is the most that registries give (ECR, Harbor).
+/// Number of repositories to request: 1000 is the maximum of registries (ECR, Harbor).
 const FIRST_PAGE: &str = "n=1000";
-/// A longer query for the next page would not fit into what remembers it.
+/// Maximum size in bytes of the query for the next page, because it is stored in a message.
 const MAX_QUERY_BYTES: usize = 4096;
 
-/// What a registry says when it is asked for its repositories.
+/// Response of a registry to a request for its repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Catalog {
-    /// A page of them.
+    /// A page of repositories.
     Page {
-        /// In the order of the registry. Names that are none are left out.
+        /// Names in the order of the registry, without invalid ones.
         repositories: Vec<Repository>,
-        /// What to ask for next, if that was not all.
+        /// The query for the next page, if there is one.
         next: Option<String>,
     },
-    /// It does not say: it has no catalog, or not for us. The sentence says how it refused.
+    /// The registry has no catalog, or denies access to it. The text contains its reason.
     Refused(String),
 }
 
@@ -41,7 +41,7 @@ struct Page {
 }
 
 impl Registry {
-    /// One page of the catalog: the first, or the one that a former page named as its next.
+    /// One page of the catalog: the first, or the next one that a previous page named.
     pub async fn catalog(&self, page: Option<&str>) -> Result<Catalog> {
         let operation = Verb::Catalog.on(self.host());
         let mut url = self

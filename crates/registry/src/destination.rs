@@ -1,4 +1,4 @@
-//! The repository as a destination: manifests are put, blobs looked for, mounted and uploaded.
+//! The repository as a destination: puts manifests, and checks, mounts and uploads blobs.
 //!
 //! Source: distribution-spec, Pushing Manifests, Checking if content exists, Mounting a blob from another repository.
 
@@ -19,11 +19,11 @@ impl Destination for RemoteRepository {
         &self.repository
     }
 
-    /// Writes the bytes and proves the answer. True if the registry processed the `subject` itself.
+    /// Writes the bytes and verifies the response. Returns true if the registry processed the `subject` itself.
     async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> Result<bool> {
         let mut request = self.manifest_request(Verb::ManifestPut, Method::PUT, target)?;
         let media_type = HeaderValue::from_str(manifest.media_type().as_str()).map_err(|_| {
-            Error::of(Code::ResponseInvalid, &request.operation).because("the media type is no header value")
+            Error::of(Code::ResponseInvalid, &request.operation).because("the media type is not a valid header value")
         })?;
         request.headers.insert(CONTENT_TYPE, media_type);
         request.body = manifest.bytes().clone();
@@ -34,7 +34,7 @@ impl Destination for RemoteRepository {
         }
         let told = content_digest(response.headers());
         let processed_subject = response.headers().contains_key("oci-subject");
-        // Any web server answers 200 to a PUT: only what a registry says counts as an acknowledgement.
+        // Any web server may answer 200 to a PUT, so only the response of a registry counts as an acknowledgement.
         let is_acknowledged =
             response.status() == StatusCode::CREATED && (told.is_some() || response.headers().contains_key(LOCATION));
         response.drain().await;
@@ -54,7 +54,7 @@ impl Destination for RemoteRepository {
         }
     }
 
-    /// True if the repository has the blob. A size that differs from the descriptor's counts as not having it.
+    /// True if the repository has the blob with the size of the descriptor.
     async fn blob_head(&self, blob: &Descriptor) -> Result<bool> {
         let url = self.url(&format!("blobs/{}", blob.digest))?;
         let request = Request::new(
@@ -73,14 +73,14 @@ impl Destination for RemoteRepository {
                     .and_then(|value| value.to_str().ok()?.parse().ok());
                 Ok(length.is_none_or(|length| length == blob.size))
             }
-            // Some registries do not answer HEAD for blobs; not knowing costs an upload, no more.
+            // Some registries do not answer HEAD for blobs. An unknown result only costs an upload.
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::FORBIDDEN => Ok(false),
             _ => Err(response.into_error().await),
         }
     }
 
-    /// Mounts the blob from another repository. Only 201 is a mount: a registry that opens an upload instead (202) has
-    /// refused, and its session is used. A registry that refuses in any other way is uploaded to as if nothing was asked.
+    /// Mounts the blob from another repository. Only 201 is a mount. If the registry opens an upload session instead (202), that
+    /// session is used. After any other response the blob is uploaded normally.
     async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> Result<Mount> {
         if !self.registry.0.profile.mounts {
             return Ok(Mount::NotMounted(None));
@@ -99,7 +99,7 @@ impl Destination for RemoteRepository {
         );
         let response = match self.registry.send(request).await {
             Ok(response) => response,
-            // What stumbles over mounts may still take uploads.
+            // A registry that fails on mounts may still accept uploads.
             Err(error) if matches!(error.kind(), Code::AuthFailed | Code::RegistryUnavailable) => {
                 return Ok(Mount::NotMounted(None));
             }

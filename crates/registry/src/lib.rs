@@ -1,10 +1,10 @@
-//! One registry over HTTP: the verbs of the distribution specification, and what it takes to speak them safely.
+//! One registry over HTTP: the requests of the distribution specification, with authentication, limits and retries.
 //!
-//! A [`Registry`] is a host: connections, authentication, limits, what was learned of it. A [`RemoteRepository`] is one
-//! repository there; it is a [`transship_copy::Source`] and a [`transship_copy::Destination`]. One request has one owner
-//! of retries ([`Retries`]): requests without a streamed body repeat themselves in `exchange`, an upload is repeated
-//! in `upload`, a broken read continues in `read`. Everything read is bounded; credentials go to the
-//! registry and its validated realm only.
+//! A [`Registry`] is a host with its connections, authentication, limits and learned behaviour. A [`RemoteRepository`] is one
+//! of its repositories; it is a [`transship_copy::Source`] and a [`transship_copy::Destination`]. Each request has one owner
+//! of its retries ([`Retries`]): `exchange` retries requests without a streamed body, `upload` retries uploads, and `read`
+//! resumes broken reads. Everything that is read has a size limit. Credentials are sent only to the registry and its
+//! validated realm.
 
 mod auth;
 mod catalog;

@@ -33,7 +33,7 @@ pub(crate) async fn read<T: DeserializeOwned>(response: Response) -> Result<T> {
     serde_json::from_slice(&body).map_err(|error| Error::of(Code::ResponseInvalid, operation).because(error))
 }
 
-/// The next page, resolved against the page it came with; [`None`] if there is none, or it leads to another origin.
+/// The URL of the next page, resolved against the current page; [`None`] if there is none, or if it has another origin.
 fn linked(headers: &HeaderMap, page: &Url) -> Option<Url> {
     headers
         .get_all(LINK)

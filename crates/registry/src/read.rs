@@ -18,7 +18,7 @@ use crate::exchange::failure::{timed_out, transport};
 use crate::exchange::{Request, Response};
 use crate::retry::Waits;
 
-/// A read that got this far since it was last repaired has proven that repairing helps.
+/// Number of bytes after which a resumed read resets its retries.
 const PROGRESS_BYTES: u64 = 1024 * 1024;
 
 struct Reading {
@@ -26,7 +26,7 @@ struct Reading {
     blob: Descriptor,
     response: Option<Response>,
     offset: u64,
-    /// Bytes to drop: a server that ignored our range began anew.
+    /// Number of bytes to skip, because the server ignored the range and started at the first byte.
     skip: u64,
     waits: Waits,
     since_repair: u64,
@@ -55,7 +55,7 @@ impl BlobSource for RemoteRepository {
 }
 
 impl RemoteRepository {
-    /// The answer to GET, and how many of its first bytes are before `offset`.
+    /// The response to GET, and the number of its bytes before `offset`.
     async fn blob_answer(&self, blob: &Descriptor, offset: u64) -> Result<(Response, u64)> {
         let url = self.url(&format!("blobs/{}", blob.digest))?;
         let mut request = Request::new(
@@ -65,7 +65,7 @@ impl RemoteRepository {
             self.scope(),
             &self.requests,
         );
-        // A proxy that compresses would change the bytes.
+        // Compression by a proxy would change the bytes.
         request
             .headers
             .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -78,12 +78,10 @@ impl RemoteRepository {
         match response.status() {
             StatusCode::OK => Ok((response, offset)),
             StatusCode::PARTIAL_CONTENT if begins_at(&response, offset) => Ok((response, 0)),
-            // Nothing is there from here on: the blob is shorter than its descriptor says.
+            // There are no bytes from here on: the blob is shorter than its descriptor says.
             StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Err(ends_early(response.operation)),
-            StatusCode::PARTIAL_CONTENT => {
-                Err(Error::of(Code::ResponseInvalid, response.operation)
-                    .because("a range other than the one asked for"))
-            }
+            StatusCode::PARTIAL_CONTENT => Err(Error::of(Code::ResponseInvalid, response.operation)
+                .because("the response has another range than the requested one")),
             _ => Err(match response.into_error().await {
                 error if error.is(Code::NotFound) => error.meaning(Code::BlobNotFound),
                 error => error,
@@ -93,7 +91,7 @@ impl RemoteRepository {
 }
 
 fn ends_early(operation: Operation) -> Error {
-    let message = "the blob ends before the size its descriptor says";
+    let message = "the blob is shorter than the size in its descriptor";
     Error::new(Code::BlobSizeMismatch, operation, message)
 }
 
@@ -106,7 +104,7 @@ fn begins_at(response: &Response, offset: u64) -> bool {
 }
 
 impl Reading {
-    /// The next bytes; [`None`] at the end, wherever that is: the size is judged by whoever verifies.
+    /// The next bytes; [`None`] at the end of the response. The verifier checks the size.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
             let Some(response) = &mut self.response else {
@@ -119,10 +117,10 @@ impl Reading {
                     let Some(chunk) = self.take(chunk).await else { continue };
                     return Ok(Some(chunk));
                 }
-                // A clean end before the declared size is a connection that was cut politely.
+                // A clean end before the declared size is a truncated response.
                 Ok(Ok(None)) if self.offset < self.blob.size => ends_early(response.operation.clone()),
                 Ok(Ok(None)) => return Ok(None),
-                // Everything came, and only the end of the answer broke.
+                // All bytes were received, and only the end of the response failed.
                 Ok(Err(_)) | Err(_) if self.offset == self.blob.size => return Ok(None),
                 Ok(Err(error)) => transport(error, &response.operation),
                 Err(_) => timed_out(idle_timeout, &response.operation),
@@ -149,7 +147,7 @@ impl Reading {
         Some(chunk)
     }
 
-    /// Opens the rest of the blob, or gives up with what broke it.
+    /// Requests the rest of the blob, or returns the error that broke the read.
     async fn repair(&mut self, broken: Error) -> Result<()> {
         if self.since_repair >= PROGRESS_BYTES {
             self.waits = self.repository.registry.0.retries.begin();
@@ -158,7 +156,7 @@ impl Reading {
         let Some(wait) = self.waits.next(None) else {
             return Err(broken);
         };
-        tracing::debug!(blob = %self.blob.digest, offset = self.offset, code = broken.code(), "reading on");
+        tracing::debug!(blob = %self.blob.digest, offset = self.offset, code = broken.code(), "resuming a read");
         tokio::time::sleep(wait.min(Duration::from_secs(20))).await;
         let (response, skip) = self.repository.blob_answer(&self.blob, self.offset).await?;
         self.response = Some(response);

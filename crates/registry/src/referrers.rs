@@ -1,8 +1,8 @@
-//! Referrers: by the API, or by the fallback tag of a registry that has none.
+//! Referrers: by the referrers API, or by the fallback tag of a registry without it.
 //!
-//! Source: distribution-spec, Listing Referrers, Unavailable Referrers API. A registry that has the API answers 200 with an
-//! index, an empty one too; anything else means that it has none, which is remembered. Pages are followed: peers that
-//! read one page lose signatures.
+//! Source: distribution-spec, Listing Referrers, Unavailable Referrers API. A registry with the API answers 200 with an
+//! index, which may be empty. Any other response means that it has no such API, which is cached. All pages are read, because
+//! tools that read one page lose signatures.
 
 use async_trait::async_trait;
 use http::{Method, StatusCode, header::CONTENT_TYPE};
@@ -15,13 +15,13 @@ use crate::RemoteRepository;
 use crate::exchange::Request;
 use crate::pages;
 
-/// More referrers of one manifest than this are not followed.
+/// Maximum number of referrers of one manifest.
 const MAX_REFERRERS: usize = 10_000;
 const MAX_PAGES: usize = 100;
 
 #[async_trait]
 impl Source for RemoteRepository {
-    /// What is listed as referring to `subject`, each digest once.
+    /// The referrers of `subject`, each digest once.
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let api = &self.registry.0.referrers_api;
         if api.get() != Some(false) {
@@ -62,7 +62,7 @@ impl RemoteRepository {
             let next = pages::next(&response, &url)?;
             let operation = response.operation.clone();
             let page = match Manifest::parse(response.body(MAX_BYTES).await?, Some(OCI_INDEX)) {
-                // No digest tells a bad line from a bad list: it is read anew once, as content is.
+                // A list has no digest that reveals a transmission error, so it is read once more, like content.
                 Err(_) if !was_reread => {
                     was_reread = true;
                     continue;
@@ -95,7 +95,7 @@ impl RemoteRepository {
             return Ok(Vec::new());
         };
         if !index.is_index() {
-            tracing::warn!(code = Code::ReferrersTagConflict.as_str(), %subject, "the referrers tag is no index; it lists nothing");
+            tracing::warn!(code = Code::ReferrersTagConflict.as_str(), %subject, "the referrers tag is not an index and is ignored");
         }
         Ok(unique(index.children().to_vec()))
     }

@@ -1,6 +1,6 @@
 //! Tag lists, page by page.
 //!
-//! Source: distribution-spec, Listing Tags. Seen in the field: `"tags": null` past the end (ghcr), JSON nulls and empty
+//! Source: distribution-spec, Listing Tags. Observed: `"tags": null` past the end (ghcr), JSON nulls and empty
 //! tags (Nexus 3.58), digests among the tags (Artifactory), pages without end (oras-go 30c6307), `n` above 1000 refused (ECR).
 
 use http::{Method, StatusCode};

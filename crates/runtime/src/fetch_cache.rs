@@ -33,7 +33,7 @@ pub enum Freshness {
     Strict(Duration),
 }
 
-/// Values by their keys.
+/// A cache of values by key.
 pub struct FetchCache<V> {
     entries: Mutex<HashMap<String, SharedEntry<V>>>,
     clock: Arc<dyn Clock>,

@@ -1,7 +1,7 @@
 //! Logs as JSON: one object per line on standard output, with the fields of the event and of the spans around it.
 //!
 //! What must hold: no secret and no upload location is ever written. The crates of this workspace never log them. Other
-//! crates trace whole requests below `INFO`, so these events are not written, whatever `RUST_LOG` says.
+//! crates trace whole requests below `INFO`, so these events are not written, even if `RUST_LOG` asks for them.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub fn begin(filter_variables: &[&str]) {
         .event_format(Line)
         .with_writer(std::io::stdout)
         .with_filter(filter_fn(may_be_written));
-    // An error means that a log has begun already.
+    // An error means that a log is already initialized.
     let _ = tracing_subscriber::registry()
         .with(filter(filter_variables))
         .with(lines)

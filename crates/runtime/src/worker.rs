@@ -13,7 +13,7 @@ use transship_engine::{ReceivedMessage, TaskReceiver};
 
 use crate::message::{DeadLetterRecorder, ERROR_BACKOFF, Message, MessageProcessor, Received, isolate, isolation_time};
 
-/// How long a message stays hidden without a heartbeat.
+/// Visibility of a message without a heartbeat.
 const VISIBILITY: Duration = Duration::from_mins(1);
 /// The interval between heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(20);

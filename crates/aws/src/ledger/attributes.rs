@@ -149,7 +149,7 @@ pub(super) fn state_of(item: &Item) -> Answered<TaskState> {
     TaskState::parse(text_of(item, "state")?).ok_or_else(|| unreadable("state"))
 }
 
-/// What the ledger tells of a task.
+/// The record of a task.
 pub(super) fn record(item: &Item) -> Answered<TaskRecord> {
     let (task, state) = (task(item)?, state_of(item)?);
     let digest = if state.is_terminal() {
@@ -185,7 +185,7 @@ pub(super) fn bytes_of(item: &Item) -> Answered<Bytes> {
     })
 }
 
-/// What another release, or somebody else, wrote.
+/// A value that another release or another writer wrote.
 pub(super) fn unreadable(what: &str) -> Answer {
     Answer {
         code: "ItemUnreadable".to_owned(),

@@ -1,10 +1,11 @@
-//! What incomplete sources wait for: an item for each look with all it misses, and one for each blob that leads to it.
+//! Pending blobs of incomplete sources: an item for each scan with its missing blobs, and one for each blob that leads to it.
 //!
-//! Calls: one for a blob nobody waits for, one more for each look that does; to begin to wait one, and one for each 25 blobs.
+//! Calls: one for a blob that no scan waits for, and one more for each scan that does; to start waiting: one, and one for each 25
+//! blobs.
 //!
-//! What must hold: the item of a look alone decides, and taking a blob out of its set twice is taking it out once; so arrivals
-//! need no order, no transaction, and no trust in their own delivery. It is written before what leads to it. What leads to
-//! nothing is removed by the arrival that found it so, unless it was written anew meanwhile.
+//! Only the item of a scan determines its state, and removing a blob from its set twice has no further effect, so arrivals need
+//! no order and no transaction, and may be repeated. The item is written before the items that lead to it. An item that leads to
+//! nothing is removed by the arrival that finds it, unless it was written again in the meantime.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -21,7 +22,7 @@ use super::table::{Answered, Item, Query, Table, Written};
 
 /// Under which looks that wait are in the index `unfinished`. No registry is called so.
 const WAITING: &str = "W#";
-/// Looks that are told at once of one blob: in a storage tree a thousand images may wait for it.
+/// Number of scans that are processed together for one blob: in a storage tree a thousand images may wait for it.
 const AT_ONCE: usize = 16;
 /// So much of a digest stands for it in the set, which is written whole with each arrival. Two blobs that begin alike are
 /// taken for one, and the look is made early and waits again.

@@ -41,7 +41,7 @@ pub(super) fn item_of(execution: &Execution, retention: Duration) -> Item {
     )
 }
 
-/// Records the execution of a task nobody recorded.
+/// Records the execution of a task that was not recorded.
 pub(super) async fn add(table: &Table, execution: &Execution, retention: Duration) -> Result<()> {
     table.put_new("ledger begin", item_of(execution, retention)).await
 }

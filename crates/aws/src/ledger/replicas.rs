@@ -1,4 +1,5 @@
-//! Replicas: what we wrote to a destination, and the manifests it consists of. Kept for ever: `existing: follow` rests on it.
+//! Replicas: what Transship wrote to a destination, and its manifests. They do not expire, because `existing: follow` depends on
+//! them.
 //!
 //! Calls: find one, intend one, `is_replicated` one for each megabyte of the destination repository's replicas.
 
@@ -13,7 +14,7 @@ use super::attributes::{
 use super::expression::{Change, Values};
 use super::table::{Answered, Item, Query, Table, Written};
 
-/// Unfinished intents that are told of one tag.
+/// Maximum number of unfinished intents of one tag.
 const EARLIER_MAX: usize = 8;
 /// Intents that are kept in the item, twice among them; more are cut to half.
 const INTENTS_MAX: usize = 64;
@@ -112,7 +113,7 @@ pub(super) async fn find(table: &Table, registry: &str, repository: &Repository,
         .map_err(|answer| table.unreadable(answer, operation))
 }
 
-/// Puts the digest before what the tag may have named until now. What stands there twice is told once.
+/// Adds the digest before the earlier digests of the tag, without duplicates.
 pub(super) async fn intend(table: &Table, replica: &Replica) -> Result<()> {
     let operation = "ledger replica_intend";
     let destination = &replica.destination;

@@ -1,7 +1,7 @@
-//! Tasks: recorded, begun, waiting, ended once.
+//! Tasks: recorded, started, waiting, and ended once.
 //!
-//! Calls: record one (and one more if something of it was there), begin one (two if nobody recorded the task), wait one,
-//! finish one (two if the task had ended, or was never recorded, and leaves replicas).
+//! Calls: record: one (and one more if a part already exists); begin: one (two if the task was not recorded); wait: one; finish:
+//! one (two if the task had ended or was never recorded, and has replicas).
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::transaction::Transaction;
 const TRANSACTION_MAX: usize = 100;
 /// The most bytes of tasks in one; it takes 4 MB in all. Source: `TransactWriteItems`.
 const TRANSACTION_BYTES_MAX: usize = 3 * 1024 * 1024;
-/// Longer sentences are cut: an item holds 400 KB, and nobody reads more.
+/// Maximum length of a message in bytes. Longer ones are cut, because an item may have at most 400 KB.
 const MESSAGE_CHARS_MAX: usize = 2000;
 
 const IS_OPEN: &str = "#state IN (:queued, :running, :waiting)";

@@ -71,7 +71,10 @@ async fn a_transaction_that_met_another_is_tried_again() {
     let ended = ledger
         .finish(&task(1), &outcome(TaskState::Succeeded), &[replica(1)])
         .await;
-    assert!(ended.unwrap(), "a conflict is no end that was written already");
+    assert!(
+        ended.unwrap(),
+        "a conflict does not mean that the end was already written"
+    );
 }
 
 #[tokio::test]
@@ -144,7 +147,7 @@ async fn a_table_that_is_missing_or_refuses_is_named() {
         .calls
         .break_next("UpdateItem", refusal(400, "AccessDeniedException"));
     let error = ledger.begin(&task(1), at(1)).await.unwrap_err();
-    assert!(error.to_string().contains("policy of our role"), "{error}");
+    assert!(error.to_string().contains("policy of the role"), "{error}");
 }
 
 #[tokio::test]

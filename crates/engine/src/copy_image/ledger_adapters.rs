@@ -1,7 +1,6 @@
-//! The ledger as a copy sees it: the locations of blobs, what we wrote, uploads under way, and the commit lease.
+//! Adapters of the ledger for a copy: blob locations, replicas, upload sessions, and the commit lease.
 //!
-//! The memory of blob locations may fail without harm: a location that is not known costs requests. The memory of what we
-//! wrote may not fail.
+//! A failure of blob locations is harmless, because an unknown location only costs requests. A failure of replicas is an error.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +15,9 @@ use crate::job::CopyTask;
 use crate::send::now;
 use crate::{ImageRef, Ledger, Replica};
 
-/// A commit is a few requests; a worker that died in it frees the tag after so long.
+/// Expiry of a commit lease. A commit takes a few requests; if a worker dies during it, the tag is free after this time.
 const LEASE_TTL: Duration = Duration::from_secs(30);
-/// An upload that no worker resumed for this long is started over: registries forget sessions too.
+/// Expiry of an upload session in the ledger. Registries also forget sessions.
 const SESSION_TTL: Duration = Duration::from_hours(24);
 
 /// Blob locations of one destination registry.
@@ -32,19 +31,19 @@ impl BlobLocations for LedgerLocations {
     async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>> {
         let found = self.ledger.locations_find(&self.host, digests).await;
         found
-            .inspect_err(|error| tracing::warn!(code = error.code(), %error, "blob locations are not known"))
+            .inspect_err(|error| tracing::warn!(code = error.code(), %error, "blob locations could not be read"))
             .unwrap_or_default()
     }
 
     async fn add(&self, digests: &[Digest], repository: &Repository) {
         if let Err(error) = self.ledger.locations_add(&self.host, digests, repository).await {
-            tracing::warn!(code = error.code(), %error, "blob locations are not remembered");
+            tracing::warn!(code = error.code(), %error, "blob locations could not be stored");
         }
     }
 
     async fn remove(&self, digest: &Digest, repository: &Repository) {
         if let Err(error) = self.ledger.location_remove(&self.host, digest, repository).await {
-            tracing::warn!(code = error.code(), %error, "a wrong blob location stays");
+            tracing::warn!(code = error.code(), %error, "a wrong blob location could not be removed");
         }
     }
 }
@@ -111,7 +110,7 @@ impl Continuations for LedgerSessions<'_> {
         let now = now(self.clock.as_ref());
         let found = self.ledger.continuation(&self.task.id, blob, now).await;
         found
-            .inspect_err(|error| tracing::warn!(code = error.code(), %error, "an upload under way is not known"))
+            .inspect_err(|error| tracing::warn!(code = error.code(), %error, "an upload session could not be read"))
             .unwrap_or_default()
     }
 
@@ -125,7 +124,7 @@ impl Continuations for LedgerSessions<'_> {
 
     async fn remove(&self, blob: &Digest) {
         if let Err(error) = self.ledger.continuation_remove(&self.task.id, blob).await {
-            tracing::warn!(code = error.code(), %error, "an upload that is over stays remembered until it expires");
+            tracing::warn!(code = error.code(), %error, "an ended upload session could not be removed and remains until it expires");
         }
     }
 }
@@ -156,7 +155,7 @@ impl CommitLease for LedgerLease {
 
     async fn release(&self, target: &Target) {
         if let Err(error) = self.ledger.lease_release(&self.key(target), &self.holder).await {
-            tracing::warn!(code = error.code(), %error, "a commit lease stays until it expires");
+            tracing::warn!(code = error.code(), %error, "a commit lease could not be released and remains until it expires");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Operations: what an operator asks for. The command line calls them.
+//! Operations of operators, called by the command line.
 
 mod redrive;
 

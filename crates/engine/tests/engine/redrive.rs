@@ -1,4 +1,4 @@
-//! Redrive: what failed is begun anew, once, and what fails again can be begun anew again.
+//! Redrive: a failed task is retried once, and a new task that fails can be redriven as well.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an archive of docker says it holds.
+//! The table of contents of a docker archive.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use transship_oci::{Code, Error, Result, Verb};
 const MANIFEST: &str = "manifest.json";
 const REPOSITORIES: &str = "repositories";
 
-/// One saved image, as it is written.
+/// One saved image.
 #[derive(Debug, Clone)]
 pub(super) enum Saved {
     /// Of `manifest.json`.
     Listed(Listed),
     /// Of `repositories`: the id of its newest layer.
     Legacy { names: Vec<String>, id: String },
-    /// An entry of `manifest.json` that cannot be read, and why.
+    /// An invalid entry of `manifest.json` with its error.
     Broken { names: Vec<String>, why: String },
 }
 
@@ -28,12 +28,12 @@ pub(super) enum Saved {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Listed {
-    /// Where the configuration lies.
+    /// File name of the configuration.
     pub(super) config: String,
     /// `name:tag`, any number.
     #[serde(default, deserialize_with = "null_is_none")]
     pub(super) repo_tags: Vec<String>,
-    /// Where the layers lie, the lowest first.
+    /// File names of the layers, the lowest first.
     #[serde(default, deserialize_with = "null_is_none")]
     pub(super) layers: Vec<String>,
 }
@@ -42,7 +42,7 @@ fn null_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::resul
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// As much of a broken entry as names it.
+/// The parts of an invalid entry that identify it.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Glimpse {
@@ -59,7 +59,7 @@ impl Saved {
     }
 }
 
-/// Everything the archive says it holds.
+/// All images in the table of contents.
 pub(super) async fn read(files: &ArchiveFiles) -> Result<Vec<Saved>> {
     let invalid = |why: String| {
         let operation = Verb::Read.on(files.name());
@@ -79,7 +79,7 @@ pub(super) async fn read(files: &ArchiveFiles) -> Result<Vec<Saved>> {
         return Err(Error::of(Code::ArchiveTruncated, Verb::Read.on(files.name())));
     }
     Err(invalid(
-        "it holds neither an OCI layout (oci-layout, index.json) nor manifest.json".into(),
+        "it contains neither an OCI layout (oci-layout, index.json) nor manifest.json".into(),
     ))
 }
 

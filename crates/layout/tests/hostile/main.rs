@@ -78,7 +78,7 @@ async fn sizes_that_are_declared_and_never_arrive_are_waited_for() {
     files.list(&manifest, Some("v1"));
     let found = Found::of_key("", "index.json").unwrap();
     let Looked::Incomplete { missing } = look(store_of(files.finished("")), &found, None).await.unwrap() else {
-        panic!("five terabytes are missing");
+        panic!("expected the missing five terabytes to fail");
     };
     let expected = Missing::Blob {
         digest: layer,
@@ -163,7 +163,7 @@ async fn names_of_a_tar_that_climb_or_are_absolute_name_nothing() {
 struct Replaced {
     store: MemoryStore,
     by: Bytes,
-    /// So many requests come before.
+    /// Number of requests before the object is replaced.
     left: AtomicUsize,
 }
 
@@ -238,7 +238,7 @@ async fn an_archive_replaced_before_any_of_its_requests_is_the_one_the_other_or_
             match read {
                 Ok(digest) if requests == 0 => assert_eq!(digest, digest_of_two),
                 Ok(digest) => {
-                    assert!(is_never, "replaced before request {requests}, and nobody noticed");
+                    assert!(is_never, "replaced before request {requests} without an error");
                     assert_eq!(digest, digest_of_one);
                     break;
                 }
@@ -267,7 +267,7 @@ async fn keys_that_look_encoded_are_taken_as_they_are() {
         assert_eq!(
             found.repository().unwrap_err().code(),
             "INVALID_REFERENCE",
-            "no registry calls it so"
+            "not a valid repository name"
         );
     }
 }

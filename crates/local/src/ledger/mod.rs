@@ -42,8 +42,8 @@ impl SqliteLedger {
         Self { database }
     }
 
-    /// Takes every commit lease back. Only for whoever holds the [`crate::DataLock`] and has not begun to work: then those
-    /// who held them are gone. Returns how many there were.
+    /// Releases all commit leases and returns their number. The caller must hold the [`crate::DataLock`] and must not have started
+    /// to work, so that the previous holders have ended.
     pub async fn release_leases(&self) -> Result<usize> {
         self.write("ledger leases_release", |transaction| {
             let leases = transaction

@@ -1,4 +1,4 @@
-//! Tasks: recorded, begun, waiting, ended once, listed.
+//! Tasks: recorded, started, waiting, ended once, and listed.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Result, Row, Transaction, params};

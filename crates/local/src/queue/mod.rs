@@ -1,7 +1,7 @@
-//! The queue in SQLite: visibility, receive count, delay, and a turn for every destination.
+//! The queue in SQLite: visibility, receive count, delay, and fairness between destinations.
 //!
-//! What must hold: a send that returned is on the disk (it is what the webhook's 202 rests on); a message leaves only by
-//! [`TaskReceiver::complete`]. Sends that arrive together are written, and waited for, together.
+//! A send that returned must be on the disk, because the webhook's 202 depends on it. A message must be removed only by
+//! [`TaskReceiver::complete`]. Simultaneous sends are written in one transaction.
 
 mod messages;
 mod sends;
@@ -36,12 +36,12 @@ pub struct SqliteQueue {
 }
 
 impl SqliteQueue {
-    /// The queue of `database`, on the machine's clock.
+    /// The queue of `database`, with the system clock.
     pub fn new(database: Database) -> Self {
         Self::with_clock(database, Arc::new(SystemClock))
     }
 
-    /// The same on another clock.
+    /// The same with another clock.
     pub fn with_clock(database: Database, clock: Arc<dyn Clock>) -> Self {
         Self {
             database,
@@ -52,8 +52,8 @@ impl SqliteQueue {
         }
     }
 
-    /// Makes every message in flight visible at once. Only for whoever holds the [`crate::DataLock`] and has not received
-    /// yet: then those messages belong to a process that is gone. Returns how many there were.
+    /// Makes every message in flight visible at once, and returns their number. The caller must hold the [`crate::DataLock`] and
+    /// must not have received messages, so that these messages belong to a process that has ended.
     pub async fn release_all(&self) -> Result<usize> {
         let now = self.now();
         let released = self
@@ -67,7 +67,7 @@ impl SqliteQueue {
         Ok(released)
     }
 
-    /// How long until a message can be received, counting those in flight as if their worker died: zero if one can be now,
+    /// Time until a message can be received, including those in flight as if their worker died: zero if one can be received now,
     /// [`None`] if there is no message.
     pub async fn next_visible_in(&self) -> Result<Option<Duration>> {
         let now = self.now();
@@ -92,7 +92,7 @@ impl SqliteQueue {
         })
     }
 
-    /// Changes the message that `receipt` still holds; a receipt that is over changes nothing.
+    /// Changes the message that `receipt` holds; an outdated receipt changes nothing.
     async fn held(
         &self,
         operation: &'static str,

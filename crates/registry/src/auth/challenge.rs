@@ -1,6 +1,6 @@
-//! `WWW-Authenticate`: which challenges a registry sends, parsed leniently and within bounds.
+//! Parses `WWW-Authenticate` leniently and with limits.
 //!
-//! Source: RFC 9110 section 11.6.1. Seen in the field: several challenges in one header, commas inside quotes, quotes
+//! Source: RFC 9110 section 11.6.1. Observed: several challenges in one header, commas inside quotes, quotes
 //! around the scheme (regclient d083a07), no challenge at all.
 //! The parser is our own because the crate `http-auth` (0.1.10) refuses values without quotes that are URLs, quoted schemes and
 //! unterminated quotes; the tests below have each of them.
@@ -8,15 +8,15 @@
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 
-/// Headers longer than this, all together, are cut.
+/// Maximum total size of the headers in bytes; the rest is ignored.
 const MAX_BYTES: usize = 16 * 1024;
 
 /// One challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Challenge {
-    /// Lower case: `bearer`, `basic`.
+    /// Scheme in lower case: `bearer`, `basic`.
     pub(crate) scheme: String,
-    /// Lower-case names and their values, in order.
+    /// Parameters in order, with names in lower case.
     pub(crate) parameters: Vec<(String, String)>,
 }
 

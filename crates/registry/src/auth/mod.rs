@@ -1,7 +1,8 @@
-//! Who we are, request by request: nothing, Basic, or a Bearer token, as the registry's own challenge asks.
+//! Authentication of requests: none, Basic, or a Bearer token, as the registry's challenge requires.
 //!
-//! The first request goes out bare unless something was learned; a 401 teaches, and is replayed once. A login that is
-//! refused is asked for once more, past whatever remembers it, in case the secret was rotated. Credentials go to the registry and its realm only.
+//! The first request has no credentials unless the challenge is already known. After a 401 it is repeated once with
+//! credentials. Rejected credentials are read once more without a cache, in case the secret was rotated. Credentials are
+//! sent only to the registry and its realm.
 
 mod challenge;
 mod token;
@@ -19,10 +20,10 @@ use url::Url;
 use crate::{Credentials, Login, Registry};
 use token::Token;
 
-/// What a request wants to do, and where: the scope of a token.
+/// The access that a request needs: the scope of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Nothing in particular: `GET /v2/`.
+    /// No particular access: `GET /v2/`.
     Base,
     /// List the repositories.
     Catalog,
@@ -35,7 +36,7 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    /// The `scope` parameters in order. The one to push comes first: some registries look at no other.
+    /// The `scope` parameters in order. The scope for the push is first, because some registries use only the first one.
     pub(crate) fn parameters(&self) -> Vec<String> {
         match self {
             Self::Base => vec![],
@@ -50,7 +51,7 @@ impl Scope {
     }
 }
 
-/// What the registry is known to ask for.
+/// The authentication that the registry is known to require.
 #[derive(Debug, Clone)]
 enum Scheme {
     Unknown,
@@ -81,7 +82,7 @@ impl Auth {
         self.credentials.login(&self.host).await
     }
 
-    /// The login after one was refused: a secret may have been rotated, a token may have expired.
+    /// The login after a rejection. The secret may have been rotated, or the token may have expired.
     pub(crate) async fn login_after_refusal(&self) -> Result<Login> {
         match self.credentials.login_anew(&self.host).await? {
             Some(login) => Ok(login),
@@ -104,7 +105,7 @@ impl Auth {
 }
 
 impl Registry {
-    /// The `Authorization` to begin with: what was learned, or nothing.
+    /// The `Authorization` header of a first request, if the required authentication is known.
     pub(crate) async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>> {
         match self.0.auth.scheme() {
             Scheme::Unknown => Ok(None),
@@ -113,8 +114,8 @@ impl Registry {
         }
     }
 
-    /// The `Authorization` to replay a request with that was answered 401 although it carried `used`. Fails if there is
-    /// nothing new to say.
+    /// The `Authorization` header to repeat a request that was answered 401 although it had `used`. Fails if there are no other
+    /// credentials.
     pub(crate) async fn challenged(
         &self,
         headers: &HeaderMap,
@@ -128,11 +129,10 @@ impl Registry {
             let realm = bearer
                 .parameter("realm")
                 .ok_or_else(|| Error::of(Code::ChallengeInvalid, operation).because("Bearer without a realm"))?;
-            let realm = self
-                .0
-                .base
-                .join(realm)
-                .map_err(|_| Error::of(Code::ChallengeInvalid, operation).because("the realm is no URL"))?;
+            let realm =
+                self.0.base.join(realm).map_err(|_| {
+                    Error::of(Code::ChallengeInvalid, operation).because("the realm is not a valid URL")
+                })?;
             let service = bearer.parameter("service").map(str::to_owned);
             let header = self.token(scope, &realm, service.as_deref(), used).await?;
             self.0.auth.learn(Scheme::Bearer { realm, service });
@@ -145,24 +145,26 @@ impl Registry {
             };
             let header = match login {
                 Login::Basic { username, password } => basic(&username, password.expose_secret())?,
-                Login::Anonymous => return Err(refused("none are configured, and it asks for a login")),
+                Login::Anonymous => {
+                    return Err(refused("no credentials are configured, but the registry requires them"));
+                }
                 Login::IdentityToken(_) => return Err(refused("an identity token cannot response a Basic challenge")),
             };
             if used == Some(&header) {
-                return Err(refused("it does not accept this user and password"));
+                return Err(refused("the registry rejected the user name and password"));
             }
             self.0.auth.learn(Scheme::Basic(header.clone()));
             return Ok(header);
         }
         Err(refused(if challenges.is_empty() {
-            "it answers 401 and does not say what it wants"
+            "the response 401 has no challenge"
         } else {
-            "it asks for a scheme other than Basic and Bearer"
+            "the registry requires an authentication scheme other than Basic and Bearer"
         }))
     }
 
-    /// The `Authorization` to replay a request with that was answered 403 although it carried `used`, if there is a newer
-    /// one: Amazon ECR answers so once its token has expired. Only credentials that are remembered are asked again.
+    /// The `Authorization` header to repeat a request that was answered 403 although it had `used`, if there is a newer one:
+    /// Amazon ECR answers 403 after its token has expired. Only cached credentials are read again.
     pub(crate) async fn forbidden(&self, used: &HeaderValue) -> Result<Option<HeaderValue>> {
         let Scheme::Basic(learned) = self.0.auth.scheme() else {
             return Ok(None);
@@ -182,8 +184,8 @@ impl Registry {
         Ok(Some(header))
     }
 
-    /// A token for `scope`: the one at hand unless it expires or is the `refused` one, else a new one. Concurrent
-    /// requests for one scope fetch one token.
+    /// A token for `scope`: the cached one unless it expires or is the `refused` one, otherwise a new one. Concurrent requests
+    /// for the same scope fetch one token.
     async fn token(
         &self,
         scope: &Scope,
@@ -206,15 +208,16 @@ impl Registry {
     }
 }
 
-/// `Basic base64(user:password)`, marked so that it is never printed.
+/// `Basic base64(user:password)`, marked as sensitive so that it is never printed.
 pub(crate) fn basic(username: &str, password: &str) -> Result<HeaderValue> {
     let text = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
     secret_header(&format!("Basic {text}"))
 }
 
 pub(crate) fn secret_header(text: &str) -> Result<HeaderValue> {
-    let mut header = HeaderValue::from_str(text)
-        .map_err(|_| Error::of(Code::TokenInvalid, Verb::Login).because("it holds characters no header may hold"))?;
+    let mut header = HeaderValue::from_str(text).map_err(|_| {
+        Error::of(Code::TokenInvalid, Verb::Login).because("it contains characters that are not allowed in a header")
+    })?;
     header.set_sensitive(true);
     Ok(header)
 }

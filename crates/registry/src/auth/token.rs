@@ -1,8 +1,8 @@
-//! Bearer tokens: fetched from a realm that was looked at first.
+//! Bearer tokens, fetched from a realm that is checked first.
 //!
-//! Source: distribution's token authentication specification and its OAuth2 form. A realm gets our credentials only if it
-//! is the registry's own host, a host the document lists, one the profile knows, or a neighbour below the same
-//! registrable domain (`auth.example.com` for `registry.example.com`); CVE-2026-48978 is what happens otherwise.
+//! Source: distribution's token authentication specification and its OAuth2 form. Credentials are sent to a realm only if it
+//! is the registry's own host, a host in the document or the profile, or a host below the same registrable domain
+//! (`auth.example.com` for `registry.example.com`). CVE-2026-48978 is a consequence of sending them to any realm.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,12 +20,12 @@ use crate::retry::{is_temporary, retry_after};
 use crate::{Login, Registry};
 use transship_oci::{Code, Error, Operation, Persistence, Result, Verb};
 
-/// Tokens are small: Docker Hub's are 3 KiB, Azure's 2 KiB.
+/// Maximum size of a token response in bytes. Docker Hub's tokens have 3 KiB, Azure's 2 KiB.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
-/// The specification's default where `expires_in` is absent or nonsense.
+/// Lifetime of a token by the specification, if `expires_in` is missing or invalid.
 const DEFAULT_SECONDS: i64 = 60;
 
-/// A token and the moment from which it is no longer used.
+/// A token and the time from which it is no longer used.
 pub(crate) struct Token {
     header: HeaderValue,
     until: Instant,
@@ -81,19 +81,19 @@ impl Registry {
         let reject =
             |why: &str| Err(Error::of(Code::RealmRejected, operation).because(format!("{} ({why})", shown(host))));
         if realm.scheme() != "https" && !(realm.scheme() == "http" && self.0.base.scheme() == "http") {
-            return reject("it is not https");
+            return reject("its scheme is not https");
         }
         if !realm.username().is_empty() || realm.password().is_some() {
-            return reject("it names a user");
+            return reject("it contains a user name");
         }
         let own = self.0.base.host_str().unwrap_or_default();
         let listed = host == own
             || self.0.names.iter().any(|name| name.hostname() == host)
             || is_listed(host, self.0.profile.realms);
         if !matches!(login, Login::Anonymous) && !listed && !are_neighbours(host, own) {
-            return reject("it is not the registry's");
+            return reject("its host does not belong to the registry");
         }
-        // The address of a registry is permission for that port alone; whoever writes another host down means it.
+        // A literal address in the endpoint is a permission only for its port; other hosts must be listed explicitly.
         if self.0.names.iter().any(|name| Some(name) == host_of(realm).as_ref()) {
             return Ok(());
         }
@@ -177,7 +177,8 @@ impl Registry {
 
 fn read_token(body: &[u8], operation: &Operation) -> Result<Token> {
     let invalid = |why: &str| Error::of(Code::TokenInvalid, operation).because(why);
-    let answer: TokenResponse = serde_json::from_slice(body).map_err(|_| invalid("it is not JSON of a token"))?;
+    let answer: TokenResponse =
+        serde_json::from_slice(body).map_err(|_| invalid("the response is not a JSON token"))?;
     let token = answer
         .token
         .filter(|token| !token.is_empty())
@@ -194,7 +195,7 @@ fn read_token(body: &[u8], operation: &Operation) -> Result<Token> {
     } else {
         seconds.min(24 * 3600)
     };
-    // A tenth of its life is kept as margin for clocks and for requests on their way.
+    // One tenth of the lifetime is a margin for clock differences and requests in progress.
     let life = Duration::from_secs(seconds.unsigned_abs()).mul_f64(0.9);
     Ok(Token {
         header: secret_header(&format!("Bearer {token}"))?,
@@ -202,8 +203,8 @@ fn read_token(body: &[u8], operation: &Operation) -> Result<Token> {
     })
 }
 
-/// True if both hosts stand below the same registrable domain, by the public suffix list: `auth.example.co.uk` and
-/// `registry.example.co.uk` do, `a.co.uk` and `b.co.uk` do not. Addresses are neighbours of nobody.
+/// True if both hosts are below the same registrable domain by the public suffix list: `auth.example.co.uk` and
+/// `registry.example.co.uk` are, `a.co.uk` and `b.co.uk` are not. Always false for addresses.
 fn are_neighbours(one: &str, other: &str) -> bool {
     let domain = |host: &str| {
         psl::domain_str(host)

@@ -1,6 +1,6 @@
-//! What a refusing answer, or an exchange that broke, means as an error.
+//! Converts error responses and failed exchanges to errors.
 //!
-//! Texts of a registry are shortened, escaped and freed of queries before they become part of a message.
+//! Texts of a registry are shortened and escaped, and queries are removed, before they become part of a message.
 
 use std::error::Error as StdError;
 use std::io;
@@ -53,7 +53,7 @@ impl ErrorBody {
     }
 }
 
-/// True if `error` is the answer of a registry whose body has `code`.
+/// True if `error` was caused by a response whose body has `code`.
 pub(crate) fn says(error: &Error, code: &str) -> bool {
     error
         .source()
@@ -61,7 +61,7 @@ pub(crate) fn says(error: &Error, code: &str) -> bool {
         .is_some_and(|body| body.says(code))
 }
 
-/// The error that an answer of `status` with this body is. `after`: how long it asks to wait.
+/// The error for a response with `status` and this body. `after` is the time of its `Retry-After`.
 pub(crate) fn refusal(
     status: StatusCode,
     after: Option<Duration>,
@@ -98,12 +98,12 @@ pub(crate) fn refusal(
     }
 }
 
-/// `RATE_LIMITED`, for as long as the registry says.
+/// `RATE_LIMITED`, with the wait that the registry asked for.
 pub(crate) fn rate_limited(after: Option<Duration>, operation: &Operation) -> Error {
     Error::of(Code::RateLimited, operation).with_persistence(Persistence::Temporary(after))
 }
 
-/// `TIMEOUT`: `idle` is the time without progress, never the total time.
+/// `TIMEOUT`; `idle` is the time without progress, not the total time.
 pub(crate) fn timed_out(idle: Duration, operation: &Operation) -> Error {
     Error::new(
         Code::Timeout,
@@ -112,7 +112,7 @@ pub(crate) fn timed_out(idle: Duration, operation: &Operation) -> Error {
     )
 }
 
-/// What a failed exchange means. The URL is left out of the cause: it may hold an upload's capability.
+/// The error for a failed exchange. The URL is removed from the cause, because an upload location is a capability.
 pub(crate) fn transport(error: reqwest::Error, operation: &Operation) -> Error {
     let error = error.without_url();
     if let Some(denied) = causes(&error).find_map(|cause| cause.downcast_ref::<Denied>()) {
@@ -141,15 +141,15 @@ pub(crate) fn transport(error: reqwest::Error, operation: &Operation) -> Error {
     failed.with_source(error)
 }
 
-/// True for what an operator repairs: a certificate, or two sides that share no way of TLS. A message that was damaged on
-/// its way is an error of TLS too, and passes.
+/// True for errors that an operator must fix: an invalid certificate, or no common TLS version or cipher. A damaged message
+/// is also a TLS error, but a temporary one.
 fn is_unacceptable(error: &rustls::Error) -> bool {
     use AlertDescription as Alert;
     match error {
         rustls::Error::InvalidCertificate(_)
         | rustls::Error::NoCertificatesPresented
         | rustls::Error::PeerIncompatible(_)
-        // What a server without TLS sends in its place.
+        // A server without TLS answers with other content.
         | rustls::Error::InvalidMessage(_) => true,
         rustls::Error::AlertReceived(alert) => matches!(
             *alert,
@@ -169,7 +169,7 @@ fn is_unacceptable(error: &rustls::Error) -> bool {
     }
 }
 
-/// The error and those beneath it. An [`io::Error`] shows what it wraps by [`io::Error::get_ref`] only.
+/// The error and its causes. An [`io::Error`] returns its cause only by [`io::Error::get_ref`].
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     let first: &(dyn StdError + 'static) = error;
     std::iter::successors(Some(first), |&cause| {
@@ -195,7 +195,7 @@ struct ErrorItem {
     detail: serde_json::Value,
 }
 
-/// A text that came from outside, made fit for a message: at most 300 characters, one line, nothing that looks like a query.
+/// Prepares an external text for a message: at most 300 characters, one line, without anything that looks like a query.
 pub(crate) fn shown(text: &str) -> String {
     let mut out: String = text.trim().chars().take(300).flat_map(char::escape_debug).collect();
     while let Some(start) = out.find('?') {

@@ -96,7 +96,7 @@ impl Registry {
             if response.status() != StatusCode::UNAUTHORIZED || !ours {
                 return Ok(response);
             }
-            // A bare request is answered by a question; one with a login by a refusal, after which there is one more try.
+            // A request without credentials gets a challenge; one with credentials may be rejected, and is then repeated once.
             let was_refused = used.is_some();
             let headers = response.headers().clone();
             response.drain().await;
@@ -105,7 +105,7 @@ impl Registry {
                 .await?;
             if used.as_ref() == Some(&fresh) {
                 return Err(Error::of(Code::AuthFailed, &request.operation)
-                    .because("a new token is refused as the old one was"));
+                    .because("the registry rejected a new token as well"));
             }
             if was_refused {
                 return self
@@ -172,7 +172,7 @@ impl Registry {
         }
     }
 
-    /// Counts a request for the operator's graphs, by this registry and the class of its answer.
+    /// Counts a request in the metrics, by registry and status class.
     fn count(&self, status: Option<StatusCode>) {
         let class = status.map_or("none", |status| match status.as_u16() / 100 {
             1 => "1xx",

@@ -10,11 +10,11 @@ use transship_oci::{Code, Error, Result};
 use super::{Request, Response};
 use crate::Registry;
 
-/// A blob may be behind a storage service behind a load balancer; more hops are a loop.
+/// Maximum number of redirects. A blob may be in a storage service behind a load balancer; more redirects are a loop.
 const MAX_REDIRECTS: usize = 5;
 
 impl Registry {
-    /// Follows redirects of reads; `Authorization` never crosses an origin, and nothing that writes is redirected.
+    /// Follows redirects of reads. `Authorization` is never sent to another origin, and writes are not redirected.
     pub(super) async fn follow(
         &self,
         request: &Request<'_>,
@@ -23,7 +23,7 @@ impl Registry {
     ) -> Result<Response> {
         let refuse = |why: &str| Error::of(Code::RedirectRefused, &request.operation).because(why);
         if !matches!(request.method, Method::GET | Method::HEAD) {
-            return Err(refuse("it redirects a write; is the endpoint's scheme right?"));
+            return Err(refuse("it redirects a write: check the endpoint's scheme"));
         }
         for _ in 0..MAX_REDIRECTS {
             let from = response.url().clone();
@@ -32,10 +32,10 @@ impl Registry {
                 .get(LOCATION)
                 .and_then(|value| value.to_str().ok())
                 .and_then(|text| from.join(text).ok())
-                .ok_or_else(|| refuse("its Location is no URL"))?;
+                .ok_or_else(|| refuse("its Location is not a valid URL"))?;
             if !matches!(target.scheme(), "https" | "http") || (from.scheme() == "https" && target.scheme() != "https")
             {
-                return Err(refuse("from https to something less"));
+                return Err(refuse("it redirects from https to http"));
             }
             response.drain().await;
             let authorization = if target.origin() == self.0.base.origin() {
@@ -56,6 +56,6 @@ impl Registry {
                 return Ok(response);
             }
         }
-        Err(refuse("more than five times"))
+        Err(refuse("it redirects more than five times"))
     }
 }

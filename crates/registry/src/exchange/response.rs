@@ -36,7 +36,7 @@ impl Response {
         self.inner.url()
     }
 
-    /// The body, refused beyond `limit` bytes.
+    /// Reads the body. Fails if it is larger than `limit` bytes.
     pub(crate) async fn body(self, limit: usize) -> Result<Bytes> {
         bounded(self.inner, limit, self.idle_timeout, &self.operation).await
     }
@@ -57,7 +57,7 @@ impl Response {
     }
 }
 
-/// The whole body, refused beyond `limit` bytes and when it makes no progress.
+/// Reads the whole body. Fails if it is larger than `limit` bytes or makes no progress.
 pub(crate) async fn bounded(
     mut response: reqwest::Response,
     limit: usize,

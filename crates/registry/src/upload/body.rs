@@ -21,7 +21,7 @@ pub(crate) struct BodySource(Arc<Mutex<State>>);
 
 struct State {
     bytes: ByteStream,
-    /// Read, and not yet handed on: a piece that goes beyond a body's end.
+    /// The part of a piece that is beyond the end of the current body.
     rest: Bytes,
     verifier: Verifier,
     failed: Option<Error>,
@@ -54,7 +54,7 @@ impl BodySource {
         self.state().verifier.clone()
     }
 
-    /// What reading failed by, once.
+    /// Takes the error of the read, if there is one.
     pub(crate) fn failure(&self) -> Option<Error> {
         self.state().failed.take()
     }
@@ -96,7 +96,7 @@ impl BodySource {
 }
 
 impl State {
-    /// At most `limit` of the next bytes, proven.
+    /// Up to `limit` of the next bytes, verified.
     fn poll_piece(&mut self, context: &mut Context<'_>, limit: u64) -> Poll<io::Result<Bytes>> {
         while self.rest.is_empty() {
             let read = ready!(self.bytes.poll_next_unpin(context));
@@ -116,7 +116,7 @@ impl State {
         let Some(piece) = read.transpose()? else {
             return self.verifier.end().and_then(|()| Err(too_many()));
         };
-        // Also what comes behind the last byte is judged, if it comes together with it.
+        // Bytes after the last one are also checked if they arrive in the same piece.
         if piece.len() as u64 > self.verifier.left() {
             return Err(too_many());
         }

@@ -1,12 +1,12 @@
-//! Uploading a blob in chunks that outlive their worker.
+//! Uploads a blob in chunks that outlive their worker.
 //!
-//! `POST`; `PATCH`es of which each is acknowledged before the next is begun; an empty `PUT`. After each acknowledgement the
-//! location, the offset and the state of the hash are remembered, and another process can go on from there.
+//! The requests are `POST`, then `PATCH` requests that are each acknowledged before the next one starts, then an empty `PUT`.
+//! After each acknowledgement the location, the offset and the hash state are stored, so that another process can resume.
 //!
-//! What must hold: an offset counts only if the registry said it, in exactly our number. After anything uncertain the
-//! registry is asked where the session stands, and unless that is where we know every byte, the blob begins anew in another
-//! session (docker-registry 2.8.2 forgets one that is cut in the middle of a PATCH). An upload is handed over only when its
-//! state is remembered. The last bytes leave only if the digest is right.
+//! An offset counts only if the registry reported exactly the expected number. After anything uncertain, the registry's
+//! offset is requested; unless it equals a known offset, the blob starts again in another session (docker-registry 2.8.2
+//! forgets a session that is cut in the middle of a PATCH). An upload is handed over only after its state is stored. The last
+//! bytes are sent only if the digest is right.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,35 +25,35 @@ use crate::upload::progress::UploadProgress;
 use crate::upload::session::UploadStatus;
 use crate::upload::throughput::IdleWatchdog;
 
-/// An upload in chunks, over all the tries of one worker.
+/// An upload in chunks, with all retries of one worker.
 pub(crate) struct Chunks<'a> {
     repository: &'a RemoteRepository,
     blob: &'a Descriptor,
     source: &'a dyn BlobSource,
     sending: &'a mut UploadOptions<'a>,
     upload_progress: UploadProgress<'a>,
-    /// The session at work, to be cancelled if it is left.
+    /// The open session, which is cancelled if it is abandoned.
     open: Option<Url>,
-    /// Bytes that progress was told of and that count.
+    /// Number of bytes that were reported as progress and are valid.
     shown: u64,
-    /// A chunk was acknowledged since the last try began.
+    /// Whether a chunk was acknowledged since the last retry started.
     pub(crate) has_advanced: bool,
-    /// Sessions of our own that were lost, or whose first chunk broke.
+    /// Number of this worker's sessions that were lost or whose first chunk failed.
     pub(crate) lost: u32,
 }
 
-/// A session at work.
+/// An open session.
 struct Session {
     location: Url,
     body_source: BodySource,
-    /// Nobody else ever knew it.
+    /// Whether the session was opened by this worker and its state was never stored.
     is_own: bool,
 }
 
 type Result<T> = std::result::Result<T, Broken>;
 
 impl<'a> Chunks<'a> {
-    /// Of which nothing is known yet.
+    /// A new session without acknowledged bytes.
     pub(crate) fn new(
         repository: &'a RemoteRepository,
         blob: &'a Descriptor,
@@ -73,10 +73,10 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// One try: from where the last one got to, to the end of the blob or of the worker's time.
+    /// One try, from the last acknowledged offset to the end of the blob or of the time slot.
     pub(crate) async fn send(&mut self) -> Result<()> {
         self.has_advanced = false;
-        // A first attempt can have left nothing.
+        // There is no stored state in a first attempt.
         if self.sending.is_repeated {
             self.upload_progress.look_up().await;
         }
@@ -105,7 +105,7 @@ impl<'a> Chunks<'a> {
         self.commit(&session).await
     }
 
-    /// Forgets how far it got: the next try begins with the blob's first byte.
+    /// Discards the state, so that the next try starts with the first byte.
     pub(crate) async fn begin_anew(&mut self) {
         if let Some(location) = self.open.take() {
             self.repository.upload_cancel(self.blob, location).await;
@@ -119,26 +119,26 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// The session that was reached, if it stands exactly there still.
+    /// The stored session, if the registry reports exactly the stored offset.
     async fn resume(&mut self) -> Result<Option<Session>> {
         let Some(location) = self.upload_progress.location() else {
             return Ok(None);
         };
-        // The memory may have been tampered with: what it says is judged as what a registry says.
+        // The stored state may have been changed by someone else, so its location is checked like one from a registry.
         let Some(location) = self.repository.remembered_location(location) else {
-            return self.give_up("its location is refused").await;
+            return self.give_up("its location is rejected").await;
         };
         let status = self.repository.upload_status(self.blob, &location).await;
         let Some(session_status) = status.map_err(Broken::Begin)? else {
             self.open = None;
-            return self.give_up("the registry does not know it").await;
+            return self.give_up("the registry has no such session").await;
         };
         self.open = Some(session_status.location.clone());
         let Some(upload_progress) = self.upload_progress.reconcile(|offset| is_at(&session_status, offset)) else {
-            return self.give_up("it stands somewhere else").await;
+            return self.give_up("the registry reports another offset").await;
         };
         let Some(verifier) = Verifier::resume(self.blob, upload_progress.offset, &upload_progress.hash) else {
-            return self.give_up("the state of its hash is not usable").await;
+            return self.give_up("its hash state is not valid").await;
         };
         let bytes = if verifier.left() == 0 {
             Box::pin(stream::empty())
@@ -146,7 +146,7 @@ impl<'a> Chunks<'a> {
             let opened = self.source.blob_get(self.blob, verifier.seen()).await;
             opened.map_err(Broken::Source)?
         };
-        tracing::debug!(blob = %self.blob.digest, offset = verifier.seen(), "an upload goes on");
+        tracing::debug!(blob = %self.blob.digest, offset = verifier.seen(), "resuming an upload");
         Ok(Some(Session {
             location: session_status.location,
             body_source: BodySource::new(bytes, verifier),
@@ -155,7 +155,7 @@ impl<'a> Chunks<'a> {
     }
 
     async fn give_up(&mut self, why: &str) -> Result<Option<Session>> {
-        tracing::info!(blob = %self.blob.digest, why, "an upload is not taken up, and begins anew");
+        tracing::info!(blob = %self.blob.digest, why, "an upload cannot be resumed and starts again");
         self.begin_anew().await;
         Ok(None)
     }
@@ -164,7 +164,7 @@ impl<'a> Chunks<'a> {
         if self.plan(self.blob.size, true).is_none() {
             return Err(self.over());
         }
-        // Of the last try, if its first chunk broke.
+        // The session of the last try, if its first chunk failed.
         self.begin_anew().await;
         let session = self.sending.session.take();
         let open = async { self.source.blob_get(self.blob, 0).await.map_err(Broken::Source) };
@@ -216,7 +216,7 @@ impl<'a> Chunks<'a> {
         };
         self.shown += watchdog.bytes();
         let Some(sent) = sent else {
-            // It was planned too large: the next one of this process will not be.
+            // The chunk was too large. The measured throughput makes the next ones smaller.
             registry.throughput.record(watchdog.bytes(), begin.elapsed());
             return Err(self.over());
         };
@@ -228,7 +228,7 @@ impl<'a> Chunks<'a> {
         match sent {
             Ok(session_status) if is_whole => Ok(session_status),
             Ok(_) => Err(Broken::Destination(
-                self.error("a chunk is acknowledged before all of it was sent"),
+                self.error("the registry acknowledged a chunk before all of it was sent"),
             )),
             Err(error) => {
                 if is_whole {
@@ -239,7 +239,7 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// Whether the registry took the chunk: the next location, or what is wrong with it, or with its way of taking chunks.
+    /// Checks the response to a chunk: returns the next location, or an error of this chunk or of chunks in general.
     async fn judge(&mut self, taken: Result<UploadStatus>, session: &Session) -> Result<Url> {
         let offset = session.body_source.verifier().seen();
         let session_status = match taken {
@@ -252,28 +252,28 @@ impl<'a> Chunks<'a> {
         };
         match acknowledged(range) {
             Some(told) if told == offset => Ok(session_status.location),
-            // ECR answers 201 to every PATCH, and throws all but the first away: only the Range tells.
+            // ECR answers 201 to every PATCH and discards all except the first; only the Range reveals it.
             told if session.is_own && told < Some(offset) => Err(Broken::Refused(
-                self.error("fewer bytes are acknowledged than were sent"),
+                self.error("the registry acknowledged fewer bytes than were sent"),
             )),
             _ => Err(Broken::Destination(
-                self.error("other bytes are acknowledged than were sent"),
+                self.error("the registry acknowledged another range than was sent"),
             )),
         }
     }
 
-    /// Without a Range there is nothing to go by: the session is asked.
+    /// If the response has no Range, the status of the session is requested.
     async fn ask(&self, session_status: &UploadStatus, offset: u64) -> Result<Url> {
         let status = self.repository.upload_status(self.blob, &session_status.location).await;
         match status.map_err(Broken::Destination)? {
             Some(session_status) if is_at(&session_status, offset) => Ok(session_status.location),
-            _ => Err(Broken::Refused(self.error("it does not say how much it has"))),
+            _ => Err(Broken::Refused(self.error("the registry does not report its offset"))),
         }
     }
 
     fn judge_refusal(&mut self, error: Error) -> Broken {
         let is_first = self.upload_progress.is_unacknowledged();
-        // Who refuses the first chunk before it was sent may be heard as nothing but a connection that breaks.
+        // A registry that rejects the first chunk before it is sent completely may be visible only as a broken connection.
         let is_unheard = is_first && error.is(Code::ConnectionBroken);
         if is_unheard || error.is(Code::UploadSessionLost) {
             self.lost += 1;
@@ -285,7 +285,7 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// Leaves the rest to another worker.
+    /// Hands the rest over to another worker.
     async fn hand_over(&mut self) -> Result<()> {
         self.upload_progress.save().await.map_err(Broken::Over)?;
         Err(self.over())
@@ -323,8 +323,8 @@ fn is_at(session_status: &UploadStatus, offset: u64) -> bool {
         .is_some_and(|range| stands_at(range, offset))
 }
 
-/// True if a registry said that it does not take chunks, to one of our own session. `is_first`: none was taken yet; later on
-/// some of these may speak of a session that was lost, or of one that holds other bytes than we think.
+/// True if the registry rejected chunks in a session of this worker. `is_first` means that no chunk was accepted yet; later,
+/// some of these statuses may also mean a lost session or a different offset.
 fn is_refusal(error: &Error, is_first: bool) -> bool {
     match error.kind() {
         Code::UploadSessionLost => is_first,

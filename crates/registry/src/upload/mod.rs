@@ -1,7 +1,7 @@
-//! Uploading a blob: one streaming PUT, or chunks; repeated when it breaks.
+//! Uploads a blob, with one streaming PUT or in chunks, and with retries.
 //!
-//! Source: distribution-spec, Pushing a blob in chunks and monolithically. This is the owner of retries of an upload.
-//! A broken answer does not say whether the commit took place: HEAD decides.
+//! Source: distribution-spec, Pushing a blob in chunks and monolithically. This module owns the retries of an upload. After a
+//! lost response, a HEAD checks whether the blob was committed.
 
 mod body;
 mod chunks;
@@ -26,24 +26,25 @@ use chunks::Chunks;
 use plan::Outlook;
 use throughput::IdleWatchdog;
 
-/// How often bytes that do not have their digest are read anew: once is enough to tell a bad line from a bad blob.
+/// Number of additional reads of bytes that do not match their digest. One is enough to distinguish a transmission error from
+/// a wrong blob.
 const REREADS: usize = 1;
 /// After this many lost sessions a blob is sent in one request instead of chunks.
 const LOST_SESSIONS_MAX: u32 = 2;
-/// A body that is refused for its size may pass in chunks if it is larger than this.
+/// Size in bytes above which a body that was rejected for its size is sent in chunks.
 const TOO_LARGE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What an upload broke by.
+/// Cause of a broken upload.
 pub(crate) enum Broken {
-    /// Reading the source failed, after what repairs a read was tried.
+    /// Reading the source failed, after the retries of the read.
     Source(Error),
-    /// No session could be opened, after what repeats a request was tried.
+    /// No session could be opened, after the retries of the request.
     Begin(Error),
-    /// The destination, or the way to it, while the bytes were on their way.
+    /// The destination or the network failed during the transfer.
     Destination(Error),
-    /// The destination does not take blobs in this form.
+    /// The destination does not support this form of upload.
     Refused(Error),
-    /// The worker's time is over.
+    /// The time slot of the worker has ended.
     Over(Error),
 }
 
@@ -82,7 +83,7 @@ impl RemoteRepository {
                     (error, None)
                 }
                 Err(Broken::Refused(error)) => {
-                    tracing::info!(host = %self.registry.host(), %error, "the registry takes no chunks: blobs are sent in one go");
+                    tracing::info!(host = %self.registry.host(), %error, "the registry does not support chunks: blobs are sent with one PUT");
                     self.registry.0.chunks_refused.set();
                     chunks.begin_anew().await;
                     form = UploadForm::Put;
@@ -123,12 +124,12 @@ impl RemoteRepository {
             throughput: registry.throughput.get(),
             is_repeated: sending.is_repeated,
         };
-        // Chunks that nobody remembers are requests for nothing.
+        // Chunks are useless if their state cannot be stored.
         let takes_chunks = sending.continuations.is_some() && !registry.chunks_refused.get();
         plan::form(registry.profile.uploads, takes_chunks, outlook)
     }
 
-    /// True if the body was refused for its size, and may be let pass in smaller ones (Azure, and proxies with a limit).
+    /// True if the body was rejected for its size, and smaller bodies may be accepted (Azure, and proxies with a limit).
     fn is_too_large(&self, error: &Error, form: UploadForm, blob: &Descriptor) -> bool {
         form == UploadForm::Put
             && error.is(Code::RegistryRefused)
@@ -138,7 +139,7 @@ impl RemoteRepository {
             && !self.registry.0.chunks_refused.get()
     }
 
-    /// `POST`, while the source is opened, then one `PUT` with the bytes.
+    /// Sends `POST` while the source is opened, then one `PUT` with the bytes.
     async fn put_stream(
         &self,
         blob: &Descriptor,
@@ -150,7 +151,7 @@ impl RemoteRepository {
         let begin = async { self.upload_begin(blob, session).await.map_err(Broken::Begin) };
         let (bytes, location) = tokio::try_join!(open, begin)?;
         let bytes = if blob.size == 0 {
-            // A body of no bytes is never asked for any, and so would pass unproven.
+            // An empty body is never polled, so it would not be verified.
             prove_empty(bytes, blob).await.map_err(Broken::Source)?
         } else {
             bytes
@@ -173,7 +174,7 @@ impl RemoteRepository {
             digest: &blob.digest,
             bytes: watchdog.bytes(),
         });
-        // Who asked us to wait is not bothered; the session expires by itself.
+        // The registry asked to wait, so the session is not cancelled; it expires by itself.
         if !matches!(&result, Err(Broken::Destination(error)) if error.is(Code::RateLimited)) {
             self.upload_cancel(blob, location).await;
         }
@@ -181,8 +182,8 @@ impl RemoteRepository {
     }
 }
 
-/// 400 is what registries say when bytes were lost on the way (`DIGEST_INVALID`, `SIZE_INVALID`), 416 when they hold
-/// other bytes than we think, 401 when a token ran out in the middle.
+/// Registries answer 400 when bytes were lost (`DIGEST_INVALID`, `SIZE_INVALID`), 416 when their offset differs, and 401 when
+/// a token expired during the upload.
 fn is_worth_repeating(error: &Error) -> bool {
     let is_of_bytes = matches!(error.verb(), Some(Verb::BlobPut | Verb::BlobPatch));
     match (error.kind(), error.status()) {

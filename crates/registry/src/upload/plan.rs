@@ -1,7 +1,7 @@
-//! How a blob is sent, and how much of it at a time: decided from what is known, before anything is sent.
+//! Plans an upload before anything is sent: its form and the size of its chunks.
 //!
-//! What must hold: a chunk is acknowledged well before the worker's time is over, for one that is cut is sent again from
-//! the blob's first byte where the registry forgets the session (docker-registry 2.8.2 does).
+//! A chunk must be acknowledged well before the end of the time slot. If it is cut, a registry that forgets the session
+//! (docker-registry 2.8.2) causes the blob to be sent again from its first byte.
 
 use std::time::Duration;
 
@@ -9,31 +9,32 @@ use crate::profile::UploadForm;
 
 /// Bytes per second, assumed of a registry that was not measured yet.
 const ASSUMED_THROUGHPUT: u64 = 2 * 1024 * 1024;
-/// The largest first chunk for such a registry.
+/// Maximum size in bytes of the first chunk for such a registry.
 const FIRST_CHUNK: u64 = 4 * 1024 * 1024;
-/// No chunk is planned smaller, however slow the registry: a request costs as much.
+/// Minimum size of a chunk in bytes. Below it, the request costs as much as the bytes.
 const SMALLEST_CHUNK: u64 = 64 * 1024;
 /// An upload is handed over if the worker has less time left than this.
 const HANDOVER_RESERVE: Duration = Duration::from_millis(500);
-/// From here on a blob goes in chunks if an attempt was made before and did not end in its time.
+/// Size in bytes from which a blob is sent in chunks after an attempt that did not end in its time slot.
 const LONG_IF_REPEATED: u64 = 4 * 1024 * 1024;
-/// From here on a blob goes in chunks where workers have no end: what a crash costs is then one chunk.
+/// Size in bytes from which a blob is sent in chunks by workers without time slots, so that a crash costs one chunk.
 const LONG_WITHOUT_END: u64 = 256 * 1024 * 1024;
 
-/// What is known before a blob is sent.
+/// Facts for the plan of an upload.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outlook {
-    /// Its size in bytes.
+    /// Size in bytes.
     pub(crate) size: u64,
-    /// How long the worker has; [`None`]: as long as it takes.
+    /// Remaining time of the worker; [`None`] if it is unlimited.
     pub(crate) left: Option<Duration>,
     /// Bytes per second to the registry; [`None`]: not measured yet.
     pub(crate) throughput: Option<u64>,
-    /// An attempt was made before, and did not end in its time.
+    /// Whether an earlier attempt did not end in its time slot.
     pub(crate) is_repeated: bool,
 }
 
-/// The form for a blob: in chunks if it might not end in time and the registry takes chunks, else the best of `forms`.
+/// The form of an upload: chunks if the blob might not end in time and the registry supports chunks, otherwise the first of
+/// `forms`.
 pub(crate) fn form(forms: &[UploadForm], takes_chunks: bool, outlook: Outlook) -> UploadForm {
     let may_chunk = takes_chunks && forms.contains(&UploadForm::Patch);
     if may_chunk && is_long(outlook) {
@@ -55,17 +56,17 @@ fn is_long(outlook: Outlook) -> bool {
     outlook.size > in_time || outlook.is_repeated && outlook.size >= LONG_IF_REPEATED
 }
 
-/// The limits of chunks.
+/// Limits of chunks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkLimits {
-    /// No chunk is larger, unless the registry wants it.
+    /// Maximum size in bytes, unless the registry requires a larger one.
     pub(crate) max: u64,
-    /// What the registry wants of every chunk but the last; 0: nothing.
+    /// Minimum size in bytes that the registry requires of every chunk except the last; 0 for none.
     pub(crate) min: u64,
 }
 
-/// The next chunk's size in bytes; [`None`]: there is no time left for one. `outlook.size` is what is left of the blob;
-/// `is_first`: this worker has sent none of it yet, and must try, or nobody ever will.
+/// The size of the next chunk in bytes; [`None`] if there is no time left for one. `outlook.size` is the rest of the blob.
+/// `is_first` means that this worker has not sent a chunk yet and must send one, because otherwise no worker ever would.
 pub(crate) fn chunk(limits: ChunkLimits, outlook: Outlook, is_first: bool) -> Option<u64> {
     let min = limits.min.min(outlook.size);
     let max = limits.max.max(min);
@@ -92,13 +93,13 @@ fn bytes_within(throughput: u64, time: Duration) -> u64 {
     throughput.saturating_mul(milliseconds) / 1000
 }
 
-/// The bytes a registry acknowledges in the `Range` of its answer to a chunk: `0-9` and `bytes=0-9` are ten.
+/// The number of bytes in the `Range` of a response to a chunk: `0-9` and `bytes=0-9` are ten.
 pub(crate) fn acknowledged(range: &str) -> Option<u64> {
     last_of(range)?.checked_add(1)
 }
 
-/// True if the `Range` of an upload's status says that exactly `offset` bytes are there. Quay counts one more here, in the
-/// form `bytes=0-<count>` (quay `endpoints/v2/blob.py`, `_render_range`).
+/// True if the `Range` of an upload's status means exactly `offset` bytes. Quay's status counts one more, in the form
+/// `bytes=0-<count>` (quay `endpoints/v2/blob.py`, `_render_range`).
 pub(crate) fn stands_at(range: &str, offset: u64) -> bool {
     let is_quays = range.trim().starts_with("bytes=") && last_of(range) == Some(offset);
     is_quays || acknowledged(range) == Some(offset)
@@ -172,7 +173,7 @@ mod tests {
         assert_eq!(
             chunk(limits(6 * MIB), short, true),
             Some(6 * MIB),
-            "somebody has to try"
+            "one worker has to try"
         );
         let large = ChunkLimits { max: MIB, min: 3 * MIB };
         assert_eq!(chunk(large, short, false), Some(3 * MIB), "more than we would like");

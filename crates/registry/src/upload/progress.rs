@@ -6,18 +6,18 @@ use transship_copy::{Continuation, Continuations, Verifier};
 use transship_oci::{Digest, Result};
 use url::Url;
 
-/// How far the upload of one blob got.
+/// Progress of the upload of one blob.
 pub(crate) struct UploadProgress<'a> {
     memory: Option<&'a dyn Continuations>,
     blob: &'a Digest,
     is_looked_up: bool,
-    /// What the registry acknowledged last.
+    /// The last acknowledged state.
     acknowledged: Option<Continuation>,
     /// Where it may be instead, if the last chunk was sent completely and its response was lost.
     unconfirmed: Option<Continuation>,
-    /// The memory holds what was acknowledged last.
+    /// Whether the last acknowledged state is stored.
     is_saved: bool,
-    /// The memory holds something of this blob.
+    /// Whether any state of this blob is stored.
     has_record: bool,
     hops: u32,
 }
@@ -72,13 +72,13 @@ impl<'a> UploadProgress<'a> {
         self.acknowledged.as_ref()
     }
 
-    /// The registry acknowledged what `verifier` saw. A memory that fails is no reason to stop, but one not to hand over.
+    /// The registry acknowledged what `verifier` saw. If it cannot be remembered, the upload goes on but is not handed over.
     pub(crate) async fn advance(&mut self, location: &Url, verifier: &Verifier) {
         self.unconfirmed = None;
         self.acknowledged = Some(self.at(location, verifier));
         self.is_saved = false;
         if let Err(error) = self.save().await {
-            tracing::warn!(blob = %self.blob, code = error.code(), %error, "how far an upload got is not remembered");
+            tracing::warn!(blob = %self.blob, code = error.code(), %error, "the state of an upload could not be stored");
         }
     }
 

@@ -1,7 +1,7 @@
-//! The requests of an upload: `POST`, `PATCH`, `GET`, `PUT`, `DELETE`, each sent once.
+//! The requests of an upload: `POST`, `PATCH`, `GET`, `PUT`, `DELETE`, each sent once. `upload` owns the retries.
 //!
-//! Source: distribution-spec, Pushing blobs. Locations are capabilities: they are followed as they are, never logged, and
-//! never carry credentials to another host. Repeating is the business of `upload`.
+//! Source: distribution-spec, Pushing blobs. Locations are capabilities: they are used unchanged, never logged, and never
+//! cause credentials to be sent to another host.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -22,12 +22,12 @@ use crate::upload::throughput::IdleWatchdog;
 pub(crate) struct UploadStatus {
     /// The URL of the next request.
     pub(crate) location: Url,
-    /// `Range`, as it was sent.
+    /// The `Range` header as it was received.
     pub(crate) range: Option<String>,
 }
 
 impl RemoteRepository {
-    /// Opens a session, or takes the one that was opened already.
+    /// Opens a session, or uses the one that is already open.
     pub(crate) async fn upload_begin(&self, blob: &Descriptor, session: Option<UploadSession>) -> Result<Url> {
         let operation = self.blob_operation(Verb::BlobPost, &blob.digest);
         if let Some(location) = session.and_then(|session| Url::parse(&session.location).ok()) {
@@ -56,7 +56,7 @@ impl RemoteRepository {
             });
         }
         let location = self.location(&response)?;
-        // The same for every session, so that a worker that goes on with another's knows it too.
+        // The same for every session, so that a worker that resumes another worker's session knows it as well.
         if let Some(min) = number(response.headers(), "oci-chunk-min-length") {
             self.registry.0.chunk_min.store(min, Ordering::Relaxed);
         }
@@ -64,7 +64,7 @@ impl RemoteRepository {
         Ok(location)
     }
 
-    /// The `length` bytes from byte `first` on. A session that is not there is `UPLOAD_SESSION_LOST`.
+    /// Sends `length` bytes from the offset `first`. A missing session is `UPLOAD_SESSION_LOST`.
     pub(crate) async fn upload_chunk(
         &self,
         blob: &Descriptor,
@@ -80,7 +80,7 @@ impl RemoteRepository {
             self.scope(),
             &self.requests,
         );
-        // The specification's own form, which is not that of RFC 9110: no unit, no total.
+        // The format of the specification, which has no unit and no total, unlike RFC 9110.
         let range = format!("{first}-{}", first + length.saturating_sub(1));
         if let Ok(range) = HeaderValue::from_str(&range) {
             request.headers.insert(CONTENT_RANGE, range);
@@ -121,7 +121,7 @@ impl RemoteRepository {
         }
     }
 
-    /// Ends the session with its last `length` bytes, and proves the acknowledgement.
+    /// Ends the session with its last `length` bytes, and verifies the acknowledgement.
     pub(crate) async fn upload_commit(
         &self,
         blob: &Descriptor,
@@ -132,13 +132,13 @@ impl RemoteRepository {
     ) -> Result<()> {
         let operation = self.blob_operation(Verb::BlobPut, &blob.digest);
         let mut url = location.clone();
-        // `append_pair` keeps what the registry put into the query, in its order and spelling.
+        // `append_pair` keeps the registry's own query unchanged.
         url.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
         let request = Request::new(operation.clone(), Method::PUT, url, self.scope(), &self.requests);
         let response = self.send_bytes(request, length, body, watchdog).await?;
         match response.status() {
             StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => {}
-            // A session that is gone may stay the next time, unlike a thing that is not there.
+            // A lost session is temporary, unlike other missing resources.
             StatusCode::NOT_FOUND => {
                 response.drain().await;
                 return Err(Error::of(Code::UploadSessionLost, operation));
@@ -159,7 +159,7 @@ impl RemoteRepository {
         }
     }
 
-    /// Tells the registry that a session will not be continued. Best effort, one try: sessions expire by themselves.
+    /// Cancels a session, with one request and without checking the response, because sessions expire by themselves.
     pub(crate) async fn upload_cancel(&self, blob: &Descriptor, location: Url) {
         let request = Request::new(
             self.blob_operation(Verb::BlobCancel, &blob.digest),
@@ -190,8 +190,8 @@ impl RemoteRepository {
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         request.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         let mut body = Some(body);
-        // A replayed 401 finds the stream used up and fails as a broken body: the owner of retries begins again, with the
-        // new token. Nothing is used up where there was nothing.
+        // After a 401 the stream is already consumed, so the repeated request fails as a broken body, and the owner of the retries
+        // starts again with the new token. An empty body is never consumed.
         let again = || match length {
             0 => reqwest::Body::from(""),
             _ => reqwest::Body::wrap_stream(spent()),
@@ -233,5 +233,5 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 }
 
 fn spent() -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> {
-    futures_util::stream::once(async { Err(std::io::Error::other("the body was sent already")) })
+    futures_util::stream::once(async { Err(std::io::Error::other("the body was already sent")) })
 }

@@ -77,7 +77,7 @@ impl Throughput {
         }
         let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
         let now = (bytes.saturating_mul(1000) / milliseconds).max(1);
-        // Two uploads that end at once may lose one of the two: it is an estimate either way.
+        // If two uploads end at the same time, one of them may be lost, which is acceptable for an estimate.
         let throughput = self.get().map_or(now, |before| before / 2 + now / 2).max(1);
         self.0.store(throughput, Ordering::Relaxed);
     }

@@ -14,9 +14,9 @@ use super::{Message, Received};
 /// Records dead letters.
 #[derive(Clone)]
 pub struct DeadLetterRecorder {
-    /// Where tasks are recorded.
+    /// The ledger.
     pub ledger: Arc<dyn Ledger>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -168,7 +168,7 @@ mod tests {
             recorded.message.clone().unwrap()
         };
         assert!(advice(&list.execution.id).contains("order the import again"));
-        assert!(advice(&scan.execution.id).contains("redrive it"));
+        assert!(advice(&scan.execution.id).contains("redrive the task"));
     }
 
     #[tokio::test]

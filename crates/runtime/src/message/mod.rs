@@ -1,6 +1,6 @@
 //! What becomes of a received message, in a function and in `serve`.
 //!
-//! What must hold: no message, whatever is in it and whatever happens to it, changes the fate of another one; and every
+//! What must hold: no message changes the result of another one, regardless of its content and its own result; and every
 //! message is done, sent on as a new one, or returned to its queue. A queue counts the returns: a message that is returned
 //! too often becomes a dead letter. Therefore a message that only has to wait is sent on.
 

@@ -43,10 +43,10 @@ impl Secrets for EnvironmentSecrets {
         let value = self
             .environment
             .get(reference.rest())
-            .ok_or_else(|| secret_unavailable(reference, "is not set, or empty"))?;
+            .ok_or_else(|| secret_unavailable(reference, "is not set or is empty"))?;
         let content = value
             .into_string()
-            .map_err(|_| secret_unavailable(reference, "does not hold UTF-8 text"))?;
+            .map_err(|_| secret_unavailable(reference, "is not UTF-8 text"))?;
         secret_of(reference, &content)
     }
 }

@@ -92,7 +92,7 @@ pub fn digest_of(descriptor: &Value) -> Digest {
     descriptor["digest"].as_str().unwrap().parse().unwrap()
 }
 
-/// Reads an image whole and proves every byte of it: its digest and how many blobs it has, or a code.
+/// Reads and verifies a whole image. Returns its digest and number of blobs, or a code.
 pub async fn read_image(source: &dyn Source, target: &Target) -> Result<(Digest, usize), &'static str> {
     let manifest = source_manifest(source, target).await.map_err(|error| error.code())?;
     let mut count = 0;

@@ -13,7 +13,7 @@ use transship_oci::Digest;
 type Happening = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Hook = Box<dyn Fn() -> Happening + Send + Sync>;
 
-/// An [`Awaited`] in memory, and what happens before somebody begins to wait.
+/// An [`Awaited`] in memory, with a hook that runs before a scan starts to wait.
 #[derive(Default)]
 pub struct MemoryAwaited {
     /// By the id of the look.

@@ -176,7 +176,7 @@ pub(super) async fn what_expired_is_forgotten(awaited: Arc<dyn Awaited>) {
     assert_eq!(
         arrived(&*awaited, HERE, &blob(0)).await,
         [job(1), job(2)],
-        "it waits anew"
+        "it waits again"
     );
 }
 
@@ -196,7 +196,7 @@ pub(super) async fn those_that_wait_are_listed_the_longest_first(awaited: Arc<dy
     assert_eq!(
         awaited.waiting(10, at(100)).await.unwrap(),
         expected(&[1, 2, 3]),
-        "what is told waits until it is settled"
+        "a returned scan waits until it is settled"
     );
     awaited.settle("task-1", HERE).await.unwrap();
     assert_eq!(awaited.waiting(10, at(100)).await.unwrap(), expected(&[2, 3]));

@@ -108,7 +108,7 @@ pub(super) async fn an_intent_keeps_what_was_before_it(ledger: Arc<dyn Ledger>) 
     );
     assert!(
         !is_held(&*ledger, "core/app", "copy/app", "first").await,
-        "an intent is no replica"
+        "an intent is not a replica"
     );
     remember(&*ledger, &replica(1, &["first", "amd64"])).await;
     intend("second").await;
