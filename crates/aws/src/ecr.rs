@@ -1,7 +1,7 @@
-//! Tokens of Amazon ECR: one for each region and role, good for twelve hours, fetched again shortly before they end.
+//! Tokens of Amazon ECR: one for each region and role, valid for twelve hours, and renewed shortly before they expire.
 //!
-//! Source: Amazon ECR API reference, `GetAuthorizationToken`. A token opens every registry its role may use, whatever the
-//! account; the role of another account is assumed first, for a quarter of an hour, which is long enough to ask.
+//! Source: Amazon ECR API reference, `GetAuthorizationToken`. A token is valid for every registry that its role may use, in any
+//! account. A role of another account is assumed first, for 15 minutes, which is long enough to request a token.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,27 +14,27 @@ use transship_registry::Login;
 
 use crate::Aws;
 use crate::error::Answer;
-use crate::remembered::{Fetched, Need, Remembered, Unread};
-use transship_oci::Result;
+use transship_oci::{Code, Error, Persistence, Result, Verb};
+use transship_runtime::{Cached, FetchCache, Freshness};
 
 /// A token is not used in its last minutes: a long upload authenticates more than once.
 const MARGIN: Duration = Duration::from_mins(30);
 /// The shortest session there is. Source: AWS STS API reference, `AssumeRole`.
 const SESSION_SECONDS: i32 = 900;
-/// What the role's own logs call us.
+/// Name of the session in the role's logs.
 const SESSION_NAME: &str = "transship";
 
 /// In which region, and under which role, a registry's tokens are fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registration {
-    /// The region, if the registry's entry tells; else that of this process.
+    /// The region of the registry's entry; otherwise the region of this process.
     pub(crate) region: Option<String>,
-    /// The ARN of a role to assume; [`None`]: our own.
+    /// The ARN of a role to assume; [`None`] for the function's own role.
     pub(crate) role: Option<String>,
 }
 
 impl Registration {
-    /// What a document says of a registry: its `region`, else that in its host or in one of its other names.
+    /// The region of a registry in a document: its `region`, otherwise the one in its host or one of its other hosts.
     pub(crate) fn of(registry: &transship_rules::Registry, role: Option<String>) -> Self {
         let mut hosts = std::iter::once(registry.host()).chain(&registry.hosts);
         let of_host = || hosts.find_map(|host| region_of(host.as_str())).map(str::to_owned);
@@ -77,7 +77,7 @@ fn region_of(host: &str) -> Option<&str> {
 /// Fetches tokens and remembers them.
 pub(crate) struct EcrTokens {
     aws: Aws,
-    remembered: Remembered<Login>,
+    cache: FetchCache<Login>,
 }
 
 impl EcrTokens {
@@ -88,26 +88,26 @@ impl EcrTokens {
     pub(crate) fn with_clock(aws: Aws, clock: Arc<dyn Clock>) -> Self {
         Self {
             aws,
-            remembered: Remembered::new(clock),
+            cache: FetchCache::new(clock),
         }
     }
 
     /// The token at hand, or a new one.
-    pub(crate) async fn login(&self, registration: &Registration) -> Result<Login, Unread> {
-        self.remember(registration, Need::Usual(Duration::MAX)).await
+    pub(crate) async fn login(&self, registration: &Registration) -> Result<Login> {
+        self.cached(registration, Freshness::Relaxed(Duration::MAX)).await
     }
 
     /// A token that was fetched at most `age` ago.
-    pub(crate) async fn login_anew(&self, registration: &Registration, age: Duration) -> Result<Login, Unread> {
-        self.remember(registration, Need::Anew(age)).await
+    pub(crate) async fn login_anew(&self, registration: &Registration, age: Duration) -> Result<Login> {
+        self.cached(registration, Freshness::Strict(age)).await
     }
 
-    async fn remember(&self, registration: &Registration, need: Need) -> Result<Login, Unread> {
+    async fn cached(&self, registration: &Registration, freshness: Freshness) -> Result<Login> {
         let fetch = self.fetch(registration);
-        self.remembered.get(&registration.key(), need, fetch).await
+        self.cache.get(&registration.key(), freshness, fetch).await
     }
 
-    async fn fetch(&self, registration: &Registration) -> Result<Fetched<Login>, Unread> {
+    async fn fetch(&self, registration: &Registration) -> Result<Cached<Login>> {
         let name = registration.name();
         let mut config = aws_sdk_ecr::config::Builder::from(self.aws.config());
         if let Some(region) = &registration.region {
@@ -118,24 +118,21 @@ impl EcrTokens {
         }
         let client = aws_sdk_ecr::Client::from_conf(config.build());
         let answer = client.get_authorization_token().send().await;
-        let answer = answer.map_err(|error| Answer::of(&error).of_secret(&name, "ecr:GetAuthorizationToken"))?;
+        let answer = answer.map_err(|error| refused(&Answer::of(&error), &name, "ecr:GetAuthorizationToken"))?;
         let data = answer.authorization_data.unwrap_or_default().into_iter().next();
         let expires = data.as_ref().and_then(|data| data.expires_at);
         let login = data
             .and_then(|data| login(&data.authorization_token?))
-            .ok_or_else(|| Unread {
-                message: format!("{name}: the answer holds none"),
-                is_temporary: true,
-            })?;
+            .ok_or_else(|| incomplete(format!("{name}: the response has no token")))?;
         let until = expires.and_then(|expires| SystemTime::try_from(expires).ok());
-        Ok(Fetched {
+        Ok(Cached {
             value: login,
             until: until.and_then(|until| until.checked_sub(MARGIN)),
         })
     }
 
     /// Asked in the region of the registry: a role of another partition is unknown elsewhere.
-    async fn assume(&self, role: &str, registration: &Registration) -> Result<Credentials, Unread> {
+    async fn assume(&self, role: &str, registration: &Registration) -> Result<Credentials> {
         let mut config = aws_sdk_sts::config::Builder::from(self.aws.config());
         if let Some(region) = &registration.region {
             config = config.region(Region::new(region.clone()));
@@ -146,11 +143,10 @@ impl EcrTokens {
             .role_session_name(SESSION_NAME)
             .duration_seconds(SESSION_SECONDS);
         let answer = request.send().await;
-        let answer = answer.map_err(|error| Answer::of(&error).of_secret(role, "sts:AssumeRole"))?;
-        let given = answer.credentials.ok_or_else(|| Unread {
-            message: format!("{role}: the answer holds no credentials"),
-            is_temporary: true,
-        })?;
+        let answer = answer.map_err(|error| refused(&Answer::of(&error), role, "sts:AssumeRole"))?;
+        let given = answer
+            .credentials
+            .ok_or_else(|| incomplete(format!("{role}: the response has no credentials")))?;
         Ok(Credentials::new(
             given.access_key_id,
             given.secret_access_key,
@@ -159,6 +155,20 @@ impl EcrTokens {
             SESSION_NAME,
         ))
     }
+}
+
+fn refused(answer: &Answer, name: &str, permission: &str) -> Error {
+    Error::new(
+        Code::CredentialsUnavailable,
+        Verb::Login,
+        answer.of_secret(name, permission),
+    )
+    .with_persistence(answer.persistence())
+}
+
+/// An answer without what was asked for, which may be there in the next one.
+fn incomplete(message: String) -> Error {
+    Error::new(Code::CredentialsUnavailable, Verb::Login, message).with_persistence(Persistence::Temporary(None))
 }
 
 /// A token is `user:password` in base64.

@@ -5,18 +5,7 @@
 //! nothing if no recorder is installed. There is one line for each set of dimensions, written at the end of each invocation.
 //! Values that are not flushed are lost with the process, so correctness must not depend on a metric.
 //!
-//! | metric | unit | dimensions | source |
-//! |---|---|---|---|
-//! | `ReplicationLag` | milliseconds | `Rule`, and all rules together | `engine`, when a task ends: from its event to its end |
-//! | `Tasks` | count | `State` | `engine`, once for each terminal state |
-//! | `BytesCopied`, `BytesMounted` | bytes | | `engine`, when a task ends |
-//! | `Requests` | count | `Registry`, `Status` (`2xx` … `5xx`, `none`) | `registry` |
-//! | `OldestTaskAge` | milliseconds | | the worker: since the message was sent |
-//! | `MessagesInvalid` | count | | the worker: an invalid message |
-//! | `HandedOver` | count | | the worker: a message sent on as a new one |
-//! | `Uploads` | count | | the bulk import function: objects in its events |
-//! | `Looks` | count | | the bulk import function: scans that it sent |
-//! | `SourcesIncomplete` | count | | `engine`, at each sweep: sources that wait for missing content |
+//! `transship_runtime` has the table of metrics and their units.
 //!
 //! The format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 
@@ -29,6 +18,7 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use serde_json::{Map, Value, json};
+use transship_runtime::{MetricUnit, is_summed_up};
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Transship";
@@ -194,7 +184,7 @@ fn line(dimensions: &Dimensions, measures: Vec<(String, Vec<f64>)>, timestamp_ms
     }
     let said: Vec<Value> = measures
         .iter()
-        .map(|(name, _)| json!({ "Name": name, "Unit": unit(name) }))
+        .map(|(name, _)| json!({ "Name": name, "Unit": MetricUnit::of(name).as_str() }))
         .collect();
     let mut line = Map::new();
     line.insert(
@@ -213,19 +203,6 @@ fn line(dimensions: &Dimensions, measures: Vec<(String, Vec<f64>)>, timestamp_ms
         line.insert(name, value);
     }
     Value::Object(line).to_string()
-}
-
-/// True for a metric that is also published without dimensions, because an alarm cannot know the names of rules.
-fn is_summed_up(name: &str) -> bool {
-    name == "ReplicationLag"
-}
-
-fn unit(name: &str) -> &'static str {
-    match name {
-        "ReplicationLag" | "OldestTaskAge" => "Milliseconds",
-        "BytesCopied" | "BytesMounted" => "Bytes",
-        _ => "Count",
-    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,18 @@
-//! What AWS answers, as our errors.
+//! Converts errors of AWS.
 //!
-//! What must hold: only the answer is told, never what was asked, because a request may hold an upload location. The
-//! sentence names the table or queue and says what to look at.
+//! A message must contain only the response and never the request, because a request may contain an upload location. The
+//! message names the table or queue and says what to check.
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use transship_oci::{Code, Error, Operation};
+use transship_oci::{Code, Error, Operation, Persistence};
 
-use crate::remembered::Unread;
-
-/// Answers that are as long as a page are cut.
+/// Maximum length of a message in characters.
 const MESSAGE_CHARS_MAX: usize = 300;
 
-/// Codes of an answer that says: too much, later.
+/// Codes of throttling.
 const THROTTLED: [&str; 7] = [
     "ProvisionedThroughputExceededException",
     "ThrottlingException",
@@ -25,7 +23,7 @@ const THROTTLED: [&str; 7] = [
     "SlowDown",
 ];
 
-/// Codes for what is not there.
+/// Codes of missing resources.
 const MISSING: [&str; 7] = [
     "ResourceNotFoundException",
     "ParameterNotFound",
@@ -36,10 +34,10 @@ const MISSING: [&str; 7] = [
     "NoSuchBucket",
 ];
 
-/// Codes for what we may not do.
+/// Codes of denied access.
 const DENIED: [&str; 4] = ["AccessDenied", "AccessDeniedException", "KmsAccessDenied", "Forbidden"];
 
-/// Codes for what cannot be read as it is.
+/// Codes of resources that cannot be read.
 const INVALID: [&str; 5] = [
     "InvalidParameterException",
     "InvalidRequestException",
@@ -48,7 +46,7 @@ const INVALID: [&str; 5] = [
     "ValidationException",
 ];
 
-/// Codes for credentials that are not believed, for want of a key, of time, or of a right clock.
+/// Codes for invalid credentials: a wrong key, expired credentials, or a wrong clock.
 const UNKNOWN: [&str; 7] = [
     "UnrecognizedClientException",
     "InvalidClientTokenId",
@@ -59,7 +57,7 @@ const UNKNOWN: [&str; 7] = [
     "MissingAuthenticationToken",
 ];
 
-/// What AWS answered, or that it did not. The code is AWS's own; `Timeout` and `Unreachable` where there was no answer.
+/// An error of AWS. The code is AWS's own, or `Timeout` or `Unreachable` if there was no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub(crate) struct Answer {
@@ -77,16 +75,16 @@ impl Answer {
             SdkError::ServiceError(answered) => {
                 let answered = answered.err();
                 let code = answered.code().unwrap_or("Unknown").to_owned();
-                (code, answered.message().unwrap_or("no reason is given").to_owned())
+                (code, answered.message().unwrap_or("no reason given").to_owned())
             }
-            SdkError::TimeoutError(_) => ("Timeout".to_owned(), "no answer came in time".to_owned()),
+            SdkError::TimeoutError(_) => ("Timeout".to_owned(), "no response in time".to_owned()),
             _ => ("Unreachable".to_owned(), chain(error)),
         };
         let message = message.chars().take(MESSAGE_CHARS_MAX).collect();
         Self { code, message }
     }
 
-    /// AWS asks for patience.
+    /// True if AWS throttles requests.
     pub(crate) fn is_throttled(&self) -> bool {
         THROTTLED.contains(&self.code.as_str())
     }
@@ -94,15 +92,15 @@ impl Answer {
     fn advice(&self) -> &'static str {
         let is_one_of = |codes: &[&str]| codes.contains(&self.code.as_str());
         if is_one_of(&MISSING) {
-            "see whether it exists in this region and is named right"
+            "check that it exists in this region and that its name is right"
         } else if is_one_of(&DENIED) {
-            "see whether the policy of our role lets us use it"
+            "check that the policy of the role allows its use"
         } else if is_one_of(&UNKNOWN) {
-            "see the credentials of this process and its clock"
+            "check the credentials of this process and its clock"
         } else if self.is_throttled() {
-            "it is tried again; see its capacity if that stays"
+            "it is retried; check its capacity if this continues"
         } else {
-            "it is tried again"
+            "it is retried"
         }
     }
 
@@ -126,18 +124,19 @@ impl Answer {
 }
 
 impl Answer {
-    /// What is not there, or is not ours, stays so until somebody changes it.
-    pub(crate) fn is_temporary(&self) -> bool {
+    /// What is missing or denied stays so until an operator changes it.
+    pub(crate) fn persistence(&self) -> Persistence {
         let code = self.code.as_str();
-        !MISSING.contains(&code) && !DENIED.contains(&code) && !INVALID.contains(&code)
+        if MISSING.contains(&code) || DENIED.contains(&code) || INVALID.contains(&code) {
+            Persistence::Persistent
+        } else {
+            Persistence::Temporary(None)
+        }
     }
 
-    /// Of a secret, a token or a role, called `name`; `permission` is what reading it needs.
-    pub(crate) fn of_secret(self, name: &str, permission: &str) -> Unread {
-        Unread {
-            message: format!("{} ({permission})", self.sentence(name)),
-            is_temporary: self.is_temporary(),
-        }
+    /// The sentence about a secret, a token, a role or an object called `name`. Reading it needs `permission`.
+    pub(crate) fn of_secret(&self, name: &str, permission: &str) -> String {
+        format!("{} ({permission})", self.sentence(name))
     }
 }
 
@@ -167,10 +166,10 @@ mod tests {
     fn an_error_names_the_table_and_what_to_look_at() {
         for (code, advice) in [
             ("ResourceNotFoundException", "exists in this region"),
-            ("AccessDeniedException", "policy of our role"),
+            ("AccessDeniedException", "policy of the role"),
             ("ExpiredTokenException", "credentials"),
             ("ThrottlingException", "capacity"),
-            ("InternalServerError", "tried again"),
+            ("InternalServerError", "retried"),
         ] {
             let error = answer(code).of_table("transship", "ledger begin");
             let text = error.to_string();

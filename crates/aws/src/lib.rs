@@ -1,20 +1,17 @@
-//! AWS as the platform: SQS is the queue, one DynamoDB table the ledger, S3 the object store, Secrets Manager and Systems
-//! Manager keep secrets, ECR gives tokens; S3 and `EventBridge` tell of uploads.
+//! AWS as the platform: SQS is the queue, one DynamoDB table is the ledger, S3 is the object store, Secrets Manager and
+//! Systems Manager keep secrets, and ECR issues tokens. S3 and `EventBridge` report uploads.
 //!
-//! No type of an SDK crosses a port. Only this crate, the functions, and who asks for them compile the AWS SDK.
+//! This crate contains adapters only; what does not depend on AWS is in `transship-runtime`. No type of an SDK crosses a
+//! port. Only this crate, the functions, and builds with the feature `aws` compile the AWS SDK.
 
 mod aws;
-pub mod batch;
-mod configuration_source;
 mod credentials;
+mod document;
 mod ecr;
 pub mod emf;
 mod error;
 mod ledger;
-pub mod logging;
 mod platform;
-mod recorder;
-mod remembered;
 mod secrets;
 mod sqs;
 mod store;
@@ -23,12 +20,11 @@ mod transport;
 mod uploads;
 
 pub use aws::Aws;
-pub use configuration_source::{ConfigurationSource, LOOK_EVERY};
 pub use credentials::credentials_of;
+pub use document::{DOCUMENT_OPTIONS, DocumentLocation};
 pub use ledger::DynamoLedger;
-pub use platform::{Parts, Platform};
-pub use recorder::Recorder;
-pub use secrets::AwsSecrets;
+pub use platform::{LOG_VARIABLES, Parts, Platform};
+pub use secrets::secrets;
 pub use sqs::SqsQueue;
 pub use store::S3Store;
 pub use stores::BucketStores;

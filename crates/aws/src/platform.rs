@@ -1,8 +1,7 @@
-//! The parts every function stands on, from the environment of the deployed stack.
+//! The shared parts of the functions, created from the environment of the deployed stack.
 //!
-//! Here so that the functions differ only in what they do. What must hold: nothing is asked over the network before the
-//! first event; the document is had once and then kept, however its source breaks or vanishes; and a function that never had
-//! one can say so.
+//! No network request may be sent before the first event. The document is kept after it was loaded once, even if its source
+//! fails or is deleted. A function that never loaded it must report so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,26 +9,28 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use transship_copy::SystemClock;
-use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, SourceCache};
+use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_registry::Retries;
+use transship_runtime::DocumentSource;
 
-use crate::{Aws, AwsSecrets, BucketStores, ConfigurationSource, DynamoLedger, SqsQueue, credentials_of};
+use crate::{Aws, BucketStores, DOCUMENT_OPTIONS, DocumentLocation, DynamoLedger, SqsQueue, credentials_of, secrets};
 use transship_oci::{Code, Error, Operation, Result};
 
-/// How long a worker here waits for a registry within a task; beyond it the task goes back to the queue.
+/// Longest wait for a registry within a task. For a longer wait, the task returns to the queue.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// Where the document is: `s3://bucket/key`, or a path in the function's package.
+/// Environment variable with the location of the document: `s3://bucket/key`, or a path in the function's package.
 const CONFIG: &str = "TRANSSHIP_CONFIG";
+/// Where a function finds its log filter: in `RUST_LOG`, else in the level that is set on the function.
+pub const LOG_VARIABLES: [&str; 2] = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"];
 /// The URL of the task queue.
 const QUEUE_URL: &str = "TRANSSHIP_QUEUE_URL";
 /// The name of the ledger's table.
 const TABLE: &str = "TRANSSHIP_TABLE";
 
-/// What the functions of a stack share.
+/// The shared parts of the functions of a stack.
 pub struct Platform {
-    source: ConfigurationSource,
-    /// The source's name, for messages.
-    document: String,
+    location: DocumentLocation,
+    document: OnceCell<DocumentSource>,
     queue_url: String,
     table: String,
     parts: OnceCell<Parts>,
@@ -46,18 +47,17 @@ pub struct Parts {
     /// The memory.
     pub ledger: Arc<DynamoLedger>,
     /// The secrets.
-    pub secrets: Arc<AwsSecrets>,
+    pub secrets: Arc<dyn Secrets>,
 }
 
 impl Platform {
-    /// What the environment names; nothing is looked at yet.
+    /// The platform of the environment. No request is sent.
     pub fn from_environment() -> Result<Self> {
-        let document = variable(CONFIG)?;
-        let source =
-            ConfigurationSource::parse(&document).map_err(|error| environment(&format!("{CONFIG}: {error}")))?;
+        let location =
+            DocumentLocation::parse(&variable(CONFIG)?).map_err(|error| environment(&format!("{CONFIG}: {error}")))?;
         Ok(Self {
-            source,
-            document,
+            location,
+            document: OnceCell::new(),
             queue_url: variable(QUEUE_URL)?,
             table: variable(TABLE)?,
             parts: OnceCell::new(),
@@ -72,58 +72,60 @@ impl Platform {
             Parts {
                 queue: Arc::new(SqsQueue::new(&aws, self.queue_url.clone())),
                 ledger: Arc::new(DynamoLedger::new(&aws, self.table.clone())),
-                secrets: Arc::new(AwsSecrets::new(aws.clone())),
+                secrets: Arc::new(secrets(&aws, Arc::new(SystemClock))),
                 aws,
             }
         };
         self.parts.get_or_init(make).await
     }
 
-    /// The document in force, looked at again if it is time to. Within `patience`: a source that hangs must not take the
-    /// time of the work.
-    pub async fn configuration(&self, patience: Duration) -> Result<Configuration> {
+    /// The document in force, read again if it is time to. Takes at most `time_limit`, because a source that hangs must not
+    /// take the time of the work.
+    pub async fn configuration(&self, time_limit: Duration) -> Result<Configuration> {
+        let parts = self.parts().await;
+        let make = || async { DocumentSource::new(self.location.reader(&parts.aws), DOCUMENT_OPTIONS) };
+        let source = self.document.get_or_init(make).await;
         if let Some(configuration) = self.configuration.get() {
-            if timeout(patience, self.source.refresh(configuration)).await.is_err() {
+            if timeout(time_limit, source.refresh(configuration)).await.is_err() {
                 tracing::warn!(
                     code = Code::ConfigUnavailable.as_str(),
-                    "{} does not answer in time; the last good document stays",
-                    self.document
+                    "{} did not respond in time; the last valid document stays in force",
+                    source.name()
                 );
             }
             return Ok(configuration.clone());
         }
-        let parts = self.parts().await;
         let load = async {
-            let document = self.source.load(&parts.aws).await?;
+            let document = source.load().await?;
             let retries = Retries {
                 max_wait: MAX_WAIT,
                 ..Retries::default()
             };
             let credentials = credentials_of(parts.aws.clone(), Arc::clone(&parts.secrets));
-            let secrets = Arc::clone(&parts.secrets) as _;
+            let secrets = Arc::clone(&parts.secrets);
             Ok(Configuration::new(document, credentials, secrets, retries))
         };
         let loaded = Box::pin(self.configuration.get_or_try_init(|| load));
-        if let Ok(loaded) = timeout(patience, loaded).await {
+        if let Ok(loaded) = timeout(time_limit, loaded).await {
             return loaded.cloned();
         }
-        let message = format!("{} does not answer in time", self.document);
+        let message = format!("{} did not respond in time", source.name());
         Err(Error::new(Code::ConfigUnavailable, Operation::default(), message))
     }
 
-    /// What takes deliveries in, under `configuration`.
+    /// The intake of deliveries with `configuration`.
     pub async fn intake(&self, configuration: Configuration) -> Intake {
         let parts = self.parts().await;
         Intake {
             configuration,
             queue: Arc::clone(&parts.queue) as _,
             ledger: Arc::clone(&parts.ledger) as _,
-            secrets: Arc::clone(&parts.secrets) as _,
+            secrets: Arc::clone(&parts.secrets),
             clock: Arc::new(SystemClock),
         }
     }
 
-    /// What takes uploads and orders to import in, under `configuration`.
+    /// The intake of uploads and orders with `configuration`.
     pub async fn import_intake(&self, configuration: Configuration) -> ImportIntake {
         let parts = self.parts().await;
         ImportIntake {

@@ -1,4 +1,4 @@
-//! Buckets by their names, as tasks of imports name them.
+//! Buckets as stores of imports.
 
 use std::sync::Arc;
 

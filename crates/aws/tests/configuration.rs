@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use transship_aws::{Aws, ConfigurationSource, LOOK_EVERY};
+use transship_aws::{Aws, DOCUMENT_OPTIONS, DocumentLocation};
 use transship_engine::Configuration;
 use transship_engine::SecretTable;
 use transship_registry::{Anonymous, Retries};
 use transship_rules::Document;
+use transship_runtime::DocumentSource;
 use transship_testkit::clock::ManualClock;
 use transship_testkit::ministack::MiniStack;
 use transship_testkit::proxy::FaultProxy;
@@ -34,6 +35,11 @@ fn in_force(document: Document) -> Configuration {
     };
     let secrets = Arc::new(SecretTable::default());
     Configuration::new(document, Arc::new(|_, _| Arc::new(Anonymous)), secrets, retries)
+}
+
+fn source(location: &str, aws: &Aws, clock: &ManualClock) -> DocumentSource {
+    let reader = DocumentLocation::parse(location).unwrap().reader(aws);
+    DocumentSource::with_clock(reader, DOCUMENT_OPTIONS, Arc::new(clock.clone()))
 }
 
 fn registries(configuration: &Configuration) -> usize {
@@ -119,30 +125,30 @@ async fn a_document_is_read_again_when_it_changes_and_kept_when_it_breaks() {
     ] {
         let name = place.name();
         let clock = ManualClock::default();
-        let source = ConfigurationSource::with_clock(&name, Arc::new(clock.clone())).unwrap();
-        let error = source.load(&aws).await.unwrap_err();
+        let source = source(&name, &aws, &clock);
+        let error = source.load().await.unwrap_err();
         assert_eq!(error.code(), "CONFIG_UNAVAILABLE");
         assert!(error.to_string().contains(&name), "{error}");
 
         if let Place::Bucket(aws) = &place {
             aws.s3().create_bucket().bucket("configuration").send().await.unwrap();
-            let error = source.load(aws).await.unwrap_err();
+            let error = source.load().await.unwrap_err();
             assert_eq!(error.code(), "CONFIG_UNAVAILABLE", "{error}");
         }
         place.write("version: 2\nregistries: {}\n").await;
-        let error = source.load(&aws).await.unwrap_err();
+        let error = source.load().await.unwrap_err();
         assert_eq!(error.code(), "CONFIG_INVALID");
         assert!(error.to_string().contains("line 1"), "{error}");
 
         place.write(&document(1)).await;
-        let configuration = in_force(source.load(&aws).await.unwrap());
+        let configuration = in_force(source.load().await.unwrap());
         let look = async || {
-            clock.advance(LOOK_EVERY);
+            clock.advance(DOCUMENT_OPTIONS.interval);
             source.refresh(&configuration).await;
             registries(&configuration)
         };
         place.write(&document(2)).await;
-        clock.advance(LOOK_EVERY.checked_sub(Duration::from_millis(1)).unwrap());
+        clock.advance(DOCUMENT_OPTIONS.interval.checked_sub(Duration::from_millis(1)).unwrap());
         source.refresh(&configuration).await;
         assert_eq!(registries(&configuration), 1, "it is not looked at so soon");
         assert_eq!(look().await, 2);
@@ -156,7 +162,7 @@ async fn a_document_is_read_again_when_it_changes_and_kept_when_it_breaks() {
             assert_eq!(look().await, 2);
             let told = log.take();
             assert!(
-                told.contains("CONFIG_INVALID") && told.contains("last good version"),
+                told.contains("CONFIG_INVALID") && told.contains("last valid one"),
                 "{told}"
             );
         }
@@ -182,15 +188,15 @@ async fn a_document_that_did_not_change_is_not_sent_again() {
     let place = Place::Bucket(aws.clone());
     place.write(&document(1)).await;
     let clock = ManualClock::default();
-    let source = ConfigurationSource::with_clock(&place.name(), Arc::new(clock.clone())).unwrap();
-    let configuration = in_force(source.load(&aws).await.unwrap());
+    let source = source(&place.name(), &aws, &clock);
+    let configuration = in_force(source.load().await.unwrap());
     proxy.reset_requests();
     for _ in 0..100 {
         source.refresh(&configuration).await;
     }
     assert_eq!(proxy.requests().len(), 0);
     for _ in 0..3 {
-        clock.advance(LOOK_EVERY);
+        clock.advance(DOCUMENT_OPTIONS.interval);
         source.refresh(&configuration).await;
     }
     let statuses: Vec<u16> = proxy.requests().iter().map(|request| request.status).collect();
@@ -207,7 +213,7 @@ async fn a_place_that_is_none_is_said_to_be_none() {
         "s3:///key",
         "s3://bucket/folder/",
     ] {
-        let error = ConfigurationSource::parse(text).err().unwrap();
+        let error = DocumentLocation::parse(text).err().unwrap();
         assert_eq!(error.code(), "CONFIG_UNAVAILABLE", "{text}");
     }
 }

@@ -8,47 +8,42 @@ use transship_local::DockerConfig;
 use transship_oci::{Code, Error, RegistryHost, Result, Verb};
 use transship_registry::{Anonymous, Credentials, Login};
 use transship_rules::CredentialsRef;
+use transship_runtime::SecretLogin;
 
-/// Credentials of a document's registries, from `secrets` and Docker's configuration.
+/// Credentials of a document's registries, from `secrets` and Docker's configuration. They are read each time, so that a
+/// rotated secret takes effect at once.
 pub(crate) fn logins(secrets: Arc<dyn Secrets>) -> Arc<CredentialsOf> {
     Arc::new(move |_, registry| match &registry.credentials {
         None => Arc::new(Anonymous),
-        Some(reference) => Arc::new(Referred {
+        Some(CredentialsRef::Secret(reference)) => Arc::new(SecretLogin {
             reference: reference.clone(),
             secrets: Arc::clone(&secrets),
         }),
+        Some(CredentialsRef::Docker) => Arc::new(DockerLogin),
+        Some(reference @ CredentialsRef::Ecr { .. }) => Arc::new(NotHere(reference.to_string())),
     })
 }
 
-/// Credentials that a reference names. They are read each time, so that a rotated secret takes effect at once.
-struct Referred {
-    reference: CredentialsRef,
-    secrets: Arc<dyn Secrets>,
-}
+/// The login that Docker keeps.
+struct DockerLogin;
 
 #[async_trait]
-impl Credentials for Referred {
+impl Credentials for DockerLogin {
     async fn login(&self, host: &RegistryHost) -> Result<Login> {
-        let reference = match &self.reference {
-            CredentialsRef::Secret(reference) => reference,
-            CredentialsRef::Docker => {
-                let docker = DockerConfig::load()?;
-                return Credentials::login(&docker, host).await;
-            }
-            CredentialsRef::Ecr { .. } => {
-                return Err(unreadable(format!(
-                    "{} is not read here: use env:NAME, file:PATH or docker, or use it in the stack deployed in its cloud",
-                    self.reference
-                )));
-            }
-        };
-        let secret = self.secrets.secret(reference).await;
-        let secret = secret.map_err(|error| unreadable(error.message().to_owned()))?;
-        Login::from_secret(&secret).map_err(|error| unreadable(format!("{reference}: {error}")))
+        Credentials::login(&DockerConfig::load()?, host).await
     }
 }
 
-/// `CREDENTIALS_UNAVAILABLE`. The message names where the login should be, never what is there.
-fn unreadable(message: String) -> Error {
-    Error::new(Code::CredentialsUnavailable, Verb::Login, message)
+/// Credentials that only a stack in a cloud reads.
+struct NotHere(String);
+
+#[async_trait]
+impl Credentials for NotHere {
+    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+        let message = format!(
+            "{} is not read here: use env:NAME, file:PATH or docker, or use it in the stack deployed in its cloud",
+            self.0
+        );
+        Err(Error::new(Code::CredentialsUnavailable, Verb::Login, message))
+    }
 }

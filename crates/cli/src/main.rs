@@ -24,7 +24,6 @@ mod registries;
 mod service;
 mod table;
 mod units;
-mod watch;
 
 use std::process::ExitCode;
 

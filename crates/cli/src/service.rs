@@ -10,9 +10,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use transship_copy::{Progress, SystemClock};
 use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
-use transship_local::{Database, Environment, SqliteLedger, SqliteQueue, Worker};
+use transship_local::{Database, SqliteLedger, SqliteQueue};
 use transship_registry::Retries;
 use transship_rules::Document;
+use transship_runtime::{DeadLetterRecorder, Environment, JobHandler, MessageProcessor, Worker, process_secrets};
 
 use crate::failure::{Exit, Failure, sentence};
 use crate::logins::logins;
@@ -46,7 +47,7 @@ impl Service {
         environment: Environment,
         progress: Arc<dyn Progress>,
     ) -> Self {
-        let secrets: Arc<dyn Secrets> = Arc::new(transship_local::secrets(environment));
+        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(environment));
         let retries = Retries {
             max_wait: MAX_WAIT,
             ..Retries::default()
@@ -71,10 +72,19 @@ impl Service {
             worker: format!("process {}", std::process::id()),
         };
         let worker = Worker {
-            queue: queue.clone(),
-            jobs: Arc::new(jobs),
+            receiver: Arc::new(queue.clone()),
+            processor: MessageProcessor {
+                handler: Arc::new(JobHandler {
+                    jobs: Arc::new(jobs),
+                    progress,
+                }),
+                queue: Arc::new(queue.clone()),
+            },
+            dead_letters: DeadLetterRecorder {
+                ledger: Arc::clone(&ledger) as _,
+                clock: Arc::new(SystemClock),
+            },
             concurrency: CONCURRENCY,
-            progress,
         };
         Self {
             router: transship_http::router(Arc::new(intake)),

@@ -36,9 +36,9 @@ pub struct Request<'a> {
 /// How an image is copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// What happens to what the destination tag names already.
+    /// What to do if the destination tag already names another image.
     pub existing: Existing,
-    /// What happens to signatures and other referrers.
+    /// What to do with signatures and other referrers.
     pub referrers: Referrers,
     /// The kinds that are copied; empty: all.
     pub kinds: Vec<Kind>,

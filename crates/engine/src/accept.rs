@@ -1,7 +1,8 @@
-//! Accept: a delivery becomes tasks in the queue, and only then is answered.
+//! Accept: turns a delivery into tasks in the queue before it is answered.
 //!
-//! Authentic? What happened? Which rules? Then *send, then record*: a message is the task, the ledger is memory. Ids are
-//! deterministic, so a delivery that comes three times makes one task. The document in force when it arrives decides.
+//! A delivery is authenticated and parsed, and its events are matched with the rules. Then *send, then record*: a message
+//! contains the whole task, so the ledger may be updated later. Ids are deterministic, so a delivery that is received three
+//! times creates one task. The document in force at the time of the delivery applies.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,36 +22,37 @@ use crate::{Configuration, CopyTask, Secrets, TaskQueue};
 
 /// The events name a host that is not the source's.
 const HOST_MISMATCH: &str = "HOST_MISMATCH";
-/// How old a webhook secret may be that refuses a delivery, if it can be read anew.
+/// Maximum age of a cached webhook secret that rejects a delivery; an older one is read again.
 const SECRET_AGE: Duration = Duration::from_mins(1);
 
-/// How long a sender waits for the ledger. No delivery depends on it, and a sender that gives up sends everything again.
+/// Time limit for recording in the ledger. No delivery depends on it, and a sender that reaches its time-out sends everything
+/// again.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What an authentic delivery came to.
+/// Result of an authentic delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
-    /// Nothing to do; the code says why where that is worth a look (`HOST_MISMATCH`).
+    /// Nothing to do. The code is set for conditions that an operator should check (`HOST_MISMATCH`).
     Nothing {
         /// A stable code.
         code: Option<&'static str>,
     },
     /// Tasks are in the queue.
     Tasks {
-        /// Events that made tasks.
+        /// Number of events that created tasks.
         events: usize,
-        /// The executions they made.
+        /// The executions of these tasks.
         executions: Vec<String>,
     },
 }
 
-/// Why a delivery is refused.
+/// Why a delivery is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// 404: the document has no such registry.
-    #[error("there is no source of that name")]
+    #[error("there is no source with that name")]
     UnknownSource,
-    /// 401: not authentic, or nobody can be.
+    /// 401: not authentic, or the source has no secret.
     #[error("{0}")]
     NotAuthentic(&'static str),
     /// 400: not a delivery of this format.
@@ -73,17 +75,17 @@ impl Refusal {
     }
 }
 
-/// Takes deliveries in.
+/// Accepts deliveries.
 pub struct Intake {
     /// The document in force.
     pub configuration: Configuration,
-    /// Where tasks become durable.
+    /// The queue.
     pub queue: Arc<dyn TaskQueue>,
-    /// Where they are recorded.
+    /// The history of tasks.
     pub history: Arc<dyn History>,
-    /// Where the senders' secrets are.
+    /// The secrets of the senders.
     pub secrets: Arc<dyn Secrets>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -95,7 +97,7 @@ impl Intake {
         let registry = snapshot.document.registries.get(source).ok_or(Refusal::UnknownSource)?;
         self.authenticate(format_of(registry.provider)?, delivery, registry)
             .await?;
-        // The host is read from the body although it is known: a body that names another registry is not this one's.
+        // The host is read from the body to detect a body of another registry.
         let origin = Origin {
             registry_host: None,
             aliases: &registry.aliases,
@@ -109,10 +111,10 @@ impl Intake {
         self.plan_and_send(&snapshot.document, &[source], &events, code).await
     }
 
-    /// Accepts an event of `provider` that the cloud itself brought by invoking a function of ours, so that nothing needs to
-    /// authenticate it: on AWS only ECR can put events of the source `aws.ecr` on the bus of the account. The host in the event
-    /// says which registry it is about; an event whose host no registry of the document answers to is [`Accepted::Nothing`]
-    /// with `HOST_MISMATCH`. Otherwise as [`Intake::accept`].
+    /// Accepts an event of `provider` that the cloud delivered by invoking a function. It needs no authentication: on AWS only ECR
+    /// can put events of the source `aws.ecr` on the bus of the account. The registry is found by the host in the event; if no
+    /// registry of the document has it, the result is [`Accepted::Nothing`] with `HOST_MISMATCH`. Otherwise like
+    /// [`Intake::accept`].
     pub async fn accept_event(&self, provider: Provider, body: &[u8]) -> Result<Accepted, Refusal> {
         let snapshot = self.configuration.current();
         let delivery = Delivery {
@@ -139,8 +141,7 @@ impl Intake {
         self.plan_and_send(&snapshot.document, &sources, &events, None).await
     }
 
-    /// What the rules make of `events` at the registry called `sources` becomes durable. `code` is the answer's where that
-    /// is nothing.
+    /// Sends the tasks for `events` at the registries `sources` to the queue. `code` is the code of the result if there are none.
     async fn plan_and_send(
         &self,
         document: &Document,
@@ -187,14 +188,14 @@ impl Intake {
             }
         };
         let unavailable = |error: Error| {
-            tracing::error!(code = error.code(), %error, "a webhook secret cannot be read; deliveries are answered 503");
-            Refusal::Unavailable("the secret of this source cannot be read now".into())
+            tracing::error!(code = error.code(), %error, "a webhook secret could not be read, so deliveries are answered 503");
+            Refusal::Unavailable("the secret of this source is not available now".into())
         };
         let secret = self.secrets.secret(reference).await.map_err(unavailable)?;
         if authenticate(format, delivery, secret.expose_secret()).is_ok() {
             return Ok(());
         }
-        // The secret may have been rotated a moment ago. A stranger's deliveries come here too, hence the age.
+        // The secret may have been rotated. The age limits how often unauthenticated deliveries cause a read.
         let anew = self
             .secrets
             .secret_anew(reference, SECRET_AGE)
@@ -203,28 +204,28 @@ impl Intake {
         anew.filter(|anew| authenticate(format, delivery, anew.expose_secret()).is_ok())
             .map(drop)
             .ok_or(Refusal::NotAuthentic(
-                "the delivery does not know the secret of this source",
+                "the delivery does not contain the secret of this source",
             ))
     }
 
     async fn make_durable(&self, tasks: &[CopyTask]) -> Result<(), Refusal> {
         let sent = send_then_record(self.queue.as_ref(), self.history.as_ref(), tasks, Some(RECORD_TIMEOUT));
         sent.await.map_err(|error| {
-            tracing::error!(code = error.code(), %error, "a delivery could not be made durable and is answered 503");
+            tracing::error!(code = error.code(), %error, "a delivery could not be sent to the queue and is answered 503");
             Refusal::Unavailable("the delivery could not be made durable: send it again".into())
         })
     }
 }
 
 fn format_of(provider: Provider) -> Result<Format, Refusal> {
-    Format::of(provider).ok_or_else(|| Refusal::Invalid("no notifications of this provider are read".into()))
+    Format::of(provider).ok_or_else(|| Refusal::Invalid("notifications of this provider are not supported".into()))
 }
 
 fn read(provider: Provider, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Refusal> {
     parse(format_of(provider)?, delivery, origin).map_err(|error| Refusal::Invalid(error.to_string()))
 }
 
-/// Says that events name a host that is not the one of `source`.
+/// Logs that events name a host that does not belong to `source`.
 fn warn_of_foreign(source: &str, foreign: &[Event]) {
     let Some(event) = foreign.first() else { return };
     let host = event
@@ -237,6 +238,6 @@ fn warn_of_foreign(source: &str, foreign: &[Event]) {
         source,
         host,
         events = foreign.len(),
-        "a delivery names a host that is not this registry's; add it to the `hosts` of the registry if it is"
+        "a delivery names a host that does not belong to the registry; if it does, add it to the registry's `hosts`"
     );
 }

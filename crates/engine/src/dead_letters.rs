@@ -1,7 +1,7 @@
-//! The end of a job that no worker survived.
+//! Records the end of jobs whose workers crashed.
 //!
-//! A worker that crashes leaves no code to say so; whoever finds out records the end here. What must hold: every task ends
-//! in a recorded state.
+//! A worker that crashes cannot record the end of its task, so the caller that receives the dead letter does. Every task must
+//! end in a recorded state.
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ const NO_HOLDER: &str = "";
 /// Records jobs whose workers crashed as failed tasks, with the code `WORKER_CRASHED`.
 #[derive(Clone)]
 pub struct DeadLetters {
-    /// Where tasks are recorded.
+    /// The history of tasks.
     pub history: Arc<dyn History>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -33,7 +33,7 @@ impl DeadLetters {
             tracing::error!(
                 code = "WORKER_CRASHED",
                 kind,
-                "a job could not be worked on and is given up; {advice}"
+                "a job crashed its workers and is abandoned; {advice}"
             );
             return Ok(());
         };

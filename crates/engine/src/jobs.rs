@@ -16,27 +16,27 @@ use crate::{
     TaskQueue, TaskState,
 };
 
-/// Works on the jobs of the queue.
+/// Processes the jobs of the queue.
 pub struct Jobs {
     /// The document in force.
     pub configuration: Configuration,
-    /// What the workers remember together.
+    /// The ledger.
     pub ledger: Ledger,
-    /// Where jobs send further jobs.
+    /// The queue for further jobs.
     pub queue: Arc<dyn TaskQueue>,
     /// The stores and sources that imports read.
     pub sources: Arc<SourceCache>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// How long jobs are tried.
+    /// Limits of retries of jobs.
     pub retry_policy: RetryPolicy,
     /// Identifies this worker among others: the holder of its leases.
     pub worker: String,
 }
 
 impl Jobs {
-    /// Works on one message within `slot`. An error means that nothing is decided, because the ledger or the queue did not
-    /// answer: the message is to be worked on again.
+    /// Processes one message within `slot`. An error means that the ledger or the queue did not answer; the message must be
+    /// processed again.
     pub async fn run(&self, envelope: &Envelope, progress: Arc<dyn Progress>, slot: Option<Slot>) -> Result<Next> {
         if let Some(early) = envelope.is_early(self.now()) {
             return Ok(Next::Again(early));
@@ -53,13 +53,13 @@ impl Jobs {
         now(self.clock.as_ref())
     }
 
-    /// A wait that a registry asked this process for holds for every worker.
+    /// Shares a pause that a registry asked this process for with all workers.
     pub(crate) async fn share_pause(&self, registry: &Registry) {
         if let Some(left) = registry.paused().filter(|left| left.as_secs() >= 1) {
             let (host, now) = (registry.host().as_str(), self.now());
             let until = now.checked_add(left).unwrap_or(Timestamp::MAX);
             if let Err(error) = self.ledger.pauses.pause(host, until, now).await {
-                tracing::warn!(code = error.code(), %error, "a pause is not shared");
+                tracing::warn!(code = error.code(), %error, "a pause could not be shared");
             }
         }
     }
@@ -118,7 +118,7 @@ impl Jobs {
     }
 }
 
-/// Logs the end of a task, as loud as its state.
+/// Logs the end of a task, with a level that depends on its state.
 fn log_end(entry: &TaskEntry, outcome: &Outcome) {
     let code = outcome.code.as_deref().unwrap_or_default();
     let message = outcome.message.as_deref().unwrap_or_default();
@@ -136,7 +136,7 @@ fn log_end(entry: &TaskEntry, outcome: &Outcome) {
     }
 }
 
-/// What an operator's graphs are made of; it costs nothing where no recorder is installed.
+/// Publishes metrics of a task. It costs nothing if no recorder is installed.
 fn measure(entry: &TaskEntry, outcome: &Outcome) {
     counter!("Tasks", "State" => outcome.state.as_str()).increment(1);
     counter!("BytesCopied").increment(outcome.bytes.copied);

@@ -1,6 +1,6 @@
-//! Plan: what a rule says of a push becomes a task, with an execution around it and ids that are always the same.
+//! Plan: creates the task and execution for a push that matches a rule, with deterministic ids.
 //!
-//! Deliveries and sweeps make tasks here and nowhere else, so that a task does the same whoever asked for it.
+//! Deliveries and sweeps create tasks only here, so that a task does the same regardless of its trigger.
 
 use jiff::Timestamp;
 use transship_notifications::{Event, EventAction};
@@ -80,7 +80,7 @@ pub(crate) fn plan(
     })
 }
 
-/// Where the rule puts what `from` means at the source.
+/// The destination of `from` under the rule.
 pub(crate) fn destination_of(destination: Destination, from: &Target) -> ImageRef {
     ImageRef {
         registry: destination.registry,
@@ -94,9 +94,9 @@ fn is_nobodys_referrer(event: &Event) -> bool {
     event.tag.is_none() && matches!(event.media_type.as_deref(), Some(DOCKER_MANIFEST | DOCKER_LIST))
 }
 
-/// What tells this event from every other, and is the same each time it is delivered: its id, else its content and time.
-/// A tag that goes from A to B and back to A makes three events, which must not become two. Without either the time of
-/// receipt stands in, and a repeated delivery costs a look.
+/// The key that identifies this event and is the same each time it is delivered: its id, otherwise its content and time. A tag
+/// that moves from A to B and back to A causes three events, which must stay three tasks. Without an id and a time, the time of
+/// receipt is used, and a repeated delivery costs one comparison.
 fn occurrence(event: &Event, received: Timestamp) -> String {
     match (&event.event_id, event.time) {
         (Some(id), _) => format!("id {id}"),

@@ -58,12 +58,12 @@ impl RetryPolicy {
 }
 
 impl Execution {
-    /// True if the event is so young that the source tag may be behind it.
+    /// True if the event is so recent that the source tag may still have its previous value.
     pub(crate) fn is_settling(&self, now: Timestamp, tries: u32) -> bool {
         self.trigger == Trigger::Event && self.is_early(now, tries, TAG_SETTLE_TIME)
     }
 
-    /// True if something that may be `behind` the event by this long may be so now.
+    /// True if a tag that may lag `behind` the event by this time may still do so.
     pub(crate) fn is_early(&self, now: Timestamp, tries: u32, behind: Duration) -> bool {
         tries <= SETTLE_TRIES_MIN || tries <= SETTLE_TRIES_MAX && self.age(now) < behind
     }

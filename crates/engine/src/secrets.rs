@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use transship_oci::{Code, Error, Result, Verb};
+use transship_oci::{Code, Error, Persistence, Result, Verb};
 use transship_registry::{TlsMaterial, TlsSource};
 use transship_rules::{SECRET_SCHEMES, SecretReference, Tls};
 
@@ -38,7 +38,9 @@ impl SecretTable {
                 None => "",
             };
             let sentence = format!("{reference} is not read here: write {}{advice}", forms.join(" or "));
-            Error::of(Code::SecretUnavailable, Verb::Secret.on("read")).because(sentence)
+            Error::of(Code::SecretUnavailable, Verb::Secret.on("read"))
+                .because(sentence)
+                .with_persistence(Persistence::Persistent)
         })
     }
 }

@@ -54,7 +54,7 @@ pub(crate) async fn send_then_record_entries(
         tracing::warn!(
             code = "LEDGER_UNAVAILABLE",
             tasks,
-            "tasks are in the queue and not all of them yet in the ledger, which takes its time"
+            "tasks are in the queue, but recording them in the ledger takes too long"
         );
     }
     Ok(())
@@ -63,7 +63,7 @@ pub(crate) async fn send_then_record_entries(
 async fn record(history: &dyn History, execution: Execution, entries: Vec<TaskEntry>) {
     if let Err(error) = history.record(&entries).await {
         let (execution, tasks) = (&execution.id, entries.len());
-        tracing::warn!(code = error.code(), %error, execution, tasks, "tasks are in the queue and not yet in the ledger");
+        tracing::warn!(code = error.code(), %error, execution, tasks, "tasks are in the queue, but could not be recorded in the ledger");
     }
 }
 

@@ -31,12 +31,12 @@ macro_rules! words {
         pub enum $name { $($(#[$variant_doc])* $variant),+ }
 
         impl $name {
-            /// The word of the contract.
+            /// The word in the contract.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
 
-            /// Reads the word of the contract.
+            /// Parses the word in the contract.
             pub fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)+ _ => None }
             }
@@ -75,25 +75,25 @@ words!(
 );
 
 words!(
-    /// Where a task stands. The last five are terminal and written once.
+    /// State of a task. The last six are terminal and written once.
     TaskState {
         /// Not started.
         Queued = "queued",
-        /// An attempt is under way, or its worker vanished.
+        /// An attempt is in progress, or its worker disappeared.
         Running = "running",
-        /// To be tried again at a known time.
+        /// The task will be retried at a known time.
         Waiting = "waiting",
         /// The destination became equal to the source.
         Succeeded = "succeeded",
-        /// It was equal already.
+        /// The destination was already equal to the source.
         Unchanged = "unchanged",
-        /// The destination holds something the rule does not let us replace.
+        /// The destination has another image, which the rule does not replace.
         Kept = "kept",
-        /// Nothing to do: the rule does not let this kind pass, or a referrer's subject is not replicated.
+        /// Nothing to do: the rule does not select this kind of content, or the subject of a referrer is not replicated.
         Skipped = "skipped",
-        /// It cannot be done; the code says why.
+        /// The task failed, with a code.
         Failed = "failed",
-        /// An operator ended it.
+        /// An operator cancelled the task.
         Cancelled = "cancelled",
     }
 );
@@ -104,14 +104,14 @@ impl TaskState {
         !matches!(self, Self::Queued | Self::Running | Self::Waiting)
     }
 
-    /// True for a terminal state in which all is as it should be: everything but failed and cancelled.
+    /// True for every terminal state except failed and cancelled.
     pub const fn is_success(self) -> bool {
         self.is_terminal() && !matches!(self, Self::Failed | Self::Cancelled)
     }
 }
 
 words!(
-    /// Where an execution stands: derived from its tasks.
+    /// State of an execution, derived from its tasks.
     ExecutionState {
         /// A task is not terminal.
         Running = "running",
@@ -125,7 +125,7 @@ words!(
 );
 
 impl ExecutionState {
-    /// The state of an execution of `total` tasks of which `terminal` ended, `succeeded` of them well.
+    /// The state of an execution with `total` tasks, of which `terminal` ended and `succeeded` ended well.
     pub const fn derive(total: u64, terminal: u64, succeeded: u64) -> Self {
         if terminal < total {
             Self::Running
@@ -148,7 +148,7 @@ pub struct Execution {
     pub rule: String,
     /// What started it.
     pub trigger: Trigger,
-    /// When.
+    /// When the execution was created.
     pub created: Timestamp,
 }
 
@@ -170,17 +170,17 @@ pub struct Outcome {
     pub state: TaskState,
     /// The digest at the destination, where there is one.
     pub digest: Option<Digest>,
-    /// A stable code where something is to be said: always for failed, kept and skipped.
+    /// A stable code, always set for failed, kept and skipped tasks.
     pub code: Option<String>,
-    /// The sentence behind the code. Never holds a secret.
+    /// The message for the code. It never contains a secret.
     pub message: Option<String>,
     /// What moved.
     pub bytes: Bytes,
-    /// When.
+    /// When the task ended.
     pub finished: Timestamp,
 }
 
-/// A task as the ledger tells it.
+/// A task in lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TaskRecord {
     /// See [`TaskEntry::id`].
@@ -195,27 +195,27 @@ pub struct TaskRecord {
     pub source: String,
     /// The same for the destination.
     pub destination: String,
-    /// What is at the destination now by this task; before it ended, the event's hint.
+    /// The digest that the task wrote; before it ended, the digest of the event.
     pub digest: Option<Digest>,
-    /// Where it stands.
+    /// The state.
     pub state: TaskState,
-    /// Of the end, or of the last attempt that must be repeated.
+    /// The code of the result, or of the last attempt.
     pub code: Option<String>,
-    /// The sentence behind the code.
+    /// The message for the code.
     pub message: Option<String>,
-    /// How often it was begun.
+    /// Number of attempts.
     pub attempts: u32,
     /// When the event was received.
     pub created: Timestamp,
-    /// When it is tried next, while waiting.
+    /// Time of the next attempt, while waiting.
     pub next: Option<Timestamp>,
-    /// When it ended.
+    /// Time of the end.
     pub finished: Option<Timestamp>,
-    /// What it moved.
+    /// Bytes by how they came to the destination.
     pub bytes: Bytes,
 }
 
-/// An execution as the ledger tells it; everything but its first four fields is derived from its tasks.
+/// An execution in lists. Everything except its first four fields is derived from its tasks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExecutionRecord {
     /// See [`Execution::id`].
@@ -230,31 +230,31 @@ pub struct ExecutionRecord {
     pub duration_ms: Option<u64>,
     /// Derived.
     pub state: ExecutionState,
-    /// Tasks that ended well by all tasks, 0 to 1.
+    /// Ratio of tasks that ended well to all tasks, 0 to 1.
     pub success_ratio: f64,
-    /// Distinct destination repositories.
+    /// Number of distinct destination repositories.
     pub repositories: u64,
-    /// Bytes sent and mounted.
+    /// Number of bytes sent and mounted.
     pub bytes: u64,
 }
 
-/// What we wrote to a destination tag, and what it consisted of.
+/// The record of what Transship wrote to a destination tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
     /// The tag that was written (or, for a referrer, its digest).
     pub destination: ImageRef,
     /// The image it was copied from; [`None`]: it came from a store.
     pub source: Option<ImageRef>,
-    /// The manifest the tag names by our hand.
+    /// The digest that Transship wrote to the tag.
     pub digest: Digest,
-    /// What the tag may name still, by our hand too: a write of `digest` was begun and is not known to have ended.
+    /// Earlier digests that the tag may still have, because the write of `digest` is not known to have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Digest>,
-    /// Every manifest of the image, the root among them: a referrer of any of them follows this replica.
+    /// Every manifest of the image, including the root. A referrer of any of them is copied to this destination.
     pub manifests: Vec<Digest>,
-    /// By which rule.
+    /// The rule.
     pub rule: String,
-    /// When.
+    /// When the tag was written.
     pub written: Timestamp,
 }
 

@@ -1,29 +1,27 @@
-//! Layouts, archives and storage trees as sources of copies, wherever their files lie.
+//! Layouts, archives and storage trees as sources of copies.
 //!
-//! Everything is read through the [`ObjectStore`] port by range, so that a folder and a bucket are the same to it, and
-//! nothing is staged on a disk. [`discover`] says what lies under a prefix ([`Search`]: page by page), [`open`] opens one of
-//! it, [`Images`] lists its images and reads them; [`Upload`] says what a single object means that arrived, and [`look`]
-//! whether all of its source is there. Every digest is checked before it becomes part of a key, and every byte against its digest by
-//! whoever writes it on; of an archive nothing is believed, not even that it is one.
+//! Everything is read through the [`ObjectStore`] port by range, so that folders and buckets are treated alike and nothing is
+//! staged on disk. [`discover`] finds the sources below a prefix ([`Search`]: page by page), [`open`] opens one, and [`Images`]
+//! lists and reads its images. [`Upload`] is the meaning of a new object, and [`look`] checks whether its source is complete.
+//! Every digest is validated before it becomes part of a key, and the copy verifies every byte against its digest. The content
+//! of an archive is never trusted.
 
 mod archive;
+#[cfg(test)]
+mod counting_store;
 mod discover;
 mod docker_archive;
 mod found;
-#[cfg(test)]
-mod hostile;
 mod images;
 mod layout;
 mod look;
 mod memory_store;
 mod missing;
+mod read_all;
 mod search;
 mod storage_tree;
 mod store;
-#[cfg(test)]
-mod test_support;
 mod upload;
-mod whole;
 
 pub use archive::{Archive, Limits};
 pub use discover::discover;

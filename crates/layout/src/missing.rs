@@ -15,14 +15,14 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result};
 
 use crate::{ObjectStore, PAGE_MAX};
 
-/// No more than this is named as missing; a walk ends where it has found so many.
+/// Maximum number of missing objects to report. The walk ends when it has found this number.
 const MAX_MISSING: usize = 1000;
-/// Manifests read at the same time: each may be 4 MiB.
+/// Maximum number of manifests that are read at the same time; each may have 4 MiB.
 const PARALLEL_MANIFESTS: usize = 4;
-/// Blobs asked for at the same time.
+/// Maximum number of blobs that are requested at the same time.
 const PARALLEL_HEADS: usize = 8;
 
-/// Something a source needs and does not have.
+/// A missing object of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
@@ -30,18 +30,18 @@ pub enum Missing {
     File(String),
     /// A manifest or blob.
     Blob {
-        /// Its digest: the one its key will hold when it arrives.
+        /// The digest that its key will contain when it is uploaded.
         digest: Digest,
-        /// Bytes it is said to have; 0 where nobody says.
+        /// Expected size in bytes; 0 if unknown.
         size_bytes: u64,
-        /// Bytes that are there under its name: another number, or none. The same number: they are there, and the
-        /// repository's link to them is not, which a storage tree needs as well.
+        /// Actual size in bytes of the object with its name; may be 0. If it equals the expected size, the bytes are there but the
+        /// repository's link to them, which a storage tree needs as well, is missing.
         found_bytes: Option<u64>,
     },
 }
 
 impl Missing {
-    /// The digest to wait for; [`None`] of a file.
+    /// The digest to wait for; [`None`] for a file.
     pub const fn digest(&self) -> Option<&Digest> {
         match self {
             Self::File(_) => None,
@@ -50,23 +50,23 @@ impl Missing {
     }
 }
 
-/// Where the manifests and blobs of image graphs lie.
+/// Access to the manifests and blobs of image graphs.
 #[async_trait]
 pub(crate) trait Shelf: Sync {
-    /// Where all blobs lie.
+    /// Location of all blobs.
     fn blobs(&self) -> Blobs<'_>;
 
-    /// The manifest `digest`, its bytes proven.
+    /// The manifest `digest` with verified bytes.
     async fn manifest(&self, digest: &Digest) -> Result<Held>;
 
-    /// The key of a blob, and the digest that key holds.
+    /// The key of a blob, and the digest in that key.
     async fn located(&self, digest: &Digest) -> Result<(String, Digest)>;
 }
 
-/// What a shelf has of a manifest.
+/// State of a manifest.
 pub(crate) enum Held {
     Manifest(Box<Manifest>),
-    /// Nothing under this digest; or, of a storage tree, these bytes without the repository's link to them.
+    /// No object with this digest; or, in a storage tree, the bytes without the repository's link to them.
     Absent {
         digest: Digest,
         found_bytes: Option<u64>,
@@ -74,7 +74,7 @@ pub(crate) enum Held {
 }
 
 impl Held {
-    /// What is missing of a manifest that should have `size_bytes`.
+    /// The missing part of a manifest with the expected `size_bytes`.
     pub(crate) const fn missing(digest: Digest, found_bytes: Option<u64>, size_bytes: u64) -> Missing {
         let size_bytes = match found_bytes {
             Some(found) => found,
@@ -199,17 +199,17 @@ async fn missing_blobs(shelf: &dyn Shelf, blobs: HashMap<Digest, u64>) -> Result
     Ok(missing.collect())
 }
 
-/// Where blobs lie, and how they are best looked up.
+/// Location of blobs, and how to look them up.
 pub(crate) struct Blobs<'a> {
     pub(crate) store: &'a dyn ObjectStore,
-    /// What the keys of all of them begin with.
+    /// Common prefix of all keys.
     pub(crate) prefix: String,
-    /// So many are asked for one by one; more are looked up in the listing of all there are.
+    /// Maximum number of blobs that are requested one by one. More are looked up in a listing.
     pub(crate) max_heads: usize,
 }
 
 impl Blobs<'_> {
-    /// The sizes in bytes of those `wanted` that are there, by their keys.
+    /// The sizes in bytes of those `wanted` blobs that exist, by key.
     pub(crate) async fn sizes<T: Sync>(&self, wanted: &BTreeMap<String, T>) -> Result<BTreeMap<String, u64>> {
         if wanted.len() <= self.max_heads {
             self.sizes_by_heads(wanted).await
@@ -234,7 +234,7 @@ impl Blobs<'_> {
             .await
     }
 
-    /// The listing is in the order of the keys, and so are the blobs: whole pages without any of them are jumped over.
+    /// Listing and blobs are sorted by key, so that whole pages without wanted blobs are skipped.
     async fn sizes_by_listing<T: Sync>(&self, wanted: &BTreeMap<String, T>) -> Result<BTreeMap<String, u64>> {
         let mut sizes = BTreeMap::new();
         let mut after: Option<String> = None;
@@ -257,7 +257,7 @@ impl Blobs<'_> {
     }
 }
 
-/// A place in the listing behind `at_least` and before `next`: the name without its last character sorts before it.
+/// A position in the listing after `at_least` and before `next`: the name without its last character sorts before it.
 fn just_before(next: &str, at_least: &str) -> String {
     let shorter = &next[..next.len() - 1];
     shorter.max(at_least).to_owned()

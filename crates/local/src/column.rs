@@ -1,4 +1,4 @@
-//! How our types stand in a column: times as milliseconds, names as their text, a target with its `:` or `@`.
+//! Representation of types in columns: times as milliseconds, names as text, a target with its `:` or `@`.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use rusqlite::{Error, Result, Row};
 use transship_engine::ImageRef;
 use transship_oci::Target;
 
-/// A column whose text is one of our names.
+/// A column with a name.
 pub(crate) fn parsed<T: FromStr>(row: &Row<'_>, column: &str) -> Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -17,7 +17,7 @@ where
     text.parse().map_err(invalid)
 }
 
-/// The same where the column may be null.
+/// The same for a nullable column.
 pub(crate) fn parsed_option<T: FromStr>(row: &Row<'_>, column: &str) -> Result<Option<T>>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -26,7 +26,7 @@ where
     text.map(|text| text.parse().map_err(invalid)).transpose()
 }
 
-/// A column that holds one of the words of the contract.
+/// A column with a word of the contract.
 pub(crate) fn word<T>(row: &Row<'_>, column: &str, parse: fn(&str) -> Option<T>) -> Result<T> {
     let text: String = row.get(column)?;
     parse(&text).ok_or_else(|| invalid(UnknownWord(text)))
@@ -37,7 +37,7 @@ pub(crate) fn time(row: &Row<'_>, column: &str) -> Result<Timestamp> {
     Timestamp::from_millisecond(row.get(column)?).map_err(invalid)
 }
 
-/// The same where the column may be null.
+/// The same for a nullable column.
 pub(crate) fn time_option(row: &Row<'_>, column: &str) -> Result<Option<Timestamp>> {
     let milliseconds: Option<i64> = row.get(column)?;
     milliseconds
@@ -45,13 +45,13 @@ pub(crate) fn time_option(row: &Row<'_>, column: &str) -> Result<Option<Timestam
         .transpose()
 }
 
-/// A column that counts.
+/// A column with a count.
 pub(crate) fn count(row: &Row<'_>, column: &str) -> Result<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(invalid)
 }
 
-/// A count as it is written. SQLite's numbers end at 2^63, which no count of bytes reaches.
+/// A count for a column. SQLite's integers end at 2^63, which no count of bytes reaches.
 pub(crate) fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -79,9 +79,9 @@ fn target_parse(text: &str) -> Result<Target> {
     }
 }
 
-/// A value that this release did not write.
+/// A value that this release does not know.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a word of this column")]
+#[error("{0:?} is not a valid value of this column")]
 struct UnknownWord(String);
 
 fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> Error {

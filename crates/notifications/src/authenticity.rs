@@ -7,8 +7,10 @@
 
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+use transship_oci::Error;
 
-use crate::{Delivery, Error, ErrorKind, Format};
+use crate::error::not_authentic;
+use crate::{Delivery, Format};
 
 /// Checks that `delivery` knows `secret`: one line, or two while the secret is being changed. Empty lines are not secrets,
 /// so an empty secret authenticates nothing.
@@ -38,7 +40,7 @@ pub(crate) fn fixed_text(delivery: &Delivery<'_>, secret: &str) -> Result<(), Er
     if bool::from(is_known) {
         Ok(())
     } else {
-        Err(Error::new(ErrorKind::NotAuthentic, "authenticate"))
+        Err(not_authentic())
     }
 }
 

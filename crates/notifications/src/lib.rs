@@ -14,12 +14,14 @@ mod lenient;
 mod origin;
 
 use http::HeaderMap;
+use transship_oci::Error;
 
 pub use authenticity::authenticate;
-pub use error::{Error, ErrorKind};
 pub use event::{Event, EventAction, EventKind};
 pub use formats::{Format, UnknownFormat};
 pub use origin::Origin;
+
+use error::invalid;
 
 /// Maximum number of events in one delivery. Distribution sends one; a body of the maximum size contains fewer.
 pub const MAX_EVENTS: usize = 10_000;
@@ -42,7 +44,7 @@ pub struct Delivery<'a> {
 pub fn parse(format: Format, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
     let events = format.parse(delivery, origin)?;
     if events.len() > MAX_EVENTS {
-        return Err(Error::invalid(format!(
+        return Err(invalid(format!(
             "it contains {} events, but the limit is {MAX_EVENTS}",
             events.len()
         )));

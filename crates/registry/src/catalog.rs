@@ -1,37 +1,36 @@
-//! The catalog: which repositories a registry has, page by page.
+//! The catalog: the list of repositories of a registry, page by page.
 //!
 //! Source: distribution's catalog API (`GET /v2/_catalog`), which the OCI specification reserves and does not define. Many
-//! registries refuse it, or give it to administrators only, so a refusal is an answer here and no error. A page is known by
-//! the query its registry made for it: some put a name into it, some a token, and they do not sort alike.
+//! registries reject it, or allow it only to administrators, so a rejection is a result and not an error. A page is
+//! identified by the query that the registry generated: some contain a name, some a token, and the sort order differs.
 
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use std::sync::atomic::AtomicU64;
 use transship_oci::{Code, Error, Repository, Result, Verb};
 
+use crate::Registry;
 use crate::auth::Scope;
-use crate::exchange::Call;
+use crate::exchange::Request;
+use crate::pages;
 use crate::retry::is_temporary;
-use crate::{Registry, link};
 
-/// A page of 1000 repositories of 255 characters is 260 KB; registries that ignore `n` send all.
-const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
-/// What is asked for first: 1000 is the most that registries give (ECR, Harbor).
+/// Number of repositories to request: 1000 is the maximum of registries (ECR, Harbor).
 const FIRST_PAGE: &str = "n=1000";
-/// A longer query for the next page would not fit into what remembers it.
+/// Maximum size in bytes of the query for the next page, because it is stored in a message.
 const MAX_QUERY_BYTES: usize = 4096;
 
-/// What a registry says when it is asked for its repositories.
+/// Response of a registry to a request for its repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Catalog {
-    /// A page of them.
+    /// A page of repositories.
     Page {
-        /// In the order of the registry. Names that are none are left out.
+        /// Names in the order of the registry, without invalid ones.
         repositories: Vec<Repository>,
-        /// What to ask for next, if that was not all.
+        /// The query for the next page, if there is one.
         next: Option<String>,
     },
-    /// It does not say: it has no catalog, or not for us. The sentence says how it refused.
+    /// The registry has no catalog, or denies access to it. The text contains its reason.
     Refused(String),
 }
 
@@ -42,7 +41,7 @@ struct Page {
 }
 
 impl Registry {
-    /// One page of the catalog: the first, or the one that a former page named as its next.
+    /// One page of the catalog: the first, or the next one that a previous page named.
     pub async fn catalog(&self, page: Option<&str>) -> Result<Catalog> {
         let operation = Verb::Catalog.on(self.host());
         let mut url = self
@@ -52,29 +51,24 @@ impl Registry {
             .map_err(|error| Error::of(Code::ResponseInvalid, &operation).because(error))?;
         url.set_query(Some(page.unwrap_or(FIRST_PAGE)));
         let requests = AtomicU64::new(0);
-        let call = Call::new(operation.clone(), Method::GET, url.clone(), Scope::Catalog, &requests);
-        let answer = match self.send(call).await {
-            Ok(answer) => answer,
+        let request = Request::new(operation.clone(), Method::GET, url.clone(), Scope::Catalog, &requests);
+        let response = match self.send(request).await {
+            Ok(response) => response,
             Err(error) if matches!(error.kind(), Code::AuthFailed | Code::AccessDenied) => {
                 return Ok(Catalog::Refused(error.to_string()));
             }
             Err(error) => return Err(error),
         };
-        let status = answer.status();
+        let status = response.status();
         if status == StatusCode::NOT_IMPLEMENTED || status.is_client_error() && !is_temporary(status) {
-            return Ok(Catalog::Refused(answer.into_error().await.to_string()));
+            return Ok(Catalog::Refused(response.into_error().await.to_string()));
         }
         if status != StatusCode::OK {
-            return Err(answer.into_error().await);
+            return Err(response.into_error().await);
         }
-        let next = link::next(answer.headers(), answer.url());
-        let body = answer.body(MAX_PAGE_BYTES).await?;
-        let listed: Page = serde_json::from_slice(&body)
-            .map_err(|error| Error::of(Code::ResponseInvalid, &operation).because(error))?;
+        let next = pages::next(&response, &url)?;
+        let listed: Page = pages::read(response).await?;
         let next = next.and_then(|next| next.query().map(str::to_owned));
-        if next.is_some() && next.as_deref() == url.query() {
-            return Err(Error::of(Code::ListAborted, operation).because("a page links to itself"));
-        }
         if next.as_ref().is_some_and(|next| next.len() > MAX_QUERY_BYTES) {
             return Err(Error::of(Code::ResponseInvalid, operation).because(format!(
                 "the link to the next page is longer than {MAX_QUERY_BYTES} bytes"

@@ -104,7 +104,7 @@ impl Clients {
             .dns_resolver(GuardedResolver(Arc::clone(&self.guard)));
         if self.guard.is_literal() {
             builder = builder.no_proxy();
-            // Elsewhere a proxy may stand, which may be reached by TLS whatever the registry speaks.
+            // A proxy may be reached by TLS even if the registry uses plain HTTP.
             if kind == Kind::Plain {
                 builder = builder.tls_certs_only(std::iter::empty());
             }
@@ -151,10 +151,10 @@ impl Made {
     }
 }
 
-/// Lets every TLS connection of this process be made by *ring*, unless something else was chosen before: a `reqwest` client
-/// must not be built earlier. Here because a function that is loaded at each cold start should not bring two implementations,
-/// and the other one is four times as large.
+/// Makes *ring* the TLS provider of this process, unless another one was installed before. It must be called before the first
+/// `reqwest` client is created. A function is loaded at each cold start and must not contain two implementations; the other
+/// one is four times as large.
 pub fn use_ring() {
-    // It was chosen before, perhaps by us.
+    // A provider is already installed, possibly by an earlier call.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,4 +1,4 @@
-//! The repository as a destination: manifests are put, blobs looked for, mounted and uploaded.
+//! The repository as a destination: puts manifests, and checks, mounts and uploads blobs.
 //!
 //! Source: distribution-spec, Pushing Manifests, Checking if content exists, Mounting a blob from another repository.
 
@@ -10,7 +10,7 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Resul
 
 use crate::RemoteRepository;
 use crate::auth::Scope;
-use crate::exchange::Call;
+use crate::exchange::Request;
 use crate::manifests::content_digest;
 
 #[async_trait]
@@ -19,25 +19,25 @@ impl Destination for RemoteRepository {
         &self.repository
     }
 
-    /// Writes the bytes and proves the answer. True if the registry processed the `subject` itself.
+    /// Writes the bytes and verifies the response. Returns true if the registry processed the `subject` itself.
     async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> Result<bool> {
-        let mut call = self.manifest_call(Verb::ManifestPut, Method::PUT, target)?;
+        let mut request = self.manifest_request(Verb::ManifestPut, Method::PUT, target)?;
         let media_type = HeaderValue::from_str(manifest.media_type().as_str()).map_err(|_| {
-            Error::of(Code::ResponseInvalid, &call.operation).because("the media type is no header value")
+            Error::of(Code::ResponseInvalid, &request.operation).because("the media type is not a valid header value")
         })?;
-        call.headers.insert(CONTENT_TYPE, media_type);
-        call.body = manifest.bytes().clone();
-        let operation = call.operation.clone();
-        let answer = self.registry.send(call).await?;
-        if !answer.status().is_success() {
-            return Err(answer.into_error().await);
+        request.headers.insert(CONTENT_TYPE, media_type);
+        request.body = manifest.bytes().clone();
+        let operation = request.operation.clone();
+        let response = self.registry.send(request).await?;
+        if !response.status().is_success() {
+            return Err(response.into_error().await);
         }
-        let told = content_digest(answer.headers());
-        let processed_subject = answer.headers().contains_key("oci-subject");
-        // Any web server answers 200 to a PUT: only what a registry says counts as an acknowledgement.
+        let told = content_digest(response.headers());
+        let processed_subject = response.headers().contains_key("oci-subject");
+        // Any web server may answer 200 to a PUT, so only the response of a registry counts as an acknowledgement.
         let is_acknowledged =
-            answer.status() == StatusCode::CREATED && (told.is_some() || answer.headers().contains_key(LOCATION));
-        answer.drain().await;
+            response.status() == StatusCode::CREATED && (told.is_some() || response.headers().contains_key(LOCATION));
+        response.drain().await;
         let told = match told {
             Some(told) => Some(told),
             None if is_acknowledged => None,
@@ -54,33 +54,33 @@ impl Destination for RemoteRepository {
         }
     }
 
-    /// True if the repository has the blob. A size that differs from the descriptor's counts as not having it.
+    /// True if the repository has the blob with the size of the descriptor.
     async fn blob_head(&self, blob: &Descriptor) -> Result<bool> {
         let url = self.url(&format!("blobs/{}", blob.digest))?;
-        let call = Call::new(
+        let request = Request::new(
             self.blob_operation(Verb::BlobHead, &blob.digest),
             Method::HEAD,
             url,
             self.scope(),
             &self.requests,
         );
-        let answer = self.registry.send(call).await?;
-        match answer.status() {
+        let response = self.registry.send(request).await?;
+        match response.status() {
             StatusCode::OK => {
-                let length: Option<u64> = answer
+                let length: Option<u64> = response
                     .headers()
                     .get(CONTENT_LENGTH)
                     .and_then(|value| value.to_str().ok()?.parse().ok());
                 Ok(length.is_none_or(|length| length == blob.size))
             }
-            // Some registries do not answer HEAD for blobs; not knowing costs an upload, no more.
+            // Some registries do not answer HEAD for blobs. An unknown result only costs an upload.
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::FORBIDDEN => Ok(false),
-            _ => Err(answer.into_error().await),
+            _ => Err(response.into_error().await),
         }
     }
 
-    /// Mounts the blob from another repository. Only 201 is a mount: a registry that opens an upload instead (202) has
-    /// refused, and its session is used. A registry that refuses in any other way is uploaded to as if nothing was asked.
+    /// Mounts the blob from another repository. Only 201 is a mount. If the registry opens an upload session instead (202), that
+    /// session is used. After any other response the blob is uploaded normally.
     async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> Result<Mount> {
         if !self.registry.0.profile.mounts {
             return Ok(Mount::NotMounted(None));
@@ -90,30 +90,30 @@ impl Destination for RemoteRepository {
             .append_pair("mount", &blob.digest.to_string())
             .append_pair("from", from.as_str());
         let scope = Scope::Mount(self.repository.clone(), from.clone());
-        let call = Call::new(
+        let request = Request::new(
             self.blob_operation(Verb::BlobMount, &blob.digest),
             Method::POST,
             url,
             scope,
             &self.requests,
         );
-        let answer = match self.registry.send(call).await {
-            Ok(answer) => answer,
-            // What stumbles over mounts may still take uploads.
+        let response = match self.registry.send(request).await {
+            Ok(response) => response,
+            // A registry that fails on mounts may still accept uploads.
             Err(error) if matches!(error.kind(), Code::AuthFailed | Code::RegistryUnavailable) => {
                 return Ok(Mount::NotMounted(None));
             }
             Err(error) => return Err(error),
         };
-        let mount = match answer.status() {
+        let mount = match response.status() {
             StatusCode::CREATED => Mount::Mounted,
-            StatusCode::ACCEPTED => Mount::NotMounted(self.location(&answer).ok().map(|location| UploadSession {
+            StatusCode::ACCEPTED => Mount::NotMounted(self.location(&response).ok().map(|location| UploadSession {
                 location: location.into(),
             })),
             _ => Mount::NotMounted(None),
         };
-        if answer.headers().contains_key(LOCATION) || answer.status().is_client_error() {
-            answer.drain().await;
+        if response.headers().contains_key(LOCATION) || response.status().is_client_error() {
+            response.drain().await;
         }
         Ok(mount)
     }

@@ -1,28 +1,24 @@
-//! One registry over HTTP: the verbs of the distribution specification, and what it takes to speak them safely.
+//! One registry over HTTP: the requests of the distribution specification, with authentication, limits and retries.
 //!
-//! A [`Registry`] is a host: connections, authentication, limits, what was learned of it. A [`RemoteRepository`] is one
-//! repository there; it is a [`transship_copy::Source`] and a [`transship_copy::Destination`]. One request has one owner
-//! of retries ([`Retries`]): requests without a streamed body repeat themselves in `exchange`, an upload is repeated
-//! in `upload`, a broken read continues in `read`. Everything read is bounded; credentials go to the
-//! registry and its validated realm only.
+//! A [`Registry`] is a host with its connections, authentication, limits and learned behaviour. A [`RemoteRepository`] is one
+//! of its repositories; it is a [`transship_copy::Source`] and a [`transship_copy::Destination`]. Each request has one owner
+//! of its retries ([`Retries`]): `exchange` retries requests without a streamed body, `upload` retries uploads, and `read`
+//! resumes broken reads. Everything that is read has a size limit. Credentials are sent only to the registry and its
+//! validated realm.
 
 mod auth;
 mod catalog;
-mod challenge;
 mod clients;
 mod credentials;
 mod destination;
 mod exchange;
-mod failure;
 mod limits;
-mod link;
 mod location;
 mod login;
 mod manifests;
 mod network;
-mod pace;
+mod pages;
 mod profile;
-mod pulse;
 mod read;
 mod referrers;
 mod registry;
@@ -30,18 +26,12 @@ mod repository;
 mod retry;
 mod tags;
 mod tls;
-mod token;
 mod upload;
-mod upload_body;
-mod upload_chunks;
-mod upload_plan;
-mod upload_reached;
-mod upload_session;
 
 pub use catalog::Catalog;
 pub use clients::use_ring;
 pub use credentials::{Anonymous, Credentials, Login};
-pub use failure::ErrorBody;
+pub use exchange::failure::ErrorBody;
 pub use login::NoLogin;
 pub use profile::{Profile, UploadForm};
 pub use registry::{Options, Registry};

@@ -1,32 +1,35 @@
-//! Where an upload goes on. A location is a capability: followed as it is, never logged, and only where the registry is.
+//! Upload locations. A location is a capability: it is used unchanged, never logged, and must be on the registry's own host.
 //!
-//! Source: distribution-spec, Pushing blobs; CVE-2026-50151 and go-containerregistry e5983f2 are what happens when any
-//! location is followed.
+//! Source: distribution-spec, Pushing blobs. CVE-2026-50151 and go-containerregistry e5983f2 are consequences of following any
+//! location.
 
 use http::header::LOCATION;
 use url::Url;
 
 use crate::RemoteRepository;
-use crate::exchange::Answer;
+use crate::exchange::Response;
 use crate::network::Guard;
 use crate::profile::is_listed;
 use transship_oci::{Code, Error, Result};
 
 impl RemoteRepository {
-    /// Where an upload goes on: resolved against the URL that answered, on the registry's own origin or where its profile
-    /// says its uploads go. A registry behind a proxy that calls itself `http` is believed as to path, not as to scheme.
-    pub(crate) fn location(&self, answer: &Answer) -> Result<Url> {
-        let reject = |why: &str| Error::of(Code::LocationRejected, &answer.operation).because(why);
-        let text = answer
+    /// The next location of an upload, resolved against the URL of the response. It must be on the registry's own origin or on a
+    /// host of its profile. For a registry behind a proxy that returns `http`, the path is used and the scheme is not.
+    pub(crate) fn location(&self, response: &Response) -> Result<Url> {
+        let reject = |why: &str| Error::of(Code::LocationRejected, &response.operation).because(why);
+        let text = response
             .headers()
             .get(LOCATION)
             .and_then(|value| value.to_str().ok())
-            .ok_or_else(|| reject("it gives no Location"))?;
-        let location = answer.url().join(text).map_err(|_| reject("its Location is no URL"))?;
+            .ok_or_else(|| reject("the response has no Location"))?;
+        let location = response
+            .url()
+            .join(text)
+            .map_err(|_| reject("its Location is not a valid URL"))?;
         self.judge(location).map_err(|why| reject(&why))
     }
 
-    /// A location that was remembered outside this process, if the same rules let it pass today.
+    /// A location that was stored outside this process, if the current rules allow it.
     pub(crate) fn remembered_location(&self, text: &str) -> Option<Url> {
         self.judge(Url::parse(text).ok()?).ok()
     }
@@ -39,14 +42,14 @@ impl RemoteRepository {
 
 fn judge(mut location: Url, base: &Url, storage: &[&str], guard: &Guard) -> std::result::Result<Url, String> {
     if !location.username().is_empty() || location.password().is_some() {
-        return Err("it names a user".into());
+        return Err("it contains a user name".into());
     }
     if base.scheme() == "https"
         && location.scheme() == "http"
         && location.host() == base.host()
         && location.set_scheme("https").is_ok()
     {
-        // The port of the proxy, not the one the registry believes to listen on.
+        // The port of the proxy, not the port on which the registry itself listens.
         let _ = location.set_port(base.port());
     }
     if location.origin() == base.origin() {
@@ -54,7 +57,7 @@ fn judge(mut location: Url, base: &Url, storage: &[&str], guard: &Guard) -> std:
     }
     let host = location.host_str().unwrap_or_default();
     if location.scheme() != "https" || !is_listed(host, storage) {
-        return Err("another host, scheme or port than the registry's".into());
+        return Err("its host, scheme or port is not the registry's".into());
     }
     guard.check(&location).map_err(|denied| denied.to_string())?;
     Ok(location)

@@ -1,7 +1,7 @@
 //! Manifests: HEAD, GET, PUT.
 //!
-//! Source: distribution-spec, Pulling and Pushing Manifests. Bytes are proven against the digest they were asked by, and
-//! against `Docker-Content-Digest` where it is sent (it may be missing, empty, or of another algorithm).
+//! Source: distribution-spec, Pulling and Pushing Manifests. Bytes are verified against the requested digest, and against
+//! `Docker-Content-Digest` if it is sent (it may be missing, empty, or use another algorithm).
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use transship_oci::media_type::ACCEPT_MANIFESTS;
 use transship_oci::{Algorithm, Code, Descriptor, Digest, Error, Manifest, MediaType, Result, Target, Verb};
 
 use crate::RemoteRepository;
-use crate::exchange::Call;
+use crate::exchange::Request;
 
 #[async_trait]
 impl Manifests for RemoteRepository {
@@ -21,27 +21,27 @@ impl Manifests for RemoteRepository {
         format!("{}/{}", self.registry.host(), self.repository)
     }
 
-    /// One HEAD; a GET as well where the registry does not send the digest or does not answer HEAD.
+    /// Sends one HEAD, and a GET if the registry does not send the digest or does not answer HEAD.
     async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>> {
-        let answer = self
+        let response = self
             .registry
-            .send(self.manifest_call(Verb::ManifestHead, Method::HEAD, target)?)
+            .send(self.manifest_request(Verb::ManifestHead, Method::HEAD, target)?)
             .await?;
-        match answer.status() {
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
             StatusCode::METHOD_NOT_ALLOWED => {
                 return Ok(self.manifest_get(target).await?.map(|manifest| manifest.descriptor()));
             }
-            _ => return Err(answer.into_error().await),
+            _ => return Err(response.into_error().await),
         }
-        let headers = answer.headers();
+        let headers = response.headers();
         let told = content_digest(headers).or_else(|| target.digest().cloned());
         let media_type = headers
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .map(MediaType::new);
-        // From the header itself: the body of a HEAD has no length.
+        // The size is taken from the header, because a HEAD response has no body.
         let size = headers
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse().ok())
@@ -54,7 +54,7 @@ impl Manifests for RemoteRepository {
         }
     }
 
-    /// Bytes that do not have their digest are read once more, as a blob's are: that tells a bad line from a bad manifest.
+    /// Bytes that do not match the digest are read once more, to distinguish a transmission error from a wrong manifest.
     async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>> {
         match self.manifest_read(target).await {
             Err(error) if error.is(Code::ManifestDigestMismatch) => self.manifest_read(target).await,
@@ -74,30 +74,33 @@ impl Manifests for RemoteRepository {
 }
 
 impl RemoteRepository {
-    pub(crate) fn manifest_call(&self, verb: Verb, method: Method, target: &Target) -> Result<Call<'_>> {
+    pub(crate) fn manifest_request(&self, verb: Verb, method: Method, target: &Target) -> Result<Request<'_>> {
         let url = self.url(&format!("manifests/{target}"))?;
-        Ok(Call::new(self.operation(verb, target), method, url, self.scope(), &self.requests).accept(ACCEPT_MANIFESTS))
+        Ok(
+            Request::new(self.operation(verb, target), method, url, self.scope(), &self.requests)
+                .accept(ACCEPT_MANIFESTS),
+        )
     }
 
     async fn manifest_read(&self, target: &Target) -> Result<Option<Manifest>> {
-        let answer = self
+        let response = self
             .registry
-            .send(self.manifest_call(Verb::ManifestGet, Method::GET, target)?)
+            .send(self.manifest_request(Verb::ManifestGet, Method::GET, target)?)
             .await?;
-        match answer.status() {
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(answer.into_error().await),
+            _ => return Err(response.into_error().await),
         }
-        let operation = answer.operation.clone();
-        let told = content_digest(answer.headers());
-        let content_type = answer
+        let operation = response.operation.clone();
+        let told = content_digest(response.headers());
+        let content_type = response
             .headers()
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let bytes = match answer.body(MAX_BYTES).await {
-            // Under the code that manifests have for it.
+        let bytes = match response.body(MAX_BYTES).await {
+            // Converted to the code for manifests.
             Err(error) if error.is(Code::ResponseTooLarge) => {
                 let refusal = Manifest::parse(Bytes::from(vec![b' '; MAX_BYTES + 1]), None).err();
                 return Err(refusal.unwrap_or(error).during(operation));
@@ -106,7 +109,7 @@ impl RemoteRepository {
         };
         let digest = match prove(&bytes, target, told.as_ref()) {
             Ok(digest) => digest,
-            // The digest of a signed schema 1 manifest leaves its signatures out: it is refused for what it is.
+            // The digest of a signed schema 1 manifest does not cover its signatures; it is rejected as schema 1.
             Err(why) => {
                 let schema1 = Manifest::parse(bytes, content_type.as_deref())
                     .err()
@@ -127,13 +130,13 @@ pub(crate) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
     headers.get("docker-content-digest")?.to_str().ok()?.parse().ok()
 }
 
-/// The digest of `bytes`, in the algorithm they were asked by or are told under.
+/// The digest of `bytes`, with the algorithm of the requested or announced digest.
 fn prove(bytes: &[u8], target: &Target, told: Option<&Digest>) -> std::result::Result<Digest, String> {
     let named = target.digest().or(told);
     let digest = Digest::of(named.map_or(Algorithm::Sha256, Digest::algorithm), bytes);
     match (target.digest(), told) {
-        (Some(asked), _) if *asked != digest => Err(format!("asked for {asked}, got bytes of {digest}")),
-        (None, Some(told)) if *told != digest => Err(format!("announced as {told}, got bytes of {digest}")),
+        (Some(asked), _) if *asked != digest => Err(format!("requested {asked}, received bytes of {digest}")),
+        (None, Some(told)) if *told != digest => Err(format!("announced as {told}, received bytes of {digest}")),
         _ => Ok(digest),
     }
 }

@@ -1,41 +1,41 @@
-//! What is known of a kind of registry beforehand: the place where special cases live.
+//! Profiles of providers: all special cases for a kind of registry are here.
 //!
-//! Sources are in docs/registries.md. What a registry turns out not to support is remembered per host while the process
-//! lives, in `registry`.
+//! Sources are in docs/registries.md. What a registry turns out not to support is stored per host and process, in `registry`.
 
 use transship_oci::Provider;
 
-use crate::failure::ErrorBody;
+use crate::exchange::failure::ErrorBody;
 
-/// How a blob is uploaded.
+/// Forms of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadForm {
-    /// `POST`, then one streaming `PUT` of known length. Understood by every registry seen so far for blobs of moderate size.
+    /// `POST`, then one streaming `PUT` of known length. Every known registry supports it for blobs of moderate size.
     Put,
-    /// `POST`, then `PATCH`es that the registry acknowledges one by one, then an empty `PUT`. What was acknowledged outlives
-    /// the process that sent it. Never the form of an ordinary blob: it costs requests, and some lose bytes on it.
+    /// `POST`, then `PATCH` requests that the registry acknowledges one by one, then an empty `PUT`. The acknowledged part
+    /// outlives the process that sent it. It is not used for ordinary blobs, because it costs requests and some registries lose
+    /// bytes.
     Patch,
 }
 
 const PUT: &[UploadForm] = &[UploadForm::Put];
 const PUT_OR_PATCH: &[UploadForm] = &[UploadForm::Put, UploadForm::Patch];
-/// The largest chunk: what is sent again when a worker is killed.
+/// Maximum size of a chunk in bytes, which is sent again when a worker is killed.
 const CHUNK_MAX: u64 = 64 * 1024 * 1024;
 
-/// What is known of a kind of registry.
+/// The profile of a provider.
 #[derive(Debug, Clone, Copy)]
 pub struct Profile {
-    /// Upload forms that work, the best for an ordinary blob first.
+    /// Supported upload forms, the preferred one for ordinary blobs first.
     pub uploads: &'static [UploadForm],
-    /// The largest `PATCH`, in bytes.
+    /// Maximum size of a `PATCH` in bytes.
     pub chunk_max: u64,
-    /// Blobs may be mounted from another repository. Docker Hub breaks on it in places (go-containerregistry 1741), but
-    /// only for `from` of another registry, which is never sent.
+    /// Whether blobs may be mounted from another repository. Docker Hub fails in some cases (go-containerregistry 1741), but only
+    /// if `from` is in another registry, which is never sent.
     pub mounts: bool,
-    /// Hosts, and parent domains beginning with `.`, that may be the realm beside the registry's own.
+    /// Hosts, and parent domains that start with `.`, which may be the realm in addition to the registry's own host.
     pub realms: &'static [&'static str],
-    /// Hosts, and parent domains beginning with `.`, that upload locations may lead to beside the registry's own; no
-    /// credentials go there.
+    /// Hosts, and parent domains that start with `.`, which upload locations may use in addition to the registry's own host. No
+    /// credentials are sent there.
     pub storage: &'static [&'static str],
     /// Recognises a refusal (400, 409 or 412) that says that the tag is immutable.
     pub is_tag_immutable: fn(&ErrorBody) -> bool,
@@ -64,7 +64,7 @@ impl Profile {
                 ..PLAIN
             },
             Provider::Ecr => Self {
-                // Every PATCH after the first is answered 201 and thrown away (aws/containers-roadmap 2831).
+                // Every PATCH after the first is answered 201 and discarded (aws/containers-roadmap 2831).
                 uploads: PUT,
                 mounts: false,
                 is_tag_immutable: is_existing_ecr_tag,
@@ -85,7 +85,7 @@ impl Profile {
                 ..PLAIN
             },
             Provider::AzureAcr => Self {
-                // Larger bodies are refused with 413 (harbor 6e4d8ad64c).
+                // Larger bodies are rejected with 413 (harbor 6e4d8ad64c).
                 chunk_max: 16 * 1024 * 1024,
                 ..PLAIN
             },
@@ -101,7 +101,7 @@ impl Profile {
         }
     }
 
-    /// The profile a host name tells by itself, for commands that have no document.
+    /// The profile that follows from a host name, for commands without a document.
     pub fn of_host(hostname: &str) -> Self {
         let ends = |suffix: &str| hostname.ends_with(suffix);
         Self::of(match hostname {
@@ -128,7 +128,7 @@ fn is_existing_ecr_tag(body: &ErrorBody) -> bool {
     mentions_immutable(body) || body.says("TAG_INVALID") && body.message.contains("exist")
 }
 
-/// True if `host` is one of `list`, or stands below one that begins with a dot.
+/// True if `host` is in `list`, or below an entry that starts with a dot.
 pub(crate) fn is_listed(host: &str, list: &[&str]) -> bool {
     list.iter().any(|entry| {
         if entry.starts_with('.') {

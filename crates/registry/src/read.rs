@@ -1,7 +1,7 @@
 //! Reading a blob: a stream that goes on after the connection broke.
 //!
 //! The bytes so far stay; a new request asks for the rest by `Range`. The hash runs over all of it elsewhere, so that a
-//! registry which answers a range with other bytes is found out. Only progress renews patience.
+//! registry which answers a range with other bytes is found out. Only progress renews the retries.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use transship_copy::{BlobSource, ByteStream};
 use transship_oci::{Code, Descriptor, Error, Operation, Result, Verb};
 
 use crate::RemoteRepository;
-use crate::exchange::{Answer, Call};
-use crate::failure::{timed_out, transport};
+use crate::exchange::failure::{timed_out, transport};
+use crate::exchange::{Request, Response};
 use crate::retry::Waits;
 
-/// A read that got this far since it was last repaired has proven that repairing helps.
+/// Number of bytes after which a resumed read resets its retries.
 const PROGRESS_BYTES: u64 = 1024 * 1024;
 
 struct Reading {
     repository: RemoteRepository,
     blob: Descriptor,
-    answer: Option<Answer>,
+    response: Option<Response>,
     offset: u64,
-    /// Bytes to drop: a server that ignored our range began anew.
+    /// Number of bytes to skip, because the server ignored the range and started at the first byte.
     skip: u64,
     waits: Waits,
     since_repair: u64,
@@ -35,12 +35,12 @@ struct Reading {
 #[async_trait]
 impl BlobSource for RemoteRepository {
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
-        let (answer, skip) = self.blob_answer(blob, offset).await?;
+        let (response, skip) = self.blob_answer(blob, offset).await?;
         let waits = self.registry.0.retries.begin();
         let reading = Reading {
             repository: self.clone(),
             blob: blob.clone(),
-            answer: Some(answer),
+            response: Some(response),
             offset,
             skip,
             waits,
@@ -55,34 +55,34 @@ impl BlobSource for RemoteRepository {
 }
 
 impl RemoteRepository {
-    /// The answer to GET, and how many of its first bytes are before `offset`.
-    async fn blob_answer(&self, blob: &Descriptor, offset: u64) -> Result<(Answer, u64)> {
+    /// The response to GET, and the number of its bytes before `offset`.
+    async fn blob_answer(&self, blob: &Descriptor, offset: u64) -> Result<(Response, u64)> {
         let url = self.url(&format!("blobs/{}", blob.digest))?;
-        let mut call = Call::new(
+        let mut request = Request::new(
             self.blob_operation(Verb::BlobGet, &blob.digest),
             Method::GET,
             url,
             self.scope(),
             &self.requests,
         );
-        // A proxy that compresses would change the bytes.
-        call.headers
+        // Compression by a proxy would change the bytes.
+        request
+            .headers
             .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if offset > 0 {
             let range = HeaderValue::from_str(&format!("bytes={offset}-"))
-                .map_err(|_| Error::of(Code::ResponseInvalid, &call.operation).because("range"))?;
-            call.headers.insert(RANGE, range);
+                .map_err(|_| Error::of(Code::ResponseInvalid, &request.operation).because("range"))?;
+            request.headers.insert(RANGE, range);
         }
-        let answer = self.registry.send(call).await?;
-        match answer.status() {
-            StatusCode::OK => Ok((answer, offset)),
-            StatusCode::PARTIAL_CONTENT if begins_at(&answer, offset) => Ok((answer, 0)),
-            // Nothing is there from here on: the blob is shorter than its descriptor says.
-            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Err(ends_early(answer.operation)),
-            StatusCode::PARTIAL_CONTENT => {
-                Err(Error::of(Code::ResponseInvalid, answer.operation).because("a range other than the one asked for"))
-            }
-            _ => Err(match answer.into_error().await {
+        let response = self.registry.send(request).await?;
+        match response.status() {
+            StatusCode::OK => Ok((response, offset)),
+            StatusCode::PARTIAL_CONTENT if begins_at(&response, offset) => Ok((response, 0)),
+            // There are no bytes from here on: the blob is shorter than its descriptor says.
+            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Err(ends_early(response.operation)),
+            StatusCode::PARTIAL_CONTENT => Err(Error::of(Code::ResponseInvalid, response.operation)
+                .because("the response has another range than the requested one")),
+            _ => Err(match response.into_error().await {
                 error if error.is(Code::NotFound) => error.meaning(Code::BlobNotFound),
                 error => error,
             }),
@@ -91,12 +91,12 @@ impl RemoteRepository {
 }
 
 fn ends_early(operation: Operation) -> Error {
-    let message = "the blob ends before the size its descriptor says";
+    let message = "the blob is shorter than the size in its descriptor";
     Error::new(Code::BlobSizeMismatch, operation, message)
 }
 
-fn begins_at(answer: &Answer, offset: u64) -> bool {
-    let range = answer
+fn begins_at(response: &Response, offset: u64) -> bool {
+    let range = response
         .headers()
         .get(CONTENT_RANGE)
         .and_then(|value| value.to_str().ok());
@@ -104,28 +104,28 @@ fn begins_at(answer: &Answer, offset: u64) -> bool {
 }
 
 impl Reading {
-    /// The next bytes; [`None`] at the end, wherever that is: the size is judged by whoever verifies.
+    /// The next bytes; [`None`] at the end of the response. The verifier checks the size.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            let Some(answer) = &mut self.answer else {
+            let Some(response) = &mut self.response else {
                 return Ok(None);
             };
-            let patience = answer.patience;
-            let read = tokio::time::timeout(patience, answer.response.chunk()).await;
+            let idle_timeout = response.idle_timeout;
+            let read = tokio::time::timeout(idle_timeout, response.inner.chunk()).await;
             let error = match read {
                 Ok(Ok(Some(chunk))) => {
                     let Some(chunk) = self.take(chunk).await else { continue };
                     return Ok(Some(chunk));
                 }
-                // A clean end before the declared size is a connection that was cut politely.
-                Ok(Ok(None)) if self.offset < self.blob.size => ends_early(answer.operation.clone()),
+                // A clean end before the declared size is a truncated response.
+                Ok(Ok(None)) if self.offset < self.blob.size => ends_early(response.operation.clone()),
                 Ok(Ok(None)) => return Ok(None),
-                // Everything came, and only the end of the answer broke.
+                // All bytes were received, and only the end of the response failed.
                 Ok(Err(_)) | Err(_) if self.offset == self.blob.size => return Ok(None),
-                Ok(Err(error)) => transport(error, &answer.operation),
-                Err(_) => timed_out(patience, &answer.operation),
+                Ok(Err(error)) => transport(error, &response.operation),
+                Err(_) => timed_out(idle_timeout, &response.operation),
             };
-            self.answer = None;
+            self.response = None;
             self.repair(error).await?;
         }
     }
@@ -147,7 +147,7 @@ impl Reading {
         Some(chunk)
     }
 
-    /// Opens the rest of the blob, or gives up with what broke it.
+    /// Requests the rest of the blob, or returns the error that broke the read.
     async fn repair(&mut self, broken: Error) -> Result<()> {
         if self.since_repair >= PROGRESS_BYTES {
             self.waits = self.repository.registry.0.retries.begin();
@@ -156,10 +156,10 @@ impl Reading {
         let Some(wait) = self.waits.next(None) else {
             return Err(broken);
         };
-        tracing::debug!(blob = %self.blob.digest, offset = self.offset, code = broken.code(), "reading on");
+        tracing::debug!(blob = %self.blob.digest, offset = self.offset, code = broken.code(), "resuming a read");
         tokio::time::sleep(wait.min(Duration::from_secs(20))).await;
-        let (answer, skip) = self.repository.blob_answer(&self.blob, self.offset).await?;
-        self.answer = Some(answer);
+        let (response, skip) = self.repository.blob_answer(&self.blob, self.offset).await?;
+        self.response = Some(response);
         self.skip = skip;
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Referrers: by the API, or by the fallback tag of a registry that has none.
+//! Referrers: by the referrers API, or by the fallback tag of a registry without it.
 //!
-//! Source: distribution-spec, Listing Referrers, Unavailable Referrers API. A registry that has the API answers 200 with an
-//! index, an empty one too; anything else means that it has none, which is remembered. Pages are followed: peers that
-//! read one page lose signatures.
+//! Source: distribution-spec, Listing Referrers, Unavailable Referrers API. A registry with the API answers 200 with an
+//! index, which may be empty. Any other response means that it has no such API, which is cached. All pages are read, because
+//! tools that read one page lose signatures.
 
 use async_trait::async_trait;
 use http::{Method, StatusCode, header::CONTENT_TYPE};
@@ -11,16 +11,17 @@ use transship_oci::manifest::MAX_BYTES;
 use transship_oci::media_type::OCI_INDEX;
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, MediaType, Result, Tag, Target, Verb};
 
-use crate::exchange::Call;
-use crate::{RemoteRepository, link};
+use crate::RemoteRepository;
+use crate::exchange::Request;
+use crate::pages;
 
-/// More referrers of one manifest than this are not followed.
+/// Maximum number of referrers of one manifest.
 const MAX_REFERRERS: usize = 10_000;
 const MAX_PAGES: usize = 100;
 
 #[async_trait]
 impl Source for RemoteRepository {
-    /// What is listed as referring to `subject`, each digest once.
+    /// The referrers of `subject`, each digest once.
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let api = &self.registry.0.referrers_api;
         if api.get() != Some(false) {
@@ -42,25 +43,26 @@ impl RemoteRepository {
         let mut was_reread = false;
         for _ in 0..MAX_PAGES {
             let operation = self.blob_operation(Verb::Referrers, subject);
-            let call = Call::new(operation, Method::GET, url.clone(), self.scope(), &self.requests).accept(OCI_INDEX);
-            let answer = self.registry.send(call).await?;
-            let is_index = answer
+            let request =
+                Request::new(operation, Method::GET, url.clone(), self.scope(), &self.requests).accept(OCI_INDEX);
+            let response = self.registry.send(request).await?;
+            let is_index = response
                 .headers()
                 .get(CONTENT_TYPE)
                 .and_then(|value| value.to_str().ok())
                 .is_some_and(|text| MediaType::new(text).as_str() == OCI_INDEX);
-            if answer.status() != StatusCode::OK || !is_index {
-                let status = answer.status();
-                let error = answer.into_error().await;
+            if response.status() != StatusCode::OK || !is_index {
+                let status = response.status();
+                let error = response.into_error().await;
                 return match status {
                     StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(error),
                     _ => Ok(None),
                 };
             }
-            let next = link::next(answer.headers(), answer.url());
-            let operation = answer.operation.clone();
-            let page = match Manifest::parse(answer.body(MAX_BYTES).await?, Some(OCI_INDEX)) {
-                // No digest tells a bad line from a bad list: it is read anew once, as content is.
+            let next = pages::next(&response, &url)?;
+            let operation = response.operation.clone();
+            let page = match Manifest::parse(response.body(MAX_BYTES).await?, Some(OCI_INDEX)) {
+                // A list has no digest that reveals a transmission error, so it is read once more, like content.
                 Err(_) if !was_reread => {
                     was_reread = true;
                     continue;
@@ -75,9 +77,6 @@ impl RemoteRepository {
             }
             match next {
                 None => return Ok(Some(unique(found))),
-                Some(next) if next == url => {
-                    return Err(Error::of(Code::ListAborted, operation).because("a page links to itself"));
-                }
                 Some(next) => url = next,
             }
         }
@@ -96,7 +95,7 @@ impl RemoteRepository {
             return Ok(Vec::new());
         };
         if !index.is_index() {
-            tracing::warn!(code = Code::ReferrersTagConflict.as_str(), %subject, "the referrers tag is no index; it lists nothing");
+            tracing::warn!(code = Code::ReferrersTagConflict.as_str(), %subject, "the referrers tag is not an index and is ignored");
         }
         Ok(unique(index.children().to_vec()))
     }

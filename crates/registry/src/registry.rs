@@ -1,41 +1,43 @@
-//! A registry: its connections, its authentication, its limits, and what was learned of it.
+//! A registry with its connections, authentication, limits and learned behaviour.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::{Method, StatusCode};
 use transship_oci::{Code, Error, Limits, Network, RegistryHost, Repository, Result, Verb};
 use url::Url;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Scope};
 use crate::clients::Clients;
+use crate::exchange::Request;
 use crate::limits::Limiter;
 use crate::network::Guard;
-use crate::pace::Pace;
+use crate::upload::throughput::Throughput;
 use crate::{Credentials, Profile, RemoteRepository, Retries, TlsSource};
 
-/// How long an answer, or the next bytes of one, may take before the connection counts as dead.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// How long a registry may take to acknowledge an upload whose last byte was sent: some move the blob in object storage.
-pub(crate) const COMMIT_PATIENCE: Duration = Duration::from_mins(5);
-/// How long a refusal is remembered.
-const REFUSED: Duration = Duration::from_hours(1);
+/// The longest wait for a response, or for its next bytes, before the connection counts as broken.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Time limit for the acknowledgement of an upload after its last byte. Some registries move the blob in object storage.
+pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_mins(5);
+/// How long the refusal of chunks is remembered.
+const REFUSAL_TTL: Duration = Duration::from_hours(1);
 
-/// What a [`Registry`] is made of.
+/// Options of a [`Registry`].
 pub struct Options {
-    /// `https://host[:port]`; `http` where the registry speaks it.
+    /// Endpoint: `https://host[:port]`, or `http` for a registry without TLS.
     pub endpoint: Url,
-    /// Other hosts that are this registry too: its realm may stand there.
+    /// Other hosts of this registry, which may also be its realm.
     pub names: Vec<RegistryHost>,
-    /// What its names may resolve to.
+    /// Which addresses its names may resolve to.
     pub network: Network,
-    /// What we ask of it at most.
+    /// Its limits.
     pub limits: Limits,
-    /// What is known of its kind.
+    /// The profile of its provider.
     pub profile: Profile,
-    /// How its requests are repeated.
+    /// Retries of its requests.
     pub retries: Retries,
-    /// Who we are there.
+    /// Its credentials.
     pub credentials: Arc<dyn Credentials>,
     /// The certificates of its connections; [`None`]: the default roots, and no client certificate.
     pub tls: Option<Arc<dyn TlsSource>>,
@@ -55,23 +57,24 @@ pub(crate) struct Inner {
     pub(crate) limiter: Limiter,
     pub(crate) profile: Profile,
     pub(crate) retries: Retries,
-    pub(crate) patience: Duration,
+    pub(crate) idle_timeout: Duration,
     pub(crate) referrers_api: Learned,
     pub(crate) chunks_refused: Refused,
-    pub(crate) pace: Pace,
-    /// `OCI-Chunk-Min-Length`, in bytes; 0 if it never said one.
+    pub(crate) throughput: Throughput,
+    /// `OCI-Chunk-Min-Length` in bytes; 0 if it was never sent.
     pub(crate) chunk_min: AtomicU64,
     paused_until: Mutex<Option<Instant>>,
 }
 
 impl Registry {
-    /// A client for the registry at `options.endpoint`. Connects to nothing yet. `INVALID_ENDPOINT` if that is no base of a registry.
+    /// Creates a client for the registry at `options.endpoint` without connecting. `INVALID_ENDPOINT` means that the endpoint is
+    /// not valid.
     pub fn new(options: Options) -> Result<Self> {
         let refuse = |why: &str| {
             Error::new(
                 Code::InvalidEndpoint,
                 Verb::Endpoint,
-                format!("the endpoint {why}: write https://host[:port]"),
+                format!("the endpoint {why}: expected https://host[:port]"),
             )
         };
         let endpoint = options.endpoint;
@@ -107,17 +110,17 @@ impl Registry {
             limiter: Limiter::new(options.limits),
             profile: options.profile,
             retries: options.retries,
-            patience: PATIENCE,
+            idle_timeout: IDLE_TIMEOUT,
             referrers_api: Learned::default(),
             chunks_refused: Refused::default(),
-            pace: Pace::default(),
+            throughput: Throughput::default(),
             chunk_min: AtomicU64::new(0),
             paused_until: Mutex::new(None),
         })))
     }
 
-    /// The endpoint a reference's host stands for where no document says otherwise: `http` for loopback, as Docker has it,
-    /// else `https`; Docker Hub answers at `registry-1.docker.io`.
+    /// The default endpoint of the host in a reference: `http` for loopback as in Docker, otherwise `https`. Docker Hub's API host
+    /// is `registry-1.docker.io`.
     pub fn default_endpoint(host: &RegistryHost) -> Result<Url> {
         let name = host.hostname();
         let loopback = name == "localhost" || name.starts_with("127.") || name == "[::1]";
@@ -134,17 +137,31 @@ impl Registry {
         &self.0.host
     }
 
-    /// One repository of it.
+    /// A repository of this registry.
     pub fn repository(&self, repository: Repository) -> RemoteRepository {
         RemoteRepository::new(self.clone(), repository)
     }
 
-    /// Asks `GET /v2/`: reachable, a registry, and content with our login. For `check --connect`.
+    /// Sends `GET /v2/`, which succeeds if the registry is reachable and accepts the login. For `check --connect`.
     pub async fn ping(&self) -> Result<()> {
-        self.ping_base().await
+        let requests = AtomicU64::new(0);
+        let request = Request::new(
+            Verb::Ping.on(&self.0.host),
+            Method::GET,
+            self.0.base.clone(),
+            Scope::Base,
+            &requests,
+        );
+        let response = self.send(request).await?;
+        match response.status() {
+            StatusCode::OK => Ok(()),
+            StatusCode::NOT_FOUND => Err(Error::of(Code::ResponseInvalid, Verb::Ping.on(&self.0.host))
+                .because("GET /v2/ returned 404: the endpoint is not a registry")),
+            _ => Err(response.into_error().await),
+        }
     }
 
-    /// Nobody of this process sends requests there before so long from now.
+    /// Pauses all requests of this process to the registry for this time.
     pub fn pause(&self, wait: Duration) {
         let until = Instant::now() + wait;
         if let Ok(mut paused) = self.0.paused_until.lock() {
@@ -152,7 +169,7 @@ impl Registry {
         }
     }
 
-    /// How long requests must wait still.
+    /// Remaining time of the pause.
     pub fn paused(&self) -> Option<Duration> {
         let until = (*self.0.paused_until.lock().ok()?)?;
         until
@@ -161,7 +178,7 @@ impl Registry {
     }
 }
 
-/// `host[:port]` of a URL, as references write it.
+/// `host[:port]` of a URL, as in references.
 pub(crate) fn host_of(url: &Url) -> Option<RegistryHost> {
     let host = url.host_str()?;
     match url.port() {
@@ -170,7 +187,7 @@ pub(crate) fn host_of(url: &Url) -> Option<RegistryHost> {
     }
 }
 
-/// Something a registry shows by its answers, remembered while the process lives: yes, no, or not known.
+/// A learned ability of a registry, cached for the life of the process: yes, no, or unknown.
 #[derive(Default)]
 pub(crate) struct Learned(AtomicU8);
 
@@ -188,14 +205,14 @@ impl Learned {
     }
 }
 
-/// Something a registry refused, remembered for a while: it may have been one broken answer, or a proxy since repaired.
+/// A rejected feature, cached for a limited time, because the cause may have been temporary, such as a proxy.
 #[derive(Default)]
 pub(crate) struct Refused(Mutex<Option<Instant>>);
 
 impl Refused {
     pub(crate) fn get(&self) -> bool {
         let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.is_some_and(|since| since.elapsed() < REFUSED)
+        since.is_some_and(|since| since.elapsed() < REFUSAL_TTL)
     }
 
     pub(crate) fn set(&self) {

@@ -1,17 +1,15 @@
 //! Tag lists, page by page.
 //!
-//! Source: distribution-spec, Listing Tags. Seen in the field: `"tags": null` past the end (ghcr), JSON nulls and empty
+//! Source: distribution-spec, Listing Tags. Observed: `"tags": null` past the end (ghcr), JSON nulls and empty
 //! tags (Nexus 3.58), digests among the tags (Artifactory), pages without end (oras-go 30c6307), `n` above 1000 refused (ECR).
 
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use transship_oci::{Code, Error, Result, Tag, Verb};
+use transship_oci::{Result, Tag, Verb};
 
-use crate::exchange::Call;
-use crate::{RemoteRepository, link};
-
-/// A page of 1000 tags of 128 characters is 130 KB; registries that ignore `n` send all.
-const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
+use crate::RemoteRepository;
+use crate::exchange::Request;
+use crate::pages;
 
 #[derive(Deserialize)]
 struct Page {
@@ -31,9 +29,9 @@ impl RemoteRepository {
         let mut tags = Vec::new();
         for _ in 0..pages {
             let operation = Verb::TagsList.on(format_args!("{}/{}", self.registry.host(), self.repository));
-            let answer = self
+            let response = self
                 .registry
-                .send(Call::new(
+                .send(Request::new(
                     operation,
                     Method::GET,
                     url.clone(),
@@ -41,20 +39,17 @@ impl RemoteRepository {
                     &self.requests,
                 ))
                 .await?;
-            match answer.status() {
+            match response.status() {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => return Ok(Some(tags)),
                 StatusCode::UNAUTHORIZED
                 | StatusCode::FORBIDDEN
                 | StatusCode::METHOD_NOT_ALLOWED
                 | StatusCode::BAD_REQUEST => return Ok(None),
-                _ => return Err(answer.into_error().await),
+                _ => return Err(response.into_error().await),
             }
-            let next = link::next(answer.headers(), answer.url());
-            let operation = answer.operation.clone();
-            let body = answer.body(MAX_PAGE_BYTES).await?;
-            let page: Page = serde_json::from_slice(&body)
-                .map_err(|error| Error::of(Code::ResponseInvalid, &operation).because(error))?;
+            let next = pages::next(&response, &url)?;
+            let page: Page = pages::read(response).await?;
             tags.extend(
                 page.tags
                     .unwrap_or_default()
@@ -64,9 +59,6 @@ impl RemoteRepository {
             );
             match next {
                 None => return Ok(Some(tags)),
-                Some(next) if next == url => {
-                    return Err(Error::of(Code::ListAborted, operation).because("a page links to itself"));
-                }
                 Some(next) => url = next,
             }
         }

@@ -5,23 +5,21 @@
 
 use std::fmt;
 
-use transship_oci::Persistence;
+use transship_oci::{Code, Operation};
 
 use crate::path::{Path, locate};
 
-/// One fault of a document: its kind, its field, and the cause.
+/// One fault of a document: what is wrong, and at which field.
 ///
 /// Displayed as `rules[0].source.registry (line 9, column 15): there is no registry "a"`, without the code.
 #[derive(Debug)]
 pub struct Error {
-    /// Kind of the fault.
-    pub kind: ErrorKind,
+    /// What is wrong, and what to do. Always permanent, because the same document has the same faults.
+    pub fault: transship_oci::Error,
     /// The path of the field, such as `rules[0].source.namespace`; empty for the document as a whole.
-    pub operation: String,
+    pub path: String,
     /// The position of the field in the text, if it is known.
     pub position: Option<Position>,
-    /// The cause.
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// A position in the text, counted from 1 in lines and characters.
@@ -33,87 +31,29 @@ pub struct Position {
     pub column: u64,
 }
 
-/// Kinds of faults, each with a stable code and a message that says what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ErrorKind {
-    /// `CONFIG_INVALID`: the syntax, an unknown key, a wrong type, or a value out of range.
-    #[error("{0}")]
-    ConfigInvalid(String),
-    /// `RULE_INVALID`: a pattern, name or template that cannot be used.
-    #[error("{0}")]
-    RuleInvalid(String),
-    /// `UNKNOWN_REGISTRY`: a registry that is used but missing under `registries`.
-    #[error("{0}")]
-    UnknownRegistry(String),
-    /// `RULE_CYCLE`: a rule would start itself again, directly or through other rules.
-    #[error("{0}")]
-    RuleCycle(String),
-    /// `TOPOLOGY_STRICT`: allowed by `acyclic`, not allowed by `strict`.
-    #[error("{0}")]
-    TopologyStrict(String),
-    /// `PARTITION_REFUSED`: from the public partition into another one, without a link.
-    #[error("{0}")]
-    PartitionRefused(String),
-    /// `EDITION_CANNOT_BE_SOURCE`: a registry of the basic edition as a source.
-    #[error("{0}")]
-    EditionCannotBeSource(String),
-    /// `DUPLICATE_RULE`: two rules of one name.
-    #[error("{0}")]
-    DuplicateRule(String),
-    /// `INVALID_ENDPOINT`: not the address of a registry.
-    #[error("{0}")]
-    InvalidEndpoint(String),
-    /// `CREDENTIALS_INVALID`: not one of the forms in which a secret is referred to.
-    #[error("{0}")]
-    CredentialsInvalid(String),
-    /// `NOT_YET_SUPPORTED`: part of the document's language, but not supported by this version.
-    #[error("{0}")]
-    NotYetSupported(String),
-}
-
-impl ErrorKind {
-    /// The stable code users and scripts rely on.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::ConfigInvalid(_) => "CONFIG_INVALID",
-            Self::RuleInvalid(_) => "RULE_INVALID",
-            Self::UnknownRegistry(_) => "UNKNOWN_REGISTRY",
-            Self::RuleCycle(_) => "RULE_CYCLE",
-            Self::TopologyStrict(_) => "TOPOLOGY_STRICT",
-            Self::PartitionRefused(_) => "PARTITION_REFUSED",
-            Self::EditionCannotBeSource(_) => "EDITION_CANNOT_BE_SOURCE",
-            Self::DuplicateRule(_) => "DUPLICATE_RULE",
-            Self::InvalidEndpoint(_) => "INVALID_ENDPOINT",
-            Self::CredentialsInvalid(_) => "CREDENTIALS_INVALID",
-            Self::NotYetSupported(_) => "NOT_YET_SUPPORTED",
-        }
-    }
+/// What is wrong with a field, under `code`.
+pub(crate) fn fault(code: Code, message: impl Into<String>) -> transship_oci::Error {
+    transship_oci::Error::new(code, Operation::default(), message.into())
 }
 
 impl Error {
-    /// Creates a fault of `kind` at the field `path`.
-    pub fn new(kind: ErrorKind, path: impl Into<String>) -> Self {
+    /// Creates an error at the field `path`.
+    pub fn new(fault: transship_oci::Error, path: impl Into<String>) -> Self {
         Self {
-            kind,
-            operation: path.into(),
+            fault,
+            path: path.into(),
             position: None,
-            source: None,
         }
     }
 
-    /// The stable code of [`ErrorKind::code`].
-    pub const fn code(&self) -> &'static str {
-        self.kind.code()
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        self.fault.code()
     }
 
     /// The path of the field at fault; empty for the document as a whole.
     pub fn path(&self) -> &str {
-        &self.operation
-    }
-
-    /// Always [`Persistence::Permanent`], because the same document has the same faults.
-    pub const fn persistence(&self) -> Persistence {
-        Persistence::Permanent
+        &self.path
     }
 }
 
@@ -122,18 +62,19 @@ impl fmt::Display for Error {
         let position = self
             .position
             .map(|position| format!("line {}, column {}", position.line, position.column));
-        match (self.operation.as_str(), position) {
-            ("", None) => write!(formatter, "{}", self.kind),
-            ("", Some(position)) => write!(formatter, "{position}: {}", self.kind),
-            (path, None) => write!(formatter, "{path}: {}", self.kind),
-            (path, Some(position)) => write!(formatter, "{path} ({position}): {}", self.kind),
+        let message = self.fault.message();
+        match (self.path.as_str(), position) {
+            ("", None) => write!(formatter, "{message}"),
+            ("", Some(position)) => write!(formatter, "{position}: {message}"),
+            (path, None) => write!(formatter, "{path}: {message}"),
+            (path, Some(position)) => write!(formatter, "{path} ({position}): {message}"),
         }
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        std::error::Error::source(&self.fault)
     }
 }
 
@@ -173,8 +114,13 @@ impl Errors {
     }
 
     /// The code of the first fault.
-    pub const fn code(&self) -> &'static str {
-        self.first.kind.code()
+    pub fn code(&self) -> &'static str {
+        self.first.code()
+    }
+
+    /// The code of the first fault.
+    pub fn kind(&self) -> Code {
+        self.first.fault.kind()
     }
 }
 
@@ -220,27 +166,27 @@ pub struct Warning {
 /// Errors and warnings found so far, while the rest of the document is still checked.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics {
-    errors: Vec<(Path, ErrorKind)>,
+    errors: Vec<(Path, transship_oci::Error)>,
     warnings: Vec<Warning>,
 }
 
 impl Diagnostics {
     /// Records an error at `path`.
-    pub(crate) fn error(&mut self, path: Path, kind: ErrorKind) {
+    pub(crate) fn error(&mut self, path: Path, fault: transship_oci::Error) {
         if self.errors.len() < MAX_ERRORS {
-            self.errors.push((path, kind));
+            self.errors.push((path, fault));
         }
     }
 
     /// The value, or [`None`] with the error recorded at `path`.
-    pub(crate) fn accept<T>(&mut self, path: &Path, result: Result<T, ErrorKind>) -> Option<T> {
-        result.map_err(|kind| self.error(path.clone(), kind)).ok()
+    pub(crate) fn accept<T>(&mut self, path: &Path, result: transship_oci::Result<T>) -> Option<T> {
+        result.map_err(|fault| self.error(path.clone(), fault)).ok()
     }
 
     /// Records that this version does not support `what`. Ignoring it silently would lose images.
     pub(crate) fn not_yet(&mut self, path: Path, what: &str) {
         let sentence = format!("{what} is not supported by this version: remove it");
-        self.error(path, ErrorKind::NotYetSupported(sentence));
+        self.error(path, fault(Code::NotYetSupported, sentence));
     }
 
     /// Records a warning.
@@ -261,9 +207,9 @@ impl Diagnostics {
         let errors = self
             .errors
             .into_iter()
-            .map(|(path, kind)| Error {
+            .map(|(path, fault)| Error {
                 position: locate(text, &path),
-                ..Error::new(kind, path.to_string())
+                ..Error::new(fault, path.to_string())
             })
             .collect();
         Errors::of(errors).map_or(Ok(self.warnings), Err)

@@ -25,7 +25,7 @@ mod topology;
 mod verdict;
 
 pub use document::{Document, Link, Parsed};
-pub use error::{Error, ErrorKind, Errors, Position, Warning};
+pub use error::{Error, Errors, Position, Warning};
 pub use import::{Import, ImportDestination};
 pub use namespace::Namespace;
 pub use policy::Topology;

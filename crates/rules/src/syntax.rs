@@ -5,7 +5,9 @@
 
 use serde_saphyr::Error as Cause;
 
-use crate::error::{Error, ErrorKind, Errors, Position, shown};
+use transship_oci::Code;
+
+use crate::error::{Error, Errors, Position, fault, shown};
 use crate::path::{Path, locate};
 use crate::raw;
 
@@ -19,7 +21,7 @@ pub(crate) fn read(text: &str) -> Result<raw::Document, Errors> {
             "the document has {} bytes, but the limit is {MAX_DOCUMENT_BYTES}",
             text.len()
         );
-        return Err(Error::new(ErrorKind::ConfigInvalid(sentence), "").into());
+        return Err(Error::new(fault(Code::ConfigInvalid, sentence), "").into());
     }
     let options = serde_saphyr::options! {
         strict_booleans: true,
@@ -52,7 +54,7 @@ fn refusal(text: &str, path: &Path, cause: &Cause) -> Error {
     };
     Error {
         position,
-        ..Error::new(ErrorKind::ConfigInvalid(sentence(&path, cause)), path.to_string())
+        ..Error::new(fault(Code::ConfigInvalid, sentence(&path, cause)), path.to_string())
     }
 }
 

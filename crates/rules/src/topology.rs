@@ -8,8 +8,10 @@ use std::collections::VecDeque;
 
 use transship_notifications::Format;
 
+use transship_oci::Code;
+
 use crate::document::Document;
-use crate::error::{Diagnostics, ErrorKind};
+use crate::error::{Diagnostics, fault};
 use crate::path::Path;
 use crate::pattern::Matcher;
 use crate::policy::Topology;
@@ -43,7 +45,7 @@ fn check_edition(document: &Document, rule: &Rule, path: &Path, diagnostics: &mu
         );
         diagnostics.error(
             path.key("source").key("registry"),
-            ErrorKind::EditionCannotBeSource(sentence),
+            fault(Code::EditionCannotBeSource, sentence),
         );
     }
 }
@@ -65,7 +67,7 @@ fn check_partition(document: &Document, rule: &Rule, path: &Path, diagnostics: &
         );
         diagnostics.error(
             path.key("destination").key("registry"),
-            ErrorKind::PartitionRefused(sentence),
+            fault(Code::PartitionRefused, sentence),
         );
     }
 }
@@ -205,7 +207,7 @@ impl<'a> Graph<'a> {
             ),
         };
         if let Some(node) = cycle.first().map(|&node| &self.nodes[node]) {
-            diagnostics.error(node.path().key("destination"), ErrorKind::RuleCycle(sentence));
+            diagnostics.error(node.path().key("destination"), fault(Code::RuleCycle, sentence));
         }
     }
 
@@ -217,7 +219,7 @@ impl<'a> Graph<'a> {
                     "the rule {name:?} writes where the rule {:?} reads, and the topology is strict: write topology: acyclic, or allow it under links",
                     reader.rule.name
                 );
-                diagnostics.error(node.path().key("destination"), ErrorKind::TopologyStrict(sentence));
+                diagnostics.error(node.path().key("destination"), fault(Code::TopologyStrict, sentence));
             }
             let earlier = self.nodes[..number].iter().find(|earlier| {
                 self.is_same_registry(&earlier.rule.destination.registry, &node.rule.destination.registry)
@@ -228,7 +230,7 @@ impl<'a> Graph<'a> {
                     "the rules {:?} and {name:?} write to the same place, and the topology is strict: give each a namespace of its own, or write topology: acyclic",
                     earlier.rule.name
                 );
-                diagnostics.error(node.path().key("destination"), ErrorKind::TopologyStrict(sentence));
+                diagnostics.error(node.path().key("destination"), fault(Code::TopologyStrict, sentence));
             }
         }
     }

@@ -10,6 +10,7 @@ pub mod faults;
 pub mod http;
 pub mod images;
 pub mod lambda_runtime;
+pub mod layouts;
 pub mod memory;
 pub mod ministack;
 pub mod processes;

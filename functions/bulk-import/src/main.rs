@@ -4,12 +4,13 @@ mod bulk_import;
 
 use bulk_import::BulkImport;
 use lambda_runtime::service_fn;
+use transship_aws::Platform;
 use transship_aws::emf::Emf;
-use transship_aws::{Platform, logging};
+use transship_runtime::logging;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    logging::begin();
+    logging::begin(&transship_aws::LOG_VARIABLES);
     let emf = Emf::install().unwrap_or_default();
     let function = BulkImport::new(Platform::from_environment()?, emf);
     let function = &function;

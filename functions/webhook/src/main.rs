@@ -3,13 +3,14 @@
 mod webhook;
 
 use lambda_http::service_fn;
+use transship_aws::Platform;
 use transship_aws::emf::Emf;
-use transship_aws::{Platform, logging};
+use transship_runtime::logging;
 use webhook::Webhook;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    logging::begin();
+    logging::begin(&transship_aws::LOG_VARIABLES);
     let emf = Emf::install().unwrap_or_default();
     let webhook = Webhook::new(Platform::from_environment()?, emf);
     let webhook = &webhook;

@@ -3,13 +3,14 @@
 mod worker;
 
 use lambda_runtime::service_fn;
+use transship_aws::Platform;
 use transship_aws::emf::Emf;
-use transship_aws::{Platform, logging};
+use transship_runtime::logging;
 use worker::Worker;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    logging::begin();
+    logging::begin(&transship_aws::LOG_VARIABLES);
     let emf = Emf::install().unwrap_or_default();
     let worker = Worker::new(Platform::from_environment()?, emf);
     let worker = &worker;

@@ -7,20 +7,21 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent};
 use tokio::sync::OnceCell;
-use transship_aws::batch::{Batch, Received, Undecided, Work};
+use transship_aws::Platform;
 use transship_aws::emf::Emf;
-use transship_aws::{Platform, Recorder};
-use transship_copy::SystemClock;
-use transship_engine::Jobs;
+use transship_copy::{NoProgress, SystemClock};
+use transship_runtime::{
+    DeadLetterRecorder, JobHandler, MessageHandler, MessageProcessor, Received, Undecided, run_batch,
+};
 
 /// Maximum share of the invocation's time for reading the document.
-const FOR_THE_DOCUMENT: u32 = 4;
+const CONFIG_TIME_SHARE: u32 = 4;
 
 /// The Lambda function.
 pub(crate) struct Worker {
     platform: Platform,
     emf: Emf,
-    jobs: OnceCell<Arc<Jobs>>,
+    handler: OnceCell<Arc<JobHandler>>,
 }
 
 impl Worker {
@@ -28,7 +29,7 @@ impl Worker {
         Self {
             platform,
             emf,
-            jobs: OnceCell::new(),
+            handler: OnceCell::new(),
         }
     }
 
@@ -55,31 +56,32 @@ impl Worker {
     }
 
     async fn work_on(&self, messages: Vec<SqsMessage>, deadline: Instant, left: Duration) -> Vec<String> {
-        let batch = Batch {
-            work: self.engine(left / FOR_THE_DOCUMENT).await,
+        let processor = MessageProcessor {
+            handler: self.handler(left / CONFIG_TIME_SHARE).await,
             queue: Arc::clone(&self.platform.parts().await.queue) as _,
         };
-        batch.run(messages.into_iter().map(received).collect(), deadline).await
+        run_batch(&processor, messages.into_iter().map(received).collect(), deadline).await
     }
 
-    /// Creates the engine with the document in force, or returns the error.
-    async fn engine(&self, patience: Duration) -> Arc<dyn Work> {
-        let configuration = match self.platform.configuration(patience).await {
+    /// What works on messages: the engine with the document in force, or the reason why there is none.
+    async fn handler(&self, timeout: Duration) -> Arc<dyn MessageHandler> {
+        let configuration = match self.platform.configuration(timeout).await {
             Ok(configuration) => configuration,
-            Err(unavailable) => {
-                return Arc::new(Undecided {
-                    code: unavailable.code(),
-                    why: unavailable.to_string(),
-                });
-            }
+            Err(error) => return Arc::new(Undecided(error)),
         };
-        let make = || async { Arc::new(self.platform.jobs(configuration, name()).await) };
-        let jobs = self.jobs.get_or_init(make).await;
-        Arc::clone(jobs) as _
+        let make = || async {
+            let jobs = self.platform.jobs(configuration, name()).await;
+            Arc::new(JobHandler {
+                jobs: Arc::new(jobs),
+                progress: Arc::new(NoProgress),
+            })
+        };
+        let handler = self.handler.get_or_init(make).await;
+        Arc::clone(handler) as _
     }
 
     async fn record(&self, messages: Vec<SqsMessage>) -> Vec<String> {
-        let recorder = Recorder {
+        let recorder = DeadLetterRecorder {
             history: Arc::clone(&self.platform.parts().await.ledger) as _,
             clock: Arc::new(SystemClock),
         };

@@ -135,7 +135,7 @@ fn assert_well_recorded(tasks: &[Value], begun_ms: f64) {
         let is_attachment = task["follows"] == true;
         match (task["state"].as_str().unwrap_or_default(), task["code"].as_str()) {
             ("succeeded" | "unchanged", _) => {}
-            // What was told of before its image comes with the image.
+            // An attachment whose notification arrived before its image is copied with the image.
             ("skipped", Some("NOT_A_REFERRER" | "SUBJECT_NOT_REPLICATED")) if is_attachment => {}
             _ => panic!("{task}"),
         }

@@ -130,7 +130,7 @@ pub(super) fn state_of(item: &Item) -> Answered<TaskState> {
     TaskState::parse(text_of(item, "state")?).ok_or_else(|| unreadable("state"))
 }
 
-/// What another release, or somebody else, wrote.
+/// A value that another release or another writer wrote.
 pub(super) fn unreadable(what: &str) -> Answer {
     Answer {
         code: "ItemUnreadable".to_owned(),

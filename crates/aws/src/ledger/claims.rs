@@ -1,4 +1,4 @@
-//! Replicas: what we wrote to a destination, the manifests it consists of, and the lease to write it. Kept for ever:
+//! Replicas: what we wrote to a destination, the manifests it consists of, and the lease to write it. Kept forever:
 //! `existing: follow` rests on it.
 //!
 //! Calls: claim one, release one, settle one for each (two if another worker took the lease), get one, holds one for each

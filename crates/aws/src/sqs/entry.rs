@@ -1,4 +1,4 @@
-//! A message as SQS takes it, and how many go in one request. Pure.
+//! Converts messages to entries of SQS requests, and groups them into batches. No I/O.
 
 use std::time::Duration;
 
@@ -6,22 +6,23 @@ use jiff::Timestamp;
 use transship_engine::Outgoing;
 use transship_oci::Result;
 
-/// The longest delay SQS knows. Source: `SendMessage`, `DelaySeconds`.
+/// Maximum delay of SQS. Source: `SendMessage`, `DelaySeconds`.
 const DELAY_MAX: Duration = Duration::from_mins(15);
-/// The most messages of a request. Source: `SendMessageBatch`.
+/// Maximum number of messages in a request. Source: `SendMessageBatch`.
 const BATCH_MAX: usize = 10;
-/// The most bytes of a request: what every region takes (most take 1 MiB by now), less room for the rest of the request.
+/// Maximum size of a request in bytes: the limit of every region (most accept 1 MiB by now), less a reserve for the rest of the
+/// request.
 const BATCH_BYTES_MAX: usize = 250 * 1024;
-/// The longest name of a message group. Source: `SendMessage`, `MessageGroupId`.
+/// Maximum length of the name of a message group. Source: `SendMessage`, `MessageGroupId`.
 const GROUP_MAX: usize = 128;
 
 /// One message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Names it within its batch.
+    /// Id within the batch.
     pub(super) id: String,
     pub(super) body: String,
-    /// The fairness group, where it can be named.
+    /// The fairness group, if its name is valid.
     pub(super) group: Option<String>,
     pub(super) delay_seconds: i32,
 }
@@ -43,13 +44,14 @@ impl Entry {
     }
 }
 
-/// The same JSON without the two characters that JSON lets stand and SQS refuses; it refuses control characters too, which
-/// JSON escapes by itself. Source: `SendMessage`, `MessageBody`.
+/// The same JSON with the two characters escaped that JSON allows and SQS rejects. SQS also rejects control characters, which
+/// JSON always escapes. Source: `SendMessage`, `MessageBody`.
 fn allowed(json: &str) -> String {
     json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
 }
 
-/// Letters, digits and punctuation of ASCII, 128 at most. Two groups that become one share their turn, no more.
+/// Up to 128 letters, digits and punctuation characters of ASCII. If two groups get the same name, they only share their
+/// fairness.
 fn group(name: &str) -> Option<String> {
     let name: String = name
         .chars()
@@ -65,7 +67,7 @@ pub(super) fn whole_seconds(duration: Duration) -> i32 {
     i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 
-/// Batches within both limits, in order, each entry with an id of its own.
+/// Batches within both limits, in order, with a unique id for each entry.
 pub(super) fn batches(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
     let mut batches: Vec<Vec<Entry>> = Vec::new();
     let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! The receiving end of an SQS queue. SQS is approximate: it may give less than it has, and give a message twice.
+//! The receiving end of an SQS queue. SQS may return fewer messages than it has, and may deliver a message twice.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use super::entry::whole_seconds;
 use crate::error::Answer;
 use transship_oci::Result;
 
-/// The most messages of a request. Source: `ReceiveMessage`.
+/// Maximum number of messages in a request. Source: `ReceiveMessage`.
 const RECEIVE_MAX: usize = 10;
 /// The longest visibility counts from when the message was received, at most so long ago. Source:
 /// `ChangeMessageVisibility` (12 hours), the longest run of a function (15 minutes).
 const VISIBILITY_MAX: Duration = Duration::from_mins(12 * 60 - 15);
-/// What SQS calls a receipt that is over.
+/// SQS's error codes for an outdated receipt.
 const OVER: [&str; 4] = [
     "ReceiptHandleIsInvalid",
     "MessageNotInflight",
@@ -43,7 +43,7 @@ impl SqsQueue {
         self.unless_over(changed, operation)
     }
 
-    /// A receipt that is over does nothing and is no error.
+    /// An outdated receipt has no effect and is not an error.
     fn unless_over<T, E, R>(&self, answered: std::result::Result<T, SdkError<E, R>>, operation: &str) -> Result<()>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -60,7 +60,7 @@ impl SqsQueue {
     }
 }
 
-/// `InvalidParameterValue` says many things; of a receipt it says that it expired or that its message is gone.
+/// `InvalidParameterValue` has several meanings; for a receipt it means that it expired or that its message was deleted.
 fn is_over(answer: &Answer) -> bool {
     OVER.contains(&answer.code.as_str())
         && (answer.code != "InvalidParameterValue" || answer.message.contains("ReceiptHandle"))

@@ -155,7 +155,7 @@ async fn a_table_that_is_missing_or_refuses_is_named_by_every_port() {
     let denied = refusal(400, "AccessDeniedException");
     stack.calls.break_next("UpdateItem", denied);
     let error = ledger.begin(&entry(1), at(1)).await.unwrap_err();
-    assert!(error.to_string().contains("policy of our role"), "{error}");
+    assert!(error.to_string().contains("policy of the role"), "{error}");
 }
 
 #[tokio::test]

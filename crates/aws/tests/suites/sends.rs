@@ -138,7 +138,7 @@ async fn a_queue_that_is_missing_or_refuses_is_named() {
         .calls
         .break_next("SendMessageBatch", refusal(400, "AccessDeniedException"));
     let error = queue.send(&messages(1)).await.unwrap_err();
-    assert!(error.to_string().contains("policy of our role"), "{error}");
+    assert!(error.to_string().contains("policy of the role"), "{error}");
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ fn index(name: &str, hash: &str, range: &str) -> aws_sdk_dynamodb::types::builde
         .key_schema(element(range, KeyType::Range))
 }
 
-/// Counts calls by their operation, and breaks those it is told to.
+/// Counts calls by operation, and breaks the configured ones.
 #[derive(Default)]
 pub(crate) struct Calls {
     made: Mutex<Vec<String>>,

@@ -9,9 +9,9 @@ use clap::Args;
 use futures_util::future::join_all;
 use serde::Serialize;
 use transship_engine::{Configuration, Secrets, Snapshot};
-use transship_local::Environment;
 use transship_registry::Retries;
 use transship_rules::{Document, Import, Tls, Webhook};
+use transship_runtime::{Environment, process_secrets};
 
 use crate::failure::{Exit, Failure};
 use crate::logins::logins;
@@ -118,7 +118,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         secrets: Vec::new(),
     };
     if arguments.connect {
-        let secrets: Arc<dyn Secrets> = Arc::new(transship_local::secrets(Environment::process()));
+        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process()));
         findings.secrets = read_secrets(&parsed.document, &secrets).await;
         findings.connections = connect(parsed.document, secrets).await;
     }

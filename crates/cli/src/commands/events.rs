@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use transship_notifications::{Delivery, Error, ErrorKind, Event, Format, Origin, authenticate, parse};
+use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
+use transship_oci::{Code, Error};
 
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -110,9 +111,10 @@ impl Parse {
 }
 
 fn refused(error: &Error) -> Failure {
-    let exit = match error.kind {
-        ErrorKind::NotAuthentic => Exit::NotAuthentic,
-        ErrorKind::DeliveryInvalid(_) | ErrorKind::FormatNotYetSupported(_) => Exit::Input,
+    let exit = if error.is(Code::NotAuthentic) {
+        Exit::NotAuthentic
+    } else {
+        Exit::Input
     };
     // The cause is dropped, because it may quote the body.
     Failure::new(exit, error.code(), error)

@@ -14,14 +14,15 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use transship_copy::NoProgress;
 use transship_engine::{Outgoing, Sweep, TaskQueue as _};
-use transship_local::{DataLock, Database, Environment, SqliteQueue};
+use transship_local::{DataLock, Database, SqliteQueue};
+use transship_oci::Code;
 use transship_rules::{Document, Webhook};
+use transship_runtime::{DocumentOptions, DocumentSource, Environment, FileDocument};
 
 use crate::document;
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, LogForm};
 use crate::service::Service;
-use crate::watch::{self, Watch};
 use transship_oci::Result;
 
 /// Arguments of `transship serve`.
@@ -49,6 +50,13 @@ pub(crate) struct Arguments {
     #[arg(long, hide = true)]
     json: bool,
 }
+
+/// How `serve` follows its document.
+const DOCUMENT_OPTIONS: DocumentOptions = DocumentOptions {
+    interval: Duration::from_secs(2),
+    repeats_faults: false,
+    warnings: Document::needs_aws,
+};
 
 /// Time between two sweeps; [`None`] disables them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +89,8 @@ async fn order_sweeps(queue: SqliteQueue, interval: Interval) {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (text, parsed) = document::load(&arguments.config)?;
     logging::begin_service(arguments.log);
-    watch::warn(&parsed.warnings);
-    watch::warn(&parsed.document.needs_aws());
+    transship_runtime::warn(&parsed.warnings);
+    transship_runtime::warn(&parsed.document.needs_aws());
     warn_of_imports(&parsed.document);
     // Signals are caught before the first message, because a caller that reads it may send a signal at once.
     let stop = Stop::listen()?;
@@ -96,8 +104,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if released > 0 {
         tracing::info!(tasks = released, "resuming tasks that a previous process had started");
     }
-    let watched = Watch::new(arguments.config, text).keep(service.configuration.clone());
-    let watched = tokio::spawn(watched);
+    let reader = FileDocument::new(arguments.config, Code::ConfigUnreadable);
+    let source = DocumentSource::new(Box::new(reader), DOCUMENT_OPTIONS).with_version(text);
+    let configuration = service.configuration.clone();
+    let watched = tokio::spawn(async move { source.watch(&configuration).await });
     let sweeps = tokio::spawn(order_sweeps(service.queue.clone(), arguments.sweep));
     let ledger = Arc::clone(&service.ledger);
     let retention = tokio::spawn(async move { ledger.keep_retention().await });

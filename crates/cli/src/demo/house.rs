@@ -19,11 +19,12 @@ use transship_embedded_registry::notification::CONTENT_TYPE as EVENTS;
 use transship_engine::ledger::{By, TaskQuery};
 use transship_engine::operations::list_tasks;
 use transship_engine::{TaskReceiver as _, TaskRecord};
-use transship_local::{Database, Environment, SqliteLedger, SqliteQueue};
+use transship_local::{Database, SqliteLedger, SqliteQueue};
 use transship_oci::media_type::OCI_INDEX;
 use transship_oci::{Digest, Result, Target};
 use transship_registry::Anonymous;
 use transship_rules::Document;
+use transship_runtime::Environment;
 
 use super::counts::{Counts, Moved};
 use super::image::{Release, Stage};

@@ -32,7 +32,7 @@ impl CopyRun<'_> {
         let there = self.request.destination.manifest_get(target).await?;
         if there.as_ref().is_some_and(|there| !there.is_index()) {
             let message = format!(
-                "the tag {target} of the destination should list referrers and is no index: remove or rename it"
+                "the tag {target} of the destination should list referrers but is not an index: remove or rename it"
             );
             return Err(Error::new(
                 Code::ReferrersTagConflict,

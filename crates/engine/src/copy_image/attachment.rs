@@ -34,17 +34,14 @@ impl CopyImage<'_> {
             target @ Target::Digest(_) => match source.manifest_get(target).await? {
                 Some(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
                 None => {
-                    return Ok(Subject::None(
-                        "SOURCE_GONE",
-                        "the manifest is not at the source any more",
-                    ));
+                    return Ok(Subject::None("SOURCE_GONE", "the manifest is no longer at the source"));
                 }
             },
         };
         let Some(subject) = subject else {
             return Ok(Subject::None(
                 "NOT_A_REFERRER",
-                "an untagged manifest that refers to nothing comes with its image",
+                "an untagged manifest without a subject is copied with its image",
             ));
         };
         if self.is_replicated(image, &subject).await? {
@@ -63,7 +60,7 @@ impl CopyImage<'_> {
         }
         Ok(Subject::None(
             "SUBJECT_NOT_REPLICATED",
-            "the image it belongs to is not replicated; it will come with it if that changes",
+            "the image that it belongs to is not replicated; it will be copied together with the image",
         ))
     }
 

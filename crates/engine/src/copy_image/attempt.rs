@@ -37,7 +37,7 @@ impl CopyImage<'_> {
             let after = Duration::try_from(until.duration_since(jobs.now())).unwrap_or_default();
             return Ok(AttemptResult::Later {
                 code: "RATE_LIMITED".into(),
-                message: format!("{host} asked us to wait until {until}"),
+                message: format!("{host} asked to wait until {until}"),
                 after: Some(after),
             });
         }
@@ -64,7 +64,7 @@ impl CopyImage<'_> {
                 Subject::Pending => {
                     return Ok(AttemptResult::Later {
                         code: "SUBJECT_PENDING".into(),
-                        message: "the image it belongs to is on its way".into(),
+                        message: "the image that it belongs to is still being copied".into(),
                         after: None,
                     });
                 }
@@ -151,8 +151,8 @@ impl CopyImage<'_> {
     }
 }
 
-/// Every tag that is ours now. An image that was found equal is adopted: it may be our own work, whose worker died before it
-/// could say so.
+/// Every tag that Transship wrote. An equal image is included, because it may have been written by a worker that died before it
+/// could record it.
 fn written(replicas: &LedgerReplicas<'_>, report: &Report) -> Vec<Replica> {
     let task = replicas.task;
     let own = match (&task.destination.target, task.is_attachment, report.state) {

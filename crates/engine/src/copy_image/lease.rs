@@ -3,7 +3,7 @@
 //! An upload that outlived its worker can be resumed by one other worker. Two that resume it spoil it for each other, start
 //! over, and meet again in their next slots. A delivery that was sent twice makes two such workers, and so does a worker that
 //! dies after it sent its message on. What must hold: a worker that waits for the lease keeps its message, so that nothing is
-//! lost with the holder; and a lease ends with its slot, whatever happens to the holder.
+//! lost with the holder; and a lease ends with its time slot, even if the holder crashes.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl AttemptLease {
 
     pub(super) async fn release(&self, jobs: &Jobs) {
         if let Err(error) = jobs.ledger.leases.release(&self.key, &self.holder).await {
-            tracing::warn!(code = error.code(), %error, "the lease of an attempt stays until it expires");
+            tracing::warn!(code = error.code(), %error, "the lease of an attempt could not be released and remains until it expires");
         }
     }
 }

@@ -1,7 +1,6 @@
-//! The ledger as a copy sees it: the locations of blobs, what we wrote, uploads under way, and the commit lease.
+//! Adapters of the ledger for a copy: blob locations, replicas, upload sessions, and the commit lease.
 //!
-//! The memory of blob locations may fail without harm: a location that is not known costs requests. The memory of what we
-//! wrote may not fail.
+//! A failure of blob locations is harmless, because an unknown location only costs requests. A failure of replicas is an error.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,9 +16,9 @@ use crate::jobs::Jobs;
 use crate::ledger::Claim;
 use crate::{ImageRef, Replica};
 
-/// A commit is a few requests; a worker that died in it frees the tag after so long.
+/// Expiry of a commit lease. A commit takes a few requests; if a worker dies during it, the tag is free after this time.
 const LEASE_TTL: Duration = Duration::from_secs(30);
-/// An upload that no worker resumed for this long is started over: registries forget sessions too.
+/// Expiry of an upload session in the ledger. Registries also forget sessions.
 const SESSION_TTL: Duration = Duration::from_hours(24);
 
 /// Blob locations of one destination registry.
@@ -34,21 +33,21 @@ impl BlobLocations for LedgerLocations<'_> {
         let locations = &self.jobs.ledger.locations;
         let found = locations.find(&self.host, digests, self.jobs.now()).await;
         found
-            .inspect_err(|error| tracing::warn!(code = error.code(), %error, "blob locations are not known"))
+            .inspect_err(|error| tracing::warn!(code = error.code(), %error, "blob locations could not be read"))
             .unwrap_or_default()
     }
 
     async fn add(&self, digests: &[Digest], repository: &Repository) {
         let (locations, now) = (&self.jobs.ledger.locations, self.jobs.now());
         if let Err(error) = locations.add(&self.host, digests, repository, now).await {
-            tracing::warn!(code = error.code(), %error, "blob locations are not remembered");
+            tracing::warn!(code = error.code(), %error, "blob locations could not be stored");
         }
     }
 
     async fn remove(&self, digest: &Digest, repository: &Repository) {
         let (locations, now) = (&self.jobs.ledger.locations, self.jobs.now());
         if let Err(error) = locations.remove(&self.host, digest, repository, now).await {
-            tracing::warn!(code = error.code(), %error, "a wrong blob location stays");
+            tracing::warn!(code = error.code(), %error, "a wrong blob location could not be removed");
         }
     }
 }
@@ -143,7 +142,7 @@ impl Continuations for LedgerSessions<'_> {
         let uploads = &self.jobs.ledger.uploads;
         let found = uploads.find(&self.task.id, blob, self.jobs.now()).await;
         found
-            .inspect_err(|error| tracing::warn!(code = error.code(), %error, "an upload under way is not known"))
+            .inspect_err(|error| tracing::warn!(code = error.code(), %error, "an upload session could not be read"))
             .unwrap_or_default()
     }
 
@@ -155,7 +154,7 @@ impl Continuations for LedgerSessions<'_> {
 
     async fn remove(&self, blob: &Digest) {
         if let Err(error) = self.jobs.ledger.uploads.remove(&self.task.id, blob).await {
-            tracing::warn!(code = error.code(), %error, "an upload that is over stays remembered until it expires");
+            tracing::warn!(code = error.code(), %error, "an ended upload session could not be removed and remains until it expires");
         }
     }
 }
@@ -182,7 +181,7 @@ impl CommitLease for LedgerLease<'_> {
 
     async fn release(&self, target: &Target) {
         if let Err(error) = self.jobs.ledger.leases.release(&self.key(target), &self.holder).await {
-            tracing::warn!(code = error.code(), %error, "a commit lease stays until it expires");
+            tracing::warn!(code = error.code(), %error, "a commit lease could not be released and remains until it expires");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Copy one image: one attempt, and what happens with its message afterwards.
 //!
-//! The tag is resolved now, whatever the event said. An error that may pass puts the task back with a delay; one that cannot
-//! ends it at once; both are recorded with their code before the message is given up.
+//! The tag is resolved now and may differ from the event. A temporary error puts the task back with a delay, and a permanent
+//! one ends it at once; both are recorded with their code before the message is removed.
 
 mod attachment;
 mod attempt;
@@ -44,7 +44,7 @@ impl<'a> CopyImage<'a> {
     pub(crate) async fn run(mut self) -> Result<Next> {
         self.attempt = match self.jobs.ledger.history.begin(&self.entry, self.jobs.now()).await? {
             Begin::Finished(state) => {
-                tracing::debug!(%state, "a message came again after its task had ended");
+                tracing::debug!(%state, "received a message whose task has already ended");
                 return Ok(Next::Done);
             }
             Begin::Attempt(attempt) => attempt,
@@ -53,7 +53,7 @@ impl<'a> CopyImage<'a> {
         if let Some(lease) = &lease
             && !lease.take(self.jobs).await?
         {
-            tracing::info!(code = "TASK_BUSY", "another worker has the task: this message waits");
+            tracing::info!(code = "TASK_BUSY", "another worker has the task, so this message waits");
             return Ok(Next::Again(lease.length.max(DELAY_MIN)));
         }
         let result = match self.attempt().await {
@@ -81,7 +81,7 @@ impl<'a> CopyImage<'a> {
             return Ok(Next::Done);
         }
         if self.run.tries >= TRIES_MAX {
-            let message = format!("it was handed on {TRIES_MAX} times, the last time for {code}: {message}");
+            let message = format!("the task was sent on {TRIES_MAX} times, the last time because of {code}: {message}");
             jobs.end(entry, &jobs.failed("HOPS_EXHAUSTED", message), &[], "").await?;
             return Ok(Next::Done);
         }
@@ -95,7 +95,7 @@ impl<'a> CopyImage<'a> {
             ?delay,
             source,
             destination,
-            "the task is tried again later"
+            "the task will be retried"
         );
         jobs.ledger.history.wait(entry, &code, &message, next).await?;
         Ok(Next::Again(delay))
@@ -111,7 +111,7 @@ impl<'a> CopyImage<'a> {
         tries_of(self.attempt, self.run.tries, self.run.slot)
     }
 
-    /// True if the event is so young that the source tag may be behind it.
+    /// True if the event is so recent that the source tag may still have its previous value.
     fn is_settling(&self) -> bool {
         self.task.execution.is_settling(self.jobs.now(), self.tries())
     }

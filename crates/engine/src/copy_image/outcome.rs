@@ -1,4 +1,4 @@
-//! What an attempt comes to: a terminal state with its code and message, or another attempt.
+//! The result of an attempt: a terminal state with its code and message, or another attempt.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl CopyImage<'_> {
                 TaskState::Succeeded,
                 Some("SIGNATURE_TAG_KEPT"),
                 Some(format!(
-                    "the destination has its own {}; it was kept",
+                    "the destination already has {}, which was kept",
                     report.kept_tags.join(", ")
                 )),
             ),
@@ -57,7 +57,7 @@ impl CopyImage<'_> {
                 TaskState::Succeeded,
                 Some("FOREIGN_LAYER_SKIPPED"),
                 Some(format!(
-                    "{} layers that may not be distributed stay at their urls",
+                    "{} non-distributable layers were not copied",
                     report.foreign_layers
                 )),
             ),
@@ -65,15 +65,15 @@ impl CopyImage<'_> {
             State::Unchanged => (TaskState::Unchanged, None, None),
             State::Kept => {
                 let why = match self.task.policy.existing {
-                    Existing::Keep => "the rule keeps what is there (existing: keep)",
-                    _ => "the destination tag names an image we did not write there (existing: follow)",
+                    Existing::Keep => "the rule never replaces an image (existing: keep)",
+                    _ => "Transship did not write the image at the destination tag (existing: follow)",
                 };
                 (TaskState::Kept, Some("DESTINATION_KEPT"), Some(why.to_owned()))
             }
             State::Skipped => (
                 TaskState::Skipped,
                 Some("KIND_NOT_MATCHED"),
-                Some("the rule does not let this kind pass".to_owned()),
+                Some("the rule does not select this kind of content".to_owned()),
             ),
         };
         let bytes = Bytes {

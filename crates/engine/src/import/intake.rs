@@ -1,4 +1,4 @@
-//! What becomes of an upload into a bucket, and of an order to import: messages in the queue.
+//! Intake of imports: turns uploads to a bucket and orders to import into messages in the queue.
 //!
 //! Here because it must be quick and durable, as the webhook is: the worker scans, plans and copies. What must hold: each
 //! upload of an index, an archive or a link is scanned; an upload of a blob only if a scan waits for it, and otherwise it costs
@@ -21,14 +21,14 @@ use crate::send::now;
 use crate::ledger::PendingBlobs;
 use crate::{Configuration, Execution, Outgoing, StoreName, TaskQueue};
 
-/// An object that was written.
+/// A new object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uploaded {
     /// The bucket.
     pub bucket: String,
     /// The key as it is, not as a URL spells it.
     pub key: String,
-    /// Tells this writing of the key from every other; the same each time it is told.
+    /// Identifies this write of the key; the same each time it is reported.
     pub version: String,
 }
 
@@ -40,10 +40,10 @@ pub struct Order {
     /// The bucket; by default that of the import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
-    /// What lies below it is imported: a folder, or the key of one archive.
+    /// The prefix to import: a folder, or the key of one archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// A registry, by its name in the document or by its host, and what stands before every repository there.
+    /// A registry by its name in the document or its host, followed by the path for all repositories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// An import of the document, which says all of this.
@@ -57,15 +57,15 @@ pub struct Order {
     pub referrers: Option<Referrers>,
 }
 
-/// Takes uploads and orders in.
+/// Accepts uploads and orders.
 pub struct ImportIntake {
     /// The document in force.
     pub configuration: Configuration,
-    /// Where they become durable.
+    /// The queue.
     pub queue: Arc<dyn TaskQueue>,
-    /// What incomplete sources wait for.
+    /// The pending blobs of incomplete sources.
     pub pending: PendingBlobs,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -75,7 +75,7 @@ impl ImportIntake {
         let mut scans: HashMap<String, Outgoing> = HashMap::new();
         for upload in uploads {
             scans.extend(self.scans_of(upload));
-            // What an order imports waits too, and no import of the document may hold that place.
+            // A source of an order may also wait, and its location may not be covered by an import of the document.
             if let Some((place, digest)) = awaited(&upload.key) {
                 let place = format!("{}/{place}", StoreName::bucket(&upload.bucket));
                 let complete = self.pending.arrived(&place, &digest, now(self.clock.as_ref())).await?;
@@ -113,7 +113,7 @@ impl ImportIntake {
             .collect()
     }
 
-    /// Begins what was ordered. `occurrence` tells this order from every other: the same order told twice is done once.
+    /// Starts an order. `occurrence` identifies the order, so that a repeated request starts it once.
     pub async fn ordered(&self, order: &Order, occurrence: &str) -> Result<Execution> {
         let list = self.list(order, occurrence)?;
         let execution = list.execution.clone();
@@ -126,8 +126,7 @@ impl ImportIntake {
             (Some(name), None) => self.named(name, order)?,
             (None, Some(to)) => self.directed(to, order)?,
             _ => {
-                let sentence =
-                    "say where it goes: either to, a REGISTRY/PATH, or import, the name of one of the document";
+                let sentence = "the destination is missing: set either to (REGISTRY/PATH) or import (the name of an import of the document)";
                 return Err(invalid(sentence));
             }
         };
@@ -135,7 +134,7 @@ impl ImportIntake {
         Ok(ListPrefix::new(import, StoreName::bucket(&bucket), &prefix, execution))
     }
 
-    /// What an import of the document says; a prefix may only narrow it, and changes no name.
+    /// The settings of an import of the document. A prefix may only narrow it, and does not change names.
     fn named(&self, name: &str, order: &Order) -> Result<(Import, String, String)> {
         let snapshot = self.configuration.current();
         let imports = &snapshot.document.imports;
@@ -145,8 +144,7 @@ impl ImportIntake {
         })?;
         let is_more = order.existing.is_some() || order.referrers.is_some();
         if is_more || order.bucket.as_ref().is_some_and(|bucket| *bucket != written.bucket) {
-            let sentence =
-                "an import of the document says its bucket, existing and referrers itself: leave them out, or write to";
+            let sentence = "bucket, existing and referrers are set by the import of the document: omit them, or use to instead of import";
             return Err(invalid(sentence));
         }
         let mut import = Import::from(written);
@@ -158,7 +156,7 @@ impl ImportIntake {
             );
             return Err(invalid(sentence));
         };
-        // What the search finds is called by its place below the narrower prefix; an archive's own key is called by all of it.
+        // Discovered sources are named relative to the narrower prefix; an archive is named by its whole key.
         let folder = below.trim_end_matches('/');
         if !folder.is_empty() {
             let path = Upload::archive_path(folder).unwrap_or(folder);
@@ -169,7 +167,7 @@ impl ImportIntake {
 
     fn directed(&self, to: &str, order: &Order) -> Result<(Import, String, String)> {
         let bucket = order.bucket.clone().filter(|bucket| !bucket.is_empty());
-        let bucket = bucket.ok_or_else(|| invalid("name the bucket"))?;
+        let bucket = bucket.ok_or_else(|| invalid("the bucket is missing"))?;
         let (called, path) = to.split_once('/').unwrap_or((to, ""));
         let snapshot = self.configuration.current();
         let registry = registry_of(&snapshot.document, called).ok_or_else(|| {
@@ -193,7 +191,7 @@ impl ImportIntake {
     }
 }
 
-/// What a scan may wait for that `key` is: content, or a storage tree's link to a manifest whose bytes are there.
+/// The pending blob that `key` satisfies: content, or a storage tree's link to a manifest whose bytes are present.
 fn awaited(key: &str) -> Option<(String, Digest)> {
     match Upload::of_key("", key)? {
         Upload::Content { place, digest } => Some((place, digest)),

@@ -53,7 +53,7 @@ impl<'a> ListSources<'a> {
             return self.fail(&error).await;
         }
         let delay = policy.delay(tries, &self.list.execution.id, None);
-        tracing::warn!(code = error.code(), %error, ?delay, "a search goes on later");
+        tracing::warn!(code = error.code(), %error, ?delay, "a listing will continue later");
         Ok(Next::Send(vec![Outgoing::later(self.list, delay).with_tries(tries)]))
     }
 

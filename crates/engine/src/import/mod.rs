@@ -25,7 +25,7 @@ use crate::job::{CopyTask, Policy, Scan, Source};
 use crate::plan::id;
 use crate::{Execution, ImageRef, StoreName, TaskEntry, Trigger};
 
-/// Where everything that is found goes, and how.
+/// The destination and policy of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
     /// Its name in the document; tasks carry it as their rule.
@@ -35,9 +35,9 @@ pub struct Import {
     /// The path in front of every repository there; [`None`]: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<Repository>,
-    /// What happens if the destination tag names another image.
+    /// What to do if the destination tag already names another image.
     pub existing: Existing,
-    /// What happens to signatures and other referrers.
+    /// What to do with signatures and other referrers.
     pub referrers: Referrers,
 }
 

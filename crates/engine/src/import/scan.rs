@@ -70,7 +70,7 @@ impl<'a> ScanSource<'a> {
             ScanEnd::Unfinished(rest) => return Ok(Next::Send(vec![Outgoing::now(*rest)])),
             ScanEnd::Tasks => self.jobs.outcome(TaskState::Succeeded, None, None, None),
             ScanEnd::Waits => {
-                let message = "it waits for what is missing of it".to_owned();
+                let message = "the source waits for missing content".to_owned();
                 self.jobs
                     .outcome(TaskState::Skipped, None, Some("SOURCE_INCOMPLETE"), Some(message))
             }
@@ -94,7 +94,7 @@ impl<'a> ScanSource<'a> {
         };
         if error.is(Code::SlotOver) && tries >= SLOTS_MAX {
             let message = format!(
-                "it could not be read in {SLOTS_MAX} slots: raise WorkerTimeout, or upload a plain tar or a layout in the place of a compressed archive, and redrive"
+                "the source could not be read in {SLOTS_MAX} time slots: raise WorkerTimeout, or upload a plain tar or a layout instead of a compressed archive, then redrive"
             );
             jobs.fail(&entry, code, message).await?;
             return Ok(Next::Done);
@@ -110,7 +110,7 @@ impl<'a> ScanSource<'a> {
             why = message,
             ?delay,
             source = entry.source,
-            "a source is looked at again later"
+            "a source will be scanned again"
         );
         Ok(Next::Again(delay))
     }
@@ -165,7 +165,7 @@ impl<'a> ScanSource<'a> {
         };
         let expires = now.checked_add(PENDING_TTL).unwrap_or(Timestamp::MAX);
         waiting.wait_for(&pending, place, &blobs, expires).await?;
-        tracing::info!(code = "SOURCE_INCOMPLETE", source = scan.source.key, missing = blobs.len(), first = %blobs[0], "a source waits for what is missing");
+        tracing::info!(code = "SOURCE_INCOMPLETE", source = scan.source.key, missing = blobs.len(), first = %blobs[0], "a source waits for missing content");
         let store = jobs.sources.store(&scan.store)?;
         let mut complete: HashMap<String, Outgoing> = HashMap::new();
         for blob in present(store, &scan.source, missing).await? {
@@ -229,7 +229,9 @@ impl<'a> ScanSource<'a> {
 pub(super) fn pending_scans(scans: Vec<PendingScan>) -> impl Iterator<Item = (String, Outgoing)> {
     scans.into_iter().filter_map(|PendingScan { job, .. }| {
         let read = Envelope::parse(&job);
-        let read = read.inspect_err(|error| tracing::error!(code = error.code(), %error, "a waiting scan is left out"));
+        let read = read.inspect_err(
+            |error| tracing::error!(code = error.code(), %error, "a waiting scan could not be parsed and is skipped"),
+        );
         let envelope = read.ok()?;
         let key = match &envelope.job {
             Job::Scan(scan) => scan.key(),

@@ -15,7 +15,7 @@ use transship_oci::{Code, Descriptor, Digest, Manifest, Repository, Result, Targ
 /// Repositories that a blob is taken from before it is sent.
 const MOUNTS: usize = 2;
 
-/// Repositories that hold one blob. Locked by whoever is bringing it somewhere.
+/// Repositories that contain one blob. Locked by the copy that is sending it.
 type Holders = Arc<AsyncMutex<Vec<Repository>>>;
 
 /// What arrived at one registry. Clones share it.
@@ -125,7 +125,7 @@ impl<D: Destination> Destination for SharingDestination<D> {
         if let Err(error) = &put
             && error.is(Code::BlobUnknownAtDestination)
         {
-            // It lost what it acknowledged: nobody is to rely on it again.
+            // The registry lost a blob that it acknowledged, so the location must not be used again.
             for blob in manifest.blobs() {
                 self.shared.forget(&blob.digest, self.repository()).await;
             }

@@ -51,9 +51,9 @@ pub enum Source {
 /// The policy of a rule or import when the task was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// What happens if the destination tag names another image.
+    /// What to do if the destination tag already names another image.
     pub existing: Existing,
-    /// What happens to signatures and other referrers.
+    /// What to do with signatures and other referrers.
     pub referrers: Referrers,
     /// The kinds that are copied; empty: every kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -52,7 +52,7 @@ impl ListPrefix {
 
 impl JobKind for ListPrefix {
     const NAME: &'static str = "list";
-    const CRASH_ADVICE: &'static str = "see what they logged, then order the import again";
+    const CRASH_ADVICE: &'static str = "see their logs, then order the import again";
 
     fn group(&self) -> &'static str {
         "search"

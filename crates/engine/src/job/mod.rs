@@ -95,7 +95,7 @@ pub(crate) trait JobKind: Serialize + Sized {
     const IS_PERIODIC: bool = false;
 
     /// What an operator can do if no worker survives the job.
-    const CRASH_ADVICE: &'static str = "see what they logged, then redrive it";
+    const CRASH_ADVICE: &'static str = "see their logs, then redrive the task";
 
     /// The fairness group: jobs of one group do not keep those of others waiting.
     fn group(&self) -> &str;

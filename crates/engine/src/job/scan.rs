@@ -69,7 +69,7 @@ impl Scan {
         id("t", &[&execution.id, key])
     }
 
-    /// What identifies the scan while it waits for missing content: source, image and import, whoever asked for it.
+    /// Identifies the scan while it waits for missing content: source, image and import, regardless of what caused it.
     pub(crate) fn key(&self) -> String {
         let Import {
             name, registry, path, ..

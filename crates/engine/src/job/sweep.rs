@@ -1,4 +1,4 @@
-//! Find what was missed.
+//! The job that finds images whose notification was lost.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Operations: what a person asks for. The command line calls them.
+//! Operations of operators, called by the command line.
 
 mod lists;
 mod redrive;

@@ -1,7 +1,7 @@
-//! Redrive: tasks that failed or were cancelled are sent again as new tasks.
+//! Redrive: retries failed or cancelled tasks for an operator.
 //!
-//! A task that ended does not change. The id of the new task follows from the id of the old one, so a second redrive sends
-//! nothing. A new task that fails can be redriven like any other.
+//! The old task stays unchanged, and a new one is created whose id is derived from the old one. Repeating a redrive therefore
+//! has no effect, and a new task that fails can be redriven as well.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,31 +16,31 @@ use crate::plan::id;
 use crate::send::{now, send_then_record_entries};
 use crate::{Envelope, Execution, Outgoing, Result, TaskQueue, TaskState, Trigger};
 
-/// Messages that are sent at once.
+/// Number of messages in one send.
 const BATCH_MESSAGES: usize = 100;
 
-/// Sends failed and cancelled tasks again.
+/// Retries failed or cancelled tasks.
 pub struct Redrive {
-    /// Where tasks are recorded.
+    /// The history of tasks.
     pub history: Arc<dyn History>,
-    /// Where tasks are sent.
+    /// The queue.
     pub queue: Arc<dyn TaskQueue>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
 }
 
-/// What was sent again.
+/// Result of a redrive.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Redriven {
-    /// How many tasks.
+    /// Number of tasks.
     pub redriven: usize,
-    /// The executions they belong to now, each in place of an old one.
+    /// The new executions, one for each old one.
     pub executions: Vec<String>,
 }
 
 impl Redrive {
-    /// Redrives the tasks of `execution` that failed or were cancelled, or all such tasks; the newest `limit` of them, 0
-    /// being all. Those that were redriven before stay out, whatever became of it.
+    /// Redrives the failed or cancelled tasks of `execution`, or all of them; up to `limit`, newest first, or all if it is 0. Tasks
+    /// that were redriven before are excluded.
     pub async fn run(&self, execution: Option<&str>, limit: usize) -> Result<Redriven> {
         let mut groups = self.to_redrive(execution).await?;
         let mut left = if limit == 0 { usize::MAX } else { limit };

@@ -84,7 +84,7 @@ impl<'a> SweepPart<'a> {
                 })
             })
             .collect();
-        tracing::info!(%started, parts = steps.len(), "a sweep begins");
+        tracing::info!(%started, parts = steps.len(), "started a sweep");
         Next::Send(steps)
     }
 
@@ -111,10 +111,10 @@ impl<'a> SweepPart<'a> {
             code = "TASK_OVERDUE",
             registry,
             tasks = lost.len(),
-            "tasks that nobody works on are sent again"
+            "sent tasks again that no worker processes"
         );
         for entry in &lost {
-            let message = format!("nothing was heard of it since before {before}: it was sent again");
+            let message = format!("no worker has updated the task since before {before}, so it was sent again");
             jobs.ledger
                 .history
                 .wait(entry, "TASK_OVERDUE", &message, quiet_until(entry, now))
@@ -139,7 +139,7 @@ impl<'a> SweepPart<'a> {
             };
             let (store, key) = (scan.store.as_str(), scan.source.key.as_str());
             let (since, missing) = (waiting.since, waiting.blobs);
-            tracing::warn!(code = "SOURCE_INCOMPLETE", store, key, %since, missing, "a source waits for what is missing: upload it, or upload its index.json again");
+            tracing::warn!(code = "SOURCE_INCOMPLETE", store, key, %since, missing, "a source waits for missing content: upload it, or upload its index.json again");
         }
         Ok(Next::Done)
     }

@@ -40,7 +40,7 @@ const LEASE_TTL: Duration = Duration::from_mins(30);
 const WAIT_MAX: Duration = Duration::from_mins(15);
 /// How often the sweep waits at one place for errors to pass. Then it goes on past it.
 const STUCK_MAX: u32 = 5;
-/// A sweep that is older ends; the next one begins anew.
+/// Maximum age of a sweep. An older one ends, and the next one starts from the beginning.
 const AGE_MAX: Duration = Duration::from_hours(24);
 
 /// The sweep of one rule, within one message.
@@ -106,7 +106,7 @@ impl<'a> SweepRule<'a> {
         let jobs = self.jobs;
         let snapshot = jobs.configuration.current();
         let Some(rule) = snapshot.document.rule(self.name).filter(|rule| rule.is_on_event()) else {
-            tracing::info!("the rule is gone, and so is its sweep");
+            tracing::info!("the rule was removed, so its sweep ends");
             return Ok(Next::Done);
         };
         let (source, destination) = match (
@@ -121,7 +121,7 @@ impl<'a> SweepRule<'a> {
         };
         let (lease, holder) = (format!("sweep {}", self.name), self.started.to_string());
         if !jobs.ledger.leases.take(&lease, &holder, jobs.now(), LEASE_TTL).await? {
-            tracing::info!(code = "SWEEP_RUNNING", "an earlier sweep of the rule is at work still");
+            tracing::info!(code = "SWEEP_RUNNING", "an earlier sweep of the rule is still running");
             return Ok(Next::Done);
         }
         let cursor = after.cloned().unwrap_or_default();
@@ -195,7 +195,7 @@ impl<'a> SweepRule<'a> {
             jobs.share_pause(registry).await;
         }
         let looked = LOOKS_MAX - walk.looks_left;
-        tracing::info!(looked, missed = walk.made, "tags were compared");
+        tracing::info!(looked, missed = walk.made, "compared tags");
         let wait = match ended {
             Ok(Ok(End::Whole)) => None,
             Ok(Ok(End::Enough)) => Some(Duration::ZERO),
@@ -224,7 +224,7 @@ impl<'a> SweepRule<'a> {
                 repository = rest.cursor.repository.as_ref().map(ToString::to_string),
                 pages = rest.cursor.pages,
                 ?age,
-                "the sweep ends before it saw every tag; the next one starts over"
+                "the sweep ends before it compared every tag; the next one starts again"
             );
         }
         is_over
@@ -284,7 +284,7 @@ impl Walk<'_> {
             Catalog::Refused(how) => {
                 tracing::warn!(
                     code = "SWEEP_NO_CATALOG",
-                    "{how}; name the repositories in rules of their own (source.repository: NAME), or let this login list the catalog"
+                    "{how}; name the repositories in separate rules (source.repository: NAME), or allow this login to list the catalog"
                 );
                 Ok(None)
             }
@@ -335,7 +335,7 @@ impl Walk<'_> {
             tracing::warn!(
                 code = "SWEEP_NO_TAGS",
                 %repository,
-                "the registry does not list the tags, or there are too many; the repository is not swept"
+                "the registry does not list the tags, or there are too many; the repository is skipped"
             );
             return Ok(Tags::default());
         };
@@ -404,14 +404,14 @@ impl Walk<'_> {
         self.cursor.tag = tag;
     }
 
-    /// An error that will not pass, or that did not, is told and passed over; another one stops the walk for a while.
+    /// A permanent error, or one that remained after all retries, is logged and the item is skipped. Another error pauses the walk.
     fn pass_over(&self, error: Error, repository: &Repository, tag: Option<&Tag>) -> Result<()> {
         let is_stuck = self.stuck >= STUCK_MAX && error.persistence().retry_after().is_none();
         if !is_stuck && error.persistence().is_temporary() {
             return Err(error);
         }
         let tag = tag.map(ToString::to_string);
-        tracing::warn!(code = error.code(), %error, %repository, tag, "it cannot be swept and is passed over");
+        tracing::warn!(code = error.code(), %error, %repository, tag, "a repository or tag cannot be swept and is skipped");
         Ok(())
     }
 
@@ -428,7 +428,7 @@ impl Walk<'_> {
             self.stuck += 1;
             Duration::from_secs(15) * (1 << self.stuck.min(6))
         });
-        tracing::warn!(code = error.code(), %error, ?wait, "the sweep of the rule goes on later");
+        tracing::warn!(code = error.code(), %error, ?wait, "the sweep of the rule will continue later");
         Some(wait)
     }
 }

@@ -1,4 +1,4 @@
-//! A bucket in memory, what tells of uploads into it, and the house that imports from it.
+//! A bucket in memory, the events of its uploads, and the setup that imports from it.
 
 use std::collections::BTreeMap;
 use std::path::Path;

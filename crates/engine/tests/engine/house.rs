@@ -1,4 +1,4 @@
-//! Two registries, the document between them, and the house that replicates from one to the other.
+//! Two registries, a document, and the setup that replicates from one to the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What images of one import share moves once, whatever the registry does about it.
+//! Blobs that images of one import share are sent once, regardless of the behaviour of the registry.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Uploads: in whatever order objects arrive, each image arrives once all of it is there, and once only.
+//! Uploads: objects may be uploaded in any order; each image is imported once, when it is complete.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,7 +95,7 @@ async fn a_blob_that_arrives_while_the_look_decides_is_not_missed() {
     let index = "to-b/team/app/index.json";
     bucket.upload(index, objects[index].clone()).await;
     let store = Arc::clone(&bucket.store);
-    // Its upload is told before anything is written down, so nobody is known to wait for it.
+    // Its upload is reported before the waiting scan is recorded.
     bucket.awaited.before_wait(move || {
         let (store, late, bytes) = (Arc::clone(&store), late.clone(), bytes.clone());
         Box::pin(async move { store.put(&late, bytes).await })

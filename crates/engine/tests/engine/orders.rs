@@ -1,4 +1,4 @@
-//! Orders to import: what lies in a bucket already, all of it, wherever it is told to go.
+//! Orders to import the existing objects of a bucket to any destination.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Whose a tag is: ours is replaced, whatever became of the worker that wrote it; somebody else's is kept.
+//! Ownership of tags: a tag that Transship wrote is replaced, even if the worker that wrote it crashed; another one is kept.
 
 use std::sync::Arc;
 use std::time::Duration;

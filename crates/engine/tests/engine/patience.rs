@@ -1,4 +1,4 @@
-//! What may pass is waited for, ever longer and not for ever; what cannot succeed ends at once.
+//! Temporary errors are retried with growing waits for a limited time; permanent errors end the task at once.
 
 use std::sync::Arc;
 use std::time::Duration;

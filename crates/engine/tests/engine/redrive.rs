@@ -1,4 +1,4 @@
-//! Redrive: a failed task is sent again once. The new task can be redriven if it fails too.
+//! Redrive: a failed task is retried once, and a new task that fails can be redriven as well.
 
 use std::sync::Arc;
 

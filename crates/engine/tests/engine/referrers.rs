@@ -56,7 +56,7 @@ async fn a_referrer_pushed_later_follows_its_subject() {
         house.drain().await;
         assert_eq!(house.b.manifests(&name("copy/app")).len(), 1);
 
-        // By API an untagged manifest is told, by fallback the tag that lists it as well.
+        // With the API there is an event for the untagged manifest, without it also one for the fallback tag.
         house.push(&whole);
         let referrer = &whole.manifests[1].digest;
         house.tell(&house.event(&referrer.to_string(), referrer)).await;
@@ -319,7 +319,7 @@ async fn a_worker_that_read_an_old_list_does_not_unlist_what_came_since() {
     house.tell(&house.event(&first.to_string(), &first)).await;
     let slow = house.queued().await.remove(0);
 
-    // While the slow worker is about to write its list, a second referrer comes and is brought by another one.
+    // While the slow worker is about to write its list, another worker copies a second referrer.
     let fallback = tag(&image.root.fallback_tag());
     let (other, second) = (Arc::new(house.other_worker()), Arc::new(Mutex::new(None)));
     let (a, found) = (Arc::clone(&house.a), Arc::clone(&second));
@@ -359,7 +359,7 @@ async fn a_worker_that_read_an_old_list_does_not_unlist_what_came_since() {
     if let Next::Again(_) = first_try {
         copy(&house.jobs, &slow).await.unwrap();
     }
-    // Whoever found the list taken comes again, as its message would; one that had ended does nothing.
+    // A task that found the list leased is retried, like its message; one that had ended does nothing.
     let behind = behind.lock().unwrap().take().unwrap();
     copy(&house.jobs, &behind).await.unwrap();
     let second = second.lock().unwrap().clone().unwrap();

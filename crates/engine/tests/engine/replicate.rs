@@ -250,7 +250,7 @@ async fn workers_side_by_side_at_a_tag_that_moves_end_at_the_newest() {
             commits: AtomicUsize::new(0),
         })));
         house.drain().await;
-        // No event told of the last move: whoever wrote last has looked last.
+        // There was no event for the last move: the last writer also read the source last.
         house.assert_equal(&samples[4]);
         let tasks = house.tasks().await;
         assert!(tasks.iter().all(|task| task.state.is_success()), "{tasks:?}");

@@ -28,7 +28,7 @@ async fn sweep_twice(house: &House, tasks: usize) {
     }
 }
 
-/// Lists `referrers` under the fallback tag of `subject` at the source, whatever they are.
+/// Lists any `referrers` in the fallback tag of `subject` at the source.
 fn list(house: &House, subject: &Digest, referrers: &[Digest]) {
     let listed = referrers
         .iter()

@@ -26,7 +26,7 @@ async fn of_two_messages_of_one_task_one_goes_on_at_a_time_and_none_is_lost() {
     assert!(matches!(failed, Next::Again(_)));
     house.b.set_faults(None);
 
-    // The second attempt stops for ever in the middle.
+    // The second attempt never ends.
     let (worker, same) = (Arc::clone(&house.jobs), task.clone());
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let tell = std::sync::Mutex::new(Some(tell));

@@ -1,20 +1,18 @@
-//! Archives: a tar of an OCI layout, or of images as docker saves them; plain, or packed with gzip or zstd.
+//! Archives: a tar with an OCI layout or the output of `docker save`, plain or compressed with gzip or zstd.
 //!
 //! | archive | opening it | reading a blob |
 //! |---|---|---|
 //! | plain | one small range per header, or one per 256 KiB of small files | one range |
 //! | packed | one pass, in which small files are kept | one pass up to the blob; less if the blob before it was read last |
 //!
-//! Nothing of an archive is believed: names are compared and never made into paths, links are not followed, what readers of
-//! tar take differently is refused. See [`tar_header`].
+//! The content of an archive is not trusted: names are compared and never used as paths, links are not followed, and content
+//! that readers of tar interpret differently is rejected. See [`tar_header`].
 
 mod entry;
 mod files;
 mod reading;
 mod tar_header;
 mod tar_index;
-#[cfg(test)]
-pub(crate) mod tar_maker;
 #[cfg(test)]
 mod tests;
 mod unpack;
@@ -35,7 +33,7 @@ use crate::docker_archive::DockerArchive;
 use crate::layout::MARKER;
 use crate::{Images, Layout, Listing, ObjectStore};
 
-/// One archive and the images in it. Indexed when it is opened: keep it for as long as images of it are wanted.
+/// An archive with its images. It is indexed when it is opened, so keep it while images of it are needed.
 #[derive(Clone)]
 pub struct Archive {
     name: String,
@@ -49,19 +47,19 @@ enum Content {
 }
 
 impl Archive {
-    /// Opens the archive at `key`, whatever its name says it is. Codes that concern all of it: `ARCHIVE_INVALID`,
+    /// Opens the archive at `key`, regardless of its extension. Codes for the whole archive: `ARCHIVE_INVALID`,
     /// `ARCHIVE_UNSUPPORTED`, `ARCHIVE_TOO_LARGE`, `ARCHIVE_BOMB`, `ARCHIVE_TRUNCATED`, `LAYOUT_INVALID`,
     /// `DOCKER_ARCHIVE_INVALID`.
     pub async fn open(store: Arc<dyn ObjectStore>, key: &str) -> Result<Self> {
         Self::open_with(store, key, Limits::default()).await
     }
 
-    /// The same with other limits to what it may expand to.
+    /// Like [`Self::open`], with other limits of expansion.
     pub async fn open_with(store: Arc<dyn ObjectStore>, key: &str, limits: Limits) -> Result<Self> {
         let name = format!("{}/{key}", store.name());
         let files = Arc::new(ArchiveFiles::read(store, key, limits).await?);
         let content = match layout_within(&files)? {
-            // Docker writes both since version 25. The layout is the one with the manifests in it.
+            // Docker writes both formats since version 25. The layout contains the manifests, so it is used.
             Some(prefix) => Content::Layout(Layout::open(files, &prefix).await?),
             None => Content::Docker(DockerArchive::open(files).await?),
         };
@@ -76,7 +74,7 @@ impl Archive {
     }
 }
 
-/// Where the layout lies: at the top, or in the one folder that was packed.
+/// The location of the layout: at the top, or in the only folder.
 fn layout_within(files: &ArchiveFiles) -> Result<Option<String>> {
     let mut prefixes = files.keys().filter_map(|key| {
         let prefix = key.strip_suffix(MARKER)?;
@@ -85,7 +83,7 @@ fn layout_within(files: &ArchiveFiles) -> Result<Option<String>> {
     match (prefixes.next(), prefixes.next()) {
         (first, _) if files.keys().any(|key| key == MARKER) => Ok(first.map(|_| String::new())),
         (Some(_), Some(_)) => {
-            let why = "it holds several layouts; pack one layout per archive";
+            let why = "it contains several layouts; create one archive for each layout";
             Err(Error::of(Code::ArchiveInvalid, Verb::Read.on(files.name())).because(why))
         }
         (first, _) => Ok(first.map(str::to_owned)),

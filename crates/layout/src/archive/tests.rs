@@ -10,9 +10,10 @@ use transship_copy::ByteStream;
 use transship_oci::{Descriptor, Digest, Result, Target};
 
 use super::{Archive, ArchiveFiles, Limits};
-use crate::archive::tar_maker::{Tar, gzip};
-use crate::test_support::{Counting, Files, digest_of, read_image, store_of};
+use crate::counting_store::{Counting, store_of};
 use crate::{Images, MemoryStore, Object, ObjectStore, Page, Part, Put};
+use transship_testkit::layouts::{Files, digest_of, read_image};
+use transship_testkit::layouts::{Tar, gzip};
 
 /// A tar of these files, in the order of their names, below `prefix`.
 fn tar_of(files: &HashMap<String, Bytes>, prefix: &str) -> Tar {

@@ -1,8 +1,8 @@
 //! Headers of a plain tar, read by range.
 //!
-//! Headers stand between data nobody wants to read. Where the next one is near, a window ahead of it is read, twice as
-//! large each time, so that many small files cost few requests; where it is far, its 512 bytes alone are read, so that an
-//! archive of large files costs next to no bytes. Between the two, what is read stays below 1 % of what is jumped over.
+//! Headers are between data that need not be read. If the next header is near, a window is read whose size doubles each time,
+//! so that many small files cost few requests. If it is far, only its 512 bytes are read, so that an archive of large files
+//! costs almost no bytes. In between, less than 1 % of the skipped data is read.
 
 use crate::store::changed;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::tar_header::BLOCK_BYTES;
-use crate::whole::collected;
+use crate::read_all::collected;
 use crate::{Object, ObjectStore, Part};
 use transship_oci::Result;
 
-/// A jump of this many bytes or more makes one header less than 1 % of them.
+/// Distance in bytes at which a header is less than 1 % of the skipped data.
 const FAR_BYTES: u64 = 100 * BLOCK_BYTES;
 const MAX_AHEAD_BYTES: u64 = 256 * 1024;
 
@@ -66,7 +66,7 @@ impl Window {
     }
 }
 
-/// A small part of an object, whole. `OBJECT_CHANGED` if the object is another by now, or gone.
+/// Reads a small part of an object. `OBJECT_CHANGED` if the object was replaced or deleted.
 pub(super) async fn part(store: &dyn ObjectStore, object: &Object, offset: u64, length: u64) -> Result<Bytes> {
     let part = Part {
         offset,

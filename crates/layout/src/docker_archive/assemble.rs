@@ -9,20 +9,20 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Verb};
 
 use super::layers::{Configuration, Known, MAX_CONFIG_BYTES, layer};
 use super::legacy;
-use super::written::{Listed, Saved};
+use super::manifest_json::{Listed, Saved};
 use crate::archive::{ArchiveFiles, entry_key};
-use crate::whole::whole;
+use crate::read_all::read_all;
 
-/// An image with the manifest made for it.
+/// An image with its assembled manifest.
 pub(super) struct Image {
     pub(super) manifest: Manifest,
-    /// Under which name of the archive each blob lies.
+    /// The file name of each blob in the archive.
     pub(super) blobs: HashMap<Digest, String>,
-    /// Blobs that no file holds, because they were made.
+    /// Blobs that were created and have no file.
     pub(super) made: HashMap<Digest, Bytes>,
 }
 
-/// The fields of a manifest in the order they are written.
+/// The fields of a manifest in the order in which they are written.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Written<'a> {
@@ -43,14 +43,14 @@ pub(super) async fn image(files: &ArchiveFiles, saved: &Saved, known: &Known) ->
 
 async fn from_list(files: &ArchiveFiles, listed: &Listed, known: &Known) -> Result<Image> {
     let key = entry_key(listed.config.as_bytes());
-    let key = key.ok_or_else(|| invalid(files, "its configuration's name leads out of the archive".into()))?;
-    let bytes = whole(files, &key, MAX_CONFIG_BYTES).await?;
-    let bytes = bytes.ok_or_else(|| invalid(files, format!("its configuration {key} is not there")))?;
+    let key = key.ok_or_else(|| invalid(files, "the name of its configuration leads out of the archive".into()))?;
+    let bytes = read_all(files, &key, MAX_CONFIG_BYTES).await?;
+    let bytes = bytes.ok_or_else(|| invalid(files, format!("its configuration {key} is missing")))?;
     let digest = Digest::sha256(&bytes);
     if said(&key).is_some_and(|said| said != digest) {
         return Err(invalid(
             files,
-            format!("its configuration {key} has another digest than its name"),
+            format!("the digest of its configuration {key} does not match the name"),
         ));
     }
     let diff_ids = Configuration::diff_ids(&bytes).map_err(|why| invalid(files, why))?;
@@ -58,7 +58,7 @@ async fn from_list(files: &ArchiveFiles, listed: &Listed, known: &Known) -> Resu
         let (said, has) = (diff_ids.len(), listed.layers.len());
         return Err(invalid(
             files,
-            format!("its configuration names {said} layers, and there are {has}"),
+            format!("its configuration names {said} layers, but there are {has}"),
         ));
     }
     let config = Descriptor::new(OCI_CONFIG.into(), digest.clone(), bytes.len() as u64);
@@ -76,7 +76,7 @@ async fn from_list(files: &ArchiveFiles, listed: &Listed, known: &Known) -> Resu
     })
 }
 
-/// The digest a configuration's name claims: `<hex>.json`, or `blobs/sha256/<hex>`.
+/// The digest in a configuration's name: `<hex>.json`, or `blobs/sha256/<hex>`.
 fn said(key: &str) -> Option<Digest> {
     let name = key.rsplit('/').next()?;
     format!("sha256:{}", name.strip_suffix(".json").unwrap_or(name))
@@ -84,7 +84,7 @@ fn said(key: &str) -> Option<Digest> {
         .ok()
 }
 
-/// The manifest of these blobs: always the same bytes.
+/// The manifest of these blobs, which always has the same bytes.
 pub(super) fn manifest(files: &ArchiveFiles, config: &Descriptor, layers: &[Descriptor]) -> Result<Manifest> {
     let written = Written {
         schema_version: 2,

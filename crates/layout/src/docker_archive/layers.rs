@@ -1,4 +1,4 @@
-//! Layers of saved images: which file one is, and by which digest it goes.
+//! Layers of saved images: their files and digests.
 
 use std::collections::HashMap;
 
@@ -6,15 +6,15 @@ use bytes::Bytes;
 use serde::Deserialize;
 use transship_oci::{Code, Descriptor, Digest, Error, Result, Verb};
 
-use super::written::Saved;
+use super::manifest_json::Saved;
 use crate::archive::{ArchiveFiles, Compression, entry_key};
 use crate::{ObjectStore, Part};
 
-/// The largest configuration that is read: registries take manifests of 4 MiB, and a configuration is of that order.
+/// Maximum size of a configuration in bytes, of the same order as the 4 MiB that registries accept for manifests.
 pub(super) const MAX_CONFIG_BYTES: usize = 4 * 1024 * 1024;
 const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// As much of a configuration as the manifest is made of.
+/// The parts of a configuration that are needed for the manifest.
 #[derive(Deserialize)]
 pub(super) struct Configuration {
     rootfs: RootFs,
@@ -26,7 +26,7 @@ struct RootFs {
 }
 
 impl Configuration {
-    /// The digests of the layers' plain tars, the lowest first; why not, if it has none.
+    /// The digests of the layers' plain tars, the lowest first. The error is a sentence.
     pub(super) fn diff_ids(bytes: &Bytes) -> std::result::Result<Vec<Digest>, String> {
         let configuration: Self =
             serde_json::from_slice(bytes).map_err(|error| format!("its configuration: {error}"))?;
@@ -34,15 +34,15 @@ impl Configuration {
     }
 }
 
-/// Which file of the archive holds the layer of a `diff_id`.
+/// Finds the file with the layer of a `diff_id`.
 ///
-/// Docker writes a layer that an image has twice once, and a symbolic link for the other. Links are not followed: the layer
-/// is found again by what it must be.
+/// If an image has a layer twice, docker writes it once, with a symbolic link for the other. Links are not followed; the layer
+/// is found by its digest.
 #[derive(Default)]
 pub(super) struct Known(HashMap<Digest, String>);
 
 impl Known {
-    /// From all images of the archive, those that cannot be read left out.
+    /// Collects the layers of all valid images of the archive.
     pub(super) async fn of(files: &ArchiveFiles, saved: &[Saved]) -> Result<Self> {
         let mut known = Self::default();
         for saved in saved {
@@ -52,7 +52,7 @@ impl Known {
                 .iter()
                 .filter_map(|name| entry_key(name.as_bytes()))
                 .collect();
-            // Only an image with links needs this, and reading a configuration may cost a pass.
+            // Only images with links need this, because reading a configuration may cost a pass.
             if !layers.iter().any(|key| files.is_unsafe(key)) {
                 continue;
             }
@@ -73,14 +73,14 @@ async fn diff_ids(files: &ArchiveFiles, config: &str) -> Result<Option<Vec<Diges
     let Some(key) = entry_key(config.as_bytes()) else {
         return Ok(None);
     };
-    match crate::whole::whole(files, &key, MAX_CONFIG_BYTES).await {
+    match crate::read_all::read_all(files, &key, MAX_CONFIG_BYTES).await {
         Ok(bytes) => Ok(bytes.and_then(|bytes| Configuration::diff_ids(&bytes).ok())),
         Err(error) if error.is_permanent() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// The layer written as `name`, whose plain tar has the digest `diff_id` if that is known, and where it lies.
+/// The layer with the file name `name` and its position. If `diff_id` is known, it is the digest of the layer's plain tar.
 pub(super) async fn layer(
     files: &ArchiveFiles,
     name: &str,
@@ -91,7 +91,7 @@ pub(super) async fn layer(
         let operation = Verb::Read.on(format_args!("{name} in {}", files.name()));
         Error::of(Code::DockerArchiveInvalid, operation).because(why)
     };
-    let climbs = || invalid("a layer's name leads out of the archive".into());
+    let climbs = || invalid("the name of a layer leads out of the archive".into());
     let mut key = entry_key(name.as_bytes()).ok_or_else(climbs)?;
     if files.is_unsafe(&key)
         && let Some(other) = diff_id.and_then(|diff_id| known.0.get(diff_id))
@@ -99,7 +99,7 @@ pub(super) async fn layer(
         key.clone_from(other);
     }
     let span = files.span(&key).await?;
-    let span = span.ok_or_else(|| invalid("a layer it names is not there".into()))?;
+    let span = span.ok_or_else(|| invalid("a layer that it names is missing".into()))?;
     let head = match &span.seen {
         Some(seen) => seen.head.clone(),
         None => head(files, &key).await?,
@@ -112,7 +112,7 @@ pub(super) async fn layer(
     };
     let digest = match (compression, diff_id, &span.seen) {
         (None, Some(diff_id), Some(seen)) if seen.digest != *diff_id && is_sha256(diff_id) => {
-            return Err(invalid("a layer is not what the configuration says".into()));
+            return Err(invalid("a layer does not match the configuration".into()));
         }
         (None, Some(diff_id), _) => diff_id.clone(),
         _ => files.digest(&key, span).await?,
@@ -132,7 +132,7 @@ async fn head(files: &ArchiveFiles, key: &str) -> Result<Bytes> {
         etag: None,
     };
     match files.get(key, part).await? {
-        Some(stream) => crate::whole::collected(stream, key, 8).await,
+        Some(stream) => crate::read_all::collected(stream, key, 8).await,
         None => Ok(Bytes::new()),
     }
 }

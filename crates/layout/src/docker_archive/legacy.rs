@@ -15,7 +15,7 @@ use transship_oci::{Descriptor, Digest, Result};
 use super::assemble::{Image, invalid, manifest};
 use super::layers::{Known, MAX_CONFIG_BYTES, layer};
 use crate::archive::ArchiveFiles;
-use crate::whole::whole;
+use crate::read_all::read_all;
 
 /// Maximum length of a chain that docker could create.
 const MAX_LAYERS: usize = 128;
@@ -103,7 +103,7 @@ async fn chain(files: &ArchiveFiles, id: &str) -> Result<(Bytes, Vec<(String, Li
         if !is_id || !seen.insert(id.clone()) || links.len() >= MAX_LAYERS {
             return Err(invalid(files, "its chain of layers is broken".into()));
         }
-        let bytes = whole(files, &format!("{id}/json"), MAX_CONFIG_BYTES).await?;
+        let bytes = read_all(files, &format!("{id}/json"), MAX_CONFIG_BYTES).await?;
         let bytes = bytes.ok_or_else(|| invalid(files, format!("the configuration of layer {id} is missing")))?;
         let link: Link = serde_json::from_slice(&bytes)
             .map_err(|error| invalid(files, format!("the configuration of layer {id}: {error}")))?;

@@ -1,21 +1,22 @@
-//! Images as `docker save` writes them, and everybody who imitates it.
+//! Archives of `docker save` and compatible tools.
 //!
-//! Such an archive has no registry manifest, so one is assembled: an OCI manifest with the configuration's bytes as they are
-//! and the layers as they stand, in a fixed order of fields without white space. The same archive always gives the same
-//! manifest; so does the same image in another archive, if its layers are not packed otherwise. OCI and not Docker schema 2,
-//! because the layers are plain tars, for which Docker's specification has no type. Docker's configuration is a valid OCI one.
+//! Such an archive has no registry manifest, so one is assembled: an OCI manifest with the unchanged bytes of the configuration
+//! and the layers, with a fixed order of fields and no white space. The same archive always gives the same manifest, and so
+//! does the same image in another archive unless its layers are compressed differently. It is an OCI manifest and not Docker
+//! schema 2, because the layers are plain tars, for which Docker's specification has no type. Docker's configuration is a valid
+//! OCI configuration.
 //!
-//! A plain layer is called by its `diff_id`, which is the digest of its bytes by definition (image-spec, config.md), so it
-//! need not be read to be named; whoever copies it proves it. Packed layers are read once and hashed.
+//! The digest of a plain layer is its `diff_id` by definition (image-spec, config.md), so the layer need not be read; the copy
+//! verifies it. Compressed layers are read once and hashed.
 //!
 //! Source: docker image-spec v1.2 (`manifest.json`) and v1 (`repositories`, `<id>/json`, `<id>/layer.tar`).
 
 mod assemble;
 mod layers;
 mod legacy;
+mod manifest_json;
 #[cfg(test)]
 mod tests;
-mod written;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,27 +31,27 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Operation, Result
 use crate::archive::ArchiveFiles;
 use crate::images::{self, Called, Candidate, Images, Listing, Refused, called, conflict};
 use crate::{ObjectStore, Part};
-use written::Saved;
+use manifest_json::Saved;
 
-/// An archive of images as docker saves them.
+/// An archive of `docker save`.
 #[derive(Clone)]
 pub(crate) struct DockerArchive {
     files: Arc<ArchiveFiles>,
     saved: Arc<[Saved]>,
-    /// Made when first asked for.
+    /// Assembled when first needed.
     assembled: Arc<OnceCell<Assembled>>,
 }
 
-/// All images of an archive with the manifests made for them.
+/// All images of an archive with their assembled manifests.
 #[derive(Default)]
 struct Assembled {
     candidates: Vec<Candidate>,
     manifests: HashMap<Digest, Manifest>,
-    /// Under which name of the archive a blob lies.
+    /// The file name of each blob in the archive.
     blobs: HashMap<Digest, String>,
-    /// Blobs that were made with the manifests.
+    /// Blobs that were created with the manifests.
     made: HashMap<Digest, Bytes>,
-    /// What each image that cannot be assembled is called, and why it cannot.
+    /// The images that cannot be assembled, with name and error.
     refused: Vec<(String, Error)>,
 }
 
@@ -70,9 +71,9 @@ impl Assembled {
 }
 
 impl DockerArchive {
-    /// Reads `manifest.json`, or the `repositories` of older archives. `DOCKER_ARCHIVE_INVALID` if there is neither.
+    /// Reads `manifest.json`, or `repositories` of older archives. `DOCKER_ARCHIVE_INVALID` if there is neither.
     pub(crate) async fn open(files: Arc<ArchiveFiles>) -> Result<Self> {
-        let saved = written::read(&files).await?;
+        let saved = manifest_json::read(&files).await?;
         Ok(Self {
             files,
             saved: saved.into(),
@@ -80,7 +81,7 @@ impl DockerArchive {
         })
     }
 
-    /// All images, assembled. An image at fault is told apart; a store at fault fails them all.
+    /// Assembles all images. An invalid image is reported separately; an error of the store fails all of them.
     async fn assembled(&self) -> Result<&Assembled> {
         self.assembled.get_or_try_init(|| self.assemble_all()).await
     }
@@ -159,7 +160,7 @@ impl Manifests for DockerArchive {
 
 #[async_trait]
 impl Source for DockerArchive {
-    /// Docker saves none.
+    /// Docker saves no referrers.
     async fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
         Ok(Vec::new())
     }
@@ -185,7 +186,7 @@ impl Images for DockerArchive {
         let found = images::resolve(&assembled.candidates, reference, &Operation::of(self.files.name()));
         match (found, assembled.refused.as_slice()) {
             (Ok(found), _) => Ok(Target::Digest(found.descriptor.digest.clone())),
-            // The only image there is cannot be assembled: that is the answer, not that there is none.
+            // The only image cannot be assembled, so its error is returned instead of a missing image.
             (Err(_), [(_, why)]) if assembled.candidates.is_empty() => Err(why.clone()),
             (Err(error), _) => Err(error),
         }

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use transship_oci::{Digest, Target};
 
-use crate::archive::tar_maker::{Tar, gzip};
-use crate::test_support::{read_image, store_of};
+use crate::counting_store::store_of;
 use crate::{Archive, Images};
+use transship_testkit::layouts::read_image;
+use transship_testkit::layouts::{Tar, gzip};
 
 async fn open(tar: Vec<u8>) -> Archive {
     let store = store_of([("a.tar".to_owned(), Bytes::from(tar))]);
@@ -250,7 +251,7 @@ async fn an_image_of_before_1_10_is_made_of_its_chain() {
 
 #[tokio::test]
 async fn of_an_archive_that_is_both_the_layout_is_read() {
-    let mut files = crate::test_support::Files::default();
+    let mut files = transship_testkit::layouts::Files::default();
     let image = files.image("x", None);
     files.list(&image, Some("v1"));
     let tar = files
@@ -259,5 +260,5 @@ async fn of_an_archive_that_is_both_the_layout_is_read() {
         .fold(Tar::new(), |tar, (name, bytes)| tar.file(&name, &bytes));
     let archive = open(tar.file("manifest.json", b"[7]").end()).await;
     let (digest, _) = read_image(&archive, &tag("v1")).await.unwrap();
-    assert_eq!(digest, crate::test_support::digest_of(&image));
+    assert_eq!(digest, transship_testkit::layouts::digest_of(&image));
 }

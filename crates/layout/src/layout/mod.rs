@@ -1,10 +1,10 @@
 //! One OCI image layout.
 //!
-//! Source: OCI image-spec, image-layout.md. Names stand in `index.json` as `org.opencontainers.image.ref.name` (or
-//! `io.containerd.image.name`, which containerd writes with the whole reference); referrers stand there too, without a name.
-//! An index that has no name itself may name its children; they are found as if they stood in `index.json`.
+//! Source: OCI image-spec, image-layout.md. Names are in `index.json` as `org.opencontainers.image.ref.name` (or
+//! `io.containerd.image.name`, which containerd writes with the whole reference). Referrers are in `index.json` without a
+//! name. An index without a name may name its children, which are treated like entries of `index.json`.
 //!
-//! A layout is content under its own digests: whatever is replaced while it is read shows as another digest.
+//! The content of a layout is addressed by digest, so that content that is replaced while it is read is detected.
 
 mod completeness;
 mod index;
@@ -27,21 +27,21 @@ pub use completeness::Completeness;
 
 use crate::images::{Called, Candidate, called, conflict};
 use crate::missing::Blobs;
-use crate::whole::whole;
+use crate::read_all::read_all;
 use crate::{ObjectStore, Part};
 use index::{Broken, Index};
 
-/// The file that makes a folder a layout.
+/// The file that marks a folder as a layout.
 pub(crate) const MARKER: &str = "oci-layout";
 /// The file that names a layout's images.
 pub(crate) const INDEX: &str = "index.json";
-/// So many files a layout has beside its blobs: those two.
+/// Number of files of a layout besides its blobs.
 pub(crate) const FILES: usize = 2;
-/// So many blobs are asked for one by one; more are looked up in a listing.
+/// Maximum number of blobs that are requested one by one. More are looked up in a listing.
 const MAX_HEADS: usize = 24;
-/// Unnamed indexes that are looked into for named children; more are taken by digest only.
+/// Maximum number of unnamed indexes that are searched for named children. More are imported by digest only.
 const MAX_LOOKED_INTO: usize = 64;
-/// Manifests read at the same time: each may be 4 MiB.
+/// Maximum number of manifests that are read at the same time; each may have 4 MiB.
 const PARALLEL: usize = 4;
 
 /// The key of the index of the layout below `prefix`.
@@ -52,9 +52,9 @@ pub(crate) fn index_key(prefix: &str) -> String {
 /// One entry of `index.json`.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// The name it is found by, if it has one.
+    /// The name, if it has one.
     pub name: Option<String>,
-    /// Its manifest.
+    /// The descriptor of its manifest.
     pub descriptor: Descriptor,
 }
 
@@ -64,15 +64,15 @@ pub struct Layout {
     store: Arc<dyn ObjectStore>,
     prefix: String,
     contents: Arc<Contents>,
-    /// By subject; read once, when first asked for.
+    /// Referrers by subject, read once when they are first needed.
     referrers: Arc<OnceCell<HashMap<Digest, Vec<Descriptor>>>>,
 }
 
-/// What the index says, and the named children of unnamed indexes.
+/// Entries of the index, and the named children of unnamed indexes.
 struct Contents {
-    /// Those of `index.json` first.
+    /// All entries, those of `index.json` first.
     candidates: Vec<Candidate>,
-    /// How many of them stand in `index.json` itself.
+    /// Number of entries from `index.json` itself.
     listed: usize,
     broken: Vec<Broken>,
     by_tag: HashMap<Tag, Vec<usize>>,
@@ -110,20 +110,20 @@ impl Layout {
     pub async fn open(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
         let operation = Verb::Layout.on(format_args!("{}/{prefix}", store.name()));
         let invalid = |why: String| Error::of(Code::LayoutInvalid, &operation).because(why);
-        let marker = whole(store.as_ref(), &format!("{prefix}{MARKER}"), 4096)
+        let marker = read_all(store.as_ref(), &format!("{prefix}{MARKER}"), 4096)
             .await?
-            .ok_or_else(|| invalid("it has no file oci-layout".into()))?;
-        let marker: Marker = serde_json::from_slice(&marker)
-            .map_err(|error| invalid(format!("oci-layout is not what it should be, {error}")))?;
+            .ok_or_else(|| invalid("the file oci-layout is missing".into()))?;
+        let marker: Marker =
+            serde_json::from_slice(&marker).map_err(|error| invalid(format!("oci-layout is not valid: {error}")))?;
         if marker.image_layout_version != "1.0.0" {
             return Err(invalid(format!(
-                "its version is {:?}, and 1.0.0 is understood",
+                "its version is {:?}; expected 1.0.0",
                 marker.image_layout_version
             )));
         }
-        let index = whole(store.as_ref(), &format!("{prefix}{INDEX}"), index::MAX_BYTES)
+        let index = read_all(store.as_ref(), &format!("{prefix}{INDEX}"), index::MAX_BYTES)
             .await?
-            .ok_or_else(|| invalid("it has no index.json".into()))?;
+            .ok_or_else(|| invalid("index.json is missing".into()))?;
         let Index { entries, broken } = Index::parse(&index).map_err(invalid)?;
         let listed = entries.len();
         let mut layout = Self {
@@ -149,7 +149,7 @@ impl Layout {
         })
     }
 
-    /// The entry `reference` means: a name, the tag part of one, or a digest. Without one: the only image, or `latest`.
+    /// The entry for `reference`: a name, the tag part of a name, or a digest. Without a reference: the only image, or `latest`.
     pub fn resolve(&self, reference: Option<&str>) -> Result<Entry> {
         let found = crate::images::resolve(&self.contents.candidates, reference, &self.operation())?;
         Ok(Entry {
@@ -187,16 +187,16 @@ impl Layout {
         blob_key(&self.prefix, digest)
     }
 
-    /// The manifest `digest`, its bytes proven; [`None`] if it is not there.
+    /// The manifest `digest` with verified bytes; [`None`] if it does not exist.
     async fn manifest_of(&self, digest: &Digest, media_type: Option<&str>) -> Result<Option<Manifest>> {
         let operation = || Verb::ManifestGet.on(format_args!("{}@{digest}", self.name()));
-        let Some(bytes) = whole(self.store.as_ref(), &self.key(digest), MAX_BYTES).await? else {
+        let Some(bytes) = read_all(self.store.as_ref(), &self.key(digest), MAX_BYTES).await? else {
             return Ok(None);
         };
         proven(bytes, digest, media_type, operation).map(Some)
     }
 
-    /// The same, or nothing where the manifest itself is at fault: whoever asks for it by its name is told why.
+    /// Like [`Self::manifest`], but [`None`] for an invalid manifest, whose error is reported when it is read by name.
     async fn manifest_if_good(&self, digest: &Digest) -> Result<Option<Manifest>> {
         match self.manifest_of(digest, None).await {
             Ok(found) => Ok(found),
@@ -234,7 +234,7 @@ impl Layout {
     }
 }
 
-/// Where the bytes of `digest` lie in the layout below `prefix`. Safe: a digest holds nothing but its algorithm and
+/// The key of the bytes of `digest` in the layout below `prefix`. It is safe, because a digest contains only its algorithm and
 /// hexadecimal digits.
 pub(crate) fn blob_key(prefix: &str, digest: &Digest) -> String {
     format!("{prefix}blobs/{}/{}", digest.algorithm().as_str(), digest.hex())
@@ -249,7 +249,7 @@ pub(crate) fn blobs<'a>(store: &'a dyn ObjectStore, prefix: &str) -> Blobs<'a> {
     }
 }
 
-/// `bytes` as the manifest called `digest`, if they are that.
+/// `bytes` parsed as the manifest `digest`, if they match it.
 pub(crate) fn proven(
     bytes: bytes::Bytes,
     digest: &Digest,

@@ -150,9 +150,10 @@ mod arriving {
     use serde_json::json;
     use transship_oci::Digest;
 
-    use crate::test_support::{Counting, Files, digest_of, read_image, store_of};
+    use crate::counting_store::{Counting, store_of};
     use crate::{Completeness, Found, FoundKind, Images, Layout, MemoryStore, Missing, discover};
     use std::sync::Arc;
+    use transship_testkit::layouts::{Files, digest_of, read_image};
 
     fn sample() -> Files {
         let mut files = Files::default();

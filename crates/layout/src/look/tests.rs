@@ -8,10 +8,11 @@ use transship_oci::Algorithm;
 use transship_oci::media_type::{OCI_CONFIG, OCI_MANIFEST};
 
 use super::*;
-use crate::archive::tar_maker::Tar;
+use crate::counting_store::store_of;
 use crate::storage_tree::tests::Tree;
-use crate::test_support::{Files, LAYER, digest_of, read_image, store_of};
 use crate::{MemoryStore, Put, Upload};
+use transship_testkit::layouts::Tar;
+use transship_testkit::layouts::{Files, LAYER, digest_of, read_image};
 
 type One = (Found, Option<Target>);
 

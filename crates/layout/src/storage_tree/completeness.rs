@@ -1,8 +1,8 @@
-//! Whether all of one image of a storage tree is there.
+//! Checks whether one image of a storage tree is complete.
 //!
-//! A tree has no list of what belongs to it, so it is never complete as a whole; each tag is, and each referrer. A manifest
-//! is there when its bytes and the repository's link to them are; of other blobs the bytes are enough, because a copied
-//! bucket may hold them under the links of other repositories.
+//! A tree has no list of its content, so completeness is checked for each tag and each referrer. A manifest is present if both
+//! its bytes and the repository's link to them are there. For other blobs the bytes are enough, because a copied bucket may
+//! have the links of other repositories.
 
 use std::collections::BTreeMap;
 
@@ -17,25 +17,25 @@ use crate::Missing;
 use crate::layout::proven;
 use crate::look::version;
 use crate::missing::{Blobs, Edges, Held, Shelf, missing};
-use crate::whole::whole;
+use crate::read_all::read_all;
 
-/// The blobs of an image are scattered among all of the registry's: listing those costs more than asking for many.
+/// Maximum number of blobs that are requested one by one. It is high, because a listing would include all blobs of the
+/// registry.
 const MAX_HEADS: usize = 256;
 
-/// What is known of one image of a tree.
+/// State of one image of a tree.
 pub(crate) struct Arrived {
-    /// The same for the same writing of its link.
+    /// Version of the link: equal for the same write.
     pub(crate) version: String,
-    /// Empty if it is complete.
+    /// Missing objects; empty if the image is complete.
     pub(crate) missing: Vec<Missing>,
 }
 
 impl TreeRepository {
-    /// Looks at the image of one tag, or at one referrer; [`None`] if its link is not there (any more), and for a revision
-    /// that refers to nothing: it comes along with its tag or its index. What is wrong with its link or its manifest is told
-    /// under its own code.
+    /// Checks the image of one tag, or one referrer. [`None`] if its link does not exist (any more), and for a revision without a
+    /// subject, which is copied with its tag or index. An invalid link or manifest fails with its own code.
     pub(crate) async fn arrived(&self, target: &Target) -> Result<Option<Arrived>> {
-        // Before it is read: a link that is replaced in between is seen again, under another version.
+        // The version is read before the link, so that a link that is replaced in between is scanned again with its new version.
         let Some(link) = self.store.head(&self.names_key(target)).await? else {
             return Ok(None);
         };
@@ -65,7 +65,7 @@ impl TreeRepository {
         }
     }
 
-    /// Which of the digests that were `missing` may be there by now.
+    /// The digests of `missing` that may be present by now.
     pub(crate) async fn present(&self, absent: &[Missing]) -> Result<Vec<Digest>> {
         let (linked, plain): (Vec<&Missing>, Vec<&Missing>) = absent.iter().partition(|one| is_about_a_link(one));
         let linked: Vec<Missing> = linked.into_iter().cloned().collect();
@@ -97,14 +97,14 @@ impl TreeRepository {
                 Some(link) => Some(link),
                 None => self.link(&self.revision_key(digest)).await?,
             };
-            // It leads to other bytes, which are waited for from now on.
+            // The link leads to other bytes, which are waited for from now on.
             link.is_some_and(|link| link != *digest)
         };
         Ok(is_present.then(|| digest.clone()))
     }
 }
 
-/// True if not the bytes are waited for, but a link to them.
+/// True if a link to the bytes is waited for instead of the bytes.
 fn is_about_a_link(absent: &Missing) -> bool {
     match absent {
         Missing::File(_) => false,
@@ -130,7 +130,7 @@ impl Shelf for TreeRepository {
         let operation = || Verb::ManifestGet.on(format_args!("{}@{digest}", self.name()));
         let link = self.revision_key(digest);
         let (key, under) = self.located_by(digest, &link).await?;
-        let Some(bytes) = whole(self.store.as_ref(), &key, MAX_BYTES).await? else {
+        let Some(bytes) = read_all(self.store.as_ref(), &key, MAX_BYTES).await? else {
             return Ok(Held::Absent {
                 digest: under,
                 found_bytes: None,

@@ -1,5 +1,5 @@
-//! One repository in the storage of a registry: `docker/registry/v2/…`, as CNCF Distribution lays it out and everything
-//! built on it (Harbor, and by their documentation ACR).
+//! One repository in the storage of a registry: `docker/registry/v2/…`, as written by CNCF Distribution and products based on
+//! it (Harbor and, according to its documentation, ACR).
 //!
 //! ```text
 //! docker/registry/v2/blobs/sha256/<2 digits>/<hex>/data                          the bytes
@@ -7,10 +7,10 @@
 //!   repositories/<name>/_manifests/revisions/sha256/<hex>/link                   a manifest the repository has
 //!   repositories/<name>/_layers/sha512/<hex>/link                                    where a blob of another algorithm lies
 //! ```
-//! A link is a file that holds a digest and nothing else; it is parsed as one before it becomes part of a key. The tree
-//! keeps no media types: a manifest says itself what it is. All tags are images, the fallback and cosign's too, so that the
-//! registry it is brought to has the same; of the untagged revisions all that no index brings along. A referrer is an image of
-//! its own: asked for what refers to an image, a tree must read every revision there is.
+//! A link is a file that contains only a digest; it is validated before it becomes part of a key. The tree has no media types:
+//! they are read from the manifests. All tags are images, including fallback and cosign tags, so that the destination gets the
+//! same tags. Untagged revisions are images unless an index names them. A referrer is an image of its own, because finding the
+//! referrers of an image requires reading all revisions.
 //!
 //! Source: distribution, registry/storage/paths.go.
 
@@ -31,12 +31,12 @@ use transship_oci::{
 };
 
 use crate::layout::proven;
-use crate::whole::whole;
+use crate::read_all::read_all;
 use crate::{ObjectStore, Part};
 
-/// What stands before every key of a tree, perhaps below a prefix of its own.
+/// Path of the root of a tree, possibly below a prefix.
 pub(crate) const ROOT: &str = "docker/registry/v2/";
-/// A digest in text, and room to see that there is more.
+/// Maximum size in bytes of a link: a digest, and some bytes to detect longer content.
 const MAX_LINK_BYTES: usize = 256;
 
 /// One repository of a storage tree.
@@ -46,12 +46,12 @@ pub struct TreeRepository {
     /// Ends in [`ROOT`].
     root: String,
     name: Repository,
-    /// By subject; read once, when first asked for.
+    /// Referrers by subject, read once when they are first needed.
     referrers: Arc<OnceCell<HashMap<Digest, Vec<Descriptor>>>>,
 }
 
 impl TreeRepository {
-    /// The repository `name` of the tree whose keys begin with `root`, which ends in `docker/registry/v2/`. Nothing is read.
+    /// The repository `name` of the tree with the prefix `root`, which ends in `docker/registry/v2/`. Nothing is read.
     pub fn new(store: Arc<dyn ObjectStore>, root: impl Into<String>, name: Repository) -> Self {
         Self {
             store,
@@ -79,7 +79,7 @@ impl TreeRepository {
         format!("{}repositories/{}/_layers/{algorithm}/{hex}/link", self.root, self.name)
     }
 
-    /// Where the bytes of `digest` lie. Safe: a digest holds nothing but its algorithm and hexadecimal digits.
+    /// The key of the bytes of `digest`. It is safe, because a digest contains only its algorithm and hexadecimal digits.
     fn blob_key(&self, digest: &Digest) -> String {
         let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
         format!(
@@ -89,13 +89,13 @@ impl TreeRepository {
         )
     }
 
-    /// What `tag` names; [`None`] if there is no such tag. `STORAGE_LINK_INVALID` if its link holds no digest.
+    /// The digest of `tag`; [`None`] if there is no such tag. `STORAGE_LINK_INVALID` if its link does not contain a digest.
     async fn linked(&self, tag: &Tag) -> Result<Option<Digest>> {
         self.link(&self.tag_key(tag)).await
     }
 
     async fn link(&self, key: &str) -> Result<Option<Digest>> {
-        let Some(bytes) = whole(self.store.as_ref(), key, MAX_LINK_BYTES).await? else {
+        let Some(bytes) = read_all(self.store.as_ref(), key, MAX_LINK_BYTES).await? else {
             return Ok(None);
         };
         let text = String::from_utf8_lossy(&bytes);
@@ -105,8 +105,8 @@ impl TreeRepository {
             .map_err(|error: Error| Error::of(Code::StorageLinkInvalid, Verb::Read.on(key)).because(error))
     }
 
-    /// Where the bytes of `digest` lie, whose link in this repository is at `link`. A registry keeps bytes under their sha256
-    /// whatever they are called by; by another algorithm only the link leads to them. With the digest they are kept under.
+    /// The key of the bytes of `digest`, whose link in this repository is at `link`, and the digest in that key. A registry stores
+    /// all bytes under their sha256 digest; for another algorithm only the link leads to them.
     async fn located_by(&self, digest: &Digest, link: &str) -> Result<(String, Digest)> {
         let linked = match digest.algorithm() {
             Algorithm::Sha256 => None,
@@ -116,12 +116,12 @@ impl TreeRepository {
         Ok((self.blob_key(&under), under))
     }
 
-    /// The manifest `digest`, its bytes proven; [`None`] if the tree has none. Whether the repository has it as a revision
-    /// was asked before.
+    /// The manifest `digest` with verified bytes; [`None`] if the tree does not have it. The caller has checked that it is a
+    /// revision of the repository.
     async fn manifest_bytes(&self, digest: &Digest) -> Result<Option<Manifest>> {
         let operation = || Verb::ManifestGet.on(format_args!("{}@{digest}", self.name()));
         let (key, _) = self.located_by(digest, &self.revision_key(digest)).await?;
-        match whole(self.store.as_ref(), &key, MAX_BYTES).await? {
+        match read_all(self.store.as_ref(), &key, MAX_BYTES).await? {
             Some(bytes) => proven(bytes, digest, None, operation).map(Some),
             None => Ok(None),
         }
@@ -152,7 +152,7 @@ impl TreeRepository {
 
 /// `STORAGE_LINK_DANGLING`.
 fn dangling(digest: &Digest) -> Error {
-    let message = format!("the link leads to {digest}, which is not there");
+    let message = format!("the link points to {digest}, which is missing");
     Error::new(Code::StorageLinkDangling, Operation::default(), message)
 }
 
@@ -184,7 +184,7 @@ impl Manifests for TreeRepository {
 
 #[async_trait]
 impl Source for TreeRepository {
-    /// Every revision of the repository is read once for this, because a tree has no list of referrers.
+    /// All revisions of the repository are read once, because a tree has no list of referrers.
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let by_subject = self.referrers.get_or_try_init(|| self.all_referrers()).await?;
         Ok(by_subject.get(subject).cloned().unwrap_or_default())

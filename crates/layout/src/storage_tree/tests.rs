@@ -9,7 +9,8 @@ use transship_oci::{Digest, Target};
 
 use super::{ROOT, TreeRepository};
 use crate::Images;
-use crate::test_support::{Files, digest_of, read_image, store_of};
+use crate::counting_store::store_of;
+use transship_testkit::layouts::{Files, digest_of, read_image};
 
 /// A tree of one repository `a/b`, below `before`.
 pub(crate) struct Tree {

@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use transship_registry::Login;
 
-use crate::Environment;
 use transship_oci::{Code, Error, Result, Verb};
+use transship_runtime::Environment;
 
 /// Time limit of a helper.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);

@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use transship_oci::{Code, Error, RegistryHost, Repository, Result, Verb};
 use transship_registry::{Credentials, Login};
+use transship_runtime::{Environment, read_bounded};
 
-use crate::{Environment, bounded_file};
 use file::{CredentialFile, Known};
 
 /// Maximum size of a credential file in bytes.
@@ -119,7 +119,7 @@ fn candidates(environment: &Environment) -> Vec<Candidate> {
 fn read(candidate: &Candidate) -> Result<Option<CredentialFile>> {
     let path = candidate.path.display();
     let failed = |why: &str| Error::of(Code::CredentialsUnavailable, Verb::Login).because(format!("{path} {why}"));
-    match bounded_file::read(&candidate.path, SIZE_MAX) {
+    match read_bounded(&candidate.path, SIZE_MAX) {
         Ok(text) => CredentialFile::parse(&text).map(Some).map_err(|error| {
             // The parser's message may contain parts of the file.
             failed(&format!(

@@ -27,8 +27,8 @@ impl SqliteLedger {
         Self { database }
     }
 
-    /// Takes every lease back. Only the holder of the [`crate::DataLock`] may do so, before it works: then those who held
-    /// the leases are gone. Returns how many there were.
+    /// Releases all commit leases and returns their number. The caller must hold the [`crate::DataLock`] and must not have started
+    /// to work, so that the previous holders have ended.
     pub async fn release_leases(&self) -> Result<usize> {
         self.write("ledger leases_release", |transaction| {
             let leases = transaction

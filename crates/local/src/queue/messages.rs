@@ -1,29 +1,29 @@
-//! The statements of the queue. A message is held by a receipt from its hand-out until it is given back, removed or handed
-//! out again; the statements about held messages change nothing for any other receipt.
+//! The statements of the queue. A receipt holds a message from its delivery until the message is given back, removed or
+//! delivered again. Statements with any other receipt change nothing.
 
 use rusqlite::{Connection, OptionalExtension as _, Result, Transaction, params};
 use transship_engine::ReceivedMessage;
 
 use crate::fairness::Waiting;
 
-/// A message to be written.
+/// A message to write.
 pub(super) struct Message {
     /// The fairness group.
     pub(super) destination: String,
     /// The task's JSON.
     pub(super) body: String,
-    /// In milliseconds since 1970.
+    /// When the message becomes visible, in milliseconds since 1970.
     pub(super) visible: i64,
 }
 
-/// What a receipt says: `{id}.{receive_count}`. The count makes every delivery's receipt another one.
+/// The content of a receipt: `{id}.{receive_count}`. The count makes the receipt of each delivery different.
 pub(super) struct Receipt {
     id: i64,
     receive_count: u32,
 }
 
 impl Receipt {
-    /// [`None`] for a text that no receipt of ours is.
+    /// Parses a receipt; [`None`] for any other text.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (id, receive_count) = text.split_once('.')?;
         Some(Self {
@@ -41,9 +41,9 @@ pub(super) fn add(transaction: &Transaction<'_>, message: &Message) -> Result<()
     Ok(())
 }
 
-/// Every destination with its load and its next `max` messages that are visible at `now`.
+/// Every destination with the number of its messages in flight and its next `max` messages that are visible at `now`.
 pub(super) fn waiting(connection: &Connection, now: i64, max: usize) -> Result<Vec<Waiting>> {
-    // One index step per destination, however many messages it has.
+    // One index step for each destination, regardless of its number of messages.
     let mut next = connection.prepare_cached("SELECT min(destination) FROM message WHERE destination > ?1")?;
     let mut load = connection
         .prepare_cached("SELECT count(*) FROM message WHERE in_flight = 1 AND destination = ?1 AND visible > ?2")?;
@@ -70,7 +70,7 @@ pub(super) fn waiting(connection: &Connection, now: i64, max: usize) -> Result<V
     Ok(found)
 }
 
-/// Hands a message out, hidden until `until`.
+/// Delivers a message and hides it until `until`.
 pub(super) fn hand_out(transaction: &Transaction<'_>, id: i64, until: i64) -> Result<ReceivedMessage> {
     transaction
         .prepare_cached(
@@ -113,8 +113,8 @@ pub(super) fn retry(transaction: &Transaction<'_>, receipt: &Receipt, visible: i
     Ok(())
 }
 
-/// Makes every message in flight visible at `now`; how many there were. One that was handed out more than twelve times may
-/// be what kills the process: it waits 2, 4, 8 … seconds, up to 5 minutes, so that its neighbours get their turn.
+/// Makes every message in flight visible at `now`, and returns their number. A message that was delivered more than twelve
+/// times may be the one that kills the process: it waits 2, 4, 8 … seconds, up to 5 minutes, so that others are delivered.
 pub(super) fn release_all(transaction: &Transaction<'_>, now: i64) -> Result<usize> {
     transaction.execute(
         "UPDATE message SET in_flight = 0, visible = ?1
@@ -124,12 +124,12 @@ pub(super) fn release_all(transaction: &Transaction<'_>, now: i64) -> Result<usi
     )
 }
 
-/// When the first message is visible.
+/// When the first message becomes visible.
 pub(super) fn earliest(connection: &Connection) -> Result<Option<i64>> {
     connection.query_row("SELECT min(visible) FROM message", [], |row| row.get(0))
 }
 
-/// How many messages there are.
+/// Number of messages.
 pub(super) fn count(connection: &Connection) -> Result<usize> {
     let count: i64 = connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or_default())

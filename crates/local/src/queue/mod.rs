@@ -1,7 +1,7 @@
-//! The queue in SQLite: visibility, receive count, delay, and a turn for every destination.
+//! The queue in SQLite: visibility, receive count, delay, and fairness between destinations.
 //!
-//! What must hold: a send that returned is on the disk (it is what the webhook's 202 rests on); a message leaves only by
-//! [`TaskReceiver::complete`]. Sends that arrive together are written, and waited for, together.
+//! A send that returned must be on the disk, because the webhook's 202 depends on it. A message must be removed only by
+//! [`TaskReceiver::complete`]. Simultaneous sends are written in one transaction.
 
 mod messages;
 mod sends;
@@ -36,12 +36,12 @@ pub struct SqliteQueue {
 }
 
 impl SqliteQueue {
-    /// The queue of `database`, on the machine's clock.
+    /// The queue of `database`, with the system clock.
     pub fn new(database: Database) -> Self {
         Self::with_clock(database, Arc::new(SystemClock))
     }
 
-    /// The same on another clock.
+    /// The same with another clock.
     pub fn with_clock(database: Database, clock: Arc<dyn Clock>) -> Self {
         Self {
             database,
@@ -52,8 +52,8 @@ impl SqliteQueue {
         }
     }
 
-    /// Makes every message in flight visible at once. Only for whoever holds the [`crate::DataLock`] and has not received
-    /// yet: then those messages belong to a process that is gone. Returns how many there were.
+    /// Makes every message in flight visible at once, and returns their number. The caller must hold the [`crate::DataLock`] and
+    /// must not have received messages, so that these messages belong to a process that has ended.
     pub async fn release_all(&self) -> Result<usize> {
         let now = self.now();
         let released = self
@@ -67,7 +67,7 @@ impl SqliteQueue {
         Ok(released)
     }
 
-    /// How long until a message can be received, counting those in flight as if their worker died: zero if one can be now,
+    /// Time until a message can be received, including those in flight as if their worker died: zero if one can be received now,
     /// [`None`] if there is no message.
     pub async fn next_visible_in(&self) -> Result<Option<Duration>> {
         let now = self.now();
@@ -77,18 +77,6 @@ impl SqliteQueue {
             .await
             .map_err(|fault| unavailable(fault, "queue look"))?;
         Ok(earliest.map(|visible| Duration::from_millis(u64::try_from(visible - now).unwrap_or_default())))
-    }
-
-    /// Returns when there may be something to receive: a message was sent or given back, or a hidden one became visible;
-    /// at the latest after `at_most`. One waits at a time.
-    pub async fn wait(&self, at_most: Duration) -> Result<()> {
-        // A message that is visible was looked for already by whoever waits, unless it came since: then a notice lies ready.
-        let pause = match self.next_visible_in().await? {
-            Some(until) => until.min(at_most),
-            None => at_most,
-        };
-        let _: std::result::Result<(), _> = tokio::time::timeout(pause, self.arrived.notified()).await;
-        Ok(())
     }
 
     fn now(&self) -> i64 {
@@ -104,7 +92,7 @@ impl SqliteQueue {
         })
     }
 
-    /// Changes the message that `receipt` still holds; a receipt that is over changes nothing.
+    /// Changes the message that `receipt` holds; an outdated receipt changes nothing.
     async fn held(
         &self,
         operation: &'static str,
@@ -177,6 +165,17 @@ impl TaskReceiver for SqliteQueue {
         })
         .await?;
         self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Returns when a message was sent or given back, or when a hidden one became visible. One waits at a time.
+    async fn wait(&self, at_most: Duration) -> Result<()> {
+        // The receiver already knows the visible messages, except those that arrived since; these left a notification.
+        let pause = match self.next_visible_in().await? {
+            Some(until) => until.min(at_most),
+            None => at_most,
+        };
+        let _: std::result::Result<(), _> = tokio::time::timeout(pause, self.arrived.notified()).await;
         Ok(())
     }
 

@@ -127,3 +127,5 @@ DROP TABLE location;
 DROP TABLE pause;
 DROP TABLE task;
 DROP TABLE execution;
+-- Until now, waits of a message counted as receipts. From now on, only the ends of its workers count.
+UPDATE message SET receive_count = 0;

@@ -6,13 +6,14 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use transship_oci::{MediaType, Provider};
+use transship_oci::{Error, MediaType, Provider};
 
 use super::{FormatSpec, Reader};
 use crate::authenticity::fixed_text;
+use crate::error::{invalid, not_json};
 use crate::event::{Event, EventAction, EventKind};
 use crate::lenient::{List, Table, Text, is_object};
-use crate::{Delivery, Error, Origin};
+use crate::{Delivery, Origin};
 
 /// Distribution's own format.
 pub(super) const FORMAT: FormatSpec = FormatSpec {
@@ -97,9 +98,9 @@ struct Actor {
 fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
     let body = delivery.body;
     if !is_object(body) {
-        return Err(Error::invalid("it is not a JSON object"));
+        return Err(invalid("it is not a JSON object"));
     }
-    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(Error::not_json)?;
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(not_json)?;
     Ok(envelope
         .events
         .into_iter()

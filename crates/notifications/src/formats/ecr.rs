@@ -5,13 +5,14 @@
 //! events and `EventBridge`"; recorded events have media types that the guide's samples lack.
 
 use serde::Deserialize;
-use transship_oci::{MediaType, Provider};
+use transship_oci::{Error, MediaType, Provider};
 
 use super::{FormatSpec, Reader};
 use crate::authenticity::fixed_text;
+use crate::error::{invalid, not_json};
 use crate::event::{Event, EventAction, EventKind};
 use crate::lenient::{List, Table, Text, is_object};
-use crate::{Delivery, Error, Origin};
+use crate::{Delivery, Origin};
 
 /// The row of the table.
 pub(super) const FORMAT: FormatSpec = FormatSpec {
@@ -67,11 +68,11 @@ struct Detail {
 fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
     let body = delivery.body;
     if !is_object(body) {
-        return Err(Error::invalid("it is not a JSON object"));
+        return Err(invalid("it is not a JSON object"));
     }
-    let envelope: Envelope = serde_json::from_slice(body).map_err(Error::not_json)?;
+    let envelope: Envelope = serde_json::from_slice(body).map_err(not_json)?;
     if envelope.source.get() != Some(SOURCE) {
-        return Err(Error::invalid("its source is not aws.ecr"));
+        return Err(invalid("its source is not aws.ecr"));
     }
     Ok(event(&envelope, origin).into_iter().collect())
 }

@@ -6,14 +6,15 @@
 //! Notifications.
 
 use serde::Deserialize;
-use transship_oci::Provider;
+use transship_oci::{Error, Provider};
 
 use super::{FormatSpec, Reader};
 use crate::authenticity::fixed_text;
+use crate::error::{invalid, not_json};
 use crate::event::{Event, EventAction, EventKind};
 use crate::image_reference::{self, ImageReference};
 use crate::lenient::{List, Seconds, Table, Text, is_object};
-use crate::{Delivery, Error, Origin};
+use crate::{Delivery, Origin};
 
 /// The row of the table.
 pub(super) const FORMAT: FormatSpec = FormatSpec {
@@ -78,10 +79,10 @@ struct Repository {
 fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
     let body = delivery.body;
     if !is_object(body) {
-        return Err(Error::invalid("it is not a JSON object"));
+        return Err(invalid("it is not a JSON object"));
     }
-    let envelope: Envelope = serde_json::from_slice(body).map_err(Error::not_json)?;
-    let kind = envelope.kind.get().ok_or_else(|| Error::invalid("it has no type"))?;
+    let envelope: Envelope = serde_json::from_slice(body).map_err(not_json)?;
+    let kind = envelope.kind.get().ok_or_else(|| invalid("it has no type"))?;
     let Some(action) = action(kind) else {
         return Ok(Vec::new());
     };
@@ -91,11 +92,8 @@ fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Err
     } else {
         envelope.event_data.0
     };
-    let data = data.ok_or_else(|| Error::invalid("it names no resources"))?;
-    let resources = data
-        .resources
-        .0
-        .ok_or_else(|| Error::invalid("it names no resources"))?;
+    let data = data.ok_or_else(|| invalid("it names no resources"))?;
+    let resources = data.resources.0.ok_or_else(|| invalid("it names no resources"))?;
     let repository = data.repository.0.unwrap_or_default();
     let (time, event_id) = if is_cloud_event {
         (envelope.time.time(), envelope.id.word())

@@ -10,9 +10,9 @@ mod harbor;
 use std::fmt;
 use std::str::FromStr;
 
-use transship_oci::Provider;
+use transship_oci::{Code, Error, Operation, Provider};
 
-use crate::{Delivery, Error, ErrorKind, Event, Origin};
+use crate::{Delivery, Event, Origin};
 
 /// Every format, in the order in which help and messages list them.
 static TABLE: &[FormatSpec] = &[
@@ -94,17 +94,18 @@ impl Format {
     }
 
     pub(crate) fn parse(self, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
-        (self.reader("parse")?.parse)(delivery, origin)
+        (self.reader()?.parse)(delivery, origin)
     }
 
     pub(crate) fn authenticate(self, delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
-        (self.reader("authenticate")?.authenticate)(delivery, secret)
+        (self.reader()?.authenticate)(delivery, secret)
     }
 
-    fn reader(self, operation: &'static str) -> Result<Reader, Error> {
-        self.0
-            .reader
-            .ok_or_else(|| Error::new(ErrorKind::FormatNotYetSupported(self), operation))
+    fn reader(self) -> Result<Reader, Error> {
+        self.0.reader.ok_or_else(|| {
+            let message = format!("{} {self}", Code::FormatNotYetSupported.meaning());
+            Error::new(Code::FormatNotYetSupported, Operation::default(), message)
+        })
     }
 }
 

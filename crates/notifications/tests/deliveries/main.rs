@@ -14,7 +14,8 @@ mod harbor;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
-use transship_notifications::{Delivery, Error, Event, Format, Origin, parse};
+use transship_notifications::{Delivery, Event, Format, Origin, parse};
+use transship_oci::Error;
 
 /// The format of this name.
 pub fn named(name: &str) -> Format {

@@ -1,7 +1,7 @@
-//! Registries with names, behind a proxy: the only way to meet other hosts on a machine that has one address.
+//! Registries with names, behind a proxy, to test other hosts on a machine with one address.
 //!
-//! The proxy of the environment is read once per process, so each story is told in a child of this very test. The proxy
-//! plays every host and writes down what each of them heard.
+//! The proxy of the environment is read once for each process, so each case runs in a child process of this test. The proxy acts
+//! as every host and records the requests to each.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ async fn told(story: &str, play: impl Fn(&Heard) -> Response<Body> + Send + Sync
         .output()
         .await
         .unwrap();
-    let said = || format!("nothing was told: {}", String::from_utf8_lossy(&output.stdout));
+    let said = || format!("no result was reported: {}", String::from_utf8_lossy(&output.stdout));
     let told = std::fs::read_to_string(&file).map_err(|_| said()).unwrap();
     std::fs::remove_file(&file).ok();
     (told, stage.heard())

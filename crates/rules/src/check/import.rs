@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{check_known, check_name, namespace};
+use transship_oci::Code;
+
 use crate::document::Document;
-use crate::error::{Diagnostics, ErrorKind, shown};
+use crate::error::{Diagnostics, fault, shown};
 use crate::import::{Import, ImportDestination};
 use crate::path::Path;
 use crate::raw;
@@ -44,18 +46,21 @@ fn check_unique(
         return;
     };
     let sentence = format!("{other} is called {}: give each its own name", shown(name));
-    diagnostics.error(path.clone(), ErrorKind::DuplicateRule(sentence));
+    diagnostics.error(path.clone(), fault(Code::DuplicateRule, sentence));
 }
 
 fn import(raw: raw::Import, path: &Path, registries: &[String], diagnostics: &mut Diagnostics) -> Option<Import> {
-    diagnostics.accept(&path.key("name"), check_name(&raw.name).map_err(ErrorKind::RuleInvalid));
+    diagnostics.accept(
+        &path.key("name"),
+        check_name(&raw.name).map_err(|why| fault(Code::RuleInvalid, why)),
+    );
     diagnostics.accept(
         &path.key("bucket"),
-        check_bucket(&raw.bucket).map_err(ErrorKind::ConfigInvalid),
+        check_bucket(&raw.bucket).map_err(|why| fault(Code::ConfigInvalid, why)),
     );
     let prefix = diagnostics.accept(
         &path.key("prefix"),
-        prefix(&raw.prefix).map_err(ErrorKind::ConfigInvalid),
+        prefix(&raw.prefix).map_err(|why| fault(Code::ConfigInvalid, why)),
     );
     let destination = destination(&raw.destination, &path.key("destination"), registries, diagnostics);
     Some(Import {

@@ -8,8 +8,10 @@ mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use transship_oci::Code;
+
 use crate::document::{Document, Link};
-use crate::error::{Diagnostics, ErrorKind, shown};
+use crate::error::{Diagnostics, fault, shown};
 use crate::namespace::Namespace;
 use crate::path::Path;
 use crate::raw;
@@ -20,7 +22,7 @@ use crate::topology;
 pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Document {
     if raw.version != 1 {
         let sentence = format!("version {} of the document is not known: write 1", raw.version);
-        diagnostics.error(Path::of("version"), ErrorKind::ConfigInvalid(sentence));
+        diagnostics.error(Path::of("version"), fault(Code::ConfigInvalid, sentence));
     }
     let names: Vec<String> = raw.registries.keys().cloned().collect();
     let registries: BTreeMap<String, Registry> = raw
@@ -61,7 +63,7 @@ fn check_link(raw: raw::Link, names: &[String], path: &Path, diagnostics: &mut D
     check_known(&raw.to, names, &path.key("to"), diagnostics);
     if raw.because.trim().is_empty() {
         let sentence = "the reason is empty: say why this exception is safe".to_owned();
-        diagnostics.error(path.key("because"), ErrorKind::ConfigInvalid(sentence));
+        diagnostics.error(path.key("because"), fault(Code::ConfigInvalid, sentence));
     }
     Link {
         from: raw.from,
@@ -85,11 +87,11 @@ fn check_known(name: &str, names: &[String], path: &Path, diagnostics: &mut Diag
         None => "write it under registries first".to_owned(),
     };
     let sentence = format!("there is no registry {}: {hint}", shown(name));
-    diagnostics.error(path.clone(), ErrorKind::UnknownRegistry(sentence));
+    diagnostics.error(path.clone(), fault(Code::UnknownRegistry, sentence));
 }
 
 fn namespace(text: &str, path: &Path, diagnostics: &mut Diagnostics) -> Option<Namespace> {
-    let parsed = Namespace::parse(text).map_err(|why| ErrorKind::RuleInvalid(format!("{} {why}", shown(text))));
+    let parsed = Namespace::parse(text).map_err(|why| fault(Code::RuleInvalid, format!("{} {why}", shown(text))));
     diagnostics.accept(path, parsed)
 }
 

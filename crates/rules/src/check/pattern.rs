@@ -3,9 +3,9 @@
 
 use std::str::FromStr;
 
-use transship_oci::{Repository, Tag};
+use transship_oci::{Code, Repository, Tag};
 
-use crate::error::{Diagnostics, ErrorKind, shown};
+use crate::error::{Diagnostics, fault, shown};
 use crate::path::Path;
 use crate::pattern::{Matcher, Pattern};
 use crate::raw::{Exclude, PatternKeys, TextOr};
@@ -50,7 +50,7 @@ fn exact<N: Named>(text: &str, path: &Path, diagnostics: &mut Diagnostics) -> Op
             shown(text),
             N::WHAT
         );
-        diagnostics.error(path.clone(), ErrorKind::RuleInvalid(sentence));
+        diagnostics.error(path.clone(), fault(Code::RuleInvalid, sentence));
         return None;
     }
     Some(Pattern {
@@ -85,14 +85,14 @@ fn matcher(
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => {
             let sentence = "glob and regex cannot be combined: keep one".to_owned();
-            diagnostics.error(path.clone(), ErrorKind::RuleInvalid(sentence));
+            diagnostics.error(path.clone(), fault(Code::RuleInvalid, sentence));
             return Err(Unreadable);
         }
         (Some(glob), None) => ("glob", Matcher::glob(glob)),
         (None, Some(regex)) => ("regex", Matcher::regex(regex)),
     };
     diagnostics
-        .accept(&path.key(key), compiled.map_err(ErrorKind::RuleInvalid))
+        .accept(&path.key(key), compiled.map_err(|why| fault(Code::RuleInvalid, why)))
         .map(Some)
         .ok_or(Unreadable)
 }

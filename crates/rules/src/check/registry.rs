@@ -1,10 +1,10 @@
 //! Checks one registry.
 
-use transship_oci::{Limits, RegistryHost};
+use transship_oci::{Code, Limits, RegistryHost};
 use url::Url;
 
 use super::check_name;
-use crate::error::{Diagnostics, ErrorKind, shown};
+use crate::error::{Diagnostics, fault, shown};
 use crate::path::Path;
 use crate::raw::{self, TextOr};
 use crate::registry::{PUBLIC_PARTITION, Registry, Tls, TlsIdentity, Webhook};
@@ -12,7 +12,7 @@ use crate::secret_reference::{CredentialsRef, NotAReference, SecretReference};
 
 /// Reads a registry; [`None`] if it has no usable endpoint.
 pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics: &mut Diagnostics) -> Option<Registry> {
-    diagnostics.accept(path, check_name(name).map_err(ErrorKind::ConfigInvalid));
+    diagnostics.accept(path, check_name(name).map_err(|why| fault(Code::ConfigInvalid, why)));
     if !raw.aliases.is_empty() {
         diagnostics.not_yet(path.key("aliases"), "naming repositories by aliases");
     }
@@ -28,7 +28,7 @@ pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics:
     let endpoint_path = path.key("endpoint");
     let (endpoint, host) = diagnostics.accept(
         &endpoint_path,
-        endpoint(&raw.endpoint).map_err(ErrorKind::InvalidEndpoint),
+        endpoint(&raw.endpoint).map_err(|why| fault(Code::InvalidEndpoint, why)),
     )?;
     if credentials.is_some() && endpoint.scheme() == "http" && !is_loopback(&endpoint) {
         diagnostics.warn(
@@ -38,7 +38,7 @@ pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics:
     }
     if tls.is_some() && endpoint.scheme() == "http" {
         let sentence = "the endpoint is http, so there are no certificates: write https, or remove tls".to_owned();
-        diagnostics.error(path.key("tls"), ErrorKind::ConfigInvalid(sentence));
+        diagnostics.error(path.key("tls"), fault(Code::ConfigInvalid, sentence));
     }
     Some(Registry {
         provider: raw.provider,
@@ -105,10 +105,10 @@ fn hosts(raw: &[String], path: &Path, diagnostics: &mut Diagnostics) -> Vec<Regi
         .filter_map(|(position, text)| {
             let host = text.parse().map_err(|_| {
                 let hint = if text.contains("://") { " without a scheme" } else { "" };
-                ErrorKind::ConfigInvalid(format!(
-                    "{} is not a valid host: write host or host:port{hint}",
-                    shown(text)
-                ))
+                fault(
+                    Code::ConfigInvalid,
+                    format!("{} is not a valid host: write host or host:port{hint}", shown(text)),
+                )
             });
             diagnostics.accept(&path.index(position), host)
         })
@@ -120,7 +120,7 @@ fn credentials(raw: raw::Credentials, path: &Path, diagnostics: &mut Diagnostics
         TextOr::Table(table) => (path.key("ecr").key("role"), CredentialsRef::ecr(table.ecr.role)),
         TextOr::Text(text) => (path.clone(), CredentialsRef::parse(&text)),
     };
-    let reference = reference.map_err(|why| ErrorKind::CredentialsInvalid(format!("this {why}")));
+    let reference = reference.map_err(|why| fault(Code::CredentialsInvalid, format!("this {why}")));
     diagnostics.accept(&path, reference)
 }
 
@@ -129,7 +129,7 @@ fn webhook(raw: TextOr<raw::Webhook>, path: &Path, diagnostics: &mut Diagnostics
         TextOr::Text(word) if word == "none" => return Some(Webhook::Anyone),
         TextOr::Text(_) => {
             let sentence = "expected none or a mapping such as { secret: \"env:NAME\" }".to_owned();
-            diagnostics.error(path.clone(), ErrorKind::ConfigInvalid(sentence));
+            diagnostics.error(path.clone(), fault(Code::ConfigInvalid, sentence));
             return None;
         }
         TextOr::Table(table) => table,
@@ -148,7 +148,7 @@ fn webhook(raw: TextOr<raw::Webhook>, path: &Path, diagnostics: &mut Diagnostics
 fn reference(text: &str, path: &Path, diagnostics: &mut Diagnostics) -> Option<SecretReference> {
     let reference = text
         .parse()
-        .map_err(|why: NotAReference| ErrorKind::CredentialsInvalid(format!("this {why}")));
+        .map_err(|why: NotAReference| fault(Code::CredentialsInvalid, format!("this {why}")));
     diagnostics.accept(path, reference)
 }
 
@@ -165,7 +165,7 @@ fn tls(raw: &raw::Tls, path: &Path, diagnostics: &mut Diagnostics) -> Option<Tls
         _ => None,
     };
     if let Some(sentence) = missing {
-        diagnostics.error(path.clone(), ErrorKind::ConfigInvalid(sentence.to_owned()));
+        diagnostics.error(path.clone(), fault(Code::ConfigInvalid, sentence.to_owned()));
     }
     let identity = certificate
         .zip(key)
@@ -174,7 +174,7 @@ fn tls(raw: &raw::Tls, path: &Path, diagnostics: &mut Diagnostics) -> Option<Tls
 }
 
 fn limits(raw: &raw::Limits, path: &Path, diagnostics: &mut Diagnostics) -> Limits {
-    let invalid = |sentence: &str| ErrorKind::ConfigInvalid(sentence.to_owned());
+    let invalid = |sentence: &str| fault(Code::ConfigInvalid, sentence.to_owned());
     if raw
         .requests_per_second
         .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
@@ -193,7 +193,7 @@ fn limits(raw: &raw::Limits, path: &Path, diagnostics: &mut Diagnostics) -> Limi
         );
     }
     let bandwidth = raw.bandwidth.as_ref().and_then(|rate| {
-        let parsed = rate.bytes_per_second().map_err(ErrorKind::ConfigInvalid);
+        let parsed = rate.bytes_per_second().map_err(|why| fault(Code::ConfigInvalid, why));
         diagnostics.accept(&path.key("bandwidth"), parsed).flatten()
     });
     Limits {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use transship_oci::{Kind, Repository, Tag};
+use transship_oci::{Code, Kind, Repository, Tag};
 
 use super::{check_known, check_name, namespace, pattern};
-use crate::error::{Diagnostics, ErrorKind, shown};
+use crate::error::{Diagnostics, fault, shown};
 use crate::namespace::Namespace;
 use crate::naming::{Flatten, Naming, Part, Template};
 use crate::path::Path;
@@ -20,7 +20,7 @@ pub(super) fn rules(raw: Vec<raw::Rule>, registries: &[String], diagnostics: &mu
         let path = Path::of("rules").index(position);
         if !names.insert(raw.name.clone()) {
             let sentence = format!("another rule is called {}: give each its own name", shown(&raw.name));
-            diagnostics.error(path.key("name"), ErrorKind::DuplicateRule(sentence));
+            diagnostics.error(path.key("name"), fault(Code::DuplicateRule, sentence));
         }
         rules.extend(rule(raw, &path, registries, diagnostics));
     }
@@ -28,7 +28,10 @@ pub(super) fn rules(raw: Vec<raw::Rule>, registries: &[String], diagnostics: &mu
 }
 
 fn rule(raw: raw::Rule, path: &Path, registries: &[String], diagnostics: &mut Diagnostics) -> Option<Rule> {
-    diagnostics.accept(&path.key("name"), check_name(&raw.name).map_err(ErrorKind::RuleInvalid));
+    diagnostics.accept(
+        &path.key("name"),
+        check_name(&raw.name).map_err(|why| fault(Code::RuleInvalid, why)),
+    );
     refuse_what_is_not_yet_honoured(&raw, path, diagnostics);
     let source = source(&raw.source, &path.key("source"), registries, diagnostics);
     let namespace = source.as_ref().map(|source| source.namespace.clone());
@@ -73,7 +76,7 @@ fn refuse_what_is_not_yet_honoured(raw: &raw::Rule, path: &Path, diagnostics: &m
                 path,
                 "limiting the bandwidth of a rule (limits.bandwidth of its registries is)",
             ),
-            Err(why) => diagnostics.error(path, ErrorKind::ConfigInvalid(why)),
+            Err(why) => diagnostics.error(path, fault(Code::ConfigInvalid, why)),
         }
     }
     if !raw.source.labels.is_empty() {
@@ -175,10 +178,10 @@ fn template(
     let Some(text) = text else {
         return Some(Template::of(default));
     };
-    let template = diagnostics.accept(path, Template::parse(text).map_err(ErrorKind::RuleInvalid))?;
+    let template = diagnostics.accept(path, Template::parse(text).map_err(|why| fault(Code::RuleInvalid, why)))?;
     if from.is_root() && template.uses(&Part::Namespace) {
         let sentence = "the source namespace is the root, so {namespace} is empty: leave it out".to_owned();
-        diagnostics.error(path.clone(), ErrorKind::RuleInvalid(sentence));
+        diagnostics.error(path.clone(), fault(Code::RuleInvalid, sentence));
         return None;
     }
     Some(template)

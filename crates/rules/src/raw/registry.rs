@@ -113,7 +113,7 @@ pub(crate) struct Limits {
     /// Requests per second.
     #[serde(default)]
     pub(crate) requests_per_second: Option<f64>,
-    /// Uploads at the same time.
+    /// Maximum number of concurrent uploads.
     #[serde(default)]
     pub(crate) uploads: Option<u32>,
     /// Bytes per second, read and written.

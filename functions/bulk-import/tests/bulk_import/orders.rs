@@ -57,8 +57,8 @@ async fn a_refused_order_says_its_code_and_why() {
             "elsewhere",
         ),
         (json!({ "bukket": "other" }), "EVENT_INVALID", "bukket"),
-        (json!("text"), "EVENT_INVALID", "no order"),
-        (json!({ "Records": [] }), "EVENT_INVALID", "no event"),
+        (json!("text"), "EVENT_INVALID", "nor an order"),
+        (json!({ "Records": [] }), "EVENT_INVALID", "not an event"),
     ] {
         let refused = fixture.refusal(&order).await;
         assert_eq!(refused.0, code, "{order}: {}", refused.1);

@@ -23,7 +23,7 @@ use crate::ledger::transaction::Transaction;
 const TRANSACTION_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Tasks of one transaction, which takes 100 writes: it also writes the execution and a few origins.
 const TASKS_AT_ONCE: usize = 97;
-/// Longer sentences are cut: an item holds 400 KB, and nobody reads more.
+/// Maximum length of a message in bytes. Longer ones are cut, because an item may have at most 400 KB.
 const MESSAGE_CHARS_MAX: usize = 2000;
 /// Distinct destination repositories that are counted for one execution: 130 KB of the 400 that an item holds. Further ones
 /// are not counted.

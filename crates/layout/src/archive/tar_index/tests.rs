@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::tar_maker::Tar;
 use transship_oci::Result;
+use transship_testkit::layouts::Tar;
 
 /// Reads all of `tar` through the machine; what it holds, or the code it is refused by.
 fn index(tar: &[u8]) -> Result<BTreeMap<String, Place>, &'static str> {

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use transship_oci::{Digest, Target};
 
 use super::{One, layout, tree};
-use crate::test_support::read_image;
 use crate::{Looked, MemoryStore, Missing, ObjectStore, Upload, look, present};
+use transship_testkit::layouts::read_image;
 
 /// Acts like the intake of uploads: inspects sources, and inspects them again when a missing object is uploaded.
 #[derive(Default)]

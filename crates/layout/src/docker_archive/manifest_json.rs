@@ -1,0 +1,116 @@
+//! The table of contents of a docker archive.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use transship_oci::manifest::MAX_BYTES;
+
+use crate::archive::ArchiveFiles;
+use crate::read_all::read_all;
+use transship_oci::{Code, Error, Result, Verb};
+
+const MANIFEST: &str = "manifest.json";
+const REPOSITORIES: &str = "repositories";
+
+/// One saved image.
+#[derive(Debug, Clone)]
+pub(super) enum Saved {
+    /// Of `manifest.json`.
+    Listed(Listed),
+    /// Of `repositories`: the id of its newest layer.
+    Legacy { names: Vec<String>, id: String },
+    /// An invalid entry of `manifest.json` with its error.
+    Broken { names: Vec<String>, why: String },
+}
+
+/// An entry of `manifest.json`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Listed {
+    /// File name of the configuration.
+    pub(super) config: String,
+    /// `name:tag`, any number.
+    #[serde(default, deserialize_with = "null_is_none")]
+    pub(super) repo_tags: Vec<String>,
+    /// File names of the layers, the lowest first.
+    #[serde(default, deserialize_with = "null_is_none")]
+    pub(super) layers: Vec<String>,
+}
+
+fn null_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// The parts of an invalid entry that identify it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Glimpse {
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+}
+
+impl Saved {
+    pub(super) fn names(&self) -> &[String] {
+        match self {
+            Self::Listed(listed) => &listed.repo_tags,
+            Self::Legacy { names, .. } | Self::Broken { names, .. } => names,
+        }
+    }
+}
+
+/// All images in the table of contents.
+pub(super) async fn read(files: &ArchiveFiles) -> Result<Vec<Saved>> {
+    let invalid = |why: String| {
+        let operation = Verb::Read.on(files.name());
+        Error::of(Code::DockerArchiveInvalid, operation).because(why)
+    };
+    if let Some(manifest) = optional(files, MANIFEST).await? {
+        let entries: Vec<&RawValue> =
+            serde_json::from_slice(&manifest).map_err(|error| invalid(format!("manifest.json: {error}")))?;
+        return Ok(entries.into_iter().map(listed).collect());
+    }
+    if let Some(repositories) = optional(files, REPOSITORIES).await? {
+        let written: BTreeMap<String, BTreeMap<String, String>> =
+            serde_json::from_slice(&repositories).map_err(|error| invalid(format!("repositories: {error}")))?;
+        return Ok(legacy(written));
+    }
+    if files.is_cut() {
+        return Err(Error::of(Code::ArchiveTruncated, Verb::Read.on(files.name())));
+    }
+    Err(invalid(
+        "it contains neither an OCI layout (oci-layout, index.json) nor manifest.json".into(),
+    ))
+}
+
+async fn optional(files: &ArchiveFiles, key: &str) -> Result<Option<bytes::Bytes>> {
+    if files.has(key) {
+        read_all(files, key, MAX_BYTES).await
+    } else {
+        Ok(None)
+    }
+}
+
+fn listed(entry: &RawValue) -> Saved {
+    match serde_json::from_str::<Listed>(entry.get()) {
+        Ok(listed) => Saved::Listed(listed),
+        Err(error) => Saved::Broken {
+            names: serde_json::from_str::<Glimpse>(entry.get())
+                .ok()
+                .and_then(|glimpse| glimpse.repo_tags)
+                .unwrap_or_default(),
+            why: format!("manifest.json: {error}"),
+        },
+    }
+}
+
+fn legacy(repositories: BTreeMap<String, BTreeMap<String, String>>) -> Vec<Saved> {
+    let mut by_id: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (repository, tags) in repositories {
+        for (tag, id) in tags {
+            by_id.entry(id).or_default().push(format!("{repository}:{tag}"));
+        }
+    }
+    let saved = by_id.into_iter().map(|(id, names)| Saved::Legacy { names, id });
+    saved.collect()
+}

@@ -1,0 +1,83 @@
+//! A response, and its body within bounds.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use transship_oci::{Code, Error, Operation, Result};
+use url::Url;
+
+use super::failure::{ErrorBody, refusal, timed_out, transport};
+use crate::retry::retry_after;
+
+/// The bytes read of an error body, which only people read.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// A response whose body was not read yet.
+pub(crate) struct Response {
+    pub(crate) inner: reqwest::Response,
+    pub(crate) operation: Operation,
+    pub(crate) idle_timeout: Duration,
+    /// See [`crate::Profile::is_tag_immutable`].
+    pub(crate) is_tag_immutable: fn(&ErrorBody) -> bool,
+}
+
+impl Response {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.inner.status()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.inner.headers()
+    }
+
+    /// The URL of the response, after redirects.
+    pub(crate) fn url(&self) -> &Url {
+        self.inner.url()
+    }
+
+    /// Reads the body. Fails if it is larger than `limit` bytes.
+    pub(crate) async fn body(self, limit: usize) -> Result<Bytes> {
+        bounded(self.inner, limit, self.idle_timeout, &self.operation).await
+    }
+
+    /// Reads the rest of a small response so that its connection can be used again.
+    pub(crate) async fn drain(self) {
+        let _ = bounded(self.inner, MAX_ERROR_BYTES, self.idle_timeout, &self.operation).await;
+    }
+
+    /// The error that this response means.
+    pub(crate) async fn into_error(self) -> Error {
+        let status = self.status();
+        let after = retry_after(self.headers(), SystemTime::now());
+        let (operation, is_tag_immutable) = (self.operation.clone(), self.is_tag_immutable);
+        let body = ErrorBody::read(&self.body(MAX_ERROR_BYTES).await.unwrap_or_default());
+        let is_tag_immutable = is_tag_immutable(&body);
+        refusal(status, after, body, is_tag_immutable, &operation)
+    }
+}
+
+/// Reads the whole body. Fails if it is larger than `limit` bytes or makes no progress.
+pub(crate) async fn bounded(
+    mut response: reqwest::Response,
+    limit: usize,
+    idle_timeout: Duration,
+    operation: &Operation,
+) -> Result<Bytes> {
+    let mut body = BytesMut::new();
+    loop {
+        match tokio::time::timeout(idle_timeout, response.chunk()).await {
+            Ok(Ok(Some(chunk))) if body.len() + chunk.len() > limit => {
+                return Err(Error::new(
+                    Code::ResponseTooLarge,
+                    operation,
+                    format!("the response is larger than {limit} bytes"),
+                ));
+            }
+            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
+            Ok(Ok(None)) => return Ok(body.freeze()),
+            Ok(Err(error)) => return Err(transport(error, operation)),
+            Err(_) => return Err(timed_out(idle_timeout, operation)),
+        }
+    }
+}

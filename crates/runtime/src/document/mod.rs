@@ -1,0 +1,230 @@
+//! The document in force: read, and read again when it changes.
+//!
+//! What must hold: a new version that is not valid, and a document that cannot be read, leave the last valid version in
+//! force and are logged.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use transship_copy::{Clock, SystemClock};
+use transship_engine::Configuration;
+use transship_oci::{Code, Error, Persistence, Result, Verb};
+use transship_rules::{Document, Errors, Parsed, Warning};
+
+pub use file::FileDocument;
+
+/// The size of the largest document that is read.
+pub const DOCUMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Reads the text of a document.
+#[async_trait]
+pub trait DocumentReader: Send + Sync {
+    /// Where the document is, for messages.
+    fn name(&self) -> &str;
+
+    /// Reads the document. [`None`] if it still has the version `known`. `CONFIG_UNAVAILABLE` or `CONFIG_UNREADABLE` if it
+    /// cannot be read or is larger than [`DOCUMENT_BYTES_MAX`].
+    async fn read(&self, known: Option<&str>) -> Result<Option<DocumentText>>;
+}
+
+/// A document that was read.
+#[derive(Debug, Clone)]
+pub struct DocumentText {
+    /// YAML or JSON.
+    pub text: String,
+    /// Identifies this version. [`None`]: not known, so it is read again each time.
+    pub version: Option<String>,
+}
+
+/// How a platform follows its document.
+#[derive(Debug, Clone, Copy)]
+pub struct DocumentOptions {
+    /// The interval between reads.
+    pub interval: Duration,
+    /// Log a fault at every read for as long as it lasts, not only at the first one.
+    pub repeats_faults: bool,
+    /// What else to warn about in a valid document on this platform.
+    pub warnings: fn(&Document) -> Vec<Warning>,
+}
+
+/// A document, and the version of it that was read last.
+pub struct DocumentSource {
+    reader: Box<dyn DocumentReader>,
+    options: DocumentOptions,
+    clock: Arc<dyn Clock>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    version: Option<String>,
+    read_at: Option<SystemTime>,
+    /// The last read failed, and this was logged.
+    is_unreadable: bool,
+}
+
+/// What a read found.
+#[derive(Debug)]
+enum Change {
+    None,
+    New(Box<Parsed>),
+    Refused(Errors),
+    Unreadable(Error),
+}
+
+impl DocumentSource {
+    /// A source that has not read the document yet. Sends nothing.
+    pub fn new(reader: Box<dyn DocumentReader>, options: DocumentOptions) -> Self {
+        Self::with_clock(reader, options, Arc::new(SystemClock))
+    }
+
+    /// The same with another clock.
+    pub fn with_clock(reader: Box<dyn DocumentReader>, options: DocumentOptions, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            reader,
+            options,
+            clock,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Where the document is, for messages.
+    pub fn name(&self) -> &str {
+        self.reader.name()
+    }
+
+    /// Reads the document. Fails with the reader's error or with the code of the document's first fault.
+    pub async fn load(&self) -> Result<Document> {
+        self.update(|seen| seen.read_at = Some(self.clock.now()));
+        let Some(DocumentText { text, version }) = self.reader.read(None).await? else {
+            let name = self.name();
+            return Err(Error::new(
+                Code::ConfigUnavailable,
+                Verb::Configuration.on(name),
+                "it is not there",
+            ));
+        };
+        let parsed = Document::parse(&text).map_err(|errors| refused(self.name(), &errors))?;
+        warn(&parsed.warnings);
+        warn(&(self.options.warnings)(&parsed.document));
+        self.update(|seen| seen.version = version);
+        Ok(parsed.document)
+    }
+
+    /// Notes that this version is in force already.
+    #[must_use]
+    pub fn with_version(self, version: String) -> Self {
+        self.update(|seen| seen.version = Some(version));
+        self
+    }
+
+    /// Puts a new version of the document in force if there is one. Reads once per interval at most.
+    pub async fn refresh(&self, configuration: &Configuration) {
+        let now = self.clock.now();
+        let is_due = self.update(|seen| {
+            // If the clock was set back, the document is due.
+            let passed = seen.read_at.and_then(|read_at| now.duration_since(read_at).ok());
+            let is_due = passed.is_none_or(|passed| passed >= self.options.interval);
+            if is_due {
+                seen.read_at = Some(now);
+            }
+            is_due
+        });
+        if is_due {
+            let change = self.check().await;
+            self.apply(change, configuration);
+        }
+    }
+
+    /// Keeps `configuration` up to date, without end.
+    pub async fn watch(&self, configuration: &Configuration) {
+        loop {
+            tokio::time::sleep(self.options.interval).await;
+            let change = self.check().await;
+            self.apply(change, configuration);
+        }
+    }
+
+    async fn check(&self) -> Change {
+        let known = self.update(|seen| seen.version.clone().filter(|_| !seen.is_unreadable));
+        let read = self.reader.read(known.as_deref()).await;
+        let repeats_faults = self.options.repeats_faults;
+        match read {
+            Ok(None) => Change::None,
+            Ok(Some(DocumentText { text, version })) => {
+                let parsed = Document::parse(&text);
+                self.update(|seen| {
+                    seen.is_unreadable = false;
+                    if parsed.is_ok() || !repeats_faults {
+                        seen.version = version;
+                    }
+                });
+                match parsed {
+                    Ok(parsed) => Change::New(Box::new(parsed)),
+                    Err(errors) => Change::Refused(errors),
+                }
+            }
+            Err(error) => {
+                let was_unreadable = self.update(|seen| std::mem::replace(&mut seen.is_unreadable, !repeats_faults));
+                if was_unreadable {
+                    Change::None
+                } else {
+                    Change::Unreadable(error)
+                }
+            }
+        }
+    }
+
+    fn apply(&self, change: Change, configuration: &Configuration) {
+        let place = self.name();
+        match change {
+            Change::None => {}
+            Change::New(parsed) => {
+                let Parsed { document, warnings } = *parsed;
+                let rules = document.rules.len();
+                tracing::info!(place, rules, "a new version of the document is in force");
+                warn(&warnings);
+                warn(&(self.options.warnings)(&document));
+                configuration.replace(document);
+            }
+            Change::Refused(errors) => {
+                for error in errors.iter() {
+                    tracing::error!(
+                        code = error.code(),
+                        place,
+                        "the new version of the document is not valid, the last valid one stays in force: {error}"
+                    );
+                }
+            }
+            Change::Unreadable(error) => tracing::error!(
+                code = error.code(),
+                place,
+                "the document cannot be read, the last valid version stays in force: {error}"
+            ),
+        }
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Logs the warnings of a document.
+pub fn warn(warnings: &[Warning]) {
+    for warning in warnings {
+        tracing::warn!(field = warning.path, "{}", warning.message);
+    }
+}
+
+/// The code of the first fault. Temporary, because another version may be there at the next read, and nothing that waits
+/// for it is lost.
+fn refused(name: &str, errors: &Errors) -> Error {
+    let code = errors.kind();
+    let message = format!("the document is refused: {errors}");
+    Error::new(code, Verb::Configuration.on(name), message).with_persistence(Persistence::Temporary(None))
+}

@@ -1,0 +1,51 @@
+//! The metrics of Transship. The crates record them with the `metrics` facade, which costs nothing where no recorder is
+//! installed; a platform installs one, such as `CloudWatch`'s embedded metric format.
+//!
+//! | metric | unit | dimensions | source |
+//! |---|---|---|---|
+//! | `ReplicationLag` | milliseconds | `Rule`, and all rules together | `engine`, when a task ends: from its event to its end |
+//! | `Tasks` | count | `State` | `engine`, once for each terminal state |
+//! | `BytesCopied`, `BytesMounted` | bytes | | `engine`, when a task ends |
+//! | `Requests` | count | `Registry`, `Status` (`2xx` … `5xx`, `none`) | `registry` |
+//! | `OldestTaskAge` | milliseconds | | `runtime`: since the message was sent |
+//! | `MessagesInvalid` | count | | `runtime`: an invalid message |
+//! | `HandedOver` | count | | `runtime`: a message sent on as a new one |
+//! | `Uploads` | count | | the bulk import function: objects in its events |
+//! | `Looks` | count | | the bulk import function: scans that it sent |
+//! | `SourcesIncomplete` | count | | `engine`, at each sweep: sources that wait for missing content |
+
+/// The unit of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricUnit {
+    /// Milliseconds.
+    Milliseconds,
+    /// Bytes.
+    Bytes,
+    /// Events or objects.
+    Count,
+}
+
+impl MetricUnit {
+    /// The unit of the metric `name`.
+    pub fn of(name: &str) -> Self {
+        match name {
+            "ReplicationLag" | "OldestTaskAge" => Self::Milliseconds,
+            "BytesCopied" | "BytesMounted" => Self::Bytes,
+            _ => Self::Count,
+        }
+    }
+
+    /// The word for it in `CloudWatch`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Milliseconds => "Milliseconds",
+            Self::Bytes => "Bytes",
+            Self::Count => "Count",
+        }
+    }
+}
+
+/// True for a metric that is also recorded without its dimensions, because an alarm does not know the rules in advance.
+pub fn is_summed_up(metric: &str) -> bool {
+    metric == "ReplicationLag"
+}
