@@ -14,8 +14,8 @@ pub async fn list_executions(
     query: &ExecutionQuery,
     limit: usize,
 ) -> Result<Vec<ExecutionRecord>> {
-    collect(limit, async |after, limit| {
-        history.executions(query, after, limit).await
+    collect(limit, |after, limit| async move {
+        history.executions(query, after.as_ref(), limit).await
     })
     .await
 }
@@ -27,7 +27,7 @@ pub async fn find_execution(history: &dyn History, id: &str) -> Result<Option<Ex
 
 /// The first `limit` tasks of the list; 0: all. The tasks of one execution are listed newest first too.
 pub async fn list_tasks(history: &dyn History, query: &TaskQuery, limit: usize) -> Result<Vec<TaskRecord>> {
-    let list = async |after: Option<&Cursor>, limit| history.tasks(query, after, limit).await;
+    let list = |after: Option<Cursor>, limit| async move { history.tasks(query, after.as_ref(), limit).await };
     if !matches!(query.by, By::Execution(_)) {
         return collect(limit, list).await;
     }
@@ -40,19 +40,22 @@ pub async fn list_tasks(history: &dyn History, query: &TaskQuery, limit: usize) 
 
 /// All tasks of the list as they were first recorded or begun.
 pub async fn list_entries(history: &dyn History, query: &TaskQuery) -> Result<Vec<TaskEntry>> {
-    collect(0, async |after, limit| history.entries(query, after, limit).await).await
+    collect(0, |after, limit| async move {
+        history.entries(query, after.as_ref(), limit).await
+    })
+    .await
 }
 
 /// The first `limit` items of a list; 0: all.
-async fn collect<T>(
-    limit: usize,
-    mut page: impl AsyncFnMut(Option<&Cursor>, usize) -> Result<Page<T>>,
-) -> Result<Vec<T>> {
+async fn collect<T, F>(limit: usize, mut page: impl FnMut(Option<Cursor>, usize) -> F) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<Page<T>>>,
+{
     let mut items = Vec::new();
     let mut after: Option<Cursor> = None;
     loop {
         let missing = if limit == 0 { PAGE_ITEMS } else { limit - items.len() };
-        let read = page(after.as_ref(), missing.min(PAGE_ITEMS)).await?;
+        let read = page(after.take(), missing.min(PAGE_ITEMS)).await?;
         items.extend(read.items);
         after = read.next;
         if after.is_none() || (limit > 0 && items.len() >= limit) {

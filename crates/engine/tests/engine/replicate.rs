@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use transship_copy::Clock;
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
-use transship_engine::{Envelope, Ledger, Next, TaskReceiver, TaskState};
+use transship_engine::{Envelope, Next, TaskReceiver, TaskState};
 use transship_oci::Digest;
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images;
@@ -39,14 +39,7 @@ async fn a_push_arrives_and_is_told_with_all_that_happened() {
     assert_eq!(task.finished.unwrap().duration_since(task.created).as_secs(), 7);
     assert_eq!(house.queue.inner.depth().await.unwrap(), 0);
     let key = "commit b/copy/app:v1";
-    assert!(
-        house
-            .ledger
-            .lease_take(key, "anyone", now(&house), Duration::from_secs(1))
-            .await
-            .unwrap(),
-        "none is held"
-    );
+    assert!(house.take_lease(key, Duration::from_secs(1)).await, "none is held");
     assert_eq!(house.b.open_uploads(), 0);
 }
 
@@ -129,7 +122,7 @@ async fn a_memory_of_blobs_that_fails_costs_work_and_no_image() {
     house.push_and_tell(&sample).await;
     house
         .ledger
-        .fail(|call, _| call.starts_with("location") || call.contains("pause") || call == "lease_release");
+        .fail(|call, _| call.starts_with("location") || call.contains("pause") || call == "lease_remove");
     assert_eq!(house.attempt().await, Next::Done);
     house.assert_equal(&sample);
 }
