@@ -15,9 +15,9 @@ use transship_notifications::{Delivery, Event, Format, Origin, authenticate, par
 use transship_oci::{Error, Provider, Result};
 use transship_rules::{Document, Registry, Webhook};
 
+use crate::ledger::History;
 use crate::plan::plan;
 use crate::send::{now, send_then_record};
-use crate::ledger::History;
 use crate::{Configuration, CopyTask, Secrets, TaskQueue};
 
 /// The events name a host that is not the source's.

@@ -130,12 +130,13 @@ impl CopyImage<'_> {
             progress: Arc::clone(&self.run.progress),
         })
         .await;
-        if copied.is_err() {
-            replicas.release().await;
-        }
+        let settled = copied
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |report| written(&replicas, report));
+        replicas.release_except(&settled).await;
         let report = copied?;
         tracing::debug!(requests_destination = remote.requests(), name = remote.name(), "copied");
-        Ok(AttemptResult::Ended(self.outcome(&report), written(&replicas, &report)))
+        Ok(AttemptResult::Ended(self.outcome(&report), settled))
     }
 
     fn options(&self) -> Options {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::{BlobLocations, CommitLease, Continuation, Continuations, Owner, Replicas};
-use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Target, Verb};
+use transship_oci::{Digest, Repository, Result, Tag, Target};
 
 use crate::job::CopyTask;
 use crate::jobs::Jobs;
@@ -57,7 +57,7 @@ pub(super) struct LedgerReplicas<'a> {
     jobs: &'a Jobs,
     pub(super) task: &'a CopyTask,
     holder: String,
-    /// What this attempt has the leases of. The end of the task releases those that were written.
+    /// The destinations whose commit leases this attempt has.
     claimed: Mutex<Vec<ImageRef>>,
 }
 
@@ -71,12 +71,13 @@ impl<'a> LedgerReplicas<'a> {
         }
     }
 
-    /// Releases the leases of a copy that does not reach the end of its task.
-    pub(super) async fn release(&self) {
+    /// Releases the commit leases, except those of `settled`, which the end of the task releases.
+    pub(super) async fn release_except(&self, settled: &[Replica]) {
         let claimed = std::mem::take(&mut *self.claimed.lock().unwrap_or_else(PoisonError::into_inner));
-        for destination in claimed {
+        let is_settled = |destination: &ImageRef| settled.iter().any(|replica| replica.destination == *destination);
+        for destination in claimed.into_iter().filter(|destination| !is_settled(destination)) {
             if let Err(error) = self.jobs.ledger.replicas.release(&destination, &self.holder).await {
-                tracing::warn!(code = error.code(), %error, "a commit lease stays until it expires");
+                tracing::warn!(code = error.code(), %error, "a commit lease could not be released and remains until it expires");
             }
         }
     }
@@ -116,17 +117,17 @@ impl Replicas for LedgerReplicas<'_> {
         })
     }
 
-    async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()> {
+    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<bool> {
         let replica = self.replica(tag, digest, Vec::new());
         let (replicas, now) = (&self.jobs.ledger.replicas, self.jobs.now());
-        match replicas.claim(&replica, &self.holder, now, LEASE_TTL).await? {
-            Claim::Granted { .. } => {
-                let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
-                claimed.push(replica.destination);
-                Ok(())
-            }
-            Claim::Held { .. } => Err(Error::of(Code::CommitBusy, Verb::Copy.on(&replica.destination))),
+        let claim = replicas.claim(&replica, &self.holder, now, LEASE_TTL).await?;
+        let is_granted = matches!(claim, Claim::Granted { .. });
+        if is_granted {
+            let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+            claimed.retain(|destination| *destination != replica.destination);
+            claimed.push(replica.destination);
         }
+        Ok(is_granted)
     }
 }
 
@@ -159,7 +160,7 @@ impl Continuations for LedgerSessions<'_> {
     }
 }
 
-/// The leases of one task: of its own destination tag, and of the lists it adds to.
+/// The leases of one task for targets that it cannot claim: the lists it adds to, and a manifest without a tag.
 pub(super) struct LedgerLease<'a> {
     pub(super) jobs: &'a Jobs,
     pub(super) destination: ImageRef,

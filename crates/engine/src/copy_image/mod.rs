@@ -82,7 +82,8 @@ impl<'a> CopyImage<'a> {
         }
         if self.run.tries >= TRIES_MAX {
             let message = format!("the task was sent on {TRIES_MAX} times, the last time because of {code}: {message}");
-            jobs.end(entry, &jobs.failed("HOPS_EXHAUSTED", message), &[], "").await?;
+            jobs.end(entry, &jobs.failed("HOPS_EXHAUSTED", message), &[], "")
+                .await?;
             return Ok(Next::Done);
         }
         let delay = jobs.retry_policy.delay(self.tries(), &task.id, after);

@@ -17,8 +17,8 @@ use super::Import;
 use super::list::registry_of;
 use super::scan::pending_scans;
 use crate::job::{ListPrefix, Scan};
-use crate::send::now;
 use crate::ledger::PendingBlobs;
+use crate::send::now;
 use crate::{Configuration, Execution, Outgoing, StoreName, TaskQueue};
 
 /// A new object.

@@ -97,8 +97,8 @@ impl Replicas for SweptReplicas<'_> {
         true
     }
 
-    async fn intend(&self, _: &Tag, _: &Digest) -> Result<()> {
-        Ok(())
+    async fn claim(&self, _: &Tag, _: &Digest) -> Result<bool> {
+        Ok(true)
     }
 }
 

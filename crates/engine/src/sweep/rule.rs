@@ -390,7 +390,13 @@ impl Walk<'_> {
                 Err(error) => self.pass_over(error, repository, Some(tag))?,
             }
         }
-        send_then_record(self.jobs.queue.as_ref(), self.jobs.ledger.history.as_ref(), &tasks, None).await?;
+        send_then_record(
+            self.jobs.queue.as_ref(),
+            self.jobs.ledger.history.as_ref(),
+            &tasks,
+            None,
+        )
+        .await?;
         self.made += tasks.len();
         self.looks_left = self.looks_left.saturating_sub(tags.len());
         self.move_to(repository, tags.last().map(|(tag, _)| tag.clone()));

@@ -114,10 +114,7 @@ impl Bucket {
         let mut house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), document).await;
         let store = Arc::new(Store::default());
         let pending = PendingBlobs::new(Arc::clone(&house.ledger) as _);
-        house.import_from(SourceCache::new(
-            Arc::new(Only(Arc::clone(&store))),
-            pending.clone(),
-        ));
+        house.import_from(SourceCache::new(Arc::new(Only(Arc::clone(&store))), pending.clone()));
         let intake = ImportIntake {
             configuration: house.configuration.clone(),
             queue: Arc::clone(&house.queue) as _,

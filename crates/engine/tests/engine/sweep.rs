@@ -10,8 +10,7 @@ use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::ledger::History as _;
 use transship_engine::{
-    Cursor, Envelope, Job, Next, Outgoing, Source, Sweep, SweepStep, TaskQueue, TaskReceiver,
-    TaskState, Trigger,
+    Cursor, Envelope, Job, Next, Outgoing, Source, Sweep, SweepStep, TaskQueue, TaskReceiver, TaskState, Trigger,
 };
 use transship_oci::{Repository, Tag};
 use transship_testkit::faults::{Fault, Script};

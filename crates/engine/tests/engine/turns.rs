@@ -31,9 +31,7 @@ async fn of_two_messages_of_one_task_one_goes_on_at_a_time_and_none_is_lost() {
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let tell = std::sync::Mutex::new(Some(tell));
     house.ledger.before(move |call, _| {
-        let first = (call == "locations_get")
-            .then(|| tell.lock().unwrap().take())
-            .flatten();
+        let first = (call == "locations_get").then(|| tell.lock().unwrap().take()).flatten();
         Box::pin(async move {
             if let Some(first) = first {
                 first.send(()).ok();

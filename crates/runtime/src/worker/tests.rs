@@ -96,7 +96,9 @@ impl Fixture {
     }
 
     async fn tasks(&self) -> Vec<TaskRecord> {
-        list_tasks(self.ledger.as_ref(), &TaskQuery::new(By::Newest), 0).await.unwrap()
+        list_tasks(self.ledger.as_ref(), &TaskQuery::new(By::Newest), 0)
+            .await
+            .unwrap()
     }
 
     fn worked(&self) -> Vec<String> {
