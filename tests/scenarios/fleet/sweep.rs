@@ -63,7 +63,7 @@ fn twenty_lost_notifications_are_healed_by_one_sweep() {
     }
     let swept: Vec<_> = tasks
         .iter()
-        .filter(|task| body(task)["trigger"] == "schedule")
+        .filter(|task| body(task)["execution"]["trigger"] == "schedule")
         .collect();
     assert_eq!(swept.len(), LOST, "a task for each that was lost, and no other");
     assert!(swept.iter().all(|task| task["state"] == "succeeded"), "{swept:?}");

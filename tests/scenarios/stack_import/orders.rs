@@ -39,7 +39,7 @@ fn an_order_is_done_and_one_that_cannot_be_says_why() {
     assert_eq!(failed(&tasks), Vec::<&Value>::new());
     let of_order: Vec<_> = tasks
         .iter()
-        .filter(|task| body(task)["execution"] == begun["execution"])
+        .filter(|task| body(task)["execution"]["id"] == begun["execution"])
         .collect();
     assert_eq!(of_order.len(), 1, "{tasks:?}");
     stage.assert_holds(
@@ -75,7 +75,7 @@ fn an_order_is_done_and_one_that_cannot_be_says_why() {
     assert_eq!(ended.len(), 1, "{ended:?}");
     assert_eq!(ended[0]["state"], "failed");
     assert_eq!(ended[0]["code"], "SOURCE_EMPTY");
-    assert_eq!(body(ended[0])["execution"], empty["execution"]);
+    assert_eq!(body(ended[0])["execution"]["id"], empty["execution"]);
     let message = ended[0]["message"].as_str().unwrap();
     assert!(
         message.contains("nothing/here/"),
