@@ -146,11 +146,11 @@ async fn an_order_to_the_fleet_is_in_its_queue_when_the_command_ends() {
     let messages = stack.deployment.queue_receive(&queue).await.unwrap();
     assert_eq!(messages.len(), 1);
     let message: Value = serde_json::from_str(&messages[0]).unwrap();
-    assert_eq!(message["search"]["store"], "s3://layouts", "{message}");
-    assert_eq!(message["search"]["import"]["registry"], "mirror", "{message}");
+    assert_eq!(message["job"]["store"], "s3://layouts", "{message}");
+    assert_eq!(message["job"]["import"]["registry"], "mirror", "{message}");
     assert!(
         told.to_string()
-            .contains(message["search"]["execution"]["id"].as_str().unwrap()),
+            .contains(message["job"]["execution"]["id"].as_str().unwrap()),
         "{told}"
     );
 }

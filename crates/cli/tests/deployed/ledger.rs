@@ -28,9 +28,9 @@ async fn a_deployed_ledger_is_looked_at_and_what_failed_begins_anew_once() {
     let messages = stack.deployment.queue_receive(queue).await.unwrap();
     assert_eq!(messages.len(), 1);
     let message: Value = serde_json::from_str(&messages[0]).unwrap();
-    assert_eq!(message["trigger"], "manual");
+    assert_eq!(message["job"]["execution"]["trigger"], "manual");
     assert!(
-        message["source"].to_string().contains("v2"),
+        message["job"]["source"].to_string().contains("v2"),
         "it is the one that failed: {message}"
     );
     let queued = stack.json(&["tasks", "--json"]);

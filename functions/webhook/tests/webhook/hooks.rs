@@ -18,7 +18,7 @@ async fn a_delivery_is_accepted_when_its_tasks_are_in_the_queue() {
     sent.sort_by_key(|task| task.source.to_string());
     let sources: Vec<String> = sent.iter().map(|task| task.source.to_string()).collect();
     assert_eq!(sources, ["hub/core/app:v1", "hub/core/app:v2"]);
-    assert_eq!(plain.body["executions"], json!([sent[0].execution]));
+    assert_eq!(plain.body["executions"], json!([sent[0].execution.id]));
     let log = fixture.lambda.log();
     assert!(log.contains("accepted a delivery") && !log.contains("canary"), "{log}");
 }
