@@ -80,7 +80,7 @@ impl<'a> CopyImage<'a> {
             jobs.end(entry, &jobs.failed(&code, message), &[]).await?;
             return Ok(Next::Done);
         }
-        if self.run.tries >= TRIES_MAX {
+        if self.run.is_out_of_tries() {
             let message = format!("the task was sent on {TRIES_MAX} times, the last time because of {code}: {message}");
             jobs.end(entry, &jobs.failed("HOPS_EXHAUSTED", message), &[]).await?;
             return Ok(Next::Done);

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use transship_layout::{Image, Images, Listing, Looked, Missing, look, names_version, present};
 use transship_oci::{Code, Digest, Error, Persistence, Result, Target, Verb};
 
-use crate::job::{Envelope, Job, Run, Scan, TRIES_MAX};
+use crate::job::{Envelope, Job, Run, Scan};
 use crate::jobs::Jobs;
 use crate::send::send_then_record;
 use crate::{Execution, Next, Outgoing, PendingScan, TaskState};
@@ -100,7 +100,7 @@ impl<'a> ScanSource<'a> {
             return Ok(Next::Done);
         }
         let is_exhausted = jobs.retry_policy.is_exhausted(&scan.execution, jobs.now(), tries);
-        if is_exhausted || run.tries >= TRIES_MAX {
+        if is_exhausted || run.is_out_of_tries() {
             jobs.fail(&entry, code, message).await?;
             return Ok(Next::Done);
         }

@@ -86,6 +86,14 @@ pub(crate) struct Run {
     pub(crate) slot: Option<Slot>,
 }
 
+impl Run {
+    /// True if the job was sent on as often as it may be. Only a worker with a time slot counts: without one, every wait is a
+    /// new message, and [`crate::RetryPolicy`] limits the time.
+    pub(crate) fn is_out_of_tries(&self) -> bool {
+        self.slot.is_some() && self.tries >= TRIES_MAX
+    }
+}
+
 /// What a kind of job defines.
 pub(crate) trait JobKind: Serialize + Sized {
     /// The word in [`Job`]'s JSON.

@@ -1,12 +1,13 @@
 //! Temporary errors are retried with growing waits for a limited time; permanent errors end the task at once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use transship_copy::Slot;
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
-use transship_engine::{Configuration, Next, RetryPolicy, TaskState};
+use transship_engine::{Configuration, Next, Outgoing, RetryPolicy, TRIES_MAX, TaskState};
 use transship_oci::{Code, Error, RegistryHost, Result, Verb};
 use transship_registry::{Anonymous, Credentials, Login, Retries};
 use transship_testkit::images;
@@ -43,6 +44,26 @@ async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
     assert_eq!(
         (task.state, task.attempts, task.next, task.code),
         (TaskState::Succeeded, 6, None, None)
+    );
+}
+
+#[tokio::test]
+async fn only_a_worker_with_a_time_slot_limits_how_often_a_task_is_sent_on() {
+    let house = House::new().await;
+    house.push_and_tell(&images::image(5, &[100])).await;
+    house
+        .b
+        .set_faults(Some(always("PUT", "/manifests/", Action::status(503))));
+    let body = Outgoing::now(house.queued().await.remove(0)).with_tries(TRIES_MAX);
+    let body = body.envelope.to_json().unwrap();
+    let next = house.work(&body, None).await;
+    assert!(matches!(next, Next::Again(_)), "{next:?}");
+    let slot = Slot::until(Instant::now() + Duration::from_mins(1), Duration::from_mins(1));
+    assert_eq!(house.work(&body, Some(slot)).await, Next::Done);
+    let task = house.task().await;
+    assert_eq!(
+        (task.state, task.code.as_deref()),
+        (TaskState::Failed, Some("HOPS_EXHAUSTED"))
     );
 }
 

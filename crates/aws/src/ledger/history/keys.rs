@@ -70,7 +70,7 @@ pub(super) fn destination_list(registry: &str, repository: &Repository) -> Strin
     format!("D#{registry}/{repository}")
 }
 
-/// What stands for a destination repository in the set of an execution: 48 bits of its hash.
+/// The form of a destination repository in the set of an execution: 48 bits of its hash.
 pub(super) fn repository_mark(registry: &str, repository: &Repository) -> String {
     let hash = Digest::sha256(format!("{registry}/{repository}").as_bytes());
     hash.hex().get(..12).unwrap_or_default().to_owned()
