@@ -146,14 +146,12 @@ impl Stack {
         items
     }
 
-    /// Items that only exist while something is under way: leases and continuations.
+    /// Items that only exist while something is under way: leases and uploads.
     pub fn leftovers(&self) -> Vec<Value> {
         let mut items = self.aws.table_scan(self.output("TableName"));
         items.retain(|item| {
             let key = item["pk"].as_str().unwrap_or_default();
-            let is_hint = ["C#", "K#", "lease", "upload#"]
-                .iter()
-                .any(|family| key.starts_with(family));
+            let is_hint = ["lease", "upload#"].iter().any(|family| key.starts_with(family));
             is_hint || item.get("holder").is_some()
         });
         items
@@ -162,11 +160,7 @@ impl Stack {
     /// Items of sources that wait for what is missing.
     pub fn awaiting(&self) -> Vec<Value> {
         let mut items = self.aws.table_scan(self.output("TableName"));
-        items.retain(|item| {
-            item["pk"]
-                .as_str()
-                .is_some_and(|key| key.starts_with("W#") || key.starts_with("scan#"))
-        });
+        items.retain(|item| item["pk"].as_str().is_some_and(|key| key.starts_with("scan#")));
         items
     }
 

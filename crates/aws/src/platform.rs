@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use transship_copy::SystemClock;
+use transship_engine::ledger::{Ledger, PendingBlobs};
 use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_registry::Retries;
 use transship_runtime::DocumentSource;
@@ -119,7 +120,7 @@ impl Platform {
         Intake {
             configuration,
             queue: Arc::clone(&parts.queue) as _,
-            ledger: Arc::clone(&parts.ledger) as _,
+            history: Arc::clone(&parts.ledger) as _,
             secrets: Arc::clone(&parts.secrets),
             clock: Arc::new(SystemClock),
         }
@@ -131,7 +132,7 @@ impl Platform {
         ImportIntake {
             configuration,
             queue: Arc::clone(&parts.queue) as _,
-            awaited: Arc::clone(&parts.ledger) as _,
+            pending: PendingBlobs::new(Arc::clone(&parts.ledger) as _),
             clock: Arc::new(SystemClock),
         }
     }
@@ -142,9 +143,12 @@ impl Platform {
         let stores = Arc::new(BucketStores::new(parts.aws.clone()));
         Jobs {
             configuration,
-            ledger: Arc::clone(&parts.ledger) as _,
+            ledger: Ledger::new(&parts.ledger),
             queue: Arc::clone(&parts.queue) as _,
-            sources: Arc::new(SourceCache::new(stores, Arc::clone(&parts.ledger) as _)),
+            sources: Arc::new(SourceCache::new(
+                stores,
+                PendingBlobs::new(Arc::clone(&parts.ledger) as _),
+            )),
             clock: Arc::new(SystemClock),
             retry_policy: RetryPolicy::default(),
             worker,

@@ -10,9 +10,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use transship_copy::Counts;
+use transship_engine::ledger::{By, History, TaskQuery};
+use transship_engine::operations::{list_entries, list_tasks};
 use transship_engine::{
-    Import, Job, Ledger, ListPrefix, Outgoing, Source, StoreName, TaskEntry, TaskFilter, TaskQueue, TaskRecord,
-    TaskState,
+    Import, Job, ListPrefix, Outgoing, Source, StoreName, TaskEntry, TaskQueue, TaskRecord, TaskState,
 };
 
 use crate::bucket::InBucket;
@@ -23,10 +24,10 @@ use crate::progress::ImagesShown;
 /// Code of a source that waits for missing content.
 const INCOMPLETE: &str = "SOURCE_INCOMPLETE";
 
-/// The queue and the ledger of a stack.
+/// The queue and the history of a stack.
 pub(crate) struct Fleet {
-    /// The ledger of the stack.
-    pub(crate) ledger: Arc<dyn Ledger>,
+    /// The history in the stack's ledger.
+    pub(crate) history: Arc<dyn History>,
     /// The queue of its workers.
     pub(crate) queue: Arc<dyn TaskQueue>,
     /// Intervals of polling.
@@ -67,9 +68,9 @@ impl Fleet {
 
     /// Waits until every task of the execution has ended, and reports the results.
     pub(crate) async fn follow(&self, execution: &str, shown: &ImagesShown) -> Result<ImportReport, Failure> {
-        let mut followed = Followed::new(Instant::now(), self.pace, self.ledger.lag());
+        let mut followed = Followed::new(Instant::now(), self.pace, self.history.lag());
         loop {
-            let records = self.ledger.tasks(&of(execution, None)).await?;
+            let records = list_tasks(self.history.as_ref(), &of(execution), 0).await?;
             shown.followed(&records);
             match followed.next(&records, Instant::now()) {
                 Next::Look => tokio::time::sleep(self.pace.interval).await,
@@ -89,7 +90,7 @@ impl Fleet {
         let mut originals = HashMap::new();
         for state in [TaskState::Failed, TaskState::Cancelled, TaskState::Skipped] {
             if records.iter().any(|record| record.state == state) {
-                let tasks = self.ledger.originals(&of(execution, Some(state))).await?;
+                let tasks = list_entries(self.history.as_ref(), &of(execution).in_state(state)).await?;
                 originals.extend(tasks.into_iter().map(|task| (task.id.clone(), task)));
             }
         }
@@ -97,12 +98,8 @@ impl Fleet {
     }
 }
 
-fn of(execution: &str, state: Option<TaskState>) -> TaskFilter {
-    TaskFilter {
-        execution: Some(execution.to_owned()),
-        state,
-        limit: 0,
-    }
+fn of(execution: &str) -> TaskQuery {
+    TaskQuery::new(By::Execution(execution.to_owned()))
 }
 
 /// What to do after reading the ledger.
@@ -207,7 +204,7 @@ mod tests {
     use transship_layout::{Found, FoundKind};
     use transship_oci::{Existing, Referrers};
     use transship_testkit::memory::{MemoryLedger, MemoryQueue};
-    use transship_testkit::suites::{copy_task, execution};
+    use transship_testkit::suites::copy_task;
 
     use super::*;
     use crate::output::Form;
@@ -222,7 +219,7 @@ mod tests {
         let ledger = Arc::new(MemoryLedger::default());
         let queue = Arc::new(MemoryQueue::calm(Arc::new(SystemClock)));
         let fleet = Fleet {
-            ledger: Arc::clone(&ledger) as _,
+            history: Arc::clone(&ledger) as _,
             queue: Arc::clone(&queue) as _,
             pace: AT_ONCE,
         };
@@ -245,7 +242,7 @@ mod tests {
         for (number, state) in states.iter().enumerate() {
             end(&ledger, u32::try_from(number).unwrap(), *state).await;
         }
-        ledger.tasks(&of("execution-1", None)).await.unwrap()
+        list_tasks(&ledger, &of("execution-1"), 0).await.unwrap()
     }
 
     /// Task `number`, ended in `state` if that is an end; task 9 is a scan.
@@ -276,10 +273,7 @@ mod tests {
             };
             entry = scan.entry();
         }
-        ledger
-            .record(&execution(1), std::slice::from_ref(&entry))
-            .await
-            .unwrap();
+        ledger.record(std::slice::from_ref(&entry)).await.unwrap();
         if !state.is_terminal() {
             return;
         }
@@ -296,7 +290,7 @@ mod tests {
             },
             finished: entry.created,
         };
-        assert!(ledger.finish(&entry, &outcome, &[]).await.unwrap());
+        assert!(ledger.finish(&entry, &outcome, &[], "").await.unwrap());
     }
 
     #[tokio::test]

@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use transship_copy::BlobLocations;
-use transship_engine::Ledger as _;
+use transship_engine::ledger::Locations;
 use transship_local::{Database, SqliteLedger};
 use transship_oci::{Digest, RegistryHost, Repository};
 
@@ -21,7 +23,7 @@ pub(crate) struct RememberedLocations {
     /// The folder; [`None`] if the user has no cache folder.
     data: Option<PathBuf>,
     host: RegistryHost,
-    ledger: OnceCell<Option<SqliteLedger>>,
+    locations: OnceCell<Option<Locations>>,
     is_given_up: AtomicBool,
 }
 
@@ -31,24 +33,24 @@ impl RememberedLocations {
         Self {
             data: data.or_else(|| dirs::cache_dir().map(|cache| cache.join("transship"))),
             host,
-            ledger: OnceCell::new(),
+            locations: OnceCell::new(),
             is_given_up: AtomicBool::new(false),
         }
     }
 
-    /// The ledger, opened when it is first needed; [`None`] if it cannot be used.
-    async fn ledger(&self) -> Option<&SqliteLedger> {
+    /// The locations, opened when they are first needed; [`None`] if they cannot be used.
+    async fn locations(&self) -> Option<&Locations> {
         if self.is_given_up.load(Ordering::Relaxed) {
             return None;
         }
         let data = self.data.as_deref()?;
-        self.ledger.get_or_init(|| self.open(data)).await.as_ref()
+        self.locations.get_or_init(|| self.open(data)).await.as_ref()
     }
 
-    async fn open(&self, data: &Path) -> Option<SqliteLedger> {
+    async fn open(&self, data: &Path) -> Option<Locations> {
         let data = data.to_owned();
         match tokio::task::spawn_blocking(move || Database::open(&data)).await {
-            Ok(Ok(database)) => Some(SqliteLedger::new(database)),
+            Ok(Ok(database)) => Some(Locations::new(Arc::new(SqliteLedger::new(database)))),
             Ok(Err(error)) => {
                 self.give_up(error.code(), &error);
                 None
@@ -74,26 +76,28 @@ impl BlobLocations for RememberedLocations {
         if digests.is_empty() {
             return HashMap::new();
         }
-        let Some(ledger) = self.ledger().await else {
+        let Some(locations) = self.locations().await else {
             return HashMap::new();
         };
-        let found = ledger.locations_find(self.host.as_str(), digests).await;
+        let found = locations.find(self.host.as_str(), digests, Timestamp::now()).await;
         found
             .inspect_err(|error| self.give_up(error.code(), error))
             .unwrap_or_default()
     }
 
     async fn add(&self, digests: &[Digest], repository: &Repository) {
-        if let Some(ledger) = self.ledger().await
-            && let Err(error) = ledger.locations_add(self.host.as_str(), digests, repository).await
+        let (host, now) = (self.host.as_str(), Timestamp::now());
+        if let Some(locations) = self.locations().await
+            && let Err(error) = locations.add(host, digests, repository, now).await
         {
             self.give_up(error.code(), &error);
         }
     }
 
     async fn remove(&self, digest: &Digest, repository: &Repository) {
-        if let Some(ledger) = self.ledger().await
-            && let Err(error) = ledger.location_remove(self.host.as_str(), digest, repository).await
+        let (host, now) = (self.host.as_str(), Timestamp::now());
+        if let Some(locations) = self.locations().await
+            && let Err(error) = locations.remove(host, digest, repository, now).await
         {
             self.give_up(error.code(), &error);
         }

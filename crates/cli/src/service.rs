@@ -9,6 +9,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use transship_copy::{Progress, SystemClock};
+use transship_engine::ledger::Ledger;
 use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_local::{Database, SqliteLedger, SqliteQueue};
 use transship_registry::Retries;
@@ -58,13 +59,13 @@ impl Service {
         let intake = Intake {
             configuration: configuration.clone(),
             queue: Arc::new(queue.clone()),
-            ledger: Arc::clone(&ledger) as _,
+            history: Arc::clone(&ledger) as _,
             secrets,
             clock: Arc::new(SystemClock),
         };
         let jobs = Jobs {
             configuration: configuration.clone(),
-            ledger: Arc::clone(&ledger) as _,
+            ledger: Ledger::new(&ledger),
             queue: Arc::new(queue.clone()),
             sources: Arc::new(SourceCache::none()),
             clock: Arc::new(SystemClock),
@@ -81,7 +82,7 @@ impl Service {
                 queue: Arc::new(queue.clone()),
             },
             dead_letters: DeadLetterRecorder {
-                ledger: Arc::clone(&ledger) as _,
+                history: Arc::clone(&ledger) as _,
                 clock: Arc::new(SystemClock),
             },
             concurrency: CONCURRENCY,

@@ -148,9 +148,11 @@ pub trait Replicas: Send + Sync {
         false
     }
 
-    /// Records that we are about to write `digest` to `tag`. This happens before the write, so that the work of a worker that
-    /// dies after the write is known as ours.
-    async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()>;
+    /// Takes the right to write `tag`, and records that we are about to write `digest` to it, so that the work of a worker
+    /// that dies after the write is known as ours. Returns false if another worker may write the tag now. The right is kept
+    /// until the caller of the copy gives it back, with what the copy wrote. For an image it only saves work: two workers that
+    /// both write still converge, because each checks the source again after its write.
+    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<bool>;
 }
 
 /// No tag is ours.
@@ -163,14 +165,13 @@ impl Replicas for NoReplicas {
         Ok(Owner::Unknown)
     }
 
-    async fn intend(&self, _: &Tag, _: &Digest) -> Result<()> {
-        Ok(())
+    async fn claim(&self, _: &Tag, _: &Digest) -> Result<bool> {
+        Ok(true)
     }
 }
 
-/// The right to write one tag of the destination repository, for the time of the write. For an image it only saves work: two
-/// workers that both hold it still converge, because each checks the source again after its write. A list of referrers is
-/// read, extended and written; there the lease prevents lost updates.
+/// The right to change one target of the destination repository, where [`Replicas::claim`] cannot be used, because the digest
+/// is not known before: a list of referrers is read, extended and written. The lease prevents lost updates.
 #[async_trait]
 pub trait CommitLease: Send + Sync {
     /// Takes the lease of `target`. Returns false if another worker holds it.

@@ -15,9 +15,10 @@ use transship_notifications::{Delivery, Event, Format, Origin, authenticate, par
 use transship_oci::{Error, Provider, Result};
 use transship_rules::{Document, Registry, Webhook};
 
+use crate::ledger::History;
 use crate::plan::plan;
 use crate::send::{now, send_then_record};
-use crate::{Configuration, CopyTask, Ledger, Secrets, TaskQueue};
+use crate::{Configuration, CopyTask, Secrets, TaskQueue};
 
 /// The events name a host that is not the source's.
 const HOST_MISMATCH: &str = "HOST_MISMATCH";
@@ -80,8 +81,8 @@ pub struct Intake {
     pub configuration: Configuration,
     /// The queue.
     pub queue: Arc<dyn TaskQueue>,
-    /// The ledger.
-    pub ledger: Arc<dyn Ledger>,
+    /// The history of tasks.
+    pub history: Arc<dyn History>,
     /// The secrets of the senders.
     pub secrets: Arc<dyn Secrets>,
     /// The clock.
@@ -208,7 +209,7 @@ impl Intake {
     }
 
     async fn make_durable(&self, tasks: &[CopyTask]) -> Result<(), Refusal> {
-        let sent = send_then_record(self.queue.as_ref(), self.ledger.as_ref(), tasks, Some(RECORD_TIMEOUT));
+        let sent = send_then_record(self.queue.as_ref(), self.history.as_ref(), tasks, Some(RECORD_TIMEOUT));
         sent.await.map_err(|error| {
             tracing::error!(code = error.code(), %error, "a delivery could not be sent to the queue and is answered 503");
             Refusal::Unavailable("the delivery could not be made durable: send it again".into())

@@ -8,14 +8,18 @@ use std::sync::Arc;
 use metrics::counter;
 use transship_copy::Clock;
 
+use crate::ledger::History;
 use crate::send::now;
-use crate::{Bytes, Job, Ledger, Outcome, Result, TaskState};
+use crate::{Bytes, Job, Outcome, Result, TaskState};
+
+/// It settles no replicas, so it needs no lease.
+const NO_HOLDER: &str = "";
 
 /// Records jobs whose workers crashed as failed tasks, with the code `WORKER_CRASHED`.
 #[derive(Clone)]
 pub struct DeadLetters {
-    /// The ledger.
-    pub ledger: Arc<dyn Ledger>,
+    /// The history of tasks.
+    pub history: Arc<dyn History>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -33,9 +37,7 @@ impl DeadLetters {
             );
             return Ok(());
         };
-        self.ledger
-            .record(&entry.execution, std::slice::from_ref(&entry))
-            .await?;
+        self.history.record(std::slice::from_ref(&entry)).await?;
         let outcome = Outcome {
             state: TaskState::Failed,
             digest: None,
@@ -47,7 +49,7 @@ impl DeadLetters {
             bytes: Bytes::default(),
             finished: now(self.clock.as_ref()),
         };
-        if self.ledger.finish(&entry, &outcome, &[]).await? {
+        if self.history.finish(&entry, &outcome, &[], NO_HOLDER).await? {
             counter!("Tasks", "State" => TaskState::Failed.as_str()).increment(1);
             tracing::error!(
                 code = "WORKER_CRASHED",

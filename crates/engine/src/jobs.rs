@@ -9,9 +9,10 @@ use transship_oci::Digest;
 use transship_registry::Registry;
 
 use crate::job::Run;
+use crate::ledger::Ledger;
 use crate::send::now;
 use crate::{
-    Begin, Bytes, Configuration, Envelope, Ledger, Next, Outcome, Replica, Result, RetryPolicy, SourceCache, TaskEntry,
+    Begin, Bytes, Configuration, Envelope, Next, Outcome, Replica, Result, RetryPolicy, SourceCache, TaskEntry,
     TaskQueue, TaskState,
 };
 
@@ -20,7 +21,7 @@ pub struct Jobs {
     /// The document in force.
     pub configuration: Configuration,
     /// The ledger.
-    pub ledger: Arc<dyn Ledger>,
+    pub ledger: Ledger,
     /// The queue for further jobs.
     pub queue: Arc<dyn TaskQueue>,
     /// The stores and sources that imports read.
@@ -55,17 +56,24 @@ impl Jobs {
     /// Shares a pause that a registry asked this process for with all workers.
     pub(crate) async fn share_pause(&self, registry: &Registry) {
         if let Some(left) = registry.paused().filter(|left| left.as_secs() >= 1) {
-            let until = self.now().checked_add(left).unwrap_or(Timestamp::MAX);
-            if let Err(error) = self.ledger.pause(registry.host().as_str(), until).await {
+            let (host, now) = (registry.host().as_str(), self.now());
+            let until = now.checked_add(left).unwrap_or(Timestamp::MAX);
+            if let Err(error) = self.ledger.pauses.pause(host, until, now).await {
                 tracing::warn!(code = error.code(), %error, "a pause could not be shared");
             }
         }
     }
 
-    /// Records the end of a task that was begun.
-    pub(crate) async fn end(&self, entry: &TaskEntry, outcome: &Outcome, replicas: &[Replica]) -> Result<()> {
+    /// Records the end of a task that was begun, with what `holder` wrote.
+    pub(crate) async fn end(
+        &self,
+        entry: &TaskEntry,
+        outcome: &Outcome,
+        written: &[Replica],
+        holder: &str,
+    ) -> Result<()> {
         log_end(entry, outcome);
-        if self.ledger.finish(entry, outcome, replicas).await? {
+        if self.ledger.history.finish(entry, outcome, written, holder).await? {
             measure(entry, outcome);
         }
         Ok(())
@@ -73,7 +81,7 @@ impl Jobs {
 
     /// Records the end of a job that the ledger has only if it failed before and was redriven.
     pub(crate) async fn end_if_recorded(&self, entry: &TaskEntry, outcome: &Outcome) -> Result<()> {
-        if self.ledger.finish(entry, outcome, &[]).await? {
+        if self.ledger.history.finish(entry, outcome, &[], "").await? {
             log_end(entry, outcome);
             measure(entry, outcome);
         }
@@ -82,9 +90,9 @@ impl Jobs {
 
     /// Records a job that the ledger does not have yet as a task that failed.
     pub(crate) async fn fail(&self, entry: &TaskEntry, code: &str, message: String) -> Result<()> {
-        match self.ledger.begin(entry, self.now()).await? {
+        match self.ledger.history.begin(entry, self.now()).await? {
             Begin::Finished(_) => Ok(()),
-            Begin::Attempt(_) => self.end(entry, &self.failed(code, message), &[]).await,
+            Begin::Attempt(_) => self.end(entry, &self.failed(code, message), &[], "").await,
         }
     }
 

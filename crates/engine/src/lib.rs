@@ -1,5 +1,5 @@
 //! The use cases: *accept* a delivery, *copy* an image, *import* what is in a store, *sweep* for what was missed. Ports:
-//! [`TaskQueue`], [`TaskReceiver`], [`Ledger`], [`Secrets`], [`Stores`], [`Awaited`].
+//! [`TaskQueue`], [`TaskReceiver`], [`Secrets`], [`Stores`], and the four of [`ledger`].
 //!
 //! A message carries the whole job, so the queue alone is enough: send, then record; the worker upserts.
 
@@ -12,7 +12,7 @@ mod import;
 mod job;
 mod jobs;
 pub mod ledger;
-mod operations;
+pub mod operations;
 mod plan;
 mod ports;
 mod retry_policy;
@@ -33,8 +33,7 @@ pub use job::{
 };
 pub use jobs::Jobs;
 pub use ledger::{PendingScan, TaskEntry};
-pub use operations::{Redrive, Redriven};
-pub use ports::{Awaited, Begin, Ledger, ReceivedMessage, Secrets, Stores, TaskFilter, TaskQueue, TaskReceiver};
+pub use ports::{Begin, ReceivedMessage, Secrets, Stores, TaskQueue, TaskReceiver};
 pub use retry_policy::RetryPolicy;
 pub use secrets::SecretTable;
 pub use store_name::StoreName;

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 use transship_copy::Clock;
 
-use crate::{CopyTask, Execution, Ledger, Outgoing, Result, TaskEntry, TaskQueue};
+use crate::ledger::{History, TaskEntry};
+use crate::{CopyTask, Execution, Outgoing, Result, TaskQueue};
 
 /// Executions that are recorded at the same time.
 const PARALLEL_RECORDS: usize = 8;
@@ -18,19 +19,19 @@ const PARALLEL_RECORDS: usize = 8;
 /// Sends `tasks`, then records them. Recording may take at most `record_timeout`.
 pub(crate) async fn send_then_record(
     queue: &dyn TaskQueue,
-    ledger: &dyn Ledger,
+    history: &dyn History,
     tasks: &[CopyTask],
     record_timeout: Option<Duration>,
 ) -> Result<()> {
     let messages: Vec<Outgoing> = tasks.iter().cloned().map(Outgoing::now).collect();
     let entries = tasks.iter().map(CopyTask::entry).collect();
-    send_then_record_entries(queue, ledger, &messages, entries, record_timeout).await
+    send_then_record_entries(queue, history, &messages, entries, record_timeout).await
 }
 
 /// The same for messages of any kind and their entries.
 pub(crate) async fn send_then_record_entries(
     queue: &dyn TaskQueue,
-    ledger: &dyn Ledger,
+    history: &dyn History,
     messages: &[Outgoing],
     entries: Vec<TaskEntry>,
     record_timeout: Option<Duration>,
@@ -42,7 +43,7 @@ pub(crate) async fn send_then_record_entries(
     let tasks = entries.len();
     let records: Vec<_> = by_execution(entries)
         .into_iter()
-        .map(|(execution, entries)| record(ledger, execution, entries))
+        .map(|(execution, entries)| record(history, execution, entries))
         .collect();
     let recorded = stream::iter(records).buffer_unordered(PARALLEL_RECORDS).collect::<()>();
     let Some(limit) = record_timeout else {
@@ -59,8 +60,8 @@ pub(crate) async fn send_then_record_entries(
     Ok(())
 }
 
-async fn record(ledger: &dyn Ledger, execution: Execution, entries: Vec<TaskEntry>) {
-    if let Err(error) = ledger.record(&execution, &entries).await {
+async fn record(history: &dyn History, execution: Execution, entries: Vec<TaskEntry>) {
+    if let Err(error) = history.record(&entries).await {
         let (execution, tasks) = (&execution.id, entries.len());
         tracing::warn!(code = error.code(), %error, execution, tasks, "tasks are in the queue, but could not be recorded in the ledger");
     }

@@ -5,8 +5,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Error, Result, Row};
-use serde::Serialize;
-use transship_engine::{ImageRef, TaskEntry};
+use transship_engine::ImageRef;
 use transship_oci::Target;
 
 /// A column with a name.
@@ -44,17 +43,6 @@ pub(crate) fn time_option(row: &Row<'_>, column: &str) -> Result<Option<Timestam
     milliseconds
         .map(|value| Timestamp::from_millisecond(value).map_err(invalid))
         .transpose()
-}
-
-/// A value as its JSON is written.
-pub(crate) fn json<T: Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
-}
-
-/// A column that holds a task, as this release or the one before stored it.
-pub(crate) fn entry(row: &Row<'_>, column: &str) -> Result<TaskEntry> {
-    let text: String = row.get(column)?;
-    TaskEntry::of_stored(&text).map_err(invalid)
 }
 
 /// A column with a count.

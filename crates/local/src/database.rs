@@ -272,7 +272,7 @@ mod tests {
         let _writer = Database::open(dir.path()).unwrap();
         let reader = Database::open_read_only(dir.path()).unwrap();
         let refused = reader.write_blocking(Durability::Process, |transaction| {
-            transaction.execute("DELETE FROM lease", [])
+            transaction.execute("DELETE FROM hint", [])
         });
         assert!(refused.is_err());
     }

@@ -5,24 +5,11 @@
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use transship_engine::Ledger;
 use transship_engine::ledger::{Hints, Records, Replicas};
 use transship_layout::ObjectStore;
 use transship_local::{Database, ObjectFolder, SqliteLedger, SqliteQueue};
 use transship_testkit::clock::ManualClock;
 use transship_testkit::suites::{self, QueueUnderTest};
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ledger_keeps_its_promises() {
-    let dir = tempfile::tempdir().unwrap();
-    let number = std::sync::atomic::AtomicU32::new(0);
-    let make = async || {
-        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let database = Database::open(&dir.path().join(number.to_string())).unwrap();
-        Arc::new(SqliteLedger::new(database)) as Arc<dyn Ledger>
-    };
-    suites::ledger(make).await;
-}
 
 /// Folders for empty ledgers.
 #[derive(Default)]

@@ -82,7 +82,7 @@ impl Worker {
 
     async fn record(&self, messages: Vec<SqsMessage>) -> Vec<String> {
         let recorder = DeadLetterRecorder {
-            ledger: Arc::clone(&self.platform.parts().await.ledger) as _,
+            history: Arc::clone(&self.platform.parts().await.ledger) as _,
             clock: Arc::new(SystemClock),
         };
         recorder.run(messages.into_iter().map(received).collect()).await

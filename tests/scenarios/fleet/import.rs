@@ -77,7 +77,7 @@ fn two_hundred_images_of_a_bucket_arrive_whatever_befalls_the_registry_and_the_w
         .fleet
         .items()
         .into_iter()
-        .find(|item| item["pk"].as_str().unwrap().starts_with("W#"));
+        .find(|item| item["pk"].as_str().unwrap().starts_with("scan#"));
     assert_eq!(waiting, None, "a source waits");
     stage.assert_clean();
     eprintln!(

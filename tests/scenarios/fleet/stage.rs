@@ -204,9 +204,7 @@ impl Faults for Trouble {
 
 /// True for the item of an upload under way, which may hold its location.
 pub fn is_upload(item: &Value) -> bool {
-    item["pk"]
-        .as_str()
-        .is_some_and(|key| key.starts_with("K#") || key.starts_with("upload#"))
+    item["pk"].as_str().is_some_and(|key| key.starts_with("upload#"))
 }
 
 /// Milliseconds since 1970.
@@ -218,7 +216,7 @@ pub fn now_ms() -> f64 {
         * 1000.0
 }
 
-/// The task of an item of the table.
+/// The first message of the job of a task's item.
 pub fn body(item: &Value) -> Value {
     serde_json::from_str(item["body"].as_str().unwrap_or_default()).unwrap()
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use transship_tests::layouts::{Layout, Objects};
 use transship_tests::{DockerRegistry, Image};
 
-use crate::stage::{Stage, alone, body, failed};
+use crate::stage::{Stage, alone, failed, is_of};
 
 #[test]
 fn an_order_is_done_and_one_that_cannot_be_says_why() {
@@ -37,10 +37,7 @@ fn an_order_is_done_and_one_that_cannot_be_says_why() {
     assert!(named["execution"].is_string(), "{named}");
     let tasks = stage.at_rest(3);
     assert_eq!(failed(&tasks), Vec::<&Value>::new());
-    let of_order: Vec<_> = tasks
-        .iter()
-        .filter(|task| body(task)["execution"]["id"] == begun["execution"])
-        .collect();
+    let of_order: Vec<_> = tasks.iter().filter(|task| is_of(task, &begun)).collect();
     assert_eq!(of_order.len(), 1, "{tasks:?}");
     stage.assert_holds(
         &[
@@ -75,7 +72,7 @@ fn an_order_is_done_and_one_that_cannot_be_says_why() {
     assert_eq!(ended.len(), 1, "{ended:?}");
     assert_eq!(ended[0]["state"], "failed");
     assert_eq!(ended[0]["code"], "SOURCE_EMPTY");
-    assert_eq!(body(ended[0])["execution"]["id"], empty["execution"]);
+    assert!(is_of(ended[0], &empty), "{}", ended[0]);
     let message = ended[0]["message"].as_str().unwrap();
     assert!(
         message.contains("nothing/here/"),

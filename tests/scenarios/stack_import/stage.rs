@@ -128,7 +128,8 @@ pub fn failed(tasks: &[Value]) -> Vec<&Value> {
     tasks.iter().filter(|task| !is_well(task)).collect()
 }
 
-/// The task of an item of the table.
-pub fn body(item: &Value) -> Value {
-    serde_json::from_str(item["body"].as_str().unwrap_or_default()).unwrap()
+/// True if the item is a task of the execution that an order answered with.
+pub fn is_of(item: &Value, order: &Value) -> bool {
+    let execution = order["execution"].as_str().unwrap();
+    item["pk"] == format!("E#{execution}")
 }

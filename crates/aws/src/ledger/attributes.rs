@@ -3,10 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
-use transship_engine::{Bytes, TaskEntry, TaskRecord, TaskState};
+use transship_engine::TaskState;
 use transship_oci::Target;
 
 use super::table::{Answered, Item};
@@ -33,11 +32,6 @@ pub(super) fn time(value: Timestamp) -> AttributeValue {
 /// Texts in their order.
 pub(super) fn texts<T: ToString>(values: &[T]) -> AttributeValue {
     AttributeValue::L(values.iter().map(|value| text(value.to_string())).collect())
-}
-
-/// Bytes.
-pub(super) fn binary(value: &[u8]) -> AttributeValue {
-    AttributeValue::B(Blob::new(value))
 }
 
 /// When the table may forget: `after` that time, in the seconds of the time-to-live.
@@ -131,58 +125,9 @@ pub(super) fn list_of<T: FromStr>(item: &Item, name: &str) -> Answered<Vec<T>> {
         .collect()
 }
 
-/// Bytes of the item.
-pub(super) fn binary_of(item: &Item, name: &str) -> Answered<Vec<u8>> {
-    let value = item.get(name).and_then(|value| value.as_b().ok());
-    value
-        .map(|value| value.as_ref().to_vec())
-        .ok_or_else(|| unreadable(name))
-}
-
-/// The task of an item, as it was first sent.
-pub(super) fn task(item: &Item) -> Answered<TaskEntry> {
-    TaskEntry::of_stored(text_of(item, "body")?).map_err(|_| unreadable("body"))
-}
-
 /// The state of a task.
 pub(super) fn state_of(item: &Item) -> Answered<TaskState> {
     TaskState::parse(text_of(item, "state")?).ok_or_else(|| unreadable("state"))
-}
-
-/// The record of a task.
-pub(super) fn record(item: &Item) -> Answered<TaskRecord> {
-    let (task, state) = (task(item)?, state_of(item)?);
-    let digest = if state.is_terminal() {
-        text_option(item, "digest").map(parse).transpose()?
-    } else {
-        task.digest.clone()
-    };
-    Ok(TaskRecord {
-        source: task.source,
-        destination: task.destination,
-        id: task.id,
-        execution: task.execution.id,
-        rule: task.execution.rule,
-        action: task.action,
-        digest,
-        state,
-        code: text_option(item, "code").map(str::to_owned),
-        message: text_option(item, "message").map(str::to_owned),
-        attempts: count_of(item, "attempts")?,
-        created: task.created,
-        next: time_option(item, "next")?,
-        finished: time_option(item, "finished")?,
-        bytes: bytes_of(item)?,
-    })
-}
-
-/// What a task moved.
-pub(super) fn bytes_of(item: &Item) -> Answered<Bytes> {
-    Ok(Bytes {
-        copied: count_of(item, "copied")?,
-        mounted: count_of(item, "mounted")?,
-        skipped: count_of(item, "skipped")?,
-    })
 }
 
 /// A value that another release or another writer wrote.
@@ -224,6 +169,5 @@ mod tests {
         assert!(state_of(&strange).is_err());
         assert!(number_of::<u32>(&strange, "attempts").is_err());
         assert!(list_of::<Digest>(&strange, "digests").is_err());
-        assert!(record(&strange).is_err());
     }
 }

@@ -19,7 +19,6 @@ use super::attributes::{
     key, list_of, parse, target_parse, target_text, text, text_of, texts, time, time_of, time_option, unreadable,
 };
 use super::expression::{Change, Values};
-use super::replicas::source_of;
 use super::table::{Answered, Item, Query, Table, Written};
 
 /// Intents that are kept in the item, twice among them; more are cut to half.
@@ -54,6 +53,17 @@ pub(super) fn latest(replicas: &[Replica]) -> impl Iterator<Item = &Replica> {
         .enumerate()
         .filter(move |(position, replica)| is_last(*position, replica))
         .map(|(_, replica)| replica)
+}
+
+/// Registry, repository and target of the source; empty for an image that came from a store.
+fn source_of(replica: &Replica) -> (&str, &str, String) {
+    replica.source.as_ref().map_or(("", "", String::new()), |source| {
+        (
+            &source.registry,
+            source.repository.as_str(),
+            target_text(&source.target),
+        )
+    })
 }
 
 /// Where a replica came from, by which rule, and when.

@@ -14,7 +14,6 @@ pub(super) struct Change {
     set: Vec<String>,
     remove: Vec<String>,
     add: Vec<String>,
-    delete: Vec<String>,
     condition: Option<String>,
     values: Values,
 }
@@ -60,12 +59,6 @@ impl Change {
         self.value(name, value)
     }
 
-    /// Takes the elements out of the set; one that is empty then is gone.
-    pub(super) fn take_out(mut self, name: &str, elements: AttributeValue) -> Self {
-        self.delete.push(format!("#{name} :{name}"));
-        self.value(name, elements)
-    }
-
     /// Only if this holds; its values are given with [`Change::value`].
     pub(super) fn only_if(mut self, condition: &str) -> Self {
         self.condition = Some(condition.to_owned());
@@ -84,7 +77,6 @@ impl Change {
             clause("SET", &self.set),
             clause("REMOVE", &self.remove),
             clause("ADD", &self.add),
-            clause("DELETE", &self.delete),
         ];
         clauses.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
@@ -133,7 +125,6 @@ mod tests {
             .remove("next")
             .remove("digests[9]")
             .add("attempts", number(1))
-            .take_out("missing", AttributeValue::Ss(vec!["a".to_owned()]))
             .prepend("digests", AttributeValue::L(Vec::new()))
             .only_if("attribute_not_exists(#pk) OR #state = :queued")
             .value("queued", text("queued"));
@@ -141,24 +132,16 @@ mod tests {
             change.expression(),
             "SET #state = :state, #body = if_not_exists(#body, :body), \
              #digests = list_append(:digests, if_not_exists(#digests, :empty)) \
-             REMOVE #next, #digests[9] ADD #attempts :attempts DELETE #missing :missing"
+             REMOVE #next, #digests[9] ADD #attempts :attempts"
         );
         let mut names: Vec<_> = change.names().into_values().collect();
         names.sort();
-        assert_eq!(names, ["attempts", "body", "digests", "missing", "next", "pk", "state"]);
+        assert_eq!(names, ["attempts", "body", "digests", "next", "pk", "state"]);
         let mut values: Vec<_> = change.values().into_keys().collect();
         values.sort();
         assert_eq!(
             values,
-            [
-                ":attempts",
-                ":body",
-                ":digests",
-                ":empty",
-                ":missing",
-                ":queued",
-                ":state"
-            ]
+            [":attempts", ":body", ":digests", ":empty", ":queued", ":state"]
         );
     }
 }

@@ -86,20 +86,6 @@ impl Table {
         .await
     }
 
-    /// Writes the item, unless one is there.
-    pub(super) async fn put_new(&self, operation: &str, item: Item) -> Result<()> {
-        self.again(operation, || async {
-            let request = self.client.put_item().table_name(&self.name);
-            let put = request
-                .set_item(Some(item.clone()))
-                .condition_expression("attribute_not_exists(pk)")
-                .send()
-                .await;
-            unless_refused(put.map(drop).map_err(|error| Answer::of(&error)))
-        })
-        .await
-    }
-
     /// Changes an item.
     pub(super) async fn update(&self, operation: &str, key: Item, change: Change) -> Result<Written> {
         self.again(operation, || async {
@@ -233,13 +219,6 @@ impl Table {
             }
         }
     }
-}
-
-fn unless_refused(answered: Answered<()>) -> Answered<()> {
-    answered.or_else(|answer| match answer.code.as_str() {
-        REFUSED => Ok(()),
-        _ => Err(answer),
-    })
 }
 
 pub(super) fn invalid(error: &dyn std::error::Error) -> Answer {

@@ -6,7 +6,6 @@
 mod calls;
 mod faults;
 mod ports;
-mod refusals;
 mod released;
 mod sends;
 mod stack;
@@ -15,22 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use transship_engine::ledger::{Hints, Records, Replicas};
-use transship_engine::{Awaited, Ledger};
 use transship_testkit::suites::{self, QueueUnderTest};
 
 use stack::Stack;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ledger_keeps_its_promises() {
-    let stack = Stack::start().await;
-    suites::ledger(async || Arc::new(stack.ledger().await) as Arc<dyn Ledger>).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_awaited_keeps_its_promises() {
-    let stack = Stack::start().await;
-    suites::awaited(async || Arc::new(stack.ledger().await) as Arc<dyn Awaited>).await;
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_history_keeps_its_promises() {

@@ -1,38 +1,134 @@
 //! A table that the previous release wrote: its tasks are listed, finished and counted as before.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
 use transship_engine::ledger::{By, ExecutionQuery, Hints, History, Locations, Replicas, TaskQuery};
-use transship_engine::{Begin, ExecutionState, Ledger, TaskState};
-use transship_testkit::suites::{at, ending, execution, task};
+use transship_engine::{Begin, ExecutionState, TaskState};
+use transship_oci::Digest;
+use transship_testkit::suites::{at, copy_task, ending};
 
-use crate::calls::{outcome, replica};
 use crate::stack::Stack;
+
+type Item = HashMap<String, AttributeValue>;
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn texts(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::L(vec![text(value)])
+}
+
+/// An item of the previous release, which the table does not delete soon.
+fn item<const COUNT: usize>(pk: &str, sk: &str, attributes: [(&str, AttributeValue); COUNT]) -> Item {
+    let kept_until = Timestamp::now().as_second() + 90 * 86_400;
+    let key = [("pk", text(pk)), ("sk", text(sk)), ("expires", number(kept_until))];
+    let attributes = key.into_iter().chain(attributes);
+    attributes.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn digest(task: u32) -> Digest {
+    Digest::sha256(&task.to_be_bytes())
+}
+
+/// Task `number` of `execution-1` as it was recorded.
+fn task(number_of_task: u32, state: &str, touched: i64) -> Item {
+    let body = format!(
+        r#"{{"version":1,"id":"task-{number_of_task}","execution":"execution-1","rule":"core-images","trigger":"event",
+            "action":"copy","source":{{"registry":"hangzhou","repository":"core/app","target":{{"tag":"v{number_of_task}"}}}},
+            "destination":{{"registry":"zhangjiakou","repository":"copy/app","target":{{"tag":"v{number_of_task}"}}}},
+            "existing":"follow","referrers":"include","follows":false,"hint":"{}","created":"{}"}}"#,
+        digest(number_of_task),
+        at(i64::from(number_of_task))
+    );
+    item(
+        "E#execution-1",
+        &format!("T#task-{number_of_task}"),
+        [
+            ("body", text(body)),
+            ("state", text(state)),
+            ("touched", number(at(touched).as_millisecond())),
+            ("repository", text("core/app")),
+            ("follows", AttributeValue::Bool(false)),
+            ("recorded", AttributeValue::Bool(true)),
+        ],
+    )
+}
+
+/// One execution with a task that ended, one that was begun and one that was recorded; what the first task left.
+fn items() -> Vec<Item> {
+    let created = at(1).as_millisecond();
+    let execution = item(
+        "E#execution-1",
+        "E",
+        [
+            ("rule", text("core-images")),
+            ("trigger", text("event")),
+            ("created", number(created)),
+            ("month", text("2026-01")),
+            ("month_order", text(format!("{created:015}#execution-1"))),
+        ],
+    );
+    let with = |mut item: Item, attributes: &[(&str, AttributeValue)]| {
+        item.extend(
+            attributes
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone())),
+        );
+        item
+    };
+    let is_open = ("unfinished_of", text("hangzhou"));
+    let ended = [
+        ("attempts", number(1)),
+        ("finished", number(at(9).as_millisecond())),
+        ("copied", number(0)),
+        ("mounted", number(0)),
+        ("skipped", number(0)),
+    ];
+    let replica = item(
+        "R#zhangjiakou/copy/app",
+        ":v1",
+        [
+            ("source_registry", text("hangzhou")),
+            ("source_repository", text("core/app")),
+            ("source_target", text(":v1")),
+            ("digests", texts(digest(1).to_string())),
+            ("manifests", texts(digest(1).to_string())),
+            ("rule", text("core-images")),
+            ("written", number(at(3).as_millisecond())),
+        ],
+    );
+    let location = item(
+        &format!("B#r.example#{}", digest(1)),
+        "B",
+        [("repositories", texts("copy/app"))],
+    );
+    vec![
+        execution,
+        with(task(1, "succeeded", 5), &ended),
+        with(task(2, "running", 5), &[is_open.clone(), ("attempts", number(1))]),
+        with(task(3, "queued", 3), &[is_open]),
+        replica,
+        location,
+    ]
+}
 
 #[tokio::test]
 async fn what_the_previous_release_wrote_is_understood() {
     let stack = Stack::start().await;
     let ledger = Arc::new(stack.ledger().await);
-    let released: Arc<dyn Ledger> = Arc::clone(&ledger) as _;
     let history: Arc<dyn History> = Arc::clone(&ledger) as _;
-
-    released
-        .record(&execution(1), &[task(1), task(2), task(3)])
-        .await
-        .unwrap();
-    for number in 1..=2 {
-        released.begin(&task(number), at(5)).await.unwrap();
+    for item in items() {
+        let put = stack.aws.dynamodb().put_item().table_name(ledger.table());
+        put.set_item(Some(item)).send().await.unwrap();
     }
-    let left = [replica(1)];
-    released
-        .finish(&task(1), &outcome(TaskState::Succeeded), &left)
-        .await
-        .unwrap();
-    let layer = [left[0].digest.clone()];
-    released
-        .locations_add("r.example", &layer, &"copy/app".parse().unwrap())
-        .await
-        .unwrap();
 
     let tasks = history
         .tasks(&TaskQuery::new(By::Newest), None, 10)
@@ -74,9 +170,13 @@ async fn what_the_previous_release_wrote_is_understood() {
     assert!((execution().await.success_ratio - 3.0 / 5.0).abs() < 1e-9);
 
     let replicas: Arc<dyn Replicas> = Arc::clone(&ledger) as _;
-    let known = replicas.get(&left[0].destination).await.unwrap().unwrap();
-    assert_eq!(known.digest, left[0].digest);
+    let known = replicas.get(&copy_task(1).destination).await.unwrap().unwrap();
+    assert_eq!(known.digest, digest(1));
     let locations = Locations::new(ledger as Arc<dyn Hints>);
-    let found = locations.find("r.example", &layer, at(0)).await.unwrap();
-    assert_eq!(found[&layer[0]], ["copy/app".parse().unwrap()]);
+    let layer = digest(1);
+    let found = locations
+        .find("r.example", std::slice::from_ref(&layer), at(0))
+        .await
+        .unwrap();
+    assert_eq!(found[&layer], ["copy/app".parse().unwrap()]);
 }

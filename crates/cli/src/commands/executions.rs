@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use transship_engine::ExecutionRecord;
+use transship_engine::ledger::ExecutionQuery;
+use transship_engine::operations::list_executions;
 
 use super::ledger::{Store, shown_time};
 use crate::failure::Failure;
@@ -27,7 +29,8 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
-    let records = arguments.store.ledger().await?.executions(arguments.limit).await?;
+    let history = arguments.store.history().await?;
+    let records = list_executions(history.as_ref(), &ExecutionQuery::default(), arguments.limit).await?;
     form.print(&records, |records| text(records))
 }
 

@@ -79,9 +79,9 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     let report = match (&arguments.stack.table, &arguments.stack.queue) {
         (Some(table), Some(queue)) => {
             let (source, import) = order(&arguments)?;
-            let (ledger, queue) = ledger::of_stack(table.clone(), queue.clone()).await?;
+            let (history, queue) = ledger::of_stack(table.clone(), queue.clone()).await?;
             let fleet = Fleet {
-                ledger,
+                history,
                 queue,
                 pace: Pace::default(),
             };

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use transship_engine::{Ledger, TaskQueue};
+use transship_engine::TaskQueue;
+use transship_engine::ledger::History;
 use transship_local::{Database, SqliteLedger, SqliteQueue};
 
 use crate::failure::{Exit, Failure};
@@ -38,25 +39,25 @@ enum Chosen {
     Stack(String),
 }
 
-/// The ledger and the queue of a deployed stack.
+/// The history and the queue of a deployed stack.
 pub(crate) async fn of_stack(table: String, queue_url: String) -> Result<Pair, Failure> {
-    stack::ledger_and_queue(table, queue_url).await
+    stack::history_and_queue(table, queue_url).await
 }
 
 impl Store {
-    /// Opens the ledger for reading; other processes may write to it at the same time.
-    pub(crate) async fn ledger(&self) -> Result<Arc<dyn Ledger>, Failure> {
+    /// Opens the history for reading; other processes may write to it at the same time.
+    pub(crate) async fn history(&self) -> Result<Arc<dyn History>, Failure> {
         match self.chosen(variable)? {
             Chosen::Folder(data) => {
                 let database = Database::open_read_only(&data).map_err(|error| Failure::of(Exit::Input, &error))?;
                 Ok(Arc::new(SqliteLedger::new(database)))
             }
-            Chosen::Stack(table) => stack::ledger(table).await,
+            Chosen::Stack(table) => stack::history(table).await,
         }
     }
 
-    /// Opens the ledger and the queue for writing; other processes may write to them at the same time.
-    pub(crate) async fn ledger_and_queue(&self, queue: &Queue) -> Result<Pair, Failure> {
+    /// Opens the history and the queue for writing; other processes may write to them at the same time.
+    pub(crate) async fn history_and_queue(&self, queue: &Queue) -> Result<Pair, Failure> {
         match self.chosen(variable)? {
             Chosen::Folder(data) => {
                 let refuse = |error| Failure::of(Exit::Input, &error);
@@ -74,7 +75,7 @@ impl Store {
                     .ok_or_else(|| {
                         Failure::usage("the stack's queue is missing: set --queue URL or TRANSSHIP_QUEUE_URL")
                     })?;
-                stack::ledger_and_queue(table, url).await
+                stack::history_and_queue(table, url).await
             }
         }
     }
@@ -96,8 +97,8 @@ impl Store {
     }
 }
 
-/// A ledger and a queue, open for writing.
-pub(crate) type Pair = (Arc<dyn Ledger>, Arc<dyn TaskQueue>);
+/// A history and a queue, open for writing.
+pub(crate) type Pair = (Arc<dyn History>, Arc<dyn TaskQueue>);
 
 /// The value of an environment variable, unless it is empty.
 fn variable(name: &str) -> Option<String> {
@@ -114,17 +115,17 @@ mod stack {
     use std::sync::Arc;
 
     use transship_aws::{Aws, DynamoLedger, SqsQueue};
-    use transship_engine::Ledger;
+    use transship_engine::ledger::History;
 
     use super::Pair;
     use crate::failure::Failure;
 
-    pub(super) async fn ledger(table: String) -> Result<Arc<dyn Ledger>, Failure> {
+    pub(super) async fn history(table: String) -> Result<Arc<dyn History>, Failure> {
         let aws = Aws::load().await;
         Ok(Arc::new(DynamoLedger::new(&aws, table)))
     }
 
-    pub(super) async fn ledger_and_queue(table: String, queue_url: String) -> Result<Pair, Failure> {
+    pub(super) async fn history_and_queue(table: String, queue_url: String) -> Result<Pair, Failure> {
         let aws = Aws::load().await;
         let ledger = Arc::new(DynamoLedger::new(&aws, table));
         Ok((ledger, Arc::new(SqsQueue::new(&aws, queue_url))))
@@ -135,16 +136,16 @@ mod stack {
 mod stack {
     use std::sync::Arc;
 
-    use transship_engine::Ledger;
+    use transship_engine::ledger::History;
 
     use super::Pair;
     use crate::failure::{Exit, Failure};
 
-    pub(super) fn ledger(_: String) -> std::future::Ready<Result<Arc<dyn Ledger>, Failure>> {
+    pub(super) fn history(_: String) -> std::future::Ready<Result<Arc<dyn History>, Failure>> {
         std::future::ready(Err(refused()))
     }
 
-    pub(super) fn ledger_and_queue(_: String, _: String) -> std::future::Ready<Result<Pair, Failure>> {
+    pub(super) fn history_and_queue(_: String, _: String) -> std::future::Ready<Result<Pair, Failure>> {
         std::future::ready(Err(refused()))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use transship_copy::SystemClock;
-use transship_engine::{Redrive, Redriven, TaskFilter};
+use transship_engine::operations::{Redrive, Redriven, find_execution};
 
 use super::ledger::{Queue, Store};
 use crate::failure::{Exit, Failure};
@@ -30,22 +30,16 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
-    let (ledger, queue) = arguments.store.ledger_and_queue(&arguments.queue).await?;
+    let (history, queue) = arguments.store.history_and_queue(&arguments.queue).await?;
     let execution = arguments.execution.as_deref();
-    if let Some(execution) = execution {
-        let any = TaskFilter {
-            execution: Some(execution.to_owned()),
-            state: None,
-            limit: 1,
-        };
-        if ledger.tasks(&any).await?.is_empty() {
-            let sentence =
-                format!("the ledger has no execution {execution:?}: run `transship executions` to list them");
-            return Err(Failure::new(Exit::Input, "UNKNOWN_EXECUTION", sentence));
-        }
+    if let Some(execution) = execution
+        && find_execution(history.as_ref(), execution).await?.is_none()
+    {
+        let sentence = format!("the ledger has no execution {execution:?}: run `transship executions` to list them");
+        return Err(Failure::new(Exit::Input, "UNKNOWN_EXECUTION", sentence));
     }
     let redrive = Redrive {
-        ledger,
+        history,
         queue,
         clock: Arc::new(SystemClock),
     };

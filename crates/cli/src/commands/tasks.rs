@@ -1,7 +1,9 @@
 //! `transship tasks`: lists tasks with their state, code and message.
 
 use clap::Args;
-use transship_engine::{TaskFilter, TaskRecord, TaskState};
+use transship_engine::ledger::{By, TaskQuery};
+use transship_engine::operations::list_tasks;
+use transship_engine::{TaskRecord, TaskState};
 
 use super::ledger::{Store, shown_time};
 use crate::failure::Failure;
@@ -33,12 +35,10 @@ fn state(word: &str) -> Result<TaskState, &'static str> {
 
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
-    let filter = TaskFilter {
-        execution: arguments.execution,
-        state: arguments.state,
-        limit: arguments.limit,
-    };
-    let records = arguments.store.ledger().await?.tasks(&filter).await?;
+    let mut query = TaskQuery::new(arguments.execution.map_or(By::Newest, By::Execution));
+    query.filter.state = arguments.state;
+    let history = arguments.store.history().await?;
+    let records = list_tasks(history.as_ref(), &query, arguments.limit).await?;
     form.print(&records, |records| text(records))
 }
 

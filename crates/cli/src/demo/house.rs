@@ -16,7 +16,9 @@ use tokio::task::JoinHandle;
 use transship_copy::{NoLocations, NoProgress, NoReplicas, Options};
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::notification::CONTENT_TYPE as EVENTS;
-use transship_engine::{Ledger as _, TaskFilter, TaskReceiver as _, TaskRecord};
+use transship_engine::ledger::{By, TaskQuery};
+use transship_engine::operations::list_tasks;
+use transship_engine::{TaskReceiver as _, TaskRecord};
 use transship_local::{Database, SqliteLedger, SqliteQueue};
 use transship_oci::media_type::OCI_INDEX;
 use transship_oci::{Digest, Result, Target};
@@ -178,7 +180,7 @@ impl House {
 
     /// All tasks so far.
     pub(super) async fn tasks(&self) -> Result<Vec<TaskRecord>, Failure> {
-        Ok(self.ledger.tasks(&TaskFilter::default()).await?)
+        Ok(list_tasks(self.ledger.as_ref(), &TaskQuery::new(By::Newest), 0).await?)
     }
 
     /// Waits for the next new task of the tag to end, and returns it.

@@ -12,7 +12,8 @@ use std::process::Command;
 use jiff::Timestamp;
 use serde_json::Value;
 use transship_aws::{Aws, DynamoLedger};
-use transship_engine::{Bytes, Ledger, Outcome, TaskState};
+use transship_engine::ledger::History;
+use transship_engine::{Bytes, Outcome, TaskState};
 use transship_testkit::deployment::{Deployment, TABLE};
 use transship_testkit::suites::{execution, task};
 
@@ -64,11 +65,8 @@ impl Stack {
         let (mut task, mut execution) = (task(number), execution(1));
         task.created = Timestamp::now();
         execution.created = task.created;
-        task.execution = execution.clone();
-        self.ledger
-            .record(&execution, std::slice::from_ref(&task))
-            .await
-            .unwrap();
+        task.execution = execution;
+        self.ledger.record(std::slice::from_ref(&task)).await.unwrap();
         self.ledger.begin(&task, task.created).await.unwrap();
         let outcome = Outcome {
             state,
@@ -78,6 +76,6 @@ impl Stack {
             bytes: Bytes::default(),
             finished: Timestamp::now(),
         };
-        assert!(self.ledger.finish(&task, &outcome, &[]).await.unwrap());
+        assert!(self.ledger.finish(&task, &outcome, &[], "").await.unwrap());
     }
 }

@@ -133,15 +133,21 @@ impl CopyRun<'_> {
             }
             self.push_attachments(&attachments).await?;
         }
-        self.under_lease(&request.to, self.commit(&graph, read, there, backup).boxed())
-            .await
-            .map(|round| match round {
-                Round::Done(state, digest, _) => Round::Done(state, digest, digests(&parts)),
-                again @ (Round::Moved(_) | Round::Replaced(_)) => again,
-            })
+        let commit = self.commit(&graph, read, there, backup);
+        let round = match &request.to {
+            Target::Tag(tag) => {
+                self.claim(tag, &root_descriptor.digest).await?;
+                commit.await?
+            }
+            target @ Target::Digest(_) => self.under_lease(target, commit.boxed()).await?,
+        };
+        Ok(match round {
+            Round::Done(state, digest, _) => Round::Done(state, digest, digests(&parts)),
+            again @ (Round::Moved(_) | Round::Replaced(_)) => again,
+        })
     }
 
-    /// Writes the tag and checks the source again. `there` is what the destination tag named when the copy decided to write;
+    /// Writes the target, which is claimed or leased, and checks the source again. `there` is what the destination tag named when the copy decided to write;
     /// with `backup` it gets a tag of its own first.
     async fn commit(&self, graph: &Graph, read: Instant, there: Option<&Descriptor>, backup: bool) -> Result<Round> {
         let Some(root) = graph.root() else {
@@ -161,7 +167,7 @@ impl CopyRun<'_> {
         if let Some(replaced) = there.filter(|_| backup) {
             self.back_up(replaced).await?;
         }
-        self.push_manifest(&self.request.to, root).await?;
+        self.put_manifest(&self.request.to, root).await?;
         self.list_unlisted().await?;
         // A tag that is gone by now was there when it was read, and there is nothing newer.
         match if may_move { self.source_now().await? } else { None } {

@@ -52,13 +52,18 @@ impl CopyRun<'_> {
         Ok(())
     }
 
-    /// Writes a manifest. If the destination refuses it because a part is missing (a stale cache, a collected blob), sends
-    /// that part without asking and writes the manifest again.
+    /// Writes a manifest; a tag is claimed first.
     pub(super) async fn push_manifest(&self, target: &Target, manifest: &Manifest) -> Result<()> {
-        let destination = self.request.destination;
         if let Target::Tag(tag) = target {
-            self.request.replicas.intend(tag, manifest.digest()).await?;
+            self.claim(tag, manifest.digest()).await?;
         }
+        self.put_manifest(target, manifest).await
+    }
+
+    /// Writes a manifest whose tag is claimed. If the destination refuses it because a part is missing (a stale cache, a
+    /// collected blob), sends that part without asking and writes the manifest again.
+    pub(super) async fn put_manifest(&self, target: &Target, manifest: &Manifest) -> Result<()> {
+        let destination = self.request.destination;
         let listed = match destination.manifest_put(target, manifest).await {
             Err(error) if error.is(Code::BlobUnknownAtDestination) => {
                 if !self.send_again(manifest).await? {

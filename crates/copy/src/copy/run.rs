@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex as AsyncMutex;
-use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Target, Verb};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Target, Verb};
 
 use crate::compare::Sides;
 use crate::request::{Counts, Report, Request, State};
@@ -14,9 +14,9 @@ use crate::{BlobEnd, Step};
 
 /// Rounds of one copy whose source tag keeps moving.
 pub(super) const MAX_ROUNDS: usize = 3;
-/// Longest wait for another worker's commit of the same tag.
+/// Longest wait for another worker's commit of the same target.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time between two tries to take a lease.
+/// Time between two tries to take a lease or to claim a tag.
 const LEASE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One run of a copy.
@@ -93,16 +93,27 @@ impl<'a> CopyRun<'a> {
         let Some(lease) = self.request.lease else {
             return write.await;
         };
+        self.wait_until(|| lease.acquire(target)).await?;
+        let result = write.await;
+        lease.release(target).await;
+        result
+    }
+
+    /// Claims `tag` for `digest`. See [`crate::Replicas::claim`].
+    pub(super) async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<()> {
+        self.wait_until(|| self.request.replicas.claim(tag, digest)).await
+    }
+
+    /// Tries until `take` returns true. `COMMIT_BUSY` if another worker is too slow.
+    async fn wait_until<'t>(&self, take: impl Fn() -> BoxFuture<'t, Result<bool>>) -> Result<()> {
         let begin = Instant::now();
-        while !lease.acquire(target).await? {
+        while !take().await? {
             if begin.elapsed() > LEASE_TIMEOUT {
                 return Err(self.source_error(Code::CommitBusy));
             }
             tokio::time::sleep(LEASE_INTERVAL).await;
         }
-        let result = write.await;
-        lease.release(target).await;
-        result
+        Ok(())
     }
 
     /// Runs `work`, and ends it with `SLOT_OVER` when the time of this worker is over.

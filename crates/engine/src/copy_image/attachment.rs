@@ -47,9 +47,9 @@ impl CopyImage<'_> {
         if self.is_replicated(image, &subject).await? {
             return Ok(Subject::Replicated(subject));
         }
-        let ledger = &self.jobs.ledger;
-        let is_busy = ledger.is_busy(&image.registry, &image.repository).await?;
-        let lag = ledger.lag();
+        let history = &self.jobs.ledger.history;
+        let is_busy = history.is_busy(&image.registry, &image.repository).await?;
+        let lag = history.lag();
         let is_early = || self.task.execution.is_early(self.jobs.now(), self.tries(), lag);
         if is_busy || !lag.is_zero() && is_early() {
             return Ok(Subject::Pending);
@@ -80,7 +80,11 @@ impl CopyImage<'_> {
     /// True if `subject` is part of what we copied from the repository of `image` to the destination repository.
     async fn is_replicated(&self, image: &ImageRef, subject: &Digest) -> Result<bool> {
         let destination = &self.task.destination;
-        self.jobs.ledger.is_replicated(image, destination, subject).await
+        let (to, from) = (
+            (destination.registry.as_str(), &destination.repository),
+            (image.registry.as_str(), &image.repository),
+        );
+        self.jobs.ledger.replicas.holds(to, from, subject).await
     }
 }
 

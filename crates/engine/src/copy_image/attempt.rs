@@ -33,7 +33,7 @@ impl CopyImage<'_> {
         };
         let registries: Vec<&Registry> = source.iter().chain([&destination]).collect();
         let hosts: Vec<&str> = registries.iter().map(|registry| registry.host().as_str()).collect();
-        if let Ok(Some((host, until))) = jobs.ledger.paused_until(&hosts, jobs.now()).await {
+        if let Ok(Some((host, until))) = jobs.ledger.pauses.until(&hosts, jobs.now()).await {
             let after = Duration::try_from(until.duration_since(jobs.now())).unwrap_or_default();
             return Ok(AttemptResult::Later {
                 code: "RATE_LIMITED".into(),
@@ -106,26 +106,17 @@ impl CopyImage<'_> {
             .repository(task.destination.repository.clone())
             .for_writing();
         let locations = LedgerLocations {
-            ledger: Arc::clone(&jobs.ledger),
+            jobs,
             host: destination.host().to_string(),
         };
-        let replicas = LedgerReplicas {
-            ledger: Arc::clone(&jobs.ledger),
-            task,
-            clock: Arc::clone(&jobs.clock),
-        };
-        let sessions = LedgerSessions {
-            ledger: Arc::clone(&jobs.ledger),
-            task,
-            clock: Arc::clone(&jobs.clock),
-        };
+        let replicas = LedgerReplicas::new(jobs, task, self.holder());
+        let sessions = LedgerSessions { jobs, task };
         let lease = LedgerLease {
-            ledger: Arc::clone(&jobs.ledger),
+            jobs,
             destination: task.destination.clone(),
-            holder: format!("{} {} {}", jobs.worker, task.id, self.attempt),
-            clock: Arc::clone(&jobs.clock),
+            holder: self.holder(),
         };
-        let report = copy(Request {
+        let copied = copy(Request {
             source,
             from,
             destination: &remote,
@@ -138,9 +129,14 @@ impl CopyImage<'_> {
             slot: self.run.slot,
             progress: Arc::clone(&self.run.progress),
         })
-        .await?;
+        .await;
+        let settled = copied
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |report| written(&replicas, report));
+        replicas.release_except(&settled).await;
+        let report = copied?;
         tracing::debug!(requests_destination = remote.requests(), name = remote.name(), "copied");
-        Ok(AttemptResult::Ended(self.outcome(&report), written(&replicas, &report)))
+        Ok(AttemptResult::Ended(self.outcome(&report), settled))
     }
 
     fn options(&self) -> Options {

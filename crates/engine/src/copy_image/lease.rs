@@ -34,11 +34,12 @@ impl AttemptLease {
     /// False if another worker has the lease.
     pub(super) async fn take(&self, jobs: &Jobs) -> Result<bool> {
         let now = jobs.now();
-        jobs.ledger.lease_take(&self.key, &self.holder, now, self.length).await
+        let leases = &jobs.ledger.leases;
+        leases.take(&self.key, &self.holder, now, self.length).await
     }
 
     pub(super) async fn release(&self, jobs: &Jobs) {
-        if let Err(error) = jobs.ledger.lease_release(&self.key, &self.holder).await {
+        if let Err(error) = jobs.ledger.leases.release(&self.key, &self.holder).await {
             tracing::warn!(code = error.code(), %error, "the lease of an attempt could not be released and remains until it expires");
         }
     }

@@ -3,17 +3,18 @@
 //! A failure of blob locations is harmless, because an unknown location only costs requests. A failure of replicas is an error.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{BlobLocations, Clock, CommitLease, Continuation, Continuations, Owner, Replicas};
+use transship_copy::{BlobLocations, CommitLease, Continuation, Continuations, Owner, Replicas};
 use transship_oci::{Digest, Repository, Result, Tag, Target};
 
 use crate::job::CopyTask;
-use crate::send::now;
-use crate::{ImageRef, Ledger, Replica};
+use crate::jobs::Jobs;
+use crate::ledger::Claim;
+use crate::{ImageRef, Replica};
 
 /// Expiry of a commit lease. A commit takes a few requests; if a worker dies during it, the tag is free after this time.
 const LEASE_TTL: Duration = Duration::from_secs(30);
@@ -21,28 +22,31 @@ const LEASE_TTL: Duration = Duration::from_secs(30);
 const SESSION_TTL: Duration = Duration::from_hours(24);
 
 /// Blob locations of one destination registry.
-pub(super) struct LedgerLocations {
-    pub(super) ledger: Arc<dyn Ledger>,
+pub(super) struct LedgerLocations<'a> {
+    pub(super) jobs: &'a Jobs,
     pub(super) host: String,
 }
 
 #[async_trait]
-impl BlobLocations for LedgerLocations {
+impl BlobLocations for LedgerLocations<'_> {
     async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>> {
-        let found = self.ledger.locations_find(&self.host, digests).await;
+        let locations = &self.jobs.ledger.locations;
+        let found = locations.find(&self.host, digests, self.jobs.now()).await;
         found
             .inspect_err(|error| tracing::warn!(code = error.code(), %error, "blob locations could not be read"))
             .unwrap_or_default()
     }
 
     async fn add(&self, digests: &[Digest], repository: &Repository) {
-        if let Err(error) = self.ledger.locations_add(&self.host, digests, repository).await {
+        let (locations, now) = (&self.jobs.ledger.locations, self.jobs.now());
+        if let Err(error) = locations.add(&self.host, digests, repository, now).await {
             tracing::warn!(code = error.code(), %error, "blob locations could not be stored");
         }
     }
 
     async fn remove(&self, digest: &Digest, repository: &Repository) {
-        if let Err(error) = self.ledger.location_remove(&self.host, digest, repository).await {
+        let (locations, now) = (&self.jobs.ledger.locations, self.jobs.now());
+        if let Err(error) = locations.remove(&self.host, digest, repository, now).await {
             tracing::warn!(code = error.code(), %error, "a wrong blob location could not be removed");
         }
     }
@@ -50,12 +54,34 @@ impl BlobLocations for LedgerLocations {
 
 /// What one task, and those before it, wrote to tags of its destination repository.
 pub(super) struct LedgerReplicas<'a> {
-    pub(super) ledger: Arc<dyn Ledger>,
+    jobs: &'a Jobs,
     pub(super) task: &'a CopyTask,
-    pub(super) clock: Arc<dyn Clock>,
+    holder: String,
+    /// The destinations whose commit leases this attempt has.
+    claimed: Mutex<Vec<ImageRef>>,
 }
 
-impl LedgerReplicas<'_> {
+impl<'a> LedgerReplicas<'a> {
+    pub(super) fn new(jobs: &'a Jobs, task: &'a CopyTask, holder: String) -> Self {
+        Self {
+            jobs,
+            task,
+            holder,
+            claimed: Mutex::default(),
+        }
+    }
+
+    /// Releases the commit leases, except those of `settled`, which the end of the task releases.
+    pub(super) async fn release_except(&self, settled: &[Replica]) {
+        let claimed = std::mem::take(&mut *self.claimed.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_settled = |destination: &ImageRef| settled.iter().any(|replica| replica.destination == *destination);
+        for destination in claimed.into_iter().filter(|destination| !is_settled(destination)) {
+            if let Err(error) = self.jobs.ledger.replicas.release(&destination, &self.holder).await {
+                tracing::warn!(code = error.code(), %error, "a commit lease could not be released and remains until it expires");
+            }
+        }
+    }
+
     /// `tag` names `digest` now, which consists of `manifests`: nothing earlier counts any more.
     pub(super) fn replica(&self, tag: &Tag, digest: &Digest, manifests: Vec<Digest>) -> Replica {
         let target = Target::Tag(tag.clone());
@@ -74,7 +100,7 @@ impl LedgerReplicas<'_> {
             earlier: Vec::new(),
             manifests,
             rule: self.task.execution.rule.clone(),
-            written: now(self.clock.as_ref()),
+            written: self.jobs.now(),
         }
     }
 }
@@ -82,8 +108,8 @@ impl LedgerReplicas<'_> {
 #[async_trait]
 impl Replicas for LedgerReplicas<'_> {
     async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {
-        let place = &self.task.destination;
-        let replica = self.ledger.replica(&place.registry, &place.repository, tag).await?;
+        let destination = self.task.destination.with_target(Target::Tag(tag.clone()));
+        let replica = self.jobs.ledger.replicas.get(&destination).await?;
         // Names can map several images to one tag. Here the last push decides, and this task is about one.
         Ok(match replica.filter(|replica| replica.is_ours(found)) {
             Some(_) => Owner::Ours,
@@ -91,70 +117,71 @@ impl Replicas for LedgerReplicas<'_> {
         })
     }
 
-    async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()> {
+    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<bool> {
         let replica = self.replica(tag, digest, Vec::new());
-        Ok(self.ledger.replica_intend(&replica).await?)
+        let (replicas, now) = (&self.jobs.ledger.replicas, self.jobs.now());
+        let claim = replicas.claim(&replica, &self.holder, now, LEASE_TTL).await?;
+        let is_granted = matches!(claim, Claim::Granted { .. });
+        if is_granted {
+            let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+            claimed.retain(|destination| *destination != replica.destination);
+            claimed.push(replica.destination);
+        }
+        Ok(is_granted)
     }
 }
 
 /// The uploads of one task that may outlive this worker.
 pub(super) struct LedgerSessions<'a> {
-    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) jobs: &'a Jobs,
     pub(super) task: &'a CopyTask,
-    pub(super) clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
 impl Continuations for LedgerSessions<'_> {
     async fn find(&self, blob: &Digest) -> Option<Continuation> {
-        let now = now(self.clock.as_ref());
-        let found = self.ledger.continuation(&self.task.id, blob, now).await;
+        let uploads = &self.jobs.ledger.uploads;
+        let found = uploads.find(&self.task.id, blob, self.jobs.now()).await;
         found
             .inspect_err(|error| tracing::warn!(code = error.code(), %error, "an upload session could not be read"))
             .unwrap_or_default()
     }
 
     async fn save(&self, continuation: &Continuation) -> Result<()> {
-        let expires = now(self.clock.as_ref())
-            .checked_add(SESSION_TTL)
-            .unwrap_or(Timestamp::MAX);
-        let put = self.ledger.continuation_put(&self.task.id, continuation, expires);
-        Ok(put.await?)
+        let expires = self.jobs.now().checked_add(SESSION_TTL).unwrap_or(Timestamp::MAX);
+        let uploads = &self.jobs.ledger.uploads;
+        uploads.put(&self.task.id, continuation, expires).await
     }
 
     async fn remove(&self, blob: &Digest) {
-        if let Err(error) = self.ledger.continuation_remove(&self.task.id, blob).await {
+        if let Err(error) = self.jobs.ledger.uploads.remove(&self.task.id, blob).await {
             tracing::warn!(code = error.code(), %error, "an ended upload session could not be removed and remains until it expires");
         }
     }
 }
 
-/// The leases of one task: of its own destination tag, and of the lists it adds to.
-pub(super) struct LedgerLease {
-    pub(super) ledger: Arc<dyn Ledger>,
+/// The leases of one task for targets that it cannot claim: the lists it adds to, and a manifest without a tag.
+pub(super) struct LedgerLease<'a> {
+    pub(super) jobs: &'a Jobs,
     pub(super) destination: ImageRef,
     pub(super) holder: String,
-    pub(super) clock: Arc<dyn Clock>,
 }
 
-impl LedgerLease {
+impl LedgerLease<'_> {
     fn key(&self, target: &Target) -> String {
         format!("commit {}", self.destination.with_target(target.clone()))
     }
 }
 
 #[async_trait]
-impl CommitLease for LedgerLease {
+impl CommitLease for LedgerLease<'_> {
     async fn acquire(&self, target: &Target) -> Result<bool> {
-        let now = now(self.clock.as_ref());
-        Ok(self
-            .ledger
-            .lease_take(&self.key(target), &self.holder, now, LEASE_TTL)
-            .await?)
+        let (leases, now) = (&self.jobs.ledger.leases, self.jobs.now());
+        leases.take(&self.key(target), &self.holder, now, LEASE_TTL).await
     }
 
     async fn release(&self, target: &Target) {
-        if let Err(error) = self.ledger.lease_release(&self.key(target), &self.holder).await {
+        if let Err(error) = self.jobs.ledger.leases.release(&self.key(target), &self.holder).await {
             tracing::warn!(code = error.code(), %error, "a commit lease could not be released and remains until it expires");
         }
     }

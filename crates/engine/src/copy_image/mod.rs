@@ -42,7 +42,7 @@ impl<'a> CopyImage<'a> {
     /// One attempt.
     #[tracing::instrument(skip_all, fields(execution = self.task.execution.id, task = self.task.id, rule = self.task.execution.rule))]
     pub(crate) async fn run(mut self) -> Result<Next> {
-        self.attempt = match self.jobs.ledger.begin(&self.entry, self.jobs.now()).await? {
+        self.attempt = match self.jobs.ledger.history.begin(&self.entry, self.jobs.now()).await? {
             Begin::Finished(state) => {
                 tracing::debug!(%state, "received a message whose task has already ended");
                 return Ok(Next::Done);
@@ -70,19 +70,20 @@ impl<'a> CopyImage<'a> {
         let Self { jobs, task, entry, .. } = self;
         let (code, message, after) = match result {
             AttemptResult::Ended(outcome, replicas) => {
-                jobs.end(entry, &outcome, &replicas).await?;
+                jobs.end(entry, &outcome, &replicas, &self.holder()).await?;
                 return Ok(Next::Done);
             }
             AttemptResult::Later { code, message, after } => (code, message, after),
         };
         let attempts = self.attempt;
         if jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts) {
-            jobs.end(entry, &jobs.failed(&code, message), &[]).await?;
+            jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }
         if self.run.is_out_of_tries() {
             let message = format!("the task was sent on {TRIES_MAX} times, the last time because of {code}: {message}");
-            jobs.end(entry, &jobs.failed("HOPS_EXHAUSTED", message), &[]).await?;
+            jobs.end(entry, &jobs.failed("HOPS_EXHAUSTED", message), &[], "")
+                .await?;
             return Ok(Next::Done);
         }
         let delay = jobs.retry_policy.delay(self.tries(), &task.id, after);
@@ -97,8 +98,13 @@ impl<'a> CopyImage<'a> {
             destination,
             "the task will be retried"
         );
-        jobs.ledger.wait(entry, &code, &message, next).await?;
+        jobs.ledger.history.wait(entry, &code, &message, next).await?;
         Ok(Next::Again(delay))
+    }
+
+    /// The holder of this attempt's leases.
+    fn holder(&self) -> String {
+        format!("{} {} {}", self.jobs.worker, self.task.id, self.attempt)
     }
 
     /// See [`tries_of`].

@@ -17,8 +17,9 @@ use super::Import;
 use super::list::registry_of;
 use super::scan::pending_scans;
 use crate::job::{ListPrefix, Scan};
+use crate::ledger::PendingBlobs;
 use crate::send::now;
-use crate::{Awaited, Configuration, Execution, Outgoing, StoreName, TaskQueue};
+use crate::{Configuration, Execution, Outgoing, StoreName, TaskQueue};
 
 /// A new object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub struct ImportIntake {
     /// The queue.
     pub queue: Arc<dyn TaskQueue>,
     /// The pending blobs of incomplete sources.
-    pub awaited: Arc<dyn Awaited>,
+    pub pending: PendingBlobs,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -77,7 +78,7 @@ impl ImportIntake {
             // A source of an order may also wait, and its location may not be covered by an import of the document.
             if let Some((place, digest)) = awaited(&upload.key) {
                 let place = format!("{}/{place}", StoreName::bucket(&upload.bucket));
-                let complete = self.awaited.arrived(&place, &digest, now(self.clock.as_ref())).await?;
+                let complete = self.pending.arrived(&place, &digest, now(self.clock.as_ref())).await?;
                 scans.extend(pending_scans(complete));
             }
         }

@@ -138,7 +138,7 @@ impl<'a> ScanSource<'a> {
             }
         };
         if matches!(end, ScanEnd::Tasks) {
-            jobs.sources.awaited().settle(&scan.key(), &place).await?;
+            jobs.sources.pending().settle(&scan.key(), jobs.now()).await?;
         }
         Ok(end)
     }
@@ -150,11 +150,11 @@ impl<'a> ScanSource<'a> {
 
     async fn wait_for(&self, place: &str, missing: &[Missing]) -> Result<()> {
         let Self { jobs, scan, .. } = self;
-        let awaited = jobs.sources.awaited();
+        let waiting = jobs.sources.pending();
         let blobs: Vec<Digest> = missing.iter().filter_map(Missing::digest).cloned().collect();
         if blobs.is_empty() {
             // The upload of a file that names images sends a scan of its own.
-            return awaited.settle(&scan.key(), place).await;
+            return waiting.settle(&scan.key(), jobs.now()).await;
         }
         let now = jobs.now();
         let pending = PendingScan {
@@ -164,12 +164,12 @@ impl<'a> ScanSource<'a> {
             blobs: blobs.len(),
         };
         let expires = now.checked_add(PENDING_TTL).unwrap_or(Timestamp::MAX);
-        awaited.wait_for(&pending, place, &blobs, expires).await?;
+        waiting.wait_for(&pending, place, &blobs, expires).await?;
         tracing::info!(code = "SOURCE_INCOMPLETE", source = scan.source.key, missing = blobs.len(), first = %blobs[0], "a source waits for missing content");
         let store = jobs.sources.store(&scan.store)?;
         let mut complete: HashMap<String, Outgoing> = HashMap::new();
         for blob in present(store, &scan.source, missing).await? {
-            complete.extend(pending_scans(awaited.arrived(place, &blob, now).await?));
+            complete.extend(pending_scans(waiting.arrived(place, &blob, now).await?));
         }
         let complete: Vec<Outgoing> = complete.into_values().collect();
         if !complete.is_empty() {
@@ -199,7 +199,7 @@ impl<'a> ScanSource<'a> {
                     ..(*scan).clone()
                 })));
             }
-            send_then_record(jobs.queue.as_ref(), jobs.ledger.as_ref(), batch, None).await?;
+            send_then_record(jobs.queue.as_ref(), jobs.ledger.history.as_ref(), batch, None).await?;
             done += batch.len();
         }
         tracing::info!(
@@ -226,8 +226,8 @@ impl<'a> ScanSource<'a> {
 }
 
 /// The messages of scans that waited, by their keys. One that cannot be read is logged and left out.
-pub(super) fn pending_scans(jobs: Vec<String>) -> impl Iterator<Item = (String, Outgoing)> {
-    jobs.into_iter().filter_map(|job| {
+pub(super) fn pending_scans(scans: Vec<PendingScan>) -> impl Iterator<Item = (String, Outgoing)> {
+    scans.into_iter().filter_map(|PendingScan { job, .. }| {
         let read = Envelope::parse(&job);
         let read = read.inspect_err(
             |error| tracing::error!(code = error.code(), %error, "a waiting scan could not be parsed and is skipped"),

@@ -3,6 +3,7 @@
 //! What must hold: a source that was opened earlier serves a task only if it still has the image that the task expects;
 //! otherwise it is opened again.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,10 +12,11 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 use transship_copy::Slot;
 use transship_layout::{Found, Images, ObjectStore, open};
-use transship_oci::{Code, Digest, Error, Result, Verb};
+use transship_oci::{Code, Error, Result, Verb};
 
 use crate::job::{CopyTask, Source};
-use crate::{Awaited, PendingScan, StoreName, Stores};
+use crate::ledger::{Freshness, Hint, Hints, Key, PendingBlobs, Put};
+use crate::{StoreName, Stores};
 
 /// The number of sources that stay open. The index of an archive of 20,000 entries is some megabytes.
 const OPEN_SOURCES_MAX: usize = 4;
@@ -22,7 +24,7 @@ const OPEN_SOURCES_MAX: usize = 4;
 /// The stores that imports read, and the sources in them that are open.
 pub struct SourceCache {
     stores: Arc<dyn Stores>,
-    awaited: Arc<dyn Awaited>,
+    pending: PendingBlobs,
     /// The one used last at the end.
     open: Mutex<Vec<OpenSource>>,
 }
@@ -35,18 +37,18 @@ struct OpenSource {
 }
 
 impl SourceCache {
-    /// Sources in `stores`; those that are not complete are remembered in `awaited`.
-    pub fn new(stores: Arc<dyn Stores>, awaited: Arc<dyn Awaited>) -> Self {
+    /// Sources in `stores`; those that are not complete are remembered in `pending`.
+    pub fn new(stores: Arc<dyn Stores>, pending: PendingBlobs) -> Self {
         Self {
             stores,
-            awaited,
+            pending,
             open: Mutex::default(),
         }
     }
 
     /// For a process that reads no stores: jobs of imports fail there with `STORE_UNKNOWN`.
     pub fn none() -> Self {
-        Self::new(Arc::new(Nothing), Arc::new(Nothing))
+        Self::new(Arc::new(Nothing), PendingBlobs::new(Arc::new(Nothing)))
     }
 
     /// See [`Stores::store`].
@@ -54,8 +56,8 @@ impl SourceCache {
         self.stores.store(name)
     }
 
-    pub(crate) fn awaited(&self) -> &dyn Awaited {
-        self.awaited.as_ref()
+    pub(crate) const fn pending(&self) -> &PendingBlobs {
+        &self.pending
     }
 
     /// The source of `task`, opened. `STORE_UNKNOWN` if it is in a registry.
@@ -130,20 +132,24 @@ impl Stores for Nothing {
 }
 
 #[async_trait]
-impl Awaited for Nothing {
-    async fn wait_for(&self, _: &PendingScan, _: &str, _: &[Digest], _: Timestamp) -> Result<()> {
+impl Hints for Nothing {
+    async fn get(&self, _: &[Key], _: Timestamp, _: Freshness) -> Result<HashMap<Key, String>> {
+        Ok(HashMap::new())
+    }
+
+    async fn put(&self, _: &[Hint]) -> Result<()> {
         Ok(())
     }
 
-    async fn arrived(&self, _: &str, _: &Digest, _: Timestamp) -> Result<Vec<String>> {
-        Ok(Vec::new())
+    async fn put_if(&self, _: &Hint, _: Option<&str>, _: Timestamp) -> Result<Put> {
+        Ok(Put::Done)
     }
 
-    async fn settle(&self, _: &str, _: &str) -> Result<()> {
+    async fn remove(&self, _: &Key, _: Option<&str>) -> Result<()> {
         Ok(())
     }
 
-    async fn waiting(&self, _: usize, _: Timestamp) -> Result<Vec<PendingScan>> {
+    async fn children(&self, _: &str, _: usize, _: Timestamp) -> Result<Vec<(Key, String)>> {
         Ok(Vec::new())
     }
 }

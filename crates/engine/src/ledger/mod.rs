@@ -18,6 +18,7 @@ mod pauses;
 mod pending;
 mod records;
 mod replicas;
+mod shared;
 mod uploads;
 
 pub use crate::ImageRef;
@@ -30,4 +31,5 @@ pub use pauses::Pauses;
 pub use pending::{PendingBlobs, PendingScan};
 pub use records::{Record, Records, first_version};
 pub use replicas::{Claim, EARLIER_MAX, Replicas, earlier_of};
+pub use shared::Ledger;
 pub use uploads::Uploads;

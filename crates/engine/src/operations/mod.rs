@@ -1,5 +1,7 @@
 //! Operations of operators, called by the command line.
 
+mod lists;
 mod redrive;
 
+pub use lists::{find_execution, list_entries, list_executions, list_tasks};
 pub use redrive::{Redrive, Redriven};

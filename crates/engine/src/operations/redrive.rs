@@ -10,17 +10,19 @@ use std::time::Duration;
 use serde::Serialize;
 use transship_copy::Clock;
 
+use crate::ledger::{By, History, TaskEntry, TaskQuery};
+use crate::operations::{list_entries, list_tasks};
 use crate::plan::id;
 use crate::send::{now, send_then_record_entries};
-use crate::{Envelope, Execution, Ledger, Outgoing, Result, TaskEntry, TaskFilter, TaskQueue, TaskState, Trigger};
+use crate::{Envelope, Execution, Outgoing, Result, TaskQueue, TaskState, Trigger};
 
 /// Number of messages in one send.
 const BATCH_MESSAGES: usize = 100;
 
 /// Retries failed or cancelled tasks.
 pub struct Redrive {
-    /// The ledger.
-    pub ledger: Arc<dyn Ledger>,
+    /// The history of tasks.
+    pub history: Arc<dyn History>,
     /// The queue.
     pub queue: Arc<dyn TaskQueue>,
     /// The clock.
@@ -48,8 +50,8 @@ impl Redrive {
             left -= successors.len();
             for batch in successors.chunks(BATCH_MESSAGES) {
                 let (entries, messages): (Vec<_>, Vec<_>) = batch.iter().cloned().unzip();
-                let (queue, ledger) = (self.queue.as_ref(), self.ledger.as_ref());
-                send_then_record_entries(queue, ledger, &messages, entries, None).await?;
+                let (queue, history) = (self.queue.as_ref(), self.history.as_ref());
+                send_then_record_entries(queue, history, &messages, entries, None).await?;
             }
             if !successors.is_empty() {
                 redriven.redriven += successors.len();
@@ -61,14 +63,14 @@ impl Redrive {
 
     /// New tasks by their new execution, the newest first.
     async fn to_redrive(&self, execution: Option<&str>) -> Result<Vec<(Execution, Vec<Successor>)>> {
+        let of = |all: By| execution.map_or(all, |id| By::Execution(id.to_owned()));
         let mut ended = Vec::new();
-        for state in [TaskState::Failed, TaskState::Cancelled] {
-            let filter = TaskFilter {
-                execution: execution.map(str::to_owned),
-                state: Some(state),
-                limit: 0,
-            };
-            ended.extend(self.ledger.originals(&filter).await?);
+        for (by, state) in [
+            (of(By::Failed), TaskState::Failed),
+            (of(By::Newest), TaskState::Cancelled),
+        ] {
+            let query = TaskQuery::new(by).in_state(state);
+            ended.extend(list_entries(self.history.as_ref(), &query).await?);
         }
         ended.sort_by_key(|entry| std::cmp::Reverse(entry.created));
         let mut groups: Vec<(Execution, Vec<Successor>)> = Vec::new();
@@ -100,11 +102,8 @@ impl Redrive {
 
     /// The tasks that are recorded of an execution.
     async fn known(&self, execution: &str) -> Result<HashSet<String>> {
-        let filter = TaskFilter {
-            execution: Some(execution.to_owned()),
-            ..TaskFilter::default()
-        };
-        let records = self.ledger.tasks(&filter).await?;
+        let query = TaskQuery::new(By::Execution(execution.to_owned()));
+        let records = list_tasks(self.history.as_ref(), &query, 0).await?;
         Ok(records.into_iter().map(|record| record.id).collect())
     }
 }

@@ -13,7 +13,7 @@ use transship_rules::{Destination, Rule};
 use super::rule::Walk;
 use crate::job::CopyTask;
 use crate::plan::{destination_of, task_of};
-use crate::{ImageRef, Ledger, Replica};
+use crate::{ImageRef, Replica, ledger};
 
 impl Walk<'_> {
     /// The task that copies `tag`, or what is attached to its image, if either was missed. `digest_tags`: those of
@@ -36,7 +36,7 @@ impl Walk<'_> {
             return Ok(None);
         }
         let replicas = SweptReplicas {
-            ledger: Arc::clone(&self.jobs.ledger),
+            written: Arc::clone(&self.jobs.ledger.replicas),
             source: &source,
             destination: &destination,
         };
@@ -73,7 +73,7 @@ fn options(rule: &Rule) -> Options {
 
 /// What the ledger says we wrote to the repository of `destination`, and whether it came from `source`.
 struct SweptReplicas<'a> {
-    ledger: Arc<dyn Ledger>,
+    written: Arc<dyn ledger::Replicas>,
     source: &'a ImageRef,
     destination: &'a ImageRef,
 }
@@ -81,10 +81,8 @@ struct SweptReplicas<'a> {
 #[async_trait]
 impl Replicas for SweptReplicas<'_> {
     async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {
-        let ImageRef {
-            registry, repository, ..
-        } = self.destination;
-        let replica = self.ledger.replica(registry, repository, tag).await?;
+        let destination = self.destination.with_target(Target::Tag(tag.clone()));
+        let replica = self.written.get(&destination).await?;
         let is_own = self.destination.target.tag() == Some(tag);
         let target = if is_own {
             self.source.target.clone()
@@ -99,8 +97,8 @@ impl Replicas for SweptReplicas<'_> {
         true
     }
 
-    async fn intend(&self, _: &Tag, _: &Digest) -> Result<()> {
-        Ok(())
+    async fn claim(&self, _: &Tag, _: &Digest) -> Result<bool> {
+        Ok(true)
     }
 }
 

@@ -101,7 +101,7 @@ impl<'a> SweepPart<'a> {
         };
         let now = jobs.now();
         let before = now.checked_sub(silence).unwrap_or(Timestamp::MIN);
-        let lost = jobs.ledger.unfinished(registry, before, TASKS_MAX).await?;
+        let lost = jobs.ledger.history.untouched(registry, before, TASKS_MAX).await?;
         let (lost, messages): (Vec<TaskEntry>, Vec<Outgoing>) = lost.into_iter().filter_map(resent).unzip();
         if lost.is_empty() {
             return Ok(Next::Done);
@@ -116,6 +116,7 @@ impl<'a> SweepPart<'a> {
         for entry in &lost {
             let message = format!("no worker has updated the task since before {before}, so it was sent again");
             jobs.ledger
+                .history
                 .wait(entry, "TASK_OVERDUE", &message, quiet_until(entry, now))
                 .await?;
         }
@@ -126,7 +127,7 @@ impl<'a> SweepPart<'a> {
     async fn report_incomplete(&self) -> Result<Next> {
         let now = self.jobs.now();
         let before = now.checked_sub(UPLOAD_OVERDUE_AFTER).unwrap_or(Timestamp::MIN);
-        let waiting = self.jobs.sources.awaited().waiting(INCOMPLETE_MAX, now).await?;
+        let waiting = self.jobs.sources.pending().waiting(INCOMPLETE_MAX, now).await?;
         let overdue: Vec<_> = waiting.iter().filter(|waiting| waiting.since < before).collect();
         gauge!("SourcesIncomplete").set(overdue.len() as f64);
         for waiting in overdue.iter().take(INCOMPLETE_LOGGED_MAX) {

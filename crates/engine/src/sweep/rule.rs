@@ -120,7 +120,7 @@ impl<'a> SweepRule<'a> {
             }
         };
         let (lease, holder) = (format!("sweep {}", self.name), self.started.to_string());
-        if !jobs.ledger.lease_take(&lease, &holder, jobs.now(), LEASE_TTL).await? {
+        if !jobs.ledger.leases.take(&lease, &holder, jobs.now(), LEASE_TTL).await? {
             tracing::info!(code = "SWEEP_RUNNING", "an earlier sweep of the rule is still running");
             return Ok(Next::Done);
         }
@@ -128,7 +128,7 @@ impl<'a> SweepRule<'a> {
         let rest = self.walk(rule, (source, destination), cursor).await?;
         let wait = rest.wait.filter(|_| !self.is_over(&rest));
         let Some(wait) = wait else {
-            jobs.ledger.lease_release(&lease, &holder).await?;
+            jobs.ledger.leases.release(&lease, &holder).await?;
             return Ok(Next::Done);
         };
         let next = Sweep {
@@ -152,13 +152,14 @@ impl<'a> SweepRule<'a> {
             })
         };
         let hosts = [source.host().as_str(), destination.host().as_str()];
-        if let Some((_, until)) = jobs.ledger.paused_until(&hosts, jobs.now()).await? {
+        if let Some((_, until)) = jobs.ledger.pauses.until(&hosts, jobs.now()).await? {
             let wait = Duration::try_from(until.duration_since(jobs.now())).unwrap_or_default();
             return later(cursor, wait);
         }
         let unfinished = jobs
             .ledger
-            .unfinished(&rule.source.registry, Timestamp::MAX, 2 * BACKLOG_MAX)
+            .history
+            .untouched(&rule.source.registry, Timestamp::MAX, 2 * BACKLOG_MAX)
             .await?;
         let under_way: HashSet<(ImageRef, ImageRef)> = unfinished
             .iter()
@@ -389,7 +390,13 @@ impl Walk<'_> {
                 Err(error) => self.pass_over(error, repository, Some(tag))?,
             }
         }
-        send_then_record(self.jobs.queue.as_ref(), self.jobs.ledger.as_ref(), &tasks, None).await?;
+        send_then_record(
+            self.jobs.queue.as_ref(),
+            self.jobs.ledger.history.as_ref(),
+            &tasks,
+            None,
+        )
+        .await?;
         self.made += tasks.len();
         self.looks_left = self.looks_left.saturating_sub(tags.len());
         self.move_to(repository, tags.last().map(|(tag, _)| tag.clone()));

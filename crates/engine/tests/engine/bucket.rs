@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use transship_copy::ByteStream;
+use jiff::Timestamp;
+use transship_copy::{ByteStream, Clock as _};
 use transship_embedded_registry::EmbeddedRegistry;
+use transship_engine::ledger::PendingBlobs;
 use transship_engine::{ImportIntake, SourceCache, StoreName, Stores, Uploaded};
 use transship_layout::{MemoryStore, Object, ObjectStore, Page, Part, Put};
 use transship_oci::{Code, Digest, Error, Result, Verb};
 use transship_testkit::images::Sample;
-use transship_testkit::memory::MemoryAwaited;
 
 use crate::house::House;
 
@@ -98,7 +99,7 @@ impl Stores for Only {
 pub struct Bucket {
     pub house: House,
     pub store: Arc<Store>,
-    pub awaited: Arc<MemoryAwaited>,
+    pub pending: PendingBlobs,
     pub intake: ImportIntake,
     writes: AtomicU64,
 }
@@ -111,21 +112,19 @@ impl Bucket {
     /// `document` is what follows `rules:`.
     pub async fn of(document: &str) -> Self {
         let mut house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), document).await;
-        let (store, awaited) = (Arc::new(Store::default()), Arc::new(MemoryAwaited::default()));
-        house.import_from(SourceCache::new(
-            Arc::new(Only(Arc::clone(&store))),
-            Arc::clone(&awaited) as _,
-        ));
+        let store = Arc::new(Store::default());
+        let pending = PendingBlobs::new(Arc::clone(&house.ledger) as _);
+        house.import_from(SourceCache::new(Arc::new(Only(Arc::clone(&store))), pending.clone()));
         let intake = ImportIntake {
             configuration: house.configuration.clone(),
             queue: Arc::clone(&house.queue) as _,
-            awaited: Arc::clone(&awaited) as _,
+            pending: pending.clone(),
             clock: Arc::new(house.clock.clone()),
         };
         Self {
             house,
             store,
-            awaited,
+            pending,
             intake,
             writes: AtomicU64::new(0),
         }
@@ -145,6 +144,25 @@ impl Bucket {
     pub async fn upload(&self, key: &str, bytes: Bytes) -> usize {
         let told = self.write(key, bytes).await;
         self.intake.uploaded(&[told]).await.unwrap()
+    }
+
+    /// Number of scans that wait.
+    pub async fn waiting(&self) -> usize {
+        let now = Timestamp::try_from(self.house.clock.now()).unwrap();
+        self.pending.waiting(usize::MAX, now).await.unwrap().len()
+    }
+
+    /// From now on `hook` runs before a scan begins to wait.
+    pub fn before_wait<F: Future<Output = ()> + Send + 'static>(&self, hook: impl Fn() -> F + Send + Sync + 'static) {
+        self.house.ledger.before(move |call, _| {
+            let happening = (call == "missing_put").then(&hook);
+            Box::pin(async move {
+                if let Some(happening) = happening {
+                    happening.await;
+                }
+                Ok(())
+            })
+        });
     }
 
     pub async fn upload_all(&self, objects: &Objects) {

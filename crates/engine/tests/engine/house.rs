@@ -7,13 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use transship_copy::{NoProgress, Slot};
+use transship_copy::{Clock as _, NoProgress, Slot};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
+use transship_engine::ledger::{By, ExecutionQuery, Ledger, TaskQuery};
+use transship_engine::operations::{list_executions, list_tasks};
 use transship_engine::{
-    Accepted, Configuration, CopyTask, Envelope, Intake, Job, Jobs, Ledger, Next, Outgoing, Refusal, RetryPolicy,
-    Secrets, SourceCache, TaskFilter, TaskQueue, TaskReceiver, TaskRecord,
+    Accepted, Configuration, CopyTask, Envelope, ExecutionRecord, Intake, Job, Jobs, Next, Outgoing, Refusal,
+    RetryPolicy, Secrets, SourceCache, TaskQueue, TaskReceiver, TaskRecord,
 };
 use transship_notifications::Delivery;
 use transship_oci::{Code, Digest, Error, Manifest, Repository, Result, Tag, Target, Verb};
@@ -133,7 +136,7 @@ impl House {
         let intake = Intake {
             configuration: configuration.clone(),
             queue: Arc::clone(&queue) as _,
-            ledger: Arc::clone(&ledger) as _,
+            history: Arc::clone(&ledger) as _,
             secrets: Arc::new(Keys),
             clock: Arc::new(clock.clone()),
         };
@@ -333,9 +336,23 @@ impl House {
 
     /// All tasks, the oldest first.
     pub async fn tasks(&self) -> Vec<TaskRecord> {
-        let mut tasks = self.ledger.tasks(&TaskFilter::default()).await.unwrap();
+        let all = TaskQuery::new(By::Newest);
+        let mut tasks = list_tasks(self.ledger.as_ref(), &all, 0).await.unwrap();
         tasks.reverse();
         tasks
+    }
+
+    /// All executions, the newest first.
+    pub async fn executions(&self) -> Vec<ExecutionRecord> {
+        let all = ExecutionQuery::default();
+        list_executions(self.ledger.as_ref(), &all, 0).await.unwrap()
+    }
+
+    /// Takes the lease `name` as another holder; false if it is held.
+    pub async fn take_lease(&self, name: &str, length: Duration) -> bool {
+        let now = Timestamp::try_from(self.clock.now()).unwrap();
+        let leases = &self.jobs.ledger.leases;
+        leases.take(name, "another", now, length).await.unwrap()
     }
 
     /// The one task there is.
@@ -441,7 +458,7 @@ fn jobs(
 ) -> Jobs {
     Jobs {
         configuration: configuration.clone(),
-        ledger: Arc::clone(ledger) as _,
+        ledger: Ledger::new(ledger),
         queue: Arc::clone(queue) as _,
         sources: Arc::clone(sources),
         clock: Arc::new(clock.clone()),

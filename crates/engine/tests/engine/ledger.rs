@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::Continuation;
-use transship_engine::{
-    Begin, Execution, ExecutionRecord, ImageRef, Ledger, Outcome, Replica, TaskEntry, TaskFilter, TaskRecord,
+use transship_engine::ledger::{
+    Claim, Cursor, ExecutionQuery, Freshness, Hint, Hints, History, Key, Page, Put, Replicas, TaskQuery,
 };
-use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Verb};
+use transship_engine::{Begin, ExecutionRecord, ImageRef, Outcome, Replica, TaskEntry, TaskRecord};
+use transship_oci::{Code, Digest, Error, Repository, Result, Verb};
 use transship_testkit::memory::MemoryLedger;
 
 type Happening = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
@@ -57,13 +57,24 @@ impl WatchedLedger {
             None => Ok(()),
         }
     }
+
+    /// A call about hints is named after what the key belongs to: `lease_put_if`, `locations_get`, `missing_put`.
+    async fn hint_call(&self, key: Option<&Key>, method: &str) -> Result<()> {
+        let family = key.map_or("", |key| key.family.split('#').next().unwrap());
+        let subject = match family {
+            "B" => "locations",
+            "P" => "pause",
+            other => other,
+        };
+        self.call(&format!("{subject}_{method}"), None).await
+    }
 }
 
 #[async_trait]
-impl Ledger for WatchedLedger {
-    async fn record(&self, execution: &Execution, tasks: &[TaskEntry]) -> Result<()> {
+impl History for WatchedLedger {
+    async fn record(&self, tasks: &[TaskEntry]) -> Result<()> {
         self.call("record", None).await?;
-        self.inner.record(execution, tasks).await
+        self.inner.record(tasks).await
     }
 
     async fn begin(&self, task: &TaskEntry, now: Timestamp) -> Result<Begin> {
@@ -76,95 +87,99 @@ impl Ledger for WatchedLedger {
         self.inner.wait(task, code, message, next).await
     }
 
-    async fn finish(&self, task: &TaskEntry, outcome: &Outcome, replicas: &[Replica]) -> Result<bool> {
-        self.call("finish", replicas.first()).await?;
-        self.inner.finish(task, outcome, replicas).await
+    async fn finish(&self, task: &TaskEntry, outcome: &Outcome, settled: &[Replica], holder: &str) -> Result<bool> {
+        self.call("finish", settled.first()).await?;
+        self.inner.finish(task, outcome, settled, holder).await
     }
 
-    async fn originals(&self, filter: &TaskFilter) -> Result<Vec<TaskEntry>> {
-        self.inner.originals(filter).await
+    async fn tasks(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskRecord>> {
+        self.inner.tasks(query, after, limit).await
     }
 
-    async fn unfinished(&self, registry: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
-        self.call("unfinished", None).await?;
-        self.inner.unfinished(registry, before, limit).await
+    async fn entries(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskEntry>> {
+        self.inner.entries(query, after, limit).await
     }
 
-    async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
-        self.inner.tasks(filter).await
+    async fn executions(
+        &self,
+        query: &ExecutionQuery,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<ExecutionRecord>> {
+        self.inner.executions(query, after, limit).await
     }
 
-    async fn executions(&self, limit: usize) -> Result<Vec<ExecutionRecord>> {
-        self.inner.executions(limit).await
+    async fn execution(&self, id: &str) -> Result<Option<ExecutionRecord>> {
+        self.inner.execution(id).await
     }
 
-    async fn is_busy(&self, registry: &str, repository: &Repository) -> Result<bool> {
+    async fn untouched(&self, origin: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
+        self.call("untouched", None).await?;
+        self.inner.untouched(origin, before, limit).await
+    }
+
+    async fn is_busy(&self, origin: &str, repository: &Repository) -> Result<bool> {
         self.call("is_busy", None).await?;
-        self.inner.is_busy(registry, repository).await
+        self.inner.is_busy(origin, repository).await
+    }
+}
+
+#[async_trait]
+impl Replicas for WatchedLedger {
+    async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim> {
+        self.call("claim", Some(replica)).await?;
+        self.inner.claim(replica, holder, now, ttl).await
     }
 
-    async fn replica(&self, registry: &str, repository: &Repository, tag: &Tag) -> Result<Option<Replica>> {
+    async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()> {
+        self.call("release", None).await?;
+        self.inner.release(destination, holder).await
+    }
+
+    async fn settle(&self, replicas: &[Replica], holder: &str, now: Timestamp) -> Result<()> {
+        self.call("settle", replicas.first()).await?;
+        self.inner.settle(replicas, holder, now).await
+    }
+
+    async fn get(&self, destination: &ImageRef) -> Result<Option<Replica>> {
         self.call("replica", None).await?;
-        self.inner.replica(registry, repository, tag).await
+        Replicas::get(&self.inner, destination).await
     }
 
-    async fn replica_intend(&self, replica: &Replica) -> Result<()> {
-        self.call("replica_intend", Some(replica)).await?;
-        self.inner.replica_intend(replica).await
+    async fn holds(
+        &self,
+        destination: (&str, &Repository),
+        source: (&str, &Repository),
+        manifest: &Digest,
+    ) -> Result<bool> {
+        self.call("holds", None).await?;
+        self.inner.holds(destination, source, manifest).await
+    }
+}
+
+#[async_trait]
+impl Hints for WatchedLedger {
+    async fn get(&self, keys: &[Key], now: Timestamp, freshness: Freshness) -> Result<HashMap<Key, String>> {
+        self.hint_call(keys.first(), "get").await?;
+        Hints::get(&self.inner, keys, now, freshness).await
     }
 
-    async fn is_replicated(&self, source: &ImageRef, destination: &ImageRef, manifest: &Digest) -> Result<bool> {
-        self.call("is_replicated", None).await?;
-        self.inner.is_replicated(source, destination, manifest).await
+    async fn put(&self, hints: &[Hint]) -> Result<()> {
+        self.hint_call(hints.first().map(|hint| &hint.key), "put").await?;
+        self.inner.put(hints).await
     }
 
-    async fn lease_take(&self, key: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<bool> {
-        self.call("lease_take", None).await?;
-        self.inner.lease_take(key, holder, now, ttl).await
+    async fn put_if(&self, hint: &Hint, expected: Option<&str>, now: Timestamp) -> Result<Put> {
+        self.hint_call(Some(&hint.key), "put_if").await?;
+        Hints::put_if(&self.inner, hint, expected, now).await
     }
 
-    async fn lease_release(&self, key: &str, holder: &str) -> Result<()> {
-        self.call("lease_release", None).await?;
-        self.inner.lease_release(key, holder).await
+    async fn remove(&self, key: &Key, expected: Option<&str>) -> Result<()> {
+        self.hint_call(Some(key), "remove").await?;
+        self.inner.remove(key, expected).await
     }
 
-    async fn locations_find(&self, host: &str, digests: &[Digest]) -> Result<HashMap<Digest, Vec<Repository>>> {
-        self.call("locations_find", None).await?;
-        self.inner.locations_find(host, digests).await
-    }
-
-    async fn locations_add(&self, host: &str, digests: &[Digest], repository: &Repository) -> Result<()> {
-        self.call("locations_add", None).await?;
-        self.inner.locations_add(host, digests, repository).await
-    }
-
-    async fn location_remove(&self, host: &str, digest: &Digest, repository: &Repository) -> Result<()> {
-        self.call("location_remove", None).await?;
-        self.inner.location_remove(host, digest, repository).await
-    }
-
-    async fn pause(&self, host: &str, until: Timestamp) -> Result<()> {
-        self.call("pause", None).await?;
-        self.inner.pause(host, until).await
-    }
-
-    async fn paused_until(&self, hosts: &[&str], now: Timestamp) -> Result<Option<(String, Timestamp)>> {
-        self.call("paused_until", None).await?;
-        self.inner.paused_until(hosts, now).await
-    }
-
-    async fn continuation(&self, task: &str, blob: &Digest, now: Timestamp) -> Result<Option<Continuation>> {
-        self.call("continuation", None).await?;
-        self.inner.continuation(task, blob, now).await
-    }
-
-    async fn continuation_put(&self, task: &str, continuation: &Continuation, expires: Timestamp) -> Result<()> {
-        self.call("continuation_put", None).await?;
-        self.inner.continuation_put(task, continuation, expires).await
-    }
-
-    async fn continuation_remove(&self, task: &str, blob: &Digest) -> Result<()> {
-        self.call("continuation_remove", None).await?;
-        self.inner.continuation_remove(task, blob).await
+    async fn children(&self, family: &str, limit: usize, now: Timestamp) -> Result<Vec<(Key, String)>> {
+        self.inner.children(family, limit, now).await
     }
 }

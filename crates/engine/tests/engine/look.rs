@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use transship_copy::Slot;
-use transship_engine::{Envelope, Next, Redrive, TaskReceiver as _, Uploaded};
+use transship_engine::operations::Redrive;
+use transship_engine::{Envelope, Next, TaskReceiver as _, Uploaded};
 use transship_layout::ObjectStore as _;
 use transship_oci::Digest;
 use transship_testkit::images::{self, Sample};
@@ -67,7 +68,7 @@ async fn a_layout_becomes_tasks_when_the_last_of_it_is_there_and_not_before() {
             "seed {seed}"
         );
         assert_arrived(&bucket, &samples);
-        assert_eq!(bucket.awaited.len(), 0, "seed {seed}");
+        assert_eq!(bucket.waiting().await, 0, "seed {seed}");
     }
 }
 
@@ -96,9 +97,9 @@ async fn a_blob_that_arrives_while_the_look_decides_is_not_missed() {
     bucket.upload(index, objects[index].clone()).await;
     let store = Arc::clone(&bucket.store);
     // Its upload is reported before the waiting scan is recorded.
-    bucket.awaited.before_wait(move || {
+    bucket.before_wait(move || {
         let (store, late, bytes) = (Arc::clone(&store), late.clone(), bytes.clone());
-        Box::pin(async move { store.put(&late, bytes).await })
+        async move { store.put(&late, bytes).await }
     });
     bucket.house.drain().await;
     assert_arrived(&bucket, &samples);
@@ -116,17 +117,17 @@ async fn an_index_that_is_replaced_while_its_look_decides_leaves_nothing_waiting
     bucket.upload(index, first[index].clone()).await;
     let (store, newer) = (Arc::clone(&bucket.store), layout("to-b/app", &[("v1", &new)]));
     // The look at the newer one was quicker, and is over.
-    bucket.awaited.before_wait(move || {
+    bucket.before_wait(move || {
         let (store, newer) = (Arc::clone(&store), newer.clone());
-        Box::pin(async move {
+        async move {
             for (key, bytes) in &newer {
                 store.put(key, bytes.clone()).await;
             }
-        })
+        }
     });
     bucket.house.drain().await;
     assert_eq!(bucket.told().await, ["s3://layouts/app:v1 -> b/core/app:v1 succeeded"]);
-    assert_eq!(bucket.awaited.len(), 0);
+    assert_eq!(bucket.waiting().await, 0);
 }
 
 #[tokio::test]
@@ -206,7 +207,7 @@ async fn a_look_that_failed_is_redriven_as_a_look() {
         .is_forbidden
         .store(false, std::sync::atomic::Ordering::Relaxed);
     let redrive = Redrive {
-        ledger: Arc::clone(&bucket.house.ledger) as _,
+        history: Arc::clone(&bucket.house.ledger) as _,
         queue: Arc::clone(&bucket.house.queue) as _,
         clock: Arc::new(bucket.house.clock.clone()),
     };
@@ -239,13 +240,13 @@ async fn a_layout_waits_for_what_its_newest_index_names_and_for_nothing_else() {
         bucket.upload(key, bytes.clone()).await;
         bucket.house.drain().await;
     }
-    assert_eq!(bucket.awaited.len(), 1);
+    assert_eq!(bucket.waiting().await, 1);
     for (key, bytes) in shuffled(&layout("to-b/app", &[("v1", &new)]), 3) {
         bucket.upload(key, bytes.clone()).await;
         bucket.house.drain().await;
     }
     assert_eq!(bucket.told().await, ["s3://layouts/app:v1 -> b/core/app:v1 succeeded"]);
-    assert_eq!(bucket.awaited.len(), 0);
+    assert_eq!(bucket.waiting().await, 0);
     assert!(bucket.store.head("to-b/app/index.json").await.unwrap().is_some());
 }
 
@@ -270,7 +271,7 @@ async fn a_registrys_storage_is_imported_image_by_image_with_its_referrers() {
             );
             assert_parts(&bucket.house.b, &repository, sample);
         }
-        assert_eq!(bucket.awaited.len(), 0, "seed {seed}");
+        assert_eq!(bucket.waiting().await, 0, "seed {seed}");
         let told = bucket.told().await;
         assert!(told.iter().all(|line| line.ends_with("succeeded")), "{told:?}");
     }

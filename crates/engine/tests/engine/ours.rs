@@ -72,12 +72,12 @@ async fn a_worker_that_vanishes_at_the_tag_keeps_what_it_wrote() {
     let (first, second) = (images::image(18, &[100]), images::image(19, &[200]));
     house.push_and_tell(&first).await;
     let task = house.queued().await.remove(0);
-    // It is dropped where it asks the source for a last look: after the tag, before the record.
+    // It is dropped after the tag and before the record.
     let (worker, b) = (Arc::clone(&house.jobs), Arc::clone(&house.b));
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let tell = std::sync::Mutex::new(Some(tell));
     house.ledger.before(move |call, _| {
-        let is_last = call == "lease_release";
+        let is_last = call == "finish";
         if is_last && let Some(tell) = tell.lock().unwrap().take() {
             tell.send(()).ok();
         }
@@ -110,7 +110,7 @@ async fn a_worker_that_vanishes_at_the_tag_keeps_what_it_wrote() {
 async fn a_memory_of_tags_that_fails_stops_the_write() {
     let house = House::new().await;
     house.push_and_tell(&images::image(24, &[100])).await;
-    house.ledger.fail(|call, _| call == "replica_intend");
+    house.ledger.fail(|call, _| call == "claim");
     assert!(matches!(house.attempt().await, Next::Again(_)));
     assert_eq!(
         house.arrived(),

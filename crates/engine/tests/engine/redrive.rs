@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use transship_embedded_registry::faults::Action;
-use transship_engine::{Ledger, Outcome, Redrive, Redriven, TaskFilter, TaskState, Trigger};
+use transship_engine::ledger::{By, History, TaskQuery};
+use transship_engine::operations::{Redrive, Redriven, find_execution, list_entries};
+use transship_engine::{Outcome, TaskState, Trigger};
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images;
 
@@ -11,7 +13,7 @@ use crate::house::House;
 
 fn redrive(house: &House) -> Redrive {
     Redrive {
-        ledger: Arc::clone(&house.ledger) as _,
+        history: Arc::clone(&house.ledger) as _,
         queue: Arc::clone(&house.queue) as _,
         clock: Arc::new(house.clock.clone()),
     }
@@ -45,11 +47,8 @@ async fn what_failed_succeeds_once_its_cause_is_gone_and_stays_told() {
     house.drain().await;
     house.assert_equal(&sample);
     assert_eq!(house.states().await, ["failed", "succeeded"]);
-    let executions = house.ledger.executions(0).await.unwrap();
-    let new = executions
-        .iter()
-        .find(|execution| execution.id == told.executions[0])
-        .unwrap();
+    let new = find_execution(house.ledger.as_ref(), &told.executions[0]).await;
+    let new = new.unwrap().unwrap();
     assert_eq!((new.trigger, new.success_ratio), (Trigger::Manual, 1.0));
 }
 
@@ -103,7 +102,8 @@ async fn what_fails_again_can_be_redriven_in_its_turn() {
 async fn one_execution_or_some_tasks_can_be_redriven() {
     let house = House::new().await;
     fail(&house).await;
-    let mut other = house.ledger.originals(&TaskFilter::default()).await.unwrap().remove(0);
+    let all = TaskQuery::new(By::Newest);
+    let mut other = list_entries(house.ledger.as_ref(), &all).await.unwrap().remove(0);
     let outcome = Outcome {
         state: TaskState::Cancelled,
         digest: None,
@@ -116,7 +116,7 @@ async fn one_execution_or_some_tasks_can_be_redriven() {
         other.id = format!("t-{number}");
         other.execution.id = "e-other".into();
         house.ledger.begin(&other, other.created).await.unwrap();
-        house.ledger.finish(&other, &outcome, &[]).await.unwrap();
+        house.ledger.finish(&other, &outcome, &[], "").await.unwrap();
     }
     let redrive = redrive(&house);
     assert_eq!(redrive.run(Some("e-none"), 0).await.unwrap(), Redriven::default());

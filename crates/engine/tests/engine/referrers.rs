@@ -329,7 +329,7 @@ async fn a_worker_that_read_an_old_list_does_not_unlist_what_came_since() {
     let behind = Arc::new(Mutex::new(None));
     let delayed = Arc::clone(&behind);
     house.ledger.before(move |call, replica| {
-        let is_list = call == "replica_intend"
+        let is_list = call == "claim"
             && replica.is_some_and(|replica| replica.destination.target == Target::Tag(written.clone()));
         let strikes = is_list && !has_struck.swap(true, Ordering::Relaxed);
         let (other, a, found, delayed) = (

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use transship_copy::Clock;
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
-use transship_engine::{Envelope, Ledger, Next, TaskReceiver, TaskState};
-use transship_oci::Digest;
+use transship_engine::ledger::Claim;
+use transship_engine::{Envelope, ImageRef, Next, TaskReceiver, TaskState};
+use transship_oci::{Digest, Target};
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images;
 
@@ -38,15 +39,19 @@ async fn a_push_arrives_and_is_told_with_all_that_happened() {
     assert_eq!(task.finished, Some(now(&house)));
     assert_eq!(task.finished.unwrap().duration_since(task.created).as_secs(), 7);
     assert_eq!(house.queue.inner.depth().await.unwrap(), 0);
-    let key = "commit b/copy/app:v1";
-    assert!(
-        house
-            .ledger
-            .lease_take(key, "anyone", now(&house), Duration::from_secs(1))
-            .await
-            .unwrap(),
-        "none is held"
+    let (replicas, destination) = (
+        &house.jobs.ledger.replicas,
+        ImageRef {
+            registry: "b".into(),
+            repository: name("copy/app"),
+            target: Target::Tag(tag("v1")),
+        },
     );
+    let replica = replicas.get(&destination).await.unwrap().unwrap();
+    let claim = replicas
+        .claim(&replica, "another", now(&house), Duration::from_secs(1))
+        .await;
+    assert!(matches!(claim.unwrap(), Claim::Granted { .. }), "none is held");
     assert_eq!(house.b.open_uploads(), 0);
 }
 
@@ -127,9 +132,9 @@ async fn a_memory_of_blobs_that_fails_costs_work_and_no_image() {
     let house = House::new().await;
     let sample = images::image(22, &[100]);
     house.push_and_tell(&sample).await;
-    house
-        .ledger
-        .fail(|call, _| call.starts_with("location") || call.contains("pause") || call == "lease_release");
+    house.ledger.fail(|call, _| {
+        call.starts_with("location") || call.contains("pause") || call == "lease_remove" || call == "release"
+    });
     assert_eq!(house.attempt().await, Next::Done);
     house.assert_equal(&sample);
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use transship_copy::{NoProgress, Slot};
 use transship_embedded_registry::faults::Action;
-use transship_engine::{Envelope, Ledger, Next};
+use transship_engine::{Envelope, Next};
 use transship_testkit::images;
 
 use crate::house::House;
-use crate::replicate::{always, now};
+use crate::replicate::always;
 
 #[tokio::test]
 async fn of_two_messages_of_one_task_one_goes_on_at_a_time_and_none_is_lost() {
@@ -31,9 +31,7 @@ async fn of_two_messages_of_one_task_one_goes_on_at_a_time_and_none_is_lost() {
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let tell = std::sync::Mutex::new(Some(tell));
     house.ledger.before(move |call, _| {
-        let first = (call == "locations_find")
-            .then(|| tell.lock().unwrap().take())
-            .flatten();
+        let first = (call == "locations_get").then(|| tell.lock().unwrap().take()).flatten();
         Box::pin(async move {
             if let Some(first) = first {
                 first.send(()).ok();
@@ -61,11 +59,7 @@ async fn of_two_messages_of_one_task_one_goes_on_at_a_time_and_none_is_lost() {
     assert_eq!(ended, Next::Done);
     house.assert_equal(&sample);
     let turn = format!("task {}", task.job.task().unwrap().id);
-    let now = now(&house);
-    assert!(
-        house.ledger.lease_take(&turn, "anyone", now, length).await.unwrap(),
-        "a turn is left"
-    );
+    assert!(house.take_lease(&turn, length).await, "a turn is left");
 }
 
 #[tokio::test]

@@ -16,75 +16,6 @@ const MANIFEST: &str = "manifest";
 /// The role of a digest the destination may name still.
 const EARLIER: &str = "earlier";
 
-/// Unfinished intents that are remembered for one tag.
-const EARLIER_MAX: usize = 8;
-
-/// The replica at a destination, whose target is written as in its column.
-pub(super) fn find(
-    connection: &Connection,
-    registry: &str,
-    repository: &Repository,
-    target: &str,
-) -> Result<Option<Replica>> {
-    let found = connection
-        .prepare_cached(
-            "SELECT * FROM replica
-             WHERE destination_registry = ?1 AND destination_repository = ?2 AND destination_target = ?3",
-        )?
-        .query_row(params![registry, repository.as_str(), target], without_digests)
-        .optional()?;
-    found.map(|found| with_digests(connection, found)).transpose()
-}
-
-/// True if a replica between the repositories holds `manifest`.
-pub(super) fn is_replicated(
-    connection: &Connection,
-    source: &ImageRef,
-    destination: &ImageRef,
-    manifest: &Digest,
-) -> Result<bool> {
-    connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM replica JOIN replica_digest ON replica = number
-             WHERE replica_digest.digest = ?5 AND role = 'manifest' AND source_registry = ?1 AND source_repository = ?2
-               AND destination_registry = ?3 AND destination_repository = ?4)",
-        )?
-        .query_row(
-            params![
-                source.registry,
-                source.repository.as_str(),
-                destination.registry,
-                destination.repository.as_str(),
-                manifest.to_string()
-            ],
-            |row| row.get(0),
-        )
-}
-
-/// What we may have written to a destination until now becomes earlier than `replica`, which is about to be.
-pub(super) fn intend(transaction: &Transaction<'_>, replica: &Replica) -> Result<()> {
-    let place = &replica.destination;
-    let known = find(
-        transaction,
-        &place.registry,
-        &place.repository,
-        &column::target_text(&place.target),
-    )?;
-    let manifests = known.as_ref().map(|known| known.manifests.clone()).unwrap_or_default();
-    let earlier = known
-        .into_iter()
-        .flat_map(|known| std::iter::once(known.digest).chain(known.earlier))
-        .filter(|old| *old != replica.digest)
-        .take(EARLIER_MAX)
-        .collect();
-    let intended = Replica {
-        earlier,
-        manifests,
-        ..replica.clone()
-    };
-    put(transaction, &intended)
-}
-
 /// Puts a replica in place of what was remembered of its destination.
 pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()> {
     let destination = &replica.destination;
@@ -124,8 +55,21 @@ pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()
 
 /// The replica at a destination.
 pub(super) fn at(connection: &Connection, destination: &ImageRef) -> Result<Option<Replica>> {
-    let target = column::target_text(&destination.target);
-    find(connection, &destination.registry, &destination.repository, &target)
+    let found = connection
+        .prepare_cached(
+            "SELECT * FROM replica
+             WHERE destination_registry = ?1 AND destination_repository = ?2 AND destination_target = ?3",
+        )?
+        .query_row(
+            params![
+                destination.registry,
+                destination.repository.as_str(),
+                column::target_text(&destination.target)
+            ],
+            without_digests,
+        )
+        .optional()?;
+    found.map(|found| with_digests(connection, found)).transpose()
 }
 
 /// True if a replica at the destination repository, made from the source repository, holds `manifest`.

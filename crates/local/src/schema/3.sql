@@ -121,5 +121,11 @@ GROUP BY host, digest;
 INSERT INTO hint (family, name, value, expires)
 SELECT 'P#' || host, 'P', CAST("until" AS TEXT), "until" FROM pause;
 
+DROP TABLE continuation;
+DROP TABLE lease;
+DROP TABLE location;
+DROP TABLE pause;
+DROP TABLE task;
+DROP TABLE execution;
 -- Until now, waits of a message counted as receipts. From now on, only the ends of its workers count.
 UPDATE message SET receive_count = 0;

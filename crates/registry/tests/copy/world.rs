@@ -324,9 +324,9 @@ impl Replicas for Ours {
         Ok(if is_ours { Owner::Ours } else { Owner::Unknown })
     }
 
-    async fn intend(&self, tag: &Tag, digest: &Digest) -> Result<()> {
+    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<bool> {
         let mut written = self.0.lock().unwrap();
         written.entry(tag.clone()).or_default().insert(0, digest.clone());
-        Ok(())
+        Ok(true)
     }
 }

@@ -7,15 +7,16 @@
 use std::sync::Arc;
 
 use transship_copy::Clock;
-use transship_engine::{DeadLetters, Ledger};
+use transship_engine::DeadLetters;
+use transship_engine::ledger::History;
 
 use super::{Message, Received};
 
 /// Records dead letters.
 #[derive(Clone)]
 pub struct DeadLetterRecorder {
-    /// The ledger.
-    pub ledger: Arc<dyn Ledger>,
+    /// The history of tasks.
+    pub history: Arc<dyn History>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -37,7 +38,7 @@ impl DeadLetterRecorder {
     /// Records a job whose workers crashed. False if that failed, which is logged.
     pub(crate) async fn record(&self, message: &Message) -> bool {
         let letters = DeadLetters {
-            ledger: Arc::clone(&self.ledger),
+            history: Arc::clone(&self.history),
             clock: Arc::clone(&self.clock),
         };
         let Message { received, envelope } = message;
@@ -58,8 +59,10 @@ impl DeadLetterRecorder {
 #[cfg(test)]
 mod tests {
     use transship_copy::SystemClock;
+    use transship_engine::ledger::{By, TaskQuery};
+    use transship_engine::operations::list_tasks;
     use transship_engine::{
-        Begin, Bytes, Envelope, Import, ListPrefix, Outcome, Scan, StoreName, Sweep, TaskFilter, TaskState,
+        Begin, Bytes, Envelope, Import, ListPrefix, Outcome, Scan, StoreName, Sweep, TaskRecord, TaskState,
     };
     use transship_layout::{Found, FoundKind};
     use transship_oci::{Existing, Referrers};
@@ -83,10 +86,14 @@ mod tests {
 
     async fn run(ledger: &Arc<MemoryLedger>, messages: Vec<Received>) -> Vec<String> {
         let recorder = DeadLetterRecorder {
-            ledger: Arc::clone(ledger) as _,
+            history: Arc::clone(ledger) as _,
             clock: Arc::new(SystemClock),
         };
         recorder.run(messages).await
+    }
+
+    async fn tasks_of(ledger: &MemoryLedger) -> Vec<TaskRecord> {
+        list_tasks(ledger, &TaskQuery::new(By::Newest), 0).await.unwrap()
     }
 
     #[tokio::test]
@@ -95,7 +102,7 @@ mod tests {
         assert_eq!(ledger.begin(&task(1), at(5)).await.unwrap(), Begin::Attempt(1));
         let messages = [1, 2].map(|number| received("m", body(copy_task(number))));
         assert!(run(&ledger, messages.into()).await.is_empty());
-        let tasks = ledger.tasks(&TaskFilter::default()).await.unwrap();
+        let tasks = tasks_of(&ledger).await;
         assert_eq!(tasks.len(), 2);
         for task in tasks {
             assert_eq!(
@@ -118,13 +125,10 @@ mod tests {
             finished: at(9),
         };
         ledger.begin(&task(1), at(5)).await.unwrap();
-        assert!(ledger.finish(&task(1), &ended, &[]).await.unwrap());
+        assert!(ledger.finish(&task(1), &ended, &[], "").await.unwrap());
         let letter = received("m", body(copy_task(1)));
         assert!(run(&ledger, vec![letter]).await.is_empty());
-        assert_eq!(
-            ledger.tasks(&TaskFilter::default()).await.unwrap()[0].state,
-            TaskState::Succeeded
-        );
+        assert_eq!(tasks_of(&ledger).await[0].state, TaskState::Succeeded);
     }
 
     #[tokio::test]
@@ -157,7 +161,7 @@ mod tests {
         for _ in 0..2 {
             assert!(run(&ledger, letters.to_vec()).await.is_empty());
         }
-        let tasks = ledger.tasks(&TaskFilter::default()).await.unwrap();
+        let tasks = tasks_of(&ledger).await;
         assert_eq!(tasks.len(), 2);
         let advice = |execution: &str| {
             let recorded = tasks.iter().find(|task| task.execution == execution).unwrap();

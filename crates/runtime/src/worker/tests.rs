@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use transship_copy::{Slot, SystemClock};
-use transship_engine::{Envelope, Job, Ledger as _, Next, Outgoing, TaskFilter, TaskQueue as _, TaskState};
+use transship_engine::ledger::{By, TaskQuery};
+use transship_engine::operations::list_tasks;
+use transship_engine::{Envelope, Job, Next, Outgoing, TaskQueue as _, TaskRecord, TaskState};
 use transship_oci::Result;
 use transship_testkit::clock::ManualClock;
 use transship_testkit::memory::{MemoryLedger, MemoryQueue};
@@ -72,7 +74,7 @@ impl Fixture {
                 queue: Arc::clone(&self.queue) as _,
             },
             dead_letters: DeadLetterRecorder {
-                ledger: Arc::clone(&self.ledger) as _,
+                history: Arc::clone(&self.ledger) as _,
                 clock: Arc::new(SystemClock),
             },
             concurrency: 4,
@@ -93,6 +95,12 @@ impl Fixture {
         while running.join_next().await.is_some() {}
     }
 
+    async fn tasks(&self) -> Vec<TaskRecord> {
+        list_tasks(self.ledger.as_ref(), &TaskQuery::new(By::Newest), 0)
+            .await
+            .unwrap()
+    }
+
     fn worked(&self) -> Vec<String> {
         let mut rules = std::mem::take(&mut *self.handler.0.lock().unwrap());
         rules.sort();
@@ -110,7 +118,7 @@ async fn a_task_that_ends_its_process_again_and_again_ends_failed() {
     fixture.work().await;
     assert!(fixture.worked().is_empty());
     assert_eq!(fixture.queue.depth().await.unwrap(), 0);
-    let tasks = fixture.ledger.tasks(&TaskFilter::default()).await.unwrap();
+    let tasks = fixture.tasks().await;
     assert_eq!(tasks.len(), 1);
     assert_eq!(
         (tasks[0].state, tasks[0].code.as_deref()),
@@ -128,7 +136,7 @@ async fn a_task_that_panics_ends_failed_too() {
     }
     assert_eq!(fixture.worked().len(), RECEIVES_MAX as usize);
     assert_eq!(fixture.queue.depth().await.unwrap(), 0);
-    let tasks = fixture.ledger.tasks(&TaskFilter::default()).await.unwrap();
+    let tasks = fixture.tasks().await;
     assert_eq!(tasks[0].state, TaskState::Failed);
 }
 
@@ -143,7 +151,7 @@ async fn a_task_that_waits_more_often_than_that_is_not_suspect() {
     }
     assert_eq!(fixture.worked().len(), 21);
     assert_eq!(fixture.queue.depth().await.unwrap(), 0);
-    assert!(fixture.ledger.tasks(&TaskFilter::default()).await.unwrap().is_empty());
+    assert!(fixture.tasks().await.is_empty());
 }
 
 #[tokio::test]

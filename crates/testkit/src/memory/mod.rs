@@ -2,10 +2,8 @@
 //!
 //! The queue can be made harsher than any real one, so that code that passes its tests also works with SQS. Time is manual.
 
-mod awaited;
 mod ledger;
 mod queue;
 
-pub use awaited::MemoryAwaited;
 pub use ledger::MemoryLedger;
 pub use queue::MemoryQueue;

@@ -1,8 +1,11 @@
 //! Events of S3 and `EventBridge` for uploads.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use transship_engine::{Awaited, Envelope, PendingScan};
+use transship_engine::Envelope;
+use transship_engine::ledger::{PendingBlobs, PendingScan};
 use transship_oci::Digest;
 use transship_testkit::suites;
 
@@ -54,12 +57,8 @@ async fn a_blob_is_looked_for_only_if_somebody_waits_for_it() {
     };
     let until = now + SignedDuration::from_hours(1);
     let place = "s3://layouts/to b+ü/app/";
-    fixture
-        .ledger()
-        .await
-        .wait_for(&waiting, place, &[blob], until)
-        .await
-        .unwrap();
+    let pending = PendingBlobs::new(Arc::new(fixture.ledger().await));
+    pending.wait_for(&waiting, place, &[blob], until).await.unwrap();
     assert_eq!(fixture.answer(&eventbridge(&key)).await, json!({ "looks": 1 }));
     assert_eq!(fixture.sent().await.len(), 1);
 }

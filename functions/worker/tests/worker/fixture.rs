@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use transship_aws::{Aws, DynamoLedger};
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_engine::{CopyTask, Envelope, Execution, ImageRef, Ledger, Source, TaskFilter, TaskRecord};
+use transship_engine::ledger::{By, TaskQuery};
+use transship_engine::operations::list_tasks;
+use transship_engine::{CopyTask, Envelope, Execution, ImageRef, Source, TaskRecord};
 use transship_oci::{Repository, Tag, Target};
 use transship_testkit::deployment::{Deployment, QUEUE, TABLE};
 use transship_testkit::images::{self, Sample};
@@ -87,7 +89,7 @@ impl Fixture {
     pub async fn tasks(&self) -> Vec<TaskRecord> {
         let aws = Aws::emulated(&self.deployment.endpoint()).await;
         let ledger = DynamoLedger::new(&aws, TABLE.to_owned());
-        ledger.tasks(&TaskFilter::default()).await.unwrap()
+        list_tasks(&ledger, &TaskQuery::new(By::Newest), 0).await.unwrap()
     }
 
     /// The lines of the log in which `field` is `value`.

@@ -1,0 +1,37 @@
+//! The ledger as a job sees it: its ports, and what is made of the hints.
+
+use std::sync::Arc;
+
+use super::{Hints, History, Leases, Locations, Pauses, Replicas, Uploads};
+
+/// What all jobs of a process share of the ledger.
+#[derive(Clone)]
+pub struct Ledger {
+    /// Executions and tasks.
+    pub history: Arc<dyn History>,
+    /// What we wrote to destinations, and who may write there.
+    pub replicas: Arc<dyn Replicas>,
+    /// Which repositories hold a blob.
+    pub locations: Locations,
+    /// Hosts that no worker sends requests to for now.
+    pub pauses: Pauses,
+    /// Uploads under way.
+    pub uploads: Uploads,
+    /// Leases of other things than destinations.
+    pub leases: Leases,
+}
+
+impl Ledger {
+    /// The ledger of an adapter that implements its ports.
+    pub fn new<L: History + Replicas + Hints + 'static>(adapter: &Arc<L>) -> Self {
+        let hints = || Arc::clone(adapter) as Arc<dyn Hints>;
+        Self {
+            history: Arc::clone(adapter) as _,
+            replicas: Arc::clone(adapter) as _,
+            locations: Locations::new(hints()),
+            pauses: Pauses::new(hints()),
+            uploads: Uploads::new(hints()),
+            leases: Leases::new(hints()),
+        }
+    }
+}
