@@ -8,7 +8,7 @@ use transship_oci::{Code, Error, Result, Verb};
 use transship_runtime::{DOCUMENT_BYTES_MAX, DocumentOptions, DocumentReader, DocumentText, FileDocument};
 
 use crate::Aws;
-use crate::error::Answer;
+use crate::error::AwsError;
 
 /// How a function follows its document. A fault is logged at every read, because a function has no other sign of it.
 pub const DOCUMENT_OPTIONS: DocumentOptions = DocumentOptions {
@@ -96,15 +96,15 @@ impl DocumentReader for S3Document {
     async fn read(&self, known: Option<&str>) -> Result<Option<DocumentText>> {
         let failed = |why: String| unavailable(&self.name, why);
         let request = self.aws.s3().get_object().bucket(&self.bucket).key(&self.key);
-        let answer = match request.set_if_none_match(known.map(str::to_owned)).send().await {
-            Ok(answer) => answer,
+        let response = match request.set_if_none_match(known.map(str::to_owned)).send().await {
+            Ok(response) => response,
             Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 304) => return Ok(None),
             Err(error) => {
-                return Err(failed(Answer::of(&error).of_secret("the object", "s3:GetObject")));
+                return Err(failed(AwsError::of(&error).of_secret("the object", "s3:GetObject")));
             }
         };
-        let version = answer.e_tag;
-        let mut body = answer.body;
+        let version = response.e_tag;
+        let mut body = response.body;
         let mut bytes = Vec::new();
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| failed(format!("it cannot be read: {error}")))?;

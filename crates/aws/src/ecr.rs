@@ -13,12 +13,12 @@ use transship_copy::{Clock, SystemClock};
 use transship_registry::Login;
 
 use crate::Aws;
-use crate::error::Answer;
+use crate::error::AwsError;
 use transship_oci::{Code, Error, Persistence, Result, Verb};
 use transship_runtime::{Cached, FetchCache, Freshness};
 
 /// A token is not used in its last minutes: a long upload authenticates more than once.
-const MARGIN: Duration = Duration::from_mins(30);
+const RENEWAL_MARGIN: Duration = Duration::from_mins(30);
 /// The shortest session there is. Source: AWS STS API reference, `AssumeRole`.
 const SESSION_SECONDS: i32 = 900;
 /// Name of the session in the role's logs.
@@ -117,9 +117,9 @@ impl EcrTokens {
             config = config.credentials_provider(self.assume(role, registration).await?);
         }
         let client = aws_sdk_ecr::Client::from_conf(config.build());
-        let answer = client.get_authorization_token().send().await;
-        let answer = answer.map_err(|error| refused(&Answer::of(&error), &name, "ecr:GetAuthorizationToken"))?;
-        let data = answer.authorization_data.unwrap_or_default().into_iter().next();
+        let response = client.get_authorization_token().send().await;
+        let response = response.map_err(|error| refused(&AwsError::of(&error), &name, "ecr:GetAuthorizationToken"))?;
+        let data = response.authorization_data.unwrap_or_default().into_iter().next();
         let expires = data.as_ref().and_then(|data| data.expires_at);
         let login = data
             .and_then(|data| login(&data.authorization_token?))
@@ -127,7 +127,7 @@ impl EcrTokens {
         let until = expires.and_then(|expires| SystemTime::try_from(expires).ok());
         Ok(Cached {
             value: login,
-            until: until.and_then(|until| until.checked_sub(MARGIN)),
+            until: until.and_then(|until| until.checked_sub(RENEWAL_MARGIN)),
         })
     }
 
@@ -142,9 +142,9 @@ impl EcrTokens {
             .role_arn(role)
             .role_session_name(SESSION_NAME)
             .duration_seconds(SESSION_SECONDS);
-        let answer = request.send().await;
-        let answer = answer.map_err(|error| refused(&Answer::of(&error), role, "sts:AssumeRole"))?;
-        let given = answer
+        let response = request.send().await;
+        let response = response.map_err(|error| refused(&AwsError::of(&error), role, "sts:AssumeRole"))?;
+        let given = response
             .credentials
             .ok_or_else(|| incomplete(format!("{role}: the response has no credentials")))?;
         Ok(Credentials::new(
@@ -157,16 +157,16 @@ impl EcrTokens {
     }
 }
 
-fn refused(answer: &Answer, name: &str, permission: &str) -> Error {
+fn refused(error: &AwsError, name: &str, permission: &str) -> Error {
     Error::new(
         Code::CredentialsUnavailable,
         Verb::Login,
-        answer.of_secret(name, permission),
+        error.of_secret(name, permission),
     )
-    .with_persistence(answer.persistence())
+    .with_persistence(error.persistence())
 }
 
-/// An answer without what was asked for, which may be there in the next one.
+/// A response without what was asked for, which may be there in the next one.
 fn incomplete(message: String) -> Error {
     Error::new(Code::CredentialsUnavailable, Verb::Login, message).with_persistence(Persistence::Temporary(None))
 }

@@ -60,12 +60,12 @@ const UNKNOWN: [&str; 7] = [
 /// An error of AWS. The code is AWS's own, or `Timeout` or `Unreachable` if there was no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
-pub(crate) struct Answer {
+pub(crate) struct AwsError {
     pub(crate) code: String,
     pub(crate) message: String,
 }
 
-impl Answer {
+impl AwsError {
     pub(crate) fn of<E, R>(error: &SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + StdError + 'static,
@@ -123,7 +123,7 @@ impl Answer {
     }
 }
 
-impl Answer {
+impl AwsError {
     /// What is missing or denied stays so until an operator changes it.
     pub(crate) fn persistence(&self) -> Persistence {
         let code = self.code.as_str();
@@ -155,8 +155,8 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
 mod tests {
     use super::*;
 
-    fn answer(code: &str) -> Answer {
-        Answer {
+    fn aws_error(code: &str) -> AwsError {
+        AwsError {
             code: code.into(),
             message: "why".into(),
         }
@@ -171,7 +171,7 @@ mod tests {
             ("ThrottlingException", "capacity"),
             ("InternalServerError", "retried"),
         ] {
-            let error = answer(code).of_table("transship", "ledger begin");
+            let error = aws_error(code).of_table("transship", "ledger begin");
             let text = error.to_string();
             assert_eq!(error.code(), "LEDGER_UNAVAILABLE");
             assert!(!error.persistence().is_permanent());
@@ -179,7 +179,7 @@ mod tests {
                 assert!(text.contains(part), "{part} is not in {text}");
             }
         }
-        let error = answer("QueueDoesNotExist").of_queue("https://q", "queue send");
+        let error = aws_error("QueueDoesNotExist").of_queue("https://q", "queue send");
         assert_eq!(error.code(), "QUEUE_UNAVAILABLE");
         assert!(error.to_string().contains("queue https://q"));
     }

@@ -4,7 +4,7 @@
 //! This crate contains adapters only; what does not depend on AWS is in `transship-runtime`. No type of an SDK crosses a
 //! port. Only this crate, the functions, and builds with the feature `aws` compile the AWS SDK.
 
-mod aws;
+mod clients;
 mod credentials;
 mod document;
 mod ecr;
@@ -19,7 +19,7 @@ mod stores;
 mod transport;
 mod uploads;
 
-pub use aws::Aws;
+pub use clients::Aws;
 pub use credentials::credentials_of;
 pub use document::{DOCUMENT_OPTIONS, DocumentLocation};
 pub use ledger::DynamoLedger;

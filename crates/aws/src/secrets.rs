@@ -11,7 +11,7 @@ use transship_rules::SecretReference;
 use transship_runtime::{CachedSecrets, Environment, process_secrets, secret_of, secret_unavailable};
 
 use crate::Aws;
-use crate::error::Answer;
+use crate::error::AwsError;
 
 /// The secrets of a function: `secretsmanager:NAME` and `ssm:NAME`, kept for some minutes, and those that every process
 /// reads. Sends nothing until a secret is read.
@@ -29,11 +29,11 @@ struct SecretsManager(Aws);
 impl Secrets for SecretsManager {
     async fn secret(&self, reference: &SecretReference) -> Result<SecretString> {
         let request = self.0.secretsmanager().get_secret_value().secret_id(reference.rest());
-        let answer = request
+        let response = request
             .send()
             .await
-            .map_err(|error| refused(&Answer::of(&error), reference, "secretsmanager:GetSecretValue"))?;
-        let content = answer
+            .map_err(|error| refused(&AwsError::of(&error), reference, "secretsmanager:GetSecretValue"))?;
+        let content = response
             .secret_string
             .ok_or_else(|| secret_unavailable(reference, "contains bytes: store it as text (SecretString)"))?;
         secret_of(reference, &content)
@@ -46,12 +46,12 @@ struct ParameterStore(Aws);
 impl Secrets for ParameterStore {
     async fn secret(&self, reference: &SecretReference) -> Result<SecretString> {
         let request = self.0.ssm().get_parameter().name(reference.rest());
-        let answer = request
+        let response = request
             .with_decryption(true)
             .send()
             .await
-            .map_err(|error| refused(&Answer::of(&error), reference, "ssm:GetParameter"))?;
-        let content = answer
+            .map_err(|error| refused(&AwsError::of(&error), reference, "ssm:GetParameter"))?;
+        let content = response
             .parameter
             .and_then(|parameter| parameter.value)
             .ok_or_else(|| secret_unavailable(reference, "has no value"))?;
@@ -59,8 +59,8 @@ impl Secrets for ParameterStore {
     }
 }
 
-fn refused(answer: &Answer, reference: &SecretReference, permission: &str) -> Error {
+fn refused(error: &AwsError, reference: &SecretReference, permission: &str) -> Error {
     Error::of(Code::SecretUnavailable, Verb::Secret.on("read"))
-        .because(answer.of_secret(&reference.to_string(), permission))
-        .with_persistence(answer.persistence())
+        .because(error.of_secret(&reference.to_string(), permission))
+        .with_persistence(error.persistence())
 }

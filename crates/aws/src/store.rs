@@ -17,13 +17,13 @@ use transship_layout::{Object, ObjectStore, PAGE_MAX, Page, Part, Put};
 use transship_oci::{Backoff, Code, Error, Result, Verb};
 
 use crate::Aws;
-use crate::error::Answer;
+use crate::error::AwsError;
 
 pub(crate) mod key;
 mod read;
 
 /// Maximum number of retries of a write that S3 could not decide.
-const RETRIES: u32 = 4;
+const RETRIES_MAX: u32 = 4;
 /// The waits before them.
 const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(50), Duration::from_secs(10));
 /// What S3 answers who asks in another region than the bucket's; which of them depends on the two. Source: Amazon S3 API
@@ -73,14 +73,14 @@ impl S3Store {
         let conflict = || Error::of(Code::ObjectConflict, Verb::Write.on(self.place(key)));
         for retries in 0.. {
             let error = match request().bucket(&self.bucket).key(&full).send().await {
-                Ok(answer) => return Ok(Put::Written(answer.e_tag)),
+                Ok(response) => return Ok(Put::Written(response.e_tag)),
                 Err(error) => error,
             };
             match status(&error) {
                 // 404: the object whose content was named is gone, or the bucket is.
                 Some(412) => return Ok(Put::Lost),
                 Some(404) if error.code() == Some("NoSuchKey") => return Ok(Put::Lost),
-                Some(409) if retries < RETRIES => {}
+                Some(409) if retries < RETRIES_MAX => {}
                 Some(409) => return Err(conflict()),
                 _ => return Err(self.refused(&error, Verb::Write, key, "s3:PutObject")),
             }
@@ -100,18 +100,18 @@ impl S3Store {
     {
         let operation = verb.on(self.place(key));
         let bucket = &self.bucket;
-        let answer = Answer::of(error);
+        let aws = AwsError::of(error);
         let refused = |sentence: String| Error::new(Code::ObjectRefused, &operation, sentence);
-        match (status(error), answer.code.as_str()) {
+        match (status(error), aws.code.as_str()) {
             (_, "NoSuchBucket") => refused(format!("there is no bucket {bucket:?}: check its name and the account")),
             (_, "InvalidObjectState") => refused("the object is archived: restore it first".to_owned()),
             (status, code) if status == Some(301) || ELSEWHERE.contains(&code) => refused(format!(
                 "the bucket {bucket:?} is in another region: run there, or set AWS_REGION"
             )),
             (Some(403), _) => refused(format!(
-                "the bucket {bucket:?} does not let us: the role needs {permission}, and s3:ListBucket to see that an object is not there ({answer})"
+                "the bucket {bucket:?} does not let us: the role needs {permission}, and s3:ListBucket to see that an object is not there ({aws})"
             )),
-            _ => Error::new(Code::ObjectUnreadable, &operation, answer.to_string()),
+            _ => Error::new(Code::ObjectUnreadable, &operation, aws.to_string()),
         }
     }
 }
@@ -131,16 +131,16 @@ impl ObjectStore for S3Store {
     async fn head(&self, key: &str) -> Result<Option<Object>> {
         let full = self.named(Verb::Read, key)?;
         let client = self.aws.s3();
-        let answer = client.head_object().bucket(&self.bucket).key(full).send().await;
-        match answer {
-            Ok(answer) => Ok(Some(Object {
+        let response = client.head_object().bucket(&self.bucket).key(full).send().await;
+        match response {
+            Ok(response) => Ok(Some(Object {
                 key: key.to_owned(),
-                size: answer
+                size: response
                     .content_length
                     .and_then(|size| u64::try_from(size).ok())
                     .unwrap_or(0),
-                etag: answer.e_tag,
-                written: answer.last_modified.and_then(key::written),
+                etag: response.e_tag,
+                written: response.last_modified.and_then(key::written),
             })),
             Err(error) if status(&error) == Some(404) => Ok(None),
             Err(error) => Err(self.refused(&error, Verb::Read, key, "s3:GetObject")),
@@ -168,12 +168,12 @@ impl ObjectStore for S3Store {
                 .max_keys(i32::try_from(max).unwrap_or(i32::MAX))
                 // A key may hold what no XML can.
                 .encoding_type(EncodingType::Url);
-            let answer = request
+            let response = request
                 .send()
                 .await
                 .map_err(|error| self.refused(&error, Verb::List, prefix, "s3:ListBucket"))?;
-            let is_last = answer.is_truncated != Some(true);
-            let found: Vec<Object> = answer
+            let is_last = response.is_truncated != Some(true);
+            let found: Vec<Object> = response
                 .contents
                 .unwrap_or_default()
                 .into_iter()

@@ -18,7 +18,7 @@ use aws_smithy_types::body::SdkBody;
 use reqwest::{Body, Client, Request};
 
 /// Idle time after which a connection is closed, because it may be dead when a frozen function resumes.
-const IDLE: Duration = Duration::from_secs(20);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A URL is put in order when it is read, by the rules of browsers, and then names something else than was asked for.
 const NOT_AS_SIGNED: &str = "the path cannot be written in a URL; a part of it may be . or ..";
 
@@ -49,7 +49,7 @@ impl Transport {
             .retry(reqwest::retry::never())
             .tcp_nodelay(true)
             .connect_timeout(self.connect_timeout)
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .build()
             .map_err(|error| ConnectorError::user(error.into()))?;
         Ok(self.client.get_or_init(|| client))

@@ -22,7 +22,7 @@ use crate::store::key::decoded;
 use transship_oci::Result;
 
 /// Maximum nesting of events in messages: SQS, SNS, and the event.
-const WRAPPED_MAX: usize = 3;
+const NESTING_MAX: usize = 3;
 
 /// The parsed invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Invocation {
         if is_order(event) {
             return order(event);
         }
-        read.event(event, WRAPPED_MAX);
+        read.event(event, NESTING_MAX);
         match read.refused {
             Some(why) => Err(EventInvalid {
                 why,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use transship_oci::{Backoff, Persistence};
 
 /// Maximum number of attempts.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS_MAX: u32 = 3;
 /// The waits between them. A registry that asks for more than the longest ends the attempts: the user repeats the command.
 const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_mins(1));
 
@@ -29,7 +29,7 @@ impl Waits {
         let Persistence::Temporary(told) = persistence else {
             return None;
         };
-        if self.made == ATTEMPTS {
+        if self.made == ATTEMPTS_MAX {
             return None;
         }
         let wait = BACKOFF.wait(self.made - 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use transship_copy::{Counts, Report, State};
-use transship_layout::Found;
+use transship_layout::SourceRef;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
@@ -31,7 +31,7 @@ pub(crate) struct ImportReport {
 }
 
 /// The location of `found` in `store`, for messages.
-pub(crate) fn place(store: &str, found: &Found) -> String {
+pub(crate) fn place(store: &str, found: &SourceRef) -> String {
     format!("{store}/{}", found.key).trim_end_matches('/').to_owned()
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use transship_layout::{Found, FoundKind, ObjectStore};
+use transship_layout::{ObjectStore, SourceKind, SourceRef};
 use transship_local::ObjectFolder;
 
 use crate::bucket::InBucket;
@@ -22,7 +22,7 @@ pub(crate) struct ImportSource {
 /// A part of a store.
 pub(crate) enum Sources {
     /// One source.
-    One(Found),
+    One(SourceRef),
     /// Everything with this key prefix, or the archive with this key.
     Below(String),
 }
@@ -41,8 +41,8 @@ impl ImportSource {
         if path.is_file() {
             // A file is read as an archive, regardless of its name.
             let (store, key) = file_in_store(path)?;
-            let archive = Found {
-                kind: FoundKind::Archive,
+            let archive = SourceRef {
+                kind: SourceKind::Archive,
                 key,
                 path: String::new(),
             };

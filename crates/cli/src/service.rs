@@ -16,12 +16,12 @@ use transship_registry::Retries;
 use transship_rules::Document;
 use transship_runtime::{DeadLetterRecorder, Environment, JobHandler, MessageProcessor, Worker, process_secrets};
 
+use crate::credentials::credentials_of_document;
 use crate::failure::{Exit, Failure, sentence};
-use crate::logins::logins;
 use transship_oci::Result;
 
 /// Maximum number of tasks at the same time; each sends several blobs in parallel.
-const CONCURRENCY: usize = 4;
+const PARALLEL_MESSAGES: usize = 4;
 /// Longest wait for a registry within a task. For a longer wait, the task returns to the queue.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Time limit after a stop for deliveries that are being read.
@@ -53,7 +53,12 @@ impl Service {
             max_wait: MAX_WAIT,
             ..Retries::default()
         };
-        let configuration = Configuration::new(document, logins(Arc::clone(&secrets)), Arc::clone(&secrets), retries);
+        let configuration = Configuration::new(
+            document,
+            credentials_of_document(Arc::clone(&secrets)),
+            Arc::clone(&secrets),
+            retries,
+        );
         let ledger = Arc::new(SqliteLedger::new(database.clone()));
         let queue = SqliteQueue::new(database);
         let intake = Intake {
@@ -85,7 +90,7 @@ impl Service {
                 history: Arc::clone(&ledger) as _,
                 clock: Arc::new(SystemClock),
             },
-            concurrency: CONCURRENCY,
+            concurrency: PARALLEL_MESSAGES,
         };
         Self {
             router: transship_http::router(Arc::new(intake)),

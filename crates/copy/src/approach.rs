@@ -3,9 +3,9 @@
 use transship_oci::{Descriptor, Repository};
 
 /// From this size on a HEAD is cheap against the transfer it may save.
-pub(crate) const WORTH_ASKING_BYTES: u64 = 4 * 1024 * 1024;
+pub(crate) const HEAD_BLOB_BYTES_MIN: u64 = 4 * 1024 * 1024;
 /// Known locations that are tried before the blob is sent.
-const MAX_MOUNTS: usize = 2;
+const MOUNT_SOURCES_MAX: usize = 2;
 
 /// How a blob comes to the destination: ask first, then mount from these, then send.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,10 +25,10 @@ pub(crate) fn approach(blob: &Descriptor, known: &[Repository], here: &Repositor
     let mount_from: Vec<Repository> = known
         .iter()
         .filter(|repository| *repository != here)
-        .take(MAX_MOUNTS)
+        .take(MOUNT_SOURCES_MAX)
         .cloned()
         .collect();
-    let ask = is_named || (may_be_partial || blob.size >= WORTH_ASKING_BYTES) && mount_from.is_empty();
+    let ask = is_named || (may_be_partial || blob.size >= HEAD_BLOB_BYTES_MIN) && mount_from.is_empty();
     Approach {
         ask,
         is_named,

@@ -27,6 +27,6 @@ pub use ports::{
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
 pub use request::{Counts, Options, Report, Request, State};
-pub use time_budget::Slot;
+pub use time_budget::TimeBudget;
 pub use transship_oci::{Existing, Referrers};
 pub use verify::{Verifier, verify_stream};

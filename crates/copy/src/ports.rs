@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Result, Tag, Target, Verb};
 
-use crate::{Continuations, Owner, Progress, Slot};
+use crate::{Continuations, Owner, Progress, TimeBudget};
 
 /// The bytes of a blob, in order, in chunks of any size. An error ends the stream.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
@@ -81,7 +81,7 @@ pub struct UploadOptions<'a> {
     /// The store of uploads that may outlive this worker.
     pub continuations: Option<&'a dyn Continuations>,
     /// The time that this worker has; [`None`]: unlimited.
-    pub slot: Option<Slot>,
+    pub budget: Option<TimeBudget>,
     /// There was an earlier attempt, which did not end in its time.
     pub is_repeated: bool,
 }

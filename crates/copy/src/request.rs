@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use transship_oci::{Digest, Existing, Kind, Referrers, Target};
 
-use crate::{BlobEnd, BlobLocations, CommitLease, Continuations, Destination, Progress, Replicas, Slot, Source};
+use crate::{BlobEnd, BlobLocations, CommitLease, Continuations, Destination, Progress, Replicas, Source, TimeBudget};
 
 /// One copy: the source, the destination, the options, and the ports it uses.
 pub struct Request<'a> {
@@ -28,7 +28,7 @@ pub struct Request<'a> {
     /// The store of uploads that may outlive this worker; [`None`]: each blob is sent in one request.
     pub continuations: Option<&'a dyn Continuations>,
     /// The time that this worker has; then the copy ends with `SLOT_OVER`.
-    pub slot: Option<Slot>,
+    pub budget: Option<TimeBudget>,
     /// The receiver of progress steps.
     pub progress: Arc<dyn Progress>,
 }

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 /// The time that a worker has, with the margin that it needs to hand over.
 #[derive(Debug, Clone, Copy)]
-pub struct Slot {
+pub struct TimeBudget {
     end: Instant,
     margin: Duration,
 }
 
-impl Slot {
+impl TimeBudget {
     /// A budget of `length` that ends before `deadline` by the margin: a tenth of `length`, and at least half a second.
     pub fn until(deadline: Instant, length: Duration) -> Self {
         let margin = (length / 10).max(Duration::from_millis(500));
@@ -37,12 +37,12 @@ mod tests {
     #[test]
     fn a_slot_ends_before_its_deadline() {
         let begin = Instant::now();
-        let slot = |seconds| {
+        let budget = |seconds| {
             let length = Duration::from_secs(seconds);
-            Slot::until(begin + length, length).end - begin
+            TimeBudget::until(begin + length, length).end - begin
         };
-        assert_eq!(slot(2), Duration::from_millis(1500));
-        assert_eq!(slot(60), Duration::from_secs(54));
-        assert!(Slot::until(begin, Duration::ZERO).left().is_zero());
+        assert_eq!(budget(2), Duration::from_millis(1500));
+        assert_eq!(budget(60), Duration::from_secs(54));
+        assert!(TimeBudget::until(begin, Duration::ZERO).left().is_zero());
     }
 }

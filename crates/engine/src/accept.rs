@@ -23,7 +23,7 @@ use crate::{Configuration, CopyTask, Secrets, TaskQueue};
 /// The events name a host that is not the source's.
 const HOST_MISMATCH: &str = "HOST_MISMATCH";
 /// Maximum age of a cached webhook secret that rejects a delivery; an older one is read again.
-const SECRET_AGE: Duration = Duration::from_mins(1);
+const SECRET_AGE_MAX: Duration = Duration::from_mins(1);
 
 /// Time limit for recording in the ledger. No delivery depends on it, and a sender that reaches its time-out sends everything
 /// again.
@@ -198,7 +198,7 @@ impl Intake {
         // The secret may have been rotated. The age limits how often unauthenticated deliveries cause a read.
         let anew = self
             .secrets
-            .secret_anew(reference, SECRET_AGE)
+            .secret_anew(reference, SECRET_AGE_MAX)
             .await
             .map_err(unavailable)?;
         anew.filter(|anew| authenticate(format, delivery, anew.expose_secret()).is_ok())

@@ -10,7 +10,7 @@ use transship_copy::Clock;
 
 use crate::ledger::History;
 use crate::send::now;
-use crate::{Bytes, Job, Outcome, Result, TaskState};
+use crate::{Counts, Job, Outcome, Result, TaskState};
 
 /// It settles no replicas, so it needs no lease.
 const NO_HOLDER: &str = "";
@@ -46,7 +46,7 @@ impl DeadLetters {
                 "its workers ended without an outcome, and its message became a dead letter; it was received {receive_count} \
                  times; {advice}"
             )),
-            bytes: Bytes::default(),
+            bytes: Counts::default(),
             finished: now(self.clock.as_ref()),
         };
         if self.history.finish(&entry, &outcome, &[], NO_HOLDER).await? {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use metrics::{counter, histogram};
-use transship_copy::{Clock, Progress, Slot};
+use transship_copy::{Clock, Progress, TimeBudget};
 use transship_oci::Digest;
 use transship_registry::Registry;
 
@@ -12,7 +12,7 @@ use crate::job::Run;
 use crate::ledger::Ledger;
 use crate::send::now;
 use crate::{
-    Begin, Bytes, Configuration, Envelope, Next, Outcome, Replica, Result, RetryPolicy, SourceCache, TaskEntry,
+    Begin, Configuration, Counts, Envelope, Next, Outcome, Replica, Result, RetryPolicy, SourceCache, TaskEntry,
     TaskQueue, TaskState,
 };
 
@@ -37,14 +37,19 @@ pub struct Jobs {
 impl Jobs {
     /// Processes one message within `slot`. An error means that the ledger or the queue did not answer; the message must be
     /// processed again.
-    pub async fn run(&self, envelope: &Envelope, progress: Arc<dyn Progress>, slot: Option<Slot>) -> Result<Next> {
+    pub async fn run(
+        &self,
+        envelope: &Envelope,
+        progress: Arc<dyn Progress>,
+        budget: Option<TimeBudget>,
+    ) -> Result<Next> {
         if let Some(early) = envelope.is_early(self.now()) {
             return Ok(Next::Again(early));
         }
         let run = Run {
             tries: envelope.tries,
             progress,
-            slot,
+            budget,
         };
         envelope.job.run(self, run).await
     }
@@ -112,7 +117,7 @@ impl Jobs {
             digest,
             code: code.map(str::to_owned),
             message,
-            bytes: Bytes::default(),
+            bytes: Counts::default(),
             finished: self.now(),
         }
     }

@@ -38,6 +38,6 @@ pub use retry_policy::RetryPolicy;
 pub use secrets::SecretTable;
 pub use store_name::StoreName;
 pub use task::{
-    Action, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState, Trigger,
+    Action, Counts, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState, Trigger,
 };
 pub use transship_oci::{Error, Result};

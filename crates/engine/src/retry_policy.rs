@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use transship_copy::Slot;
+use transship_copy::TimeBudget;
 
 use crate::{Execution, Trigger};
 
@@ -75,8 +75,8 @@ impl Execution {
 
 /// The number that the waits of a task grow with. Where there are slots a wait is a new message, and two messages of one task
 /// share its attempts: counted together, each alone would wait too long.
-pub(crate) fn tries_of(attempt: u32, tries: u32, slot: Option<Slot>) -> u32 {
-    slot.map_or(attempt, |_| attempt.min(tries.saturating_add(1)))
+pub(crate) fn tries_of(attempt: u32, tries: u32, budget: Option<TimeBudget>) -> u32 {
+    budget.map_or(attempt, |_| attempt.min(tries.saturating_add(1)))
 }
 
 /// 1, 2, 4 … seconds, up to a quarter more by the task's own id, so that tasks that failed together do not come together.

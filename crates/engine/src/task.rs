@@ -154,7 +154,7 @@ pub struct Execution {
 
 /// Bytes and blobs a task moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Bytes {
+pub struct Counts {
     /// Sent.
     pub copied: u64,
     /// Taken by the registry from another repository.
@@ -175,7 +175,7 @@ pub struct Outcome {
     /// The message for the code. It never contains a secret.
     pub message: Option<String>,
     /// What moved.
-    pub bytes: Bytes,
+    pub bytes: Counts,
     /// When the task ended.
     pub finished: Timestamp,
 }
@@ -212,7 +212,7 @@ pub struct TaskRecord {
     /// Time of the end.
     pub finished: Option<Timestamp>,
     /// Bytes by how they came to the destination.
-    pub bytes: Bytes,
+    pub bytes: Counts,
 }
 
 /// An execution in lists. Everything except its first four fields is derived from its tasks.

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use crate::{MAX_BODY_BYTES, refusal};
 
 /// Time limit for a body. Senders wait 1 to 10 seconds for a response, so one that takes longer will not receive it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why a body could not be read.
 pub(crate) enum Unreadable {
@@ -51,7 +51,7 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Unrea
     if announced.is_some_and(|length| length > MAX_BODY_BYTES) {
         return Err(Unreadable::TooLarge);
     }
-    match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unreadable::TooLarge),
         Ok(Err(_)) => Err(Unreadable::Broken),

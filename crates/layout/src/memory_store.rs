@@ -16,16 +16,16 @@ use crate::{Object, ObjectStore, PAGE_MAX, Page, Part, Put};
 
 /// Objects in memory.
 #[derive(Debug, Default)]
-pub struct MemoryStore(Mutex<BTreeMap<String, Held>>);
+pub struct MemoryStore(Mutex<BTreeMap<String, ManifestState>>);
 
 #[derive(Debug)]
-struct Held {
+struct ManifestState {
     bytes: Bytes,
     etag: String,
     written: SystemTime,
 }
 
-impl Held {
+impl ManifestState {
     fn new(bytes: Bytes) -> Self {
         let etag = Digest::sha256(&bytes).to_string();
         Self {
@@ -48,11 +48,11 @@ impl Held {
 impl MemoryStore {
     /// A store with these objects.
     pub fn new(objects: HashMap<String, Bytes>) -> Self {
-        let held = objects.into_iter().map(|(key, bytes)| (key, Held::new(bytes)));
+        let held = objects.into_iter().map(|(key, bytes)| (key, ManifestState::new(bytes)));
         Self(Mutex::new(held.collect()))
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, ManifestState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -100,7 +100,7 @@ impl ObjectStore for MemoryStore {
         if held.contains_key(key) {
             return Ok(Put::Lost);
         }
-        let new = Held::new(bytes);
+        let new = ManifestState::new(bytes);
         let etag = Some(new.etag.clone());
         held.insert(key.to_owned(), new);
         Ok(Put::Written(etag))
@@ -110,7 +110,7 @@ impl ObjectStore for MemoryStore {
         let mut held = self.held();
         match held.get_mut(key) {
             Some(held) if held.etag == etag => {
-                *held = Held::new(bytes);
+                *held = ManifestState::new(bytes);
                 Ok(Put::Written(Some(held.etag.clone())))
             }
             _ => Ok(Put::Lost),

@@ -52,19 +52,19 @@ impl Missing {
 
 /// Access to the manifests and blobs of image graphs.
 #[async_trait]
-pub(crate) trait Shelf: Sync {
+pub(crate) trait ManifestStore: Sync {
     /// Location of all blobs.
     fn blobs(&self) -> Blobs<'_>;
 
     /// The manifest `digest` with verified bytes.
-    async fn manifest(&self, digest: &Digest) -> Result<Held>;
+    async fn manifest(&self, digest: &Digest) -> Result<ManifestState>;
 
     /// The key of a blob, and the digest in that key.
     async fn located(&self, digest: &Digest) -> Result<(String, Digest)>;
 }
 
 /// State of a manifest.
-pub(crate) enum Held {
+pub(crate) enum ManifestState {
     Manifest(Box<Manifest>),
     /// No object with this digest; or, in a storage tree, the bytes without the repository's link to them.
     Absent {
@@ -73,7 +73,7 @@ pub(crate) enum Held {
     },
 }
 
-impl Held {
+impl ManifestState {
     /// The missing part of a manifest with the expected `size_bytes`.
     pub(crate) const fn missing(digest: Digest, found_bytes: Option<u64>, size_bytes: u64) -> Missing {
         let size_bytes = match found_bytes {
@@ -107,14 +107,14 @@ impl Edges {
 
 /// What is missing of what `named` names, and of everything below it; empty if nothing is. What is nested deeper than a copy
 /// follows is not looked at.
-pub(crate) async fn missing(shelf: &dyn Shelf, named: Edges) -> Result<Vec<Missing>> {
+pub(crate) async fn missing(store: &dyn ManifestStore, named: Edges) -> Result<Vec<Missing>> {
     let limits = Limits {
         levels: MAX_DEPTH + 1,
         manifests: usize::MAX,
         parallel: PARALLEL_MANIFESTS,
     };
     let reader = Reader {
-        shelf,
+        store,
         missing: AtomicUsize::new(0),
     };
     let found = walk(named.manifests, limits, &reader).await?;
@@ -134,15 +134,15 @@ pub(crate) async fn missing(shelf: &dyn Shelf, named: Edges) -> Result<Vec<Missi
         }
     }
     if missing.len() < MAX_MISSING {
-        missing.extend(missing_blobs(shelf, blobs).await?);
+        missing.extend(missing_blobs(store, blobs).await?);
     }
     missing.truncate(MAX_MISSING);
     Ok(missing)
 }
 
-/// Reads manifests on a shelf until enough are missing.
+/// Reads manifests on a store until enough are missing.
 struct Reader<'a> {
-    shelf: &'a dyn Shelf,
+    store: &'a dyn ManifestStore,
     missing: AtomicUsize,
 }
 
@@ -161,14 +161,14 @@ impl Visitor for Reader<'_> {
         if self.missing.load(Ordering::Relaxed) >= MAX_MISSING {
             return Ok((Visit::Blobs(Vec::new()), Vec::new()));
         }
-        match self.shelf.manifest(&manifest.digest).await {
-            Ok(Held::Manifest(found)) => {
+        match self.store.manifest(&manifest.digest).await {
+            Ok(ManifestState::Manifest(found)) => {
                 let edges = Edges::of(&found);
                 Ok((Visit::Blobs(edges.blobs), edges.manifests))
             }
-            Ok(Held::Absent { digest, found_bytes }) => {
+            Ok(ManifestState::Absent { digest, found_bytes }) => {
                 self.missing.fetch_add(1, Ordering::Relaxed);
-                let missing = Held::missing(digest, found_bytes, manifest.size);
+                let missing = ManifestState::missing(digest, found_bytes, manifest.size);
                 Ok((Visit::Missing(missing), Vec::new()))
             }
             // A manifest that is at fault names nothing: its copy reports the fault.
@@ -178,16 +178,16 @@ impl Visitor for Reader<'_> {
     }
 }
 
-async fn missing_blobs(shelf: &dyn Shelf, blobs: HashMap<Digest, u64>) -> Result<Vec<Missing>> {
+async fn missing_blobs(store: &dyn ManifestStore, blobs: HashMap<Digest, u64>) -> Result<Vec<Missing>> {
     let located: BTreeMap<String, (Digest, u64)> = stream::iter(blobs)
         .map(|(digest, size)| async move {
-            let (key, digest) = shelf.located(&digest).await?;
+            let (key, digest) = store.located(&digest).await?;
             Ok::<_, Error>((key, (digest, size)))
         })
         .buffer_unordered(PARALLEL_HEADS)
         .try_collect()
         .await?;
-    let sizes = shelf.blobs().sizes(&located).await?;
+    let sizes = store.blobs().sizes(&located).await?;
     let missing = located.into_iter().filter_map(|(key, (digest, size_bytes))| {
         let found_bytes = sizes.get(&key).copied();
         (found_bytes != Some(size_bytes)).then_some(Missing::Blob {

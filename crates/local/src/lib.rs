@@ -6,7 +6,6 @@ mod column;
 mod data_dir;
 mod database;
 mod docker_config;
-mod fairness;
 mod ledger;
 mod object_folder;
 mod queue;

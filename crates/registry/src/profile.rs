@@ -20,7 +20,7 @@ pub enum UploadForm {
 const PUT: &[UploadForm] = &[UploadForm::Put];
 const PUT_OR_PATCH: &[UploadForm] = &[UploadForm::Put, UploadForm::Patch];
 /// Maximum size of a chunk in bytes, which is sent again when a worker is killed.
-const CHUNK_MAX: u64 = 64 * 1024 * 1024;
+const CHUNK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The profile of a provider.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ pub struct Profile {
 
 const PLAIN: Profile = Profile {
     uploads: PUT_OR_PATCH,
-    chunk_max: CHUNK_MAX,
+    chunk_max: CHUNK_BYTES_MAX,
     mounts: true,
     realms: &[],
     storage: &[],

@@ -16,7 +16,7 @@ use transship_engine::{ImportIntake, Order, Uploaded};
 use transship_oci::{Error, Result};
 
 /// Maximum share of the invocation's time for reading the document.
-const FOR_THE_DOCUMENT: u32 = 4;
+const DOCUMENT_TIME_SHARE: u32 = 4;
 
 /// The Lambda function.
 pub(crate) struct BulkImport {
@@ -79,7 +79,7 @@ impl BulkImport {
 
     async fn invoked(&self, event: LambdaEvent<Value>) -> Result<Value, Failed> {
         let left = event.context.deadline().duration_since(SystemTime::now());
-        let patience = left.unwrap_or_default() / FOR_THE_DOCUMENT;
+        let patience = left.unwrap_or_default() / DOCUMENT_TIME_SHARE;
         match Invocation::read(&event.payload) {
             Ok(Invocation::Nothing) => Ok(json!({ "looks": 0 })),
             Ok(Invocation::Uploads(uploads)) => self.uploaded(&uploads, patience).await,

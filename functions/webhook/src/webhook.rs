@@ -22,17 +22,17 @@ use transship_engine::{Accepted, Intake};
 use transship_oci::Provider;
 
 /// Time limit for the document. Senders wait a few seconds for a response.
-const FOR_THE_DOCUMENT: Duration = Duration::from_secs(3);
+const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The Lambda function.
 pub(crate) struct Webhook {
     platform: Platform,
     emf: Emf,
-    doors: OnceCell<Doors>,
+    handlers: OnceCell<Handlers>,
 }
 
 /// The handlers of requests and of events.
-struct Doors {
+struct Handlers {
     router: Router,
     intake: Arc<Intake>,
 }
@@ -42,16 +42,16 @@ impl Webhook {
         Self {
             platform,
             emf,
-            doors: OnceCell::new(),
+            handlers: OnceCell::new(),
         }
     }
 
     pub(crate) async fn answer(&self, request: Request) -> Result<Response<Body>, Diagnostic> {
         let is_event = matches!(request.request_context_ref(), Some(RequestContext::PassThrough));
-        let doors = self.doors().await;
-        let answer = match doors {
-            Ok(doors) if is_event => event(&doors.intake, request.body()).await,
-            Ok(doors) => Ok(hook(doors.router.clone(), request).await),
+        let handlers = self.handlers().await;
+        let answer = match handlers {
+            Ok(handlers) if is_event => event(&handlers.intake, request.body()).await,
+            Ok(handlers) => Ok(hook(handlers.router.clone(), request).await),
             Err(failed) if is_event => Err(failed),
             Err(failed) => Ok(unavailable(&failed)),
         };
@@ -60,19 +60,19 @@ impl Webhook {
     }
 
     /// Creates both handlers with the document in force.
-    async fn doors(&self) -> Result<&Doors, Diagnostic> {
-        let configuration = self.platform.configuration(FOR_THE_DOCUMENT).await.map_err(|error| {
+    async fn handlers(&self) -> Result<&Handlers, Diagnostic> {
+        let configuration = self.platform.configuration(DOCUMENT_TIMEOUT).await.map_err(|error| {
             tracing::error!(code = error.code(), "cannot accept deliveries: {error}");
             failed(error.code(), &error)
         })?;
         let make = || async {
             let intake = Arc::new(self.platform.intake(configuration).await);
-            Doors {
+            Handlers {
                 router: transship_http::router(Arc::clone(&intake)),
                 intake,
             }
         };
-        Ok(self.doors.get_or_init(make).await)
+        Ok(self.handlers.get_or_init(make).await)
     }
 }
 

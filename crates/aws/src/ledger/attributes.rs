@@ -9,10 +9,10 @@ use transship_engine::TaskState;
 use transship_oci::Target;
 
 use super::table::{Answered, Item};
-use crate::error::Answer;
+use crate::error::AwsError;
 
 /// The time-to-live of what ends by the caller's clock: late enough that the table's clock cannot end it first.
-pub(super) const GRACE: Duration = Duration::from_hours(1);
+pub(super) const EXPIRY_GRACE: Duration = Duration::from_hours(1);
 
 /// A text.
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
@@ -131,8 +131,8 @@ pub(super) fn state_of(item: &Item) -> Answered<TaskState> {
 }
 
 /// A value that another release or another writer wrote.
-pub(super) fn unreadable(what: &str) -> Answer {
-    Answer {
+pub(super) fn unreadable(what: &str) -> AwsError {
+    AwsError {
         code: "ItemUnreadable".to_owned(),
         message: format!("an item has no {what} that this release can read"),
     }

@@ -27,7 +27,7 @@ const INTENTS_MAX: usize = 64;
 /// no builder makes as many. A referrer of one beyond is taken for one of an image we did not replicate.
 const MANIFESTS_MAX: usize = 2500;
 /// Replicas that are settled at the same time.
-const SETTLED_AT_ONCE: usize = 16;
+const PARALLEL_SETTLES: usize = 16;
 
 /// The lease is free, or the holder's own.
 const IS_FREE: &str = "attribute_not_exists(#holder) OR #holder = :holder OR #until <= :now";
@@ -108,7 +108,7 @@ pub(super) async fn settle(
         .map(|replica| settle_one(table, operation, replica, holder, now))
         .collect();
     stream::iter(settling)
-        .buffer_unordered(SETTLED_AT_ONCE)
+        .buffer_unordered(PARALLEL_SETTLES)
         .try_collect()
         .await
 }
@@ -169,7 +169,7 @@ impl Replicas for DynamoLedger {
         let item = match self.table.update(operation, key.clone(), change).await? {
             Written::Done(item) => item,
             Written::Refused(item) => {
-                let until = time_option(&item, "until").map_err(|answer| self.table.unreadable(answer, operation))?;
+                let until = time_option(&item, "until").map_err(|error| self.table.unreadable(error, operation))?;
                 return Ok(Claim::Held {
                     until: until.unwrap_or(now),
                 });
@@ -186,7 +186,7 @@ impl Replicas for DynamoLedger {
             });
             self.table.update(operation, key, cut).await?;
         }
-        let mut earlier = digests(&item).map_err(|answer| self.table.unreadable(answer, operation))?;
+        let mut earlier = digests(&item).map_err(|error| self.table.unreadable(error, operation))?;
         earlier.retain(|digest| *digest != replica.digest);
         Ok(Claim::Granted { earlier })
     }
@@ -212,7 +212,7 @@ impl Replicas for DynamoLedger {
         found
             .map(|item| read(&item, destination.clone()))
             .transpose()
-            .map_err(|answer| self.table.unreadable(answer, operation))
+            .map_err(|error| self.table.unreadable(error, operation))
     }
 
     async fn holds(

@@ -10,12 +10,12 @@ use transship_engine::Result;
 use transship_engine::ledger::{Freshness, Hint, Hints, Key, Put};
 
 use super::DynamoLedger;
-use super::attributes::{GRACE, expires, item, key, text, text_of, text_option, time, time_option};
+use super::attributes::{EXPIRY_GRACE, expires, item, key, text, text_of, text_option, time, time_option};
 use super::expression::{Change, Values};
 use super::table::{Answered, Item, Query, Written};
 
 /// Items that one page of children reads, at most.
-const CHILDREN_AT_ONCE: usize = 1000;
+const CHILDREN_PAGE_ITEMS: usize = 1000;
 
 fn key_of(key_of_hint: &Key) -> Item {
     key(&key_of_hint.family, &key_of_hint.name)
@@ -27,7 +27,7 @@ fn item_of(hint: &Hint) -> Item {
         [
             ("value", text(&hint.value)),
             ("until", time(hint.expires)),
-            ("expires", expires(hint.expires, GRACE)),
+            ("expires", expires(hint.expires, EXPIRY_GRACE)),
         ],
     )
 }
@@ -81,7 +81,7 @@ impl Hints for DynamoLedger {
         let change = Change::default()
             .set("value", text(&hint.value))
             .set("until", time(hint.expires))
-            .set("expires", expires(hint.expires, GRACE))
+            .set("expires", expires(hint.expires, EXPIRY_GRACE))
             .value("now", time(now));
         let change = match expected {
             None => change.only_if("attribute_not_exists(#until) OR #until <= :now"),
@@ -92,7 +92,7 @@ impl Hints for DynamoLedger {
         match self.table.update(operation, key_of(&hint.key), change).await? {
             Written::Done(_) => Ok(Put::Done),
             Written::Refused(item) => {
-                let known = value(&item, now).map_err(|answer| self.table.unreadable(answer, operation))?;
+                let known = value(&item, now).map_err(|error| self.table.unreadable(error, operation))?;
                 Ok(Put::Refused(known))
             }
         }
@@ -110,7 +110,7 @@ impl Hints for DynamoLedger {
         let query = Query {
             key: "#pk = :family",
             values: Values::from([(":family".to_owned(), AttributeValue::S(family.to_owned()))]),
-            page: (limit < CHILDREN_AT_ONCE).then_some(limit.max(1)),
+            page: (limit < CHILDREN_PAGE_ITEMS).then_some(limit.max(1)),
             ..Query::default()
         };
         let mut children = Vec::new();

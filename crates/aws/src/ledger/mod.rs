@@ -80,7 +80,7 @@ use table::Table;
 /// How long executions and tasks are kept.
 const RETENTION: Duration = Duration::from_hours(90 * 24);
 /// How far an index may be behind its table. AWS names no bound; it is a fraction of a second as a rule.
-const LAG: Duration = Duration::from_secs(5);
+const INDEX_LAG: Duration = Duration::from_secs(5);
 
 /// The ledger's ports in a DynamoDB table. Clones share it.
 #[derive(Debug, Clone)]

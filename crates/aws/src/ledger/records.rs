@@ -33,7 +33,7 @@ impl Records for DynamoLedger {
         found
             .map(|item| read(&item, &key.family))
             .transpose()
-            .map_err(|answer| self.table.unreadable(answer, operation))
+            .map_err(|error| self.table.unreadable(error, operation))
     }
 
     async fn put_if(&self, key: &Key, expected: Option<u64>, value: &str) -> Result<Option<u64>> {
@@ -76,7 +76,7 @@ impl Records for DynamoLedger {
         let from = after.map(|after| key_of(&Key::new(family, &after.0)));
         let page = self.table.page(operation, &query, from).await?;
         let items: Answered<Vec<Record>> = page.items.iter().map(|item| read(item, family)).collect();
-        let items = items.map_err(|answer| self.table.unreadable(answer, operation))?;
+        let items = items.map_err(|error| self.table.unreadable(error, operation))?;
         let last = items.last().filter(|_| page.next.is_some());
         let next = last.map(|last| Cursor(last.key.name.clone()));
         Ok(Page { items, next })

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use transship_engine::Result;
 
-use crate::error::Answer;
+use crate::error::AwsError;
 
 /// How often what was not processed, or was in another's way, is sent again.
-const REPEATS: u32 = 8;
+const RETRIES_MAX: u32 = 8;
 /// The longest first wait before that; each further one is at most twice as long.
-const BACKOFF: Duration = Duration::from_millis(25);
+const BACKOFF_MIN: Duration = Duration::from_millis(25);
 /// What a request is answered that met a transaction, or a throttle within one. The SDK leaves it to its user.
 const PASSING: [&str; 5] = [
     "TransactionConflictException",
@@ -21,8 +21,8 @@ const PASSING: [&str; 5] = [
 ];
 
 /// True if it passes when it is sent again.
-pub(super) fn is_passing(answer: &Answer) -> bool {
-    PASSING.contains(&answer.code.as_str())
+pub(super) fn is_passing(error: &AwsError) -> bool {
+    PASSING.contains(&error.code.as_str())
 }
 
 /// How often something was sent again.
@@ -31,11 +31,11 @@ pub(super) struct Repeats(u32);
 
 impl Repeats {
     /// Waits, or says that it was often enough.
-    pub(super) async fn next(&mut self, table: &str, operation: &str, answer: Answer) -> Result<()> {
-        if self.0 >= REPEATS {
-            return Err(answer.of_table(table, operation));
+    pub(super) async fn next(&mut self, table: &str, operation: &str, error: AwsError) -> Result<()> {
+        if self.0 >= RETRIES_MAX {
+            return Err(error.of_table(table, operation));
         }
-        let longest = u64::try_from(BACKOFF.as_millis()).unwrap_or_default() << self.0;
+        let longest = u64::try_from(BACKOFF_MIN.as_millis()).unwrap_or_default() << self.0;
         // Those who met each other must not meet again.
         tokio::time::sleep(Duration::from_millis(chance() % longest + 1)).await;
         self.0 += 1;

@@ -10,12 +10,12 @@ use transship_engine::Result;
 
 use super::expression::{Change, Values, names};
 use super::repeats::{Repeats, is_passing};
-use crate::error::Answer;
+use crate::error::AwsError;
 
 /// An item, or the key of one.
 pub(super) type Item = HashMap<String, AttributeValue>;
 /// What a request ended with, before it is an error of the port.
-pub(super) type Answered<T> = std::result::Result<T, Answer>;
+pub(super) type Answered<T> = std::result::Result<T, AwsError>;
 
 /// What became of a write that has a condition.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Table {
         let found = request.set_key(Some(key)).send().await;
         found
             .map(|found| found.item)
-            .map_err(|error| Answer::of(&error).of_table(&self.name, operation))
+            .map_err(|error| AwsError::of(&error).of_table(&self.name, operation))
     }
 
     /// Writes the item in place of what was there.
@@ -81,7 +81,7 @@ impl Table {
         self.again(operation, || async {
             let request = self.client.put_item().table_name(&self.name);
             let put = request.set_item(Some(item.clone())).send().await;
-            put.map(drop).map_err(|error| Answer::of(&error))
+            put.map(drop).map_err(|error| AwsError::of(&error))
         })
         .await
     }
@@ -108,7 +108,7 @@ impl Table {
                     Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
                         Ok(Written::Refused(refused.item.clone().unwrap_or_default()))
                     }
-                    _ => Err(Answer::of(&error)),
+                    _ => Err(AwsError::of(&error)),
                 },
             }
         })
@@ -136,10 +136,10 @@ impl Table {
                     .set_expression_attribute_values(Some(values.clone()));
             }
             let deleted = request.set_key(Some(key.clone())).send().await;
-            match deleted.map_err(|error| Answer::of(&error)) {
+            match deleted.map_err(|error| AwsError::of(&error)) {
                 Ok(_) => Ok(true),
-                Err(answer) if answer.code == REFUSED => Ok(false),
-                Err(answer) => Err(answer),
+                Err(error) if error.code == REFUSED => Ok(false),
+                Err(error) => Err(error),
             }
         })
         .await
@@ -164,7 +164,7 @@ impl Table {
             .set_exclusive_start_key(from)
             .send()
             .await;
-        let found = answered.map_err(|error| Answer::of(&error).of_table(&self.name, operation))?;
+        let found = answered.map_err(|error| AwsError::of(&error).of_table(&self.name, operation))?;
         Ok(Page {
             items: found.items.unwrap_or_default(),
             next: found.last_evaluated_key.filter(|key| !key.is_empty()),
@@ -201,8 +201,8 @@ impl Table {
     }
 
     /// An item that this release cannot read.
-    pub(super) fn unreadable(&self, answer: Answer, operation: &str) -> transship_engine::Error {
-        answer.of_table(&self.name, operation)
+    pub(super) fn unreadable(&self, error: AwsError, operation: &str) -> transship_engine::Error {
+        error.of_table(&self.name, operation)
     }
 
     pub(super) async fn again<T, F>(&self, operation: &str, attempt: impl Fn() -> F + Send) -> Result<T>
@@ -212,17 +212,17 @@ impl Table {
         let mut repeats = Repeats::default();
         loop {
             match attempt().await {
-                Err(answer) if is_passing(&answer) => {
-                    repeats.next(&self.name, operation, answer).await?;
+                Err(error) if is_passing(&error) => {
+                    repeats.next(&self.name, operation, error).await?;
                 }
-                ended => return ended.map_err(|answer| answer.of_table(&self.name, operation)),
+                ended => return ended.map_err(|error| error.of_table(&self.name, operation)),
             }
         }
     }
 }
 
-pub(super) fn invalid(error: &dyn std::error::Error) -> Answer {
-    Answer {
+pub(super) fn invalid(error: &dyn std::error::Error) -> AwsError {
+    AwsError {
         code: "RequestInvalid".to_owned(),
         message: error.to_string(),
     }

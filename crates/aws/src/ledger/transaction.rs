@@ -6,7 +6,7 @@ use transship_engine::Result;
 
 use super::expression::Change;
 use super::table::{Answered, Item, Table, invalid};
-use crate::error::Answer;
+use crate::error::AwsError;
 
 /// The code of a part whose condition did not hold.
 const REFUSED: &str = "ConditionalCheckFailed";
@@ -32,7 +32,7 @@ impl Table {
                         let reasons = cancelled.cancellation_reasons().iter();
                         judge(reasons.map(|reason| (reason.code(), reason.message())))
                     }
-                    _ => Err(Answer::of(&error)),
+                    _ => Err(AwsError::of(&error)),
                 },
             }
         })
@@ -88,7 +88,7 @@ fn judge<'a>(reasons: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>) 
             "None" => refused.push(false),
             REFUSED => refused.push(true),
             code => {
-                return Err(Answer {
+                return Err(AwsError {
                     code: code.to_owned(),
                     message: message.unwrap_or("the transaction was cancelled").to_owned(),
                 });
@@ -98,7 +98,7 @@ fn judge<'a>(reasons: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>) 
     if refused.contains(&true) {
         return Ok(Transaction::Refused(refused));
     }
-    Err(Answer {
+    Err(AwsError {
         code: "TransactionCanceledException".to_owned(),
         message: "no reason given".to_owned(),
     })
@@ -117,8 +117,8 @@ mod tests {
             Transaction::Refused(vec![false, true])
         );
         for codes in [&[REFUSED, "TransactionConflict"], &["ThrottlingError", REFUSED]] {
-            let answer = judge(codes).unwrap_err();
-            assert!(is_passing(&answer), "{answer}");
+            let error = judge(codes).unwrap_err();
+            assert!(is_passing(&error), "{error}");
         }
         assert_eq!(judge(&["None", "ValidationError"]).unwrap_err().code, "ValidationError");
         assert_eq!(judge(&[]).unwrap_err().code, "TransactionCanceledException");

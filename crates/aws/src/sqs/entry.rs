@@ -9,12 +9,12 @@ use transship_oci::Result;
 /// Maximum delay of SQS. Source: `SendMessage`, `DelaySeconds`.
 const DELAY_MAX: Duration = Duration::from_mins(15);
 /// Maximum number of messages in a request. Source: `SendMessageBatch`.
-const BATCH_MAX: usize = 10;
+const BATCH_ENTRIES_MAX: usize = 10;
 /// Maximum size of a request in bytes: the limit of every region (most accept 1 MiB by now), less a reserve for the rest of the
 /// request.
 const BATCH_BYTES_MAX: usize = 250 * 1024;
 /// Maximum length of the name of a message group. Source: `SendMessage`, `MessageGroupId`.
-const GROUP_MAX: usize = 128;
+const GROUP_CHARS_MAX: usize = 128;
 
 /// One message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ fn group(name: &str) -> Option<String> {
     let name: String = name
         .chars()
         .map(|character| if character.is_ascii_graphic() { character } else { '_' })
-        .take(GROUP_MAX)
+        .take(GROUP_CHARS_MAX)
         .collect();
     (!name.is_empty()).then_some(name)
 }
@@ -74,7 +74,7 @@ pub(super) fn batches(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
     for mut entry in entries {
         bytes += entry.body.len();
         match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH_MAX && bytes <= BATCH_BYTES_MAX => {
+            Some(batch) if batch.len() < BATCH_ENTRIES_MAX && bytes <= BATCH_BYTES_MAX => {
                 entry.id = batch.len().to_string();
                 batch.push(entry);
             }

@@ -18,15 +18,15 @@ use transship_engine::{Outgoing, TaskQueue};
 use transship_oci::{Backoff, Code, Error, Operation, Result};
 
 use crate::Aws;
-use crate::error::Answer;
+use crate::error::AwsError;
 use entry::{Entry, batches};
 
 /// Number of retries of the failed part of a batch. The SDK does not retry it, because the status is 200.
-const RESENDS: u32 = 5;
+const RESENDS_MAX: u32 = 5;
 /// The waits before them.
 const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(10));
 /// Maximum number of concurrent batches.
-const PARALLEL: usize = 4;
+const PARALLEL_BATCHES: usize = 4;
 
 const SEND: &str = "queue send";
 
@@ -53,13 +53,13 @@ impl SqsQueue {
 
     /// Sends a batch until all of it is in the queue.
     async fn batch_send(&self, mut entries: Vec<Entry>) -> Result<()> {
-        for resend in 0..RESENDS {
+        for resend in 0..RESENDS_MAX {
             let failed = self.batch_send_once(&mut entries).await?;
             if entries.is_empty() {
                 return Ok(());
             }
             if let Some(refused) = failed.iter().find(|failed| is_final(failed)) {
-                let why = format!("the queue rejected it: {}", answer(refused));
+                let why = format!("the queue rejected it: {}", aws_error(refused));
                 return Err(Error::of(Code::MessageInvalid, Operation::of(SEND)).because(why));
             }
             tracing::warn!(
@@ -70,8 +70,8 @@ impl SqsQueue {
             tokio::time::sleep(BACKOFF.wait(resend)).await;
         }
         let code = "PartialBatch".to_owned();
-        let message = format!("{} messages of a batch failed {RESENDS} times", entries.len());
-        Err(Answer { code, message }.of_queue(&self.url, SEND))
+        let message = format!("{} messages of a batch failed {RESENDS_MAX} times", entries.len());
+        Err(AwsError { code, message }.of_queue(&self.url, SEND))
     }
 
     /// Sends one request. Accepted messages are removed from `entries`; the errors of the others are returned.
@@ -82,7 +82,7 @@ impl SqsQueue {
             .set_entries(Some(requested))
             .send()
             .await
-            .map_err(|error| Answer::of(&error).of_queue(&self.url, SEND))?;
+            .map_err(|error| AwsError::of(&error).of_queue(&self.url, SEND))?;
         // A message in neither list counts as not sent.
         entries.retain(|entry| !sent.successful().iter().any(|taken| taken.id() == entry.id));
         Ok(sent.failed)
@@ -99,7 +99,7 @@ impl TaskQueue for SqsQueue {
             .collect::<Result<Vec<_>>>()?;
         stream::iter(batches(entries))
             .map(|batch| self.batch_send(batch))
-            .buffer_unordered(PARALLEL)
+            .buffer_unordered(PARALLEL_BATCHES)
             .try_collect()
             .await
     }
@@ -107,11 +107,11 @@ impl TaskQueue for SqsQueue {
 
 /// True if the message would be rejected again. AWS also reports a throttle as the sender's fault.
 fn is_final(failed: &BatchResultErrorEntry) -> bool {
-    failed.sender_fault() && !answer(failed).is_throttled()
+    failed.sender_fault() && !aws_error(failed).is_throttled()
 }
 
-fn answer(failed: &BatchResultErrorEntry) -> Answer {
-    Answer {
+fn aws_error(failed: &BatchResultErrorEntry) -> AwsError {
+    AwsError {
         code: failed.code().to_owned(),
         message: failed.message().unwrap_or("no reason given").to_owned(),
     }

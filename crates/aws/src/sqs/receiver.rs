@@ -10,11 +10,11 @@ use transship_engine::{ReceivedMessage, TaskReceiver};
 
 use super::SqsQueue;
 use super::entry::whole_seconds;
-use crate::error::Answer;
+use crate::error::AwsError;
 use transship_oci::Result;
 
 /// Maximum number of messages in a request. Source: `ReceiveMessage`.
-const RECEIVE_MAX: usize = 10;
+const RECEIVE_MESSAGES_MAX: usize = 10;
 /// The longest visibility counts from when the message was received, at most so long ago. Source:
 /// `ChangeMessageVisibility` (12 hours), the longest run of a function (15 minutes).
 const VISIBILITY_MAX: Duration = Duration::from_mins(12 * 60 - 15);
@@ -52,24 +52,27 @@ impl SqsQueue {
         let Err(error) = answered else {
             return Ok(());
         };
-        let answer = Answer::of(&error);
-        if is_over(&answer) {
+        let error = AwsError::of(&error);
+        if is_over(&error) {
             return Ok(());
         }
-        Err(answer.of_queue(&self.url, operation))
+        Err(error.of_queue(&self.url, operation))
     }
 }
 
 /// `InvalidParameterValue` has several meanings; for a receipt it means that it expired or that its message was deleted.
-fn is_over(answer: &Answer) -> bool {
-    OVER.contains(&answer.code.as_str())
-        && (answer.code != "InvalidParameterValue" || answer.message.contains("ReceiptHandle"))
+fn is_over(error: &AwsError) -> bool {
+    OVER.contains(&error.code.as_str())
+        && (error.code != "InvalidParameterValue" || error.message.contains("ReceiptHandle"))
 }
 
 #[async_trait]
 impl TaskReceiver for SqsQueue {
     async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<ReceivedMessage>> {
-        let Some(count) = i32::try_from(max.min(RECEIVE_MAX)).ok().filter(|count| *count > 0) else {
+        let Some(count) = i32::try_from(max.min(RECEIVE_MESSAGES_MAX))
+            .ok()
+            .filter(|count| *count > 0)
+        else {
             return Ok(Vec::new());
         };
         let received = self
@@ -82,7 +85,7 @@ impl TaskReceiver for SqsQueue {
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .send()
             .await
-            .map_err(|error| Answer::of(&error).of_queue(&self.url, "queue receive"))?;
+            .map_err(|error| AwsError::of(&error).of_queue(&self.url, "queue receive"))?;
         Ok(received
             .messages
             .unwrap_or_default()
@@ -111,7 +114,7 @@ impl TaskReceiver for SqsQueue {
             .set_attribute_names(Some(COUNTS.to_vec()))
             .send()
             .await
-            .map_err(|error| Answer::of(&error).of_queue(&self.url, "queue depth"))?;
+            .map_err(|error| AwsError::of(&error).of_queue(&self.url, "queue depth"))?;
         let attributes = answered.attributes.unwrap_or_default();
         let count = |name| attributes.get(name)?.parse::<usize>().ok();
         Ok(COUNTS.iter().filter_map(count).sum())
@@ -138,7 +141,7 @@ mod tests {
     fn only_a_receipt_that_is_over_is_no_error() {
         let is_over = |code: &str, message: &str| {
             let (code, message) = (code.into(), message.into());
-            is_over(&Answer { code, message })
+            is_over(&AwsError { code, message })
         };
         assert!(is_over(
             "ReceiptHandleIsInvalid",

@@ -11,7 +11,7 @@ use transship_oci::{Result, Verb};
 use super::{S3Store, status};
 
 /// Maximum number of times that one read is resumed.
-const RESUMES: u32 = 3;
+const RESUMES_MAX: u32 = 3;
 
 /// Bytes of an object; [`None`] if it does not exist.
 pub(super) async fn open(store: &S3Store, key: &str, part: Part<'_>) -> Result<Option<ByteStream>> {
@@ -21,7 +21,7 @@ pub(super) async fn open(store: &S3Store, key: &str, part: Part<'_>) -> Result<O
         offset: part.offset,
         end: part.length.map(|length| part.offset.saturating_add(length)),
         etag: part.etag.map(str::to_owned),
-        resumes: RESUMES,
+        resumes: RESUMES_MAX,
         body: None,
     };
     let Some(reading) = reading.open().await? else {

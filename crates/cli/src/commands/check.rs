@@ -13,8 +13,8 @@ use transship_registry::Retries;
 use transship_rules::{Document, Import, Tls, Webhook};
 use transship_runtime::{Environment, process_secrets};
 
+use crate::credentials::credentials_of_document;
 use crate::failure::{Exit, Failure};
-use crate::logins::logins;
 use crate::output::Form;
 use crate::table::table;
 use crate::{document, logging, units};
@@ -127,7 +127,13 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
 }
 
 async fn connect(document: Document, secrets: Arc<dyn Secrets>) -> Vec<Probe> {
-    let snapshot = Configuration::new(document, logins(Arc::clone(&secrets)), secrets, RETRIES).current();
+    let snapshot = Configuration::new(
+        document,
+        credentials_of_document(Arc::clone(&secrets)),
+        secrets,
+        RETRIES,
+    )
+    .current();
     let names = snapshot.document.registries.keys();
     join_all(names.map(|name| probe(&snapshot, name))).await
 }
@@ -150,7 +156,7 @@ async fn probe(snapshot: &Snapshot, name: &str) -> Probe {
 /// Reads every secret, including those that a registry may not ask for yet: a registry with anonymous reads asks for
 /// credentials only at the first push.
 async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Probe> {
-    let logins = logins(Arc::clone(secrets));
+    let logins = credentials_of_document(Arc::clone(secrets));
     let mut probes = Vec::new();
     for (name, registry) in &document.registries {
         if let Some(reference) = &registry.credentials {

@@ -13,7 +13,7 @@ use crate::output;
 use transship_oci::Result;
 
 /// Maximum size of a delivery in bytes. The webhook accepts at most 1 MiB.
-const SIZE_MAX: u64 = 64 * 1024 * 1024;
+const INPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Arguments of `transship events`.
 #[derive(Debug, Args)]
@@ -124,9 +124,9 @@ fn refused(error: &Error) -> Failure {
 pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(SIZE_MAX).read_to_end(&mut bytes)
+        std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(SIZE_MAX).read_to_end(&mut bytes))
+        std::fs::File::open(path).and_then(|file| file.take(INPUT_BYTES_MAX).read_to_end(&mut bytes))
     };
     match read {
         Ok(_) => Ok(bytes),

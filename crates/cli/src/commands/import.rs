@@ -17,18 +17,18 @@ use transship_oci::{Reference, RegistryHost, Repository, Result};
 
 use super::ledger;
 use crate::bucket::InBucket;
-use crate::crossing::Crossing;
 use crate::failure::{Exit, Failure};
-use crate::fleet::{Fleet, Pace};
 use crate::image_source::reference;
 use crate::import_report::ImportReport;
 use crate::import_source::ImportSource;
+use crate::local_import::LocalImport;
 use crate::locations::RememberedLocations;
 use crate::logging;
 use crate::output::Form;
 use crate::policy::Policy;
 use crate::progress::ImagesShown;
 use crate::registries::Registries;
+use crate::stack_import::{PollIntervals, StackImport};
 
 /// Arguments of `transship import`.
 #[derive(Debug, Args)]
@@ -80,10 +80,10 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         (Some(table), Some(queue)) => {
             let (source, import) = order(&arguments)?;
             let (history, queue) = ledger::of_stack(table.clone(), queue.clone()).await?;
-            let fleet = Fleet {
+            let fleet = StackImport {
                 history,
                 queue,
-                pace: Pace::default(),
+                pace: PollIntervals::default(),
             };
             let execution = fleet.order(import, &source).await?;
             if arguments.stack.no_wait {
@@ -115,7 +115,7 @@ async fn here(arguments: Arguments, form: Form) -> Result<ImportReport, Failure>
     let client = Registries::new(Arc::new(DockerConfig::load()?)).client(&host)?;
     let now = Timestamp::now();
     let shown = Arc::new(ImagesShown::suitable(form));
-    let crossing = Crossing {
+    let local_import = LocalImport {
         execution: import.execution(&now.to_string(), now),
         store: source.store,
         import,
@@ -125,7 +125,7 @@ async fn here(arguments: Arguments, form: Form) -> Result<ImportReport, Failure>
         shared: SharedBlobs::default(),
         shown: Arc::clone(&shown),
     };
-    let report = crossing.all(source.sources).await;
+    let report = local_import.all(source.sources).await;
     shown.end();
     report
 }

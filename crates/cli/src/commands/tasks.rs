@@ -86,7 +86,7 @@ fn note(record: &TaskRecord) -> String {
 
 #[cfg(test)]
 mod tests {
-    use transship_engine::{Action, Bytes};
+    use transship_engine::{Action, Counts};
 
     use super::*;
 
@@ -107,7 +107,7 @@ mod tests {
             created: jiff::Timestamp::UNIX_EPOCH,
             next: Some(jiff::Timestamp::UNIX_EPOCH),
             finished: None,
-            bytes: Bytes::default(),
+            bytes: Counts::default(),
         };
         insta::assert_snapshot!(text(std::slice::from_ref(&record)));
         insta::assert_json_snapshot!(record);

@@ -10,7 +10,7 @@ use transship_layout::{Layout, MemoryStore};
 use transship_oci::media_type::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
 use transship_oci::{Digest, Result, Tag};
 
-use super::house::TAG;
+use super::fixture::TAG;
 use crate::failure::{Exit, Failure};
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 use transship_oci::{Digest, Result};
 
-use super::house::{DESTINATION_REPOSITORY, House, SOURCE_REPOSITORY, TAG};
-use super::story::failed;
+use super::fixture::{DESTINATION_REPOSITORY, Fixture, SOURCE_REPOSITORY, TAG};
+use super::transcript::failed;
 use crate::failure::Failure;
 
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
@@ -41,9 +41,9 @@ struct Reader {
 
 impl Proof {
     /// Reads both registries; the tag must name `digest`.
-    pub(super) async fn of(house: &House, digest: &Digest) -> Result<Self, Failure> {
-        let source = Contents::of(&house.source.url(), SOURCE_REPOSITORY, digest).await?;
-        let destination = Contents::of(&house.destination.url(), DESTINATION_REPOSITORY, digest).await?;
+    pub(super) async fn of(fixture: &Fixture, digest: &Digest) -> Result<Self, Failure> {
+        let source = Contents::of(&fixture.source.url(), SOURCE_REPOSITORY, digest).await?;
+        let destination = Contents::of(&fixture.destination.url(), DESTINATION_REPOSITORY, digest).await?;
         Self::between(&source, &destination)
     }
 

@@ -8,9 +8,9 @@ use transship_copy::{BlobEnd, Progress, Step};
 use transship_oci::Digest;
 
 /// Maximum number of blobs with their own bar. The largest blobs are sent first, so they get the bars.
-const BLOBS: usize = 4;
+const BARS_MAX: usize = 4;
 /// Minimum size in bytes of a blob with its own bar. A smaller one ends before its bar can be read.
-const WORTH_A_BAR_BYTES: u64 = 4 * 1024 * 1024;
+const BAR_BLOB_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
 const WHOLE: &str = "{bytes:>10} of {total_bytes:<10} [{bar:30}] {binary_bytes_per_sec:>12}  {msg}";
 const BLOB: &str = "{bytes:>10} of {total_bytes:<10} [{bar:30}] {prefix}";
@@ -59,7 +59,7 @@ impl Bars {
     }
 
     fn begin(&self, state: &mut State, digest: &Digest, size: u64) {
-        if size >= WORTH_A_BAR_BYTES && state.running.len() < BLOBS {
+        if size >= BAR_BLOB_BYTES_MIN && state.running.len() < BARS_MAX {
             let bar = ProgressBar::new(size)
                 .with_style(style(BLOB))
                 .with_prefix(digest.hex()[..12].to_owned());
@@ -126,7 +126,7 @@ mod tests {
     fn every_byte_counts_once_however_it_came() {
         let bars = Bars::new();
         let (sent, mounted) = (Digest::sha256(b"sent"), Digest::sha256(b"mounted"));
-        let size = WORTH_A_BAR_BYTES;
+        let size = BAR_BLOB_BYTES_MIN;
         bars.step(Step::Planned {
             blobs: 2,
             bytes: 2 * size,

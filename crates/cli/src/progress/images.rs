@@ -14,7 +14,7 @@ use crate::output::{Form, note};
 use crate::units;
 
 /// Time between two lines.
-const INTERVAL: Duration = Duration::from_secs(10);
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 const IMAGES: &str = "{pos:>6} of {len} images [{bar:30}] {msg}";
 
@@ -122,7 +122,7 @@ impl Tally {
 
     /// The next line, if it is due.
     fn line(&mut self, now: Instant) -> Option<String> {
-        if now.duration_since(self.told) < INTERVAL {
+        if now.duration_since(self.told) < LINE_INTERVAL {
             return None;
         }
         self.told = now;
@@ -176,9 +176,9 @@ mod tests {
         assert_eq!((bar.position(), bar.length()), (2, Some(3)));
         let mut tally = shown.tally.lock().unwrap();
         let begin = tally.begin;
-        assert_eq!(tally.line(begin + INTERVAL / 2), None);
-        let line = tally.line(begin + INTERVAL).unwrap();
+        assert_eq!(tally.line(begin + LINE_INTERVAL / 2), None);
+        let line = tally.line(begin + LINE_INTERVAL).unwrap();
         assert_eq!(line, "2 of 3 images, 4.0 KiB sent, 409 B/s, 1 failed");
-        assert_eq!(tally.line(begin + INTERVAL), None);
+        assert_eq!(tally.line(begin + LINE_INTERVAL), None);
     }
 }

@@ -9,7 +9,7 @@ use crate::output::note;
 use crate::units;
 
 /// Time between two lines.
-const INTERVAL: Duration = Duration::from_secs(10);
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts progress and prints it at intervals.
 pub(crate) struct Lines {
@@ -60,7 +60,7 @@ impl Tally {
 
     /// The next line, if it is due.
     fn line(&mut self, now: Instant) -> Option<String> {
-        if now.duration_since(self.told) < INTERVAL {
+        if now.duration_since(self.told) < LINE_INTERVAL {
             return None;
         }
         self.told = now;
@@ -113,9 +113,9 @@ mod tests {
             size: 1024,
             how: BlobEnd::Skipped,
         });
-        assert_eq!(tally.line(begin + INTERVAL / 2), None);
-        let line = tally.line(begin + INTERVAL).unwrap();
+        assert_eq!(tally.line(begin + LINE_INTERVAL / 2), None);
+        let line = tally.line(begin + LINE_INTERVAL).unwrap();
         assert_eq!(line, "2.0 KiB of 4.0 KiB, 2 of 3 blobs");
-        assert_eq!(tally.line(begin + INTERVAL), None);
+        assert_eq!(tally.line(begin + LINE_INTERVAL), None);
     }
 }

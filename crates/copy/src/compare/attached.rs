@@ -19,7 +19,7 @@ pub(crate) const MAX_STEPS: usize = 4;
 /// More attachments of one image than this are refused.
 pub(crate) const MAX_ATTACHMENTS: usize = 10_000;
 /// Requests about attachments at the same time.
-pub(crate) const PARALLEL: usize = 16;
+pub(crate) const PARALLEL_ATTACHMENTS: usize = 16;
 
 /// One attachment that the source has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub(crate) const fn limits(members: usize, parallel: usize) -> Limits {
 impl Sides<'_> {
     /// Everything attached to `members`, in an order in which it can be written.
     pub(crate) async fn attachments(&self, members: Vec<Descriptor>) -> Result<Vec<Attachment>> {
-        let limits = limits(members.len(), PARALLEL);
+        let limits = limits(members.len(), PARALLEL_ATTACHMENTS);
         let found = walk(members, limits, &Lister(self)).await?;
         let is_too_large = matches!(found.beyond, Some(Beyond::Manifests(_)));
         let attachments: Vec<Attachment> = found.into_visited().flat_map(|(_, attached)| attached).collect();
@@ -141,7 +141,7 @@ impl Sides<'_> {
             let head = self.source.manifest_head(&Target::Tag(tag.clone())).await?;
             Ok::<_, Error>(head.map(|manifest| Attachment::DigestTag { tag, manifest }))
         });
-        let found = side_by_side(heads.collect(), PARALLEL).await?;
+        let found = side_by_side(heads.collect(), PARALLEL_ATTACHMENTS).await?;
         Ok(found.into_iter().flatten().collect())
     }
 

@@ -9,7 +9,7 @@ mod survey;
 
 use transship_oci::{Code, Descriptor, Error, Manifest, Result, Target, Verb};
 
-pub(crate) use attached::{Lack, PARALLEL};
+pub(crate) use attached::{Lack, PARALLEL_ATTACHMENTS};
 pub(crate) use sides::Sides;
 
 pub use attached::Attachment;

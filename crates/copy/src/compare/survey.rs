@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use transship_oci::{Code, Descriptor, Digest, Error, Result, Target, Verb};
 
-use super::attached::{Lack, PARALLEL, limits};
+use super::attached::{Lack, PARALLEL_ATTACHMENTS, limits};
 use super::sides::Sides;
 use super::{Action, Attachment, Comparison};
 use crate::approach::approach;
@@ -16,7 +16,7 @@ use crate::{BlobEnd, BlobLocations, Counts};
 
 /// Manifests whose attachments are looked for at the same time when the first difference is enough: several tags are
 /// compared side by side then.
-const PARALLEL_FIRST: usize = 4;
+const PARALLEL_FIRST_BLOBS: usize = 4;
 
 /// What is looked for, and what was found so far.
 pub(crate) struct Survey<'a> {
@@ -82,9 +82,9 @@ impl<'a> Survey<'a> {
     /// Looks at what is attached to `members`, and to that in turn. Returns how many attachments the source has.
     pub(crate) async fn attachments(&self, members: Vec<Descriptor>) -> Result<usize> {
         let parallel = if self.locations.is_some() {
-            PARALLEL
+            PARALLEL_ATTACHMENTS
         } else {
-            PARALLEL_FIRST
+            PARALLEL_FIRST_BLOBS
         };
         let walked = walk(members.clone(), limits(members.len(), parallel), self).await?;
         if matches!(walked.beyond, Some(Beyond::Manifests(_))) {
@@ -148,7 +148,7 @@ impl<'a> Survey<'a> {
                 BlobEnd::Mounted
             })
         });
-        let ends = side_by_side(ends.collect(), PARALLEL).await?;
+        let ends = side_by_side(ends.collect(), PARALLEL_ATTACHMENTS).await?;
         let mut found = self.found();
         let found = &mut *found;
         for (blob, end) in blobs.iter().zip(ends) {
@@ -190,7 +190,7 @@ impl Visitor for Survey<'_> {
         let attached = self.sides.attached_to(&subject.digest).await?;
         self.found().attachments_listed += attached.len();
         let looks = attached.iter().map(|attachment| self.attachment(attachment));
-        side_by_side(looks.collect(), PARALLEL).await?;
+        side_by_side(looks.collect(), PARALLEL_ATTACHMENTS).await?;
         let next = attached
             .iter()
             .map(|attachment| attachment.manifest().clone())

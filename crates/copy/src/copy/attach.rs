@@ -3,7 +3,7 @@
 use transship_oci::{Code, Error, Result, Tag, Target, Verb};
 
 use super::run::{CopyRun, MAX_ROUNDS};
-use crate::compare::{Attachment, Lack, PARALLEL};
+use crate::compare::{Attachment, Lack, PARALLEL_ATTACHMENTS};
 use crate::graph::Graph;
 use crate::parallel::side_by_side;
 
@@ -11,7 +11,7 @@ impl CopyRun<'_> {
     /// Writes those of `attachments` that the destination lacks.
     pub(super) async fn push_attachments(&self, attachments: &[Attachment]) -> Result<()> {
         let all = attachments.iter().map(|attachment| self.push_attachment(attachment));
-        side_by_side(all.collect(), PARALLEL).await?;
+        side_by_side(all.collect(), PARALLEL_ATTACHMENTS).await?;
         self.list_unlisted().await
     }
 

@@ -12,18 +12,18 @@ use futures_util::{StreamExt, stream};
 use transship_oci::{Code, Descriptor, Digest, Repository, Result};
 
 use super::run::CopyRun;
-use crate::approach::{Approach, WORTH_ASKING_BYTES, approach};
+use crate::approach::{Approach, HEAD_BLOB_BYTES_MIN, approach};
 use crate::parallel::side_by_side;
 use crate::{BlobEnd, BlobSource, ByteStream, Mount, Step, UploadOptions, UploadSession};
 
 /// Up to this size round trips dominate the cost of a blob, above it bandwidth.
-const SMALL_BYTES: u64 = 1024 * 1024;
+const SMALL_BLOB_BYTES_MAX: u64 = 1024 * 1024;
 /// Transfers at the same time if all blobs are small.
-const PARALLEL_SMALL: usize = 16;
+const PARALLEL_SMALL_BLOBS: usize = 16;
 /// Transfers at the same time otherwise.
-const PARALLEL: usize = 6;
+const PARALLEL_BLOBS: usize = 6;
 /// Blobs whose locations are stored in one call.
-const LOCATION_BATCH: usize = 25;
+const LOCATION_BATCH_BLOBS: usize = 25;
 
 impl CopyRun<'_> {
     /// Moves every blob of `blobs` (largest first) to the destination.
@@ -35,10 +35,10 @@ impl CopyRun<'_> {
         });
         let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest.clone()).collect();
         let known = self.request.locations.find(&digests).await;
-        let parallel = if blobs.first().is_some_and(|largest| largest.size > SMALL_BYTES) {
-            PARALLEL
+        let parallel = if blobs.first().is_some_and(|largest| largest.size > SMALL_BLOB_BYTES_MAX) {
+            PARALLEL_BLOBS
         } else {
-            PARALLEL_SMALL
+            PARALLEL_SMALL_BLOBS
         };
         let remembered = Remembered::default();
         let transfers = blobs
@@ -131,7 +131,7 @@ impl CopyRun<'_> {
             session,
             progress: &request.progress,
             continuations: request.continuations,
-            slot: request.slot,
+            budget: request.budget,
             is_repeated: request.options.is_repeated,
         };
         match Inline::of(blob) {
@@ -161,7 +161,7 @@ impl Remembered {
         if !is_known {
             waiting.push(digest.clone());
         }
-        if waiting.len() >= LOCATION_BATCH || (!is_known && size >= 8 * WORTH_ASKING_BYTES) {
+        if waiting.len() >= LOCATION_BATCH_BLOBS || (!is_known && size >= 8 * HEAD_BLOB_BYTES_MIN) {
             std::mem::take(&mut *waiting)
         } else {
             Vec::new()

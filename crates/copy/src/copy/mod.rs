@@ -22,15 +22,15 @@ use crate::{Decision, Existing, Referrers};
 use run::{CopyRun, MAX_ROUNDS};
 
 /// If the source was read longer ago than this, it is checked again before the commit.
-const STALE: Duration = Duration::from_secs(10);
+const READ_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Copies one image and reports what was done. After an error the destination shows nothing incomplete.
 pub async fn copy(request: Request<'_>) -> Result<Report> {
-    let Some(slot) = request.slot else {
+    let Some(budget) = request.budget else {
         return run_rounds(&request).await;
     };
     // Transfers end by themselves when the time is over, and then store what arrived, which takes a moment.
-    match tokio::time::timeout(slot.left() + slot.grace(), run_rounds(&request)).await {
+    match tokio::time::timeout(budget.left() + budget.grace(), run_rounds(&request)).await {
         Ok(result) => result,
         Err(_) => Err(CopyRun::new(&request).source_error(Code::SlotOver)),
     }
@@ -154,7 +154,7 @@ impl CopyRun<'_> {
             return Ok(Round::Moved(None));
         };
         let may_move = self.request.from.tag().is_some();
-        if may_move && read.elapsed() > STALE && self.source_now().await?.as_ref() != Some(root.digest()) {
+        if may_move && read.elapsed() > READ_AGE_MAX && self.source_now().await?.as_ref() != Some(root.digest()) {
             return Ok(Round::Moved(None));
         }
         // Registries cannot compare and swap. A copy that may not replace everything checks once more, right before the write.

@@ -15,9 +15,9 @@ use crate::{BlobEnd, Step};
 
 /// Manifests that are written with their blobs before the next ones begin. The next attempt skips everything below a manifest
 /// that is there; otherwise an image of hundreds of manifests could use up each attempt with HEADs of blobs that arrived.
-const GROUP: usize = 32;
+const GROUP_MANIFESTS: usize = 32;
 /// Manifests written at the same time.
-const PARALLEL: usize = 8;
+const PARALLEL_MANIFESTS: usize = 8;
 
 impl CopyRun<'_> {
     /// Pushes all of a graph, its root under `target`.
@@ -33,18 +33,18 @@ impl CopyRun<'_> {
     pub(super) async fn push_parts(&self, graph: &Graph) -> Result<()> {
         let (all, foreign) = blobs(&graph.manifests);
         self.state().foreign_layers += foreign;
-        let is_large = graph.manifests.len() > GROUP;
+        let is_large = graph.manifests.len() > GROUP_MANIFESTS;
         if !is_large {
             self.push_blobs(&all).await?;
         }
-        for group in graph.levels().iter().flat_map(|level| level.chunks(GROUP)) {
+        for group in graph.levels().iter().flat_map(|level| level.chunks(GROUP_MANIFESTS)) {
             if is_large {
                 self.push_blobs(&blobs(group.iter().copied()).0).await?;
             }
             let puts = group
                 .iter()
                 .map(|child| async move { self.push_manifest(&Target::Digest(child.digest().clone()), child).await });
-            side_by_side(puts.collect(), PARALLEL).await?;
+            side_by_side(puts.collect(), PARALLEL_MANIFESTS).await?;
         }
         if is_large {
             self.push_blobs(&blobs(graph.root()).0).await?;

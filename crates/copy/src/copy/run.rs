@@ -118,10 +118,10 @@ impl<'a> CopyRun<'a> {
 
     /// Runs `work`, and ends it with `SLOT_OVER` when the time of this worker is over.
     pub(super) async fn within_slot<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let Some(slot) = self.request.slot else {
+        let Some(budget) = self.request.budget else {
             return work.await;
         };
-        let left = slot.left();
+        let left = budget.left();
         if left.is_zero() {
             return Err(self.source_error(Code::SlotOver));
         }

@@ -15,7 +15,7 @@ use crate::{Destination, Source};
 /// More manifests than this in one image are refused.
 const MAX_MANIFESTS: usize = 5_000;
 /// Manifests read at the same time.
-const PARALLEL: usize = 16;
+const PARALLEL_MANIFESTS: usize = 16;
 
 /// An image as far as it must be moved.
 pub(crate) struct Graph {
@@ -58,7 +58,7 @@ impl Graph {
         let limits = Limits {
             levels: MAX_DEPTH,
             manifests: MAX_MANIFESTS - 1,
-            parallel: PARALLEL,
+            parallel: PARALLEL_MANIFESTS,
         };
         let found = walk(manifests_below(&root), limits, &Reader { source, known }).await?;
         match found.beyond {
@@ -132,7 +132,7 @@ pub(crate) async fn members(source: &dyn Source, roots: Vec<Descriptor>) -> Resu
     let limits = Limits {
         levels: MAX_DEPTH + 1,
         manifests: MAX_MANIFESTS,
-        parallel: PARALLEL,
+        parallel: PARALLEL_MANIFESTS,
     };
     let found = walk(roots, limits, &IndexReader(source)).await?;
     Ok(found.into_visited().map(|(manifest, ())| manifest).collect())

@@ -85,7 +85,7 @@ impl CopyImage<'_> {
 
     async fn copy_stored(&self, destination: &Registry) -> Result<AttemptResult> {
         let (task, sources) = (self.task, &self.jobs.sources);
-        let images = sources.open(task, self.run.slot).await?;
+        let images = sources.open(task, self.run.budget).await?;
         let (from, to) = (task.source.target().clone(), task.destination.target.clone());
         let result = self.copy(images.as_ref(), from, destination, to).await;
         if result.is_err() {
@@ -126,7 +126,7 @@ impl CopyImage<'_> {
             replicas: &replicas,
             lease: Some(&lease),
             continuations: Some(&sessions),
-            slot: self.run.slot,
+            budget: self.run.budget,
             progress: Arc::clone(&self.run.progress),
         })
         .await;

@@ -23,11 +23,11 @@ impl AttemptLease {
     /// The lease an attempt needs; [`None`]: none. A first attempt finds nothing to resume, and one without a slot leaves
     /// nothing behind.
     pub(super) fn of(copy: &CopyImage<'_>) -> Option<Self> {
-        let slot = copy.run.slot.filter(|_| copy.attempt > 1)?;
+        let budget = copy.run.budget.filter(|_| copy.attempt > 1)?;
         Some(Self {
             key: format!("task {}", copy.task.id),
             holder: format!("{} {}", copy.jobs.worker, copy.attempt),
-            length: slot.left() + slot.grace(),
+            length: budget.left() + budget.grace(),
         })
     }
 

@@ -109,7 +109,7 @@ impl<'a> CopyImage<'a> {
 
     /// See [`tries_of`].
     fn tries(&self) -> u32 {
-        tries_of(self.attempt, self.run.tries, self.run.slot)
+        tries_of(self.attempt, self.run.tries, self.run.budget)
     }
 
     /// True if the event is so recent that the source tag may still have its previous value.

@@ -6,7 +6,7 @@ use transship_copy::{Report, State};
 use transship_oci::{Code, Error, Existing, Persistence};
 
 use super::CopyImage;
-use crate::{Bytes, Outcome, Replica, TaskState};
+use crate::{Counts, Outcome, Replica, TaskState};
 
 /// How an attempt ended.
 pub(super) enum AttemptResult {
@@ -76,7 +76,7 @@ impl CopyImage<'_> {
                 Some("the rule does not select this kind of content".to_owned()),
             ),
         };
-        let bytes = Bytes {
+        let bytes = Counts {
             copied: report.bytes.copied,
             mounted: report.bytes.mounted,
             skipped: report.bytes.skipped,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use transship_copy::Clock;
-use transship_layout::Upload;
+use transship_layout::ObjectMeaning;
 use transship_oci::{Code, Digest, Error, Existing, Operation, Referrers, Repository, Result, Target};
 
 use super::Import;
@@ -95,7 +95,8 @@ impl ImportIntake {
         let snapshot = self.configuration.current();
         let imports = snapshot.document.imports.iter();
         let scan = |import: &transship_rules::Import| {
-            let Some(Upload::Names { found, target }) = Upload::of_key(&import.prefix, &upload.key) else {
+            let Some(ObjectMeaning::Names { found, target }) = ObjectMeaning::of_key(&import.prefix, &upload.key)
+            else {
                 return None;
             };
             let import = Import::from(import);
@@ -159,7 +160,7 @@ impl ImportIntake {
         // Discovered sources are named relative to the narrower prefix; an archive is named by its whole key.
         let folder = below.trim_end_matches('/');
         if !folder.is_empty() {
-            let path = Upload::archive_path(folder).unwrap_or(folder);
+            let path = ObjectMeaning::archive_path(folder).unwrap_or(folder);
             import.path = Some(joined(import.path.as_ref(), path)?);
         }
         Ok((import, written.bucket.clone(), prefix))
@@ -193,9 +194,9 @@ impl ImportIntake {
 
 /// The pending blob that `key` satisfies: content, or a storage tree's link to a manifest whose bytes are present.
 fn awaited(key: &str) -> Option<(String, Digest)> {
-    match Upload::of_key("", key)? {
-        Upload::Content { place, digest } => Some((place, digest)),
-        Upload::Names { found, target } => match target? {
+    match ObjectMeaning::of_key("", key)? {
+        ObjectMeaning::Content { place, digest } => Some((place, digest)),
+        ObjectMeaning::Names { found, target } => match target? {
             Target::Digest(digest) => Some((found.place().to_owned(), digest)),
             Target::Tag(_) => None,
         },

@@ -79,7 +79,7 @@ impl<'a> ListSources<'a> {
                 self.jobs.queue.send(&scans).await?;
             }
             self.list.at = at;
-            if self.run.slot.is_some_and(|slot| slot.left() < slot.grace()) {
+            if self.run.budget.is_some_and(|budget| budget.left() < budget.grace()) {
                 return Ok(false);
             }
         }

@@ -18,7 +18,7 @@ pub use source_cache::{SourceCache, store_unknown};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_layout::{Found, FoundKind, Image, Refused};
+use transship_layout::{Image, Refused, SourceKind, SourceRef};
 use transship_oci::{Error, Existing, Referrers, Repository, Result, Target, Verb};
 
 use crate::job::{CopyTask, Policy, Scan, Source};
@@ -68,7 +68,7 @@ impl Import {
     }
 
     /// The repository to which `found` is copied. `INVALID_REFERENCE` if its path is not a valid repository name.
-    pub fn repository(&self, found: &Found) -> Result<Repository> {
+    pub fn repository(&self, found: &SourceRef) -> Result<Repository> {
         let path = match (&self.path, found.repository()?) {
             (Some(path), Some(below)) => format!("{path}/{below}"),
             (Some(path), None) => return Ok(path.clone()),
@@ -83,7 +83,7 @@ impl Import {
     pub fn plan(
         &self,
         store: &StoreName,
-        found: &Found,
+        found: &SourceRef,
         images: &[Image],
         execution: &Execution,
     ) -> Result<Vec<CopyTask>> {
@@ -149,12 +149,12 @@ impl Import {
         &self,
         id: String,
         execution: &Execution,
-        (store, found): (&StoreName, &Found),
+        (store, found): (&StoreName, &SourceRef),
         destination: ImageRef,
     ) -> CopyTask {
         // A storage tree has no list of referrers: to list those of one image is to read the whole tree. They are images of
         // its list instead, and the tasks of the others leave them alone.
-        let is_tree = found.kind == FoundKind::Repository;
+        let is_tree = found.kind == SourceKind::Repository;
         let referrers = match self.referrers {
             Referrers::Include if is_tree => Referrers::Exclude,
             other => other,
@@ -181,7 +181,7 @@ impl Import {
 
 #[cfg(test)]
 mod tests {
-    use transship_layout::FoundKind;
+    use transship_layout::SourceKind;
     use transship_oci::media_type::OCI_MANIFEST;
     use transship_oci::{Descriptor, Digest};
 
@@ -198,9 +198,9 @@ mod tests {
         }
     }
 
-    fn found(path: &str) -> Found {
-        Found {
-            kind: FoundKind::Layout,
+    fn found(path: &str) -> SourceRef {
+        SourceRef {
+            kind: SourceKind::Layout,
             key: format!("to/{path}/"),
             path: path.into(),
         }
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    fn planned(import: &Import, found: &Found, occurrence: &str) -> Vec<CopyTask> {
+    fn planned(import: &Import, found: &SourceRef, occurrence: &str) -> Vec<CopyTask> {
         let execution = import.execution(occurrence, Timestamp::UNIX_EPOCH);
         let images = [image(Some("v1")), image(None)];
         import
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn the_same_occasion_makes_the_same_ids_and_another_one_others() {
         let ids = |key: &str, occurrence: &str| {
-            let found = Found {
+            let found = SourceRef {
                 key: key.into(),
                 ..found("app")
             };

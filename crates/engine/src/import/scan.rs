@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::timeout;
-use transship_layout::{Image, Images, Listing, Looked, Missing, look, names_version, present};
+use transship_layout::{Image, Images, Inspection, Listing, Missing, arrived_since, index_version, inspect};
 use transship_oci::{Code, Digest, Error, Persistence, Result, Target, Verb};
 
 use crate::job::{Envelope, Job, Run, Scan};
@@ -20,11 +20,11 @@ use crate::send::send_then_record;
 use crate::{Execution, Next, Outgoing, PendingScan, TaskState};
 
 /// Tasks that are sent at once.
-const BATCH_TASKS: usize = 100;
+const BATCH_TASKS_MAX: usize = 100;
 /// A source that was not completed for this long is forgotten. Its index, uploaded again, is scanned again.
 const PENDING_TTL: Duration = Duration::from_hours(30 * 24);
 /// A source that could not be read in this many slots will not be read in another.
-const SLOTS_MAX: u32 = 5;
+const TIME_SLOTS_MAX: u32 = 5;
 
 /// One delivery of a [`Scan`].
 pub(crate) struct ScanSource<'a> {
@@ -52,8 +52,8 @@ impl<'a> ScanSource<'a> {
     #[tracing::instrument(skip_all, fields(execution = self.scan.execution.id, rule = self.scan.execution.rule))]
     pub(crate) async fn run(self) -> Result<Next> {
         let scanning = Box::pin(self.scan());
-        let scanned = match self.run.slot {
-            Some(slot) => timeout(slot.left(), scanning).await.unwrap_or_else(|_| {
+        let scanned = match self.run.budget {
+            Some(budget) => timeout(budget.left(), scanning).await.unwrap_or_else(|_| {
                 let operation = Verb::LookAt.on(&self.scan.store);
                 Err(Error::of(Code::SlotOver, operation))
             }),
@@ -92,9 +92,9 @@ impl<'a> ScanSource<'a> {
             Persistence::Temporary(after) => after,
             Persistence::Persistent => None,
         };
-        if error.is(Code::SlotOver) && tries >= SLOTS_MAX {
+        if error.is(Code::SlotOver) && tries >= TIME_SLOTS_MAX {
             let message = format!(
-                "the source could not be read in {SLOTS_MAX} time slots: raise WorkerTimeout, or upload a plain tar or a layout instead of a compressed archive, then redrive"
+                "the source could not be read in {TIME_SLOTS_MAX} time slots: raise WorkerTimeout, or upload a plain tar or a layout instead of a compressed archive, then redrive"
             );
             jobs.fail(&entry, code, message).await?;
             return Ok(Next::Done);
@@ -121,18 +121,18 @@ impl<'a> ScanSource<'a> {
         let store = jobs.sources.store(&scan.store)?;
         scan.import.repository(found)?;
         let place = self.place();
-        let names = names_version(Arc::clone(&store), found, only).await?;
-        let end = match look(Arc::clone(&store), found, only).await? {
-            Looked::Nothing => ScanEnd::Tasks,
-            Looked::Incomplete { missing } => {
+        let names = index_version(Arc::clone(&store), found, only).await?;
+        let end = match inspect(Arc::clone(&store), found, only).await? {
+            Inspection::Nothing => ScanEnd::Tasks,
+            Inspection::Incomplete { missing } => {
                 self.wait_for(&place, &missing).await?;
-                if names_version(store, found, only).await? != names {
+                if index_version(store, found, only).await? != names {
                     // What was recorded belongs to an index that was replaced, and a scan of the new one may already be over.
                     jobs.queue.send(&[Outgoing::now((*scan).clone())]).await?;
                 }
                 return Ok(ScanEnd::Waits);
             }
-            Looked::Complete { images, version } => {
+            Inspection::Complete { images, version } => {
                 let listing = listing(images.as_ref(), only).await?;
                 self.send_images(&listing, &version).await?
             }
@@ -168,7 +168,7 @@ impl<'a> ScanSource<'a> {
         tracing::info!(code = "SOURCE_INCOMPLETE", source = scan.source.key, missing = blobs.len(), first = %blobs[0], "a source waits for missing content");
         let store = jobs.sources.store(&scan.store)?;
         let mut complete: HashMap<String, Outgoing> = HashMap::new();
-        for blob in present(store, &scan.source, missing).await? {
+        for blob in arrived_since(store, &scan.source, missing).await? {
             complete.extend(pending_scans(waiting.arrived(place, &blob, now).await?));
         }
         let complete: Vec<Outgoing> = complete.into_values().collect();
@@ -192,8 +192,8 @@ impl<'a> ScanSource<'a> {
             .import
             .plan(&scan.store, &scan.source, &listing.images, &execution)?;
         let mut done = scan.done;
-        for batch in tasks.get(done..).unwrap_or_default().chunks(BATCH_TASKS) {
-            if done > scan.done && run.slot.is_some_and(|slot| slot.left() < slot.grace()) {
+        for batch in tasks.get(done..).unwrap_or_default().chunks(BATCH_TASKS_MAX) {
+            if done > scan.done && run.budget.is_some_and(|budget| budget.left() < budget.grace()) {
                 return Ok(ScanEnd::Unfinished(Box::new(Scan {
                     done,
                     ..(*scan).clone()

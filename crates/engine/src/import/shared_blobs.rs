@@ -13,7 +13,7 @@ use transship_copy::{BlobSource, Counts, Destination, Manifests, Mount, Report, 
 use transship_oci::{Code, Descriptor, Digest, Manifest, Repository, Result, Target};
 
 /// Repositories that a blob is taken from before it is sent.
-const MOUNTS: usize = 2;
+const MOUNT_SOURCES_MAX: usize = 2;
 
 /// Repositories that contain one blob. Locked by the copy that is sending it.
 type Holders = Arc<AsyncMutex<Vec<Repository>>>;
@@ -76,7 +76,7 @@ impl<D: Destination> SharingDestination<D> {
 
     /// Takes the blob from where it arrived before. If that cannot be, the session the registry opened instead.
     async fn mounted(&self, blob: &Descriptor, holders: &[Repository]) -> Result<Mount> {
-        for from in holders.iter().take(MOUNTS) {
+        for from in holders.iter().take(MOUNT_SOURCES_MAX) {
             match self.repository.blob_mount(blob, from).await? {
                 Mount::NotMounted(None) => {}
                 done => return Ok(done),

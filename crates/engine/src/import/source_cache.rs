@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::time::timeout;
-use transship_copy::Slot;
-use transship_layout::{Found, Images, ObjectStore, open};
+use transship_copy::TimeBudget;
+use transship_layout::{Images, ObjectStore, SourceRef, open};
 use transship_oci::{Code, Error, Result, Verb};
 
 use crate::job::{CopyTask, Source};
@@ -32,7 +32,7 @@ pub struct SourceCache {
 #[derive(Clone)]
 struct OpenSource {
     store: StoreName,
-    found: Found,
+    found: SourceRef,
     images: Arc<dyn Images>,
 }
 
@@ -61,7 +61,7 @@ impl SourceCache {
     }
 
     /// The source of `task`, opened. `STORE_UNKNOWN` if it is in a registry.
-    pub(crate) async fn open(&self, task: &CopyTask, slot: Option<Slot>) -> Result<Arc<dyn Images>> {
+    pub(crate) async fn open(&self, task: &CopyTask, budget: Option<TimeBudget>) -> Result<Arc<dyn Images>> {
         let Source::Stored { store, found, target } = &task.source else {
             return Err(store_unknown(&task.source));
         };
@@ -73,8 +73,8 @@ impl SourceCache {
             self.close(&task.source);
         }
         let opening = open(self.store(store)?, found);
-        let images = match slot {
-            Some(slot) => timeout(slot.left(), opening)
+        let images = match budget {
+            Some(budget) => timeout(budget.left(), opening)
                 .await
                 .map_err(|_| Error::of(Code::SlotOver, Verb::Open.on(format_args!("{store}/{}", found.key))))?,
             None => opening.await,
@@ -83,7 +83,7 @@ impl SourceCache {
         Ok(images)
     }
 
-    fn opened(&self, store: &StoreName, found: &Found) -> Option<Arc<dyn Images>> {
+    fn opened(&self, store: &StoreName, found: &SourceRef) -> Option<Arc<dyn Images>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let at = open
             .iter()
@@ -93,7 +93,7 @@ impl SourceCache {
         Some(opened.images)
     }
 
-    fn keep(&self, store: &StoreName, found: &Found, images: &Arc<dyn Images>) {
+    fn keep(&self, store: &StoreName, found: &SourceRef, images: &Arc<dyn Images>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|opened| opened.store != *store || opened.found != *found);
         if open.len() >= OPEN_SOURCES_MAX {

@@ -1,7 +1,7 @@
 //! Copy one image to one destination.
 
 use serde::{Deserialize, Serialize};
-use transship_layout::Found;
+use transship_layout::SourceRef;
 use transship_oci::{Digest, Kind, Target};
 use transship_oci::{Existing, Referrers};
 
@@ -42,7 +42,7 @@ pub enum Source {
         /// The store that holds it.
         store: StoreName,
         /// The layout, archive or tree.
-        found: Found,
+        found: SourceRef,
         /// The image in it.
         target: Target,
     },

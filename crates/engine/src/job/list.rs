@@ -1,7 +1,7 @@
 //! Find the sources below a prefix of a store.
 
 use serde::{Deserialize, Serialize};
-use transship_layout::Search as Discovery;
+use transship_layout::Discovery;
 
 use super::{JobKind, Next, Run, stored};
 use crate::import::{Import, ListSources};

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_copy::{Progress, Slot};
+use transship_copy::{Progress, TimeBudget};
 use transship_oci::{Code, Error, Result, Verb};
 
 pub use copy::{CopyTask, Policy, Source};
@@ -83,14 +83,14 @@ pub(crate) struct Run {
     /// Listens to the copy.
     pub(crate) progress: Arc<dyn Progress>,
     /// When this worker has to stop; [`None`]: never.
-    pub(crate) slot: Option<Slot>,
+    pub(crate) budget: Option<TimeBudget>,
 }
 
 impl Run {
     /// True if the job was sent on as often as it may be. Only a worker with a time slot counts: without one, every wait is a
     /// new message, and [`crate::RetryPolicy`] limits the time.
     pub(crate) fn is_out_of_tries(&self) -> bool {
-        self.slot.is_some() && self.tries >= TRIES_MAX
+        self.budget.is_some() && self.tries >= TRIES_MAX
     }
 }
 

@@ -1,7 +1,7 @@
 //! Turn the images of one source in a store into tasks.
 
 use serde::{Deserialize, Serialize};
-use transship_layout::Found;
+use transship_layout::SourceRef;
 use transship_oci::Target;
 
 use super::{JobKind, Next, Run, stored};
@@ -22,7 +22,7 @@ pub struct Scan {
     /// The store that holds the source.
     pub store: StoreName,
     /// The source.
-    pub source: Found,
+    pub source: SourceRef,
     /// Only this image of a storage tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Target>,
@@ -47,7 +47,7 @@ impl Scan {
     pub(crate) fn new(
         import: &Import,
         store: &StoreName,
-        source: &Found,
+        source: &SourceRef,
         only: Option<&Target>,
         execution: &Execution,
     ) -> Self {

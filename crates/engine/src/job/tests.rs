@@ -1,4 +1,4 @@
-use transship_layout::FoundKind;
+use transship_layout::SourceKind;
 use transship_oci::{Digest, Target};
 use transship_oci::{Existing, Referrers};
 
@@ -57,8 +57,8 @@ fn cursor() -> Cursor {
 
 #[test]
 fn a_job_comes_back_as_it_was_sent() {
-    let found = transship_layout::Found {
-        kind: FoundKind::Layout,
+    let found = transship_layout::SourceRef {
+        kind: SourceKind::Layout,
         key: "to/app/".into(),
         path: "app".into(),
     };
@@ -151,8 +151,8 @@ fn scans_of_the_previous_release_are_read() {
         other => panic!("not a scan: {other:?}"),
     };
     let (tries, whole) = scan(previous::SCAN);
-    let found = transship_layout::Found {
-        kind: FoundKind::Layout,
+    let found = transship_layout::SourceRef {
+        kind: SourceKind::Layout,
         key: "to/team/app/".into(),
         path: "team/app".into(),
     };

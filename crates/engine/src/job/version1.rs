@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Error, Value, from_value};
-use transship_layout::{Found, Search as Discovery};
+use transship_layout::{Discovery, SourceRef};
 use transship_oci::{Digest, Kind, Repository, Target};
 use transship_oci::{Existing, Referrers};
 
@@ -33,7 +33,7 @@ struct Task {
     #[serde(default)]
     hops: u32,
     not_before: Option<Timestamp>,
-    found: Option<Found>,
+    found: Option<SourceRef>,
     look: Option<Look>,
 }
 

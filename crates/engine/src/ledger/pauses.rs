@@ -9,7 +9,7 @@ use super::{Freshness, Hint, Hints, Key, Put};
 use transship_oci::Result;
 
 /// How often a pause is tried to be written while others write it too.
-const TRIES: usize = 8;
+const CAS_TRIES_MAX: usize = 8;
 const NAME: &str = "P";
 
 /// Pauses by host.
@@ -33,7 +33,7 @@ impl Pauses {
             expires: until,
         };
         let mut expected: Option<String> = None;
-        for _ in 0..TRIES {
+        for _ in 0..CAS_TRIES_MAX {
             match self.hints.put_if(&pause, expected.as_deref(), now).await? {
                 Put::Done => return Ok(()),
                 Put::Refused(known) if known.as_deref().and_then(read).is_some_and(|known| known >= until) => {

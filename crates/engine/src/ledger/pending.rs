@@ -17,7 +17,7 @@ use transship_oci::{Code, Digest, Error, Result, Verb};
 use super::{Freshness, Hint, Hints, Key};
 
 /// Scans that are looked at together when a blob arrives: in a storage tree a thousand images may wait for it.
-const SCANS_AT_ONCE: usize = 16;
+const PARALLEL_SCANS: usize = 16;
 const LIST: &str = "waiting";
 const HEADER: &str = "W";
 
@@ -105,7 +105,7 @@ impl PendingBlobs {
             .into_iter()
             .map(|lead| self.arrived_for(lead, blob, &headers, now));
         let complete: Vec<Option<PendingScan>> = stream::iter(arrivals)
-            .buffer_unordered(SCANS_AT_ONCE)
+            .buffer_unordered(PARALLEL_SCANS)
             .try_collect()
             .await?;
         Ok(complete.into_iter().flatten().collect())

@@ -21,7 +21,7 @@ use crate::{Envelope, Next, Outgoing, Result, StoreName, TaskEntry};
 /// A task that was not touched for this long has no worker any more: no slot lasts longer.
 const WORKER_LOST_AFTER: Duration = Duration::from_mins(20);
 /// Tasks that one message sends again.
-const TASKS_MAX: usize = 500;
+const REPUBLISHED_TASKS_MAX: usize = 500;
 /// An upload that takes longer was probably broken off.
 const UPLOAD_OVERDUE_AFTER: Duration = Duration::from_hours(1);
 /// Incomplete sources that are counted, and that are logged by name.
@@ -94,14 +94,18 @@ impl<'a> SweepPart<'a> {
         let jobs = self.jobs;
         // Without slots a copy may take hours, and the queue never loses a message: only a task that is older than any retry
         // is lost.
-        let silence = if self.run.slot.is_some() {
+        let silence = if self.run.budget.is_some() {
             WORKER_LOST_AFTER
         } else {
             jobs.retry_policy.age
         };
         let now = jobs.now();
         let before = now.checked_sub(silence).unwrap_or(Timestamp::MIN);
-        let lost = jobs.ledger.history.untouched(registry, before, TASKS_MAX).await?;
+        let lost = jobs
+            .ledger
+            .history
+            .untouched(registry, before, REPUBLISHED_TASKS_MAX)
+            .await?;
         let (lost, messages): (Vec<TaskEntry>, Vec<Outgoing>) = lost.into_iter().filter_map(resent).unzip();
         if lost.is_empty() {
             return Ok(Next::Done);

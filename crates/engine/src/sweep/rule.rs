@@ -21,17 +21,17 @@ use crate::send::send_then_record;
 use crate::{Execution, ImageRef, Job, Next, Outgoing, TaskEntry, Trigger};
 
 /// Tags and repositories that one message looks at.
-const LOOKS_MAX: usize = 1000;
+const STEP_TAGS_MAX: usize = 1000;
 /// Tags between two moves of the cursor.
-const STRIDE: usize = 32;
+const STRIDE_TAGS: usize = 32;
 /// Tags that are compared at the same time.
-const SIDE_BY_SIDE: usize = 4;
+const PARALLEL_TAGS: usize = 4;
 /// Pages of tags of one repository: 200 000 tags where a registry gives 1000 at once.
 const TAG_PAGES_MAX: usize = 200;
 /// Pages of a catalog. Some registries have been seen to page without end.
 const CATALOG_PAGES_MAX: u32 = 10_000;
 /// Unfinished tasks of a rule beyond which its sweep waits.
-const BACKLOG_MAX: usize = 1000;
+const BACKLOG_TASKS_MAX: usize = 1000;
 /// For how long.
 const BACKLOG_WAIT: Duration = Duration::from_mins(5);
 /// A sweep that stops without a word leaves its rule to the next one after so long: twice the longest wait.
@@ -39,9 +39,9 @@ const LEASE_TTL: Duration = Duration::from_mins(30);
 /// The longest wait between two messages: what every queue can hold a message back.
 const WAIT_MAX: Duration = Duration::from_mins(15);
 /// How often the sweep waits at one place for errors to pass. Then it goes on past it.
-const STUCK_MAX: u32 = 5;
+const STUCK_STEPS_MAX: u32 = 5;
 /// Maximum age of a sweep. An older one ends, and the next one starts from the beginning.
-const AGE_MAX: Duration = Duration::from_hours(24);
+const RUN_AGE_MAX: Duration = Duration::from_hours(24);
 
 /// The sweep of one rule, within one message.
 pub(crate) struct SweepRule<'a> {
@@ -159,14 +159,14 @@ impl<'a> SweepRule<'a> {
         let unfinished = jobs
             .ledger
             .history
-            .untouched(&rule.source.registry, Timestamp::MAX, 2 * BACKLOG_MAX)
+            .untouched(&rule.source.registry, Timestamp::MAX, 2 * BACKLOG_TASKS_MAX)
             .await?;
         let under_way: HashSet<(ImageRef, ImageRef)> = unfinished
             .iter()
             .filter(|entry| entry.execution.rule == rule.name)
             .filter_map(ends_of)
             .collect();
-        if under_way.len() >= BACKLOG_MAX {
+        if under_way.len() >= BACKLOG_TASKS_MAX {
             return later(cursor, BACKLOG_WAIT);
         }
         let begun = cursor.clone();
@@ -184,17 +184,17 @@ impl<'a> SweepRule<'a> {
             under_way,
             cursor,
             stuck,
-            looks_left: LOOKS_MAX,
+            looks_left: STEP_TAGS_MAX,
             made: 0,
         };
-        let ended = match self.run.slot {
-            Some(slot) => tokio::time::timeout(slot.left(), walk.run()).await,
+        let ended = match self.run.budget {
+            Some(budget) => tokio::time::timeout(budget.left(), walk.run()).await,
             None => Ok(walk.run().await),
         };
         for registry in [&source, &destination] {
             jobs.share_pause(registry).await;
         }
-        let looked = LOOKS_MAX - walk.looks_left;
+        let looked = STEP_TAGS_MAX - walk.looks_left;
         tracing::info!(looked, missed = walk.made, "compared tags");
         let wait = match ended {
             Ok(Ok(End::Whole)) => None,
@@ -217,7 +217,7 @@ impl<'a> SweepRule<'a> {
     /// True if a sweep that is not at its end does not go on either.
     fn is_over(&self, rest: &Rest) -> bool {
         let age = Duration::try_from(self.jobs.now().duration_since(self.started)).unwrap_or_default();
-        let is_over = age > AGE_MAX || rest.cursor.pages > CATALOG_PAGES_MAX || rest.stuck > 2 * STUCK_MAX;
+        let is_over = age > RUN_AGE_MAX || rest.cursor.pages > CATALOG_PAGES_MAX || rest.stuck > 2 * STUCK_STEPS_MAX;
         if is_over {
             tracing::error!(
                 code = "SWEEP_ABORTED",
@@ -315,7 +315,7 @@ impl Walk<'_> {
             self.move_to(repository, None);
         }
         // What did not fit into one slot may fit into the next in smaller steps.
-        let stride = (STRIDE >> self.stuck.min(5)).max(1);
+        let stride = (STRIDE_TAGS >> self.stuck.min(5)).max(1);
         for stride in tags.matched.chunks(stride) {
             if self.looks_left == 0 {
                 return Ok(End::Enough);
@@ -382,7 +382,7 @@ impl Walk<'_> {
             .iter()
             .map(|(tag, destination)| self.compare(repository, tag, destination.clone(), digest_tags))
             .collect();
-        let compared: Vec<_> = stream::iter(looks).buffered(SIDE_BY_SIDE).collect().await;
+        let compared: Vec<_> = stream::iter(looks).buffered(PARALLEL_TAGS).collect().await;
         let mut tasks = Vec::new();
         for ((tag, _), compared) in tags.iter().zip(compared) {
             match compared {
@@ -412,7 +412,7 @@ impl Walk<'_> {
 
     /// A permanent error, or one that remained after all retries, is logged and the item is skipped. Another error pauses the walk.
     fn pass_over(&self, error: Error, repository: &Repository, tag: Option<&Tag>) -> Result<()> {
-        let is_stuck = self.stuck >= STUCK_MAX && error.persistence().retry_after().is_none();
+        let is_stuck = self.stuck >= STUCK_STEPS_MAX && error.persistence().retry_after().is_none();
         if !is_stuck && error.persistence().is_temporary() {
             return Err(error);
         }

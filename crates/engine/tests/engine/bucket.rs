@@ -16,7 +16,7 @@ use transship_layout::{MemoryStore, Object, ObjectStore, Page, Part, Put};
 use transship_oci::{Code, Digest, Error, Result, Verb};
 use transship_testkit::images::Sample;
 
-use crate::house::House;
+use crate::fixture::Fixture;
 
 /// The name of the bucket as a store.
 pub const STORE: &str = "s3://layouts";
@@ -97,7 +97,7 @@ impl Stores for Only {
 }
 
 pub struct Bucket {
-    pub house: House,
+    pub fixture: Fixture,
     pub store: Arc<Store>,
     pub pending: PendingBlobs,
     pub intake: ImportIntake,
@@ -111,18 +111,18 @@ impl Bucket {
 
     /// `document` is what follows `rules:`.
     pub async fn of(document: &str) -> Self {
-        let mut house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), document).await;
+        let mut fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), document).await;
         let store = Arc::new(Store::default());
-        let pending = PendingBlobs::new(Arc::clone(&house.ledger) as _);
-        house.import_from(SourceCache::new(Arc::new(Only(Arc::clone(&store))), pending.clone()));
+        let pending = PendingBlobs::new(Arc::clone(&fixture.ledger) as _);
+        fixture.import_from(SourceCache::new(Arc::new(Only(Arc::clone(&store))), pending.clone()));
         let intake = ImportIntake {
-            configuration: house.configuration.clone(),
-            queue: Arc::clone(&house.queue) as _,
+            configuration: fixture.configuration.clone(),
+            queue: Arc::clone(&fixture.queue) as _,
             pending: pending.clone(),
-            clock: Arc::new(house.clock.clone()),
+            clock: Arc::new(fixture.clock.clone()),
         };
         Self {
-            house,
+            fixture,
             store,
             pending,
             intake,
@@ -148,13 +148,13 @@ impl Bucket {
 
     /// Number of scans that wait.
     pub async fn waiting(&self) -> usize {
-        let now = Timestamp::try_from(self.house.clock.now()).unwrap();
+        let now = Timestamp::try_from(self.fixture.clock.now()).unwrap();
         self.pending.waiting(usize::MAX, now).await.unwrap().len()
     }
 
     /// From now on `hook` runs before a scan begins to wait.
     pub fn before_wait<F: Future<Output = ()> + Send + 'static>(&self, hook: impl Fn() -> F + Send + Sync + 'static) {
-        self.house.ledger.before(move |call, _| {
+        self.fixture.ledger.before(move |call, _| {
             let happening = (call == "missing_put").then(&hook);
             Box::pin(async move {
                 if let Some(happening) = happening {
@@ -179,7 +179,7 @@ impl Bucket {
 
     /// `source -> destination state code` of every task, in the order of their texts.
     pub async fn told(&self) -> Vec<String> {
-        let tasks = self.house.tasks().await;
+        let tasks = self.fixture.tasks().await;
         let mut told: Vec<String> = tasks
             .iter()
             .map(|task| {
@@ -194,7 +194,7 @@ impl Bucket {
 
     /// Requests to `b` that write.
     pub fn writes(&self) -> usize {
-        let requests = self.house.b.requests();
+        let requests = self.fixture.b.requests();
         requests
             .iter()
             .filter(|request| matches!(request.method.as_str(), "PUT" | "POST" | "PATCH"))

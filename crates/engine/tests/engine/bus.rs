@@ -7,13 +7,13 @@ use transship_engine::{Accepted, Refusal};
 use transship_oci::{Digest, Provider};
 use transship_rules::Document;
 
-use crate::house::House;
+use crate::fixture::Fixture;
 
 const HOST: &str = "123456789012.dkr.ecr.us-west-2.amazonaws.com";
 
 /// Registries of Amazon ECR, of which `hub` and `twin` are one, and a registry that merely says so.
-async fn house() -> House {
-    let house = House::new().await;
+async fn fixture() -> Fixture {
+    let fixture = Fixture::new().await;
     let text = format!(
         "version: 1
 registries:
@@ -27,8 +27,8 @@ rules:
   - {{ name: third, source: {{ registry: proxy, namespace: core }}, destination: {{ registry: other, namespace: n }} }}
 "
     );
-    house.configuration.replace(Document::parse(&text).unwrap().document);
-    house
+    fixture.configuration.replace(Document::parse(&text).unwrap().document);
+    fixture
 }
 
 fn event(account: &str, repository: &str) -> Value {
@@ -42,8 +42,8 @@ fn event(account: &str, repository: &str) -> Value {
     })
 }
 
-async fn bring(house: &House, event: &Value) -> Result<Accepted, Refusal> {
-    house
+async fn bring(fixture: &Fixture, event: &Value) -> Result<Accepted, Refusal> {
+    fixture
         .intake
         .accept_event(Provider::Ecr, event.to_string().as_bytes())
         .await
@@ -51,15 +51,15 @@ async fn bring(house: &House, event: &Value) -> Result<Accepted, Refusal> {
 
 #[tokio::test]
 async fn an_event_makes_the_tasks_of_every_source_that_is_called_by_its_host() {
-    let house = house().await;
+    let fixture = fixture().await;
     let told = event("123456789012", "core/app");
     for _ in 0..3 {
-        let Accepted::Tasks { events, executions } = bring(&house, &told).await.unwrap() else {
+        let Accepted::Tasks { events, executions } = bring(&fixture, &told).await.unwrap() else {
             panic!("nothing was accepted")
         };
         assert_eq!((events, executions.len()), (1, 2));
     }
-    let tasks = house.tasks().await;
+    let tasks = fixture.tasks().await;
     let mut ways: Vec<(&str, &str)> = tasks
         .iter()
         .map(|task| (task.source.as_str(), task.destination.as_str()))
@@ -76,10 +76,10 @@ async fn an_event_makes_the_tasks_of_every_source_that_is_called_by_its_host() {
 
 #[tokio::test]
 async fn an_event_of_no_registry_of_the_document_is_answered_and_does_nothing() {
-    let house = house().await;
+    let fixture = fixture().await;
     for account in ["999999999999", "111122223333"] {
         assert_eq!(
-            bring(&house, &event(account, "core/app")).await.unwrap(),
+            bring(&fixture, &event(account, "core/app")).await.unwrap(),
             Accepted::Nothing {
                 code: Some("HOST_MISMATCH")
             },
@@ -89,20 +89,20 @@ async fn an_event_of_no_registry_of_the_document_is_answered_and_does_nothing() 
     let mut scan = event("123456789012", "core/app");
     scan["detail-type"] = "ECR Image Scan".into();
     for told in [event("123456789012", "elsewhere/app"), scan] {
-        assert_eq!(bring(&house, &told).await.unwrap(), Accepted::Nothing { code: None });
+        assert_eq!(bring(&fixture, &told).await.unwrap(), Accepted::Nothing { code: None });
     }
-    assert_eq!(house.tasks().await, []);
+    assert_eq!(fixture.tasks().await, []);
 }
 
 #[tokio::test]
 async fn what_could_not_be_queued_is_an_error_that_brings_the_event_again() {
-    let house = house().await;
-    house.queue.is_down.store(true, Ordering::Relaxed);
+    let fixture = fixture().await;
+    fixture.queue.is_down.store(true, Ordering::Relaxed);
     let told = event("123456789012", "core/app");
-    assert_eq!(bring(&house, &told).await.unwrap_err().code(), "UNAVAILABLE");
-    assert_eq!(house.tasks().await, []);
+    assert_eq!(bring(&fixture, &told).await.unwrap_err().code(), "UNAVAILABLE");
+    assert_eq!(fixture.tasks().await, []);
     for body in ["", "{}", r#"{"source":"my.app","detail-type":"ECR Image Action"}"#] {
-        let refusal = house
+        let refusal = fixture
             .intake
             .accept_event(Provider::Ecr, body.as_bytes())
             .await

@@ -9,20 +9,20 @@
 )]
 
 mod accept;
+mod attempts;
 mod bucket;
 mod bus;
 mod early;
-mod house;
+mod fixture;
 mod import;
 mod ledger;
-mod look;
 mod orders;
 mod ours;
-mod patience;
 mod redrive;
 mod referrers;
 mod replicate;
+mod retries;
+mod scan;
 mod seeded;
 mod sweep;
 mod sweep_attachments;
-mod turns;

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use transship_copy::Slot;
+use transship_copy::TimeBudget;
 use transship_engine::{Next, Order};
 use transship_testkit::images;
 
 use crate::bucket::{Bucket, Objects, layout};
-use crate::house::{assert_parts, name, tag};
+use crate::fixture::{assert_parts, name, tag};
 
 fn order(text: &str) -> Order {
     serde_json::from_str(text).unwrap()
@@ -34,17 +34,17 @@ async fn ordered(bucket: &Bucket, text: &str) -> Result<String, String> {
 async fn all_that_lies_below_a_prefix_goes_where_the_order_says() {
     let bucket = Bucket::new().await;
     bucket.put_all(&bucket_of_ten()).await;
-    for to in ["b/mirror", &format!("{}/mirror/", bucket.house.b.host())] {
+    for to in ["b/mirror", &format!("{}/mirror/", bucket.fixture.b.host())] {
         let text = format!(r#"{{"bucket":"layouts","prefix":"to-b/","to":"{to}"}}"#);
         let execution = ordered(&bucket, &text).await.unwrap();
-        bucket.house.drain().await;
-        let tasks = bucket.house.tasks().await;
+        bucket.fixture.drain().await;
+        let tasks = bucket.fixture.tasks().await;
         assert!(tasks.iter().all(|task| task.execution == execution), "{tasks:?}");
         let told = bucket.told().await;
         assert_eq!(told.len(), 10, "{told:?}");
         assert!(told.contains(&"s3://layouts/j/k/l:v1 -> b/mirror/j/k/l:v1 succeeded".to_owned()));
     }
-    assert_parts(&bucket.house.b, &name("mirror/c/d"), &images::image(3, &[64]));
+    assert_parts(&bucket.fixture.b, &name("mirror/c/d"), &images::image(3, &[64]));
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn an_import_of_the_document_names_the_same_whatever_part_of_it_is_ordered
         ordered(&bucket, &format!(r#"{{{prefix}"import":"seed"}}"#))
             .await
             .unwrap();
-        bucket.house.drain().await;
+        bucket.fixture.drain().await;
         let told = bucket.told().await;
         assert_eq!(told.len(), expected, "{prefix}: {told:?}");
         for line in &told {
@@ -97,7 +97,7 @@ async fn an_order_that_says_too_little_or_what_nobody_knows_is_refused() {
         assert_eq!(ordered(&bucket, text).await, Err(code.to_owned()), "{text}");
     }
     assert!(serde_json::from_str::<Order>(r#"{"bukket":"layouts"}"#).is_err());
-    assert_eq!(bucket.house.drain().await, 0);
+    assert_eq!(bucket.fixture.drain().await, 0);
 }
 
 #[tokio::test]
@@ -107,8 +107,8 @@ async fn a_prefix_with_nothing_below_it_is_recorded_with_where_it_looked() {
     ordered(&bucket, r#"{"bucket":"layouts","prefix":"to-b/none","to":"b/x"}"#)
         .await
         .unwrap();
-    bucket.house.drain().await;
-    let task = bucket.house.task().await;
+    bucket.fixture.drain().await;
+    let task = bucket.fixture.task().await;
     assert_eq!(
         (task.state.as_str(), task.code.as_deref()),
         ("failed", Some("SOURCE_EMPTY"))
@@ -125,7 +125,7 @@ async fn an_order_told_twice_is_done_once() {
     bucket.put_all(&bucket_of_ten()).await;
     for _ in 0..2 {
         ordered(&bucket, r#"{"import":"seed"}"#).await.unwrap();
-        bucket.house.drain().await;
+        bucket.fixture.drain().await;
     }
     assert_eq!(bucket.told().await.len(), 10);
 }
@@ -137,19 +137,19 @@ async fn a_search_that_has_no_time_goes_on_in_the_next_message() {
     ordered(&bucket, r#"{"import":"seed"}"#).await.unwrap();
     let delivery = {
         use transship_engine::TaskReceiver as _;
-        let received = bucket.house.queue.inner.receive(1, Duration::from_mins(1)).await;
+        let received = bucket.fixture.queue.inner.receive(1, Duration::from_mins(1)).await;
         received.unwrap().remove(0)
     };
     // Its slot is over when it begins: it does one page all the same, so that it ends some day.
-    let slot = Slot::until(Instant::now(), Duration::from_secs(10));
-    let done = bucket.house.work(&delivery.body, Some(slot)).await;
+    let budget = TimeBudget::until(Instant::now(), Duration::from_secs(10));
+    let done = bucket.fixture.work(&delivery.body, Some(budget)).await;
     assert_eq!(done, Next::Done);
     {
         use transship_engine::TaskReceiver as _;
-        bucket.house.queue.inner.complete(&delivery.receipt).await.unwrap();
+        bucket.fixture.queue.inner.complete(&delivery.receipt).await.unwrap();
     }
-    bucket.house.drain().await;
+    bucket.fixture.drain().await;
     let told = bucket.told().await;
     assert_eq!(told.len(), 10, "{told:?}");
-    assert!(bucket.house.b.digest(&name("core/e/g"), &tag("v1")).is_some());
+    assert!(bucket.fixture.b.digest(&name("core/e/g"), &tag("v1")).is_some());
 }

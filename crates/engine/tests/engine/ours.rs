@@ -6,77 +6,77 @@ use std::time::Duration;
 use transship_engine::{Next, TaskState};
 use transship_testkit::images;
 
-use crate::house::{House, copy, name, tag};
+use crate::fixture::{Fixture, copy, name, tag};
 
 #[tokio::test]
 async fn a_tag_that_is_not_ours_is_kept_and_said_so() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let foreign = images::image(8, &[10]);
-    foreign.seed_into(&house.b, &name("copy/app"), &tag("v1"));
-    house.push_and_tell(&images::image(9, &[100])).await;
-    house.drain().await;
-    let task = house.task().await;
+    foreign.seed_into(&fixture.b, &name("copy/app"), &tag("v1"));
+    fixture.push_and_tell(&images::image(9, &[100])).await;
+    fixture.drain().await;
+    let task = fixture.task().await;
     assert_eq!(
         (task.state, task.code.as_deref()),
         (TaskState::Kept, Some("DESTINATION_KEPT"))
     );
     assert_eq!(task.digest, Some(foreign.root.clone()));
-    assert_eq!(house.arrived(), Some(foreign.root));
+    assert_eq!(fixture.arrived(), Some(foreign.root));
 }
 
 #[tokio::test]
 async fn a_tag_we_wrote_is_replaced_until_somebody_else_writes_it() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for seed in 10..13 {
         let sample = images::image(seed, &[100]);
-        house.push_and_tell(&sample).await;
-        house.drain().await;
-        house.assert_equal(&sample);
+        fixture.push_and_tell(&sample).await;
+        fixture.drain().await;
+        fixture.assert_equal(&sample);
     }
     let foreign = images::image(13, &[10]);
-    foreign.seed_into(&house.b, &name("copy/app"), &tag("v1"));
-    house.push_and_tell(&images::image(14, &[100])).await;
-    house.drain().await;
-    assert_eq!(house.arrived(), Some(foreign.root));
-    assert_eq!(house.states().await, ["succeeded", "succeeded", "succeeded", "kept"]);
+    foreign.seed_into(&fixture.b, &name("copy/app"), &tag("v1"));
+    fixture.push_and_tell(&images::image(14, &[100])).await;
+    fixture.drain().await;
+    assert_eq!(fixture.arrived(), Some(foreign.root));
+    assert_eq!(fixture.states().await, ["succeeded", "succeeded", "succeeded", "kept"]);
 }
 
 #[tokio::test]
 async fn a_worker_that_dies_after_the_tag_and_before_the_record_keeps_what_it_wrote() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let (first, second, third) = (
         images::image(15, &[100]),
         images::image(16, &[200]),
         images::image(17, &[300]),
     );
-    house.push_and_tell(&first).await;
-    house.drain().await;
+    fixture.push_and_tell(&first).await;
+    fixture.drain().await;
 
     // What is written is recorded in two steps, and the ledger dies before the second.
-    house.ledger.fail(|call, _| call == "finish");
-    house.push_and_tell(&second).await;
-    let task = house.queued().await.remove(0);
-    assert!(copy(&house.jobs, &task).await.is_err());
-    assert_eq!(house.arrived(), Some(second.root.clone()), "the tag was written");
-    house.ledger.heal();
+    fixture.ledger.fail(|call, _| call == "finish");
+    fixture.push_and_tell(&second).await;
+    let task = fixture.queued().await.remove(0);
+    assert!(copy(&fixture.jobs, &task).await.is_err());
+    assert_eq!(fixture.arrived(), Some(second.root.clone()), "the tag was written");
+    fixture.ledger.heal();
 
-    house.push(&third);
-    house.drain().await;
-    house.assert_equal(&third);
-    assert_eq!(house.states().await, ["succeeded", "succeeded"]);
+    fixture.push(&third);
+    fixture.drain().await;
+    fixture.assert_equal(&third);
+    assert_eq!(fixture.states().await, ["succeeded", "succeeded"]);
 }
 
 #[tokio::test]
 async fn a_worker_that_vanishes_at_the_tag_keeps_what_it_wrote() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let (first, second) = (images::image(18, &[100]), images::image(19, &[200]));
-    house.push_and_tell(&first).await;
-    let task = house.queued().await.remove(0);
+    fixture.push_and_tell(&first).await;
+    let task = fixture.queued().await.remove(0);
     // It is dropped after the tag and before the record.
-    let (worker, b) = (Arc::clone(&house.jobs), Arc::clone(&house.b));
+    let (worker, b) = (Arc::clone(&fixture.jobs), Arc::clone(&fixture.b));
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let tell = std::sync::Mutex::new(Some(tell));
-    house.ledger.before(move |call, _| {
+    fixture.ledger.before(move |call, _| {
         let is_last = call == "finish";
         if is_last && let Some(tell) = tell.lock().unwrap().take() {
             tell.send(()).ok();
@@ -92,30 +92,30 @@ async fn a_worker_that_vanishes_at_the_tag_keeps_what_it_wrote() {
     told.await.unwrap();
     attempt.abort();
     attempt.await.unwrap_err();
-    house.ledger.heal();
+    fixture.ledger.heal();
     assert_eq!(b.digest(&name("copy/app"), &tag("v1")), Some(first.root.clone()));
-    assert_eq!(house.task().await.state, TaskState::Running);
+    assert_eq!(fixture.task().await.state, TaskState::Running);
 
-    house.push(&second);
+    fixture.push(&second);
     // Its lease is still held and expires by itself.
-    house.clock.advance(Duration::from_mins(1));
-    house.drain().await;
-    house.assert_equal(&second);
-    assert_eq!(house.task().await.state, TaskState::Succeeded);
+    fixture.clock.advance(Duration::from_mins(1));
+    fixture.drain().await;
+    fixture.assert_equal(&second);
+    assert_eq!(fixture.task().await.state, TaskState::Succeeded);
     // The tag is ahead of the event, which takes some looks.
-    assert!(house.task().await.attempts >= 2);
+    assert!(fixture.task().await.attempts >= 2);
 }
 
 #[tokio::test]
 async fn a_memory_of_tags_that_fails_stops_the_write() {
-    let house = House::new().await;
-    house.push_and_tell(&images::image(24, &[100])).await;
-    house.ledger.fail(|call, _| call == "claim");
-    assert!(matches!(house.attempt().await, Next::Again(_)));
+    let fixture = Fixture::new().await;
+    fixture.push_and_tell(&images::image(24, &[100])).await;
+    fixture.ledger.fail(|call, _| call == "claim");
+    assert!(matches!(fixture.attempt().await, Next::Again(_)));
     assert_eq!(
-        house.arrived(),
+        fixture.arrived(),
         None,
         "nothing is written that could not be found again"
     );
-    assert_eq!(house.task().await.code.as_deref(), Some("LEDGER_UNAVAILABLE"));
+    assert_eq!(fixture.task().await.code.as_deref(), Some("LEDGER_UNAVAILABLE"));
 }

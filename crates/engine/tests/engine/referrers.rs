@@ -12,7 +12,7 @@ use transship_oci::media_type::OCI_MANIFEST;
 use transship_oci::{Algorithm, Digest, Target};
 use transship_testkit::images::{self, Sample};
 
-use crate::house::{House, RULE, children, copy, name, tag};
+use crate::fixture::{Fixture, RULE, children, copy, name, tag};
 
 /// The sample without what refers to its root.
 pub fn bare(sample: &Sample) -> Sample {
@@ -22,8 +22,8 @@ pub fn bare(sample: &Sample) -> Sample {
     }
 }
 
-pub async fn house(a_lists: bool, b_lists: bool) -> House {
-    House::of(
+pub async fn fixture(a_lists: bool, b_lists: bool) -> Fixture {
+    Fixture::of(
         EmbeddedRegistry::builder().referrers_api(a_lists),
         EmbeddedRegistry::builder().referrers_api(b_lists),
         RULE,
@@ -32,8 +32,8 @@ pub async fn house(a_lists: bool, b_lists: bool) -> House {
 }
 
 /// A small manifest at the source that refers to `subject`.
-pub fn refer(house: &House, subject: &Digest, note: &str) -> Digest {
-    refer_at(&house.a, subject, note)
+pub fn refer(fixture: &Fixture, subject: &Digest, note: &str) -> Digest {
+    refer_at(&fixture.a, subject, note)
 }
 
 fn refer_at(registry: &EmbeddedRegistry, subject: &Digest, note: &str) -> Digest {
@@ -50,30 +50,30 @@ fn refer_at(registry: &EmbeddedRegistry, subject: &Digest, note: &str) -> Digest
 #[tokio::test]
 async fn a_referrer_pushed_later_follows_its_subject() {
     for (a_lists, b_lists) in [(true, true), (true, false), (false, true), (false, false)] {
-        let house = house(a_lists, b_lists).await;
+        let fixture = fixture(a_lists, b_lists).await;
         let whole = images::with_referrer(1);
-        house.push_and_tell(&bare(&whole)).await;
-        house.drain().await;
-        assert_eq!(house.b.manifests(&name("copy/app")).len(), 1);
+        fixture.push_and_tell(&bare(&whole)).await;
+        fixture.drain().await;
+        assert_eq!(fixture.b.manifests(&name("copy/app")).len(), 1);
 
         // With the API there is an event for the untagged manifest, without it also one for the fallback tag.
-        house.push(&whole);
+        fixture.push(&whole);
         let referrer = &whole.manifests[1].digest;
-        house.tell(&house.event(&referrer.to_string(), referrer)).await;
+        fixture.tell(&fixture.event(&referrer.to_string(), referrer)).await;
         if !a_lists {
             let fallback = whole.root.fallback_tag();
-            let index = house.a.digest(&name("core/app"), &tag(&fallback)).unwrap();
-            house.tell(&house.event(&fallback, &index)).await;
+            let index = fixture.a.digest(&name("core/app"), &tag(&fallback)).unwrap();
+            fixture.tell(&fixture.event(&fallback, &index)).await;
         }
-        house.drain().await;
-        house.assert_equal(&whole);
+        fixture.drain().await;
+        fixture.assert_equal(&whole);
         assert!(
-            house.tasks().await.iter().all(|task| task.state.is_success()),
+            fixture.tasks().await.iter().all(|task| task.state.is_success()),
             "{:?}",
-            house.states().await
+            fixture.states().await
         );
         assert!(
-            !house.states().await.contains(&"skipped".to_owned()),
+            !fixture.states().await.contains(&"skipped".to_owned()),
             "{a_lists} {b_lists}"
         );
     }
@@ -81,37 +81,39 @@ async fn a_referrer_pushed_later_follows_its_subject() {
 
 #[tokio::test]
 async fn a_fallback_tag_alone_is_word_enough() {
-    let house = house(false, false).await;
+    let fixture = fixture(false, false).await;
     let whole = images::with_referrer(2);
-    house.push_and_tell(&bare(&whole)).await;
-    house.drain().await;
-    house.push(&whole);
+    fixture.push_and_tell(&bare(&whole)).await;
+    fixture.drain().await;
+    fixture.push(&whole);
     let fallback = whole.root.fallback_tag();
-    house.tell(&house.event(&fallback, &Digest::sha256(b"a hint"))).await;
-    house.drain().await;
-    house.assert_equal(&whole);
+    fixture
+        .tell(&fixture.event(&fallback, &Digest::sha256(b"a hint")))
+        .await;
+    fixture.drain().await;
+    fixture.assert_equal(&whole);
 }
 
 #[tokio::test]
 async fn a_cosign_signature_pushed_later_follows_its_subject_and_is_replaced_when_it_is_made_anew() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let whole = images::with_cosign_signature(3);
-    house.push_and_tell(&bare(&whole)).await;
-    house.drain().await;
-    house.push(&whole);
+    fixture.push_and_tell(&bare(&whole)).await;
+    fixture.drain().await;
+    fixture.push(&whole);
     let signature = whole.manifests[1].tag.clone().unwrap();
-    house
-        .tell(&house.event(signature.as_str(), &whole.manifests[1].digest))
+    fixture
+        .tell(&fixture.event(signature.as_str(), &whole.manifests[1].digest))
         .await;
-    house.drain().await;
-    house.assert_equal(&whole);
+    fixture.drain().await;
+    fixture.assert_equal(&whole);
 
     let again = images::image(4, &[77]);
-    again.seed_into(&house.a, &name("core/app"), &signature);
-    house.tell(&house.event(signature.as_str(), &again.root)).await;
-    house.drain().await;
+    again.seed_into(&fixture.a, &name("core/app"), &signature);
+    fixture.tell(&fixture.event(signature.as_str(), &again.root)).await;
+    fixture.drain().await;
     assert_eq!(
-        house.b.digest(&name("copy/app"), &signature),
+        fixture.b.digest(&name("copy/app"), &signature),
         Some(again.root),
         "it was ours to replace"
     );
@@ -119,50 +121,50 @@ async fn a_cosign_signature_pushed_later_follows_its_subject_and_is_replaced_whe
 
 #[tokio::test]
 async fn a_signature_that_is_told_before_its_tag_is_written_is_not_missed() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let whole = images::with_cosign_signature(40);
-    house.push_and_tell(&bare(&whole)).await;
-    house.drain().await;
+    fixture.push_and_tell(&bare(&whole)).await;
+    fixture.drain().await;
     let signature = whole.manifests[1].tag.clone().unwrap();
-    house
-        .tell(&house.event(signature.as_str(), &whole.manifests[1].digest))
+    fixture
+        .tell(&fixture.event(signature.as_str(), &whole.manifests[1].digest))
         .await;
-    assert!(matches!(house.attempt().await, Next::Again(_)));
-    house.push(&whole);
-    house.drain().await;
-    house.assert_equal(&whole);
+    assert!(matches!(fixture.attempt().await, Next::Again(_)));
+    fixture.push(&whole);
+    fixture.drain().await;
+    fixture.assert_equal(&whole);
 }
 
 #[tokio::test]
 async fn what_belongs_to_an_image_that_is_not_replicated_stays() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let whole = images::with_referrer(5);
-    house.push(&whole);
+    fixture.push(&whole);
     let referrer = &whole.manifests[1].digest;
-    house.tell(&house.event(&referrer.to_string(), referrer)).await;
+    fixture.tell(&fixture.event(&referrer.to_string(), referrer)).await;
     let signature = format!("{}.sig", whole.root.fallback_tag());
-    house.tell(&house.event(&signature, &whole.root)).await;
-    house.drain().await;
-    for task in house.tasks().await {
+    fixture.tell(&fixture.event(&signature, &whole.root)).await;
+    fixture.drain().await;
+    for task in fixture.tasks().await {
         assert_eq!(
             (task.state, task.code.as_deref()),
             (TaskState::Skipped, Some("SUBJECT_NOT_REPLICATED"))
         );
     }
-    assert_eq!(house.b.repositories(), []);
+    assert_eq!(fixture.b.repositories(), []);
 }
 
 #[tokio::test]
 async fn an_untagged_manifest_that_refers_to_nothing_comes_with_its_image_or_not_at_all() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let whole = images::multi_platform(6);
-    house.push(&whole);
+    fixture.push(&whole);
     let child = &whole.manifests[0].digest;
-    house.tell(&house.event(&child.to_string(), child)).await;
+    fixture.tell(&fixture.event(&child.to_string(), child)).await;
     let gone = Digest::sha256(b"gone");
-    house.tell(&house.event(&gone.to_string(), &gone)).await;
-    house.drain().await;
-    let codes: Vec<_> = house
+    fixture.tell(&fixture.event(&gone.to_string(), &gone)).await;
+    fixture.drain().await;
+    let codes: Vec<_> = fixture
         .tasks()
         .await
         .into_iter()
@@ -173,62 +175,62 @@ async fn an_untagged_manifest_that_refers_to_nothing_comes_with_its_image_or_not
         "{codes:?}"
     );
     assert!(codes.contains(&(TaskState::Skipped, "SOURCE_GONE".into())), "{codes:?}");
-    assert_eq!(house.b.repositories(), []);
+    assert_eq!(fixture.b.repositories(), []);
 }
 
 #[tokio::test]
 async fn a_referrer_waits_for_an_image_that_is_on_its_way() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let whole = images::with_referrer(7);
-    house.push(&bare(&whole));
-    house.tell(&house.event("v1", &whole.root)).await;
-    let image = house
+    fixture.push(&bare(&whole));
+    fixture.tell(&fixture.event("v1", &whole.root)).await;
+    let image = fixture
         .queue
         .inner
         .receive(1, Duration::from_hours(1))
         .await
         .unwrap()
         .remove(0);
-    house.push(&whole);
+    fixture.push(&whole);
     let referrer = &whole.manifests[1].digest;
-    house.tell(&house.event(&referrer.to_string(), referrer)).await;
-    assert!(matches!(house.attempt().await, Next::Again(_)));
-    let waiting = house
+    fixture.tell(&fixture.event(&referrer.to_string(), referrer)).await;
+    assert!(matches!(fixture.attempt().await, Next::Again(_)));
+    let waiting = fixture
         .tasks()
         .await
         .into_iter()
         .find(|task| task.state == TaskState::Waiting)
         .unwrap();
     assert_eq!(waiting.code.as_deref(), Some("SUBJECT_PENDING"));
-    house.queue.inner.retry(&image.receipt, Duration::ZERO).await.unwrap();
-    house.drain().await;
-    house.assert_equal(&whole);
-    assert!(house.tasks().await.iter().all(|task| task.state.is_success()));
+    fixture.queue.inner.retry(&image.receipt, Duration::ZERO).await.unwrap();
+    fixture.drain().await;
+    fixture.assert_equal(&whole);
+    assert!(fixture.tasks().await.iter().all(|task| task.state.is_success()));
 }
 
 #[tokio::test]
 async fn a_referrer_is_not_lost_between_two_looks_at_the_ledger() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let whole = images::with_referrer(8);
-    house.push(&bare(&whole));
-    house.tell(&house.event("v1", &whole.root)).await;
-    let image = house.queued().await.remove(0);
-    house.push(&whole);
+    fixture.push(&bare(&whole));
+    fixture.tell(&fixture.event("v1", &whole.root)).await;
+    let image = fixture.queued().await.remove(0);
+    fixture.push(&whole);
     let referrer = &whole.manifests[1].digest;
-    house.tell(&house.event(&referrer.to_string(), referrer)).await;
-    let task = house
+    fixture.tell(&fixture.event(&referrer.to_string(), referrer)).await;
+    let task = fixture
         .queued()
         .await
         .into_iter()
         .find(|task| task.is_attachment)
         .unwrap();
     // The image's task lists referrers before this one is there, and ends just when its replica was asked for.
-    house.a.forget(&name("core/app"), referrer);
-    let worker = Arc::new(house.other_worker());
+    fixture.a.forget(&name("core/app"), referrer);
+    let worker = Arc::new(fixture.other_worker());
     let missing = whole.manifests[1].clone();
-    let (a, once) = (Arc::clone(&house.a), Arc::new(Mutex::new(Some(image))));
-    house.push(&whole);
-    house.ledger.before(move |call, _| {
+    let (a, once) = (Arc::clone(&fixture.a), Arc::new(Mutex::new(Some(image))));
+    fixture.push(&whole);
+    fixture.ledger.before(move |call, _| {
         let image = if call == "is_busy" {
             once.lock().unwrap().take()
         } else {
@@ -244,64 +246,64 @@ async fn a_referrer_is_not_lost_between_two_looks_at_the_ledger() {
             Ok(())
         })
     });
-    let disposition = copy(&house.jobs, &task).await.unwrap();
+    let disposition = copy(&fixture.jobs, &task).await.unwrap();
     if let Next::Again(_) = disposition {
-        copy(&house.jobs, &task).await.unwrap();
+        copy(&fixture.jobs, &task).await.unwrap();
     }
-    house.assert_equal(&whole);
+    fixture.assert_equal(&whole);
 }
 
 #[tokio::test]
 async fn a_referrer_of_a_part_of_an_image_follows_it_too() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let nested = images::nested_index(9);
-    house.push_and_tell(&nested).await;
-    house.drain().await;
-    let note = refer(&house, &nested.manifests[0].digest, "of a leaf");
-    house.tell(&house.event(&note.to_string(), &note)).await;
-    house.drain().await;
+    fixture.push_and_tell(&nested).await;
+    fixture.drain().await;
+    let note = refer(&fixture, &nested.manifests[0].digest, "of a leaf");
+    fixture.tell(&fixture.event(&note.to_string(), &note)).await;
+    fixture.drain().await;
     assert!(
-        house.b.manifests(&name("copy/app")).contains(&note),
+        fixture.b.manifests(&name("copy/app")).contains(&note),
         "{:?}",
-        house.tasks().await
+        fixture.tasks().await
     );
 }
 
 #[tokio::test]
 async fn a_referrer_follows_an_image_that_was_found_equal() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let nested = images::nested_index(10);
-    house.push(&nested);
-    nested.seed_into(&house.b, &name("copy/app"), &tag("v1"));
-    house.tell(&house.event("v1", &nested.root)).await;
-    house.drain().await;
-    assert_eq!(house.states().await, ["unchanged"]);
-    let note = refer(&house, &nested.manifests[0].digest, "of a leaf");
-    house.tell(&house.event(&note.to_string(), &note)).await;
-    house.drain().await;
+    fixture.push(&nested);
+    nested.seed_into(&fixture.b, &name("copy/app"), &tag("v1"));
+    fixture.tell(&fixture.event("v1", &nested.root)).await;
+    fixture.drain().await;
+    assert_eq!(fixture.states().await, ["unchanged"]);
+    let note = refer(&fixture, &nested.manifests[0].digest, "of a leaf");
+    fixture.tell(&fixture.event(&note.to_string(), &note)).await;
+    fixture.drain().await;
     assert!(
-        house.b.manifests(&name("copy/app")).contains(&note),
+        fixture.b.manifests(&name("copy/app")).contains(&note),
         "{:?}",
-        house.tasks().await
+        fixture.tasks().await
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn referrers_that_come_together_are_all_listed() {
     for round in 0..5 {
-        let house = house(true, false).await;
+        let fixture = fixture(true, false).await;
         let image = images::image(11 + round, &[100]);
-        house.push_and_tell(&image).await;
-        house.drain().await;
+        fixture.push_and_tell(&image).await;
+        fixture.drain().await;
         let mut notes = Vec::new();
         for number in 0..4 {
-            let note = refer(&house, &image.root, &format!("{number}"));
-            house.tell(&house.event(&note.to_string(), &note)).await;
+            let note = refer(&fixture, &image.root, &format!("{number}"));
+            fixture.tell(&fixture.event(&note.to_string(), &note)).await;
             notes.push(note);
         }
-        house.drain().await;
+        fixture.drain().await;
         let fallback = Target::Tag(tag(&image.root.fallback_tag()));
-        let (_, listed) = house.b.manifest(&name("copy/app"), &fallback).unwrap();
+        let (_, listed) = fixture.b.manifest(&name("copy/app"), &fallback).unwrap();
         let mut listed = children(listed);
         listed.sort();
         notes.sort();
@@ -311,24 +313,24 @@ async fn referrers_that_come_together_are_all_listed() {
 
 #[tokio::test]
 async fn a_worker_that_read_an_old_list_does_not_unlist_what_came_since() {
-    let house = house(true, false).await;
+    let fixture = fixture(true, false).await;
     let image = images::image(20, &[100]);
-    house.push_and_tell(&image).await;
-    house.drain().await;
-    let first = refer(&house, &image.root, "first");
-    house.tell(&house.event(&first.to_string(), &first)).await;
-    let slow = house.queued().await.remove(0);
+    fixture.push_and_tell(&image).await;
+    fixture.drain().await;
+    let first = refer(&fixture, &image.root, "first");
+    fixture.tell(&fixture.event(&first.to_string(), &first)).await;
+    let slow = fixture.queued().await.remove(0);
 
     // While the slow worker is about to write its list, another worker copies a second referrer.
     let fallback = tag(&image.root.fallback_tag());
-    let (other, second) = (Arc::new(house.other_worker()), Arc::new(Mutex::new(None)));
-    let (a, found) = (Arc::clone(&house.a), Arc::clone(&second));
+    let (other, second) = (Arc::new(fixture.other_worker()), Arc::new(Mutex::new(None)));
+    let (a, found) = (Arc::clone(&fixture.a), Arc::clone(&second));
     let (root, written) = (image.root.clone(), fallback.clone());
     let task = slow.clone();
     let has_struck = AtomicBool::new(false);
     let behind = Arc::new(Mutex::new(None));
     let delayed = Arc::clone(&behind);
-    house.ledger.before(move |call, replica| {
+    fixture.ledger.before(move |call, replica| {
         let is_list = call == "claim"
             && replica.is_some_and(|replica| replica.destination.target == Target::Tag(written.clone()));
         let strikes = is_list && !has_struck.swap(true, Ordering::Relaxed);
@@ -354,16 +356,16 @@ async fn a_worker_that_read_an_old_list_does_not_unlist_what_came_since() {
             Ok(())
         })
     });
-    let first_try = copy(&house.jobs, &slow).await.unwrap();
-    house.ledger.heal();
+    let first_try = copy(&fixture.jobs, &slow).await.unwrap();
+    fixture.ledger.heal();
     if let Next::Again(_) = first_try {
-        copy(&house.jobs, &slow).await.unwrap();
+        copy(&fixture.jobs, &slow).await.unwrap();
     }
     // A task that found the list leased is retried, like its message; one that had ended does nothing.
     let behind = behind.lock().unwrap().take().unwrap();
-    copy(&house.jobs, &behind).await.unwrap();
+    copy(&fixture.jobs, &behind).await.unwrap();
     let second = second.lock().unwrap().clone().unwrap();
-    let (_, listed) = house.b.manifest(&name("copy/app"), &Target::Tag(fallback)).unwrap();
+    let (_, listed) = fixture.b.manifest(&name("copy/app"), &Target::Tag(fallback)).unwrap();
     let listed = children(listed);
     assert!(
         listed.contains(&first) && listed.contains(&second),
@@ -374,13 +376,16 @@ async fn a_worker_that_read_an_old_list_does_not_unlist_what_came_since() {
 #[tokio::test]
 async fn a_rule_that_excludes_referrers_makes_no_task_of_them() {
     let rule = RULE.replace("} }\n", "}, referrers: exclude }\n");
-    let house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rule).await;
+    let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rule).await;
     let whole = images::with_referrer(30);
-    house.push_and_tell(&whole).await;
-    house.drain().await;
-    assert_eq!(house.b.manifests(&name("copy/app")), std::slice::from_ref(&whole.root));
+    fixture.push_and_tell(&whole).await;
+    fixture.drain().await;
+    assert_eq!(
+        fixture.b.manifests(&name("copy/app")),
+        std::slice::from_ref(&whole.root)
+    );
     let referrer = &whole.manifests[1].digest;
-    let event = house.event(&referrer.to_string(), referrer);
-    let accepted = house.deliver(&[event]).await.unwrap();
+    let event = fixture.event(&referrer.to_string(), referrer);
+    let accepted = fixture.deliver(&[event]).await.unwrap();
     assert_eq!(accepted, transship_engine::Accepted::Nothing { code: None });
 }

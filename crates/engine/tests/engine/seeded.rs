@@ -9,7 +9,7 @@ use transship_engine::TaskState;
 use transship_testkit::faults::Seeded;
 use transship_testkit::images::{self, Sample};
 
-use crate::house::{House, RULE};
+use crate::fixture::{Fixture, RULE};
 
 const SEEDS: u64 = 200;
 
@@ -26,38 +26,38 @@ fn sample(seed: u64) -> Sample {
 
 /// One seed: an image that moves to another one, told more than once, out of order, between registries that fail. How
 /// many requests failed.
-async fn voyage(house: House, seed: u64) -> u64 {
+async fn voyage(fixture: Fixture, seed: u64) -> u64 {
     let percent = if seed.is_multiple_of(2) { 10 } else { 20 };
     let (troubled_source, troubled_destination) = (
         Arc::new(Seeded::new(seed, percent)),
         Arc::new(Seeded::new(seed ^ 0xb0a7, percent)),
     );
-    house.a.set_faults(Some(Arc::clone(&troubled_source) as _));
-    house.b.set_faults(Some(Arc::clone(&troubled_destination) as _));
+    fixture.a.set_faults(Some(Arc::clone(&troubled_source) as _));
+    fixture.b.set_faults(Some(Arc::clone(&troubled_destination) as _));
     let (old, new) = (sample(seed), sample(seed + 1000));
-    house.push_and_tell(&old).await;
+    fixture.push_and_tell(&old).await;
     if seed.is_multiple_of(3) {
-        house.drain().await;
+        fixture.drain().await;
     }
-    house.push_and_tell(&new).await;
-    house.drain().await;
-    for task in house.tasks().await {
+    fixture.push_and_tell(&new).await;
+    fixture.drain().await;
+    for task in fixture.tasks().await {
         assert!(
             matches!(task.state, TaskState::Succeeded | TaskState::Unchanged),
             "{task:?}"
         );
     }
-    house.assert_equal(&new);
+    fixture.assert_equal(&new);
     troubled_source.struck() + troubled_destination.struck()
 }
 
 /// The seeds of one pair of registries, one after another: the requests that failed, and the seeds.
 async fn voyages(which: u64, seeds: Vec<u64>) -> (u64, Vec<u64>) {
     let builder = |lists: bool| EmbeddedRegistry::builder().referrers_api(lists);
-    let house = House::of(builder(which & 1 == 0), builder(which & 2 == 0), RULE).await;
+    let fixture = Fixture::of(builder(which & 1 == 0), builder(which & 2 == 0), RULE).await;
     let (mut struck, mut failed) = (0, Vec::new());
     for seed in seeds {
-        match tokio::spawn(voyage(house.anew(seed), seed)).await {
+        match tokio::spawn(voyage(fixture.anew(seed), seed)).await {
             Ok(requests) => struck += requests,
             Err(_) => failed.push(seed),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use transship_copy::{Clock, Slot};
+use transship_copy::{Clock, TimeBudget};
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::ledger::History as _;
@@ -16,18 +16,18 @@ use transship_oci::{Repository, Tag};
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images::{self, Sample};
 
-use crate::house::{House, RULE, name, tag};
+use crate::fixture::{Fixture, RULE, name, tag};
 
 /// Orders a sweep and works until nothing is left.
-pub async fn sweep(house: &House) {
-    house.queue.send(&[Outgoing::now(Sweep::default())]).await.unwrap();
-    house.drain().await;
+pub async fn sweep(fixture: &Fixture) {
+    fixture.queue.send(&[Outgoing::now(Sweep::default())]).await.unwrap();
+    fixture.drain().await;
 }
 
 /// An order whose copies are all the same sweep.
-fn order_of(house: &House) -> Outgoing {
+fn order_of(fixture: &Fixture) -> Outgoing {
     Outgoing::now(Sweep {
-        started: Some(Timestamp::try_from(house.clock.now()).unwrap()),
+        started: Some(Timestamp::try_from(fixture.clock.now()).unwrap()),
         step: None,
     })
 }
@@ -65,99 +65,99 @@ fn heads(registry: &EmbeddedRegistry) -> BTreeMap<String, usize> {
 }
 
 /// The messages in the queue, which is empty afterwards.
-async fn taken(house: &House) -> Vec<Envelope> {
+async fn taken(fixture: &Fixture) -> Vec<Envelope> {
     let mut messages = Vec::new();
-    for delivery in house.queue.inner.receive(1000, Duration::from_mins(1)).await.unwrap() {
+    for delivery in fixture.queue.inner.receive(1000, Duration::from_mins(1)).await.unwrap() {
         messages.push(Envelope::parse(&delivery.body).unwrap());
-        house.queue.inner.complete(&delivery.receipt).await.unwrap();
+        fixture.queue.inner.complete(&delivery.receipt).await.unwrap();
     }
     messages
 }
 
-async fn work(house: &House, body: &str, slot: Option<Slot>) -> Next {
-    house.work(body, slot).await
+async fn work(fixture: &Fixture, body: &str, budget: Option<TimeBudget>) -> Next {
+    fixture.work(body, budget).await
 }
 
 #[tokio::test]
 async fn one_sweep_heals_twenty_dropped_notifications() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let samples: Vec<Sample> = (0..20).map(|seed| images::image(seed, &[100])).collect();
     for (number, sample) in samples.iter().enumerate() {
         put(
-            &house.a,
+            &fixture.a,
             &format!("core/app-{}", number % 4),
             &format!("v{number}"),
             sample,
         );
     }
-    put(&house.a, "elsewhere/app", "v1", &samples[0]);
-    sweep(&house).await;
+    put(&fixture.a, "elsewhere/app", "v1", &samples[0]);
+    sweep(&fixture).await;
     for (number, sample) in samples.iter().enumerate() {
-        let found = house
+        let found = fixture
             .b
             .digest(&name(&format!("copy/app-{}", number % 4)), &tag(&format!("v{number}")));
         assert_eq!(found.as_ref(), Some(&sample.root), "v{number}");
     }
-    assert_eq!(house.b.repositories().len(), 4, "nothing else was written");
-    assert_eq!(house.states().await, ["succeeded"; 20]);
-    let [execution] = house.executions().await.try_into().unwrap();
+    assert_eq!(fixture.b.repositories().len(), 4, "nothing else was written");
+    assert_eq!(fixture.states().await, ["succeeded"; 20]);
+    let [execution] = fixture.executions().await.try_into().unwrap();
     assert_eq!((execution.trigger, execution.success_ratio), (Trigger::Schedule, 1.0));
 }
 
 #[tokio::test]
 async fn what_is_equal_makes_no_task_and_costs_one_look_at_each_side() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let sample = images::image(1, &[100]);
-    put(&house.a, "core/app", "v1", &sample);
-    put(&house.b, "copy/app", "v1", &sample);
-    sweep(&house).await;
-    assert_eq!(house.tasks().await, []);
+    put(&fixture.a, "core/app", "v1", &sample);
+    put(&fixture.b, "copy/app", "v1", &sample);
+    sweep(&fixture).await;
+    assert_eq!(fixture.tasks().await, []);
     let once = |path: &str| BTreeMap::from([(path.to_owned(), 1)]);
-    assert_eq!(heads(&house.a), once("/v2/core/app/manifests/v1"));
-    assert_eq!(heads(&house.b), once("/v2/copy/app/manifests/v1"));
-    let is_free = house.take_lease("sweep core-images", Duration::from_secs(1)).await;
+    assert_eq!(heads(&fixture.a), once("/v2/core/app/manifests/v1"));
+    assert_eq!(heads(&fixture.b), once("/v2/copy/app/manifests/v1"));
+    let is_free = fixture.take_lease("sweep core-images", Duration::from_secs(1)).await;
     assert!(is_free, "no lease is held");
 }
 
 #[tokio::test]
 async fn a_tag_that_moved_unheard_follows_and_a_foreign_one_is_kept_without_a_task() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let [old, new, foreign] = [1, 2, 3].map(|seed| images::image(seed, &[100]));
-    house.push_and_tell(&old).await;
-    house.drain().await;
-    house.push(&new);
-    put(&house.a, "core/app", "v2", &new);
-    put(&house.b, "copy/app", "v2", &foreign);
-    sweep(&house).await;
-    assert_eq!(house.arrived().as_ref(), Some(&new.root));
+    fixture.push_and_tell(&old).await;
+    fixture.drain().await;
+    fixture.push(&new);
+    put(&fixture.a, "core/app", "v2", &new);
+    put(&fixture.b, "copy/app", "v2", &foreign);
+    sweep(&fixture).await;
+    assert_eq!(fixture.arrived().as_ref(), Some(&new.root));
     assert_eq!(
-        house.b.digest(&house.to(), &tag("v2")).as_ref(),
+        fixture.b.digest(&fixture.to(), &tag("v2")).as_ref(),
         Some(&foreign.root),
         "we did not write it"
     );
-    assert_eq!(house.states().await, ["succeeded", "succeeded"]);
-    house.clock.advance(Duration::from_hours(1));
-    sweep(&house).await;
-    assert_eq!(house.tasks().await.len(), 2, "and it does not come again");
+    assert_eq!(fixture.states().await, ["succeeded", "succeeded"]);
+    fixture.clock.advance(Duration::from_hours(1));
+    sweep(&fixture).await;
+    assert_eq!(fixture.tasks().await.len(), 2, "and it does not come again");
 }
 
 #[tokio::test]
 async fn a_rule_that_keeps_or_wants_another_kind_makes_no_task_sweep_after_sweep() {
     let rules = "  - { name: kept, existing: keep, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }\n  - { name: charts, kinds: [chart], source: { registry: a, namespace: core }, destination: { registry: b, namespace: charts } }\n";
-    let house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), rules).await;
+    let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), rules).await;
     let chart = images::helm_chart(3);
-    put(&house.a, "core/app", "v1", &images::image(1, &[100]));
-    put(&house.b, "copy/app", "v1", &images::image(2, &[100]));
-    put(&house.a, "core/chart", "v1", &chart);
-    put(&house.b, "copy/chart", "v1", &chart);
+    put(&fixture.a, "core/app", "v1", &images::image(1, &[100]));
+    put(&fixture.b, "copy/app", "v1", &images::image(2, &[100]));
+    put(&fixture.a, "core/chart", "v1", &chart);
+    put(&fixture.b, "copy/chart", "v1", &chart);
     for _ in 0..2 {
-        sweep(&house).await;
-        house.clock.advance(Duration::from_hours(1));
+        sweep(&fixture).await;
+        fixture.clock.advance(Duration::from_hours(1));
     }
-    let task = house.task().await;
+    let task = fixture.task().await;
     assert_eq!((task.rule.as_str(), task.state), ("charts", TaskState::Succeeded));
     assert_eq!(
-        house.b.digest(&name("charts/chart"), &tag("v1")).as_ref(),
+        fixture.b.digest(&name("charts/chart"), &tag("v1")).as_ref(),
         Some(&chart.root)
     );
 }
@@ -165,62 +165,62 @@ async fn a_rule_that_keeps_or_wants_another_kind_makes_no_task_sweep_after_sweep
 #[tokio::test]
 async fn two_images_that_share_a_destination_tag_do_not_take_turns() {
     let rule = "  - { name: core-images, existing: overwrite, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy, tag: latest } }\n";
-    let house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), rule).await;
+    let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), rule).await;
     let (first, second) = (images::image(1, &[100]), images::image(2, &[100]));
-    put(&house.a, "core/app", "v1", &first);
-    put(&house.a, "core/app", "v2", &second);
+    put(&fixture.a, "core/app", "v1", &first);
+    put(&fixture.a, "core/app", "v2", &second);
     for reference in ["v1", "v2"] {
         let sample = if reference == "v1" { &first } else { &second };
-        house.tell(&house.event(reference, &sample.root)).await;
-        house.drain().await;
+        fixture.tell(&fixture.event(reference, &sample.root)).await;
+        fixture.drain().await;
     }
     for _ in 0..2 {
-        sweep(&house).await;
-        house.clock.advance(Duration::from_hours(1));
+        sweep(&fixture).await;
+        fixture.clock.advance(Duration::from_hours(1));
     }
-    assert_eq!(house.tasks().await.len(), 2, "those of the two pushes");
-    let latest = house.b.digest(&house.to(), &tag("latest"));
+    assert_eq!(fixture.tasks().await.len(), 2, "those of the two pushes");
+    let latest = fixture.b.digest(&fixture.to(), &tag("latest"));
     assert_eq!(latest.as_ref(), Some(&second.root), "the last push has it");
 }
 
 #[tokio::test]
 async fn what_is_on_its_way_is_not_sent_again() {
-    let house = House::new().await;
-    house.push_and_tell(&images::image(1, &[100])).await;
-    house.queue.send(&[order_of(&house)]).await.unwrap();
+    let fixture = Fixture::new().await;
+    fixture.push_and_tell(&images::image(1, &[100])).await;
+    fixture.queue.send(&[order_of(&fixture)]).await.unwrap();
     // The task stays in the queue while the sweep looks.
-    let task = house.queue.inner.receive(1, Duration::from_hours(1)).await.unwrap();
+    let task = fixture.queue.inner.receive(1, Duration::from_hours(1)).await.unwrap();
     let task = task
         .into_iter()
-        .chain(house.queue.inner.receive(1, Duration::from_hours(1)).await.unwrap());
+        .chain(fixture.queue.inner.receive(1, Duration::from_hours(1)).await.unwrap());
     let mut held = Vec::new();
     for delivery in task {
         if let Job::Copy(_) = Envelope::parse(&delivery.body).unwrap().job {
             held.push(delivery.receipt);
         } else {
-            work(&house, &delivery.body, None).await;
-            house.queue.inner.complete(&delivery.receipt).await.unwrap();
+            work(&fixture, &delivery.body, None).await;
+            fixture.queue.inner.complete(&delivery.receipt).await.unwrap();
         }
     }
-    while house.queue.inner.depth().await.unwrap() > 1 {
-        house.attempt().await;
+    while fixture.queue.inner.depth().await.unwrap() > 1 {
+        fixture.attempt().await;
     }
-    house.queue.inner.retry(&held[0], Duration::ZERO).await.unwrap();
-    house.drain().await;
-    assert_eq!(house.states().await, ["succeeded"]);
+    fixture.queue.inner.retry(&held[0], Duration::ZERO).await.unwrap();
+    fixture.drain().await;
+    assert_eq!(fixture.states().await, ["succeeded"]);
 }
 
 #[tokio::test]
 async fn a_task_without_a_worker_is_sent_again_and_its_execution_ends() {
-    let house = House::new().await;
-    house.push_and_tell(&images::image(1, &[100])).await;
-    let task = house.queued().await.remove(0);
-    let now = Timestamp::try_from(house.clock.now()).unwrap();
-    house.ledger.begin(&task.entry(), now).await.unwrap();
-    taken(&house).await;
+    let fixture = Fixture::new().await;
+    fixture.push_and_tell(&images::image(1, &[100])).await;
+    let task = fixture.queued().await.remove(0);
+    let now = Timestamp::try_from(fixture.clock.now()).unwrap();
+    fixture.ledger.begin(&task.entry(), now).await.unwrap();
+    taken(&fixture).await;
     let begun = Instant::now();
     let length = Duration::from_mins(10);
-    let slot = Some(Slot::until(begun + length, length));
+    let slot = Some(TimeBudget::until(begun + length, length));
     let look = Envelope::new(Sweep {
         started: None,
         step: Some(SweepStep::Tasks { registry: "a".into() }),
@@ -233,58 +233,58 @@ async fn a_task_without_a_worker_is_sent_again_and_its_execution_ends() {
         (10, 0, "it was sent just now"),
         (60, 1, "that message was lost too"),
     ] {
-        house.clock.advance(Duration::from_mins(minutes));
-        assert_eq!(work(&house, &look, slot).await, Next::Done);
-        assert_eq!(house.queue.inner.depth().await.unwrap(), sent, "{why}");
+        fixture.clock.advance(Duration::from_mins(minutes));
+        assert_eq!(work(&fixture, &look, slot).await, Next::Done);
+        assert_eq!(fixture.queue.inner.depth().await.unwrap(), sent, "{why}");
         if minutes != 60 {
-            taken(&house).await;
+            taken(&fixture).await;
         }
     }
-    house.drain().await;
-    let task = house.task().await;
+    fixture.drain().await;
+    let task = fixture.task().await;
     assert_eq!((task.state, task.attempts), (TaskState::Succeeded, 2));
-    let [execution] = house.executions().await.try_into().unwrap();
+    let [execution] = fixture.executions().await.try_into().unwrap();
     assert!(execution.duration_ms.is_some(), "{execution:?}");
 }
 
 #[tokio::test]
 async fn a_long_copy_without_slots_is_left_alone() {
-    let house = House::new().await;
-    house.push_and_tell(&images::image(1, &[100])).await;
-    let task = house.queued().await.remove(0);
-    let now = Timestamp::try_from(house.clock.now()).unwrap();
-    house.ledger.begin(&task.entry(), now).await.unwrap();
-    taken(&house).await;
+    let fixture = Fixture::new().await;
+    fixture.push_and_tell(&images::image(1, &[100])).await;
+    let task = fixture.queued().await.remove(0);
+    let now = Timestamp::try_from(fixture.clock.now()).unwrap();
+    fixture.ledger.begin(&task.entry(), now).await.unwrap();
+    taken(&fixture).await;
     for (hours, sent) in [(23, 0), (2, 1)] {
-        house.clock.advance(Duration::from_hours(hours));
+        fixture.clock.advance(Duration::from_hours(hours));
         let look = r#"{"version":1,"sweep":{"step":{"tasks":{"registry":"a"}}}}"#;
-        assert_eq!(work(&house, look, None).await, Next::Done);
-        assert_eq!(house.queue.inner.depth().await.unwrap(), sent);
+        assert_eq!(work(&fixture, look, None).await, Next::Done);
+        assert_eq!(fixture.queue.inner.depth().await.unwrap(), sent);
     }
 }
 
 #[tokio::test]
 async fn a_sweep_whose_messages_come_again_makes_each_task_once() {
     for seed in 0..20 {
-        let house = House::new().await.anew(seed);
+        let fixture = Fixture::new().await.anew(seed);
         for number in 0..40 {
             put(
-                &house.a,
+                &fixture.a,
                 &format!("core/app-{number}"),
                 "v1",
                 &images::image(number, &[10]),
             );
         }
-        let order = order_of(&house);
-        house.queue.send(&[order.clone(), order]).await.unwrap();
-        house.drain().await;
-        assert_eq!(house.states().await, ["succeeded"; 40], "seed {seed}");
-        assert_eq!(house.executions().await.len(), 1, "seed {seed}");
+        let order = order_of(&fixture);
+        fixture.queue.send(&[order.clone(), order]).await.unwrap();
+        fixture.drain().await;
+        assert_eq!(fixture.states().await, ["succeeded"; 40], "seed {seed}");
+        assert_eq!(fixture.executions().await.len(), 1, "seed {seed}");
     }
 }
 
 /// Repositories of many tags, equal on both sides. The tags in the order of the sweep.
-fn fill(house: &House, repositories: usize, tags: usize) -> Vec<(Repository, Tag)> {
+fn fill(fixture: &Fixture, repositories: usize, tags: usize) -> Vec<(Repository, Tag)> {
     let sample = images::image(7, &[10]);
     let mut all = Vec::new();
     for repository in 0..repositories {
@@ -293,11 +293,11 @@ fn fill(house: &House, repositories: usize, tags: usize) -> Vec<(Repository, Tag
             let reference = tag(&format!("v{number:04}"));
             let (from, to) = (name(&format!("core/{app}")), name(&format!("copy/{app}")));
             if number == 0 {
-                sample.seed_into(&house.a, &from, &reference);
-                sample.seed_into(&house.b, &to, &reference);
+                sample.seed_into(&fixture.a, &from, &reference);
+                sample.seed_into(&fixture.b, &to, &reference);
             } else {
-                house.a.tag(&from, &reference, &sample.root);
-                house.b.tag(&to, &reference, &sample.root);
+                fixture.a.tag(&from, &reference, &sample.root);
+                fixture.b.tag(&to, &reference, &sample.root);
             }
             all.push((from, reference));
         }
@@ -314,20 +314,20 @@ fn paths(tags: &[(Repository, Tag)]) -> BTreeSet<String> {
 #[tokio::test]
 async fn a_sweep_of_many_messages_looks_at_every_tag_exactly_once() {
     let (a, b) = one_registry_at_a_time(7);
-    let house = House::of(a, b, RULE).await;
-    let all = fill(&house, 25, 101);
-    sweep(&house).await;
-    let heads = heads(&house.a);
+    let fixture = Fixture::of(a, b, RULE).await;
+    let all = fill(&fixture, 25, 101);
+    sweep(&fixture).await;
+    let heads = heads(&fixture.a);
     assert_eq!(heads.keys().cloned().collect::<BTreeSet<_>>(), paths(&all));
     assert!(heads.values().all(|times| *times == 1));
-    assert_eq!(house.tasks().await, []);
+    assert_eq!(fixture.tasks().await, []);
 }
 
 #[tokio::test]
 async fn a_sweep_goes_on_behind_any_cursor() {
     let (a, b) = one_registry_at_a_time(2);
-    let house = House::of(a, b, RULE).await;
-    let all = fill(&house, 5, 3);
+    let fixture = Fixture::of(a, b, RULE).await;
+    let all = fill(&fixture, 5, 3);
     for at in 0..all.len() {
         let (repository, tag) = &all[at];
         // The catalog has two repositories on a page.
@@ -338,45 +338,45 @@ async fn a_sweep_goes_on_behind_any_cursor() {
             repository: Some(repository.clone()),
             tag: Some(tag.clone()),
         };
-        house.a.reset_requests();
-        assert_eq!(work(&house, &step(Some(cursor)), None).await, Next::Done);
-        let looked: BTreeSet<String> = heads(&house.a).into_keys().collect();
+        fixture.a.reset_requests();
+        assert_eq!(work(&fixture, &step(Some(cursor)), None).await, Next::Done);
+        let looked: BTreeSet<String> = heads(&fixture.a).into_keys().collect();
         assert_eq!(looked, paths(&all[at + 1..]), "behind {repository}:{tag}");
-        assert!(taken(&house).await.is_empty());
+        assert!(taken(&fixture).await.is_empty());
     }
 }
 
 #[tokio::test]
 async fn a_slot_that_is_over_hands_the_rest_on() {
-    let house = House::new().await;
-    let all = fill(&house, 2, 3);
-    let over = Some(Slot::until(Instant::now(), Duration::from_secs(1)));
-    work(&house, &step(None), over).await;
-    let rest = taken(&house).await.remove(0);
+    let fixture = Fixture::new().await;
+    let all = fill(&fixture, 2, 3);
+    let over = Some(TimeBudget::until(Instant::now(), Duration::from_secs(1)));
+    work(&fixture, &step(None), over).await;
+    let rest = taken(&fixture).await.remove(0);
     assert_eq!(rest.tries, 1, "nothing was done: {rest:?}");
-    house.queue.inner.inject(&rest.to_json().unwrap());
-    house.drain().await;
-    assert_eq!(heads(&house.a).into_keys().collect::<BTreeSet<_>>(), paths(&all));
+    fixture.queue.inner.inject(&rest.to_json().unwrap());
+    fixture.drain().await;
+    assert_eq!(heads(&fixture.a).into_keys().collect::<BTreeSet<_>>(), paths(&all));
 }
 
 #[tokio::test]
 async fn a_rule_that_names_its_repository_needs_no_catalog() {
     let rules = "  - { name: named, source: { registry: a, namespace: core, repository: app }, destination: { registry: b, namespace: copy } }\n  - { name: all, source: { registry: a, namespace: core }, destination: { registry: b, namespace: all } }\n";
     let a = EmbeddedRegistry::builder().catalog(false);
-    let house = House::of(a, EmbeddedRegistry::builder(), rules).await;
+    let fixture = Fixture::of(a, EmbeddedRegistry::builder(), rules).await;
     let sample = images::image(1, &[100]);
-    house.push(&sample);
-    sweep(&house).await;
-    house.assert_equal(&sample);
-    assert_eq!(house.task().await.rule, "named");
+    fixture.push(&sample);
+    sweep(&fixture).await;
+    fixture.assert_equal(&sample);
+    assert_eq!(fixture.task().await.rule, "named");
 }
 
 #[tokio::test]
 async fn one_bad_repository_and_one_bad_tag_do_not_end_the_sweep() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for app in ["a", "bad", "c"] {
         for reference in ["v1", "v2"] {
-            put(&house.a, &format!("core/{app}"), reference, &images::image(1, &[100]));
+            put(&fixture.a, &format!("core/{app}"), reference, &images::image(1, &[100]));
         }
     }
     let script = Arc::new(Script::new([
@@ -387,78 +387,78 @@ async fn one_bad_repository_and_one_bad_tag_do_not_end_the_sweep() {
             .unwrap()
             .always(),
     ]));
-    house.a.set_faults(Some(Arc::clone(&script) as _));
-    sweep(&house).await;
+    fixture.a.set_faults(Some(Arc::clone(&script) as _));
+    sweep(&fixture).await;
     assert!(script.struck() > 6, "what may pass was waited for");
-    let arrived = house
+    let arrived = fixture
         .b
         .repositories()
         .iter()
-        .map(|name| house.b.tags(name).len())
+        .map(|name| fixture.b.tags(name).len())
         .collect::<Vec<_>>();
     assert_eq!(arrived, [1, 2], "copy/a:v2, copy/c:v1 and v2");
 }
 
 #[tokio::test]
 async fn a_registry_that_is_down_for_a_while_is_swept_when_it_is_back() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let sample = images::image(1, &[100]);
-    house.push(&sample);
+    fixture.push(&sample);
     let script = Script::new([Fault::new("*", "/v2/", Action::status(503)).unwrap().times(12)]);
-    house.a.set_faults(Some(Arc::new(script)));
-    sweep(&house).await;
-    house.assert_equal(&sample);
+    fixture.a.set_faults(Some(Arc::new(script)));
+    sweep(&fixture).await;
+    fixture.assert_equal(&sample);
 }
 
 #[tokio::test]
 async fn a_sweep_that_cannot_go_on_ends_and_leaves_the_rule_to_the_next() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let sample = images::image(1, &[100]);
-    house.push(&sample);
+    fixture.push(&sample);
     let down = Script::new([Fault::new("*", "/v2/", Action::status(503)).unwrap().always()]);
-    house.a.set_faults(Some(Arc::new(down)));
-    sweep(&house).await;
-    assert_eq!(house.tasks().await, []);
-    house.a.set_faults(None);
-    sweep(&house).await;
-    house.assert_equal(&sample);
+    fixture.a.set_faults(Some(Arc::new(down)));
+    sweep(&fixture).await;
+    assert_eq!(fixture.tasks().await, []);
+    fixture.a.set_faults(None);
+    sweep(&fixture).await;
+    fixture.assert_equal(&sample);
 }
 
 #[tokio::test]
 async fn a_second_sweep_of_a_rule_leaves_it_to_the_first() {
-    let house = House::new().await;
-    house.push(&images::image(1, &[100]));
-    assert!(house.take_lease("sweep core-images", Duration::from_mins(1)).await);
-    sweep(&house).await;
-    assert_eq!(house.tasks().await, []);
-    house.clock.advance(Duration::from_mins(2));
-    sweep(&house).await;
-    assert_eq!(house.states().await, ["succeeded"]);
+    let fixture = Fixture::new().await;
+    fixture.push(&images::image(1, &[100]));
+    assert!(fixture.take_lease("sweep core-images", Duration::from_mins(1)).await);
+    sweep(&fixture).await;
+    assert_eq!(fixture.tasks().await, []);
+    fixture.clock.advance(Duration::from_mins(2));
+    sweep(&fixture).await;
+    assert_eq!(fixture.states().await, ["succeeded"]);
 }
 
 #[tokio::test]
 async fn a_sweep_of_a_rule_that_is_gone_or_disabled_is_done() {
     let rules = RULE.replace("name: core-images", "name: core-images, enabled: false");
-    let house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rules).await;
-    house.push(&images::image(1, &[100]));
-    sweep(&house).await;
+    let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rules).await;
+    fixture.push(&images::image(1, &[100]));
+    sweep(&fixture).await;
     for body in [step(None), step(None).replace("core-images", "nobody")] {
-        assert_eq!(work(&house, &body, None).await, Next::Done);
+        assert_eq!(work(&fixture, &body, None).await, Next::Done);
     }
-    assert!(house.tasks().await.is_empty() && house.a.requests().is_empty());
+    assert!(fixture.tasks().await.is_empty() && fixture.a.requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_sweep_deletes_nothing() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let sample = images::image(1, &[100]);
-    house.push_and_tell(&sample).await;
-    house.drain().await;
+    fixture.push_and_tell(&sample).await;
+    fixture.drain().await;
     let digest = sample.root.clone();
-    house.a.forget(&house.from(), &digest);
-    sweep(&house).await;
-    house.assert_equal(&sample);
-    let mut methods: Vec<String> = house
+    fixture.a.forget(&fixture.from(), &digest);
+    sweep(&fixture).await;
+    fixture.assert_equal(&sample);
+    let mut methods: Vec<String> = fixture
         .b
         .requests()
         .iter()
@@ -470,9 +470,9 @@ async fn a_sweep_deletes_nothing() {
 
 #[tokio::test]
 async fn the_sweep_of_a_long_backlog_waits_for_it() {
-    let house = House::new().await;
-    house.push_and_tell(&images::image(1, &[100])).await;
-    let task = house.queued().await.remove(0);
+    let fixture = Fixture::new().await;
+    fixture.push_and_tell(&images::image(1, &[100])).await;
+    let task = fixture.queued().await.remove(0);
     let execution = transship_engine::Execution {
         id: "e-many".into(),
         ..task.execution.clone()
@@ -488,14 +488,14 @@ async fn the_sweep_of_a_long_backlog_waits_for_it() {
             task.entry()
         })
         .collect();
-    house.ledger.record(&many).await.unwrap();
-    taken(&house).await;
-    house.a.reset_requests();
-    work(&house, &step(None), None).await;
-    assert!(house.a.requests().is_empty(), "it does not even look");
-    assert_eq!(house.queue.inner.depth().await.unwrap(), 1, "it comes again");
+    fixture.ledger.record(&many).await.unwrap();
+    taken(&fixture).await;
+    fixture.a.reset_requests();
+    work(&fixture, &step(None), None).await;
+    assert!(fixture.a.requests().is_empty(), "it does not even look");
+    assert_eq!(fixture.queue.inner.depth().await.unwrap(), 1, "it comes again");
     assert!(
-        house
+        fixture
             .queue
             .inner
             .receive(1, Duration::from_mins(1))
@@ -504,5 +504,5 @@ async fn the_sweep_of_a_long_backlog_waits_for_it() {
             .is_empty(),
         "later"
     );
-    assert_eq!(house.tasks().await.len(), 1001);
+    assert_eq!(fixture.tasks().await.len(), 1001);
 }

@@ -41,14 +41,14 @@ pub(crate) enum Place {
 }
 
 /// Maximum number of entries of one name that are compared.
-const MAX_COPIES: usize = 4;
+const SAME_NAME_ENTRIES_MAX: usize = 4;
 
 impl Place {
     /// The state after another entry of the name.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::File(one), Self::File(two)) => Self::Several(vec![one, two]),
-            (Self::Several(mut spans), Self::File(another)) if spans.len() < MAX_COPIES => {
+            (Self::Several(mut spans), Self::File(another)) if spans.len() < SAME_NAME_ENTRIES_MAX => {
                 spans.push(another);
                 Self::Several(spans)
             }

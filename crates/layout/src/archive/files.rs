@@ -4,7 +4,7 @@
 //! archive, each read decompresses from the start, or from the end of an earlier read, so that reading n blobs costs up to n
 //! passes. Small files (manifests, configurations) are kept when the archive is indexed and cost nothing.
 //!
-//! Memory: the index, the small files, and up to [`DECODERS`] + 1 decoders. All reads are from the same object that was
+//! Memory: the index, the small files, and up to [`DECODERS_MAX`] + 1 decoders. All reads are from the same object that was
 //! indexed; `OBJECT_CHANGED` if it was replaced.
 
 use crate::store::changed;
@@ -23,7 +23,7 @@ use super::unpack::{Compression, Limits, Unpacked};
 use crate::{Object, ObjectStore, PAGE_MAX, Page, Part, Put};
 
 /// Maximum number of concurrent reads of a compressed archive; others wait.
-const DECODERS: usize = 3;
+const DECODERS_MAX: usize = 3;
 
 /// An indexed archive.
 pub(crate) struct ArchiveFiles {
@@ -58,7 +58,7 @@ impl Pack {
             object,
             compression,
             limits,
-            decoders: Arc::new(Semaphore::new(DECODERS)),
+            decoders: Arc::new(Semaphore::new(DECODERS_MAX)),
             parked: Mutex::default(),
         }
     }

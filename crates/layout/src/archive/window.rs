@@ -15,7 +15,7 @@ use crate::{Object, ObjectStore, Part};
 use transship_oci::Result;
 
 /// Distance in bytes at which a header is less than 1 % of the skipped data.
-const FAR_BYTES: u64 = 100 * BLOCK_BYTES;
+const SKIP_BYTES_MIN: u64 = 100 * BLOCK_BYTES;
 const MAX_AHEAD_BYTES: u64 = 256 * 1024;
 
 /// A part of an object held in memory, moved forward.
@@ -44,7 +44,7 @@ impl Window {
             return Ok(held);
         }
         let jump = offset.saturating_sub(self.start + self.bytes.len() as u64);
-        self.ahead = if jump >= FAR_BYTES {
+        self.ahead = if jump >= SKIP_BYTES_MIN {
             BLOCK_BYTES
         } else {
             (self.ahead * 2).min(MAX_AHEAD_BYTES)

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use transship_oci::{Descriptor, Digest, Result};
 
 use super::{INDEX, Layout, MARKER, blob_key, blobs};
-use crate::missing::{Blobs, Edges, Held, Shelf, missing};
+use crate::missing::{Blobs, Edges, ManifestState, ManifestStore, missing};
 use crate::{Missing, Object, ObjectStore};
 
 /// Completeness of a layout.
@@ -28,12 +28,12 @@ impl Layout {
     /// Checks whether the layout below `prefix` (empty, or ending in `/`) is complete. `LAYOUT_INVALID` if it cannot become a
     /// valid layout.
     pub async fn completeness(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Completeness> {
-        let (completeness, _) = Self::looked_at(store, prefix).await?;
+        let (completeness, _) = Self::inspected(store, prefix).await?;
         Ok(completeness)
     }
 
     /// Like [`Self::of`], and returns the `index.json` that was read.
-    pub(crate) async fn looked_at(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<(Completeness, Option<Object>)> {
+    pub(crate) async fn inspected(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<(Completeness, Option<Object>)> {
         let index = store.head(&format!("{prefix}{INDEX}")).await?;
         let marker = store.head(&format!("{prefix}{MARKER}")).await?;
         let files = [(MARKER, &marker), (INDEX, &index)];
@@ -61,19 +61,19 @@ impl Layout {
 }
 
 #[async_trait]
-impl Shelf for Layout {
+impl ManifestStore for Layout {
     fn blobs(&self) -> Blobs<'_> {
         blobs(self.store.as_ref(), &self.prefix)
     }
 
-    async fn manifest(&self, digest: &Digest) -> Result<Held> {
+    async fn manifest(&self, digest: &Digest) -> Result<ManifestState> {
         let found = self.manifest_of(digest, None).await?;
         Ok(found.map_or_else(
-            || Held::Absent {
+            || ManifestState::Absent {
                 digest: digest.clone(),
                 found_bytes: None,
             },
-            |manifest| Held::Manifest(Box::new(manifest)),
+            |manifest| ManifestState::Manifest(Box::new(manifest)),
         ))
     }
 

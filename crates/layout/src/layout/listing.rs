@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use transship_oci::{Digest, DigestTag, Error, Result, Target};
 
-use super::{Layout, PARALLEL};
+use super::{Layout, PARALLEL_MANIFESTS};
 use crate::images::{self, Called, Candidate, Images, Listing, Refused, called};
 
 /// Indexes within indexes deeper than this are not looked into: a copy refuses them.
@@ -99,7 +99,7 @@ impl Layout {
                     let children = children.map(|child| (child.digest.clone(), child.media_type.is_index()));
                     Ok::<_, Error>(children.collect())
                 })
-                .buffer_unordered(PARALLEL)
+                .buffer_unordered(PARALLEL_MANIFESTS)
                 .try_collect()
                 .await?;
             for (digest, is_index) in found.into_iter().flatten() {
@@ -129,7 +129,7 @@ impl Layout {
                 let subject = manifest.map(|manifest| manifest.subject().map(|subject| subject.digest.clone()));
                 (digest, subject)
             })
-            .buffered(PARALLEL)
+            .buffered(PARALLEL_MANIFESTS)
             .collect()
             .await;
         let (mut refused, mut attached) = (Vec::new(), HashSet::new());

@@ -36,13 +36,13 @@ pub(crate) const MARKER: &str = "oci-layout";
 /// The file that names a layout's images.
 pub(crate) const INDEX: &str = "index.json";
 /// Number of files of a layout besides its blobs.
-pub(crate) const FILES: usize = 2;
+pub(crate) const MARKER_FILES: usize = 2;
 /// Maximum number of blobs that are requested one by one. More are looked up in a listing.
 const MAX_HEADS: usize = 24;
 /// Maximum number of unnamed indexes that are searched for named children. More are imported by digest only.
-const MAX_LOOKED_INTO: usize = 64;
+const MAX_INDEXES_SEARCHED: usize = 64;
 /// Maximum number of manifests that are read at the same time; each may have 4 MiB.
-const PARALLEL: usize = 4;
+const PARALLEL_MANIFESTS: usize = 4;
 
 /// The key of the index of the layout below `prefix`.
 pub(crate) fn index_key(prefix: &str) -> String {
@@ -173,7 +173,7 @@ impl Layout {
             .iter()
             .filter(|entry| entry.name.is_none() && entry.descriptor.media_type.is_index());
         let mut found = Vec::new();
-        for entry in unnamed.take(MAX_LOOKED_INTO) {
+        for entry in unnamed.take(MAX_INDEXES_SEARCHED) {
             let Some(manifest) = self.manifest_if_good(&entry.descriptor.digest).await? else {
                 continue;
             };

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use transship_oci::{Descriptor, Digest, Error, Manifest, Result, Tag};
 
-use super::{Layout, PARALLEL};
+use super::{Layout, PARALLEL_MANIFESTS};
 use crate::images::{Called, called};
 
 impl Layout {
@@ -53,7 +53,7 @@ impl Layout {
                 let manifest = self.manifest_if_good(&digest).await?;
                 Ok::<_, Error>(manifest.filter(|manifest| manifest.subject().is_some()))
             })
-            .buffered(PARALLEL)
+            .buffered(PARALLEL_MANIFESTS)
             .try_collect()
             .await?;
         Ok(found.into_iter().flatten().collect())

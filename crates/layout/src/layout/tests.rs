@@ -151,7 +151,7 @@ mod arriving {
     use transship_oci::Digest;
 
     use crate::counting_store::{Counting, store_of};
-    use crate::{Completeness, Found, FoundKind, Images, Layout, MemoryStore, Missing, discover};
+    use crate::{Completeness, Images, Layout, MemoryStore, Missing, SourceKind, SourceRef, discover};
     use std::sync::Arc;
     use transship_testkit::layouts::{Files, digest_of, read_image};
 
@@ -284,9 +284,9 @@ mod arriving {
         assert_eq!(layout.resolve(Some("v1")).unwrap().descriptor.digest, digest_of(&one));
     }
 
-    async fn found(objects: HashMap<String, Bytes>, prefix: &str) -> (Vec<(FoundKind, String)>, u64) {
+    async fn found(objects: HashMap<String, Bytes>, prefix: &str) -> (Vec<(SourceKind, String)>, u64) {
         let store = Arc::new(Counting::new(MemoryStore::new(objects)));
-        let found: Vec<Found> = discover(Arc::clone(&store) as _, prefix).try_collect().await.unwrap();
+        let found: Vec<SourceRef> = discover(Arc::clone(&store) as _, prefix).try_collect().await.unwrap();
         let found = found.into_iter().map(|found| (found.kind, found.path)).collect();
         (found, store.taken().0)
     }
@@ -330,27 +330,27 @@ mod arriving {
         all.sort();
         let expect = |kind, path: &str| (kind, path.to_owned());
         let mut expected = vec![
-            expect(FoundKind::Layout, ""),
-            expect(FoundKind::Layout, "half"),
-            expect(FoundKind::Layout, "team/app+1"),
-            expect(FoundKind::Layout, "team/app+1/nested"),
-            expect(FoundKind::Layout, "ü%2B"),
-            expect(FoundKind::Archive, "a"),
-            expect(FoundKind::Archive, "team/b"),
-            expect(FoundKind::Repository, "reg/a/b"),
-            expect(FoundKind::Repository, "reg/a/b/0c"),
+            expect(SourceKind::Layout, ""),
+            expect(SourceKind::Layout, "half"),
+            expect(SourceKind::Layout, "team/app+1"),
+            expect(SourceKind::Layout, "team/app+1/nested"),
+            expect(SourceKind::Layout, "ü%2B"),
+            expect(SourceKind::Archive, "a"),
+            expect(SourceKind::Archive, "team/b"),
+            expect(SourceKind::Repository, "reg/a/b"),
+            expect(SourceKind::Repository, "reg/a/b/0c"),
         ];
         expected.sort();
         assert_eq!(all, expected);
         assert!(requests <= 10, "{requests} pages of 30,000 objects");
         assert_eq!(found(objects.clone(), "p").await.0.len(), all.len());
-        assert_eq!(found(objects, "p/a.tar").await.0, [expect(FoundKind::Archive, "")]);
+        assert_eq!(found(objects, "p/a.tar").await.0, [expect(SourceKind::Archive, "")]);
     }
 
     #[tokio::test]
     async fn where_nothing_lies_an_error_says_where_it_looked() {
         let store = store_of([("other/index.json".to_owned(), Bytes::new())]);
-        let found: transship_oci::Result<Vec<Found>> = discover(store, "there/").try_collect().await;
+        let found: transship_oci::Result<Vec<SourceRef>> = discover(store, "there/").try_collect().await;
         let error = found.unwrap_err();
         assert_eq!(error.code(), "SOURCE_EMPTY");
         assert!(error.to_string().contains("memory/there/"), "{error}");

@@ -14,9 +14,9 @@ use transship_oci::{Algorithm, Digest, Result, Target, Verb};
 
 use super::TreeRepository;
 use crate::Missing;
+use crate::inspection::version;
 use crate::layout::proven;
-use crate::look::version;
-use crate::missing::{Blobs, Edges, Held, Shelf, missing};
+use crate::missing::{Blobs, Edges, ManifestState, ManifestStore, missing};
 use crate::read_all::read_all;
 
 /// Maximum number of blobs that are requested one by one. It is high, because a listing would include all blobs of the
@@ -50,9 +50,11 @@ impl TreeRepository {
         let held = self.manifest(&digest).await;
         let held = held?;
         let missing = match held {
-            Held::Absent { digest, found_bytes } => vec![Held::missing(digest, found_bytes, 0)],
-            Held::Manifest(manifest) if target.tag().is_none() && manifest.subject().is_none() => return Ok(None),
-            Held::Manifest(manifest) => missing(self, Edges::of(&manifest)).await?,
+            ManifestState::Absent { digest, found_bytes } => vec![ManifestState::missing(digest, found_bytes, 0)],
+            ManifestState::Manifest(manifest) if target.tag().is_none() && manifest.subject().is_none() => {
+                return Ok(None);
+            }
+            ManifestState::Manifest(manifest) => missing(self, Edges::of(&manifest)).await?,
         };
         Ok(Some(Arrived { version, missing }))
     }
@@ -66,7 +68,7 @@ impl TreeRepository {
     }
 
     /// The digests of `missing` that may be present by now.
-    pub(crate) async fn present(&self, absent: &[Missing]) -> Result<Vec<Digest>> {
+    pub(crate) async fn arrived_since(&self, absent: &[Missing]) -> Result<Vec<Digest>> {
         let (linked, plain): (Vec<&Missing>, Vec<&Missing>) = absent.iter().partition(|one| is_about_a_link(one));
         let linked: Vec<Missing> = linked.into_iter().cloned().collect();
         let by_links: Vec<Option<Digest>> = stream::iter(linked)
@@ -117,7 +119,7 @@ fn is_about_a_link(absent: &Missing) -> bool {
 }
 
 #[async_trait]
-impl Shelf for TreeRepository {
+impl ManifestStore for TreeRepository {
     fn blobs(&self) -> Blobs<'_> {
         Blobs {
             store: self.store.as_ref(),
@@ -126,24 +128,24 @@ impl Shelf for TreeRepository {
         }
     }
 
-    async fn manifest(&self, digest: &Digest) -> Result<Held> {
+    async fn manifest(&self, digest: &Digest) -> Result<ManifestState> {
         let operation = || Verb::ManifestGet.on(format_args!("{}@{digest}", self.name()));
         let link = self.revision_key(digest);
         let (key, under) = self.located_by(digest, &link).await?;
         let Some(bytes) = read_all(self.store.as_ref(), &key, MAX_BYTES).await? else {
-            return Ok(Held::Absent {
+            return Ok(ManifestState::Absent {
                 digest: under,
                 found_bytes: None,
             });
         };
         let manifest = proven(bytes, digest, None, operation)?;
         if self.store.head(&link).await?.is_none() {
-            return Ok(Held::Absent {
+            return Ok(ManifestState::Absent {
                 digest: digest.clone(),
                 found_bytes: Some(manifest.size()),
             });
         }
-        Ok(Held::Manifest(Box::new(manifest)))
+        Ok(ManifestState::Manifest(Box::new(manifest)))
     }
 
     async fn located(&self, digest: &Digest) -> Result<(String, Digest)> {

@@ -63,7 +63,7 @@ impl Revision {
 
 /// Result of reading a revision.
 enum Read {
-    Found(Box<Manifest>),
+    SourceRef(Box<Manifest>),
     Missing,
     Bad(Error),
 }
@@ -86,7 +86,7 @@ impl TreeRepository {
 
     async fn read(&self, digest: &Digest) -> Result<Read> {
         match self.manifest_bytes(digest).await {
-            Ok(Some(manifest)) => Ok(Read::Found(Box::new(manifest))),
+            Ok(Some(manifest)) => Ok(Read::SourceRef(Box::new(manifest))),
             Ok(None) => Ok(Read::Missing),
             Err(error) if error.persistence().is_permanent() => Ok(Read::Bad(error)),
             Err(error) => Err(error),
@@ -98,7 +98,7 @@ impl TreeRepository {
         let names = self.names().await?;
         let referrers: Vec<Option<(Digest, Descriptor)>> = stream::iter(names.revisions)
             .map(|digest| async move {
-                let Read::Found(manifest) = self.read(&digest).await? else {
+                let Read::SourceRef(manifest) = self.read(&digest).await? else {
                     return Ok(None);
                 };
                 let subject = manifest.subject().map(|subject| subject.digest.clone());
@@ -157,7 +157,7 @@ impl Images for TreeRepository {
                 .buffered(PARALLEL_MANIFESTS);
             while let Some((digest, read)) = reads.try_next().await? {
                 match read {
-                    Read::Found(manifest) => drop(revisions.insert(digest, Revision::of(&manifest))),
+                    Read::SourceRef(manifest) => drop(revisions.insert(digest, Revision::of(&manifest))),
                     Read::Missing => drop(at_fault.insert(digest, None)),
                     Read::Bad(error) => drop(at_fault.insert(digest, Some(error))),
                 }

@@ -17,7 +17,8 @@ use transship_oci::media_type::{OCI_CONFIG, OCI_MANIFEST};
 use transship_oci::{Digest, Result, Target};
 
 use transship_layout::{
-    Archive, Found, Layout, Looked, MemoryStore, Missing, Object, ObjectStore, Page, Part, Put, discover, look, open,
+    Archive, Inspection, Layout, MemoryStore, Missing, Object, ObjectStore, Page, Part, Put, SourceRef, discover,
+    inspect, open,
 };
 use transship_testkit::layouts::{Files, LAYER, Tar, digest_of, gzip, read_image};
 
@@ -76,8 +77,8 @@ async fn sizes_that_are_declared_and_never_arrive_are_waited_for() {
         "config": {"mediaType": OCI_CONFIG, "digest": config, "size": size},
         "layers": [{"mediaType": LAYER, "digest": layer, "size": declared}]}));
     files.list(&manifest, Some("v1"));
-    let found = Found::of_key("", "index.json").unwrap();
-    let Looked::Incomplete { missing } = look(store_of(files.finished("")), &found, None).await.unwrap() else {
+    let found = SourceRef::of_key("", "index.json").unwrap();
+    let Inspection::Incomplete { missing } = inspect(store_of(files.finished("")), &found, None).await.unwrap() else {
         panic!("expected the missing five terabytes to fail");
     };
     let expected = Missing::Blob {
@@ -115,8 +116,8 @@ async fn more_missing_than_can_be_told_is_told_in_part() {
         let absent = Digest::sha256(format!("{number}").as_bytes());
         files.list(&json!({"mediaType": OCI_MANIFEST, "digest": absent, "size": 7}), None);
     }
-    let found = Found::of_key("", "index.json").unwrap();
-    let Looked::Incomplete { missing } = look(store_of(files.finished("")), &found, None).await.unwrap() else {
+    let found = SourceRef::of_key("", "index.json").unwrap();
+    let Inspection::Incomplete { missing } = inspect(store_of(files.finished("")), &found, None).await.unwrap() else {
         panic!("all of it is missing");
     };
     assert_eq!(missing.len(), 1000);
@@ -258,7 +259,7 @@ async fn keys_that_look_encoded_are_taken_as_they_are() {
     let mut objects = files.finished("p/a+b %2Bü%2e%2e/");
     objects.insert("p/c+d%2F%00ü.tar".into(), tar_of(&files.finished("")).end().into());
     let store = store_of(objects);
-    let found: Vec<Found> = discover(Arc::clone(&store) as _, "p/").try_collect().await.unwrap();
+    let found: Vec<SourceRef> = discover(Arc::clone(&store) as _, "p/").try_collect().await.unwrap();
     let paths: Vec<&str> = found.iter().map(|found| found.path.as_str()).collect();
     assert_eq!(paths, ["a+b %2Bü%2e%2e", "c+d%2F%00ü"]);
     for found in &found {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use futures_util::TryStreamExt;
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_layout::{Archive, FoundKind, Images, Layout, discover, open};
+use transship_layout::{Archive, Images, Layout, SourceKind, discover, open};
 use transship_oci::{Digest, Target};
 use transship_testkit::images;
 
@@ -58,7 +58,7 @@ fn pack(folder: &Path, file: &str) {
 }
 
 /// Opens everything in `folder`; the digest of each source's only image, proven, by the source's place.
-async fn all(folder: &Path) -> Vec<(String, FoundKind, Digest, Target)> {
+async fn all(folder: &Path) -> Vec<(String, SourceKind, Digest, Target)> {
     let store = store_of(folder);
     let found: Vec<_> = discover(store.clone(), "").try_collect().await.unwrap();
     let mut all = Vec::new();

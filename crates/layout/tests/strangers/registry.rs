@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt;
-use transship_layout::{FoundKind, discover, open};
+use transship_layout::{SourceKind, discover, open};
 use transship_oci::{Digest, Repository, Target};
 use transship_testkit::images;
 use transship_testkit::processes::DockerRegistry;
@@ -28,7 +28,7 @@ async fn a_tree_holds_every_repository_tag_and_referrer_of_its_registry() {
     }
     let store = store_of(&registry.data());
     let found: Vec<_> = discover(store.clone(), "").try_collect().await.unwrap();
-    assert!(found.iter().all(|found| found.kind == FoundKind::Repository));
+    assert!(found.iter().all(|found| found.kind == SourceKind::Repository));
     let mut paths: Vec<String> = found.iter().map(|found| found.path.clone()).collect();
     paths.sort();
     let mut expected: Vec<String> = samples.iter().map(|(name, _)| format!("samples/{name}")).collect();

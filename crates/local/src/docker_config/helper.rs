@@ -15,10 +15,10 @@ use transship_oci::{Code, Error, Result, Verb};
 use transship_runtime::Environment;
 
 /// Time limit of a helper.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum output of a helper in bytes. Tokens of cloud registries have a few KiB.
-const OUTPUT_MAX: u64 = 64 * 1024;
+const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// Output of a helper without a login for the server.
 const NOT_FOUND: &str = "credentials not found";
@@ -53,7 +53,7 @@ pub(super) async fn get(
         .await
         .map_err(|_| failed("did not answer in time"))?
         .map_err(|error| failed("did not answer").with_source(error))?;
-    if output.len() as u64 > OUTPUT_MAX {
+    if output.len() as u64 > OUTPUT_BYTES_MAX {
         return Err(failed("writes too much output"));
     }
     match status.map(|status| status.success()) {
@@ -93,9 +93,9 @@ async fn converse(child: &mut Child, server: &str) -> std::io::Result<(Option<Ex
     }
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        stdout.take(OUTPUT_MAX + 1).read_to_end(&mut output).await?;
+        stdout.take(OUTPUT_BYTES_MAX + 1).read_to_end(&mut output).await?;
     }
-    if output.len() as u64 > OUTPUT_MAX {
+    if output.len() as u64 > OUTPUT_BYTES_MAX {
         return Ok((None, output));
     }
     Ok((Some(child.wait().await?), output))

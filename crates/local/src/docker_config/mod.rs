@@ -21,7 +21,7 @@ use transship_runtime::{Environment, read_bounded};
 use file::{CredentialFile, Known};
 
 /// Maximum size of a credential file in bytes.
-const SIZE_MAX: u64 = 1024 * 1024;
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The credential files of a user.
 #[derive(Clone)]
@@ -70,7 +70,9 @@ impl DockerConfig {
 
     async fn login_by(&self, known: Known, path: &std::path::Path) -> Result<Option<Login>> {
         match known {
-            Known::Helper { name, server } => helper::get(&name, &server, &self.environment, helper::TIMEOUT).await,
+            Known::Helper { name, server } => {
+                helper::get(&name, &server, &self.environment, helper::HELPER_TIMEOUT).await
+            }
             Known::Entry { key, entry } => entry.login().map_err(|why| {
                 let message = format!("{}: the entry {key:?} {why}", path.display());
                 Error::of(Code::CredentialsUnavailable, Verb::Login).because(message)
@@ -119,7 +121,7 @@ fn candidates(environment: &Environment) -> Vec<Candidate> {
 fn read(candidate: &Candidate) -> Result<Option<CredentialFile>> {
     let path = candidate.path.display();
     let failed = |why: &str| Error::of(Code::CredentialsUnavailable, Verb::Login).because(format!("{path} {why}"));
-    match read_bounded(&candidate.path, SIZE_MAX) {
+    match read_bounded(&candidate.path, FILE_BYTES_MAX) {
         Ok(text) => CredentialFile::parse(&text).map(Some).map_err(|error| {
             // The parser's message may contain parts of the file.
             failed(&format!(

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Result, Transaction, params};
 use transship_engine::ReceivedMessage;
 
-use crate::fairness::Waiting;
+use super::fairness::Waiting;
 
 /// A message to write.
 pub(super) struct Message {

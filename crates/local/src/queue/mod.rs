@@ -3,6 +3,7 @@
 //! A send that returned must be on the disk, because the webhook's 202 depends on it. A message must be removed only by
 //! [`TaskReceiver::complete`]. Simultaneous sends are written in one transaction.
 
+mod fairness;
 mod messages;
 mod sends;
 #[cfg(test)]
@@ -20,7 +21,6 @@ use transship_engine::{Outgoing, ReceivedMessage, TaskQueue, TaskReceiver};
 
 use crate::Database;
 use crate::database::{Durability, Fault};
-use crate::fairness;
 use messages::{Message, Receipt};
 use sends::Sends;
 use transship_oci::{Code, Error, Operation, Result};

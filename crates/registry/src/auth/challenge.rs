@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 
 /// Maximum total size of the headers in bytes; the rest is ignored.
-const MAX_BYTES: usize = 16 * 1024;
+const MAX_CHALLENGE_BYTES: usize = 16 * 1024;
 
 /// One challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Challenge {
 
 /// All challenges of all headers.
 pub(crate) fn parse(headers: &HeaderMap) -> Vec<Challenge> {
-    let mut left = MAX_BYTES;
+    let mut left = MAX_CHALLENGE_BYTES;
     let mut found = Vec::new();
     for value in headers.get_all(WWW_AUTHENTICATE) {
         let text: String = String::from_utf8_lossy(value.as_bytes()).chars().take(left).collect();

@@ -23,7 +23,7 @@ use transship_oci::{Code, Error, Operation, Persistence, Result, Verb};
 /// Maximum size of a token response in bytes. Docker Hub's tokens have 3 KiB, Azure's 2 KiB.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
 /// Lifetime of a token by the specification, if `expires_in` is missing or invalid.
-const DEFAULT_SECONDS: i64 = 60;
+const DEFAULT_LIFETIME_SECONDS: i64 = 60;
 
 /// A token and the time from which it is no longer used.
 pub(crate) struct Token {
@@ -189,9 +189,11 @@ fn read_token(body: &[u8], operation: &Operation) -> Result<Token> {
         clippy::cast_possible_truncation,
         reason = "a float cast saturates, and is clamped next"
     )]
-    let seconds = answer.expires_in.map_or(DEFAULT_SECONDS, |seconds| seconds as i64);
+    let seconds = answer
+        .expires_in
+        .map_or(DEFAULT_LIFETIME_SECONDS, |seconds| seconds as i64);
     let seconds = if seconds <= 0 {
-        DEFAULT_SECONDS
+        DEFAULT_LIFETIME_SECONDS
     } else {
         seconds.min(24 * 3600)
     };

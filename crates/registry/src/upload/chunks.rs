@@ -189,7 +189,7 @@ impl<'a> Chunks<'a> {
         };
         let outlook = Outlook {
             size: left,
-            left: self.sending.slot.map(|slot| slot.left()),
+            left: self.sending.budget.map(|budget| budget.left()),
             throughput: registry.throughput.get(),
             is_repeated: self.sending.is_repeated,
         };
@@ -210,9 +210,9 @@ impl<'a> Chunks<'a> {
         let send = self
             .repository
             .upload_chunk(self.blob, &session.location, (first, length), body, &watchdog);
-        let sent = match self.sending.slot {
+        let sent = match self.sending.budget {
             None => Some(send.await),
-            Some(slot) => tokio::time::timeout(slot.left(), send).await.ok(),
+            Some(budget) => tokio::time::timeout(budget.left(), send).await.ok(),
         };
         self.shown += watchdog.bytes();
         let Some(sent) = sent else {

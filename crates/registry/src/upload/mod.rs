@@ -28,7 +28,7 @@ use throughput::IdleWatchdog;
 
 /// Number of additional reads of bytes that do not match their digest. One is enough to distinguish a transmission error from
 /// a wrong blob.
-const REREADS: usize = 1;
+const REREADS_MAX: usize = 1;
 /// After this many lost sessions a blob is sent in one request instead of chunks.
 const LOST_SESSIONS_MAX: u32 = 2;
 /// Size in bytes above which a body that was rejected for its size is sent in chunks.
@@ -75,7 +75,7 @@ impl RemoteRepository {
                 Err(Broken::Over(error) | Broken::Begin(error)) => return Err(error),
                 Err(Broken::Source(error)) => {
                     let is_wrong = matches!(error.kind(), Code::BlobDigestMismatch | Code::BlobSizeMismatch);
-                    if !is_wrong || rereads >= REREADS {
+                    if !is_wrong || rereads >= REREADS_MAX {
                         return Err(error);
                     }
                     rereads += 1;
@@ -120,7 +120,7 @@ impl RemoteRepository {
         let registry = &self.registry.0;
         let outlook = Outlook {
             size: blob.size,
-            left: sending.slot.map(|slot| slot.left()),
+            left: sending.budget.map(|budget| budget.left()),
             throughput: registry.throughput.get(),
             is_repeated: sending.is_repeated,
         };

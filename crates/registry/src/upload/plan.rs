@@ -8,17 +8,17 @@ use std::time::Duration;
 use crate::profile::UploadForm;
 
 /// Bytes per second, assumed of a registry that was not measured yet.
-const ASSUMED_THROUGHPUT: u64 = 2 * 1024 * 1024;
+const ASSUMED_BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
 /// Maximum size in bytes of the first chunk for such a registry.
-const FIRST_CHUNK: u64 = 4 * 1024 * 1024;
+const FIRST_CHUNK_BYTES: u64 = 4 * 1024 * 1024;
 /// Minimum size of a chunk in bytes. Below it, the request costs as much as the bytes.
-const SMALLEST_CHUNK: u64 = 64 * 1024;
+const SMALLEST_CHUNK_BYTES: u64 = 64 * 1024;
 /// An upload is handed over if the worker has less time left than this.
 const HANDOVER_RESERVE: Duration = Duration::from_millis(500);
 /// Size in bytes from which a blob is sent in chunks after an attempt that did not end in its time slot.
-const LONG_IF_REPEATED: u64 = 4 * 1024 * 1024;
+const LONG_IF_REPEATED_BYTES: u64 = 4 * 1024 * 1024;
 /// Size in bytes from which a blob is sent in chunks by workers without time slots, so that a crash costs one chunk.
-const LONG_WITHOUT_END: u64 = 256 * 1024 * 1024;
+const LONG_WITHOUT_END_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Facts for the plan of an upload.
 #[derive(Debug, Clone, Copy)]
@@ -50,10 +50,10 @@ pub(crate) fn form(forms: &[UploadForm], takes_chunks: bool, outlook: Outlook) -
 /// True if the blob might outlast the worker.
 fn is_long(outlook: Outlook) -> bool {
     let Some(left) = outlook.left else {
-        return outlook.size >= LONG_WITHOUT_END;
+        return outlook.size >= LONG_WITHOUT_END_BYTES;
     };
-    let in_time = bytes_within(outlook.throughput.unwrap_or(ASSUMED_THROUGHPUT), left / 2);
-    outlook.size > in_time || outlook.is_repeated && outlook.size >= LONG_IF_REPEATED
+    let in_time = bytes_within(outlook.throughput.unwrap_or(ASSUMED_BYTES_PER_SECOND), left / 2);
+    outlook.size > in_time || outlook.is_repeated && outlook.size >= LONG_IF_REPEATED_BYTES
 }
 
 /// Limits of chunks.
@@ -78,9 +78,9 @@ pub(crate) fn chunk(limits: ChunkLimits, outlook: Outlook, is_first: bool) -> Op
     }
     let fitting = match outlook.throughput {
         Some(throughput) => bytes_within(throughput, left / 3),
-        None => bytes_within(ASSUMED_THROUGHPUT, left / 4).min(FIRST_CHUNK),
+        None => bytes_within(ASSUMED_BYTES_PER_SECOND, left / 4).min(FIRST_CHUNK_BYTES),
     };
-    let planned = fitting.max(SMALLEST_CHUNK).min(max).min(outlook.size);
+    let planned = fitting.max(SMALLEST_CHUNK_BYTES).min(max).min(outlook.size);
     if planned >= min {
         Some(planned)
     } else {
@@ -193,11 +193,11 @@ mod tests {
                 None => prop_assert!(left_ms < 500),
                 Some(planned) => {
                     prop_assert!(planned >= 1 && planned <= size && planned <= 64 * MIB);
-                    prop_assert!(planned <= SMALLEST_CHUNK || planned * 1000 / throughput <= left_ms / 3 + 1);
+                    prop_assert!(planned <= SMALLEST_CHUNK_BYTES || planned * 1000 / throughput <= left_ms / 3 + 1);
                 }
             }
             let unknown = chunk(limits, outlook(size, Some(left_ms), None), is_first);
-            prop_assert!(unknown <= Some(FIRST_CHUNK));
+            prop_assert!(unknown <= Some(FIRST_CHUNK_BYTES));
         }
     }
 

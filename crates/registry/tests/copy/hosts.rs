@@ -51,7 +51,7 @@ async fn child() {
             session: None,
             progress: &progress,
             continuations: None,
-            slot: None,
+            budget: None,
             is_repeated: false,
         };
         repository.for_writing().blob_put(&blob(), &Whole, sending).await

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use transship_copy::{Continuation, Continuations, Options, Report, Slot};
+use transship_copy::{Continuation, Continuations, Options, Report, TimeBudget};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_oci::{Code, Digest, Error, Provider, Result, Verb};
 use transship_registry::{Profile, Registry};
@@ -74,12 +74,12 @@ impl Continuations for Kept {
 }
 
 /// A slot that does not end while a test runs.
-pub fn long_slot() -> Slot {
+pub fn long_slot() -> TimeBudget {
     slot_of(Duration::from_hours(1))
 }
 
-pub fn slot_of(length: Duration) -> Slot {
-    Slot::until(Instant::now() + length, length)
+pub fn slot_of(length: Duration) -> TimeBudget {
+    TimeBudget::until(Instant::now() + length, length)
 }
 
 /// A client that sends chunks of at most so many bytes: another worker.
@@ -122,14 +122,14 @@ impl Chunked {
     }
 
     /// An attempt after one that did not end in its time: then anything large goes in chunks.
-    pub fn job(&self, slot: Option<Slot>) -> Job {
+    pub fn job(&self, budget: Option<TimeBudget>) -> Job {
         Job {
             options: Options {
                 is_repeated: true,
                 ..Options::default()
             },
             continuations: Some(Arc::clone(&self.kept)),
-            slot,
+            budget,
             ..Job::default()
         }
     }

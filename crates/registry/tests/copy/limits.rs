@@ -134,7 +134,7 @@ async fn progress_tells_every_byte_once_also_when_an_upload_begins_again() {
         replicas: &Ours::default(),
         lease: None,
         continuations: None,
-        slot: None,
+        budget: None,
         progress: Arc::clone(&sum) as _,
     })
     .await

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use transship_copy::{BlobLocations, Continuations, NoProgress, Options, Owner, Replicas, Report, Request, Slot, copy};
+use transship_copy::{
+    BlobLocations, Continuations, NoProgress, Options, Owner, Replicas, Report, Request, TimeBudget, copy,
+};
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{Builder, EmbeddedRegistry, RequestRecord};
 use transship_oci::{Digest, Error, Limits, Manifest, Network, Provider, Repository, Result, Tag, Target};
@@ -76,7 +78,7 @@ pub struct Job {
     pub to: (Repository, Target),
     pub options: Options,
     pub continuations: Option<Arc<Kept>>,
-    pub slot: Option<Slot>,
+    pub budget: Option<TimeBudget>,
 }
 
 impl Default for Job {
@@ -86,7 +88,7 @@ impl Default for Job {
             to: (name("copy/app"), Target::Tag(tag("v1"))),
             options: Options::default(),
             continuations: None,
-            slot: None,
+            budget: None,
         }
     }
 }
@@ -133,7 +135,7 @@ impl World {
             replicas: &self.ours,
             lease: None,
             continuations: job.continuations.as_deref().map(|kept| kept as &dyn Continuations),
-            slot: job.slot,
+            budget: job.budget,
             progress: Arc::new(NoProgress),
         })
         .await

@@ -62,9 +62,9 @@ mod tests {
     use transship_engine::ledger::{By, TaskQuery};
     use transship_engine::operations::list_tasks;
     use transship_engine::{
-        Begin, Bytes, Envelope, Import, ListPrefix, Outcome, Scan, StoreName, Sweep, TaskRecord, TaskState,
+        Begin, Counts, Envelope, Import, ListPrefix, Outcome, Scan, StoreName, Sweep, TaskRecord, TaskState,
     };
-    use transship_layout::{Found, FoundKind};
+    use transship_layout::{SourceKind, SourceRef};
     use transship_oci::{Existing, Referrers};
     use transship_testkit::memory::MemoryLedger;
     use transship_testkit::suites::{at, copy_task, task};
@@ -121,7 +121,7 @@ mod tests {
             digest: None,
             code: None,
             message: None,
-            bytes: Bytes::default(),
+            bytes: Counts::default(),
             finished: at(9),
         };
         ledger.begin(&task(1), at(5)).await.unwrap();
@@ -146,8 +146,8 @@ mod tests {
             id: "t-scan".into(),
             execution: import.execution("upload", at(5)),
             store,
-            source: Found {
-                kind: FoundKind::Layout,
+            source: SourceRef {
+                kind: SourceKind::Layout,
                 key: "to/app/".into(),
                 path: "app".into(),
             },

@@ -70,9 +70,9 @@ fn suspect(messages: &[Message]) -> Option<usize> {
 /// How long a worker that has no deadline leaves a suspect alone: the longer, the more often it was delivered. A long copy
 /// that a few restarts interrupted delays other messages for minutes; a job that ends its process late ends it alone.
 pub(crate) fn isolation_time(receive_count: u32) -> Duration {
-    const MIN: Duration = Duration::from_mins(1);
-    const MAX: Duration = Duration::from_hours(1);
-    (MIN * (1 << receive_count.saturating_sub(SUSPECT_RECEIVES).min(6))).min(MAX)
+    const ISOLATION_MIN: Duration = Duration::from_mins(1);
+    const ISOLATION_MAX: Duration = Duration::from_hours(1);
+    (ISOLATION_MIN * (1 << receive_count.saturating_sub(SUSPECT_RECEIVES).min(6))).min(ISOLATION_MAX)
 }
 
 #[cfg(test)]

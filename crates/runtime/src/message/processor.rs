@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::time::timeout;
-use transship_copy::{Progress, Slot};
+use transship_copy::{Progress, TimeBudget};
 use transship_engine::{Envelope, Jobs, Next, Outgoing, TaskQueue};
 use transship_oci::{Code, Error, Result, Verb};
 
@@ -24,7 +24,7 @@ const ANSWER_RESERVE: Duration = Duration::from_millis(100);
 #[async_trait]
 pub trait MessageHandler: Send + Sync {
     /// Works on the message until `slot` is over; [`None`]: until it is done.
-    async fn handle(&self, envelope: &Envelope, slot: Option<Slot>) -> Result<Next>;
+    async fn handle(&self, envelope: &Envelope, budget: Option<TimeBudget>) -> Result<Next>;
 }
 
 /// Runs jobs.
@@ -37,8 +37,8 @@ pub struct JobHandler {
 
 #[async_trait]
 impl MessageHandler for JobHandler {
-    async fn handle(&self, envelope: &Envelope, slot: Option<Slot>) -> Result<Next> {
-        self.jobs.run(envelope, Arc::clone(&self.progress), slot).await
+    async fn handle(&self, envelope: &Envelope, budget: Option<TimeBudget>) -> Result<Next> {
+        self.jobs.run(envelope, Arc::clone(&self.progress), budget).await
     }
 }
 
@@ -47,7 +47,7 @@ pub struct Undecided(pub Error);
 
 #[async_trait]
 impl MessageHandler for Undecided {
-    async fn handle(&self, _: &Envelope, _: Option<Slot>) -> Result<Next> {
+    async fn handle(&self, _: &Envelope, _: Option<TimeBudget>) -> Result<Next> {
         Err(self.0.clone())
     }
 }
@@ -55,7 +55,7 @@ impl MessageHandler for Undecided {
 /// When a function ends: for the work, and for everything.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
-    slot: Slot,
+    budget: TimeBudget,
     answer_by: Instant,
 }
 
@@ -64,14 +64,14 @@ impl Deadline {
     pub(crate) fn new(end: Instant) -> Self {
         let length = end.saturating_duration_since(Instant::now());
         Self {
-            slot: Slot::until(end, length),
+            budget: TimeBudget::until(end, length),
             answer_by: end.checked_sub(ANSWER_RESERVE).unwrap_or(end),
         }
     }
 
     /// The work may exceed its slot by half of the time that is left after it, because it has to record its outcome.
     fn for_work(self) -> Duration {
-        let (work, all) = (self.slot.left(), self.for_sending());
+        let (work, all) = (self.budget.left(), self.for_sending());
         work + all.saturating_sub(work) / 2
     }
 
@@ -94,7 +94,7 @@ impl MessageProcessor {
     pub(crate) async fn process(&self, message: Message, deadline: Option<Deadline>) -> bool {
         message.measure_age();
         let Message { received, envelope } = message;
-        let work = self.handler.handle(&envelope, deadline.map(|deadline| deadline.slot));
+        let work = self.handler.handle(&envelope, deadline.map(|deadline| deadline.budget));
         let work = AssertUnwindSafe(work).catch_unwind();
         let result = match deadline {
             // The work observes its slot. A call that hangs does not, and must not delay the answer about other messages.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::Slot;
+use transship_copy::TimeBudget;
 
 use transship_engine::{
     CopyTask, Envelope, Import, Job, ListPrefix, Next, Outgoing, StoreName, Sweep, TRIES_MAX, TaskQueue,
@@ -21,7 +21,7 @@ struct Scripted;
 
 #[async_trait]
 impl MessageHandler for Scripted {
-    async fn handle(&self, envelope: &Envelope, _: Option<Slot>) -> Result<Next> {
+    async fn handle(&self, envelope: &Envelope, _: Option<TimeBudget>) -> Result<Next> {
         let undecided = Error::of(Code::LedgerUnavailable, Verb::Ledger);
         match &envelope.job {
             Job::Copy(task) => match task.execution.rule.as_str() {
@@ -229,7 +229,7 @@ struct Told(Mutex<Vec<String>>);
 
 #[async_trait]
 impl MessageHandler for Told {
-    async fn handle(&self, envelope: &Envelope, _: Option<Slot>) -> Result<Next> {
+    async fn handle(&self, envelope: &Envelope, _: Option<TimeBudget>) -> Result<Next> {
         self.0.lock().unwrap().push(rule_of(envelope));
         Ok(Next::Done)
     }

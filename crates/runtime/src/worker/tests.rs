@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use transship_copy::{Slot, SystemClock};
+use transship_copy::{SystemClock, TimeBudget};
 use transship_engine::ledger::{By, TaskQuery};
 use transship_engine::operations::list_tasks;
 use transship_engine::{Envelope, Job, Next, Outgoing, TaskQueue as _, TaskRecord, TaskState};
@@ -22,7 +22,7 @@ struct Scripted(Mutex<Vec<String>>);
 
 #[async_trait]
 impl MessageHandler for Scripted {
-    async fn handle(&self, envelope: &Envelope, _: Option<Slot>) -> Result<Next> {
+    async fn handle(&self, envelope: &Envelope, _: Option<TimeBudget>) -> Result<Next> {
         let Job::Copy(task) = &envelope.job else {
             return Ok(Next::Done);
         };

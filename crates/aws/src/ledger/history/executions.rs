@@ -20,7 +20,7 @@ use crate::ledger::expression::Values;
 use crate::ledger::table::{Item, Query, Table};
 
 /// Executions that are read at the same time.
-const EXECUTIONS_AT_ONCE: usize = 8;
+const PARALLEL_EXECUTIONS: usize = 8;
 /// Tasks of an execution of the previous release that are counted to show its totals.
 const RELEASED_TASKS_MAX: usize = 10_000;
 
@@ -81,7 +81,7 @@ async fn read_executions(table: &Table, operation: &'static str, spots: &[Spot])
             };
             completed(table, operation, items).await
         })
-        .buffered(EXECUTIONS_AT_ONCE)
+        .buffered(PARALLEL_EXECUTIONS)
         .try_collect()
         .await?;
     Ok(records.into_iter().flatten().collect())
@@ -133,9 +133,9 @@ async fn completed(table: &Table, operation: &str, mut items: Vec<Item>) -> Resu
             }
             execution.record(&items)
         }
-        Err(answer) => Err(answer),
+        Err(error) => Err(error),
     };
-    let record = record.map_err(|answer| table.unreadable(answer, operation));
+    let record = record.map_err(|error| table.unreadable(error, operation));
     Ok(record
         .inspect_err(|error| tracing::warn!(code = error.code(), %error, "an execution is not listed"))
         .ok())

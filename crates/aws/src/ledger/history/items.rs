@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_engine::ledger::TaskEntry;
-use transship_engine::{Action, Bytes, Execution, TaskRecord, TaskState, Trigger};
+use transship_engine::{Action, Counts, Execution, TaskRecord, TaskState, Trigger};
 use transship_oci::{Digest, Repository};
 
 use super::keys;
-use crate::ledger::attributes::{GRACE, unreadable};
+use crate::ledger::attributes::{EXPIRY_GRACE, unreadable};
 use crate::ledger::table::{Answered, Item};
 
 /// An item as one of our types. An item that lacks an attribute, or holds another type, is refused.
@@ -195,8 +195,8 @@ impl TaskItem {
         })
     }
 
-    pub(super) fn bytes(&self) -> Bytes {
-        Bytes {
+    pub(super) fn bytes(&self) -> Counts {
+        Counts {
             copied: self.end.copied,
             mounted: self.end.mounted,
             skipped: self.end.skipped,
@@ -210,6 +210,6 @@ pub(super) fn time(milliseconds: i64) -> Answered<Timestamp> {
 
 /// The time to live of what ended at `time`, in seconds.
 pub(super) fn expiry(time: Timestamp, retention: Duration) -> i64 {
-    let end = time.saturating_add(retention.max(GRACE));
+    let end = time.saturating_add(retention.max(EXPIRY_GRACE));
     end.unwrap_or(Timestamp::MAX).as_second()
 }

@@ -19,9 +19,9 @@ use crate::ledger::expression::Values;
 use crate::ledger::table::{Answered, Item, Query, Table};
 
 /// Partitions that are read at the same time.
-const PARTITIONS_AT_ONCE: usize = 8;
+const PARALLEL_PARTITIONS: usize = 8;
 /// Tasks that are read at once where a filter may leave few of them.
-const FILTERED_AT_ONCE: usize = 250;
+const FILTERED_PAGE_ITEMS: usize = 250;
 
 /// What is read for one page of tasks.
 pub(super) struct Reader<'a, T> {
@@ -45,7 +45,7 @@ impl<T> Reader<'_, T> {
         let wanted = if *self.filter == Filter::default() {
             self.limit - self.items.len()
         } else {
-            FILTERED_AT_ONCE
+            FILTERED_PAGE_ITEMS
         };
         wanted.clamp(1, PAGE_ITEMS_READ_MAX - self.count)
     }
@@ -64,8 +64,8 @@ impl<T> Reader<'_, T> {
         });
         match read {
             Ok(task) => self.items.extend(task),
-            Err(answer) => {
-                let error = self.table.unreadable(answer, self.operation);
+            Err(error) => {
+                let error = self.table.unreadable(error, self.operation);
                 tracing::warn!(code = error.code(), %error, "an item is not listed");
             }
         }
@@ -189,7 +189,7 @@ async fn of_executions<T>(
     // The execution that the page before stopped in is read first.
     let mut begun: Vec<(Spot, Option<String>)> = after.into_iter().filter(|(_, task)| task.is_some()).collect();
     loop {
-        let width = (PAGE_ITEMS_READ_MAX / reader.wanted()).clamp(1, PARTITIONS_AT_ONCE);
+        let width = (PAGE_ITEMS_READ_MAX / reader.wanted()).clamp(1, PARALLEL_PARTITIONS);
         let next = if begun.is_empty() {
             let spots = walk.next(width).await?;
             spots.into_iter().map(|spot| (spot, None)).collect()
@@ -205,7 +205,7 @@ async fn of_executions<T>(
                 let tasks = some_of(table, operation, &spot.pk, task.as_ref(), wanted).await?;
                 Ok::<_, transship_oci::Error>((spot, tasks))
             })
-            .buffered(PARTITIONS_AT_ONCE)
+            .buffered(PARALLEL_PARTITIONS)
             .try_collect()
             .await?;
         for (spot, (mut items, mut has_more)) in first_tasks {

@@ -25,7 +25,7 @@ use transship_oci::Repository;
 use self::items::TaskItem;
 pub(super) use self::origins::Origins;
 use self::tasks::Tasks;
-use super::{DynamoLedger, LAG};
+use super::{DynamoLedger, INDEX_LAG};
 
 impl DynamoLedger {
     fn tasks_of(&self) -> Tasks<'_> {
@@ -85,6 +85,6 @@ impl History for DynamoLedger {
     }
 
     fn lag(&self) -> Duration {
-        LAG
+        INDEX_LAG
     }
 }

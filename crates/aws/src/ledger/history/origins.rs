@@ -13,7 +13,7 @@ use crate::ledger::expression::Values;
 use crate::ledger::table::{Query, Table};
 
 /// The most that one transaction writes; the others follow with later tasks.
-const AT_ONCE: usize = 2;
+const PARALLEL_READS: usize = 2;
 
 /// The origins that this process has written.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,7 @@ impl Origins {
         let known = self.known();
         let origins: BTreeSet<&String> = tasks.iter().map(|task| &task.origin).collect();
         let unknown = origins.into_iter().filter(|origin| !known.contains(*origin));
-        unknown.take(AT_ONCE).cloned().collect()
+        unknown.take(PARALLEL_READS).cloned().collect()
     }
 
     pub(super) fn add(&self, written: Vec<String>) {

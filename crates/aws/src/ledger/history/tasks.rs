@@ -22,7 +22,7 @@ use crate::ledger::transaction::Transaction;
 /// The most bytes of tasks in one; it takes 4 MB in all. Source: `TransactWriteItems`.
 const TRANSACTION_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Tasks of one transaction, which takes 100 writes: it also writes the execution and a few origins.
-const TASKS_AT_ONCE: usize = 97;
+const TRANSACTION_TASKS_MAX: usize = 97;
 /// Maximum length of a message in bytes. Longer ones are cut, because an item may have at most 400 KB.
 const MESSAGE_CHARS_MAX: usize = 2000;
 /// Distinct destination repositories that are counted for one execution: 130 KB of the 400 that an item holds. Further ones
@@ -114,7 +114,7 @@ impl Tasks<'_> {
 
     /// The item of a task that is recorded.
     fn item(&self, operation: &str, task: &TaskEntry) -> Result<Item> {
-        let item = written(&TaskItem::queued(task)).map_err(|answer| self.table.unreadable(answer, operation))?;
+        let item = written(&TaskItem::queued(task)).map_err(|error| self.table.unreadable(error, operation))?;
         let attributes = [
             ("unfinished_of".to_owned(), text(&task.origin)),
             // It is counted, so that no worker needs to.
@@ -183,7 +183,7 @@ impl Tasks<'_> {
                 }
                 let attempt = count_of(&item, "attempts");
                 Ok(Begin::Attempt(
-                    attempt.map_err(|answer| self.table.unreadable(answer, operation))?,
+                    attempt.map_err(|error| self.table.unreadable(error, operation))?,
                 ))
             }
             Written::Refused(item) => state_of(&item)
@@ -194,7 +194,7 @@ impl Tasks<'_> {
                         Err(unreadable("state"))
                     }
                 })
-                .map_err(|answer| self.table.unreadable(answer, operation)),
+                .map_err(|error| self.table.unreadable(error, operation)),
         }
     }
 
@@ -234,7 +234,7 @@ fn chunks(tasks: &[TaskEntry]) -> Vec<Vec<&TaskEntry>> {
         }
         bytes += task.job.len();
         let last = chunks.last_mut().filter(|chunk| {
-            chunk.len() < TASKS_AT_ONCE
+            chunk.len() < TRANSACTION_TASKS_MAX
                 && bytes <= TRANSACTION_BYTES_MAX
                 && chunk
                     .first()

@@ -15,9 +15,9 @@ use crate::ledger::expression::Values;
 use crate::ledger::table::{Query, Table};
 
 /// A clock may be ahead of ours.
-const AHEAD: Duration = Duration::from_hours(1);
+const CLOCK_SKEW_MAX: Duration = Duration::from_hours(1);
 /// An execution that has not ended is kept longer than the retention.
-const OLDER: Duration = Duration::from_hours(60 * 24);
+const WINDOW_MAX: Duration = Duration::from_hours(60 * 24);
 /// Behind every name in the order of an index.
 const END: &str = "~";
 
@@ -74,8 +74,8 @@ impl<'a> Walk<'a> {
         after: Option<Spot>,
     ) -> Self {
         let now = Timestamp::now();
-        let oldest = now.saturating_sub(retention + OLDER).unwrap_or(Timestamp::MIN);
-        let newest = now.saturating_add(AHEAD).unwrap_or(Timestamp::MAX);
+        let oldest = now.saturating_sub(retention + WINDOW_MAX).unwrap_or(Timestamp::MIN);
+        let newest = now.saturating_add(CLOCK_SKEW_MAX).unwrap_or(Timestamp::MAX);
         let first = keys::order(from.unwrap_or(Timestamp::UNIX_EPOCH), "");
         // An order begins with its time, so the time itself is before every name of it.
         let last = until.map_or(END.to_owned(), |until| {

@@ -106,7 +106,7 @@ impl Way {
             replicas: &NoReplicas,
             lease: None,
             continuations: None,
-            slot: None,
+            budget: None,
             progress: shown.listener(),
         })
         .await;

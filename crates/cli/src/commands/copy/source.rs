@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use transship_copy::Source;
-use transship_layout::{Archive, Found, FoundKind, Images as _, Layout, ObjectStore};
+use transship_layout::{Archive, Images as _, Layout, ObjectStore, SourceKind, SourceRef};
 use transship_local::ObjectFolder;
 use transship_oci::{Digest, Target};
 use transship_registry::RemoteRepository;
@@ -106,7 +106,7 @@ async fn is_archive(store: &dyn ObjectStore, key: &str) -> bool {
     if key.is_empty() || key.ends_with('/') {
         return false;
     }
-    let has_name = Found::of_key("", key).is_some_and(|found| found.kind == FoundKind::Archive);
+    let has_name = SourceRef::of_key("", key).is_some_and(|found| found.kind == SourceKind::Archive);
     has_name || store.head(key).await.is_ok_and(|object| object.is_some())
 }
 

@@ -10,7 +10,7 @@ use super::SqliteLedger;
 /// How long tasks and executions are kept after their end.
 const RETENTION: Duration = Duration::from_hours(90 * 24);
 /// How often what is older is deleted.
-const INTERVAL: Duration = Duration::from_hours(1);
+const RETENTION_INTERVAL: Duration = Duration::from_hours(1);
 /// Rows of one transaction: the queue waits for it.
 const BATCH_ROWS: usize = 500;
 /// The wait between two transactions.
@@ -24,10 +24,10 @@ impl SqliteLedger {
             let before = now.saturating_sub(RETENTION).unwrap_or(Timestamp::MIN);
             match self.delete_ended(before, now, BATCH_ROWS).await {
                 Ok(BATCH_ROWS) => tokio::time::sleep(BATCH_PAUSE).await,
-                Ok(_) => tokio::time::sleep(INTERVAL).await,
+                Ok(_) => tokio::time::sleep(RETENTION_INTERVAL).await,
                 Err(error) => {
                     tracing::warn!(code = error.code(), %error, "ended tasks were not deleted");
-                    tokio::time::sleep(INTERVAL).await;
+                    tokio::time::sleep(RETENTION_INTERVAL).await;
                 }
             }
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Result, Row, Transaction, params};
 use transship_engine::ledger::TaskEntry;
-use transship_engine::{Action, Begin, Bytes, Execution, Outcome, TaskRecord, TaskState, Trigger};
+use transship_engine::{Action, Begin, Counts, Execution, Outcome, TaskRecord, TaskState, Trigger};
 use transship_oci::Repository;
 
 use super::executions;
@@ -183,7 +183,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<TaskRecord> {
         created: column::time(row, "created")?,
         next: column::time_option(row, "next")?,
         finished: column::time_option(row, "finished")?,
-        bytes: Bytes {
+        bytes: Counts {
             copied: column::count(row, "copied")?,
             mounted: column::count(row, "mounted")?,
             skipped: column::count(row, "skipped")?,

@@ -10,7 +10,7 @@ use transship_engine::ledger::{
     By, Cursor, ExecutionQuery, History, ImageRef, PAGE_ITEMS_READ_MAX, Page, TaskEntry, TaskQuery,
 };
 use transship_engine::{
-    Begin, Bytes, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState,
+    Begin, Counts, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState,
 };
 use transship_oci::{Code, Error, Repository, Result, Verb};
 
@@ -193,7 +193,7 @@ fn queued(entry: &TaskEntry) -> TaskRecord {
         created: entry.created,
         next: None,
         finished: None,
-        bytes: Bytes::default(),
+        bytes: Counts::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Entries to check with.
 
 use transship_engine::ledger::TaskEntry;
-use transship_engine::{Action, Bytes, Execution, Outcome, Replica, TaskState, Trigger};
+use transship_engine::{Action, Counts, Execution, Outcome, Replica, TaskState, Trigger};
 use transship_oci::{Digest, Repository};
 
 use super::super::samples::{at, execution, place};
@@ -57,7 +57,7 @@ pub fn ending(state: TaskState, seconds: i64) -> Outcome {
         digest: Some(Digest::sha256(b"outcome")),
         code: Some("DEST_KEPT".to_owned()),
         message: Some("the destination holds another image; it's \"kept\"".to_owned()),
-        bytes: Bytes {
+        bytes: Counts {
             copied: 1000,
             mounted: 200,
             skipped: 30,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use transship_engine::ledger::{By, Claim, ExecutionQuery, History, TaskEntry, TaskQuery};
-use transship_engine::{Begin, Bytes, ExecutionRecord, TaskRecord, TaskState};
+use transship_engine::{Begin, Counts, ExecutionRecord, TaskRecord, TaskState};
 
 use super::Ledger;
 use super::samples::{ending, entry, entry_of_many, replica, repository};
@@ -69,7 +69,7 @@ pub(super) async fn recording_makes_tasks_queued(ledger: Ledger) {
             created: at(1),
             next: None,
             finished: None,
-            bytes: Bytes::default(),
+            bytes: Counts::default(),
         }
     );
 }

@@ -12,7 +12,7 @@ use transship_runtime::SecretLogin;
 
 /// Credentials of a document's registries, from `secrets` and Docker's configuration. They are read each time, so that a
 /// rotated secret takes effect at once.
-pub(crate) fn logins(secrets: Arc<dyn Secrets>) -> Arc<CredentialsOf> {
+pub(crate) fn credentials_of_document(secrets: Arc<dyn Secrets>) -> Arc<CredentialsOf> {
     Arc::new(move |_, registry| match &registry.credentials {
         None => Arc::new(Anonymous),
         Some(CredentialsRef::Secret(reference)) => Arc::new(SecretLogin {
@@ -20,7 +20,7 @@ pub(crate) fn logins(secrets: Arc<dyn Secrets>) -> Arc<CredentialsOf> {
             secrets: Arc::clone(&secrets),
         }),
         Some(CredentialsRef::Docker) => Arc::new(DockerLogin),
-        Some(reference @ CredentialsRef::Ecr { .. }) => Arc::new(NotHere(reference.to_string())),
+        Some(reference @ CredentialsRef::Ecr { .. }) => Arc::new(InCloudOnly(reference.to_string())),
     })
 }
 
@@ -35,10 +35,10 @@ impl Credentials for DockerLogin {
 }
 
 /// Credentials that only a stack in a cloud reads.
-struct NotHere(String);
+struct InCloudOnly(String);
 
 #[async_trait]
-impl Credentials for NotHere {
+impl Credentials for InCloudOnly {
     async fn login(&self, _: &RegistryHost) -> Result<Login> {
         let message = format!(
             "{} is not read here: use env:NAME, file:PATH or docker, or use it in the stack deployed in its cloud",

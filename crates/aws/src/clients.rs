@@ -2,7 +2,7 @@
 //! needed.
 //!
 //! Creating it must send nothing, so that a function starts without the network. No operation may take longer than
-//! [`OPERATION`], because a worker's time slot is short.
+//! [`OPERATION_TIMEOUT`], because a worker's time slot is short.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,18 +18,18 @@ use aws_credential_types::Credentials;
 use crate::transport::Transport;
 
 /// Time limit of a connection attempt.
-const CONNECT: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time limit of one attempt.
-const ATTEMPT: Duration = Duration::from_secs(3);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time limit of an operation, including all attempts and waits.
-const OPERATION: Duration = Duration::from_secs(8);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 /// Maximum number of attempts. Only the SDK retries throttles, time-outs and statuses of 500 and above.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS_MAX: u32 = 3;
 /// Waits between attempts begin at this and end at a second; both are drawn at random below.
-const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// The same for S3, where an attempt may carry megabytes.
-const OBJECT_ATTEMPT: Duration = Duration::from_secs(20);
-const OBJECT_OPERATION: Duration = Duration::from_mins(1);
+const OBJECT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+const OBJECT_OPERATION_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The AWS account a process works with. Clones share everything.
 #[derive(Debug, Clone)]
@@ -112,7 +112,7 @@ impl Aws {
     pub fn s3(&self) -> aws_sdk_s3::Client {
         let make = || {
             let config = &self.0.config;
-            let timeouts = timeouts(OBJECT_ATTEMPT, OBJECT_OPERATION);
+            let timeouts = timeouts(OBJECT_ATTEMPT_TIMEOUT, OBJECT_OPERATION_TIMEOUT);
             let config = aws_sdk_s3::config::Builder::from(config)
                 .timeout_config(timeouts)
                 .force_path_style(config.endpoint_url().is_some());
@@ -135,19 +135,19 @@ impl Aws {
 fn loader() -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest())
         // Without this every service would have a connection pool of its own, and read the machine's certificates again.
-        .http_client(Transport::new(CONNECT))
-        .timeout_config(timeouts(ATTEMPT, OPERATION))
+        .http_client(Transport::new(CONNECT_TIMEOUT))
+        .timeout_config(timeouts(ATTEMPT_TIMEOUT, OPERATION_TIMEOUT))
         .retry_config(
             RetryConfig::standard()
-                .with_max_attempts(ATTEMPTS)
-                .with_initial_backoff(BACKOFF)
+                .with_max_attempts(ATTEMPTS_MAX)
+                .with_initial_backoff(BACKOFF_MIN)
                 .with_max_backoff(Duration::from_secs(1)),
         )
 }
 
 fn timeouts(attempt: Duration, operation: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(attempt)
         .operation_timeout(operation)
         .build()

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use transship_oci::{Digest, Target};
 
 use super::{One, layout, tree};
-use crate::{Looked, MemoryStore, Missing, ObjectStore, Upload, look, present};
+use crate::{Inspection, MemoryStore, Missing, ObjectMeaning, ObjectStore, arrived_since, inspect};
 use transship_testkit::layouts::read_image;
 
 /// Acts like the intake of uploads: inspects sources, and inspects them again when a missing object is uploaded.
@@ -17,22 +17,22 @@ struct Intake {
     store: Arc<MemoryStore>,
     waiting: Vec<(One, Vec<Missing>)>,
     complete: Vec<One>,
-    looks: usize,
+    inspections: usize,
 }
 
 impl Intake {
     async fn arrive(&mut self, key: &str, bytes: &Bytes) {
         self.store.put_if_absent(key, bytes.clone()).await.unwrap();
-        match Upload::of_key("", key) {
-            Some(Upload::Names { found, target }) => {
+        match ObjectMeaning::of_key("", key) {
+            Some(ObjectMeaning::Names { found, target }) => {
                 let revision = target.as_ref().and_then(Target::digest).cloned();
                 let place = found.place().to_owned();
-                self.look((found, target)).await;
+                self.inspect((found, target)).await;
                 if let Some(digest) = revision {
                     self.wake(&place, &digest).await;
                 }
             }
-            Some(Upload::Content { place, digest }) => self.wake(&place, &digest).await,
+            Some(ObjectMeaning::Content { place, digest }) => self.wake(&place, &digest).await,
             None => {}
         }
     }
@@ -43,16 +43,16 @@ impl Intake {
         };
         let woken: Vec<One> = self.waiting.extract_if(.., wakes).map(|(one, _)| one).collect();
         for one in woken {
-            self.look(one).await;
+            self.inspect(one).await;
         }
     }
 
-    async fn look(&mut self, one: One) {
-        self.looks += 1;
+    async fn inspect(&mut self, one: One) {
+        self.inspections += 1;
         self.waiting.retain(|(known, _)| *known != one);
         let store = Arc::clone(&self.store) as Arc<dyn ObjectStore>;
-        match look(Arc::clone(&store), &one.0, one.1.as_ref()).await.unwrap() {
-            Looked::Complete { images, .. } => {
+        match inspect(Arc::clone(&store), &one.0, one.1.as_ref()).await.unwrap() {
+            Inspection::Complete { images, .. } => {
                 let targets = match &one.1 {
                     Some(target) => vec![target.clone()],
                     None => images
@@ -70,9 +70,9 @@ impl Intake {
                 }
                 self.complete.push(one);
             }
-            Looked::Nothing => {}
-            Looked::Incomplete { missing } => {
-                let present = present(store, &one.0, &missing).await.unwrap();
+            Inspection::Nothing => {}
+            Inspection::Incomplete { missing } => {
+                let present = arrived_since(store, &one.0, &missing).await.unwrap();
                 assert!(present.is_empty(), "{present:?} would be looked for again without end");
                 self.waiting.push((one, missing));
             }
@@ -113,7 +113,7 @@ proptest! {
             intake.arrive(&last, &bytes).await;
             assert_eq!(intake.complete.len(), 1);
             assert!(intake.waiting.is_empty());
-            assert!(intake.looks <= objects.len() + 1);
+            assert!(intake.inspections <= objects.len() + 1);
         });
     }
 

@@ -25,18 +25,18 @@ use crate::progress::ImagesShown;
 const INCOMPLETE: &str = "SOURCE_INCOMPLETE";
 
 /// The queue and the history of a stack.
-pub(crate) struct Fleet {
+pub(crate) struct StackImport {
     /// The history in the stack's ledger.
     pub(crate) history: Arc<dyn History>,
     /// The queue of its workers.
     pub(crate) queue: Arc<dyn TaskQueue>,
     /// Intervals of polling.
-    pub(crate) pace: Pace,
+    pub(crate) pace: PollIntervals,
 }
 
 /// Intervals for following an import.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
+pub(crate) struct PollIntervals {
     /// Time between two reads of the ledger.
     pub(crate) interval: Duration,
     /// Time without a new task, after the last one ended, that ends the import.
@@ -45,7 +45,7 @@ pub(crate) struct Pace {
     pub(crate) begin: Duration,
 }
 
-impl Default for Pace {
+impl Default for PollIntervals {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(2),
@@ -55,7 +55,7 @@ impl Default for Pace {
     }
 }
 
-impl Fleet {
+impl StackImport {
     /// Sends an order to import everything at `source`, and returns its execution.
     pub(crate) async fn order(&self, import: Import, source: &InBucket) -> Result<String, Failure> {
         let now = Timestamp::now();
@@ -120,7 +120,7 @@ struct Followed {
 }
 
 impl Followed {
-    fn new(now: Instant, pace: Pace, lag: Duration) -> Self {
+    fn new(now: Instant, pace: PollIntervals, lag: Duration) -> Self {
         Self {
             silence: pace.silence + lag,
             begin: pace.begin + lag,
@@ -200,8 +200,8 @@ const fn is_source(record: &TaskRecord) -> bool {
 #[cfg(test)]
 mod tests {
     use transship_copy::SystemClock;
-    use transship_engine::{Bytes, Envelope, Outcome, Scan, TaskReceiver as _};
-    use transship_layout::{Found, FoundKind};
+    use transship_engine::{Counts, Envelope, Outcome, Scan, TaskReceiver as _};
+    use transship_layout::{SourceKind, SourceRef};
     use transship_oci::{Existing, Referrers};
     use transship_testkit::memory::{MemoryLedger, MemoryQueue};
     use transship_testkit::suites::copy_task;
@@ -209,16 +209,16 @@ mod tests {
     use super::*;
     use crate::output::Form;
 
-    const AT_ONCE: Pace = Pace {
+    const AT_ONCE: PollIntervals = PollIntervals {
         interval: Duration::ZERO,
         silence: Duration::ZERO,
         begin: Duration::ZERO,
     };
 
-    fn fleet() -> (Fleet, Arc<MemoryLedger>, Arc<MemoryQueue>) {
+    fn fleet() -> (StackImport, Arc<MemoryLedger>, Arc<MemoryQueue>) {
         let ledger = Arc::new(MemoryLedger::default());
         let queue = Arc::new(MemoryQueue::calm(Arc::new(SystemClock)));
-        let fleet = Fleet {
+        let fleet = StackImport {
             history: Arc::clone(&ledger) as _,
             queue: Arc::clone(&queue) as _,
             pace: AT_ONCE,
@@ -247,8 +247,8 @@ mod tests {
 
     /// Task `number`, ended in `state` if that is an end; task 9 is a scan.
     async fn end(ledger: &MemoryLedger, number: u32, state: TaskState) {
-        let found = Found {
-            kind: FoundKind::Layout,
+        let found = SourceRef {
+            kind: SourceKind::Layout,
             key: "seed/app/".into(),
             path: "app".into(),
         };
@@ -283,7 +283,7 @@ mod tests {
             digest: entry.digest.clone(),
             code: Some("WHY".into()),
             message: Some("because".into()),
-            bytes: Bytes {
+            bytes: Counts {
                 copied: 100,
                 mounted: 10,
                 skipped: 1,
@@ -357,7 +357,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_is_when_all_ended_and_for_some_time_nothing_came() {
-        let pace = Pace {
+        let pace = PollIntervals {
             silence: Duration::from_secs(30),
             begin: Duration::from_mins(5),
             ..AT_ONCE

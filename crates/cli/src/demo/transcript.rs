@@ -7,17 +7,17 @@ use serde::Serialize;
 use transship_oci::{Digest, Result};
 
 use super::counts::Moved;
-use super::house::House;
+use super::fixture::Fixture;
 use super::proof::Proof;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Form};
 use crate::units;
 
 /// Column in which the text of a line starts.
-const MARGIN: usize = 13;
+const TEXT_COLUMN: usize = 13;
 
 /// The output so far.
-pub(super) struct Story {
+pub(super) struct Transcript {
     form: Form,
     steps: Vec<Step>,
 }
@@ -46,7 +46,7 @@ struct Summary {
     elapsed_ms: u64,
 }
 
-impl Story {
+impl Transcript {
     /// Starts the output.
     pub(super) const fn begin(form: Form) -> Self {
         Self {
@@ -56,12 +56,12 @@ impl Story {
     }
 
     /// Prints the registries and the rule.
-    pub(super) fn house(&self, house: &House) -> Result<(), Failure> {
+    pub(super) fn fixture(&self, fixture: &Fixture) -> Result<(), Failure> {
         self.print(&format!(
             "Two registries, a webhook and a rule, all inside this process.\n\n{}{}{}{}",
-            line("source", &house.source.url()),
-            line("destination", &house.destination.url()),
-            line("webhook", &house.hook),
+            line("source", &fixture.source.url()),
+            line("destination", &fixture.destination.url()),
+            line("webhook", &fixture.hook),
             line("rule", "shop: tags v… pushed below shop/ are copied to replica/"),
         ))
     }
@@ -158,7 +158,7 @@ pub(super) fn failed(why: &(impl Display + ?Sized)) -> Failure {
 }
 
 fn line(head: &str, text: &str) -> String {
-    format!("  {head:MARGIN$}{text}\n")
+    format!("  {head:TEXT_COLUMN$}{text}\n")
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -17,9 +17,9 @@ const REPOSITORIES: &str = "repositories/";
 
 /// A source within a store. It is small and serializable, so that a message can contain it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Found {
+pub struct SourceRef {
     /// Kind of the source.
-    pub kind: FoundKind,
+    pub kind: SourceKind,
     /// Location: of a layout the prefix of its files (empty, or ending in `/`), of an archive its key, of a repository of a
     /// storage tree `…docker/registry/v2/repositories/<name>/`.
     pub key: String,
@@ -31,7 +31,7 @@ pub struct Found {
 /// Kinds of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum FoundKind {
+pub enum SourceKind {
     /// An OCI image layout, possibly incomplete.
     Layout,
     /// A tar archive, plain or compressed, with an OCI layout or the output of `docker save`.
@@ -40,7 +40,7 @@ pub enum FoundKind {
     Repository,
 }
 
-impl Found {
+impl SourceRef {
     /// The source that `key` belongs to, relative to `prefix` (empty, or ending in `/`): a layout for its two files and its blobs,
     /// an archive for itself, a repository for its tags and revisions. [`None`] for any other key.
     pub fn of_key(prefix: &str, key: &str) -> Option<Self> {
@@ -56,7 +56,7 @@ impl Found {
 
     pub(crate) fn layout(prefix: &str, folder: &str) -> Self {
         Self {
-            kind: FoundKind::Layout,
+            kind: SourceKind::Layout,
             key: format!("{prefix}{folder}"),
             path: folder.trim_end_matches('/').to_owned(),
         }
@@ -64,7 +64,7 @@ impl Found {
 
     pub(crate) fn archive(prefix: &str, below: &str) -> Option<Self> {
         archive_path(below).map(|path| Self {
-            kind: FoundKind::Archive,
+            kind: SourceKind::Archive,
             key: format!("{prefix}{below}"),
             path: path.to_owned(),
         })
@@ -76,7 +76,7 @@ impl Found {
         let before = root.strip_suffix(ROOT)?;
         let is_name = name.split('/').all(|part| !part.starts_with('_') && !part.is_empty());
         is_name.then(|| Self {
-            kind: FoundKind::Repository,
+            kind: SourceKind::Repository,
             key: format!("{prefix}{root}repositories/{name}/"),
             path: format!("{before}{name}"),
         })
@@ -86,8 +86,8 @@ impl Found {
     /// its tree, `…docker/registry/v2/`.
     pub fn place(&self) -> &str {
         match self.kind {
-            FoundKind::Layout | FoundKind::Archive => &self.key,
-            FoundKind::Repository => self.in_tree().0,
+            SourceKind::Layout | SourceKind::Archive => &self.key,
+            SourceKind::Repository => self.in_tree().0,
         }
     }
 
@@ -105,7 +105,7 @@ impl Found {
         places.find(is_it).unwrap_or_default()
     }
 
-    /// [`Found::path`] as a repository path to append to the destination; [`None`] if it is empty. `INVALID_REFERENCE` if it is
+    /// [`SourceRef::path`] as a repository path to append to the destination; [`None`] if it is empty. `INVALID_REFERENCE` if it is
     /// not a valid repository name.
     pub fn repository(&self) -> Result<Option<Repository>> {
         let path = Some(self.path.as_str()).filter(|path| !path.is_empty());
@@ -115,16 +115,16 @@ impl Found {
 }
 
 /// Opens the source. An archive is indexed, so keep the result while images of it are needed.
-pub async fn open(store: Arc<dyn ObjectStore>, found: &Found) -> Result<Arc<dyn Images>> {
+pub async fn open(store: Arc<dyn ObjectStore>, found: &SourceRef) -> Result<Arc<dyn Images>> {
     match found.kind {
-        FoundKind::Layout => Ok(Arc::new(Layout::open(store, &found.key).await?)),
-        FoundKind::Archive => Ok(Arc::new(Archive::open(store, &found.key).await?)),
-        FoundKind::Repository => Ok(Arc::new(tree_repository(store, found)?)),
+        SourceKind::Layout => Ok(Arc::new(Layout::open(store, &found.key).await?)),
+        SourceKind::Archive => Ok(Arc::new(Archive::open(store, &found.key).await?)),
+        SourceKind::Repository => Ok(Arc::new(tree_repository(store, found)?)),
     }
 }
 
 /// The repository of a storage tree. `INVALID_REFERENCE` if its name is not a valid repository name.
-pub(crate) fn tree_repository(store: Arc<dyn ObjectStore>, found: &Found) -> Result<TreeRepository> {
+pub(crate) fn tree_repository(store: Arc<dyn ObjectStore>, found: &SourceRef) -> Result<TreeRepository> {
     let (root, name) = found.in_tree();
     let name = name
         .parse()
@@ -172,34 +172,34 @@ mod tests {
     fn a_key_says_what_it_belongs_to() {
         let hex = "a".repeat(64);
         for (key, expected) in [
-            ("p/index.json".to_owned(), Some((FoundKind::Layout, "p/", ""))),
+            ("p/index.json".to_owned(), Some((SourceKind::Layout, "p/", ""))),
             (
                 "p/a/b/oci-layout".to_owned(),
-                Some((FoundKind::Layout, "p/a/b/", "a/b")),
+                Some((SourceKind::Layout, "p/a/b/", "a/b")),
             ),
             (
                 format!("p/a/blobs/sha256/{hex}"),
-                Some((FoundKind::Layout, "p/a/", "a")),
+                Some((SourceKind::Layout, "p/a/", "a")),
             ),
-            (format!("p/blobs/sha256/{hex}"), Some((FoundKind::Layout, "p/", ""))),
+            (format!("p/blobs/sha256/{hex}"), Some((SourceKind::Layout, "p/", ""))),
             (format!("p/blobs/md5/{hex}"), None),
             (format!("p/blobs/sha256/{hex}x"), None),
             (
                 "p/a+b%2Bü.tar.gz".to_owned(),
-                Some((FoundKind::Archive, "p/a+b%2Bü.tar.gz", "a+b%2Bü")),
+                Some((SourceKind::Archive, "p/a+b%2Bü.tar.gz", "a+b%2Bü")),
             ),
-            ("p/a/B.TAR".to_owned(), Some((FoundKind::Archive, "p/a/B.TAR", "a/B"))),
+            ("p/a/B.TAR".to_owned(), Some((SourceKind::Archive, "p/a/B.TAR", "a/B"))),
             ("p/.tar".to_owned(), None),
             ("p/a/.tgz".to_owned(), None),
             ("elsewhere/index.json".to_owned(), None),
             (
                 "p/docker/registry/v2/repositories/a/b/_manifests/tags/v1/current/link".to_owned(),
-                Some((FoundKind::Repository, "p/docker/registry/v2/repositories/a/b/", "a/b")),
+                Some((SourceKind::Repository, "p/docker/registry/v2/repositories/a/b/", "a/b")),
             ),
             (
                 "p/copy/docker/registry/v2/repositories/a/_manifests/revisions/sha256/x/link".to_owned(),
                 Some((
-                    FoundKind::Repository,
+                    SourceKind::Repository,
                     "p/copy/docker/registry/v2/repositories/a/",
                     "copy/a",
                 )),
@@ -211,7 +211,7 @@ mod tests {
             (format!("p/docker/registry/v2/blobs/sha256/aa/{hex}/data"), None),
             ("p/notdocker/registry/v2/repositories/a/_manifests/x".to_owned(), None),
         ] {
-            let found = Found::of_key("p/", &key);
+            let found = SourceRef::of_key("p/", &key);
             let found = found
                 .as_ref()
                 .map(|found| (found.kind, found.key.as_str(), found.path.as_str()));
@@ -221,8 +221,8 @@ mod tests {
 
     #[test]
     fn a_place_no_repository_can_be_called_by_is_told() {
-        let found = Found::of_key("", "Team/App/index.json").unwrap();
+        let found = SourceRef::of_key("", "Team/App/index.json").unwrap();
         assert_eq!(found.repository().unwrap_err().code(), "INVALID_REFERENCE");
-        assert_eq!(Found::of_key("", "index.json").unwrap().repository().unwrap(), None);
+        assert_eq!(SourceRef::of_key("", "index.json").unwrap().repository().unwrap(), None);
     }
 }

@@ -5,30 +5,30 @@
 
 use transship_oci::{Algorithm, Digest, Target};
 
-use crate::Found;
-use crate::found::{layout_folder, split, tree};
+use crate::SourceRef;
 use crate::layout::{INDEX, MARKER};
+use crate::source_ref::{layout_folder, split, tree};
 
 /// A new object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Upload {
+pub enum ObjectMeaning {
     /// The object names images, or is an image.
     Names {
         /// The source it belongs to.
-        found: Found,
+        found: SourceRef,
         /// In a storage tree, the tag or revision of the link; otherwise all images.
         target: Option<Target>,
     },
     /// The object is content that sources may wait for.
     Content {
-        /// Its location: [`Found::place`] of the sources that can wait for it.
+        /// Its location: [`SourceRef::place`] of the sources that can wait for it.
         place: String,
         /// The digest in its key.
         digest: Digest,
     },
 }
 
-impl Upload {
+impl ObjectMeaning {
     /// The meaning of the decoded `key`, relative to `prefix` (empty, or ending in `/`); [`None`] if it has none.
     pub fn of_key(prefix: &str, key: &str) -> Option<Self> {
         let is_folder = prefix.is_empty() || prefix.ends_with('/');
@@ -38,11 +38,11 @@ impl Upload {
             return Self::of_tree(prefix, root, rest);
         }
         let Some(folder) = layout_folder(below) else {
-            return Some(Self::whole(Found::archive(prefix, below)?));
+            return Some(Self::whole(SourceRef::archive(prefix, below)?));
         };
         let file = &below[folder.len()..];
         if file == MARKER || file == INDEX {
-            return Some(Self::whole(Found::layout(prefix, folder)));
+            return Some(Self::whole(SourceRef::layout(prefix, folder)));
         }
         let (above, hex) = split(below);
         let (_, algorithm) = split(above.strip_suffix('/')?);
@@ -54,10 +54,10 @@ impl Upload {
 
     /// `key` without the extension of an archive; [`None`] for other keys.
     pub fn archive_path(key: &str) -> Option<&str> {
-        crate::found::archive_path(key)
+        crate::source_ref::archive_path(key)
     }
 
-    const fn whole(found: Found) -> Self {
+    const fn whole(found: SourceRef) -> Self {
         Self::Names { found, target: None }
     }
 
@@ -73,7 +73,7 @@ impl Upload {
         if let Some((_, layer)) = rest.split_once("/_layers/") {
             return foreign_layer(layer).map(content);
         }
-        let found = Found::repository_of(prefix, root, rest)?;
+        let found = SourceRef::repository_of(prefix, root, rest)?;
         let (_, link) = rest.split_once("/_manifests/")?;
         Some(Self::Names {
             found,

@@ -1,7 +1,7 @@
 //! Inspects a source that may still be incomplete: is it complete, and if not, what is missing?
 //!
 //! The caller gets the missing digests and need not inspect the source again before one of them is uploaded. Missing objects
-//! may be uploaded between an inspection and the time its result is stored; [`present`] detects this. Both results change only
+//! may be uploaded between an inspection and the time its result is stored; [`arrived_since`] detects this. Both results change only
 //! when the store changes, so that repeating the inspection until nothing more is present ends.
 
 use std::collections::BTreeMap;
@@ -10,13 +10,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use transship_oci::{Digest, Result, Target};
 
-use crate::found::tree_repository;
 use crate::layout::{self, blob_key};
 use crate::missing::Blobs;
-use crate::{Archive, Completeness, Found, FoundKind, Images, Layout, Missing, Object, ObjectStore};
+use crate::source_ref::tree_repository;
+use crate::{Archive, Completeness, Images, Layout, Missing, Object, ObjectStore, SourceKind, SourceRef};
 
 /// Result of inspecting a source.
-pub enum Looked {
+pub enum Inspection {
     /// The source, or the inspected image, is complete.
     Complete {
         /// The source, opened.
@@ -34,7 +34,7 @@ pub enum Looked {
     Nothing,
 }
 
-impl Looked {
+impl Inspection {
     fn of(images: impl Images + 'static, version: String, missing: Vec<Missing>) -> Self {
         if missing.is_empty() {
             let images = Arc::new(images);
@@ -47,53 +47,57 @@ impl Looked {
 
 /// Inspects `found`; in a storage tree the image `target`, or the repository as a whole, which always counts as complete.
 /// Invalid content is an error, with the codes of [`crate::open`] and, for an image of a tree, those of its link and manifest.
-pub async fn look(store: Arc<dyn ObjectStore>, found: &Found, target: Option<&Target>) -> Result<Looked> {
+pub async fn inspect(store: Arc<dyn ObjectStore>, found: &SourceRef, target: Option<&Target>) -> Result<Inspection> {
     match (found.kind, target) {
-        (FoundKind::Layout, _) => look_at_layout(store, &found.key).await,
-        (FoundKind::Archive, _) => look_at_archive(store, &found.key).await,
-        (FoundKind::Repository, None) => Ok(Looked::of(tree_repository(store, found)?, String::new(), Vec::new())),
-        (FoundKind::Repository, Some(target)) => {
+        (SourceKind::Layout, _) => inspect_layout(store, &found.key).await,
+        (SourceKind::Archive, _) => inspect_archive(store, &found.key).await,
+        (SourceKind::Repository, None) => Ok(Inspection::of(
+            tree_repository(store, found)?,
+            String::new(),
+            Vec::new(),
+        )),
+        (SourceKind::Repository, Some(target)) => {
             let tree = tree_repository(store, found)?;
             match tree.arrived(target).await? {
-                Some(arrived) => Ok(Looked::of(tree, arrived.version, arrived.missing)),
-                None => Ok(Looked::Nothing),
+                Some(arrived) => Ok(Inspection::of(tree, arrived.version, arrived.missing)),
+                None => Ok(Inspection::Nothing),
             }
         }
     }
 }
 
-async fn look_at_layout(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Looked> {
-    match Layout::looked_at(store, prefix).await? {
+async fn inspect_layout(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Inspection> {
+    match Layout::inspected(store, prefix).await? {
         (Completeness::Complete(layout), index) => {
             let version = index.as_ref().map(version_of).unwrap_or_default();
-            Ok(Looked::of(layout, version, Vec::new()))
+            Ok(Inspection::of(layout, version, Vec::new()))
         }
         (Completeness::Incomplete { missing }, _) => {
             let files = missing.iter().filter(|one| matches!(one, Missing::File(_)));
-            if files.count() == layout::FILES {
-                return Ok(Looked::Nothing);
+            if files.count() == layout::MARKER_FILES {
+                return Ok(Inspection::Nothing);
             }
-            Ok(Looked::Incomplete { missing })
+            Ok(Inspection::Incomplete { missing })
         }
     }
 }
 
-async fn look_at_archive(store: Arc<dyn ObjectStore>, key: &str) -> Result<Looked> {
+async fn inspect_archive(store: Arc<dyn ObjectStore>, key: &str) -> Result<Inspection> {
     let Some(object) = store.head(key).await? else {
-        return Ok(Looked::Nothing);
+        return Ok(Inspection::Nothing);
     };
     let archive = Archive::open(store, key).await?;
-    Ok(Looked::of(archive, version_of(&object), Vec::new()))
+    Ok(Inspection::of(archive, version_of(&object), Vec::new()))
 }
 
 /// The version of the names of `found`, or of `target` in a storage tree; empty if there are none. It costs one HEAD, of the
 /// file with which an inspection starts.
-pub async fn names_version(store: Arc<dyn ObjectStore>, found: &Found, target: Option<&Target>) -> Result<String> {
+pub async fn index_version(store: Arc<dyn ObjectStore>, found: &SourceRef, target: Option<&Target>) -> Result<String> {
     let key = match (found.kind, target) {
-        (FoundKind::Layout, _) => layout::index_key(&found.key),
-        (FoundKind::Archive, _) => found.key.clone(),
-        (FoundKind::Repository, None) => return Ok(String::new()),
-        (FoundKind::Repository, Some(target)) => tree_repository(Arc::clone(&store), found)?.names_key(target),
+        (SourceKind::Layout, _) => layout::index_key(&found.key),
+        (SourceKind::Archive, _) => found.key.clone(),
+        (SourceKind::Repository, None) => return Ok(String::new()),
+        (SourceKind::Repository, Some(target)) => tree_repository(Arc::clone(&store), found)?.names_key(target),
     };
     let object = store.head(&key).await?;
     Ok(object.as_ref().map(version_of).unwrap_or_default())
@@ -101,9 +105,9 @@ pub async fn names_version(store: Arc<dyn ObjectStore>, found: &Found, target: O
 
 /// The digests that were missing in an inspection of `found` and are present by now: in the expected size, or in another size
 /// than before, so that another inspection is useful.
-pub async fn present(store: Arc<dyn ObjectStore>, found: &Found, missing: &[Missing]) -> Result<Vec<Digest>> {
+pub async fn arrived_since(store: Arc<dyn ObjectStore>, found: &SourceRef, missing: &[Missing]) -> Result<Vec<Digest>> {
     match found.kind {
-        FoundKind::Layout => {
+        SourceKind::Layout => {
             let keys: BTreeMap<String, &Missing> = missing
                 .iter()
                 .filter_map(|one| match one {
@@ -113,9 +117,9 @@ pub async fn present(store: Arc<dyn ObjectStore>, found: &Found, missing: &[Miss
                 .collect();
             layout::blobs(store.as_ref(), &found.key).changed(keys).await
         }
-        FoundKind::Repository => tree_repository(store, found)?.present(missing).await,
+        SourceKind::Repository => tree_repository(store, found)?.arrived_since(missing).await,
         // An archive is one object, so all of its content is present.
-        FoundKind::Archive => Ok(Vec::new()),
+        SourceKind::Archive => Ok(Vec::new()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Behaviours of [`Search`]: broken off and taken up again, it finds what one that is not finds.
+//! Behaviours of [`Discovery`]: broken off and taken up again, it finds what one that is not finds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use transship_copy::ByteStream;
 
 use super::*;
 use crate::unreadable;
-use crate::{FoundKind, MemoryStore, Object, Page, Part, Put};
+use crate::{MemoryStore, Object, Page, Part, Put, SourceKind};
 use transship_oci::Result;
 
 const HEX: &str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f";
@@ -21,8 +21,8 @@ fn store_of(keys: &BTreeSet<String>) -> MemoryStore {
 }
 
 /// Everything found, going on from JSON after every page.
-async fn found(store: &dyn ObjectStore, prefix: &str, max: usize) -> std::result::Result<Vec<Found>, &'static str> {
-    let (mut search, mut all, mut pages) = (Search::new(prefix), Vec::new(), 0);
+async fn found(store: &dyn ObjectStore, prefix: &str, max: usize) -> std::result::Result<Vec<SourceRef>, &'static str> {
+    let (mut search, mut all, mut pages) = (Discovery::new(prefix), Vec::new(), 0);
     loop {
         match search.next_of(store, max).await {
             Ok(Some(page)) => all.extend(page),
@@ -31,7 +31,7 @@ async fn found(store: &dyn ObjectStore, prefix: &str, max: usize) -> std::result
             Err(_) => {}
         }
         let json = serde_json::to_string(&search).unwrap();
-        let parsed: Search = serde_json::from_str(&json).unwrap();
+        let parsed: Discovery = serde_json::from_str(&json).unwrap();
         assert_eq!(parsed, search, "{json}");
         search = parsed;
         pages += 1;
@@ -40,7 +40,7 @@ async fn found(store: &dyn ObjectStore, prefix: &str, max: usize) -> std::result
 }
 
 /// The same by looking at all keys at once.
-fn expected(keys: &BTreeSet<String>, prefix: &str) -> BTreeSet<(FoundKind, String)> {
+fn expected(keys: &BTreeSet<String>, prefix: &str) -> BTreeSet<(SourceKind, String)> {
     let mut seen: BTreeMap<String, [bool; 3]> = BTreeMap::new();
     let mut all = BTreeSet::new();
     for below in keys.iter().filter_map(|key| key.strip_prefix(prefix)) {
@@ -50,10 +50,10 @@ fn expected(keys: &BTreeSet<String>, prefix: &str) -> BTreeSet<(FoundKind, Strin
                 .unwrap_or_default()
                 .split_once("/_manifests/")
             {
-                all.insert((FoundKind::Repository, format!("{before}{name}")));
+                all.insert((SourceKind::Repository, format!("{before}{name}")));
             }
         } else if let Some(path) = below.strip_suffix(".tar").or_else(|| below.strip_suffix(".tgz")) {
-            all.insert((FoundKind::Archive, path.to_owned()));
+            all.insert((SourceKind::Archive, path.to_owned()));
         } else {
             for (at, file) in [
                 "oci-layout".to_owned(),
@@ -75,7 +75,7 @@ fn expected(keys: &BTreeSet<String>, prefix: &str) -> BTreeSet<(FoundKind, Strin
     let layouts = seen
         .into_iter()
         .filter(|(_, [marker, index, blobs])| *marker || (*index && *blobs));
-    all.extend(layouts.map(|(folder, _)| (FoundKind::Layout, folder.trim_end_matches('/').to_owned())));
+    all.extend(layouts.map(|(folder, _)| (SourceKind::Layout, folder.trim_end_matches('/').to_owned())));
     all
 }
 
@@ -156,7 +156,7 @@ proptest! {
                 prop_assert!(expected.is_empty());
             }
             Ok(found) => {
-                let set: BTreeSet<(FoundKind, String)> = found.iter().map(|found| (found.kind, found.path.clone())).collect();
+                let set: BTreeSet<(SourceKind, String)> = found.iter().map(|found| (found.kind, found.path.clone())).collect();
                 prop_assert_eq!(set.len(), found.len(), "nothing is reported twice");
                 prop_assert_eq!(set, expected);
             }
@@ -173,7 +173,7 @@ async fn a_search_stays_small_however_deep_layouts_lie_in_each_other() {
         folder.push_str("a/");
     }
     let store = store_of(&keys);
-    let (mut search, mut largest, mut count) = (Search::new(""), 0, 0);
+    let (mut search, mut largest, mut count) = (Discovery::new(""), 0, 0);
     while let Some(found) = search.next_of(&store, 10).await.unwrap() {
         largest = largest.max(serde_json::to_string(&search).unwrap().len());
         count += found.len();
@@ -194,7 +194,7 @@ async fn the_key_of_an_archive_is_found_and_the_end_is_told_again() {
     };
     assert_eq!(paths("p/a.tar").await, [("p/a.tar".to_owned(), String::new())]);
     assert_eq!(paths("p/a.tar/").await, [("p/a.tar/x.tgz".to_owned(), "x".to_owned())]);
-    let mut search = Search::new("nothing");
+    let mut search = Discovery::new("nothing");
     while search.next(&store).await.is_ok() {}
     let error = search.next(&store).await.unwrap_err();
     assert_eq!(error.code(), "SOURCE_EMPTY");

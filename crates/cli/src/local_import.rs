@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use transship_copy::{NoReplicas, Options, Progress, Report, Request};
 use transship_engine::{CopyTask, Execution, ImageRef, Import, SharedBlobs, SharingDestination, Source, StoreName};
-use transship_layout::{Found, Images, ObjectStore, discover, name_conflict, open};
+use transship_layout::{Images, ObjectStore, SourceRef, discover, name_conflict, open};
 use transship_oci::{Code, Digest, Error, Referrers, Result, Verb};
 use transship_registry::Registry;
 
@@ -22,15 +22,15 @@ use crate::locations::RememberedLocations;
 use crate::progress::ImagesShown;
 
 /// Maximum number of images that are copied at the same time. Each sends several blobs in parallel.
-const SIDE_BY_SIDE: usize = 4;
+const PARALLEL_IMAGES: usize = 4;
 /// Number of sources that are opened in advance.
-const OPENED_AHEAD: usize = 2;
+const SOURCES_OPENED_AHEAD: usize = 2;
 
 /// Code of a read whose object was replaced while it was read.
 const CHANGED: &str = "OBJECT_CHANGED";
 
 /// A running import.
-pub(crate) struct Crossing {
+pub(crate) struct LocalImport {
     /// The destination registry and path.
     pub(crate) import: Import,
     /// The execution of the tasks.
@@ -83,20 +83,20 @@ impl Claims {
     }
 }
 
-impl Crossing {
+impl LocalImport {
     /// Copies every image of `sources`. Fails if there are no sources.
     pub(crate) async fn all(&self, sources: Sources) -> Result<ImportReport, Failure> {
         let found = match sources {
             Sources::One(found) => stream::iter([Ok(found)]).boxed(),
             Sources::Below(prefix) => discover(Arc::clone(&self.store), &prefix),
         };
-        let items = found.map(|found| self.items(found)).buffered(OPENED_AHEAD);
+        let items = found.map(|found| self.items(found)).buffered(SOURCES_OPENED_AHEAD);
         let mut claims = Claims {
             store: self.store.name(),
             taken: HashMap::new(),
         };
         let ends = items.flat_map(stream::iter).map(|item| self.end(claims.claim(item)));
-        let mut ends = std::pin::pin!(ends.buffer_unordered(SIDE_BY_SIDE));
+        let mut ends = std::pin::pin!(ends.buffer_unordered(PARALLEL_IMAGES));
         let mut report = ImportReport::default();
         while let Some(end) = ends.next().await {
             match end {
@@ -112,7 +112,7 @@ impl Crossing {
     }
 
     /// The images of one source, and its errors.
-    async fn items(&self, found: Result<Found, Error>) -> Vec<Item> {
+    async fn items(&self, found: Result<SourceRef, Error>) -> Vec<Item> {
         let found = match found {
             Ok(found) => found,
             Err(error) => return vec![Item::Stopped(error)],
@@ -131,7 +131,7 @@ impl Crossing {
         name.parse().unwrap_or_else(|_| StoreName::folder(&name))
     }
 
-    async fn opened(&self, found: &Found) -> Result<Vec<Item>> {
+    async fn opened(&self, found: &SourceRef) -> Result<Vec<Item>> {
         self.import.repository(found)?;
         let images = open(Arc::clone(&self.store), found).await?;
         let listing = images.images().await?;
@@ -208,7 +208,7 @@ impl Crossing {
             replicas: &NoReplicas,
             lease: None,
             continuations: None,
-            slot: None,
+            budget: None,
             progress: Arc::clone(&self.shown) as Arc<dyn Progress>,
         });
         Ok(destination.corrected(report.await?))

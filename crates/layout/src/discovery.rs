@@ -8,14 +8,14 @@
 use crate::store::empty;
 use serde::{Deserialize, Serialize};
 
-use crate::found::{layout_folder, split, tree};
 use crate::layout::{INDEX, MARKER};
-use crate::{Found, ObjectStore, PAGE_MAX};
+use crate::source_ref::{layout_folder, split, tree};
+use crate::{ObjectStore, PAGE_MAX, SourceRef};
 use transship_oci::{Error, Result, Verb};
 
 /// The state of a discovery. It is serializable, so that a message can contain it between two pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Search {
+pub struct Discovery {
     prefix: String,
     /// The last key that was read or skipped to; [`None`] at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +28,7 @@ pub struct Search {
     skip_to: Option<String>,
     /// The repository that was reported last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    repository: Option<Found>,
+    repository: Option<SourceRef>,
     #[serde(default)]
     has_any: bool,
     #[serde(default)]
@@ -52,7 +52,7 @@ impl Folder {
     }
 }
 
-impl Search {
+impl Discovery {
     /// Starts a discovery below `prefix`: empty, ending in `/`, a folder without its slash, or the key of one archive.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self {
@@ -72,14 +72,14 @@ impl Search {
     }
 
     /// Reads one more page and returns the sources that end in it, possibly none; [`None`] after the last page. Incomplete
-    /// layouts are included, see [`crate::look`]. `SOURCE_EMPTY` at the end if there were no sources at all. After an error it can
+    /// layouts are included, see [`crate::inspect`]. `SOURCE_EMPTY` at the end if there were no sources at all. After an error it can
     /// be called again; nothing is lost or reported twice.
-    pub async fn next(&mut self, store: &dyn ObjectStore) -> Result<Option<Vec<Found>>> {
+    pub async fn next(&mut self, store: &dyn ObjectStore) -> Result<Option<Vec<SourceRef>>> {
         self.next_of(store, PAGE_MAX).await
     }
 
     /// Like [`Self::next`], with pages of at most `max` keys.
-    pub(crate) async fn next_of(&mut self, store: &dyn ObjectStore, max: usize) -> Result<Option<Vec<Found>>> {
+    pub(crate) async fn next_of(&mut self, store: &dyn ObjectStore, max: usize) -> Result<Option<Vec<SourceRef>>> {
         if self.is_over {
             return if self.has_any { Ok(None) } else { Err(self.empty(store)) };
         }
@@ -102,20 +102,20 @@ impl Search {
     }
 
     /// A prefix that is the key of an archive means that archive; any other is a folder without its slash.
-    async fn itself(&mut self, store: &dyn ObjectStore) -> Result<Vec<Found>> {
+    async fn itself(&mut self, store: &dyn ObjectStore) -> Result<Vec<SourceRef>> {
         let (folder, name) = split(&self.prefix);
-        if let Some(found) = Found::archive(folder, name)
+        if let Some(found) = SourceRef::archive(folder, name)
             && store.head(&self.prefix).await?.is_some()
         {
             self.is_over = true;
             let path = String::new();
-            return Ok(vec![Found { path, ..found }]);
+            return Ok(vec![SourceRef { path, ..found }]);
         }
         self.prefix.push('/');
         Ok(Vec::new())
     }
 
-    async fn page(&mut self, store: &dyn ObjectStore, max: usize) -> Result<Vec<Found>> {
+    async fn page(&mut self, store: &dyn ObjectStore, max: usize) -> Result<Vec<SourceRef>> {
         let page = store.list(&self.prefix, self.after.as_deref(), max).await?;
         let mut found = Vec::new();
         let last = page.objects.last().map(|last| last.key.clone());
@@ -134,7 +134,7 @@ impl Search {
         Ok(found)
     }
 
-    fn take(&mut self, key: String, found: &mut Vec<Found>) {
+    fn take(&mut self, key: String, found: &mut Vec<SourceRef>) {
         let Some(below) = key.strip_prefix(&self.prefix).map(str::to_owned) else {
             return;
         };
@@ -145,11 +145,11 @@ impl Search {
         } else if let Some(folder) = layout_folder(&below) {
             self.take_of_layout(folder, &below[folder.len()..]);
         } else {
-            found.extend(Found::archive(&self.prefix, &below));
+            found.extend(SourceRef::archive(&self.prefix, &below));
         }
     }
 
-    fn take_of_tree(&mut self, root: &str, rest: &str) -> Option<Found> {
+    fn take_of_tree(&mut self, root: &str, rest: &str) -> Option<SourceRef> {
         let within = |end: usize| format!("{}{root}{}~", self.prefix, &rest[..end]);
         let parts = ["/_layers/", "/_manifests/", "/_uploads/"];
         let part = parts
@@ -161,7 +161,7 @@ impl Search {
         } else if let Some(end) = part {
             self.skip_to = Some(within(end));
         }
-        let found = Found::repository_of(&self.prefix, root, rest);
+        let found = SourceRef::repository_of(&self.prefix, root, rest);
         let found = found.filter(|found| self.repository.as_ref() != Some(found))?;
         self.repository = Some(found.clone());
         Some(found)
@@ -188,14 +188,14 @@ impl Search {
     }
 
     /// Closes the folders that do not contain `below`, because the listing is sorted by key. Empty closes all of them.
-    fn leave(&mut self, below: &str, found: &mut Vec<Found>) {
+    fn leave(&mut self, below: &str, found: &mut Vec<SourceRef>) {
         let seen = self.after.as_deref().and_then(|after| after.strip_prefix(&self.prefix));
         let seen = seen.unwrap_or_default();
         let path = |folder: &Folder| seen.get(..folder.length).unwrap_or_default();
         let is_left = |folder: &mut Folder| below.is_empty() || !below.starts_with(path(folder));
         for folder in self.folders.extract_if(.., is_left) {
             if folder.is_layout() {
-                found.push(Found::layout(&self.prefix, path(&folder)));
+                found.push(SourceRef::layout(&self.prefix, path(&folder)));
             }
         }
     }

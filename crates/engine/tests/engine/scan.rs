@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use transship_copy::Slot;
+use transship_copy::TimeBudget;
 use transship_engine::operations::Redrive;
 use transship_engine::{Envelope, Next, TaskReceiver as _, Uploaded};
 use transship_layout::ObjectStore as _;
@@ -12,7 +12,7 @@ use transship_oci::Digest;
 use transship_testkit::images::{self, Sample};
 
 use crate::bucket::{Bucket, Objects, layout, tree};
-use crate::house::{assert_parts, name, tag};
+use crate::fixture::{assert_parts, name, tag};
 
 /// Two images that share nothing, one of them an index, and a referrer.
 fn samples() -> [Sample; 2] {
@@ -29,10 +29,10 @@ fn assert_arrived(bucket: &Bucket, samples: &[Sample; 2]) {
     for (sample, version) in samples.iter().zip(["v1", "v2"]) {
         let repository = name("core/team/app");
         assert_eq!(
-            bucket.house.b.digest(&repository, &tag(version)),
+            bucket.fixture.b.digest(&repository, &tag(version)),
             Some(sample.root.clone())
         );
-        assert_parts(&bucket.house.b, &repository, sample);
+        assert_parts(&bucket.fixture.b, &repository, sample);
     }
 }
 
@@ -57,7 +57,7 @@ async fn a_layout_becomes_tasks_when_the_last_of_it_is_there_and_not_before() {
                 order.len()
             );
             bucket.upload(key, (*bytes).clone()).await;
-            bucket.house.drain().await;
+            bucket.fixture.drain().await;
         }
         assert_eq!(
             bucket.told().await,
@@ -101,7 +101,7 @@ async fn a_blob_that_arrives_while_the_look_decides_is_not_missed() {
         let (store, late, bytes) = (Arc::clone(&store), late.clone(), bytes.clone());
         async move { store.put(&late, bytes).await }
     });
-    bucket.house.drain().await;
+    bucket.fixture.drain().await;
     assert_arrived(&bucket, &samples);
 }
 
@@ -125,7 +125,7 @@ async fn an_index_that_is_replaced_while_its_look_decides_leaves_nothing_waiting
             }
         }
     });
-    bucket.house.drain().await;
+    bucket.fixture.drain().await;
     assert_eq!(bucket.told().await, ["s3://layouts/app:v1 -> b/core/app:v1 succeeded"]);
     assert_eq!(bucket.waiting().await, 0);
 }
@@ -140,7 +140,7 @@ async fn what_is_told_again_is_done_once_and_what_is_uploaded_again_moves_nothin
     }
     for _ in 0..3 {
         bucket.intake.uploaded(&told).await.unwrap();
-        bucket.house.drain().await;
+        bucket.fixture.drain().await;
     }
     assert_eq!(bucket.told().await.len(), 2);
     assert_arrived(&bucket, &samples);
@@ -148,7 +148,7 @@ async fn what_is_told_again_is_done_once_and_what_is_uploaded_again_moves_nothin
     let writes = bucket.writes();
     tokio::time::sleep(Duration::from_millis(2)).await;
     bucket.upload_all(&objects).await;
-    bucket.house.drain().await;
+    bucket.fixture.drain().await;
     assert_eq!(bucket.writes(), writes);
     let told = bucket.told().await;
     assert_eq!(
@@ -173,7 +173,7 @@ async fn one_bad_image_is_recorded_with_its_code_and_the_others_arrive() {
     objects.insert("to-b/Upper/Case.tar".into(), Bytes::from_static(b"no tar at all"));
     objects.insert("to-b/broken.tar".into(), Bytes::from_static(b"no tar at all"));
     bucket.upload_all(&objects).await;
-    bucket.house.drain().await;
+    bucket.fixture.drain().await;
     let told = bucket.told().await;
     let refused = one.root.to_string();
     let expected = [
@@ -195,7 +195,7 @@ async fn a_look_that_failed_is_redriven_as_a_look() {
         .is_forbidden
         .store(true, std::sync::atomic::Ordering::Relaxed);
     bucket.upload_all(&objects).await;
-    bucket.house.drain().await;
+    bucket.fixture.drain().await;
     let told = bucket.told().await;
     assert!(
         told.iter().all(|line| line.ends_with("failed OBJECT_REFUSED")),
@@ -207,12 +207,12 @@ async fn a_look_that_failed_is_redriven_as_a_look() {
         .is_forbidden
         .store(false, std::sync::atomic::Ordering::Relaxed);
     let redrive = Redrive {
-        history: Arc::clone(&bucket.house.ledger) as _,
-        queue: Arc::clone(&bucket.house.queue) as _,
-        clock: Arc::new(bucket.house.clock.clone()),
+        history: Arc::clone(&bucket.fixture.ledger) as _,
+        queue: Arc::clone(&bucket.fixture.queue) as _,
+        clock: Arc::new(bucket.fixture.clock.clone()),
     };
     redrive.run(None, 0).await.unwrap();
-    bucket.house.drain().await;
+    bucket.fixture.drain().await;
     assert_arrived(&bucket, &samples);
 }
 
@@ -221,14 +221,14 @@ async fn an_index_that_is_replaced_brings_what_it_names_now() {
     let bucket = Bucket::new().await;
     let (old, new) = (images::image(1, &[100]), images::image(2, &[100]));
     bucket.upload_all(&layout("to-b/app", &[("v1", &old)])).await;
-    bucket.house.drain().await;
+    bucket.fixture.drain().await;
     bucket.upload_all(&layout("to-b/app", &[("v1", &new)])).await;
-    bucket.house.drain().await;
+    bucket.fixture.drain().await;
     assert_eq!(
-        bucket.house.b.digest(&name("core/app"), &tag("v1")),
+        bucket.fixture.b.digest(&name("core/app"), &tag("v1")),
         Some(new.root.clone())
     );
-    assert_parts(&bucket.house.b, &name("core/app"), &new);
+    assert_parts(&bucket.fixture.b, &name("core/app"), &new);
 }
 
 #[tokio::test]
@@ -238,12 +238,12 @@ async fn a_layout_waits_for_what_its_newest_index_names_and_for_nothing_else() {
     let first = layout("to-b/app", &[("v1", &lost)]);
     for (key, bytes) in first.iter().filter(|(key, _)| !key.contains("/blobs/")) {
         bucket.upload(key, bytes.clone()).await;
-        bucket.house.drain().await;
+        bucket.fixture.drain().await;
     }
     assert_eq!(bucket.waiting().await, 1);
     for (key, bytes) in shuffled(&layout("to-b/app", &[("v1", &new)]), 3) {
         bucket.upload(key, bytes.clone()).await;
-        bucket.house.drain().await;
+        bucket.fixture.drain().await;
     }
     assert_eq!(bucket.told().await, ["s3://layouts/app:v1 -> b/core/app:v1 succeeded"]);
     assert_eq!(bucket.waiting().await, 0);
@@ -259,17 +259,17 @@ async fn a_registrys_storage_is_imported_image_by_image_with_its_referrers() {
         let bucket = Bucket::new().await;
         for (key, bytes) in shuffled(&objects, seed) {
             bucket.upload(key, bytes.clone()).await;
-            bucket.house.drain().await;
+            bucket.fixture.drain().await;
         }
         for (repository, version, sample) in [("core/team/app", "v1", &signed), ("core/team/other", "v2", &index)] {
             let repository = name(repository);
             assert_eq!(
-                bucket.house.b.digest(&repository, &tag(version)).as_ref(),
+                bucket.fixture.b.digest(&repository, &tag(version)).as_ref(),
                 Some(&sample.root),
                 "seed {seed}: {:?}",
                 bucket.told().await
             );
-            assert_parts(&bucket.house.b, &repository, sample);
+            assert_parts(&bucket.fixture.b, &repository, sample);
         }
         assert_eq!(bucket.waiting().await, 0, "seed {seed}");
         let told = bucket.told().await;
@@ -301,14 +301,14 @@ async fn the_images_of_an_archive_are_tasks_that_open_it_once() {
     bucket
         .upload("to-b/app.tar", archive.into_inner().unwrap().into())
         .await;
-    bucket.house.drain().await;
+    bucket.fixture.drain().await;
     let reads = bucket.store.reads.load(std::sync::atomic::Ordering::Relaxed);
     for (name_of, sample) in &named {
         assert_eq!(
-            bucket.house.b.digest(&name("core/app"), &tag(name_of)),
+            bucket.fixture.b.digest(&name("core/app"), &tag(name_of)),
             Some(sample.root.clone())
         );
-        assert_parts(&bucket.house.b, &name("core/app"), sample);
+        assert_parts(&bucket.fixture.b, &name("core/app"), sample);
     }
     // Per image a manifest, a config and a layer; twice the archive's own beginning and its small files.
     assert!(reads < 3 * 3 + 2 * 12, "{reads} reads");
@@ -324,17 +324,17 @@ async fn a_source_that_no_slot_is_long_enough_for_ends_with_what_to_do() {
         version: "1".into(),
     };
     bucket.intake.uploaded(&[index]).await.unwrap();
-    let queue = &bucket.house.queue.inner;
+    let queue = &bucket.fixture.queue.inner;
     let received = queue.receive(1, Duration::from_mins(1)).await.unwrap().remove(0);
     let mut scan = Envelope::parse(&received.body).unwrap();
-    let slot = || Some(Slot::until(Instant::now(), Duration::from_secs(10)));
+    let slot = || Some(TimeBudget::until(Instant::now(), Duration::from_secs(10)));
     for slots in 1..=5 {
         assert_eq!(bucket.told().await, [""; 0], "slot {slots}");
-        let next = bucket.house.work(&scan.to_json().unwrap(), slot()).await;
+        let next = bucket.fixture.work(&scan.to_json().unwrap(), slot()).await;
         assert_eq!(matches!(next, Next::Again(_)), slots < 5, "slot {slots}");
         scan = scan.again(Duration::ZERO).envelope;
     }
-    let task = bucket.house.task().await;
+    let task = bucket.fixture.task().await;
     assert_eq!(
         (task.state.as_str(), task.code.as_deref()),
         ("failed", Some("SLOT_OVER"))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use transship_copy::Slot;
+use transship_copy::TimeBudget;
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
 use transship_engine::{Configuration, Next, Outgoing, RetryPolicy, TRIES_MAX, TaskState};
@@ -12,35 +12,35 @@ use transship_oci::{Code, Error, RegistryHost, Result, Verb};
 use transship_registry::{Anonymous, Credentials, Login, Retries};
 use transship_testkit::images;
 
-use crate::house::{House, Keys, RULE, name};
+use crate::fixture::{Fixture, Keys, RULE, name};
 use crate::replicate::{always, now};
 
 #[tokio::test]
 async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let sample = images::image(5, &[100]);
-    house.push_and_tell(&sample).await;
-    house
+    fixture.push_and_tell(&sample).await;
+    fixture
         .b
         .set_faults(Some(always("PUT", "/manifests/", Action::status(503))));
     let mut waits = Vec::new();
     for attempt in 1..=5 {
-        let Next::Again(wait) = house.attempt().await else {
+        let Next::Again(wait) = fixture.attempt().await else {
             panic!("attempt {attempt} ended the task")
         };
-        let task = house.task().await;
+        let task = fixture.task().await;
         assert_eq!((task.state, task.attempts), (TaskState::Waiting, attempt));
         assert_eq!(task.code.as_deref(), Some("REGISTRY_UNAVAILABLE"));
-        assert_eq!(task.next, now(&house).checked_add(wait).ok());
+        assert_eq!(task.next, now(&fixture).checked_add(wait).ok());
         assert_eq!(task.finished, None);
         waits.push(wait);
-        house.clock.advance(wait);
+        fixture.clock.advance(wait);
     }
     assert!(waits.is_sorted() && waits[0] < waits[4] / 8, "{waits:?}");
-    house.b.set_faults(None);
-    assert_eq!(house.attempt().await, Next::Done);
-    house.assert_equal(&sample);
-    let task = house.task().await;
+    fixture.b.set_faults(None);
+    assert_eq!(fixture.attempt().await, Next::Done);
+    fixture.assert_equal(&sample);
+    let task = fixture.task().await;
     assert_eq!(
         (task.state, task.attempts, task.next, task.code),
         (TaskState::Succeeded, 6, None, None)
@@ -49,18 +49,18 @@ async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
 
 #[tokio::test]
 async fn only_a_worker_with_a_time_slot_limits_how_often_a_task_is_sent_on() {
-    let house = House::new().await;
-    house.push_and_tell(&images::image(5, &[100])).await;
-    house
+    let fixture = Fixture::new().await;
+    fixture.push_and_tell(&images::image(5, &[100])).await;
+    fixture
         .b
         .set_faults(Some(always("PUT", "/manifests/", Action::status(503))));
-    let body = Outgoing::now(house.queued().await.remove(0)).with_tries(TRIES_MAX);
+    let body = Outgoing::now(fixture.queued().await.remove(0)).with_tries(TRIES_MAX);
     let body = body.envelope.to_json().unwrap();
-    let next = house.work(&body, None).await;
+    let next = fixture.work(&body, None).await;
     assert!(matches!(next, Next::Again(_)), "{next:?}");
-    let slot = Slot::until(Instant::now() + Duration::from_mins(1), Duration::from_mins(1));
-    assert_eq!(house.work(&body, Some(slot)).await, Next::Done);
-    let task = house.task().await;
+    let budget = TimeBudget::until(Instant::now() + Duration::from_mins(1), Duration::from_mins(1));
+    assert_eq!(fixture.work(&body, Some(budget)).await, Next::Done);
+    let task = fixture.task().await;
     assert_eq!(
         (task.state, task.code.as_deref()),
         (TaskState::Failed, Some("HOPS_EXHAUSTED"))
@@ -81,12 +81,12 @@ async fn what_cannot_succeed_ends_after_one_try_with_its_code() {
         ("b", "POST", "/uploads/", Action::status(403), "ACCESS_DENIED"),
         ("b", "HEAD", "/manifests/v1", Action::status(401), "AUTH_FAILED"),
     ] {
-        let house = House::new().await;
-        house.push_and_tell(&images::image(6, &[100])).await;
-        let broken = if registry == "a" { &house.a } else { &house.b };
+        let fixture = Fixture::new().await;
+        fixture.push_and_tell(&images::image(6, &[100])).await;
+        let broken = if registry == "a" { &fixture.a } else { &fixture.b };
         broken.set_faults(Some(always(method, path, action)));
-        assert_eq!(house.attempt().await, Next::Done, "{code}");
-        let task = house.task().await;
+        assert_eq!(fixture.attempt().await, Next::Done, "{code}");
+        let task = fixture.task().await;
         assert_eq!(
             (task.state, task.attempts, task.code.as_deref()),
             (TaskState::Failed, 1, Some(code))
@@ -96,32 +96,32 @@ async fn what_cannot_succeed_ends_after_one_try_with_its_code() {
                 .is_some_and(|message| message.len() > 10 && message.len() < 600)
         );
         assert!(task.finished.is_some());
-        assert_eq!(house.arrived(), None);
+        assert_eq!(fixture.arrived(), None);
     }
 }
 
 #[tokio::test]
 async fn a_task_is_not_tried_for_ever() {
-    let mut house = House::new().await;
-    house.retry_by(RetryPolicy {
+    let mut fixture = Fixture::new().await;
+    fixture.retry_by(RetryPolicy {
         age: Duration::from_hours(1),
         attempts: 3,
         max_delay: Duration::from_mins(5),
     });
-    house.push_and_tell(&images::image(7, &[100])).await;
-    house
+    fixture.push_and_tell(&images::image(7, &[100])).await;
+    fixture
         .b
         .set_faults(Some(always("HEAD", "/manifests/", Action::status(503))));
     for _ in 0..3 {
-        let Next::Again(wait) = house.attempt().await else {
+        let Next::Again(wait) = fixture.attempt().await else {
             panic!("many attempts alone do not end a young task")
         };
         assert!(wait <= Duration::from_mins(5));
-        house.clock.advance(wait);
+        fixture.clock.advance(wait);
     }
-    house.clock.advance(Duration::from_hours(1));
-    assert_eq!(house.attempt().await, Next::Done);
-    let task = house.task().await;
+    fixture.clock.advance(Duration::from_hours(1));
+    assert_eq!(fixture.attempt().await, Next::Done);
+    let task = fixture.task().await;
     assert_eq!(
         (task.state, task.code.as_deref()),
         (TaskState::Failed, Some("REGISTRY_UNAVAILABLE"))
@@ -130,60 +130,60 @@ async fn a_task_is_not_tried_for_ever() {
 
 #[tokio::test]
 async fn a_wait_a_registry_asks_for_holds_for_the_fleet() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let sample = images::image(25, &[100]);
-    house.push_and_tell(&sample).await;
-    house
+    fixture.push_and_tell(&sample).await;
+    fixture
         .b
         .set_faults(Some(always("HEAD", "/manifests/", Action::too_many_requests(600))));
-    let Next::Again(wait) = house.attempt().await else {
+    let Next::Again(wait) = fixture.attempt().await else {
         panic!("the task ended")
     };
     assert!(wait >= Duration::from_secs(599), "{wait:?}");
-    house.b.set_faults(None);
-    house.b.reset_requests();
-    house.a.reset_requests();
+    fixture.b.set_faults(None);
+    fixture.b.reset_requests();
+    fixture.a.reset_requests();
 
     // Another worker, with another task, and no experience of its own.
-    house.tell(&house.event("v1", &sample.root)).await;
-    let other = house.other_worker();
-    let Next::Again(also) = house.attempt_by(&other).await else {
+    fixture.tell(&fixture.event("v1", &sample.root)).await;
+    let other = fixture.other_worker();
+    let Next::Again(also) = fixture.attempt_by(&other).await else {
         panic!("the task ended")
     };
     assert!(also > Duration::from_secs(590), "{also:?}");
-    assert_eq!((house.a.requests().len(), house.b.requests().len()), (0, 0));
+    assert_eq!((fixture.a.requests().len(), fixture.b.requests().len()), (0, 0));
     assert!(
-        house
+        fixture
             .tasks()
             .await
             .iter()
             .all(|task| task.code.as_deref() == Some("RATE_LIMITED"))
     );
 
-    house.clock.advance(also);
-    assert_eq!(house.attempt_by(&other).await, Next::Done);
-    house.assert_equal(&sample);
+    fixture.clock.advance(also);
+    assert_eq!(fixture.attempt_by(&other).await, Next::Done);
+    fixture.assert_equal(&sample);
 }
 
 #[tokio::test]
 async fn an_image_that_must_be_signed_waits_for_its_signature() {
     let rule = RULE.replace("} }\n", "}, referrers: require }\n");
-    let house = House::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rule).await;
+    let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rule).await;
     let signed = images::with_referrer(29);
     let (image, later) = signed.manifests.split_at(1);
     let bare = images::Sample {
         manifests: image.to_vec(),
         ..signed.clone()
     };
-    house.push_and_tell(&bare).await;
-    assert!(matches!(house.attempt().await, Next::Again(_)));
-    assert_eq!(house.task().await.code.as_deref(), Some("REFERRERS_MISSING"));
-    assert_eq!(house.arrived(), None);
-    house
+    fixture.push_and_tell(&bare).await;
+    assert!(matches!(fixture.attempt().await, Next::Again(_)));
+    assert_eq!(fixture.task().await.code.as_deref(), Some("REFERRERS_MISSING"));
+    assert_eq!(fixture.arrived(), None);
+    fixture
         .a
         .seed_manifest(&name("core/app"), &later[0].media_type, later[0].bytes.clone());
-    house.drain().await;
-    house.assert_equal(&signed);
+    fixture.drain().await;
+    fixture.assert_equal(&signed);
 }
 
 /// A login that is not where the document says.
@@ -203,15 +203,15 @@ async fn a_login_that_is_not_there_is_waited_for() {
         user: "robot".into(),
         password: "canary".into(),
     };
-    let house = House::of(
+    let fixture = Fixture::of(
         EmbeddedRegistry::builder(),
         EmbeddedRegistry::builder().auth(closed),
         RULE,
     )
     .await;
-    let mut worker = house.other_worker();
+    let mut worker = fixture.other_worker();
     worker.configuration = Configuration::new(
-        house.configuration.current().document.clone(),
+        fixture.configuration.current().document.clone(),
         Arc::new(|name, _| match name {
             "b" => Arc::new(NotThere),
             _ => Arc::new(Anonymous),
@@ -219,14 +219,14 @@ async fn a_login_that_is_not_there_is_waited_for() {
         Arc::new(Keys),
         Retries::default(),
     );
-    house.push_and_tell(&images::image(205, &[100])).await;
+    fixture.push_and_tell(&images::image(205, &[100])).await;
     for _ in 0..3 {
-        let Next::Again(wait) = house.attempt_by(&worker).await else {
+        let Next::Again(wait) = fixture.attempt_by(&worker).await else {
             panic!("a person could not have put it there in time")
         };
-        house.clock.advance(wait);
+        fixture.clock.advance(wait);
     }
-    let task = house.task().await;
+    let task = fixture.task().await;
     assert_eq!(
         (task.state, task.code.as_deref()),
         (TaskState::Waiting, Some("CREDENTIALS_UNAVAILABLE"))

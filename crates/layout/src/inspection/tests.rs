@@ -1,4 +1,4 @@
-//! Behaviours of [`look`] and [`present`]: what they answer, and when it changes.
+//! Behaviours of [`inspect`] and [`arrived_since`]: what they answer, and when it changes.
 
 mod arriving;
 
@@ -10,11 +10,11 @@ use transship_oci::media_type::{OCI_CONFIG, OCI_MANIFEST};
 use super::*;
 use crate::counting_store::store_of;
 use crate::storage_tree::tests::Tree;
-use crate::{MemoryStore, Put, Upload};
+use crate::{MemoryStore, ObjectMeaning, Put};
 use transship_testkit::layouts::Tar;
 use transship_testkit::layouts::{Files, LAYER, digest_of, read_image};
 
-type One = (Found, Option<Target>);
+type One = (SourceRef, Option<Target>);
 
 fn layout() -> Files {
     let mut files = Files::default();
@@ -50,17 +50,17 @@ fn tree() -> (Tree, Digest) {
 }
 
 fn one(key: &str) -> One {
-    match Upload::of_key("", key) {
-        Some(Upload::Names { found, target }) => (found, target),
+    match ObjectMeaning::of_key("", key) {
+        Some(ObjectMeaning::Names { found, target }) => (found, target),
         other => panic!("{key} names nothing: {other:?}"),
     }
 }
 
 async fn version(store: &Arc<MemoryStore>, one: &One) -> String {
-    match look(Arc::clone(store) as _, &one.0, one.1.as_ref()).await.unwrap() {
-        Looked::Complete { version, .. } => version,
-        Looked::Incomplete { missing } => panic!("{missing:?} is missing"),
-        Looked::Nothing => panic!("nothing is there"),
+    match inspect(Arc::clone(store) as _, &one.0, one.1.as_ref()).await.unwrap() {
+        Inspection::Complete { version, .. } => version,
+        Inspection::Incomplete { missing } => panic!("{missing:?} is missing"),
+        Inspection::Nothing => panic!("nothing is there"),
     }
 }
 
@@ -116,8 +116,8 @@ async fn what_is_gone_or_nothing_of_its_own_is_nothing() {
         "nowhere.tar",
     ] {
         let one = one(key);
-        let looked = look(Arc::clone(&store) as _, &one.0, one.1.as_ref()).await.unwrap();
-        assert!(matches!(looked, Looked::Nothing), "{key}");
+        let looked = inspect(Arc::clone(&store) as _, &one.0, one.1.as_ref()).await.unwrap();
+        assert!(matches!(looked, Inspection::Nothing), "{key}");
     }
 }
 
@@ -126,7 +126,7 @@ async fn a_repository_as_a_whole_lists_what_it_has() {
     let (tree, about) = tree();
     let (found, _) = one("copy/docker/registry/v2/repositories/a/b/_manifests/tags/v1/current/link");
     let store = store_of(tree.objects());
-    let Looked::Complete { images, version } = look(store, &found, None).await.unwrap() else {
+    let Inspection::Complete { images, version } = inspect(store, &found, None).await.unwrap() else {
         panic!("a repository is complete as it is");
     };
     assert_eq!(version, "");
@@ -148,7 +148,7 @@ async fn what_is_there_and_wrong_is_told_and_not_waited_for() {
         format!("{repository}/tags/v1/current/link"),
         format!("{repository}/revisions/sha256/{hex}/link"),
     );
-    for (key, bytes, looked_at, code) in [
+    for (key, bytes, inspected, code) in [
         (tag.as_str(), "sha256:../../x", tag.as_str(), "STORAGE_LINK_INVALID"),
         (data.as_str(), "{}", revision.as_str(), "MANIFEST_DIGEST_MISMATCH"),
         (
@@ -163,8 +163,8 @@ async fn what_is_there_and_wrong_is_told_and_not_waited_for() {
         let mut objects = layout().finished("p/");
         objects.extend(tree.objects());
         objects.insert(key.into(), Bytes::copy_from_slice(bytes.as_bytes()));
-        let one = one(looked_at);
-        let error = look(store_of(objects), &one.0, one.1.as_ref()).await.err().unwrap();
+        let one = one(inspected);
+        let error = inspect(store_of(objects), &one.0, one.1.as_ref()).await.err().unwrap();
         assert_eq!(error.code(), code, "{key}");
         assert!(error.is_permanent(), "{key}");
     }
@@ -193,11 +193,11 @@ async fn what_arrived_since_the_look_is_present_and_the_rest_is_not() {
             .await
             .unwrap();
         let (found, _) = one("p/index.json");
-        let Looked::Incomplete { missing } = look(Arc::clone(&store) as _, &found, None).await.unwrap() else {
+        let Inspection::Incomplete { missing } = inspect(Arc::clone(&store) as _, &found, None).await.unwrap() else {
             panic!("layers are missing");
         };
         assert_eq!(missing.len(), layers.len());
-        let present = async || present(Arc::clone(&store) as _, &found, &missing).await.unwrap();
+        let present = async || arrived_since(Arc::clone(&store) as _, &found, &missing).await.unwrap();
         assert!(present().await.is_empty());
         for layer in layers.iter().skip(1).take(2) {
             store
@@ -226,7 +226,7 @@ async fn links_of_a_tree_that_arrived_since_the_look_are_present() {
         about.hex()
     ));
     let config = Digest::sha256(b"{\"text\":\"about\"}");
-    for (looked_at, key, digest) in [
+    for (inspected, key, digest) in [
         (
             &tag,
             format!("{repository}/_layers/sha512/{}/link", long.hex()),
@@ -250,7 +250,7 @@ async fn links_of_a_tree_that_arrived_since_the_look_are_present() {
         let mut some = all.clone();
         let bytes = some.remove(&key).unwrap();
         let store = store_of(some);
-        let Looked::Incomplete { missing } = look(Arc::clone(&store) as _, &looked_at.0, looked_at.1.as_ref())
+        let Inspection::Incomplete { missing } = inspect(Arc::clone(&store) as _, &inspected.0, inspected.1.as_ref())
             .await
             .unwrap()
         else {
@@ -258,7 +258,11 @@ async fn links_of_a_tree_that_arrived_since_the_look_are_present() {
         };
         let digests: Vec<&Digest> = missing.iter().filter_map(Missing::digest).collect();
         assert_eq!(digests, [&digest], "{key}");
-        let present = async || present(Arc::clone(&store) as _, &looked_at.0, &missing).await.unwrap();
+        let present = async || {
+            arrived_since(Arc::clone(&store) as _, &inspected.0, &missing)
+                .await
+                .unwrap()
+        };
         assert!(present().await.is_empty(), "{key}");
         store.put_if_absent(&key, bytes).await.unwrap();
         assert_eq!(present().await, [digest], "{key}");
@@ -275,11 +279,11 @@ async fn a_task_of_its_own_may_look() {
     let store = store_of(tree.objects());
     let (found, target) = one("copy/docker/registry/v2/repositories/a/b/_manifests/tags/v1/current/link");
     let looked = tokio::spawn(async move {
-        let looked = look(Arc::clone(&store) as _, &found, target.as_ref()).await;
-        let present = present(Arc::clone(&store) as _, &found, &[]).await.unwrap();
-        let mut search = crate::Search::new("copy");
+        let looked = inspect(Arc::clone(&store) as _, &found, target.as_ref()).await;
+        let present = arrived_since(Arc::clone(&store) as _, &found, &[]).await.unwrap();
+        let mut search = crate::Discovery::new("copy");
         let found = search.next(store.as_ref()).await.unwrap();
-        matches!(looked, Ok(Looked::Complete { .. })) && present.is_empty() && found.is_some()
+        matches!(looked, Ok(Inspection::Complete { .. })) && present.is_empty() && found.is_some()
     });
     assert!(looked.await.unwrap());
 }

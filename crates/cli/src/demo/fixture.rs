@@ -28,7 +28,7 @@ use transship_runtime::Environment;
 
 use super::counts::{Counts, Moved};
 use super::image::{Release, Stage};
-use super::story::failed;
+use super::transcript::failed;
 use crate::failure::Failure;
 use crate::output::Form;
 use crate::registries::Registries;
@@ -43,12 +43,12 @@ pub(super) const DESTINATION_REPOSITORY: &str = "replica/web";
 /// Reference to the webhook's secret.
 const SECRET_NAME: &str = "DEMO_WEBHOOK";
 /// Time limit of each step.
-const PATIENCE: Duration = Duration::from_mins(1);
+const STEP_TIMEOUT: Duration = Duration::from_mins(1);
 /// Interval between reads of the ledger.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// All running parts.
-pub(super) struct House {
+pub(super) struct Fixture {
     /// The source registry.
     pub(super) source: EmbeddedRegistry,
     /// The destination registry.
@@ -67,7 +67,7 @@ pub(super) struct House {
     folder: TempDir,
 }
 
-impl House {
+impl Fixture {
     /// Starts all parts.
     pub(super) async fn build(form: Form) -> Result<Self, Failure> {
         let secret = format!("Bearer {:016x}{:016x}", random(), random());
@@ -139,7 +139,7 @@ impl House {
             replicas: &NoReplicas,
             lease: None,
             continuations: None,
-            slot: None,
+            budget: None,
             progress: Arc::new(NoProgress),
         })
         .await?;
@@ -192,7 +192,7 @@ impl House {
     pub(super) async fn task_of(&self, target: &str) -> Result<TaskRecord, Failure> {
         let source = format!("source/{SOURCE_REPOSITORY}{target}");
         let begin = Instant::now();
-        while begin.elapsed() < PATIENCE {
+        while begin.elapsed() < STEP_TIMEOUT {
             let found = self.tasks().await?.into_iter().find(|task| {
                 let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
                 task.source == source && task.state.is_terminal() && !told.contains(&task.id)
@@ -206,7 +206,7 @@ impl House {
                     Err(failed(&format!("task {} ended {}", task.id, task.state)))
                 };
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Err(failed(&format!("no task of {source} ended within the time limit")))
     }
@@ -215,10 +215,10 @@ impl House {
     pub(super) async fn at_rest(&self) -> Result<(), Failure> {
         let begin = Instant::now();
         while self.queue.depth().await? > 0 {
-            if begin.elapsed() > PATIENCE {
+            if begin.elapsed() > STEP_TIMEOUT {
                 return Err(failed("the queue did not become empty within the time limit"));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }

@@ -1,25 +1,25 @@
-//! Behaviours of [`Upload`].
+//! Behaviours of [`ObjectMeaning`].
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::FoundKind;
+use crate::SourceKind;
 
 const TREE: &str = "docker/registry/v2/";
 
 /// What a key means, in short: kind, source and target, or place and digest.
 fn meaning(prefix: &str, key: &str) -> Option<(String, String)> {
-    match Upload::of_key(prefix, key)? {
-        Upload::Names { found, target } => {
+    match ObjectMeaning::of_key(prefix, key)? {
+        ObjectMeaning::Names { found, target } => {
             let kind = match found.kind {
-                FoundKind::Layout => "layout",
-                FoundKind::Archive => "archive",
-                FoundKind::Repository => "repository",
+                SourceKind::Layout => "layout",
+                SourceKind::Archive => "archive",
+                SourceKind::Repository => "repository",
             };
             let target = target.map(|target| target.to_string()).unwrap_or_default();
             Some((format!("{kind} {} {}", found.key, found.path), target))
         }
-        Upload::Content { place, digest } => Some((format!("content {place}"), digest.to_string())),
+        ObjectMeaning::Content { place, digest } => Some((format!("content {place}"), digest.to_string())),
     }
 }
 
@@ -116,10 +116,10 @@ proptest! {
             ("index.json".to_owned(), format!("blobs/sha256/{hex}")),
             (format!("{TREE}repositories/{name}/_manifests/tags/v1/current/link"), format!("{TREE}blobs/sha256/0f/{hex}/data")),
         ] {
-            let Some(Upload::Names { found, .. }) = Upload::of_key(prefix, &below(names)) else {
+            let Some(ObjectMeaning::Names { found, .. }) = ObjectMeaning::of_key(prefix, &below(names)) else {
                 panic!("it names images");
             };
-            let Some(Upload::Content { place, digest }) = Upload::of_key(prefix, &below(content)) else {
+            let Some(ObjectMeaning::Content { place, digest }) = ObjectMeaning::of_key(prefix, &below(content)) else {
                 panic!("it is content");
             };
             prop_assert_eq!(found.place(), place);

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use transship_copy::{Clock as _, NoProgress, Slot};
+use transship_copy::{Clock as _, NoProgress, TimeBudget};
 use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::ledger::{By, ExecutionQuery, Ledger, TaskQuery};
 use transship_engine::operations::{list_executions, list_tasks};
@@ -71,7 +71,7 @@ impl TaskQueue for Queue {
     }
 }
 
-pub struct House {
+pub struct Fixture {
     pub a: Arc<EmbeddedRegistry>,
     pub b: Arc<EmbeddedRegistry>,
     /// The last part of the repository's name.
@@ -87,7 +87,7 @@ pub struct House {
     events: AtomicU64,
 }
 
-impl House {
+impl Fixture {
     pub async fn new() -> Self {
         Self::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), RULE).await
     }
@@ -290,8 +290,8 @@ impl House {
     }
 
     /// Works on one message; what follows it is in the queue afterwards.
-    pub async fn work(&self, body: &str, slot: Option<Slot>) -> Next {
-        work(&self.jobs, &self.queue, body, slot).await
+    pub async fn work(&self, body: &str, budget: Option<TimeBudget>) -> Next {
+        work(&self.jobs, &self.queue, body, budget).await
     }
 
     async fn settle(&self, receipt: &str, next: &Next) {
@@ -386,9 +386,9 @@ pub async fn copy(worker: &Jobs, task: &CopyTask) -> Result<Next> {
 }
 
 /// Works on one message as a worker loop does: what follows it is sent.
-pub async fn work(worker: &Jobs, queue: &Queue, body: &str, slot: Option<Slot>) -> Next {
+pub async fn work(worker: &Jobs, queue: &Queue, body: &str, budget: Option<TimeBudget>) -> Next {
     let envelope = Envelope::parse(body).unwrap();
-    match worker.run(&envelope, Arc::new(NoProgress), slot).await.unwrap() {
+    match worker.run(&envelope, Arc::new(NoProgress), budget).await.unwrap() {
         Next::Send(messages) => {
             queue.send(&messages).await.unwrap();
             Next::Done
