@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::fmt::Debug;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use transship_oci::{Code, Error, Operation, Persistence};
+use transship_oci::{Code, Error, Persistence, Verb};
 
 /// Maximum length of a message in characters.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -110,14 +110,14 @@ impl AwsError {
 
     /// `LEDGER_UNAVAILABLE` of a table.
     pub(crate) fn of_table(self, table: &str, operation: &str) -> Error {
-        Error::of(Code::LedgerUnavailable, Operation::of(operation))
+        Error::of(Code::LedgerUnavailable, Verb::Ledger.on(operation))
             .because(self.sentence(&format!("table {table}")))
             .with_source(self)
     }
 
     /// `QUEUE_UNAVAILABLE` of a queue.
     pub(crate) fn of_queue(self, queue_url: &str, operation: &str) -> Error {
-        Error::of(Code::QueueUnavailable, Operation::of(operation))
+        Error::of(Code::QueueUnavailable, Verb::Queue.on(operation))
             .because(self.sentence(&format!("queue {queue_url}")))
             .with_source(self)
     }
@@ -171,15 +171,15 @@ mod tests {
             ("ThrottlingException", "capacity"),
             ("InternalServerError", "retried"),
         ] {
-            let error = aws_error(code).of_table("transship", "ledger begin");
+            let error = aws_error(code).of_table("transship", "begin");
             let text = error.to_string();
             assert_eq!(error.code(), "LEDGER_UNAVAILABLE");
             assert!(!error.persistence().is_permanent());
-            for part in ["ledger begin", "table transship", code, "why", advice] {
+            for part in ["begin", "table transship", code, "why", advice] {
                 assert!(text.contains(part), "{part} is not in {text}");
             }
         }
-        let error = aws_error("QueueDoesNotExist").of_queue("https://q", "queue send");
+        let error = aws_error("QueueDoesNotExist").of_queue("https://q", "send");
         assert_eq!(error.code(), "QUEUE_UNAVAILABLE");
         assert!(error.to_string().contains("queue https://q"));
     }

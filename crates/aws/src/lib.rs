@@ -28,4 +28,4 @@ pub use secrets::secrets;
 pub use sqs::SqsQueue;
 pub use store::S3Store;
 pub use stores::BucketStores;
-pub use uploads::{EventInvalid, Invocation};
+pub use uploads::Invocation;

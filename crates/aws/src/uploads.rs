@@ -19,54 +19,35 @@ use serde_json::Value;
 use transship_engine::{Order, Uploaded};
 
 use crate::store::key::decoded;
-use transship_oci::Result;
+use transship_oci::{Code, Error, Operation, Result};
 
 /// Maximum nesting of events in messages: SQS, SNS, and the event.
 const NESTING_MAX: usize = 3;
 
 /// The parsed invocation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Invocation {
-    /// Objects were written.
-    Uploads(Vec<Uploaded>),
+    /// Objects were written. If a message of the invocation is invalid, the other uploads must be accepted and the invocation
+    /// must fail with the error.
+    Uploads(Vec<Uploaded>, Option<Error>),
     /// An operator wants something imported.
     Order(Order),
     /// An event of no interest.
     Nothing,
 }
 
-/// `EVENT_INVALID`: some of it is neither an event nor an order.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{why}")]
-pub struct EventInvalid {
-    /// The sentence.
-    pub why: String,
-    /// The other uploads of the invocation, which must be accepted, because the whole invocation fails with the invalid message.
-    pub uploads: Vec<Uploaded>,
-}
-
-impl EventInvalid {
-    /// The stable code.
-    pub const fn code(&self) -> &'static str {
-        "EVENT_INVALID"
-    }
-}
-
 impl Invocation {
-    /// Reads the JSON of an invocation.
-    pub fn read(event: &Value) -> Result<Self, EventInvalid> {
+    /// Reads the JSON of an invocation. `EVENT_INVALID` if it is neither an event nor an order.
+    pub fn read(event: &Value) -> Result<Self> {
         let mut read = Read::default();
         if is_order(event) {
             return order(event);
         }
         read.event(event, NESTING_MAX);
-        match read.refused {
-            Some(why) => Err(EventInvalid {
-                why,
-                uploads: read.uploads,
-            }),
+        match read.refused.map(invalid) {
+            Some(error) if read.uploads.is_empty() => Err(error),
             None if read.uploads.is_empty() => Ok(Self::Nothing),
-            None => Ok(Self::Uploads(read.uploads)),
+            error => Ok(Self::Uploads(read.uploads, error)),
         }
     }
 }
@@ -77,19 +58,22 @@ fn is_order(event: &Value) -> bool {
     marks.iter().all(|mark| event.get(mark).is_none())
 }
 
-fn order(event: &Value) -> Result<Invocation, EventInvalid> {
+fn order(event: &Value) -> Result<Invocation> {
     let order = if event.is_object() {
         serde_json::from_value(event.clone()).map_err(|error| error.to_string())
     } else {
         Err("it is not an object".to_owned())
     };
-    order.map(Invocation::Order).map_err(|error| EventInvalid {
-        why: format!(
+    order.map(Invocation::Order).map_err(|error| {
+        invalid(format!(
             "neither an event of Amazon S3 nor an order ({error}): expected {{\"bucket\":…,\"prefix\":…,\"to\":\"REGISTRY/PATH\"}} \
              or {{\"import\":NAME}}"
-        ),
-        uploads: Vec::new(),
+        ))
     })
+}
+
+fn invalid(why: String) -> Error {
+    Error::new(Code::EventInvalid, Operation::default(), why)
 }
 
 /// The uploads so far.
@@ -203,7 +187,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
 fn ignore(event: &str) {
     let event: String = event.chars().flat_map(char::escape_default).take(100).collect();
     tracing::info!(
-        code = "EVENT_IGNORED",
+        code = Code::EventIgnored.as_str(),
         event,
         "an event is of no interest: only new objects are"
     );

@@ -26,9 +26,6 @@ const PARALLEL_IMAGES: usize = 4;
 /// Number of sources that are opened in advance.
 const SOURCES_OPENED_AHEAD: usize = 2;
 
-/// Code of a read whose object was replaced while it was read.
-const CHANGED: &str = "OBJECT_CHANGED";
-
 /// A running import.
 pub(crate) struct LocalImport {
     /// The destination registry and path.
@@ -175,7 +172,7 @@ impl LocalImport {
             };
             tokio::time::sleep(wait).await;
             // What is cached about a source is no longer valid after it was replaced.
-            if error.code() == CHANGED
+            if error.is(Code::ObjectChanged)
                 && let Source::Stored { found, .. } = &task.source
             {
                 images = open(Arc::clone(&self.store), found).await?;

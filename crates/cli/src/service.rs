@@ -18,7 +18,7 @@ use transship_runtime::{DeadLetterRecorder, Environment, JobHandler, MessageProc
 
 use crate::credentials::credentials_of_document;
 use crate::failure::{Exit, Failure, sentence};
-use transship_oci::Result;
+use transship_oci::{Code, Result};
 
 /// Maximum number of tasks at the same time; each sends several blobs in parallel.
 const PARALLEL_MESSAGES: usize = 4;
@@ -122,7 +122,7 @@ impl Service {
             tracing::warn!("unfinished deliveries were dropped; their senders repeat them");
         }
         if let Err(error) = worker.await {
-            tracing::error!(code = "WORKER_PANIC", "the worker stopped: {error}");
+            tracing::error!(code = Code::WorkerPanic.as_str(), "the worker stopped: {error}");
         }
         tracing::info!("stopped");
         ended

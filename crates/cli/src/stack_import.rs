@@ -20,9 +20,7 @@ use crate::bucket::InBucket;
 use crate::failure::{Exit, Failure};
 use crate::import_report::{End, Failed, ImportReport, place};
 use crate::progress::ImagesShown;
-
-/// Code of a source that waits for missing content.
-const INCOMPLETE: &str = "SOURCE_INCOMPLETE";
+use transship_oci::Code;
 
 /// The queue and the history of a stack.
 pub(crate) struct StackImport {
@@ -157,7 +155,7 @@ fn report(records: &[TaskRecord], originals: &HashMap<String, TaskEntry>) -> Imp
         };
         match record.state {
             TaskState::Succeeded => report.count_as(End::Copied, bytes),
-            TaskState::Skipped if record.code.as_deref() == Some(INCOMPLETE) => {
+            TaskState::Skipped if record.code.as_deref() == Some(Code::SourceIncomplete.as_str()) => {
                 report.fail(failed(record, originals.get(&record.id)));
             }
             TaskState::Kept => report.count_as(End::Kept, bytes),

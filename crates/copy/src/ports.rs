@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
-use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Result, Tag, Target, Verb};
+use transship_oci::{
+    AtSide as _, Code, Descriptor, Digest, Error, Manifest, Repository, Result, Side, Tag, Target, Verb,
+};
 
 use crate::{Continuations, Owner, Progress, TimeBudget};
 
@@ -52,7 +54,7 @@ pub trait Source: Manifests + BlobSource {
 
 /// The manifest that `target` names at the source. `SOURCE_NOT_FOUND` if it is not there.
 pub async fn source_manifest(source: &(impl Manifests + ?Sized), target: &Target) -> Result<Manifest> {
-    source.manifest_get(target).await?.ok_or_else(|| {
+    source.manifest_get(target).await.at(Side::Source)?.ok_or_else(|| {
         let operation = Verb::ManifestGet.on_target(source.name(), target);
         Error::of(Code::SourceNotFound, operation)
     })

@@ -4,6 +4,7 @@
 //! contains the whole task, so the ledger may be updated later. Ids are deterministic, so a delivery that is received three
 //! times creates one task. The document in force at the time of the delivery applies.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use http::HeaderMap;
 use secrecy::ExposeSecret;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
-use transship_oci::{Error, Provider, Result};
+use transship_oci::{Code, Error, Operation, Provider, Result};
 use transship_rules::{Document, Registry, Webhook};
 
 use crate::ledger::History;
@@ -20,8 +21,6 @@ use crate::plan::plan;
 use crate::send::{now, send_then_record};
 use crate::{Configuration, CopyTask, Secrets, TaskQueue};
 
-/// The events name a host that is not the source's.
-const HOST_MISMATCH: &str = "HOST_MISMATCH";
 /// Maximum age of a cached webhook secret that rejects a delivery; an older one is read again.
 const SECRET_AGE_MAX: Duration = Duration::from_mins(1);
 
@@ -35,7 +34,7 @@ pub enum Accepted {
     /// Nothing to do. The code is set for conditions that an operator should check (`HOST_MISMATCH`).
     Nothing {
         /// A stable code.
-        code: Option<&'static str>,
+        code: Option<Code>,
     },
     /// Tasks are in the queue.
     Tasks {
@@ -44,35 +43,6 @@ pub enum Accepted {
         /// The executions of these tasks.
         executions: Vec<String>,
     },
-}
-
-/// Why a delivery is rejected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// 404: the document has no such registry.
-    #[error("there is no source with that name")]
-    UnknownSource,
-    /// 401: not authentic, or the source has no secret.
-    #[error("{0}")]
-    NotAuthentic(&'static str),
-    /// 400: not a delivery of this format.
-    #[error("{0}")]
-    Invalid(String),
-    /// 503: it could not be made durable, or the secret could not be read. The sender tries again.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-impl Refusal {
-    /// The stable code.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::UnknownSource => "UNKNOWN_SOURCE",
-            Self::NotAuthentic(_) => "NOT_AUTHENTIC",
-            Self::Invalid(_) => "DELIVERY_INVALID",
-            Self::Unavailable(_) => "UNAVAILABLE",
-        }
-    }
 }
 
 /// Accepts deliveries.
@@ -91,10 +61,15 @@ pub struct Intake {
 
 impl Intake {
     /// Accepts one delivery to `/hooks/{source}`: `source` is the name of a registry in the document. When this returns
-    /// [`Accepted::Tasks`], every task is in the queue.
-    pub async fn accept(&self, source: &str, delivery: &Delivery<'_>) -> Result<Accepted, Refusal> {
+    /// [`Accepted::Tasks`], every task is in the queue. Errors: `UNKNOWN_SOURCE`, `NOT_AUTHENTIC`, `DELIVERY_INVALID`, and
+    /// `UNAVAILABLE` if the delivery could not be made durable or the secret could not be read, so that the sender tries again.
+    pub async fn accept(&self, source: &str, delivery: &Delivery<'_>) -> Result<Accepted> {
         let snapshot = self.configuration.current();
-        let registry = snapshot.document.registries.get(source).ok_or(Refusal::UnknownSource)?;
+        let registry = snapshot
+            .document
+            .registries
+            .get(source)
+            .ok_or_else(|| rejected(Code::UnknownSource, "there is no source with that name"))?;
         self.authenticate(format_of(registry.provider)?, delivery, registry)
             .await?;
         // The host is read from the body to detect a body of another registry.
@@ -107,7 +82,7 @@ impl Intake {
             .into_iter()
             .partition(|event| event.registry_host.as_ref().is_none_or(|host| registry.is_called(host)));
         warn_of_foreign(source, &foreign);
-        let code = (!foreign.is_empty()).then_some(HOST_MISMATCH);
+        let code = (!foreign.is_empty()).then_some(Code::HostMismatch);
         self.plan_and_send(&snapshot.document, &[source], &events, code).await
     }
 
@@ -115,7 +90,7 @@ impl Intake {
     /// can put events of the source `aws.ecr` on the bus of the account. The registry is found by the host in the event; if no
     /// registry of the document has it, the result is [`Accepted::Nothing`] with `HOST_MISMATCH`. Otherwise like
     /// [`Intake::accept`].
-    pub async fn accept_event(&self, provider: Provider, body: &[u8]) -> Result<Accepted, Refusal> {
+    pub async fn accept_event(&self, provider: Provider, body: &[u8]) -> Result<Accepted> {
         let snapshot = self.configuration.current();
         let delivery = Delivery {
             headers: &HeaderMap::new(),
@@ -135,7 +110,7 @@ impl Intake {
         if sources.is_empty() {
             warn_of_foreign(provider.as_str(), &events);
             return Ok(Accepted::Nothing {
-                code: Some(HOST_MISMATCH),
+                code: Some(Code::HostMismatch),
             });
         }
         self.plan_and_send(&snapshot.document, &sources, &events, None).await
@@ -147,8 +122,8 @@ impl Intake {
         document: &Document,
         sources: &[&str],
         events: &[Event],
-        code: Option<&'static str>,
-    ) -> Result<Accepted, Refusal> {
+        code: Option<Code>,
+    ) -> Result<Accepted> {
         let received = now(self.clock.as_ref());
         let mut planned = Vec::new();
         let mut accepted = 0;
@@ -177,19 +152,20 @@ impl Intake {
         })
     }
 
-    async fn authenticate(&self, format: Format, delivery: &Delivery<'_>, registry: &Registry) -> Result<(), Refusal> {
+    async fn authenticate(&self, format: Format, delivery: &Delivery<'_>, registry: &Registry) -> Result<()> {
         let reference = match &registry.webhook {
             Some(Webhook::Anyone) => return Ok(()),
             Some(Webhook::Secret { reference, .. }) => reference,
             None => {
-                return Err(Refusal::NotAuthentic(
+                return Err(rejected(
+                    Code::NotAuthentic,
                     "this source has no webhook secret: set one in the document",
                 ));
             }
         };
         let unavailable = |error: Error| {
             tracing::error!(code = error.code(), %error, "a webhook secret could not be read, so deliveries are answered 503");
-            Refusal::Unavailable("the secret of this source is not available now".into())
+            rejected(Code::Unavailable, "the secret of this source is not available now")
         };
         let secret = self.secrets.secret(reference).await.map_err(unavailable)?;
         if authenticate(format, delivery, secret.expose_secret()).is_ok() {
@@ -203,26 +179,39 @@ impl Intake {
             .map_err(unavailable)?;
         anew.filter(|anew| authenticate(format, delivery, anew.expose_secret()).is_ok())
             .map(drop)
-            .ok_or(Refusal::NotAuthentic(
-                "the delivery does not contain the secret of this source",
-            ))
+            .ok_or_else(|| {
+                rejected(
+                    Code::NotAuthentic,
+                    "the delivery does not contain the secret of this source",
+                )
+            })
     }
 
-    async fn make_durable(&self, tasks: &[CopyTask]) -> Result<(), Refusal> {
+    async fn make_durable(&self, tasks: &[CopyTask]) -> Result<()> {
         let sent = send_then_record(self.queue.as_ref(), self.history.as_ref(), tasks, Some(RECORD_TIMEOUT));
         sent.await.map_err(|error| {
             tracing::error!(code = error.code(), %error, "a delivery could not be sent to the queue and is answered 503");
-            Refusal::Unavailable("the delivery could not be made durable: send it again".into())
+            rejected(Code::Unavailable, "the delivery could not be made durable: send it again")
         })
     }
 }
 
-fn format_of(provider: Provider) -> Result<Format, Refusal> {
-    Format::of(provider).ok_or_else(|| Refusal::Invalid("notifications of this provider are not supported".into()))
+/// Why a delivery is rejected: the message is what the sender reads.
+fn rejected(code: Code, message: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(code, Operation::default(), message)
 }
 
-fn read(provider: Provider, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Refusal> {
-    parse(format_of(provider)?, delivery, origin).map_err(|error| Refusal::Invalid(error.to_string()))
+fn format_of(provider: Provider) -> Result<Format> {
+    Format::of(provider).ok_or_else(|| {
+        rejected(
+            Code::DeliveryInvalid,
+            "notifications of this provider are not supported",
+        )
+    })
+}
+
+fn read(provider: Provider, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>> {
+    parse(format_of(provider)?, delivery, origin).map_err(|error| rejected(Code::DeliveryInvalid, error.to_string()))
 }
 
 /// Logs that events name a host that does not belong to `source`.
@@ -234,7 +223,7 @@ fn warn_of_foreign(source: &str, foreign: &[Event]) {
         .map(ToString::to_string)
         .unwrap_or_default();
     tracing::warn!(
-        code = HOST_MISMATCH,
+        code = Code::HostMismatch.as_str(),
         source,
         host,
         events = foreign.len(),

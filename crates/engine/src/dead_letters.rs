@@ -11,6 +11,7 @@ use transship_copy::Clock;
 use crate::ledger::History;
 use crate::send::now;
 use crate::{Counts, Job, Outcome, Result, TaskState};
+use transship_oci::Code;
 
 /// It settles no replicas, so it needs no lease.
 const NO_HOLDER: &str = "";
@@ -31,7 +32,7 @@ impl DeadLetters {
         let Some(entry) = job.task() else {
             let kind = job.kind();
             tracing::error!(
-                code = "WORKER_CRASHED",
+                code = Code::WorkerCrashed.as_str(),
                 kind,
                 "a job crashed its workers and is abandoned; {advice}"
             );
@@ -52,7 +53,7 @@ impl DeadLetters {
         if self.history.finish(&entry, &outcome, &[], NO_HOLDER).await? {
             counter!("Tasks", "State" => TaskState::Failed.as_str()).increment(1);
             tracing::error!(
-                code = "WORKER_CRASHED",
+                code = Code::WorkerCrashed.as_str(),
                 execution = entry.execution.id,
                 task = entry.id,
                 rule = entry.execution.rule,

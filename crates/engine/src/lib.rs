@@ -22,7 +22,7 @@ mod store_name;
 mod sweep;
 mod task;
 
-pub use accept::{Accepted, Intake, Refusal};
+pub use accept::{Accepted, Intake};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use dead_letters::DeadLetters;
 pub use image_ref::ImageRef;

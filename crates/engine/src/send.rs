@@ -12,6 +12,7 @@ use transship_copy::Clock;
 
 use crate::ledger::{History, TaskEntry};
 use crate::{CopyTask, Execution, Outgoing, Result, TaskQueue};
+use transship_oci::Code;
 
 /// Executions that are recorded at the same time.
 const PARALLEL_RECORDS: usize = 8;
@@ -52,7 +53,7 @@ pub(crate) async fn send_then_record_entries(
     };
     if timeout(limit, recorded).await.is_err() {
         tracing::warn!(
-            code = "LEDGER_UNAVAILABLE",
+            code = Code::LedgerUnavailable.as_str(),
             tasks,
             "tasks are in the queue, but recording them in the ledger takes too long"
         );

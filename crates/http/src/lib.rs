@@ -14,8 +14,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
-use transship_engine::{Accepted, Intake, Refusal};
+use transship_engine::{Accepted, Intake};
 use transship_notifications::Delivery;
+use transship_oci::Code;
 
 /// Maximum size of a delivery in bytes. Distribution sends about 1 KB; `GitHub` could send 25 MB, which is never useful here.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -78,14 +79,14 @@ async fn take(intake: &Intake, source: &str, token: Option<&str>, request: Reque
         Ok(Accepted::Nothing { code: None }) => Json(json!({ "accepted": 0, "executions": [] })).into_response(),
         Ok(Accepted::Nothing { code: Some(code) }) => {
             let message = "the delivery names a host that does not belong to this source";
-            Json(json!({ "accepted": 0, "executions": [], "code": code, "message": message })).into_response()
+            Json(json!({ "accepted": 0, "executions": [], "code": code.as_str(), "message": message })).into_response()
         }
         Err(refused) => {
-            let status = match refused {
-                Refusal::UnknownSource => StatusCode::NOT_FOUND,
-                Refusal::NotAuthentic(_) => StatusCode::UNAUTHORIZED,
-                Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
-                Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            let status = match refused.kind() {
+                Code::UnknownSource => StatusCode::NOT_FOUND,
+                Code::NotAuthentic => StatusCode::UNAUTHORIZED,
+                Code::DeliveryInvalid => StatusCode::BAD_REQUEST,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
             };
             tracing::warn!(
                 source,

@@ -37,16 +37,6 @@ pub(crate) enum Durability {
     Process,
 }
 
-/// A failed statement, with a sentence for users and the cause for logs.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{sentence}")]
-pub(crate) struct Fault {
-    /// The error and what to do.
-    pub(crate) sentence: String,
-    #[source]
-    cause: Arc<dyn std::error::Error + Send + Sync>,
-}
-
 impl Database {
     /// Opens the database in the folder `dir`. The folder (mode 0700) and the file are created if necessary. Errors:
     /// `DATA_TOO_NEW`, `DATA_UNAVAILABLE`.
@@ -107,8 +97,8 @@ impl Database {
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> std::result::Result<T, Fault> {
-        self.blocking(|database| Ok(query(&database.lock())?)).await
+    ) -> Result<T> {
+        self.blocking(|database| query(&database.lock()).map_err(failed)).await
     }
 
     /// Runs `change` in one transaction on a thread that may block.
@@ -116,7 +106,7 @@ impl Database {
         &self,
         durability: Durability,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> std::result::Result<T, Fault> {
+    ) -> Result<T> {
         self.blocking(move |database| database.write_blocking(durability, change))
             .await
     }
@@ -126,28 +116,31 @@ impl Database {
         &self,
         durability: Durability,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> std::result::Result<T, Fault> {
+    ) -> Result<T> {
         let mut connection = self.lock();
         let synchronous = match durability {
             Durability::Disk => "full",
             Durability::Process => "normal",
         };
-        connection.pragma_update(None, "synchronous", synchronous)?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let changed = change(&transaction)?;
-        transaction.commit()?;
-        Ok(changed)
+        let write = || {
+            connection.pragma_update(None, "synchronous", synchronous)?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let changed = change(&transaction)?;
+            transaction.commit()?;
+            Ok(changed)
+        };
+        write().map_err(failed)
     }
 
     /// Runs `work` on a thread that may block.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Self) -> std::result::Result<T, Fault> + Send + 'static,
-    ) -> std::result::Result<T, Fault> {
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let database = self.clone();
         match tokio::task::spawn_blocking(move || work(&database)).await {
             Ok(result) => result,
-            Err(error) => Err(Fault::stopped(error)),
+            Err(error) => Err(stopped(error)),
         }
     }
 
@@ -190,23 +183,15 @@ fn sentence(error: &rusqlite::Error) -> String {
     }
 }
 
-impl Fault {
-    /// The database thread has ended.
-    pub(crate) fn stopped(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self {
-            sentence: "the database thread stopped; see the log for a panic".to_owned(),
-            cause: Arc::new(cause),
-        }
-    }
+/// A failed statement: the message says what to do, and the callers add the operation and their code.
+fn failed(error: rusqlite::Error) -> Error {
+    Error::new(Code::DataUnavailable, Operation::default(), sentence(&error)).with_source(error)
 }
 
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self {
-            sentence: sentence(&error),
-            cause: Arc::new(error),
-        }
-    }
+/// The database thread has ended.
+pub(crate) fn stopped(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let sentence = "the database thread stopped; see the log for a panic";
+    Error::new(Code::DataUnavailable, Operation::default(), sentence).with_source(cause)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub mod referrers;
 pub use backoff::Backoff;
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest, Hasher};
-pub use error::{Code, Error, Operation, Result, Side, UnknownCode, Verb};
+pub use error::{AtSide, Code, Error, Operation, Result, Side, UnknownCode, Verb};
 pub use manifest::{Kind, Manifest};
 pub use media_type::MediaType;
 pub use name::{RegistryHost, Repository, Tag};

@@ -4,6 +4,7 @@
 //! crates trace whole requests below `INFO`, so these events are not written, even if `RUST_LOG` asks for them.
 
 use std::fmt;
+use transship_oci::Code;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -32,7 +33,7 @@ pub fn begin(filter_variables: &[&str]) {
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(
-            code = "WORKER_PANIC",
+            code = Code::WorkerPanic.as_str(),
             at,
             "a defect in this program: {}",
             panic_text(panic.payload())
@@ -198,7 +199,7 @@ mod tests {
             let outer = tracing::info_span!("invoke", requestId = "r-1");
             let inner =
                 tracing::info_span!(parent: &outer, "replicate", execution = "e-1", task = "t-1", rule = "core");
-            inner.in_scope(|| tracing::warn!(code = "RATE_LIMITED", attempt = 2, "it \"waits\""));
+            inner.in_scope(|| tracing::warn!(code = Code::RateLimited.as_str(), attempt = 2, "it \"waits\""));
         });
         let line = &lines[0];
         for (name, value) in [

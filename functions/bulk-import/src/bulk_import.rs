@@ -11,9 +11,9 @@ use metrics::counter;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use transship_aws::emf::Emf;
-use transship_aws::{EventInvalid, Invocation, Platform};
+use transship_aws::{Invocation, Platform};
 use transship_engine::{ImportIntake, Order, Uploaded};
-use transship_oci::{Error, Result};
+use transship_oci::Result;
 
 /// Maximum share of the invocation's time for reading the document.
 const DOCUMENT_TIME_SHARE: u32 = 4;
@@ -25,40 +25,6 @@ pub(crate) struct BulkImport {
     intake: OnceCell<ImportIntake>,
 }
 
-/// Why an invocation failed.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    code: &'static str,
-    message: String,
-}
-
-impl From<Failed> for Diagnostic {
-    fn from(failed: Failed) -> Self {
-        Self {
-            error_type: failed.code.to_owned(),
-            error_message: failed.message,
-        }
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self {
-            code: error.code(),
-            message: error.to_string(),
-        }
-    }
-}
-
-impl From<EventInvalid> for Failed {
-    fn from(error: EventInvalid) -> Self {
-        Self {
-            code: error.code(),
-            message: error.to_string(),
-        }
-    }
-}
-
 impl BulkImport {
     pub(crate) fn new(platform: Platform, emf: Emf) -> Self {
         Self {
@@ -68,48 +34,48 @@ impl BulkImport {
         }
     }
 
-    pub(crate) async fn answer(&self, event: LambdaEvent<Value>) -> Result<Value, Failed> {
+    pub(crate) async fn answer(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let answered = self.invoked(event).await;
-        if let Err(failed) = &answered {
-            tracing::error!(code = failed.code, "the invocation failed: {}", failed.message);
+        if let Err(error) = &answered {
+            tracing::error!(code = error.code(), "the invocation failed: {error}");
         }
         self.emf.flush();
-        answered
+        answered.map_err(|error| Diagnostic {
+            error_type: error.code().to_owned(),
+            error_message: error.to_string(),
+        })
     }
 
-    async fn invoked(&self, event: LambdaEvent<Value>) -> Result<Value, Failed> {
+    async fn invoked(&self, event: LambdaEvent<Value>) -> Result<Value> {
         let left = event.context.deadline().duration_since(SystemTime::now());
-        let patience = left.unwrap_or_default() / DOCUMENT_TIME_SHARE;
-        match Invocation::read(&event.payload) {
-            Ok(Invocation::Nothing) => Ok(json!({ "looks": 0 })),
-            Ok(Invocation::Uploads(uploads)) => self.uploaded(&uploads, patience).await,
-            Ok(Invocation::Order(order)) => self.ordered(&order, &event.context.request_id, patience).await,
-            Err(invalid) => {
-                if !invalid.uploads.is_empty() {
-                    self.uploaded(&invalid.uploads, patience).await?;
-                }
-                Err(invalid.into())
+        let timeout = left.unwrap_or_default() / DOCUMENT_TIME_SHARE;
+        match Invocation::read(&event.payload)? {
+            Invocation::Nothing => Ok(json!({ "looks": 0 })),
+            Invocation::Order(order) => self.ordered(&order, &event.context.request_id, timeout).await,
+            Invocation::Uploads(uploads, invalid) => {
+                let accepted = self.uploaded(&uploads, timeout).await?;
+                invalid.map_or(Ok(accepted), Err)
             }
         }
     }
 
-    async fn uploaded(&self, uploads: &[Uploaded], patience: Duration) -> Result<Value, Failed> {
-        let looks = self.intake(patience).await?.uploaded(uploads).await?;
+    async fn uploaded(&self, uploads: &[Uploaded], timeout: Duration) -> Result<Value> {
+        let looks = self.intake(timeout).await?.uploaded(uploads).await?;
         counter!("Uploads").increment(count(uploads.len()));
         counter!("Looks").increment(count(looks));
         tracing::info!(uploads = uploads.len(), looks, "accepted uploads");
         Ok(json!({ "looks": looks }))
     }
 
-    async fn ordered(&self, order: &Order, occurrence: &str, patience: Duration) -> Result<Value, Failed> {
-        let execution = self.intake(patience).await?.ordered(order, occurrence).await?;
+    async fn ordered(&self, order: &Order, occurrence: &str, timeout: Duration) -> Result<Value> {
+        let execution = self.intake(timeout).await?.ordered(order, occurrence).await?;
         tracing::info!(execution = execution.id, rule = execution.rule, "accepted an order");
         Ok(json!({ "execution": execution.id }))
     }
 
     /// Creates the engine with the document in force.
-    async fn intake(&self, patience: Duration) -> Result<&ImportIntake> {
-        let configuration = self.platform.configuration(patience).await?;
+    async fn intake(&self, timeout: Duration) -> Result<&ImportIntake> {
+        let configuration = self.platform.configuration(timeout).await?;
         let make = || self.platform.import_intake(configuration);
         Ok(self.intake.get_or_init(make).await)
     }

@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 use transship_aws::Platform;
 use transship_aws::emf::Emf;
 use transship_engine::{Accepted, Intake};
-use transship_oci::Provider;
+use transship_oci::{Code, Provider};
 
 /// Time limit for the document. Senders wait a few seconds for a response.
 const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -87,7 +87,7 @@ async fn event(intake: &Intake, body: &[u8]) -> Result<Response<Body>, Diagnosti
             Ok(Json(json!({ "accepted": events, "executions": executions })).into_response())
         }
         Ok(Accepted::Nothing { code }) => {
-            Ok(Json(json!({ "accepted": 0, "executions": [], "code": code })).into_response())
+            Ok(Json(json!({ "accepted": 0, "executions": [], "code": code.map(Code::as_str) })).into_response())
         }
         Err(refused) => {
             tracing::error!(code = refused.code(), "rejected an event: {refused}");

@@ -157,7 +157,7 @@ fn read(item: &Item, destination: ImageRef) -> Answered<Replica> {
 #[async_trait]
 impl Replicas for DynamoLedger {
     async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim> {
-        let operation = "ledger claim";
+        let operation = "claim";
         let key = key_of(&replica.destination);
         let change = origin(replica)
             .keep("manifests", texts::<Digest>(&[]))
@@ -197,17 +197,17 @@ impl Replicas for DynamoLedger {
             .remove("until")
             .only_if("#holder = :holder")
             .value("holder", text(holder));
-        self.table.update("ledger release", key_of(destination), change).await?;
+        self.table.update("release", key_of(destination), change).await?;
         Ok(())
     }
 
     async fn settle(&self, replicas: &[Replica], holder: &str, now: Timestamp) -> Result<()> {
         let replicas: Vec<&Replica> = latest(replicas).collect();
-        settle(&self.table, "ledger settle", &replicas, holder, now).await
+        settle(&self.table, "settle", &replicas, holder, now).await
     }
 
     async fn get(&self, destination: &ImageRef) -> Result<Option<Replica>> {
-        let operation = "ledger replica";
+        let operation = "replica";
         let found = self.table.get(operation, key_of(destination)).await?;
         found
             .map(|item| read(&item, destination.clone()))
@@ -236,6 +236,6 @@ impl Replicas for DynamoLedger {
             attributes: Some("#sk"),
             ..Query::default()
         };
-        self.table.any("ledger holds", &query).await
+        self.table.any("holds", &query).await
     }
 }

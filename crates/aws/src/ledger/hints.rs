@@ -58,7 +58,7 @@ impl Hints for DynamoLedger {
         let different: HashMap<&Key, Item> = keys.iter().map(|key| (key, key_of(key))).collect();
         let wanted = different.into_values().collect();
         let is_exact = freshness == Freshness::Exact;
-        let items = self.table.batch_get("ledger hints_get", wanted, is_exact).await?;
+        let items = self.table.batch_get("hints_get", wanted, is_exact).await?;
         // What cannot be read is as good as lost.
         Ok(items.iter().filter_map(|item| read(item, now).ok().flatten()).collect())
     }
@@ -67,17 +67,17 @@ impl Hints for DynamoLedger {
         let different: HashMap<&Key, &Hint> = hints.iter().map(|hint| (&hint.key, hint)).collect();
         let mut items: Vec<Item> = different.into_values().map(item_of).collect();
         match items.pop() {
-            Some(only) if items.is_empty() => self.table.put("ledger hints_put", only).await,
+            Some(only) if items.is_empty() => self.table.put("hints_put", only).await,
             Some(last) => {
                 items.push(last);
-                self.table.batch_put("ledger hints_put", items).await
+                self.table.batch_put("hints_put", items).await
             }
             None => Ok(()),
         }
     }
 
     async fn put_if(&self, hint: &Hint, expected: Option<&str>, now: Timestamp) -> Result<Put> {
-        let operation = "ledger hints_put_if";
+        let operation = "hints_put_if";
         let change = Change::default()
             .set("value", text(&hint.value))
             .set("until", time(hint.expires))
@@ -103,7 +103,7 @@ impl Hints for DynamoLedger {
             let values = Values::from([(":expected".to_owned(), text(expected))]);
             ("#value = :expected", values)
         });
-        self.table.delete("ledger hints_remove", key_of(key), condition).await
+        self.table.delete("hints_remove", key_of(key), condition).await
     }
 
     async fn children(&self, family: &str, limit: usize, now: Timestamp) -> Result<Vec<(Key, String)>> {
@@ -116,7 +116,7 @@ impl Hints for DynamoLedger {
         let mut children = Vec::new();
         let mut from = None;
         while children.len() < limit {
-            let page = self.table.page("ledger hints_children", &query, from).await?;
+            let page = self.table.page("hints_children", &query, from).await?;
             children.extend(page.items.iter().filter_map(|item| read(item, now).ok().flatten()));
             from = page.next;
             if from.is_none() {

@@ -28,7 +28,7 @@ fn read(item: &Item, family: &str) -> Answered<Record> {
 #[async_trait]
 impl Records for DynamoLedger {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
-        let operation = "ledger records_get";
+        let operation = "records_get";
         let found = self.table.get(operation, key_of(key)).await?;
         found
             .map(|item| read(&item, &key.family))
@@ -47,20 +47,18 @@ impl Records for DynamoLedger {
                 .only_if("#version = :expected")
                 .value("expected", number(expected)),
         };
-        let written = self.table.update("ledger records_put_if", key_of(key), change).await?;
+        let written = self.table.update("records_put_if", key_of(key), change).await?;
         Ok(matches!(written, Written::Done(_)).then_some(version))
     }
 
     async fn remove_if(&self, key: &Key, expected: u64) -> Result<bool> {
         let values = Values::from([(":expected".to_owned(), number(expected))]);
         let condition = Some(("#version = :expected", values));
-        self.table
-            .delete_if("ledger records_remove_if", key_of(key), condition)
-            .await
+        self.table.delete_if("records_remove_if", key_of(key), condition).await
     }
 
     async fn list(&self, family: &str, prefix: &str, after: Option<&Cursor>, limit: usize) -> Result<Page<Record>> {
-        let operation = "ledger records_list";
+        let operation = "records_list";
         let mut values = Values::from([(":pk".to_owned(), text(partition(family)))]);
         let mut condition = "#pk = :pk";
         if !prefix.is_empty() {

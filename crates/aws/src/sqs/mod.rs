@@ -15,7 +15,7 @@ use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use transship_engine::{Outgoing, TaskQueue};
-use transship_oci::{Backoff, Code, Error, Operation, Result};
+use transship_oci::{Backoff, Code, Error, Result, Verb};
 
 use crate::Aws;
 use crate::error::AwsError;
@@ -28,7 +28,7 @@ const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(100), Duration:
 /// Maximum number of concurrent batches.
 const PARALLEL_BATCHES: usize = 4;
 
-const SEND: &str = "queue send";
+const SEND: &str = "send";
 
 /// A standard SQS queue. Clones share it.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ impl SqsQueue {
             }
             if let Some(refused) = failed.iter().find(|failed| is_final(failed)) {
                 let why = format!("the queue rejected it: {}", aws_error(refused));
-                return Err(Error::of(Code::MessageInvalid, Operation::of(SEND)).because(why));
+                return Err(Error::of(Code::MessageInvalid, Verb::Queue.on(SEND)).because(why));
             }
             tracing::warn!(
                 failed = entries.len(),
@@ -125,6 +125,6 @@ impl Entry {
             .set_message_group_id(self.group.clone())
             .set_delay_seconds((self.delay_seconds > 0).then_some(self.delay_seconds))
             .build()
-            .map_err(|error| Error::of(Code::MessageInvalid, Operation::of(SEND)).because(error))
+            .map_err(|error| Error::of(Code::MessageInvalid, Verb::Queue.on(SEND)).because(error))
     }
 }

@@ -85,7 +85,7 @@ impl TaskReceiver for SqsQueue {
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .send()
             .await
-            .map_err(|error| AwsError::of(&error).of_queue(&self.url, "queue receive"))?;
+            .map_err(|error| AwsError::of(&error).of_queue(&self.url, "receive"))?;
         Ok(received
             .messages
             .unwrap_or_default()
@@ -95,17 +95,17 @@ impl TaskReceiver for SqsQueue {
     }
 
     async fn extend(&self, receipt: &str, visibility: Duration) -> Result<()> {
-        self.visibility_change(receipt, visibility, "queue extend").await
+        self.visibility_change(receipt, visibility, "extend").await
     }
 
     async fn complete(&self, receipt: &str) -> Result<()> {
         let request = self.client.delete_message().queue_url(&self.url);
         let deleted = request.receipt_handle(receipt).send().await;
-        self.unless_over(deleted, "queue complete")
+        self.unless_over(deleted, "complete")
     }
 
     async fn retry(&self, receipt: &str, delay: Duration) -> Result<()> {
-        self.visibility_change(receipt, delay, "queue retry").await
+        self.visibility_change(receipt, delay, "retry").await
     }
 
     async fn depth(&self) -> Result<usize> {
@@ -114,7 +114,7 @@ impl TaskReceiver for SqsQueue {
             .set_attribute_names(Some(COUNTS.to_vec()))
             .send()
             .await
-            .map_err(|error| AwsError::of(&error).of_queue(&self.url, "queue depth"))?;
+            .map_err(|error| AwsError::of(&error).of_queue(&self.url, "depth"))?;
         let attributes = answered.attributes.unwrap_or_default();
         let count = |name| attributes.get(name)?.parse::<usize>().ok();
         Ok(COUNTS.iter().filter_map(count).sum())

@@ -123,7 +123,7 @@ fn warn_of_imports(document: &Document) {
     let imports = document.imports.iter().filter(|import| import.enabled).count();
     if imports > 0 {
         tracing::warn!(
-            code = "IMPORTS_NOT_SERVED",
+            code = Code::ImportsNotServed.as_str(),
             imports,
             "serve does not import from buckets: use a deployed stack or transship import"
         );

@@ -7,7 +7,7 @@
 
 use async_trait::async_trait;
 use transship_oci::referrers::cosign_tags;
-use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Target, Verb};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Manifest, Result, Side, Tag, Target, Verb};
 
 use super::sides::Sides;
 use crate::Decision;
@@ -117,13 +117,14 @@ impl Sides<'_> {
                 let known = known.get(&fallback).map_or(&[][..], Vec::as_slice);
                 let (fallback, cosign): (Vec<Tag>, Vec<Tag>) =
                     known.iter().cloned().partition(|tag| tag.as_str() == fallback);
-                let is_listed = !fallback.is_empty() || self.source.has_referrers_api(subject).await?;
+                let is_listed =
+                    !fallback.is_empty() || self.source.has_referrers_api(subject).await.at(Side::Source)?;
                 (is_listed, cosign)
             }
         };
         let listed = async {
             if is_listed {
-                self.source.referrers(subject).await
+                self.source.referrers(subject).await.at(Side::Source)
             } else {
                 Ok(Vec::new())
             }
@@ -138,7 +139,11 @@ impl Sides<'_> {
 
     async fn tags_at_source(&self, tags: Vec<Tag>) -> Result<Vec<Attachment>> {
         let heads = tags.into_iter().map(|tag| async move {
-            let head = self.source.manifest_head(&Target::Tag(tag.clone())).await?;
+            let head = self
+                .source
+                .manifest_head(&Target::Tag(tag.clone()))
+                .await
+                .at(Side::Source)?;
             Ok::<_, Error>(head.map(|manifest| Attachment::DigestTag { tag, manifest }))
         });
         let found = side_by_side(heads.collect(), PARALLEL_ATTACHMENTS).await?;
@@ -157,12 +162,25 @@ impl Sides<'_> {
 
     async fn lack_of_referrer(&self, subject: &Digest, referrer: &Digest, may_be_there: bool) -> Result<Lack> {
         let target = Target::Digest(referrer.clone());
-        let is_there = may_be_there && self.destination.manifest_head(&target).await?.is_some();
+        let is_there = may_be_there
+            && self
+                .destination
+                .manifest_head(&target)
+                .await
+                .at(Side::Destination)?
+                .is_some();
         // What is there is listed there, unless a worker died between writing and listing.
-        if is_there && (!self.options.is_repeated || self.destination.has_referrers_api(subject).await?) {
+        if is_there
+            && (!self.options.is_repeated
+                || self
+                    .destination
+                    .has_referrers_api(subject)
+                    .await
+                    .at(Side::Destination)?)
+        {
             return Ok(Lack::Nothing);
         }
-        let Some(manifest) = self.source.manifest_get(&target).await? else {
+        let Some(manifest) = self.source.manifest_get(&target).await.at(Side::Source)? else {
             // Listed and gone: a signature that was removed. The list is a hint, as events are.
             return Ok(Lack::Nothing);
         };
@@ -179,7 +197,12 @@ impl Sides<'_> {
 
     async fn lack_of_tag(&self, tag: &Tag, wanted: &Digest) -> Result<Lack> {
         let target = Target::Tag(tag.clone());
-        let found = self.destination.manifest_head(&target).await?.map(|found| found.digest);
+        let found = self
+            .destination
+            .manifest_head(&target)
+            .await
+            .at(Side::Destination)?
+            .map(|found| found.digest);
         Ok(match self.decide(&target, found.as_ref(), wanted, None).await? {
             Decision::Equal => Lack::Nothing,
             Decision::Keep(_) => Lack::Kept(tag.clone()),

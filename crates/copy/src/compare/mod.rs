@@ -7,7 +7,7 @@ mod attached;
 mod sides;
 mod survey;
 
-use transship_oci::{Code, Descriptor, Error, Manifest, Result, Target, Verb};
+use transship_oci::{AtSide as _, Code, Descriptor, Error, Manifest, Result, Side, Target, Verb};
 
 pub(crate) use attached::{Lack, PARALLEL_ATTACHMENTS};
 pub(crate) use sides::Sides;
@@ -160,8 +160,14 @@ pub async fn compare(request: &CompareRequest<'_>) -> Result<Comparison> {
 
 async fn first_difference(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<Comparison> {
     let (wanted, found) = tokio::try_join!(
-        request.source.manifest_head(&request.from),
-        request.destination.manifest_head(&request.to)
+        async { request.source.manifest_head(&request.from).await.at(Side::Source) },
+        async {
+            request
+                .destination
+                .manifest_head(&request.to)
+                .await
+                .at(Side::Destination)
+        }
     )?;
     let comparison = |action| Comparison {
         source: wanted.clone(),
@@ -207,7 +213,7 @@ async fn lacks_attachment(sides: &Sides<'_>, root: &Descriptor) -> Result<bool> 
     let may_be_below = match sides.digest_tags {
         None => true,
         // Asked once, before the manifests of the image are looked at side by side.
-        Some(tags) => sides.source.has_referrers_api(&root.digest).await? || has_others(tags),
+        Some(tags) => sides.source.has_referrers_api(&root.digest).await.at(Side::Source)? || has_others(tags),
     };
     let members = if may_be_below {
         sides.members_of(root.clone()).await?
@@ -222,11 +228,15 @@ async fn lacks_attachment(sides: &Sides<'_>, root: &Descriptor) -> Result<bool> 
 /// Reads what a copy reads, in the same order, and adds up what it would write.
 async fn everything(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<Comparison> {
     let options = &request.options;
-    let found = request.destination.manifest_head(&request.to).await?;
+    let found = request
+        .destination
+        .manifest_head(&request.to)
+        .await
+        .at(Side::Destination)?;
     let survey = Survey::whole(sides, request.locations, found.is_some() || options.is_repeated);
     let mut backup = false;
     if let Some(there) = &found {
-        let wanted = request.source.manifest_head(&request.from).await?;
+        let wanted = request.source.manifest_head(&request.from).await.at(Side::Source)?;
         let wanted = match wanted {
             Some(wanted) => wanted,
             // A cache may answer a HEAD with an old state.

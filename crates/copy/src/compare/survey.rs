@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use transship_oci::{Code, Descriptor, Digest, Error, Result, Target, Verb};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Result, Side, Target, Verb};
 
 use super::attached::{Lack, PARALLEL_ATTACHMENTS, limits};
 use super::sides::Sides;
@@ -108,7 +108,7 @@ impl<'a> Survey<'a> {
             Lack::Referrer(manifest) => Some(*manifest),
             Lack::Tag { .. } if self.locations.is_none() => None,
             Lack::Tag { tag, .. } => {
-                let Some(manifest) = source.manifest_get(&Target::Tag(tag)).await? else {
+                let Some(manifest) = source.manifest_get(&Target::Tag(tag)).await.at(Side::Source)? else {
                     return Ok(());
                 };
                 Some(manifest)
@@ -139,7 +139,7 @@ impl<'a> Survey<'a> {
         let ends = blobs.iter().map(|blob| async {
             let known = known.get(&blob.digest).map_or(&[][..], Vec::as_slice);
             let approach = approach(blob, known, self.sides.destination.repository(), self.may_be_partial);
-            if approach.ask && self.sides.destination.blob_head(blob).await? {
+            if approach.ask && self.sides.destination.blob_head(blob).await.at(Side::Destination)? {
                 return Ok(BlobEnd::Skipped);
             }
             Ok::<_, Error>(if approach.mount_from.is_empty() {

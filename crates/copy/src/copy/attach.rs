@@ -1,6 +1,6 @@
 //! Writes what is attached to an image: referrers, and cosign's digest tags.
 
-use transship_oci::{Code, Error, Result, Tag, Target, Verb};
+use transship_oci::{AtSide as _, Code, Error, Result, Side, Tag, Target, Verb};
 
 use super::run::{CopyRun, MAX_ROUNDS};
 use crate::compare::{Attachment, Lack, PARALLEL_ATTACHMENTS};
@@ -44,13 +44,13 @@ impl CopyRun<'_> {
     async fn push_tag(&self, tag: Tag) -> Result<()> {
         let target = Target::Tag(tag);
         for _ in 0..MAX_ROUNDS {
-            let Some(manifest) = self.request.source.manifest_get(&target).await? else {
+            let Some(manifest) = self.request.source.manifest_get(&target).await.at(Side::Source)? else {
                 return Ok(());
             };
             let written = manifest.digest().clone();
             let graph = Graph::load(self.request.source, manifest, None).await?;
             self.push_graph(&graph, &target).await?;
-            let now = self.request.source.manifest_head(&target).await?;
+            let now = self.request.source.manifest_head(&target).await.at(Side::Source)?;
             if now.is_none_or(|now| now.digest == written) {
                 return Ok(());
             }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use transship_oci::{Code, Descriptor, Digest, Repository, Result};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Repository, Result, Side};
 
 use super::run::CopyRun;
 use crate::approach::{Approach, HEAD_BLOB_BYTES_MIN, approach};
@@ -99,7 +99,7 @@ impl CopyRun<'_> {
     async fn move_blob(&self, blob: &Descriptor, approach: Approach) -> Result<BlobEnd> {
         let destination = self.request.destination;
         if approach.ask {
-            if destination.blob_head(blob).await? {
+            if destination.blob_head(blob).await.at(Side::Destination)? {
                 return Ok(BlobEnd::Skipped);
             }
             if approach.is_named {
@@ -109,7 +109,7 @@ impl CopyRun<'_> {
         }
         let mut session = None;
         for from in &approach.mount_from {
-            match destination.blob_mount(blob, from).await? {
+            match destination.blob_mount(blob, from).await.at(Side::Destination)? {
                 Mount::Mounted => return Ok(BlobEnd::Mounted),
                 Mount::NotMounted(opened) => {
                     self.request.locations.remove(&blob.digest, from).await;
@@ -135,8 +135,16 @@ impl CopyRun<'_> {
             is_repeated: request.options.is_repeated,
         };
         match Inline::of(blob) {
-            Some(inline) => request.destination.blob_put(blob, &inline, options).await,
-            None => request.destination.blob_put(blob, request.source, options).await,
+            Some(inline) => request
+                .destination
+                .blob_put(blob, &inline, options)
+                .await
+                .at(Side::Destination),
+            None => request
+                .destination
+                .blob_put(blob, request.source, options)
+                .await
+                .at(Side::Destination),
         }
     }
 

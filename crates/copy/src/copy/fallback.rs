@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use futures_util::FutureExt;
 use transship_oci::referrers::fallback_index;
-use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Target, Verb};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Manifest, Result, Side, Tag, Target, Verb};
 
 use super::run::CopyRun;
 
@@ -29,7 +29,12 @@ impl CopyRun<'_> {
 
     /// Adds `referrers` to the list under the fallback tag `target`.
     async fn list_at_destination(&self, target: &Target, referrers: &[Descriptor]) -> Result<()> {
-        let there = self.request.destination.manifest_get(target).await?;
+        let there = self
+            .request
+            .destination
+            .manifest_get(target)
+            .await
+            .at(Side::Destination)?;
         if there.as_ref().is_some_and(|there| !there.is_index()) {
             let message = format!(
                 "the tag {target} of the destination should list referrers but is not an index: remove or rename it"

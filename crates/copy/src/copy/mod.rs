@@ -13,7 +13,7 @@ mod run;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Target, Verb};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Manifest, Result, Side, Target, Verb};
 
 use crate::graph::{Graph, members};
 use crate::ports::source_manifest;
@@ -38,7 +38,11 @@ pub async fn copy(request: Request<'_>) -> Result<Report> {
 
 async fn run_rounds(request: &Request<'_>) -> Result<Report> {
     let run = CopyRun::new(request);
-    let mut there = request.destination.manifest_head(&request.to).await?;
+    let mut there = request
+        .destination
+        .manifest_head(&request.to)
+        .await
+        .at(Side::Destination)?;
     let mut ours = None;
     for _ in 0..MAX_ROUNDS {
         match run.round(there.as_ref(), ours.as_ref()).await? {
@@ -159,7 +163,12 @@ impl CopyRun<'_> {
         }
         // Registries cannot compare and swap. A copy that may not replace everything checks once more, right before the write.
         if self.request.options.existing != Existing::Overwrite && self.request.to.tag().is_some() {
-            let found = self.request.destination.manifest_head(&self.request.to).await?;
+            let found = self
+                .request
+                .destination
+                .manifest_head(&self.request.to)
+                .await
+                .at(Side::Destination)?;
             if found.as_ref().map(|found| &found.digest) != there.map(|there| &there.digest) {
                 return Ok(Round::Replaced(found));
             }

@@ -5,7 +5,7 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use transship_oci::{Code, Manifest, Result, Target};
+use transship_oci::{AtSide as _, Code, Manifest, Result, Side, Target};
 
 use super::run::CopyRun;
 use crate::graph::{Graph, blobs, blobs_of};
@@ -64,12 +64,12 @@ impl CopyRun<'_> {
     /// collected blob), sends that part without asking and writes the manifest again.
     pub(super) async fn put_manifest(&self, target: &Target, manifest: &Manifest) -> Result<()> {
         let destination = self.request.destination;
-        let listed = match destination.manifest_put(target, manifest).await {
+        let listed = match destination.manifest_put(target, manifest).await.at(Side::Destination) {
             Err(error) if error.is(Code::BlobUnknownAtDestination) => {
                 if !self.send_again(manifest).await? {
                     return Err(error);
                 }
-                destination.manifest_put(target, manifest).await?
+                destination.manifest_put(target, manifest).await.at(Side::Destination)?
             }
             listed => listed?,
         };

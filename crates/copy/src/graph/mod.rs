@@ -5,7 +5,7 @@ mod walk;
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Target, Verb};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Manifest, Result, Side, Target, Verb};
 
 pub use walk::{Beyond, Limits, MAX_DEPTH, Visitor, Walk, walk};
 
@@ -41,7 +41,11 @@ impl Visitor for Reader<'_> {
     async fn visit(&self, manifest: &Descriptor) -> Result<(Option<Manifest>, Vec<Descriptor>)> {
         let target = Target::Digest(manifest.digest.clone());
         if let Some(destination) = self.known
-            && destination.manifest_head(&target).await?.is_some()
+            && destination
+                .manifest_head(&target)
+                .await
+                .at(Side::Destination)?
+                .is_some()
         {
             return Ok((None, Vec::new()));
         }

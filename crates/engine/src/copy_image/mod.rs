@@ -17,6 +17,7 @@ use crate::job::{CopyTask, Run, TRIES_MAX};
 use crate::jobs::Jobs;
 use crate::retry_policy::{DELAY_MIN, tries_of};
 use crate::{Begin, Next, Result, TaskEntry};
+use transship_oci::Code;
 
 /// One delivery of a [`CopyTask`].
 pub(crate) struct CopyImage<'a> {
@@ -53,7 +54,10 @@ impl<'a> CopyImage<'a> {
         if let Some(lease) = &lease
             && !lease.take(self.jobs).await?
         {
-            tracing::info!(code = "TASK_BUSY", "another worker has the task, so this message waits");
+            tracing::info!(
+                code = Code::TaskBusy.as_str(),
+                "another worker has the task, so this message waits"
+            );
             return Ok(Next::Again(lease.length.max(DELAY_MIN)));
         }
         let result = match self.attempt().await {

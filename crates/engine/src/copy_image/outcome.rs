@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use transship_copy::{Report, State};
-use transship_oci::{Code, Error, Existing, Persistence};
+use transship_oci::{Code, Error, Existing, Persistence, Side};
 
 use super::CopyImage;
 use crate::{Counts, Outcome, Replica, TaskState};
@@ -24,6 +24,7 @@ pub(super) enum AttemptResult {
 impl CopyImage<'_> {
     pub(super) fn classify(&self, error: &Error) -> AttemptResult {
         let (code, message) = (error.code(), error.to_string());
+        tracing::debug!(code, side = error.side().map(Side::as_str), %error, "an attempt failed");
         let later = |after| AttemptResult::Later {
             code: code.into(),
             message: message.clone(),

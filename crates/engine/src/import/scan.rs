@@ -165,7 +165,7 @@ impl<'a> ScanSource<'a> {
         };
         let expires = now.checked_add(PENDING_TTL).unwrap_or(Timestamp::MAX);
         waiting.wait_for(&pending, place, &blobs, expires).await?;
-        tracing::info!(code = "SOURCE_INCOMPLETE", source = scan.source.key, missing = blobs.len(), first = %blobs[0], "a source waits for missing content");
+        tracing::info!(code = Code::SourceIncomplete.as_str(), source = scan.source.key, missing = blobs.len(), first = %blobs[0], "a source waits for missing content");
         let store = jobs.sources.store(&scan.store)?;
         let mut complete: HashMap<String, Outgoing> = HashMap::new();
         for blob in arrived_since(store, &scan.source, missing).await? {

@@ -17,6 +17,7 @@ use self::rule::SweepRule;
 use crate::job::{Job, Run, Sweep, SweepStep};
 use crate::jobs::Jobs;
 use crate::{Envelope, Next, Outgoing, Result, StoreName, TaskEntry};
+use transship_oci::Code;
 
 /// A task that was not touched for this long has no worker any more: no slot lasts longer.
 const WORKER_LOST_AFTER: Duration = Duration::from_mins(20);
@@ -112,7 +113,7 @@ impl<'a> SweepPart<'a> {
         }
         jobs.queue.send(&messages).await?;
         tracing::warn!(
-            code = "TASK_OVERDUE",
+            code = Code::TaskOverdue.as_str(),
             registry,
             tasks = lost.len(),
             "sent tasks again that no worker processes"
@@ -143,7 +144,7 @@ impl<'a> SweepPart<'a> {
             };
             let (store, key) = (scan.store.as_str(), scan.source.key.as_str());
             let (since, missing) = (waiting.since, waiting.blobs);
-            tracing::warn!(code = "SOURCE_INCOMPLETE", store, key, %since, missing, "a source waits for missing content: upload it, or upload its index.json again");
+            tracing::warn!(code = Code::SourceIncomplete.as_str(), store, key, %since, missing, "a source waits for missing content: upload it, or upload its index.json again");
         }
         Ok(Next::Done)
     }

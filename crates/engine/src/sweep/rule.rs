@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use transship_copy::DigestTags;
-use transship_oci::{DigestTag, Error, Persistence, Repository, Result, Tag};
+use transship_oci::{Code, DigestTag, Error, Persistence, Repository, Result, Tag};
 use transship_registry::{Catalog, Registry};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
@@ -121,7 +121,10 @@ impl<'a> SweepRule<'a> {
         };
         let (lease, holder) = (format!("sweep {}", self.name), self.started.to_string());
         if !jobs.ledger.leases.take(&lease, &holder, jobs.now(), LEASE_TTL).await? {
-            tracing::info!(code = "SWEEP_RUNNING", "an earlier sweep of the rule is still running");
+            tracing::info!(
+                code = Code::SweepRunning.as_str(),
+                "an earlier sweep of the rule is still running"
+            );
             return Ok(Next::Done);
         }
         let cursor = after.cloned().unwrap_or_default();
@@ -220,7 +223,7 @@ impl<'a> SweepRule<'a> {
         let is_over = age > RUN_AGE_MAX || rest.cursor.pages > CATALOG_PAGES_MAX || rest.stuck > 2 * STUCK_STEPS_MAX;
         if is_over {
             tracing::error!(
-                code = "SWEEP_ABORTED",
+                code = Code::SweepAborted.as_str(),
                 repository = rest.cursor.repository.as_ref().map(ToString::to_string),
                 pages = rest.cursor.pages,
                 ?age,
@@ -283,7 +286,7 @@ impl Walk<'_> {
             Catalog::Page { repositories, next } => Ok(Some((repositories, next))),
             Catalog::Refused(how) => {
                 tracing::warn!(
-                    code = "SWEEP_NO_CATALOG",
+                    code = Code::SweepNoCatalog.as_str(),
                     "{how}; name the repositories in separate rules (source.repository: NAME), or allow this login to list the catalog"
                 );
                 Ok(None)
@@ -333,7 +336,7 @@ impl Walk<'_> {
             .await?;
         let Some(mut tags) = listed else {
             tracing::warn!(
-                code = "SWEEP_NO_TAGS",
+                code = Code::SweepNoTags.as_str(),
                 %repository,
                 "the registry does not list the tags, or there are too many; the repository is skipped"
             );

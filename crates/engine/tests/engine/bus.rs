@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
-use transship_engine::{Accepted, Refusal};
+use transship_engine::Accepted;
+use transship_oci::{Code, Result};
 use transship_oci::{Digest, Provider};
 use transship_rules::Document;
 
@@ -42,7 +43,7 @@ fn event(account: &str, repository: &str) -> Value {
     })
 }
 
-async fn bring(fixture: &Fixture, event: &Value) -> Result<Accepted, Refusal> {
+async fn bring(fixture: &Fixture, event: &Value) -> Result<Accepted> {
     fixture
         .intake
         .accept_event(Provider::Ecr, event.to_string().as_bytes())
@@ -81,7 +82,7 @@ async fn an_event_of_no_registry_of_the_document_is_answered_and_does_nothing() 
         assert_eq!(
             bring(&fixture, &event(account, "core/app")).await.unwrap(),
             Accepted::Nothing {
-                code: Some("HOST_MISMATCH")
+                code: Some(Code::HostMismatch)
             },
             "{account}"
         );

@@ -15,8 +15,8 @@ use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::ledger::{By, ExecutionQuery, Ledger, TaskQuery};
 use transship_engine::operations::{list_executions, list_tasks};
 use transship_engine::{
-    Accepted, Configuration, CopyTask, Envelope, ExecutionRecord, Intake, Job, Jobs, Next, Outgoing, Refusal,
-    RetryPolicy, Secrets, SourceCache, TaskQueue, TaskReceiver, TaskRecord,
+    Accepted, Configuration, CopyTask, Envelope, ExecutionRecord, Intake, Job, Jobs, Next, Outgoing, RetryPolicy,
+    Secrets, SourceCache, TaskQueue, TaskReceiver, TaskRecord,
 };
 use transship_notifications::Delivery;
 use transship_oci::{Code, Digest, Error, Manifest, Repository, Result, Tag, Target, Verb};
@@ -235,12 +235,12 @@ impl Fixture {
     }
 
     /// Delivers events as the source's sender.
-    pub async fn deliver(&self, events: &[Value]) -> std::result::Result<Accepted, Refusal> {
+    pub async fn deliver(&self, events: &[Value]) -> Result<Accepted> {
         self.hook("a", Some(SECRET), &json!({ "events": events }).to_string())
             .await
     }
 
-    pub async fn hook(&self, source: &str, secret: Option<&str>, body: &str) -> std::result::Result<Accepted, Refusal> {
+    pub async fn hook(&self, source: &str, secret: Option<&str>, body: &str) -> Result<Accepted> {
         let mut headers = HeaderMap::new();
         if let Some(secret) = secret {
             headers.insert("authorization", HeaderValue::from_str(secret).unwrap());

@@ -9,7 +9,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 use futures_util::StreamExt;
 use transship_copy::ByteStream;
 use transship_oci::{Code, Error, Result, Verb};
-use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, Operation};
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge as WINDOW_TOO_LARGE;
+use zstd::zstd_safe::{DCtx, DParameter, ErrorCode, InBuffer, OutBuffer, get_error_name};
 
 /// Number of bytes in a piece of output.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -71,34 +72,44 @@ impl Default for Limits {
 
 enum Decoder {
     Gzip(Decompress),
-    Zstd(Box<ZstdDecoder<'static>>),
+    Zstd(DCtx<'static>),
 }
 
 impl Decoder {
-    fn new(compression: Compression) -> std::io::Result<Self> {
+    /// `ARCHIVE_UNSUPPORTED` if there is not enough memory for the decoder.
+    fn new(compression: Compression) -> Result<Self> {
         match compression {
             Compression::Gzip => Ok(Self::Gzip(Decompress::new_gzip(15))),
             Compression::Zstd => {
-                let mut decoder = ZstdDecoder::new()?;
-                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
-                Ok(Self::Zstd(Box::new(decoder)))
+                let mut decoder = DCtx::try_create()
+                    .ok_or_else(|| Error::refused(Code::ArchiveUnsupported, "no memory for a zstd decoder"))?;
+                decoder
+                    .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))
+                    .map_err(zstd_refusal)?;
+                Ok(Self::Zstd(decoder))
             }
         }
     }
 
     /// Unpacks part of `input` into `output`. Returns the bytes consumed, the bytes written, and whether a member or frame ended.
-    fn step(&mut self, input: &[u8], output: &mut [u8]) -> std::io::Result<(usize, usize, bool)> {
+    /// `ARCHIVE_INVALID` for damaged data, `ARCHIVE_UNSUPPORTED` for a zstd window that is too large.
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<(usize, usize, bool)> {
         match self {
             Self::Gzip(inflate) => {
                 let (took, wrote) = (inflate.total_in(), inflate.total_out());
-                let status = inflate.decompress(input, output, FlushDecompress::None)?;
+                let status = inflate
+                    .decompress(input, output, FlushDecompress::None)
+                    .map_err(damaged)?;
                 let count = |after: u64, before: u64| usize::try_from(after - before).unwrap_or(usize::MAX);
                 let step = (count(inflate.total_in(), took), count(inflate.total_out(), wrote));
                 Ok((step.0, step.1, status == Status::StreamEnd))
             }
             Self::Zstd(decoder) => {
-                let status = decoder.run_on_buffers(input, output)?;
-                Ok((status.bytes_read, status.bytes_written, status.remaining == 0))
+                let (mut input, mut output) = (InBuffer::around(input), OutBuffer::around(output));
+                let remaining = decoder
+                    .decompress_stream(&mut output, &mut input)
+                    .map_err(zstd_refusal)?;
+                Ok((input.pos(), output.pos(), remaining == 0))
             }
         }
     }
@@ -126,8 +137,7 @@ pub(super) struct Unpacked {
 impl Unpacked {
     /// Decompresses `input` from its start. `name` is used in errors.
     pub(super) fn new(input: ByteStream, compression: Compression, limits: Limits, name: String) -> Result<Self> {
-        let decoder = Decoder::new(compression)
-            .map_err(|error| Error::of(Code::ArchiveUnsupported, Verb::Read.on(&name)).because(error))?;
+        let decoder = Decoder::new(compression).map_err(|error| error.during(Verb::Read.on(&name)))?;
         Ok(Self {
             input,
             compression,
@@ -220,7 +230,7 @@ impl Unpacked {
                     .because("there is other data after its compressed data"));
             }
             let fresh = Decoder::new(self.compression);
-            self.decoder = fresh.map_err(|error| self.error(Code::ArchiveUnsupported).because(error))?;
+            self.decoder = fresh.map_err(|error| error.during(Verb::Read.on(&self.name)))?;
         }
         self.is_within_member = true;
         Ok(true)
@@ -235,7 +245,7 @@ impl Unpacked {
 
     fn step(&mut self) -> Result<(usize, usize, bool)> {
         let step = self.decoder.step(&self.packed, &mut self.buffer);
-        let (took, wrote, is_end) = step.map_err(|error| refusal(&error).during(Verb::Read.on(&self.name)))?;
+        let (took, wrote, is_end) = step.map_err(|error| error.during(Verb::Read.on(&self.name)))?;
         self.packed.advance(took);
         self.packed_total += took as u64;
         self.ready = Bytes::copy_from_slice(self.buffer.get(..wrote).unwrap_or_default());
@@ -268,19 +278,22 @@ impl Unpacked {
     }
 }
 
-/// Converts a decoder's error to a message for the author of the archive.
-fn refusal(error: &std::io::Error) -> Error {
-    let sentence = error.to_string();
-    if sentence.contains("too much memory") {
+fn damaged(why: impl std::fmt::Display) -> Error {
+    Error::refused(
+        Code::ArchiveInvalid,
+        format_args!("its compressed data is damaged: {why}"),
+    )
+}
+
+/// Converts a result of zstd, which is the negated number of the error.
+fn zstd_refusal(result: ErrorCode) -> Error {
+    if result.wrapping_neg() == WINDOW_TOO_LARGE as usize {
         Error::refused(
             Code::ArchiveUnsupported,
             "its zstd window is larger than 8 MiB; compress it without --long and --ultra",
         )
     } else {
-        Error::refused(
-            Code::ArchiveInvalid,
-            format_args!("its compressed data is damaged: {sentence}"),
-        )
+        damaged(get_error_name(result))
     }
 }
 

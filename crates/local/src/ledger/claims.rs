@@ -14,7 +14,7 @@ use super::{SqliteLedger, replicas};
 impl Replicas for SqliteLedger {
     async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim> {
         let (replica, holder) = (replica.clone(), holder.to_owned());
-        self.write("ledger claim", move |transaction| {
+        self.write("claim", move |transaction| {
             replicas::claim(transaction, &replica, &holder, now, ttl)
         })
         .await
@@ -22,7 +22,7 @@ impl Replicas for SqliteLedger {
 
     async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()> {
         let (destination, holder) = (destination.clone(), holder.to_owned());
-        self.write("ledger release", move |transaction| {
+        self.write("release", move |transaction| {
             replicas::release(transaction, &destination, &holder)
         })
         .await
@@ -30,7 +30,7 @@ impl Replicas for SqliteLedger {
 
     async fn settle(&self, settled: &[Replica], holder: &str, now: Timestamp) -> Result<()> {
         let (settled, holder) = (settled.to_vec(), holder.to_owned());
-        self.write("ledger settle", move |transaction| {
+        self.write("settle", move |transaction| {
             settled
                 .iter()
                 .try_for_each(|replica| replicas::settle(transaction, replica, &holder, now))
@@ -40,10 +40,8 @@ impl Replicas for SqliteLedger {
 
     async fn get(&self, destination: &ImageRef) -> Result<Option<Replica>> {
         let destination = destination.clone();
-        self.read("ledger replica", move |connection| {
-            replicas::at(connection, &destination)
-        })
-        .await
+        self.read("replica", move |connection| replicas::at(connection, &destination))
+            .await
     }
 
     async fn holds(
@@ -54,7 +52,7 @@ impl Replicas for SqliteLedger {
     ) -> Result<bool> {
         let owned = |(registry, repository): (&str, &Repository)| (registry.to_owned(), repository.clone());
         let (destination, source, manifest) = (owned(destination), owned(source), manifest.clone());
-        self.read("ledger holds", move |connection| {
+        self.read("holds", move |connection| {
             replicas::holds(connection, &destination, &source, &manifest)
         })
         .await

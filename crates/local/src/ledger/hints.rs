@@ -17,7 +17,7 @@ impl Hints for SqliteLedger {
             return Ok(HashMap::new());
         }
         let keys = keys.to_vec();
-        self.read("ledger hints_get", move |connection| {
+        self.read("hints_get", move |connection| {
             let mut found = HashMap::new();
             for key in keys {
                 if let Some(value) = value(connection, &key, now)? {
@@ -34,7 +34,7 @@ impl Hints for SqliteLedger {
             return Ok(());
         }
         let hints = hints.to_vec();
-        self.write("ledger hints_put", move |transaction| {
+        self.write("hints_put", move |transaction| {
             hints.iter().try_for_each(|hint| put(transaction, hint))
         })
         .await
@@ -42,7 +42,7 @@ impl Hints for SqliteLedger {
 
     async fn put_if(&self, hint: &Hint, expected: Option<&str>, now: Timestamp) -> Result<Put> {
         let (hint, expected) = (hint.clone(), expected.map(str::to_owned));
-        self.write("ledger hints_put_if", move |transaction| {
+        self.write("hints_put_if", move |transaction| {
             let known = value(transaction, &hint.key, now)?;
             if known != expected {
                 return Ok(Put::Refused(known));
@@ -55,7 +55,7 @@ impl Hints for SqliteLedger {
 
     async fn remove(&self, key: &Key, expected: Option<&str>) -> Result<()> {
         let (key, expected) = (key.clone(), expected.map(str::to_owned));
-        self.write("ledger hints_remove", move |transaction| {
+        self.write("hints_remove", move |transaction| {
             transaction
                 .prepare_cached("DELETE FROM hint WHERE family = ?1 AND name = ?2 AND (?3 IS NULL OR value = ?3)")?
                 .execute(params![key.family, key.name, expected])?;
@@ -66,7 +66,7 @@ impl Hints for SqliteLedger {
 
     async fn children(&self, family: &str, limit: usize, now: Timestamp) -> Result<Vec<(Key, String)>> {
         let family = family.to_owned();
-        self.read("ledger hints_children", move |connection| {
+        self.read("hints_children", move |connection| {
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             connection
                 .prepare_cached(

@@ -10,10 +10,10 @@ mod replicas;
 
 use rusqlite::{Connection, Transaction};
 use transship_engine::ledger::Leases;
-use transship_oci::{Code, Error, Operation, Result};
+use transship_oci::{Code, Error, Result, Verb};
 
 use crate::Database;
-use crate::database::{Durability, Fault};
+use crate::database::Durability;
 
 /// The ledger's ports in a [`Database`]. Clones share it.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ impl SqliteLedger {
     /// Releases all commit leases and returns their number. The caller must hold the [`crate::DataLock`] and must not have started
     /// to work, so that the previous holders have ended.
     pub async fn release_leases(&self) -> Result<usize> {
-        self.write("ledger leases_release", |transaction| {
+        self.write("leases_release", |transaction| {
             let leases = transaction
                 .prepare_cached("DELETE FROM hint WHERE family = ?1")?
                 .execute([Leases::FAMILY])?;
@@ -58,9 +58,9 @@ impl SqliteLedger {
     }
 }
 
-fn unavailable(fault: Fault, operation: &str) -> Error {
-    Error::of(Code::LedgerUnavailable, Operation::of(operation))
-        .because(fault.sentence.clone())
+fn unavailable(fault: Error, operation: &str) -> Error {
+    Error::of(Code::LedgerUnavailable, Verb::Ledger.on(operation))
+        .because(fault.message())
         .with_source(fault)
 }
 

@@ -11,7 +11,7 @@ use transship_oci::Result;
 impl Records for SqliteLedger {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
         let key = key.clone();
-        self.read("ledger records_get", move |connection| {
+        self.read("records_get", move |connection| {
             connection
                 .prepare_cached("SELECT * FROM record WHERE family = ?1 AND name = ?2")?
                 .query_row([&key.family, &key.name], record)
@@ -22,7 +22,7 @@ impl Records for SqliteLedger {
 
     async fn put_if(&self, key: &Key, expected: Option<u64>, value: &str) -> Result<Option<u64>> {
         let (key, value) = (key.clone(), value.to_owned());
-        self.write("ledger records_put_if", move |transaction| {
+        self.write("records_put_if", move |transaction| {
             let (written, version) = match expected {
                 None => {
                     let version = first_version();
@@ -52,7 +52,7 @@ impl Records for SqliteLedger {
 
     async fn remove_if(&self, key: &Key, expected: u64) -> Result<bool> {
         let key = key.clone();
-        self.write("ledger records_remove_if", move |transaction| {
+        self.write("records_remove_if", move |transaction| {
             let removed = transaction
                 .prepare_cached("DELETE FROM record WHERE family = ?1 AND name = ?2 AND version = ?3")?
                 .execute(params![key.family, key.name, stored(expected)])?;
@@ -64,7 +64,7 @@ impl Records for SqliteLedger {
     async fn list(&self, family: &str, prefix: &str, after: Option<&Cursor>, limit: usize) -> Result<Page<Record>> {
         let (family, prefix) = (family.to_owned(), prefix.to_owned());
         let (after, limit) = (after.map(|after| after.0.clone()), limit.max(1));
-        self.read("ledger records_list", move |connection| {
+        self.read("records_list", move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT * FROM record WHERE family = ?1 AND name >= ?2 AND (?3 IS NULL OR name > ?3)
                  AND substr(name, 1, length(?2)) = ?2 ORDER BY name LIMIT ?4",

@@ -20,10 +20,10 @@ use transship_copy::{Clock, SystemClock};
 use transship_engine::{Outgoing, ReceivedMessage, TaskQueue, TaskReceiver};
 
 use crate::Database;
-use crate::database::{Durability, Fault};
+use crate::database::Durability;
 use messages::{Message, Receipt};
 use sends::Sends;
-use transship_oci::{Code, Error, Operation, Result};
+use transship_oci::{Code, Error, Result, Verb};
 
 /// A [`TaskQueue`] and [`TaskReceiver`] in a [`Database`]. Clones share it.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl SqliteQueue {
                 messages::release_all(transaction, now)
             })
             .await
-            .map_err(|fault| unavailable(fault, "queue release"))?;
+            .map_err(|fault| unavailable(fault, "release"))?;
         self.arrived.notify_one();
         Ok(released)
     }
@@ -75,7 +75,7 @@ impl SqliteQueue {
             .database
             .read(messages::earliest)
             .await
-            .map_err(|fault| unavailable(fault, "queue look"))?;
+            .map_err(|fault| unavailable(fault, "look"))?;
         Ok(earliest.map(|visible| Duration::from_millis(u64::try_from(visible - now).unwrap_or_default())))
     }
 
@@ -122,7 +122,7 @@ impl TaskQueue for SqliteQueue {
         self.sends
             .write(&self.database, messages)
             .await
-            .map_err(|fault| unavailable(fault, "queue send"))?;
+            .map_err(|fault| unavailable(fault, "send"))?;
         self.arrived.notify_one();
         Ok(())
     }
@@ -143,24 +143,24 @@ impl TaskReceiver for SqliteQueue {
                     .collect()
             })
             .await
-            .map_err(|fault| unavailable(fault, "queue receive"))
+            .map_err(|fault| unavailable(fault, "receive"))
     }
 
     async fn extend(&self, receipt: &str, visibility: Duration) -> Result<()> {
         let visible = self.now().saturating_add(milliseconds(visibility));
-        self.held("queue extend", receipt, move |transaction, receipt| {
+        self.held("extend", receipt, move |transaction, receipt| {
             messages::extend(transaction, receipt, visible)
         })
         .await
     }
 
     async fn complete(&self, receipt: &str) -> Result<()> {
-        self.held("queue complete", receipt, messages::complete).await
+        self.held("complete", receipt, messages::complete).await
     }
 
     async fn retry(&self, receipt: &str, delay: Duration) -> Result<()> {
         let visible = self.now().saturating_add(milliseconds(delay));
-        self.held("queue retry", receipt, move |transaction, receipt| {
+        self.held("retry", receipt, move |transaction, receipt| {
             messages::retry(transaction, receipt, visible)
         })
         .await?;
@@ -183,7 +183,7 @@ impl TaskReceiver for SqliteQueue {
         self.database
             .read(messages::count)
             .await
-            .map_err(|fault| unavailable(fault, "queue depth"))
+            .map_err(|fault| unavailable(fault, "depth"))
     }
 }
 
@@ -191,8 +191,8 @@ fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn unavailable(fault: Fault, operation: &str) -> Error {
-    Error::of(Code::QueueUnavailable, Operation::of(operation))
-        .because(fault.sentence.clone())
+fn unavailable(fault: Error, operation: &str) -> Error {
+    Error::of(Code::QueueUnavailable, Verb::Queue.on(operation))
+        .because(fault.message())
         .with_source(fault)
 }

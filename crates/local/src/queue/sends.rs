@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::messages::{self, Message};
 use crate::Database;
-use crate::database::{Durability, Fault};
+use crate::database::{Durability, stopped};
 use transship_oci::Result;
 
 /// The pending sends. Clones share them.
@@ -18,12 +18,12 @@ pub(super) struct Sends {
 /// One pending call.
 struct Pending {
     messages: Vec<Message>,
-    done: oneshot::Sender<Result<(), Fault>>,
+    done: oneshot::Sender<Result<()>>,
 }
 
 impl Sends {
     /// Returns when `messages` are on the disk.
-    pub(super) async fn write(&self, database: &Database, messages: Vec<Message>) -> Result<(), Fault> {
+    pub(super) async fn write(&self, database: &Database, messages: Vec<Message>) -> Result<()> {
         let (done, written) = oneshot::channel();
         self.pending
             .lock()
@@ -36,7 +36,7 @@ impl Sends {
                 Ok(())
             })
             .await?;
-        written.await.unwrap_or_else(|error| Err(Fault::stopped(error)))
+        written.await.unwrap_or_else(|error| Err(stopped(error)))
     }
 
     /// Writes all pending sends in one transaction. The first caller writes for all others.

@@ -30,6 +30,16 @@ pub enum Side {
     Destination,
 }
 
+impl Side {
+    /// `source` or `destination`, for logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        }
+    }
+}
+
 /// An error. Displayed as `OPERATION: MESSAGE`, without its code and its causes; [`StdError::source`] has the cause.
 #[derive(Debug, Clone)]
 pub struct Error(Box<Inner>);
@@ -170,6 +180,19 @@ impl Error {
     /// True if the source of a copy does not have the image, or the blob, that was asked for.
     pub fn is_not_found(&self) -> bool {
         matches!(self.0.code, Code::SourceNotFound | Code::BlobNotFound)
+    }
+}
+
+/// Says on which side of a copy a result failed.
+pub trait AtSide {
+    /// [`Error::at`] of the error, if it is one.
+    #[must_use]
+    fn at(self, side: Side) -> Self;
+}
+
+impl<T> AtSide for Result<T> {
+    fn at(self, side: Side) -> Self {
+        self.map_err(|error| error.at(side))
     }
 }
 

@@ -16,7 +16,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use transship_copy::{
     BlobSource, ByteStream, Destination, Progress, Step, UploadOptions, UploadSession, Verifier, verify_stream,
 };
-use transship_oci::{Code, Descriptor, Error, Result, Verb};
+use transship_oci::{Code, Descriptor, Error, Result, Side, Verb};
 
 use crate::RemoteRepository;
 use crate::exchange::failure::says;
@@ -74,6 +74,7 @@ impl RemoteRepository {
                 Ok(()) => return Ok(()),
                 Err(Broken::Over(error) | Broken::Begin(error)) => return Err(error),
                 Err(Broken::Source(error)) => {
+                    let error = error.at(Side::Source);
                     let is_wrong = matches!(error.kind(), Code::BlobDigestMismatch | Code::BlobSizeMismatch);
                     if !is_wrong || rereads >= REREADS_MAX {
                         return Err(error);

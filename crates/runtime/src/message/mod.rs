@@ -12,6 +12,7 @@ mod processor;
 mod tests;
 
 use std::time::Duration;
+use transship_oci::Code;
 
 use jiff::Timestamp;
 use metrics::{counter, histogram};
@@ -81,7 +82,7 @@ impl Message {
 fn log_invalid(message: &Received, why: &str) {
     counter!("MessagesInvalid").increment(1);
     tracing::error!(
-        code = "MESSAGE_INVALID",
+        code = Code::MessageInvalid.as_str(),
         message_id = message.id,
         receive_count = message.receive_count,
         bytes = message.body.len(),

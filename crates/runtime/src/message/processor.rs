@@ -173,7 +173,7 @@ impl MessageProcessor {
             }
             Err(_) => {
                 tracing::error!(
-                    code = "QUEUE_UNAVAILABLE",
+                    code = Code::QueueUnavailable.as_str(),
                     message_id,
                     "there was no time to send a message on; it is delivered again"
                 );
@@ -185,7 +185,7 @@ impl MessageProcessor {
 
 fn log_panic(received: &Received, panic: &(dyn Any + Send)) {
     tracing::error!(
-        code = "WORKER_PANIC",
+        code = Code::WorkerPanic.as_str(),
         message_id = received.id,
         receive_count = received.receive_count,
         "a message failed and is delivered again: {}",

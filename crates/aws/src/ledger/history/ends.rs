@@ -27,7 +27,7 @@ impl Tasks<'_> {
         settled: &[Replica],
         holder: &str,
     ) -> Result<bool> {
-        let (operation, now) = ("ledger finish", outcome.finished);
+        let (operation, now) = ("finish", outcome.finished);
         let mut replicas: Vec<&Replica> = claims::latest(settled).collect();
         // More than a transaction takes are settled before it: to be remembered they need no task.
         let together = replicas.split_off(replicas.len().saturating_sub(TRANSACTION_WRITES_MAX - 2));

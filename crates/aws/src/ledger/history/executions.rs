@@ -32,7 +32,7 @@ pub(super) async fn list(
     limit: usize,
     retention: Duration,
 ) -> Result<Page<ExecutionRecord>> {
-    let (operation, limit) = ("ledger executions", limit.max(1));
+    let (operation, limit) = ("executions", limit.max(1));
     let after = Position::of(after, |position| match position {
         Position::Executions { spot, .. } => Some(spot),
         _ => None,
@@ -89,7 +89,7 @@ async fn read_executions(table: &Table, operation: &'static str, spots: &[Spot])
 
 /// One execution.
 pub(super) async fn find(table: &Table, id: &str) -> Result<Option<ExecutionRecord>> {
-    let operation = "ledger execution";
+    let operation = "execution";
     let items = counters(table, operation, &keys::partition(id)).await?;
     completed(table, operation, items).await
 }

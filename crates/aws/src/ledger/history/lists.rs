@@ -102,7 +102,7 @@ pub(super) async fn tasks<T>(
 ) -> Result<Page<T>> {
     let mut reader = Reader {
         table,
-        operation: "ledger tasks",
+        operation: "tasks",
         filter: &query.filter,
         limit: limit.max(1),
         read_item,

@@ -146,7 +146,7 @@ pub(super) async fn failed<T>(reader: &mut Reader<'_, T>, after: Option<&Cursor>
 
 /// Tasks last touched before `before`, the longest untouched first. One call for the index, one for each 100 found.
 pub(super) async fn untouched(table: &Table, origin: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
-    let operation = "ledger untouched";
+    let operation = "untouched";
     let query = Query {
         key: "#unfinished_of = :partition AND #touched < :before",
         values: Values::from([
@@ -192,5 +192,5 @@ pub(super) async fn is_busy(table: &Table, origin: &str, repository: &Repository
         ]),
         ..Query::default()
     };
-    table.any("ledger is_busy", &query).await
+    table.any("is_busy", &query).await
 }

@@ -61,7 +61,7 @@ pub(super) struct Tasks<'a> {
 impl Tasks<'_> {
     /// Records tasks with their executions, each unless it is known.
     pub(super) async fn record(&self, tasks: &[TaskEntry]) -> Result<()> {
-        let operation = "ledger record";
+        let operation = "record";
         for chunk in chunks(tasks) {
             let put = |task: &TaskEntry| {
                 let item = self.item(operation, task)?;
@@ -161,7 +161,7 @@ impl Tasks<'_> {
 
     /// Counts an attempt, unless the task ended.
     pub(super) async fn begin(&self, task: &TaskEntry, now: Timestamp) -> Result<Begin> {
-        let operation = "ledger begin";
+        let operation = "begin";
         let change = Change::default()
             .set("state", text(TaskState::Running.as_str()))
             .set("touched", time(now))
@@ -200,7 +200,7 @@ impl Tasks<'_> {
 
     /// Counts a task that began without being recorded: once, however often it begins.
     async fn add_begun(&self, task: &TaskEntry) -> Result<()> {
-        let operation = "ledger begin";
+        let operation = "begin";
         let change = Change::default()
             .set("recorded", AttributeValue::Bool(true))
             .only_if("attribute_not_exists(#recorded)");
@@ -218,7 +218,7 @@ impl Tasks<'_> {
             .set("touched", time(next))
             .only_if(IS_OPEN);
         let change = open_values(change);
-        self.table.update("ledger wait", task_key(task), change).await?;
+        self.table.update("wait", task_key(task), change).await?;
         Ok(())
     }
 }

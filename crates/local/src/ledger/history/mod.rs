@@ -19,7 +19,7 @@ impl SqliteLedger {
     /// Deletes tasks that ended before `before`, executions whose last task ended before then, and hints that expired at
     /// `now`; at most `limit` of each. Returns how many rows are gone; less than `limit` means that nothing is left to delete.
     pub async fn delete_ended(&self, before: Timestamp, now: Timestamp, limit: usize) -> Result<usize> {
-        self.write("ledger delete_ended", move |transaction| {
+        self.write("delete_ended", move |transaction| {
             retention::delete_ended(transaction, before, now, limit)
         })
         .await
@@ -30,7 +30,7 @@ impl SqliteLedger {
 impl History for SqliteLedger {
     async fn record(&self, tasks: &[TaskEntry]) -> Result<()> {
         let tasks = tasks.to_vec();
-        self.write("ledger record", move |transaction| {
+        self.write("record", move |transaction| {
             tasks.iter().try_for_each(|task| tasks::add(transaction, task))
         })
         .await
@@ -38,7 +38,7 @@ impl History for SqliteLedger {
 
     async fn begin(&self, task: &TaskEntry, now: Timestamp) -> Result<Begin> {
         let task = task.clone();
-        self.write("ledger begin", move |transaction| {
+        self.write("begin", move |transaction| {
             tasks::add(transaction, &task)?;
             tasks::begin(transaction, &task, now)
         })
@@ -47,7 +47,7 @@ impl History for SqliteLedger {
 
     async fn wait(&self, task: &TaskEntry, code: &str, message: &str, next: Timestamp) -> Result<()> {
         let (task, code, message) = (task.clone(), code.to_owned(), message.to_owned());
-        self.write("ledger wait", move |transaction| {
+        self.write("wait", move |transaction| {
             tasks::wait(transaction, &task, &code, &message, next)
         })
         .await
@@ -56,7 +56,7 @@ impl History for SqliteLedger {
     async fn finish(&self, task: &TaskEntry, outcome: &Outcome, settled: &[Replica], holder: &str) -> Result<bool> {
         let (task, outcome, settled) = (task.clone(), outcome.clone(), settled.to_vec());
         let holder = holder.to_owned();
-        self.write("ledger finish", move |transaction| {
+        self.write("finish", move |transaction| {
             for replica in &settled {
                 replicas::settle(transaction, replica, &holder, outcome.finished)?;
             }
@@ -67,7 +67,7 @@ impl History for SqliteLedger {
 
     async fn tasks(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskRecord>> {
         let (query, after) = (query.clone(), after.map(position).transpose()?);
-        self.read("ledger tasks", move |connection| {
+        self.read("tasks", move |connection| {
             lists::tasks(connection, &query, after, limit, tasks::record)
         })
         .await
@@ -75,7 +75,7 @@ impl History for SqliteLedger {
 
     async fn entries(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskEntry>> {
         let (query, after) = (query.clone(), after.map(position).transpose()?);
-        self.read("ledger entries", move |connection| {
+        self.read("entries", move |connection| {
             lists::tasks(connection, &query, after, limit, tasks::entry)
         })
         .await
@@ -88,7 +88,7 @@ impl History for SqliteLedger {
         limit: usize,
     ) -> Result<Page<ExecutionRecord>> {
         let (query, after) = (query.clone(), after.map(position).transpose()?);
-        self.read("ledger executions", move |connection| {
+        self.read("executions", move |connection| {
             lists::executions(connection, &query, after, limit)
         })
         .await
@@ -96,13 +96,13 @@ impl History for SqliteLedger {
 
     async fn execution(&self, id: &str) -> Result<Option<ExecutionRecord>> {
         let id = id.to_owned();
-        self.read("ledger execution", move |connection| executions::find(connection, &id))
+        self.read("execution", move |connection| executions::find(connection, &id))
             .await
     }
 
     async fn untouched(&self, origin: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
         let origin = origin.to_owned();
-        self.read("ledger untouched", move |connection| {
+        self.read("untouched", move |connection| {
             tasks::untouched(connection, &origin, before, limit)
         })
         .await
@@ -110,7 +110,7 @@ impl History for SqliteLedger {
 
     async fn is_busy(&self, origin: &str, repository: &Repository) -> Result<bool> {
         let (origin, repository) = (origin.to_owned(), repository.clone());
-        self.read("ledger is_busy", move |connection| {
+        self.read("is_busy", move |connection| {
             tasks::is_busy(connection, &origin, &repository)
         })
         .await
