@@ -40,4 +40,4 @@ pub use retry_policy::RetryPolicy;
 pub use secrets::SecretTable;
 pub use store_name::StoreName;
 pub use task::{Action, Counts, Outcome, TaskRecord, TaskState};
-pub use transship_oci::{Error, Result};
+use transship_oci::Result;

@@ -3,8 +3,7 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-use transship_engine::Result;
-use transship_oci::Backoff;
+use transship_oci::{Backoff, Result};
 
 use crate::error::AwsError;
 
