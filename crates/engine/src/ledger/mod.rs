@@ -22,7 +22,7 @@ mod shared;
 mod uploads;
 
 pub use crate::ImageRef;
-pub use hints::{Freshness, Hint, Hints, Put};
+pub use hints::{Freshness, Hint, Hints, NoHints, Put};
 pub use history::{By, ExecutionQuery, Filter, History, TaskEntry, TaskQuery};
 pub use leases::Leases;
 pub use locations::Locations;
