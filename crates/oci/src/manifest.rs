@@ -202,6 +202,12 @@ impl Manifest {
         &self.digest
     }
 
+    /// True if `digest` is a digest of this manifest, in whichever algorithm.
+    pub fn is(&self, digest: &Digest) -> bool {
+        self.digest == *digest
+            || self.digest.algorithm() != digest.algorithm() && Digest::of(digest.algorithm(), &self.bytes) == *digest
+    }
+
     /// The media type, which is sent as `Content-Type`.
     pub const fn media_type(&self) -> &MediaType {
         &self.media_type
