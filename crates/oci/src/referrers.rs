@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::digest::FALLBACK_HEX_LEN;
-use crate::{Algorithm, Descriptor, Digest, Manifest, Tag, media_type};
+use crate::{Algorithm, Code, Descriptor, Digest, Error, Manifest, Tag, media_type};
 
 /// The suffixes cosign gives to tags that belong to an image.
 pub const COSIGN_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
@@ -101,18 +101,16 @@ pub struct ReferrerList {
 }
 
 impl ReferrerList {
-    /// The list that `index` contains; empty for another manifest.
-    pub fn of(index: &Manifest) -> Self {
+    /// The list that `index` contains. `MANIFEST_INVALID` if it is nested so deeply that it could not be written again.
+    pub fn of(index: &Manifest) -> Result<Self, Error> {
+        let read = serde_json::from_slice(index.bytes());
+        let mut rest: Map<String, Value> = read.map_err(|error| Error::refused(Code::ManifestInvalid, error))?;
         let mut list = Self::default();
-        if let Ok(Value::Object(mut rest)) = serde_json::from_slice(index.bytes())
-            && index.is_index()
-        {
-            if let Some(Value::Array(entries)) = rest.remove("manifests") {
-                entries.into_iter().for_each(|entry| list.insert(entry));
-            }
-            list.rest = rest;
+        if let Some(Value::Array(entries)) = rest.remove("manifests") {
+            entries.into_iter().for_each(|entry| list.insert(entry));
         }
-        list
+        list.rest = rest;
+        Ok(list)
     }
 
     /// True if the list has an entry for `referrer`.
@@ -201,7 +199,7 @@ mod tests {
         };
         let read = |entries: &[Value]| {
             let index = json!({ "schemaVersion": 2, "manifests": entries, "annotations": { "by": "another" } });
-            ReferrerList::of(&Manifest::parse(index.to_string().into(), None).unwrap())
+            ReferrerList::of(&Manifest::parse(index.to_string().into(), None).unwrap()).unwrap()
         };
         let (first, second) = (entry("first"), entry("second"));
         let mut list = read(std::slice::from_ref(&first));

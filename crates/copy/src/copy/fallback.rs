@@ -53,7 +53,8 @@ impl CopyRun<'_> {
             let there = self.named_by(subject, target).await?;
             match &there {
                 Named::List(there) => {
-                    let there = ReferrerList::of(there);
+                    let there = ReferrerList::of(there)
+                        .map_err(|error| error.during(Verb::ManifestGet.on(target)).at(Side::Destination))?;
                     if referrers.iter().all(|referrer| there.contains(&referrer.digest)) {
                         return Ok(());
                     }
