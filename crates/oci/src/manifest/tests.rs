@@ -1,4 +1,7 @@
 use super::*;
+use crate::media_type::{
+    DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, HELM_CONFIG, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
+};
 
 fn parse(text: &str) -> Result<Manifest, Error> {
     Manifest::parse(Bytes::copy_from_slice(text.as_bytes()), None)
@@ -253,7 +256,6 @@ fn the_body_outranks_its_sender() {
         |own: &str, config: &str| format!(r#"{{"schemaVersion":2,{own}"config":{},"layers":[]}}"#, blob(config));
     let index = |own: &str, child: &str| format!(r#"{{"schemaVersion":2,{own}"manifests":[{}]}}"#, blob(child));
     let own = |kind: &str| format!(r#""mediaType":"{kind}","#);
-    use media_type::{DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, HELM_CONFIG, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
     for (text, sent, is) in [
         (image("", OCI_CONFIG), DOCKER_MANIFEST, OCI_MANIFEST),
         (image("", HELM_CONFIG), DOCKER_MANIFEST, OCI_MANIFEST),
