@@ -107,7 +107,9 @@ impl ReferrerList {
         let mut rest: Map<String, Value> = read.map_err(|error| Error::refused(Code::ManifestInvalid, error))?;
         let mut list = Self::default();
         if let Some(Value::Array(entries)) = rest.remove("manifests") {
-            entries.into_iter().for_each(|entry| list.insert(entry));
+            for entry in entries {
+                list.insert(entry);
+            }
         }
         list.rest = rest;
         Ok(list)
@@ -131,7 +133,9 @@ impl ReferrerList {
 
     /// Adds the entries of `other` that this list does not have.
     pub fn merge(&mut self, other: Self) {
-        other.entries.into_iter().for_each(|entry| self.insert(entry));
+        for entry in other.entries {
+            self.insert(entry);
+        }
     }
 
     fn insert(&mut self, entry: Value) {
@@ -146,10 +150,8 @@ impl ReferrerList {
     pub fn to_bytes(&self) -> Bytes {
         let mut index = self.rest.clone();
         index.insert("schemaVersion".into(), json!(2));
-        if !index
-            .get("mediaType")
-            .is_some_and(|own| own.as_str().is_some_and(|own| !own.is_empty()))
-        {
+        let own = index.get("mediaType").and_then(Value::as_str).unwrap_or_default();
+        if own.is_empty() {
             index.insert("mediaType".into(), json!(media_type::OCI_INDEX));
         }
         index.insert("manifests".into(), Value::Array(self.entries.clone()));

@@ -23,10 +23,10 @@ const LIST_BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(20), Durat
 enum Named {
     /// Nothing.
     Nothing,
-    /// The subject itself, to which GitLab resolves the tag as long as nobody writes it: neither a list nor a conflict.
+    /// The subject itself, to which GitLab resolves the tag until a client writes it: neither a list nor a conflict.
     Subject,
     /// A list.
-    List(Manifest),
+    List(ReferrerList),
 }
 
 impl CopyRun<'_> {
@@ -51,10 +51,9 @@ impl CopyRun<'_> {
         let mut list = ReferrerList::default();
         for writes in 0..=LIST_WRITES_MAX {
             let there = self.named_by(subject, target).await?;
-            match &there {
+            let is_list = matches!(there, Named::List(_));
+            match there {
                 Named::List(there) => {
-                    let there = ReferrerList::of(there)
-                        .map_err(|error| error.during(Verb::ManifestGet.on(target)).at(Side::Destination))?;
                     if referrers.iter().all(|referrer| there.contains(&referrer.digest)) {
                         return Ok(());
                     }
@@ -75,10 +74,13 @@ impl CopyRun<'_> {
             if writes > 0 {
                 tokio::time::sleep(LIST_BACKOFF.wait(writes - 1)).await;
             }
-            referrers.iter().for_each(|referrer| list.add(referrer));
-            let index = match there {
-                Named::List(_) => None,
-                Named::Nothing | Named::Subject => self.same_list_at_source(target, &list).await,
+            for referrer in referrers {
+                list.add(referrer);
+            }
+            let index = if is_list {
+                None
+            } else {
+                self.same_list_at_source(target, &list).await
             };
             let index = match index {
                 Some(index) => index,
@@ -99,7 +101,11 @@ impl CopyRun<'_> {
             return Ok(Named::Subject);
         }
         if there.is_index() {
-            return Ok(Named::List(there));
+            let list = ReferrerList::of(&there);
+            let operation = Verb::ManifestGet.on(target);
+            return list
+                .map(Named::List)
+                .map_err(|error| error.during(operation).at(Side::Destination));
         }
         let message = format!(
             "the tag {target} of the destination should list referrers but is not an index: remove or rename it"

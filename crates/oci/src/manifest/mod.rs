@@ -91,7 +91,7 @@ impl Manifest {
                 format!("{} bytes; the limit is {MAX_BYTES}", bytes.len()),
             ));
         }
-        let sent = content_type.map(MediaType::new).filter(|sent| sent.is_manifest());
+        let sent = content_type.map(MediaType::new).filter(MediaType::is_manifest);
         if let Some(sent) = &sent {
             check_supported(sent)?;
         }

@@ -18,13 +18,13 @@ fn blob(kind: &str) -> String {
 fn the_bytes_are_kept_and_the_edges_found() {
     let text = format!(
         "{{ \"schemaVersion\":2, \"x-unknown\":[1], \"config\":{}, \"layers\":[{},{}], \"annotations\":null }}\n",
-        blob(media_type::OCI_CONFIG),
+        blob(OCI_CONFIG),
         blob("a/b"),
         blob("application/vnd.oci.image.layer.nondistributable.v1.tar")
     );
     let manifest = parse(&text).unwrap();
     assert_eq!(manifest.bytes(), text.as_bytes());
-    assert_eq!(manifest.media_type().as_str(), media_type::OCI_MANIFEST);
+    assert_eq!(manifest.media_type().as_str(), OCI_MANIFEST);
     assert_eq!(manifest.blobs().count(), 3);
     assert!(manifest.blobs().last().unwrap().media_type.is_non_distributable());
     assert_eq!(manifest.kind(), Kind::Image);
@@ -40,8 +40,8 @@ fn kinds_are_told_by_the_config() {
         .unwrap()
         .kind()
     };
-    assert_eq!(with(media_type::HELM_CONFIG), Kind::Chart);
-    assert_eq!(with(media_type::DOCKER_CONFIG), Kind::Image);
+    assert_eq!(with(HELM_CONFIG), Kind::Chart);
+    assert_eq!(with(DOCKER_CONFIG), Kind::Image);
     assert_eq!(with("application/vnd.oci.empty.v1+json"), Kind::Artifact);
     assert_eq!(
         parse(r#"{"schemaVersion":2,"manifests":[]}"#).unwrap().kind(),
@@ -86,9 +86,7 @@ fn what_misleads_is_refused_with_its_code() {
         br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#,
     );
     assert_eq!(
-        Manifest::parse(index.clone(), Some(media_type::OCI_MANIFEST))
-            .unwrap_err()
-            .code(),
+        Manifest::parse(index.clone(), Some(OCI_MANIFEST)).unwrap_err().code(),
         "MEDIA_TYPE_MISMATCH"
     );
     assert!(Manifest::parse(index, Some("application/vnd.oci.image.index.v1+json; charset=utf-8")).is_ok());
@@ -112,37 +110,32 @@ fn deep_nesting_is_an_error_not_a_crash() {
 
 #[test]
 fn null_is_an_empty_list_or_map() {
-    let config = blob(media_type::OCI_CONFIG);
+    let config = blob(OCI_CONFIG);
     let all_null = "\"artifactType\":null,\"subject\":null,\"annotations\":null,\"mediaType\":null";
     let image = parse(&format!(
         r#"{{"schemaVersion":2,"config":{config},"layers":null,"manifests":null,{all_null}}}"#
     ))
     .unwrap();
     assert_eq!((image.is_index(), image.blobs().count()), (false, 1));
-    assert_eq!(image.media_type().as_str(), media_type::OCI_MANIFEST);
-    for own in [
-        "null",
-        &format!("\"{}\"", media_type::OCI_INDEX),
-        &format!("\"{}\"", media_type::DOCKER_LIST),
-    ] {
+    assert_eq!(image.media_type().as_str(), OCI_MANIFEST);
+    for own in ["null", &format!("\"{OCI_INDEX}\""), &format!("\"{DOCKER_LIST}\"")] {
         let text = format!(r#"{{"schemaVersion":2,"mediaType":{own},"manifests":null,"layers":null,"config":null}}"#);
         let index = parse(&text).unwrap();
         assert!(index.is_index() && index.children().is_empty(), "{text}");
     }
     let digest = Digest::sha256(b"abc");
     let index = parse(&format!(
-        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{digest}","size":3,"urls":null,"data":null,
-        "artifactType":null,"annotations":null,"platform":null}}]}}"#,
-        media_type::OCI_MANIFEST
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":3,"urls":null,"data":null,
+        "artifactType":null,"annotations":null,"platform":null}}]}}"#
     ))
     .unwrap();
-    let plain = Descriptor::new(media_type::OCI_MANIFEST.into(), digest, 3);
+    let plain = Descriptor::new(OCI_MANIFEST.into(), digest, 3);
     assert_eq!(index.children(), [plain]);
 }
 
 #[test]
 fn annotations_and_platforms_refuse_nothing() {
-    let config = blob(media_type::OCI_CONFIG);
+    let config = blob(OCI_CONFIG);
     for odd in [
         r#"{"a":null}"#,
         r#"{"a":1,"b":{"c":[]}}"#,
@@ -158,7 +151,7 @@ fn annotations_and_platforms_refuse_nothing() {
             r#"{{"mediaType":"a/b","digest":"{}","size":3,"annotations":{odd},"platform":{odd},"urls":{odd},"data":{odd},"artifactType":{odd}}}"#,
             Digest::sha256(b"abc")
         );
-        let child = entry.replace("a/b", media_type::OCI_MANIFEST);
+        let child = entry.replace("a/b", OCI_MANIFEST);
         for text in [
             format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{entry}],"annotations":{odd}}}"#),
             format!(r#"{{"schemaVersion":2,"manifests":[{child}],"annotations":{odd}}}"#),

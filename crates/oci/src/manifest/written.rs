@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::error::{Code, Error, shown};
@@ -25,9 +25,8 @@ pub(super) struct Written<'a> {
     config: Option<&'a RawValue>,
     #[serde(borrow, default)]
     layers: Option<&'a RawValue>,
-    /// The list of an index; `Some(None)`: null.
-    #[serde(borrow, default, deserialize_with = "present")]
-    manifests: Option<Option<&'a RawValue>>,
+    #[serde(borrow, default)]
+    manifests: Field<'a>,
     #[serde(borrow, default)]
     pub(super) fs_layers: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -38,8 +37,19 @@ pub(super) struct Written<'a> {
     annotations: Option<&'a RawValue>,
 }
 
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<&'de RawValue>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// A field whose absence differs from null.
+#[derive(Default)]
+enum Field<'a> {
+    #[default]
+    Absent,
+    Null,
+    Value(&'a RawValue),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Value))
+    }
 }
 
 impl<'a> Written<'a> {
@@ -69,20 +79,21 @@ impl<'a> Written<'a> {
 
     /// The list of an index, empty if it is null; [`None`] if it is absent.
     pub(super) fn manifests(&self) -> Result<Option<Vec<Descriptor>>, Error> {
-        let manifests = self
-            .manifests
-            .map(|manifests| list("manifests", manifests, of_manifest));
-        manifests.transpose()
+        match self.manifests {
+            Field::Absent => Ok(None),
+            Field::Null => Ok(Some(Vec::new())),
+            Field::Value(manifests) => list("manifests", Some(manifests), of_manifest).map(Some),
+        }
     }
 
     /// True if there is a list of an index that is not null.
-    pub(super) fn lists_manifests(&self) -> bool {
-        self.manifests.flatten().is_some()
+    pub(super) const fn lists_manifests(&self) -> bool {
+        matches!(self.manifests, Field::Value(_))
     }
 
     /// True if it has the shape of an index. A manifest in which everything is null is one.
-    pub(super) fn is_index(&self) -> bool {
-        self.manifests.is_some() && (self.lists_manifests() || !self.has_blobs())
+    pub(super) const fn is_index(&self) -> bool {
+        self.lists_manifests() || matches!(self.manifests, Field::Null) && !self.has_blobs()
     }
 
     /// True if there is a config or a list of layers.

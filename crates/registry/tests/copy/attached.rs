@@ -51,7 +51,7 @@ fn listed(registry: &EmbeddedRegistry, subject: &Digest) -> Vec<Digest> {
     index.map_or_else(Vec::new, |(_, bytes)| children(bytes))
 }
 
-/// Lets `registry` resolve the fallback tag of `image` to the image itself, as GitLab does: while nobody wrote the tag, or `always`.
+/// Lets `registry` resolve the fallback tag of `image` to the image itself, as GitLab does: until the tag is written, or `always`.
 fn resolve_like_gitlab(registry: &Arc<EmbeddedRegistry>, repository: &'static str, image: &Sample, always: bool) {
     let root = image.root_manifest().unwrap();
     let (media_type, bytes) = (root.media_type.clone(), root.bytes.clone());
