@@ -34,6 +34,10 @@ impl Destination for RemoteRepository {
         }
         let told = content_digest(response.headers());
         let processed_subject = response.headers().contains_key("oci-subject");
+        if processed_subject {
+            // Source: distribution-spec, Pushing Manifests with Subject: a registry with the API must say so.
+            self.registry.0.referrers_api.learn(&self.repository, true);
+        }
         // Any web server may answer 200 to a PUT, so only the response of a registry counts as an acknowledgement.
         let is_acknowledged =
             response.status() == StatusCode::CREATED && (told.is_some() || response.headers().contains_key(LOCATION));

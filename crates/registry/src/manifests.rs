@@ -63,13 +63,7 @@ impl Manifests for RemoteRepository {
     }
 
     async fn has_referrers_api(&self, subject: &Digest) -> Result<bool> {
-        let api = &self.registry.0.referrers_api;
-        if let Some(known) = api.get() {
-            return Ok(known);
-        }
-        let has_it = self.api_referrers(subject).await?.is_some();
-        api.set(has_it);
-        Ok(has_it)
+        self.probe_referrers_api(subject).await
     }
 }
 

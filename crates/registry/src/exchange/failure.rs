@@ -30,6 +30,11 @@ impl ErrorBody {
         self.codes.iter().any(|said| said == code)
     }
 
+    /// The body of the refusal that is `error`; [`None`] if it had none of the form of the specification.
+    pub(crate) fn of(error: &Error) -> Option<&Self> {
+        error.source()?.downcast_ref()
+    }
+
     pub(crate) fn read(body: &[u8]) -> Self {
         let Ok(list) = serde_json::from_slice::<ErrorList>(body) else {
             return Self {
@@ -55,10 +60,7 @@ impl ErrorBody {
 
 /// True if `error` was caused by a response whose body has `code`.
 pub(crate) fn says(error: &Error, code: &str) -> bool {
-    error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<ErrorBody>())
-        .is_some_and(|body| body.says(code))
+    ErrorBody::of(error).is_some_and(|body| body.says(code))
 }
 
 /// The error for a response with `status` and this body. `after` is the time of its `Retry-After`.
