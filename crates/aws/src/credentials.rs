@@ -15,7 +15,7 @@ use crate::ecr::{EcrTokens, Registration};
 /// The credentials of a document's registries. Secrets and tokens are kept, and read again after a refusal.
 pub fn credentials_of(aws: Aws, secrets: Arc<dyn Secrets>) -> Arc<CredentialsOf> {
     let tokens = Arc::new(EcrTokens::new(aws));
-    Arc::new(move |_, registry| of(registry, &secrets, &tokens))
+    Arc::new(move |registry| of(registry, &secrets, &tokens))
 }
 
 fn of(registry: &Registry, secrets: &Arc<dyn Secrets>, tokens: &Arc<EcrTokens>) -> Arc<dyn Credentials> {

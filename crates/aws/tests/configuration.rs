@@ -34,7 +34,7 @@ fn in_force(document: Document) -> Configuration {
         first: Duration::ZERO,
     };
     let secrets = Arc::new(SecretTable::default());
-    Configuration::new(document, Arc::new(|_, _| Arc::new(Anonymous)), secrets, retries)
+    Configuration::new(document, Arc::new(|_| Arc::new(Anonymous)), secrets, retries)
 }
 
 fn source(location: &str, aws: &Aws, clock: &ManualClock) -> DocumentSource {

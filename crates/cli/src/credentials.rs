@@ -13,7 +13,7 @@ use transship_runtime::SecretLogin;
 /// Credentials of a document's registries, from `secrets` and Docker's configuration. They are read each time, so that a
 /// rotated secret takes effect at once.
 pub(crate) fn credentials_of_document(secrets: Arc<dyn Secrets>) -> Arc<CredentialsOf> {
-    Arc::new(move |_, registry| match &registry.credentials {
+    Arc::new(move |registry| match &registry.credentials {
         None => Arc::new(Anonymous),
         Some(CredentialsRef::Secret(reference)) => Arc::new(SecretLogin {
             reference: reference.clone(),

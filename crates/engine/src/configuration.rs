@@ -14,7 +14,7 @@ use crate::Secrets;
 use crate::secrets::ReferredTls;
 
 /// Makes the credentials of a registry of the document: its name and its entry are given.
-pub type CredentialsOf = dyn Fn(&str, &transship_rules::Registry) -> Arc<dyn Credentials> + Send + Sync;
+pub type CredentialsOf = dyn Fn(&transship_rules::Registry) -> Arc<dyn Credentials> + Send + Sync;
 
 /// The document in force. Cheap to clone; clones change together.
 #[derive(Clone)]
@@ -96,7 +96,7 @@ impl Snapshot {
             limits: entry.limits,
             profile: Profile::of(entry.provider),
             retries: self.retries,
-            credentials: (self.credentials)(name, entry),
+            credentials: (self.credentials)(entry),
             tls: entry.tls.as_ref().map(|tls| {
                 Arc::new(ReferredTls {
                     tls: tls.clone(),

@@ -7,6 +7,7 @@ mod accept;
 mod configuration;
 mod copy_image;
 mod dead_letters;
+mod execution;
 mod image_ref;
 mod import;
 mod job;
@@ -25,6 +26,7 @@ mod task;
 pub use accept::{Accepted, Intake};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use dead_letters::DeadLetters;
+pub use execution::{Execution, ExecutionRecord, ExecutionState, Trigger};
 pub use image_ref::ImageRef;
 pub use import::{Import, ImportIntake, Order, SharedBlobs, SharingDestination, SourceCache, Uploaded, store_unknown};
 pub use job::{
@@ -32,12 +34,10 @@ pub use job::{
     Source, Sweep, SweepStep, TRIES_MAX,
 };
 pub use jobs::Jobs;
-pub use ledger::{PendingScan, TaskEntry};
+pub use ledger::{PendingScan, Replica, TaskEntry};
 pub use ports::{Begin, ReceivedMessage, Secrets, Stores, TaskQueue, TaskReceiver};
 pub use retry_policy::RetryPolicy;
 pub use secrets::SecretTable;
 pub use store_name::StoreName;
-pub use task::{
-    Action, Counts, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState, Trigger,
-};
-pub use transship_oci::{Error, Result};
+pub use task::{Action, Counts, Outcome, TaskRecord, TaskState};
+use transship_oci::Result;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use transship_copy::TimeBudget;
+use transship_oci::Backoff;
 
 use crate::{Execution, Trigger};
 
@@ -19,6 +20,9 @@ const SETTLE_TRIES_MAX: u32 = 12;
 
 /// The shortest wait between two tries.
 pub(crate) const DELAY_MIN: Duration = Duration::from_secs(1);
+
+/// The waits between the attempts of a task, before the jitter and the maximum of its retry policy.
+const ATTEMPT_BACKOFF: Backoff = Backoff::doubling(DELAY_MIN, Duration::from_secs(4096));
 
 /// How long a task that may still succeed is tried.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +85,7 @@ pub(crate) fn tries_of(attempt: u32, tries: u32, budget: Option<TimeBudget>) -> 
 
 /// 1, 2, 4 … seconds, up to a quarter more by the task's own id, so that tasks that failed together do not come together.
 fn backoff(attempt: u32, id: &str) -> Duration {
-    let base = Duration::from_secs(1 << attempt.saturating_sub(1).min(12));
+    let base = ATTEMPT_BACKOFF.wait(attempt.saturating_sub(1));
     let spread = u32::from(
         id.bytes()
             .fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)),

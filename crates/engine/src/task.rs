@@ -1,11 +1,11 @@
-//! Tasks, executions and replicas as the ledger records them.
+//! Tasks as the ledger records them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_oci::{Code, Digest, Error, Result, Verb};
 
+use crate::Envelope;
 use crate::ledger::TaskEntry;
-use crate::{Envelope, ImageRef};
 
 impl TaskEntry {
     /// The first message of the job. `MESSAGE_INVALID` if another release wrote it.
@@ -23,6 +23,7 @@ impl TaskEntry {
     }
 }
 
+/// Makes an enum of the words that the contract uses, and its conversions from and to text.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -50,6 +51,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words!(
     /// What a task does.
     Action {
@@ -57,20 +60,6 @@ words!(
         Copy = "copy",
         /// Remove the destination tag.
         Delete = "delete",
-    }
-);
-
-words!(
-    /// What started an execution.
-    Trigger {
-        /// A registry's notification.
-        Event = "event",
-        /// An operator.
-        Manual = "manual",
-        /// A schedule.
-        Schedule = "schedule",
-        /// Layouts in a bucket or folder.
-        Import = "import",
     }
 );
 
@@ -108,48 +97,6 @@ impl TaskState {
     pub const fn is_success(self) -> bool {
         self.is_terminal() && !matches!(self, Self::Failed | Self::Cancelled)
     }
-}
-
-words!(
-    /// State of an execution, derived from its tasks.
-    ExecutionState {
-        /// A task is not terminal.
-        Running = "running",
-        /// All ended well.
-        Succeeded = "succeeded",
-        /// Some failed.
-        Partial = "partial",
-        /// All failed.
-        Failed = "failed",
-    }
-);
-
-impl ExecutionState {
-    /// The state of an execution with `total` tasks, of which `terminal` ended and `succeeded` ended well.
-    pub const fn derive(total: u64, terminal: u64, succeeded: u64) -> Self {
-        if terminal < total {
-            Self::Running
-        } else if succeeded == total {
-            Self::Succeeded
-        } else if succeeded == 0 {
-            Self::Failed
-        } else {
-            Self::Partial
-        }
-    }
-}
-
-/// The group of tasks that one trigger started under one rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Execution {
-    /// Deterministic, as the ids of its tasks.
-    pub id: String,
-    /// The rule.
-    pub rule: String,
-    /// What started it.
-    pub trigger: Trigger,
-    /// When the execution was created.
-    pub created: Timestamp,
 }
 
 /// Bytes and blobs a task moved.
@@ -213,54 +160,4 @@ pub struct TaskRecord {
     pub finished: Option<Timestamp>,
     /// Bytes by how they came to the destination.
     pub bytes: Counts,
-}
-
-/// An execution in lists. Everything except its first four fields is derived from its tasks.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ExecutionRecord {
-    /// See [`Execution::id`].
-    pub id: String,
-    /// See [`Execution::rule`].
-    pub rule: String,
-    /// See [`Execution::trigger`].
-    pub trigger: Trigger,
-    /// See [`Execution::created`].
-    pub created: Timestamp,
-    /// From creation to the end of the last task; [`None`] while running.
-    pub duration_ms: Option<u64>,
-    /// Derived.
-    pub state: ExecutionState,
-    /// Ratio of tasks that ended well to all tasks, 0 to 1.
-    pub success_ratio: f64,
-    /// Number of distinct destination repositories.
-    pub repositories: u64,
-    /// Number of bytes sent and mounted.
-    pub bytes: u64,
-}
-
-/// The record of what Transship wrote to a destination tag.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replica {
-    /// The tag that was written (or, for a referrer, its digest).
-    pub destination: ImageRef,
-    /// The image it was copied from; [`None`]: it came from a store.
-    pub source: Option<ImageRef>,
-    /// The digest that Transship wrote to the tag.
-    pub digest: Digest,
-    /// Earlier digests that the tag may still have, because the write of `digest` is not known to have ended.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub earlier: Vec<Digest>,
-    /// Every manifest of the image, including the root. A referrer of any of them is copied to this destination.
-    pub manifests: Vec<Digest>,
-    /// The rule.
-    pub rule: String,
-    /// When the tag was written.
-    pub written: Timestamp,
-}
-
-impl Replica {
-    /// True if the destination tag may name `found` by our hand.
-    pub fn is_ours(&self, found: &Digest) -> bool {
-        self.digest == *found || self.earlier.contains(found)
-    }
 }

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemOutput;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, PutRequest, WriteRequest};
-use transship_engine::Result;
+use transship_oci::Result;
 
 use super::repeats::Repeats;
 use super::table::{Answered, Item, Table, invalid};

@@ -10,8 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
+use transship_engine::Replica;
 use transship_engine::ledger::{Claim, EARLIER_MAX, ImageRef, Replicas};
-use transship_engine::{Replica, Result};
+use transship_oci::Result;
 use transship_oci::{Digest, Repository};
 
 use super::DynamoLedger;

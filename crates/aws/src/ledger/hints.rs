@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
-use transship_engine::Result;
 use transship_engine::ledger::{Freshness, Hint, Hints, Key, Put};
+use transship_oci::Result;
 
 use super::DynamoLedger;
 use super::attributes::{EXPIRY_GRACE, expires, item, key, text, text_of, text_option, time, time_option};

@@ -1,8 +1,8 @@
 //! Records: an item for each, never expiring. One call each.
 
 use async_trait::async_trait;
-use transship_engine::Result;
 use transship_engine::ledger::{Cursor, Key, Page, Record, Records, first_version};
+use transship_oci::Result;
 
 use super::DynamoLedger;
 use super::attributes::{key, number, number_of, text, text_of};

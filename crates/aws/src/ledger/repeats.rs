@@ -3,14 +3,14 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-use transship_engine::Result;
+use transship_oci::{Backoff, Result};
 
 use crate::error::AwsError;
 
 /// How often what was not processed, or was in another's way, is sent again.
 const RETRIES_MAX: u32 = 8;
-/// The longest first wait before that; each further one is at most twice as long.
-const BACKOFF_MIN: Duration = Duration::from_millis(25);
+/// The longest waits before that; each is shortened by chance.
+const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(25), Duration::from_secs(10));
 /// What a request is answered that met a transaction, or a throttle within one. The SDK leaves it to its user.
 const PASSING: [&str; 5] = [
     "TransactionConflictException",
@@ -35,8 +35,8 @@ impl Repeats {
         if self.0 >= RETRIES_MAX {
             return Err(error.of_table(table, operation));
         }
-        let longest = u64::try_from(BACKOFF_MIN.as_millis()).unwrap_or_default() << self.0;
-        // Those who met each other must not meet again.
+        let longest = u64::try_from(BACKOFF.wait(self.0).as_millis()).unwrap_or(u64::MAX);
+        // Requests that were in conflict must not be in conflict again.
         tokio::time::sleep(Duration::from_millis(chance() % longest + 1)).await;
         self.0 += 1;
         Ok(())

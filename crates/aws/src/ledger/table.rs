@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use transship_engine::Result;
+use transship_oci::Result;
 
 use super::expression::{Change, Values, names};
 use super::repeats::{Repeats, is_passing};
@@ -201,7 +201,7 @@ impl Table {
     }
 
     /// An item that this release cannot read.
-    pub(super) fn unreadable(&self, error: AwsError, operation: &str) -> transship_engine::Error {
+    pub(super) fn unreadable(&self, error: AwsError, operation: &str) -> transship_oci::Error {
         error.of_table(&self.name, operation)
     }
 

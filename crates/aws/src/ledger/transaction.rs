@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
-use transship_engine::Result;
+use transship_oci::Result;
 
 use super::expression::Change;
 use super::table::{Answered, Item, Table, invalid};

@@ -3,7 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -17,10 +18,13 @@ rules:
   - { name: core, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }
 "#;
 
+/// Time limit for the next line of a log.
+const LOG_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// A process and its log.
 pub struct Serve {
     child: Child,
-    log: BufReader<std::process::ChildStderr>,
+    log: mpsc::Receiver<String>,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -41,7 +45,9 @@ impl Serve {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (send, log) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
         let folder = Arc::clone(folder);
         Self { child, log, folder }
     }
@@ -61,8 +67,10 @@ impl Serve {
     /// The next line of the log that satisfies `wanted`.
     pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let mut line = String::new();
-            assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended");
+            let line = self
+                .log
+                .recv_timeout(LOG_TIMEOUT)
+                .unwrap_or_else(|error| panic!("the log ended, or was silent for a minute: {error}"));
             let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
             if wanted(&event) {
                 return event;

@@ -3,19 +3,16 @@
 //! What must hold: a source that was opened earlier serves a task only if it still has the image that the task expects;
 //! otherwise it is opened again.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
-use jiff::Timestamp;
 use tokio::time::timeout;
 use transship_copy::TimeBudget;
 use transship_layout::{Images, ObjectStore, SourceRef, open};
 use transship_oci::{Code, Error, Result, Verb};
 
 use crate::job::{CopyTask, Source};
-use crate::ledger::{Freshness, Hint, Hints, Key, PendingBlobs, Put};
+use crate::ledger::{NoHints, PendingBlobs};
 use crate::{StoreName, Stores};
 
 /// The number of sources that stay open. The index of an archive of 20,000 entries is some megabytes.
@@ -48,7 +45,7 @@ impl SourceCache {
 
     /// For a process that reads no stores: jobs of imports fail there with `STORE_UNKNOWN`.
     pub fn none() -> Self {
-        Self::new(Arc::new(Nothing), PendingBlobs::new(Arc::new(Nothing)))
+        Self::new(Arc::new(NoStores), PendingBlobs::new(Arc::new(NoHints)))
     }
 
     /// See [`Stores::store`].
@@ -122,34 +119,11 @@ pub fn store_unknown(name: impl Display) -> Error {
     Error::new(Code::StoreUnknown, Verb::Store, message)
 }
 
-/// No store, and no scan that waits.
-struct Nothing;
+/// No store.
+struct NoStores;
 
-impl Stores for Nothing {
+impl Stores for NoStores {
     fn store(&self, name: &StoreName) -> Result<Arc<dyn ObjectStore>> {
         Err(store_unknown(name))
-    }
-}
-
-#[async_trait]
-impl Hints for Nothing {
-    async fn get(&self, _: &[Key], _: Timestamp, _: Freshness) -> Result<HashMap<Key, String>> {
-        Ok(HashMap::new())
-    }
-
-    async fn put(&self, _: &[Hint]) -> Result<()> {
-        Ok(())
-    }
-
-    async fn put_if(&self, _: &Hint, _: Option<&str>, _: Timestamp) -> Result<Put> {
-        Ok(Put::Done)
-    }
-
-    async fn remove(&self, _: &Key, _: Option<&str>) -> Result<()> {
-        Ok(())
-    }
-
-    async fn children(&self, _: &str, _: usize, _: Timestamp) -> Result<Vec<(Key, String)>> {
-        Ok(Vec::new())
     }
 }

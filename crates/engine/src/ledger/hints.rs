@@ -65,3 +65,30 @@ pub trait Hints: Send + Sync {
     /// Values of the family that have not expired, in the order of their names, as they are now; at most `limit`.
     async fn children(&self, family: &str, limit: usize, now: Timestamp) -> Result<Vec<(Key, String)>>;
 }
+
+/// No hints are kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoHints;
+
+#[async_trait]
+impl Hints for NoHints {
+    async fn get(&self, _: &[Key], _: Timestamp, _: Freshness) -> Result<HashMap<Key, String>> {
+        Ok(HashMap::new())
+    }
+
+    async fn put(&self, _: &[Hint]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn put_if(&self, _: &Hint, _: Option<&str>, _: Timestamp) -> Result<Put> {
+        Ok(Put::Done)
+    }
+
+    async fn remove(&self, _: &Key, _: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn children(&self, _: &str, _: usize, _: Timestamp) -> Result<Vec<(Key, String)>> {
+        Ok(Vec::new())
+    }
+}

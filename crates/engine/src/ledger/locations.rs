@@ -176,35 +176,11 @@ fn with(mut repositories: Vec<Repository>, repository: &Repository) -> Vec<Repos
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Nowhere;
-
-    #[async_trait::async_trait]
-    impl Hints for Nowhere {
-        async fn get(&self, _: &[Key], _: Timestamp, _: Freshness) -> Result<HashMap<Key, String>> {
-            Ok(HashMap::new())
-        }
-
-        async fn put(&self, _: &[Hint]) -> Result<()> {
-            Ok(())
-        }
-
-        async fn put_if(&self, _: &Hint, _: Option<&str>, _: Timestamp) -> Result<Put> {
-            Ok(Put::Done)
-        }
-
-        async fn remove(&self, _: &Key, _: Option<&str>) -> Result<()> {
-            Ok(())
-        }
-
-        async fn children(&self, _: &str, _: usize, _: Timestamp) -> Result<Vec<(Key, String)>> {
-            Ok(Vec::new())
-        }
-    }
+    use crate::ledger::NoHints;
 
     #[test]
     fn the_memory_of_a_process_is_bounded() {
-        let locations = Locations::new(Arc::new(Nowhere));
+        let locations = Locations::new(Arc::new(NoHints));
         for number in 0..25_000_u32 {
             locations.remember("r.example", &Digest::sha256(&number.to_be_bytes()), Vec::new());
         }

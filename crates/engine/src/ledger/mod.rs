@@ -22,7 +22,7 @@ mod shared;
 mod uploads;
 
 pub use crate::ImageRef;
-pub use hints::{Freshness, Hint, Hints, Put};
+pub use hints::{Freshness, Hint, Hints, NoHints, Put};
 pub use history::{By, ExecutionQuery, Filter, History, TaskEntry, TaskQuery};
 pub use leases::Leases;
 pub use locations::Locations;
@@ -30,6 +30,6 @@ pub use page::{Cursor, Key, PAGE_ITEMS_READ_MAX, Page};
 pub use pauses::Pauses;
 pub use pending::{PendingBlobs, PendingScan};
 pub use records::{Record, Records, first_version};
-pub use replicas::{Claim, EARLIER_MAX, Replicas, earlier_of};
+pub use replicas::{Claim, EARLIER_MAX, Replica, Replicas, earlier_of};
 pub use shared::Ledger;
 pub use uploads::Uploads;

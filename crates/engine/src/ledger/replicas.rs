@@ -4,9 +4,37 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use transship_oci::{Digest, Repository};
 
-use crate::{ImageRef, Replica, Result};
+use crate::{ImageRef, Result};
+
+/// The record of what Transship wrote to a destination tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// The tag that was written (or, for a referrer, its digest).
+    pub destination: ImageRef,
+    /// The image it was copied from; [`None`]: it came from a store.
+    pub source: Option<ImageRef>,
+    /// The digest that Transship wrote to the tag.
+    pub digest: Digest,
+    /// Earlier digests that the tag may still have, because the write of `digest` is not known to have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Digest>,
+    /// Every manifest of the image, including the root. A referrer of any of them is copied to this destination.
+    pub manifests: Vec<Digest>,
+    /// The rule.
+    pub rule: String,
+    /// When the tag was written.
+    pub written: Timestamp,
+}
+
+impl Replica {
+    /// True if the destination tag may name `found` by our hand.
+    pub fn is_ours(&self, found: &Digest) -> bool {
+        self.digest == *found || self.earlier.contains(found)
+    }
+}
 
 /// Unfinished intents that are remembered for one destination.
 pub const EARLIER_MAX: usize = 8;

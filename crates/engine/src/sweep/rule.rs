@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use transship_copy::DigestTags;
-use transship_oci::{Code, DigestTag, Error, Persistence, Repository, Result, Tag};
+use transship_oci::{Backoff, Code, DigestTag, Error, Persistence, Repository, Result, Tag};
 use transship_registry::{Catalog, Registry};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
@@ -38,6 +38,8 @@ const BACKLOG_WAIT: Duration = Duration::from_mins(5);
 const LEASE_TTL: Duration = Duration::from_mins(30);
 /// The longest wait between two messages: what every queue can hold a message back.
 const WAIT_MAX: Duration = Duration::from_mins(15);
+/// The waits for an error to pass.
+const ERROR_BACKOFF: Backoff = Backoff::doubling(Duration::from_secs(30), WAIT_MAX);
 /// How often the sweep waits at one place for errors to pass. Then it goes on past it.
 const STUCK_STEPS_MAX: u32 = 5;
 /// Maximum age of a sweep. An older one ends, and the next one starts from the beginning.
@@ -435,7 +437,7 @@ impl Walk<'_> {
         };
         let wait = told.unwrap_or_else(|| {
             self.stuck += 1;
-            Duration::from_secs(15) * (1 << self.stuck.min(6))
+            ERROR_BACKOFF.wait(self.stuck - 1)
         });
         tracing::warn!(code = error.code(), %error, ?wait, "the sweep of the rule will continue later");
         Some(wait)

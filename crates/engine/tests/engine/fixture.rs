@@ -96,7 +96,7 @@ impl Fixture {
         let (a, b) = (a.start().await.unwrap(), b.start().await.unwrap());
         let configuration = Configuration::new(
             document(&a, &b, rules),
-            Arc::new(|_, _| Arc::new(Anonymous)),
+            Arc::new(|_| Arc::new(Anonymous)),
             Arc::new(Keys),
             Retries {
                 times: 3,
@@ -191,7 +191,7 @@ impl Fixture {
     pub fn other_worker(&self) -> Jobs {
         let configuration = Configuration::new(
             self.configuration.current().document.clone(),
-            Arc::new(|_, _| Arc::new(Anonymous)),
+            Arc::new(|_| Arc::new(Anonymous)),
             Arc::new(Keys),
             Retries {
                 times: 1,

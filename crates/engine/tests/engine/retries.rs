@@ -210,11 +210,15 @@ async fn a_login_that_is_not_there_is_waited_for() {
     )
     .await;
     let mut worker = fixture.other_worker();
+    let destination = fixture.configuration.current().document.registries["b"].host().clone();
     worker.configuration = Configuration::new(
         fixture.configuration.current().document.clone(),
-        Arc::new(|name, _| match name {
-            "b" => Arc::new(NotThere),
-            _ => Arc::new(Anonymous),
+        Arc::new(move |registry| {
+            if *registry.host() == destination {
+                Arc::new(NotThere)
+            } else {
+                Arc::new(Anonymous)
+            }
         }),
         Arc::new(Keys),
         Retries::default(),

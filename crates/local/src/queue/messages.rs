@@ -1,10 +1,19 @@
 //! The statements of the queue. A receipt holds a message from its delivery until the message is given back, removed or
 //! delivered again. Statements with any other receipt change nothing.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension as _, Result, Transaction, params};
 use transship_engine::ReceivedMessage;
+use transship_oci::Backoff;
 
 use super::fairness::Waiting;
+use super::milliseconds;
+
+/// Deliveries of a message that may end with the process before the message waits.
+const UNEXPLAINED_DELIVERIES_MAX: u32 = 12;
+/// The waits of a message that was delivered more often and may be the one that kills the process.
+const SUSPECT_BACKOFF: Backoff = Backoff::doubling(Duration::from_secs(2), Duration::from_mins(5));
 
 /// A message to write.
 pub(super) struct Message {
@@ -113,15 +122,29 @@ pub(super) fn retry(transaction: &Transaction<'_>, receipt: &Receipt, visible: i
     Ok(())
 }
 
-/// Makes every message in flight visible at `now`, and returns their number. A message that was delivered more than twelve
-/// times may be the one that kills the process: it waits 2, 4, 8 … seconds, up to 5 minutes, so that others are delivered.
+/// Makes every message in flight visible at `now`, and returns their number. A message that was delivered more often than
+/// [`UNEXPLAINED_DELIVERIES_MAX`] waits, so that others are delivered.
 pub(super) fn release_all(transaction: &Transaction<'_>, now: i64) -> Result<usize> {
-    transaction.execute(
-        "UPDATE message SET in_flight = 0, visible = ?1
-           + CASE WHEN receive_count <= 12 THEN 0 ELSE min(300000, 1000 << min(receive_count - 12, 9)) END
-         WHERE in_flight = 1",
-        [now],
-    )
+    let receive_counts: Vec<u32> = transaction
+        .prepare_cached("SELECT DISTINCT receive_count FROM message WHERE in_flight = 1")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_>>()?;
+    let mut release = transaction
+        .prepare_cached("UPDATE message SET in_flight = 0, visible = ?1 WHERE in_flight = 1 AND receive_count = ?2")?;
+    let mut released = 0;
+    for receive_count in receive_counts {
+        let visible = now.saturating_add(milliseconds(release_wait(receive_count)));
+        released += release.execute(params![visible, receive_count])?;
+    }
+    Ok(released)
+}
+
+/// How long a message stays hidden whose process ended, after this number of deliveries.
+fn release_wait(receive_count: u32) -> Duration {
+    match receive_count.checked_sub(UNEXPLAINED_DELIVERIES_MAX + 1) {
+        Some(retries) => SUSPECT_BACKOFF.wait(retries),
+        None => Duration::ZERO,
+    }
 }
 
 /// When the first message becomes visible.
@@ -133,4 +156,15 @@ pub(super) fn earliest(connection: &Connection) -> Result<Option<i64>> {
 pub(super) fn count(connection: &Connection) -> Result<usize> {
     let count: i64 = connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspect_message_waits_longer_after_each_delivery() {
+        let seconds = [0, 1, 12, 13, 14, 20, 21, 60, u32::MAX].map(|count| release_wait(count).as_secs());
+        assert_eq!(seconds, [0, 0, 0, 2, 4, 256, 300, 300, 300]);
+    }
 }

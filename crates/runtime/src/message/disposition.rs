@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use transship_engine::{Envelope, Next, Outgoing, TRIES_MAX};
-use transship_oci::Result;
+use transship_oci::{Backoff, Result};
 
-/// The first wait of a message about which nothing could be decided. It doubles with each try.
-const UNDECIDED_WAIT_MIN: Duration = Duration::from_secs(5);
-/// The longest wait of such a message: the longest delay of SQS.
-const UNDECIDED_WAIT_MAX: Duration = Duration::from_mins(15);
+/// The waits of a message about which nothing could be decided. The longest is the longest delay of SQS.
+const UNDECIDED_BACKOFF: Backoff = Backoff::doubling(Duration::from_secs(5), Duration::from_mins(15));
 
 /// What happens with a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +40,7 @@ fn undecided_wait(envelope: &Envelope) -> Option<Duration> {
     if envelope.job.is_periodic() || envelope.tries >= TRIES_MAX {
         return None;
     }
-    Some((UNDECIDED_WAIT_MIN * (1 << envelope.tries.min(10))).min(UNDECIDED_WAIT_MAX))
+    Some(UNDECIDED_BACKOFF.wait(envelope.tries))
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use transship_engine::Outgoing;
+use transship_oci::Backoff;
 
 use super::processor::{Deadline, MessageProcessor};
 use super::{Message, Received};
 
 /// A message that was delivered this often may be what ended its workers. Two fewer than make a dead letter in SQS.
 const SUSPECT_RECEIVES: u32 = 3;
+/// How long a suspect is left alone, by its deliveries.
+const ISOLATION_BACKOFF: Backoff = Backoff::doubling(Duration::from_mins(1), Duration::from_hours(1));
 
 /// Messages that were received together, after the isolation of one of them.
 #[derive(Debug)]
@@ -70,9 +73,7 @@ fn suspect(messages: &[Message]) -> Option<usize> {
 /// How long a worker that has no deadline leaves a suspect alone: the longer, the more often it was delivered. A long copy
 /// that a few restarts interrupted delays other messages for minutes; a job that ends its process late ends it alone.
 pub(crate) fn isolation_time(receive_count: u32) -> Duration {
-    const ISOLATION_MIN: Duration = Duration::from_mins(1);
-    const ISOLATION_MAX: Duration = Duration::from_hours(1);
-    (ISOLATION_MIN * (1 << receive_count.saturating_sub(SUSPECT_RECEIVES).min(6))).min(ISOLATION_MAX)
+    ISOLATION_BACKOFF.wait(receive_count.saturating_sub(SUSPECT_RECEIVES))
 }
 
 #[cfg(test)]

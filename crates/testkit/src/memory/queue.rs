@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use transship_copy::Clock;
-use transship_engine::{Outgoing, ReceivedMessage, Result, TaskQueue, TaskReceiver};
+use transship_engine::{Outgoing, ReceivedMessage, TaskQueue, TaskReceiver};
+use transship_oci::Result;
 
 /// A [`TaskQueue`] and [`TaskReceiver`] in memory.
 pub struct MemoryQueue {

@@ -4,7 +4,8 @@
 //! or the previous release recorded the execution.
 
 use transship_engine::ledger::TaskEntry;
-use transship_engine::{Outcome, Replica, Result, TaskState};
+use transship_engine::{Outcome, Replica, TaskState};
+use transship_oci::Result;
 
 use super::items::expiry;
 use super::keys::{self, counter_key, task_key};

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use transship_engine::ledger::{Cursor, ExecutionQuery, PAGE_ITEMS_READ_MAX, Page};
-use transship_engine::{ExecutionRecord, Result, Trigger};
+use transship_engine::{ExecutionRecord, Trigger};
+use transship_oci::Result;
 
 use super::cursors::{Position, Spot};
 use super::items::read;

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use transship_engine::Result;
 use transship_engine::ledger::{By, Cursor, Filter, PAGE_ITEMS_READ_MAX, Page, TaskQuery};
+use transship_oci::Result;
 
 use super::cursors::{Position, Spot};
 use super::items::{TaskItem, read};

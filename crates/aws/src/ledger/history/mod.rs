@@ -19,8 +19,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_engine::ledger::{Cursor, ExecutionQuery, History, Page, TaskEntry, TaskQuery};
-use transship_engine::{Begin, ExecutionRecord, Outcome, Replica, Result, TaskRecord};
+use transship_engine::{Begin, ExecutionRecord, Outcome, Replica, TaskRecord};
 use transship_oci::Repository;
+use transship_oci::Result;
 
 use self::items::TaskItem;
 pub(super) use self::origins::Origins;

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
+use transship_engine::TaskState;
 use transship_engine::ledger::{Cursor, TaskEntry};
-use transship_engine::{Result, TaskState};
 use transship_oci::Repository;
+use transship_oci::Result;
 
 use super::cursors::{Position, Touched};
 use super::items::{TaskItem, read};

@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use transship_engine::Result;
 use transship_engine::ledger::TaskEntry;
+use transship_oci::Result;
 
 use super::keys::ORIGINS;
 use crate::ledger::attributes::{text, text_of};

@@ -9,7 +9,8 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use jiff::Timestamp;
 use transship_engine::ledger::TaskEntry;
-use transship_engine::{Begin, Result, TaskState};
+use transship_engine::{Begin, TaskState};
+use transship_oci::Result;
 
 use super::items::{TaskItem, expiry, written};
 use super::keys::{self, execution_key, origin_key, task_key};

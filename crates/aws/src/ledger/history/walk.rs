@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan as _};
-use transship_engine::Result;
+use transship_oci::Result;
 
 use super::cursors::Spot;
 use super::keys;

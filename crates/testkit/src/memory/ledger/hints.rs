@@ -5,8 +5,8 @@ use std::sync::{MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_engine::Result;
 use transship_engine::ledger::{Freshness, Hint, Hints, Key, Put};
+use transship_oci::Result;
 
 use super::MemoryLedger;
 

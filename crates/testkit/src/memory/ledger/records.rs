@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use transship_engine::Result;
 use transship_engine::ledger::{Cursor, Key, Page, Record, Records, first_version};
+use transship_oci::Result;
 
 use super::MemoryLedger;
 

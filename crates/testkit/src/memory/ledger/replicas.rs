@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use transship_engine::Replica;
 use transship_engine::ledger::{Claim, ImageRef, Replicas, earlier_of};
-use transship_engine::{Replica, Result};
+use transship_oci::Result;
 use transship_oci::{Digest, Repository};
 
 use super::MemoryLedger;

@@ -1,0 +1,85 @@
+//! Executions as the ledger records them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::task::words;
+
+/// The group of tasks that one trigger started under one rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Execution {
+    /// Deterministic, as the ids of its tasks.
+    pub id: String,
+    /// The rule.
+    pub rule: String,
+    /// What started it.
+    pub trigger: Trigger,
+    /// When the execution was created.
+    pub created: Timestamp,
+}
+
+words!(
+    /// What started an execution.
+    Trigger {
+        /// A registry's notification.
+        Event = "event",
+        /// An operator.
+        Manual = "manual",
+        /// A schedule.
+        Schedule = "schedule",
+        /// Layouts in a bucket or folder.
+        Import = "import",
+    }
+);
+
+words!(
+    /// State of an execution, derived from its tasks.
+    ExecutionState {
+        /// A task is not terminal.
+        Running = "running",
+        /// All ended well.
+        Succeeded = "succeeded",
+        /// Some failed.
+        Partial = "partial",
+        /// All failed.
+        Failed = "failed",
+    }
+);
+
+impl ExecutionState {
+    /// The state of an execution with `total` tasks, of which `terminal` ended and `succeeded` ended well.
+    pub const fn derive(total: u64, terminal: u64, succeeded: u64) -> Self {
+        if terminal < total {
+            Self::Running
+        } else if succeeded == total {
+            Self::Succeeded
+        } else if succeeded == 0 {
+            Self::Failed
+        } else {
+            Self::Partial
+        }
+    }
+}
+
+/// An execution in lists. Everything except its first four fields is derived from its tasks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExecutionRecord {
+    /// See [`Execution::id`].
+    pub id: String,
+    /// See [`Execution::rule`].
+    pub rule: String,
+    /// See [`Execution::trigger`].
+    pub trigger: Trigger,
+    /// See [`Execution::created`].
+    pub created: Timestamp,
+    /// From creation to the end of the last task; [`None`] while running.
+    pub duration_ms: Option<u64>,
+    /// Derived.
+    pub state: ExecutionState,
+    /// Ratio of tasks that ended well to all tasks, 0 to 1.
+    pub success_ratio: f64,
+    /// Number of distinct destination repositories.
+    pub repositories: u64,
+    /// Number of bytes sent and mounted.
+    pub bytes: u64,
+}
