@@ -11,6 +11,7 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Resul
 use crate::RemoteRepository;
 use crate::auth::Scope;
 use crate::exchange::Request;
+use crate::heads::may_be_about_head;
 use crate::manifests::content_digest;
 
 #[async_trait]
@@ -45,7 +46,11 @@ impl Destination for RemoteRepository {
         let told = match told {
             Some(told) => Some(told),
             None if is_acknowledged => None,
-            None => self.manifest_head(target).await?.map(|found| found.digest),
+            None => match self.manifest_head(target).await? {
+                None => self.manifest_find(target).await?,
+                found => found,
+            }
+            .map(|found| found.digest),
         };
         match told {
             Some(told) if told == *manifest.digest() || told == Digest::of(told.algorithm(), manifest.bytes()) => {
@@ -78,7 +83,7 @@ impl Destination for RemoteRepository {
                 Ok(length.is_none_or(|length| length == blob.size))
             }
             // Some registries do not answer HEAD for blobs. An unknown result only costs an upload.
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::FORBIDDEN => Ok(false),
+            status if status == StatusCode::NOT_FOUND || may_be_about_head(status) => Ok(false),
             _ => Err(response.into_error().await),
         }
     }

@@ -11,6 +11,7 @@ use url::Url;
 use crate::auth::{Auth, Scope};
 use crate::clients::Clients;
 use crate::exchange::Request;
+use crate::heads::Heads;
 use crate::limits::Limiter;
 use crate::network::Guard;
 use crate::pages::PageSize;
@@ -22,7 +23,7 @@ use crate::{Credentials, Profile, RemoteRepository, Retries, TlsSource};
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time limit for the acknowledgement of an upload after its last byte. Some registries move the blob in object storage.
 pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_mins(5);
-/// How long the refusal of chunks is remembered.
+/// How long the refusal of chunks, or of HEAD, is remembered.
 const REFUSAL_TTL: Duration = Duration::from_hours(1);
 
 /// Options of a [`Registry`].
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) referrers_api: ReferrersApi,
     pub(crate) tag_pages: PageSize,
     pub(crate) catalog_pages: PageSize,
+    pub(crate) heads: Heads,
     pub(crate) chunks_refused: Refused,
     pub(crate) throughput: Throughput,
     /// `OCI-Chunk-Min-Length` in bytes; 0 if it was never sent.
@@ -118,6 +120,7 @@ impl Registry {
             referrers_api: ReferrersApi::default(),
             tag_pages: PageSize::default(),
             catalog_pages: PageSize::default(),
+            heads: Heads::default(),
             chunks_refused: Refused::default(),
             throughput: Throughput::default(),
             chunk_min: AtomicU64::new(0),

@@ -124,10 +124,7 @@ mod tests {
             read(&httpdate::fmt_http_date(now + Duration::from_secs(7))),
             Some(Duration::from_secs(7))
         );
-        assert_eq!(
-            read(&httpdate::fmt_http_date(now - Duration::from_secs(7))),
-            None
-        );
+        assert_eq!(read(&httpdate::fmt_http_date(now - Duration::from_secs(7))), None);
         for nonsense in ["-5", "soon", "", "1e9"] {
             assert_eq!(read(nonsense), None, "{nonsense}");
         }

@@ -86,7 +86,9 @@ pub(crate) fn refusal(
         401 => Error::of(Code::AuthFailed, operation).because(text),
         403 => Error::of(Code::AccessDenied, operation).because(text),
         429 => rate_limited(after, operation),
-        400 | 409 | 412 if is_tag_immutable => Error::of(Code::TagImmutable, operation).because(text),
+        400 | 409 | 412 if is_tag_immutable && operation.verb() == Some(Verb::ManifestPut) => {
+            Error::of(Code::TagImmutable, operation).because(text)
+        }
         _ if is_temporary(status) => {
             answered(Code::RegistryUnavailable).with_persistence(Persistence::Temporary(after))
         }

@@ -16,6 +16,7 @@ mod economy;
 mod existing;
 mod graphs;
 mod handover;
+mod heads;
 mod hosts;
 mod kept;
 mod limits;
