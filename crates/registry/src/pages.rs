@@ -102,8 +102,8 @@ fn smaller(refused: u32, headers: &HeaderMap) -> Option<u32> {
 
 /// The `n` of a page's address.
 fn names(url: &Url) -> Option<u32> {
-    let pairs = url.query()?.split('&');
-    pairs.filter_map(|pair| pair.strip_prefix("n=")?.parse().ok()).next()
+    let mut pairs = url.query()?.split('&');
+    pairs.find_map(|pair| pair.strip_prefix("n=")?.parse().ok())
 }
 
 /// `url` with another `n`. The rest of the query is the registry's and stays as it is written.

@@ -44,13 +44,6 @@ struct Answer {
     total: Option<u64>,
 }
 
-/// The response to a request for a range.
-enum Ranged {
-    Answer(Answer),
-    /// The registry does not serve this range. That says nothing about the size of the blob.
-    Refused,
-}
-
 #[async_trait]
 impl BlobSource for RemoteRepository {
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
@@ -97,9 +90,10 @@ impl RemoteRepository {
         }
     }
 
-    /// The blob from `offset`. The range has an end, because go-containerregistry's registry understands no other
+    /// The blob from `offset`; [`None`] if the registry does not serve this range, which says nothing about the size of the
+    /// blob. The range has an end, because go-containerregistry's registry understands no other
     /// (stereoscope#695).
-    async fn blob_range(&self, blob: &Descriptor, offset: u64) -> Result<Ranged> {
+    async fn blob_range(&self, blob: &Descriptor, offset: u64) -> Result<Option<Answer>> {
         let mut request = self.blob_request(blob)?;
         let range = HeaderValue::from_str(&format!("bytes={offset}-{}", blob.size.saturating_sub(1)))
             .map_err(|_| Error::of(Code::ResponseInvalid, &request.operation).because("range"))?;
@@ -107,8 +101,8 @@ impl RemoteRepository {
         let response = self.registry.send(request).await?;
         let sent = ContentRange::of(&response);
         match (response.status(), sent) {
-            (StatusCode::OK, _) => Ok(Ranged::Answer(Answer::whole(response, offset))),
-            (StatusCode::PARTIAL_CONTENT, Some(range)) if range.first == Some(offset) => Ok(Ranged::Answer(Answer {
+            (StatusCode::OK, _) => Ok(Some(Answer::whole(response, offset))),
+            (StatusCode::PARTIAL_CONTENT, Some(range)) if range.first == Some(offset) => Ok(Some(Answer {
                 response,
                 skip: 0,
                 total: range.total,
@@ -122,7 +116,7 @@ impl RemoteRepository {
             (status, _) if status == StatusCode::PARTIAL_CONTENT || is_refusal_of_range(status) => {
                 tracing::debug!(blob = %blob.digest, offset, %status, "a range is refused");
                 response.drain().await;
-                Ok(Ranged::Refused)
+                Ok(None)
             }
             _ => Err(blob_error(response).await),
         }
@@ -183,11 +177,11 @@ impl Reading {
     async fn open(&mut self) -> Result<()> {
         if self.offset > 0 && !self.are_ranges_refused {
             match self.repository.blob_range(&self.blob, self.offset).await? {
-                Ranged::Answer(answer) => {
-                    self.response = Some(answer);
+                None => self.are_ranges_refused = true,
+                answer => {
+                    self.response = answer;
                     return Ok(());
                 }
-                Ranged::Refused => self.are_ranges_refused = true,
             }
         }
         self.response = Some(self.repository.blob_whole(&self.blob, self.offset).await?);

@@ -81,16 +81,14 @@ pub(crate) fn is_temporary(status: StatusCode) -> bool {
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
     let asked = text(RETRY_AFTER)?;
-    let wait = match asked.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let theirs = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-            httpdate::parse_http_date(asked)
-                .ok()?
-                .duration_since(theirs.unwrap_or(now))
-                .ok()?
-        }
+    let until = |date: &str| {
+        let theirs = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+        let until = httpdate::parse_http_date(date).ok()?;
+        until.duration_since(theirs.unwrap_or(now)).ok()
     };
+    let wait = asked
+        .parse()
+        .map_or_else(|_| until(asked), |seconds| Some(Duration::from_secs(seconds)))?;
     Some(wait.min(Duration::from_hours(24))).filter(|wait| !wait.is_zero())
 }
 

@@ -28,8 +28,8 @@ async fn count(client: &Registry) -> Option<usize> {
 
 /// The `n` of a request.
 fn names(query: Option<&str>) -> Option<u32> {
-    let pairs = query?.split('&');
-    pairs.filter_map(|pair| pair.strip_prefix("n=")?.parse().ok()).next()
+    let mut pairs = query?.split('&');
+    pairs.find_map(|pair| pair.strip_prefix("n=")?.parse().ok())
 }
 
 fn queries(registry: &EmbeddedRegistry, path: &str) -> Vec<String> {
