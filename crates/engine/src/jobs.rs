@@ -12,8 +12,8 @@ use crate::job::Run;
 use crate::ledger::Ledger;
 use crate::send::now;
 use crate::{
-    Begin, Configuration, Counts, Envelope, Next, Outcome, Replica, Result, RetryPolicy, SourceCache, TaskEntry,
-    TaskQueue, TaskState,
+    Begin, Configuration, Counts, Envelope, Next, Outcome, Outgoing, Replica, Result, RetryPolicy, SourceCache,
+    TaskEntry, TaskQueue, TaskState,
 };
 
 /// Processes the jobs of the queue.
@@ -43,8 +43,12 @@ impl Jobs {
         progress: Arc<dyn Progress>,
         budget: Option<TimeBudget>,
     ) -> Result<Next> {
+        // A message that only waits longer is not a try.
         if let Some(early) = envelope.is_early(self.now()) {
-            return Ok(Next::Again(early));
+            return Ok(Next::Send(vec![Outgoing {
+                envelope: envelope.clone(),
+                delay: early,
+            }]));
         }
         let run = Run {
             tries: envelope.tries,

@@ -31,7 +31,7 @@ pub use image_ref::ImageRef;
 pub use import::{Import, ImportIntake, Order, SharedBlobs, SharingDestination, SourceCache, Uploaded, store_unknown};
 pub use job::{
     CopyTask, Cursor, ENVELOPE_VERSION, Envelope, Job, ListPrefix, MESSAGE_BYTES_MAX, Next, Outgoing, Policy, Scan,
-    Source, Sweep, SweepStep, TRIES_MAX,
+    Source, Sweep, SweepStep,
 };
 pub use jobs::Jobs;
 pub use ledger::{PendingScan, Replica, TaskEntry};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use transship_copy::TimeBudget;
-use transship_oci::Backoff;
+use transship_oci::{Backoff, Code, Error};
 
 use crate::{Execution, Trigger};
 
@@ -35,6 +35,31 @@ pub struct RetryPolicy {
     pub max_delay: Duration,
 }
 
+/// How long a task waits before its next try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Not at all: nothing failed, only the time slot of its worker is over.
+    AtOnce,
+    /// As long as the registry asked for, in every try.
+    Asked(Duration),
+    /// From [`DELAY_MIN`], longer after each try.
+    Growing,
+}
+
+impl Wait {
+    /// The wait after an error. A registry that asks for no wait (`Retry-After: 0`, or a date that has passed) is busy all the
+    /// same, so the wait grows.
+    pub(crate) fn of(error: &Error) -> Self {
+        if error.is(Code::SlotOver) {
+            return Self::AtOnce;
+        }
+        match error.persistence().retry_after() {
+            Some(asked) if asked >= DELAY_MIN => Self::Asked(asked),
+            _ => Self::Growing,
+        }
+    }
+}
+
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
@@ -46,12 +71,12 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The wait after try number `tries`. A wait that the registry asked for is kept as it is and does not grow.
-    pub(crate) fn delay(&self, tries: u32, id: &str, asked: Option<Duration>) -> Duration {
-        match asked {
-            Some(Duration::ZERO) => Duration::ZERO,
-            Some(asked) => asked.max(DELAY_MIN),
-            None => backoff(tries, id).min(self.max_delay),
+    /// The delay after try number `tries`.
+    pub(crate) fn delay(&self, tries: u32, id: &str, wait: Wait) -> Duration {
+        match wait {
+            Wait::AtOnce => Duration::ZERO,
+            Wait::Asked(asked) => asked,
+            Wait::Growing => backoff(tries, id).min(self.max_delay),
         }
     }
 
@@ -65,6 +90,11 @@ impl Execution {
     /// True if the event is so recent that the source tag may still have its previous value.
     pub(crate) fn is_settling(&self, now: Timestamp, tries: u32) -> bool {
         self.trigger == Trigger::Event && self.is_early(now, tries, TAG_SETTLE_TIME)
+    }
+
+    /// True if the event is so recent that the source tag may still have its previous value, regardless of the tries.
+    pub(crate) fn is_recent(&self, now: Timestamp) -> bool {
+        self.trigger == Trigger::Event && self.age(now) < TAG_SETTLE_TIME
     }
 
     /// True if a tag that may lag `behind` the event by this time may still do so.

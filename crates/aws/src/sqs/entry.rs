@@ -32,8 +32,7 @@ impl Entry {
     pub(super) fn of(outgoing: &Outgoing, now: Timestamp) -> Result<Self> {
         let mut envelope = outgoing.envelope.clone();
         if outgoing.delay > DELAY_MAX {
-            let time = now.checked_add(outgoing.delay).unwrap_or(Timestamp::MAX);
-            envelope.not_before = envelope.not_before.max(Some(time));
+            envelope = envelope.waiting(outgoing.delay, now);
         }
         Ok(Self {
             id: String::new(),

@@ -15,6 +15,7 @@ use super::attachment::Subject;
 use super::ledger_adapters::{LedgerLease, LedgerLocations, LedgerReplicas, LedgerSessions};
 use super::outcome::AttemptResult;
 use crate::job::Source;
+use crate::retry_policy::{DELAY_MIN, Wait};
 use crate::{ImageRef, Replica, TaskState};
 
 impl CopyImage<'_> {
@@ -38,7 +39,7 @@ impl CopyImage<'_> {
             return Ok(AttemptResult::Later {
                 code: "RATE_LIMITED".into(),
                 message: format!("{host} asked to wait until {until}"),
-                after: Some(after),
+                wait: Wait::Asked(after.max(DELAY_MIN)),
             });
         }
         let result = match (&task.source, &source) {
@@ -65,7 +66,7 @@ impl CopyImage<'_> {
                     return Ok(AttemptResult::Later {
                         code: "SUBJECT_PENDING".into(),
                         message: "the image that it belongs to is still being copied".into(),
-                        after: None,
+                        wait: Wait::Growing,
                     });
                 }
                 Subject::None(code, message) => {

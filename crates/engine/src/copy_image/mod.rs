@@ -3,6 +3,7 @@
 //! The tag is resolved now and may differ from the event. A temporary error puts the task back with a delay, and a permanent
 //! one ends it at once; both are recorded with their code before the message is removed.
 
+mod after_end;
 mod attachment;
 mod attempt;
 mod lease;
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use lease::AttemptLease;
 use outcome::AttemptResult;
 
-use crate::job::{CopyTask, Run, TRIES_MAX};
+use crate::job::{CopyTask, Run};
 use crate::jobs::Jobs;
 use crate::retry_policy::{DELAY_MIN, tries_of};
 use crate::{Begin, Next, Result, TaskEntry};
@@ -44,10 +45,7 @@ impl<'a> CopyImage<'a> {
     #[tracing::instrument(skip_all, fields(execution = self.task.execution.id, task = self.task.id, rule = self.task.execution.rule))]
     pub(crate) async fn run(mut self) -> Result<Next> {
         self.attempt = match self.jobs.ledger.history.begin(&self.entry, self.jobs.now()).await? {
-            Begin::Finished(state) => {
-                tracing::debug!(%state, "received a message whose task has already ended");
-                return Ok(Next::Done);
-            }
+            Begin::Finished(state) => return self.after_end(state).await,
             Begin::Attempt(attempt) => attempt,
         };
         let lease = AttemptLease::of(&self);
@@ -72,25 +70,19 @@ impl<'a> CopyImage<'a> {
 
     async fn conclude(&self, result: AttemptResult) -> Result<Next> {
         let Self { jobs, task, entry, .. } = self;
-        let (code, message, after) = match result {
+        let (code, message, wait) = match result {
             AttemptResult::Ended(outcome, replicas) => {
                 jobs.end(entry, &outcome, &replicas, &self.holder()).await?;
                 return Ok(Next::Done);
             }
-            AttemptResult::Later { code, message, after } => (code, message, after),
+            AttemptResult::Later { code, message, wait } => (code, message, wait),
         };
         let attempts = self.attempt;
         if jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts) {
             jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }
-        if self.run.is_out_of_tries() {
-            let message = format!("the task was sent on {TRIES_MAX} times, the last time because of {code}: {message}");
-            jobs.end(entry, &jobs.failed("HOPS_EXHAUSTED", message), &[], "")
-                .await?;
-            return Ok(Next::Done);
-        }
-        let delay = jobs.retry_policy.delay(self.tries(), &task.id, after);
+        let delay = jobs.retry_policy.delay(self.tries(), &task.id, wait);
         let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
         let (source, destination) = (&entry.source, &entry.destination);
         tracing::warn!(

@@ -1,11 +1,10 @@
 //! The result of an attempt: a terminal state with its code and message, or another attempt.
 
-use std::time::Duration;
-
 use transship_copy::{Report, State};
-use transship_oci::{Code, Error, Existing, Persistence, Side};
+use transship_oci::{Code, Error, Existing, Side};
 
 use super::CopyImage;
+use crate::retry_policy::Wait;
 use crate::{Counts, Outcome, Replica, TaskState};
 
 /// How an attempt ended.
@@ -13,31 +12,25 @@ pub(super) enum AttemptResult {
     /// The task has ended.
     Ended(Outcome, Vec<Replica>),
     /// The task is to be tried again.
-    Later {
-        code: String,
-        message: String,
-        /// The wait that a registry asked for.
-        after: Option<Duration>,
-    },
+    Later { code: String, message: String, wait: Wait },
 }
 
 impl CopyImage<'_> {
     pub(super) fn classify(&self, error: &Error) -> AttemptResult {
         let (code, message) = (error.code(), error.to_string());
         tracing::debug!(code, side = error.side().map(Side::as_str), %error, "an attempt failed");
-        let later = |after| AttemptResult::Later {
+        let later = |wait| AttemptResult::Later {
             code: code.into(),
             message: message.clone(),
-            after,
+            wait,
         };
         if self.is_not_there_yet(error) && self.is_settling() {
-            return later(None);
+            return later(Wait::Growing);
         }
-        match error.persistence() {
-            Persistence::Permanent => self.failed(code, message),
-            Persistence::Temporary(after) => later(after),
-            Persistence::Persistent => later(None),
+        if error.persistence().is_permanent() {
+            return self.failed(code, message);
         }
+        later(Wait::of(error))
     }
 
     pub(super) fn failed(&self, code: &str, message: String) -> AttemptResult {

@@ -4,12 +4,13 @@
 //! each source is scanned however often the listing is interrupted; a listing that finds nothing is recorded as failed, with
 //! the prefix.
 
-use transship_oci::{Error, Persistence, Result, Verb};
+use transship_oci::{Error, Result, Verb};
 use transship_rules::Document;
 
 use crate::configuration::unknown_registry;
 use crate::job::{ListPrefix, Run, Scan};
 use crate::jobs::Jobs;
+use crate::retry_policy::Wait;
 use crate::{Next, Outgoing, TaskState};
 
 /// One delivery of a [`ListPrefix`].
@@ -49,10 +50,11 @@ impl<'a> ListSources<'a> {
         };
         let tries = if self.list.at == before { self.run.tries + 1 } else { 1 };
         let policy = self.jobs.retry_policy;
-        if matches!(error.persistence(), Persistence::Permanent) || tries >= policy.attempts {
+        let is_exhausted = policy.is_exhausted(&self.list.execution, self.jobs.now(), tries);
+        if error.persistence().is_permanent() || is_exhausted {
             return self.fail(&error).await;
         }
-        let delay = policy.delay(tries, &self.list.execution.id, None);
+        let delay = policy.delay(tries, &self.list.execution.id, Wait::of(&error));
         tracing::warn!(code = error.code(), %error, ?delay, "a listing will continue later");
         Ok(Next::Send(vec![Outgoing::later(self.list, delay).with_tries(tries)]))
     }

@@ -12,10 +12,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::timeout;
 use transship_layout::{Image, Images, Inspection, Listing, Missing, arrived_since, index_version, inspect};
-use transship_oci::{Code, Digest, Error, Persistence, Result, Target, Verb};
+use transship_oci::{Code, Digest, Error, Result, Target, Verb};
 
 use crate::job::{Envelope, Job, Run, Scan};
 use crate::jobs::Jobs;
+use crate::retry_policy::Wait;
 use crate::send::send_then_record;
 use crate::{Execution, Next, Outgoing, PendingScan, TaskState};
 
@@ -84,14 +85,10 @@ impl<'a> ScanSource<'a> {
         let tries = run.tries.saturating_add(1);
         let entry = scan.entry();
         let (code, message) = (error.code(), error.to_string());
-        let after = match error.persistence() {
-            Persistence::Permanent => {
-                jobs.fail(&entry, code, message).await?;
-                return Ok(Next::Done);
-            }
-            Persistence::Temporary(after) => after,
-            Persistence::Persistent => None,
-        };
+        if error.persistence().is_permanent() {
+            jobs.fail(&entry, code, message).await?;
+            return Ok(Next::Done);
+        }
         if error.is(Code::SlotOver) && tries >= TIME_SLOTS_MAX {
             let message = format!(
                 "the source could not be read in {TIME_SLOTS_MAX} time slots: raise WorkerTimeout, or upload a plain tar or a layout instead of a compressed archive, then redrive"
@@ -99,12 +96,11 @@ impl<'a> ScanSource<'a> {
             jobs.fail(&entry, code, message).await?;
             return Ok(Next::Done);
         }
-        let is_exhausted = jobs.retry_policy.is_exhausted(&scan.execution, jobs.now(), tries);
-        if is_exhausted || run.is_out_of_tries() {
+        if jobs.retry_policy.is_exhausted(&scan.execution, jobs.now(), tries) {
             jobs.fail(&entry, code, message).await?;
             return Ok(Next::Done);
         }
-        let delay = jobs.retry_policy.delay(tries, &scan.id, after);
+        let delay = jobs.retry_policy.delay(tries, &scan.id, Wait::of(error));
         tracing::warn!(
             code,
             why = message,

@@ -62,6 +62,14 @@ impl JobKind for ListPrefix {
         Some(self.entry())
     }
 
+    fn execution(&self) -> Option<&Execution> {
+        Some(&self.execution)
+    }
+
+    fn execution_mut(&mut self) -> Option<&mut Execution> {
+        Some(&mut self.execution)
+    }
+
     fn restarted(self, id: String, execution: &Execution) -> Self {
         Self {
             id,

@@ -32,8 +32,8 @@ pub const ENVELOPE_VERSION: u32 = 2;
 /// The largest message that is sent, in bytes: the limit that every queue accepts.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// How often a job may be sent again as a new message. A worker that hands over every 54 seconds works 15 hours within it.
-pub const TRIES_MAX: u32 = 1000;
+/// The longest wait of a message. Registries are believed up to a day.
+const WAIT_MAX: Duration = Duration::from_hours(25);
 
 /// A message of the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct Envelope {
     /// The job does not begin before this time. For waits that are longer than the queue can delay a message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// When that wait began. If it began later than now, the clock was ahead and the wait is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_since: Option<Timestamp>,
     /// The trace context of what caused the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
@@ -86,14 +89,6 @@ pub(crate) struct Run {
     pub(crate) budget: Option<TimeBudget>,
 }
 
-impl Run {
-    /// True if the job was sent on as often as it may be. Only a worker with a time slot counts: without one, every wait is a
-    /// new message, and [`crate::RetryPolicy`] limits the time.
-    pub(crate) fn is_out_of_tries(&self) -> bool {
-        self.budget.is_some() && self.tries >= TRIES_MAX
-    }
-}
-
 /// What a kind of job defines.
 pub(crate) trait JobKind: Serialize + Sized {
     /// The word in [`Job`]'s JSON.
@@ -110,6 +105,16 @@ pub(crate) trait JobKind: Serialize + Sized {
 
     /// The task as which the ledger records the job, or its failure; [`None`]: it is never recorded.
     fn task(&self) -> Option<TaskEntry>;
+
+    /// The execution that the job belongs to, if it belongs to one.
+    fn execution(&self) -> Option<&Execution> {
+        None
+    }
+
+    /// The same, to be changed.
+    fn execution_mut(&mut self) -> Option<&mut Execution> {
+        None
+    }
 
     /// The same job as task `id` of `execution`.
     fn restarted(self, id: String, execution: &Execution) -> Self;
@@ -152,6 +157,15 @@ macro_rules! jobs {
                 match self { $(Self::$variant(job) => job.task()),+ }
             }
 
+            /// The execution that the job belongs to, if it belongs to one.
+            pub fn execution(&self) -> Option<&Execution> {
+                match self { $(Self::$variant(job) => job.execution()),+ }
+            }
+
+            pub(crate) fn execution_mut(&mut self) -> Option<&mut Execution> {
+                match self { $(Self::$variant(job) => job.execution_mut()),+ }
+            }
+
             /// What an operator can do if no worker survives the job.
             pub const fn crash_advice(&self) -> &'static str {
                 match self { $(Self::$variant(_) => <$payload as JobKind>::CRASH_ADVICE),+ }
@@ -187,6 +201,7 @@ impl Envelope {
             version: ENVELOPE_VERSION,
             tries: 0,
             not_before: None,
+            waits_since: None,
             trace: None,
             document: None,
             job: job.into(),
@@ -221,10 +236,32 @@ impl Envelope {
         Ok(json)
     }
 
-    /// How long the job is not to begin yet.
+    /// How long the job is not to begin yet. A wait that a clock which was ahead recorded is over.
     pub fn is_early(&self, now: Timestamp) -> Option<Duration> {
-        let early = Duration::try_from(self.not_before?.duration_since(now)).ok();
-        early.filter(|early| !early.is_zero())
+        let early = Duration::try_from(self.not_before?.duration_since(now)).ok()?;
+        let is_possible = self.waits_since.is_none_or(|since| since <= now) && early <= WAIT_MAX;
+        (is_possible && !early.is_zero()).then_some(early)
+    }
+
+    /// The message as it waits on, until [`Envelope::not_before`] is `delay` from `now`.
+    #[must_use]
+    pub fn waiting(mut self, delay: Duration, now: Timestamp) -> Self {
+        let until = now.checked_add(delay).unwrap_or(Timestamp::MAX);
+        if self.not_before.is_none_or(|known| known < until) {
+            self.not_before = Some(until);
+            self.waits_since = Some(now);
+        }
+        self
+    }
+
+    /// The same message, received at `now`. A job that was accepted later than now counts as accepted now, because a clock was
+    /// ahead: otherwise the job would be tried until that time.
+    #[must_use]
+    pub fn received(mut self, now: Timestamp) -> Self {
+        if let Some(execution) = self.job.execution_mut() {
+            execution.created = execution.created.min(now);
+        }
+        self
     }
 
     /// The message that follows this one after a try, to be received after `delay`.
@@ -234,6 +271,7 @@ impl Envelope {
             envelope: Self {
                 tries: self.tries.saturating_add(1),
                 not_before: None,
+                waits_since: None,
                 ..self
             },
             delay,

@@ -147,6 +147,14 @@ impl JobKind for Scan {
         Some(self.entry())
     }
 
+    fn execution(&self) -> Option<&Execution> {
+        Some(&self.execution)
+    }
+
+    fn execution_mut(&mut self) -> Option<&mut Execution> {
+        Some(&mut self.execution)
+    }
+
     fn restarted(self, id: String, execution: &Execution) -> Self {
         Self {
             id,

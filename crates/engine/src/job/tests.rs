@@ -248,3 +248,26 @@ fn a_wait_counts_as_a_try_and_ends_an_earlier_one() {
     assert_eq!((next.envelope.tries, next.delay), (1, Duration::from_mins(1)));
     assert_eq!(next.envelope.is_early(now), None);
 }
+
+#[test]
+fn a_clock_that_was_ahead_makes_no_message_wait_and_no_job_young() {
+    let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let copy = || Envelope::new(Envelope::parse(previous::COPY).unwrap().job);
+    let (hour, year) = (Duration::from_hours(1), Duration::from_hours(24 * 365));
+    let wait = |since: Timestamp| copy().waiting(hour, since).is_early(now);
+    assert_eq!(wait(now), Some(hour));
+    assert_eq!(wait(now.checked_add(Duration::from_secs(1)).unwrap()), None);
+    let of_an_earlier_release = Envelope {
+        not_before: now.checked_add(year).ok(),
+        ..copy()
+    };
+    assert_eq!(of_an_earlier_release.is_early(now), None);
+
+    let created = |now: Timestamp| copy().received(now).job.execution().unwrap().created;
+    let accepted = copy().job.execution().unwrap().created;
+    assert_eq!(
+        created(accepted.checked_sub(year).unwrap()),
+        accepted.checked_sub(year).unwrap()
+    );
+    assert_eq!(created(accepted.checked_add(year).unwrap()), accepted);
+}

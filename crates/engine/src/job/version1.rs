@@ -96,6 +96,7 @@ fn envelope(job: impl Into<Job>, tries: u32, not_before: Option<Timestamp>) -> E
     Envelope {
         tries,
         not_before,
+        waits_since: None,
         ..Envelope::new(job)
     }
 }

@@ -234,6 +234,13 @@ impl Fixture {
         json!({ "id": id, "timestamp": "2026-01-01T00:00:00Z", "action": "push", "target": target, "request": { "host": self.a.host().as_str() } })
     }
 
+    /// The same without an id: all pushes of this digest within one second have the same event.
+    pub fn event_of_second(&self, reference: &str, digest: &Digest) -> Value {
+        let mut event = self.event(reference, digest);
+        event.as_object_mut().unwrap().remove("id");
+        event
+    }
+
     /// Delivers events as the source's sender.
     pub async fn deliver(&self, events: &[Value]) -> Result<Accepted> {
         self.hook("a", Some(SECRET), &json!({ "events": events }).to_string())

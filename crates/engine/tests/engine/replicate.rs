@@ -56,7 +56,7 @@ async fn a_push_arrives_and_is_told_with_all_that_happened() {
 }
 
 #[tokio::test]
-async fn a_message_that_comes_again_after_the_end_costs_nothing() {
+async fn a_message_that_comes_again_after_the_end_costs_two_requests() {
     let fixture = Fixture::new().await;
     let sample = images::image(2, &[100]);
     fixture.push(&sample);
@@ -66,14 +66,38 @@ async fn a_message_that_comes_again_after_the_end_costs_nothing() {
     }
     fixture.attempt().await;
     let ended = fixture.task().await;
-    fixture.a.reset_requests();
-    fixture.b.reset_requests();
-    assert_eq!(
-        [fixture.attempt().await, fixture.attempt().await],
-        [Next::Done, Next::Done]
-    );
-    assert_eq!((fixture.a.requests().len(), fixture.b.requests().len()), (0, 0));
+    for _ in 0..2 {
+        fixture.a.reset_requests();
+        fixture.b.reset_requests();
+        assert_eq!(fixture.attempt().await, Next::Done);
+        assert_eq!((fixture.a.requests().len(), fixture.b.requests().len()), (1, 1));
+    }
     assert_eq!(fixture.task().await, ended);
+}
+
+#[tokio::test]
+async fn a_tag_that_moves_and_back_within_one_second_ends_where_it_was_pushed_last() {
+    let fixture = Fixture::new().await;
+    let samples = [images::image(3, &[100]), images::image(4, &[200])];
+    // The sender's times have whole seconds, and its events have no ids: equal pushes have equal events.
+    let events = samples
+        .clone()
+        .map(|sample| fixture.event_of_second("v1", &sample.root));
+    for number in [0, 1, 0, 1, 0] {
+        fixture.push(&samples[number]);
+        fixture.tell(&events[number]).await;
+        fixture.drain().await;
+        assert_eq!(fixture.arrived(), Some(samples[number].root.clone()));
+    }
+    assert_eq!(fixture.states().await, ["succeeded"; 5]);
+    fixture.assert_equal(&samples[0]);
+
+    // A duplicate is only a duplicate.
+    for event in &events {
+        fixture.tell(event).await;
+    }
+    fixture.drain().await;
+    assert_eq!(fixture.states().await.len(), 5);
 }
 
 #[tokio::test]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use transship_copy::TimeBudget;
+use bytes::Bytes;
+use transship_copy::{NoProgress, TimeBudget};
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
-use transship_engine::{Configuration, Next, Outgoing, RetryPolicy, TRIES_MAX, TaskState};
+use transship_engine::{Configuration, Next, Outgoing, RetryPolicy, TaskState};
 use transship_oci::{Code, Error, RegistryHost, Result, Verb};
 use transship_registry::{Anonymous, Credentials, Login, Retries};
 use transship_testkit::images;
@@ -47,24 +48,68 @@ async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
     );
 }
 
+/// A budget of a worker with time slots of a minute.
+fn slot() -> Option<TimeBudget> {
+    let length = Duration::from_mins(1);
+    Some(TimeBudget::until(Instant::now() + length, length))
+}
+
 #[tokio::test]
-async fn only_a_worker_with_a_time_slot_limits_how_often_a_task_is_sent_on() {
+async fn a_task_is_tried_for_a_day_however_often_it_is_sent_on() {
     let fixture = Fixture::new().await;
     fixture.push_and_tell(&images::image(5, &[100])).await;
-    fixture
-        .b
-        .set_faults(Some(always("PUT", "/manifests/", Action::status(503))));
-    let body = Outgoing::now(fixture.queued().await.remove(0)).with_tries(TRIES_MAX);
-    let body = body.envelope.to_json().unwrap();
-    let next = fixture.work(&body, None).await;
-    assert!(matches!(next, Next::Again(_)), "{next:?}");
-    let budget = TimeBudget::until(Instant::now() + Duration::from_mins(1), Duration::from_mins(1));
-    assert_eq!(fixture.work(&body, Some(budget)).await, Next::Done);
+    let busy = always("HEAD", "/manifests/", Action::too_many_requests(60));
+    fixture.b.set_faults(Some(busy));
+    let mut envelope = Outgoing::now(fixture.queued().await.remove(0)).envelope;
+    let (begin, day) = (now(&fixture), Duration::from_hours(24));
+    let mut messages = 0;
+    loop {
+        let worked = fixture.jobs.run(&envelope, Arc::new(NoProgress), slot()).await;
+        let next = match worked.unwrap() {
+            Next::Again(delay) => envelope.again(delay),
+            Next::Send(mut messages) => messages.remove(0),
+            Next::Done => break,
+        };
+        assert!(next.delay >= Duration::from_secs(1), "{next:?}");
+        fixture.clock.advance(next.delay);
+        envelope = next.envelope;
+        messages += 1;
+    }
     let task = fixture.task().await;
     assert_eq!(
         (task.state, task.code.as_deref()),
-        (TaskState::Failed, Some("HOPS_EXHAUSTED"))
+        (TaskState::Failed, Some("RATE_LIMITED"))
     );
+    let lasted = now(&fixture).duration_since(begin).unsigned_abs();
+    assert!(lasted >= day && lasted < day + Duration::from_mins(6), "{lasted:?}");
+    assert!(messages > 1000, "{messages} messages do not show it");
+}
+
+#[tokio::test]
+async fn a_registry_that_asks_for_no_wait_is_left_alone_longer_and_longer() {
+    for retry_after in ["0", "Wed, 21 Oct 2015 07:28:00 GMT"] {
+        let fixture = Fixture::new().await;
+        fixture.push_and_tell(&images::image(5, &[100])).await;
+        let busy = Action::Status {
+            code: 503,
+            headers: vec![("retry-after".into(), retry_after.into())],
+            body: Bytes::new(),
+        };
+        fixture.b.set_faults(Some(always("HEAD", "/manifests/", busy)));
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            let Next::Again(wait) = fixture.attempt().await else {
+                panic!("the task ended")
+            };
+            waits.push(wait);
+            fixture.clock.advance(wait);
+        }
+        assert!(waits[0] >= Duration::from_secs(1), "{retry_after}: {waits:?}");
+        assert!(
+            waits.is_sorted() && waits[5] >= 16 * waits[0],
+            "{retry_after}: {waits:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -185,9 +185,6 @@ codes! {
     TaskOverdue => "TASK_OVERDUE", TEMPORARY,
         "the worker of the task vanished, and the sweep sent the task again",
         "Nothing to do.";
-    HopsExhausted => "HOPS_EXHAUSTED", PERMANENT,
-        "the image was not copied within 1000 slots",
-        "Raise `WorkerTimeout`, then redrive.";
     WorkerCrashed => "WORKER_CRASHED", PERMANENT,
         "five workers crashed at the task",
         "See their logs by the task's id; give the worker more memory; redrive.";

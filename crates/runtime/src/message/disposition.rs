@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use transship_engine::{Envelope, Next, Outgoing, TRIES_MAX};
+use jiff::Timestamp;
+use transship_engine::{Envelope, Next, Outgoing};
 use transship_oci::{Backoff, Result};
 
 /// The waits of a message about which nothing could be decided. The longest is the longest delay of SQS.
 const UNDECIDED_BACKOFF: Backoff = Backoff::doubling(Duration::from_secs(5), Duration::from_mins(15));
+
+/// A message about which nothing could be decided for this long, and in so many tries, is returned to its queue, which counts
+/// that and makes it a dead letter.
+const UNDECIDED_AGE_MAX: Duration = Duration::from_hours(96);
+const UNDECIDED_TRIES_MIN: u32 = 100;
 
 /// What happens with a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,12 +28,12 @@ pub(super) enum Disposition {
 }
 
 /// Decides what `result` means for the message with `envelope`.
-pub(super) fn decide(envelope: Envelope, result: Result<Next>) -> Disposition {
+pub(super) fn decide(envelope: Envelope, result: Result<Next>, now: Timestamp) -> Disposition {
     match result {
         Ok(Next::Done) => Disposition::Remove,
         Ok(Next::Send(messages)) => Disposition::Send(messages),
         Ok(Next::Again(delay)) => Disposition::HandOver(Box::new(envelope.again(delay))),
-        Err(_) => match undecided_wait(&envelope) {
+        Err(_) => match undecided_wait(&envelope, now) {
             Some(delay) => Disposition::HandOver(Box::new(envelope.again(delay))),
             None => Disposition::Return,
         },
@@ -35,9 +41,13 @@ pub(super) fn decide(envelope: Envelope, result: Result<Next>) -> Disposition {
 }
 
 /// The wait of a message about which nothing could be decided. [`None`] if it is not sent on: a periodic job, because the
-/// next one follows anyway, and a message that was already sent on too often.
-fn undecided_wait(envelope: &Envelope) -> Option<Duration> {
-    if envelope.job.is_periodic() || envelope.tries >= TRIES_MAX {
+/// next one follows anyway, and a message that is too old. Patience is measured in time: a message may have been sent on often
+/// because it had to wait.
+fn undecided_wait(envelope: &Envelope, now: Timestamp) -> Option<Duration> {
+    let created = envelope.job.execution().map(|execution| execution.created);
+    let age = created.and_then(|created| Duration::try_from(now.duration_since(created)).ok());
+    let is_old = age.is_some_and(|age| age >= UNDECIDED_AGE_MAX) && envelope.tries >= UNDECIDED_TRIES_MIN;
+    if envelope.job.is_periodic() || is_old {
         return None;
     }
     Some(UNDECIDED_BACKOFF.wait(envelope.tries))
@@ -56,31 +66,29 @@ mod tests {
         }
     }
 
+    fn after(age: Duration) -> Timestamp {
+        let created = copy_task(1).execution.created;
+        created.checked_add(age).unwrap()
+    }
+
     #[test]
-    fn waits_grow_with_the_tries_and_end() {
-        let delays: Vec<_> = [0, 1, 3, 7, 8, 20, TRIES_MAX - 1, TRIES_MAX]
-            .map(|tries| undecided_wait(&envelope(tries)).map(|wait| wait.as_secs()))
-            .into();
-        let expected = [
-            Some(5),
-            Some(10),
-            Some(40),
-            Some(640),
-            Some(900),
-            Some(900),
-            Some(900),
-            None,
-        ];
-        assert_eq!(delays, expected);
+    fn waits_grow_with_the_tries_and_end_with_time() {
+        let waits = |tries: u32, age: Duration| undecided_wait(&envelope(tries), after(age)).map(|wait| wait.as_secs());
+        let seconds = [0, 1, 3, 7, 8, 20].map(|tries| waits(tries, Duration::ZERO));
+        assert_eq!(seconds, [5, 10, 40, 640, 900, 900].map(Some));
+        let many = 100_000;
+        assert_eq!(waits(many, UNDECIDED_AGE_MAX - Duration::from_secs(1)), Some(900));
+        assert_eq!(waits(UNDECIDED_TRIES_MIN - 1, UNDECIDED_AGE_MAX), Some(900));
+        assert_eq!(waits(UNDECIDED_TRIES_MIN, UNDECIDED_AGE_MAX), None);
     }
 
     #[test]
     fn a_wait_counts_as_a_try() {
         let delay = Duration::from_secs(30);
-        let Disposition::HandOver(next) = decide(envelope(4), Ok(Next::Again(delay))) else {
+        let Disposition::HandOver(next) = decide(envelope(4), Ok(Next::Again(delay)), after(delay)) else {
             panic!("it is not sent on")
         };
         assert_eq!((next.envelope.tries, next.delay), (5, delay));
-        assert_eq!(decide(envelope(4), Ok(Next::Done)), Disposition::Remove);
+        assert_eq!(decide(envelope(4), Ok(Next::Done), after(delay)), Disposition::Remove);
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use metrics::counter;
 use tokio::time::timeout;
 use transship_copy::{Progress, TimeBudget};
@@ -94,6 +95,7 @@ impl MessageProcessor {
     pub(crate) async fn process(&self, message: Message, deadline: Option<Deadline>) -> bool {
         message.measure_age();
         let Message { received, envelope } = message;
+        let envelope = envelope.received(Timestamp::now());
         let work = self.handler.handle(&envelope, deadline.map(|deadline| deadline.budget));
         let work = AssertUnwindSafe(work).catch_unwind();
         let result = match deadline {
@@ -111,7 +113,7 @@ impl MessageProcessor {
             }
         };
         let undecided = result.as_ref().err().cloned();
-        let disposition = decide(envelope, result);
+        let disposition = decide(envelope, result, Timestamp::now());
         if let Some(error) = undecided {
             let delay = match &disposition {
                 Disposition::HandOver(next) => Some(next.delay),

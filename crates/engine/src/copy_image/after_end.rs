@@ -1,0 +1,163 @@
+//! A message whose task has already ended. It is usually a duplicate. But ids derive from what a notification says, so two
+//! pushes can have the same id: a registry whose times have whole seconds sends A, B, A within one second as A, B and A again.
+//!
+//! Therefore both sides are compared once, and a new task is created only if they differ. Its id derives from the ended task
+//! and from the difference, so that duplicates of the message create the same task.
+
+use transship_copy::{Action, CompareRequest, Comparison, Extent, Manifests, NoLocations, Options, compare};
+use transship_oci::{Digest, Referrers, Result, Target};
+
+use super::CopyImage;
+use super::ledger_adapters::LedgerReplicas;
+use crate::job::{CopyTask, Source};
+use crate::plan::id;
+use crate::retry_policy::Wait;
+use crate::send::send_then_record;
+use crate::{Execution, Next, TaskState};
+
+/// What the two sides name.
+struct Ends {
+    source: Option<Digest>,
+    destination: Option<Digest>,
+    /// A copy would change the destination.
+    differ: bool,
+}
+
+impl CopyImage<'_> {
+    /// Decides about a message whose task ended in `state`. A cancelled task stays cancelled.
+    pub(super) async fn after_end(&self, state: TaskState) -> Result<Next> {
+        let Self { jobs, task, run, .. } = self;
+        if state == TaskState::Cancelled {
+            return Ok(Next::Done);
+        }
+        let ends = match self.ends().await {
+            Ok(Some(ends)) => ends,
+            Ok(None) => return Ok(Next::Done),
+            Err(error) => {
+                let tries = run.tries.saturating_add(1);
+                let is_exhausted = jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), tries);
+                if error.persistence().is_permanent() || is_exhausted {
+                    tracing::warn!(code = error.code(), %error, "a message whose task has ended could not be compared and is dropped");
+                    return Ok(Next::Done);
+                }
+                return Ok(Next::Again(jobs.retry_policy.delay(tries, &task.id, Wait::of(&error))));
+            }
+        };
+        // The notification may be ahead of the tag.
+        let is_as_expected = task.expected.is_none() || task.expected == ends.source;
+        if !is_as_expected && !ends.differ && task.execution.is_recent(jobs.now()) {
+            return Ok(Next::Again(jobs.retry_policy.delay(1, &task.id, Wait::Growing)));
+        }
+        if !ends.differ {
+            tracing::debug!(%state, "received a message whose task has already ended; both sides are equal");
+            return Ok(Next::Done);
+        }
+        let successor = self.successor(&ends);
+        tracing::info!(
+            %state,
+            successor = successor.id,
+            "received a message whose task has already ended; the sides differ, so a new task was created"
+        );
+        let (queue, history) = (jobs.queue.as_ref(), jobs.ledger.history.as_ref());
+        send_then_record(queue, history, &[successor], None).await?;
+        Ok(Next::Done)
+    }
+
+    /// What both sides name; [`None`] if a registry is no longer in the document. Two requests, if nothing differs or the rule
+    /// selects every kind.
+    async fn ends(&self) -> Result<Option<Ends>> {
+        let Self { jobs, task, .. } = self;
+        let snapshot = jobs.configuration.current();
+        let Ok(destination) = snapshot.registry(&task.destination.registry) else {
+            return Ok(None);
+        };
+        let remote = destination.repository(task.destination.repository.clone());
+        let ends = match &task.source {
+            Source::Registry(image) => {
+                let Ok(source) = snapshot.registry(&image.registry) else {
+                    return Ok(None);
+                };
+                let source = source.repository(image.repository.clone());
+                if task.is_attachment {
+                    attachment_ends(&source, &image.target, &remote, &task.destination.target).await?
+                } else {
+                    self.image_ends(&source, &remote).await?
+                }
+            }
+            Source::Stored { .. } => {
+                let images = jobs.sources.open(task, self.run.budget).await?;
+                self.image_ends(images.as_ref(), &remote).await?
+            }
+        };
+        Ok(Some(ends))
+    }
+
+    async fn image_ends(
+        &self,
+        source: &dyn transship_copy::Source,
+        destination: &dyn transship_copy::Destination,
+    ) -> Result<Ends> {
+        let policy = &self.task.policy;
+        let Comparison {
+            action,
+            source,
+            destination,
+            ..
+        } = compare(&CompareRequest {
+            source,
+            from: self.task.source.target().clone(),
+            destination,
+            to: self.task.destination.target.clone(),
+            options: Options {
+                existing: policy.existing,
+                // What is attached arrives with events of its own.
+                referrers: Referrers::Exclude,
+                kinds: policy.kinds.clone(),
+                ..Options::default()
+            },
+            locations: &NoLocations,
+            replicas: &LedgerReplicas::new(self.jobs, self.task, self.holder()),
+            digest_tags: None,
+            extent: Extent::FirstDifference,
+        })
+        .await?;
+        Ok(Ends {
+            source: source.map(|source| source.digest),
+            destination: destination.map(|destination| destination.digest),
+            differ: action == Action::Copy,
+        })
+    }
+
+    /// The same work as a new task, accepted when this message was.
+    fn successor(&self, ends: &Ends) -> CopyTask {
+        let ended = self.task;
+        let text = |digest: &Option<Digest>| digest.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (source, destination) = (text(&ends.source), text(&ends.destination));
+        let derived = |prefix, of: &str| id(prefix, &["differs", of, &source, &destination]);
+        CopyTask {
+            id: derived("t", &ended.id),
+            execution: Execution {
+                id: derived("e", &ended.execution.id),
+                ..ended.execution.clone()
+            },
+            expected: ends.source.clone(),
+            ..ended.clone()
+        }
+    }
+}
+
+/// The same for an attachment: it is the same on both sides, or it is missing.
+async fn attachment_ends(
+    source: &dyn Manifests,
+    from: &Target,
+    destination: &dyn Manifests,
+    to: &Target,
+) -> Result<Ends> {
+    let (source, destination) = tokio::try_join!(source.manifest_head(from), destination.manifest_head(to))?;
+    let [source, destination] = [source, destination].map(|found| found.map(|found| found.digest));
+    Ok(Ends {
+        differ: source.is_some() && source != destination,
+        source,
+        destination,
+    })
+}
