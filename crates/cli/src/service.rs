@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use transship_copy::{Progress, SystemClock};
 use transship_engine::ledger::Ledger;
 use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
+use transship_http::Server;
 use transship_local::{Database, SqliteLedger, SqliteQueue};
 use transship_registry::Retries;
 use transship_rules::Document;
@@ -20,8 +23,8 @@ use crate::credentials::credentials_of_document;
 use crate::failure::{Exit, Failure, sentence};
 use transship_oci::{Code, Result};
 
-/// Maximum number of tasks at the same time; each sends several blobs in parallel.
-const PARALLEL_MESSAGES: usize = 4;
+/// Maximum number of connections of senders, if the process may open enough files.
+const CONNECTIONS_MAX: u64 = 2048;
 /// Longest wait for a registry within a task. For a longer wait, the task returns to the queue.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Time limit after a stop for deliveries that are being read.
@@ -41,12 +44,14 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Assembles the service of `document` on `database`, with secrets from `environment` and from files.
+    /// Assembles the service of `document` on `database`, with secrets from `environment` and from files. It processes at most
+    /// `concurrency` messages at the same time; each sends several blobs in parallel.
     pub(crate) fn build(
         document: Document,
         database: Database,
         environment: Environment,
         progress: Arc<dyn Progress>,
+        concurrency: usize,
     ) -> Self {
         let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(environment));
         let retries = Retries {
@@ -90,7 +95,7 @@ impl Service {
                 history: Arc::clone(&ledger) as _,
                 clock: Arc::new(SystemClock),
             },
-            concurrency: PARALLEL_MESSAGES,
+            concurrency,
         };
         Self {
             router: transship_http::router(Arc::new(intake)),
@@ -108,13 +113,12 @@ impl Service {
         told_to_stop: impl Future<Output = Result<(), Failure>>,
     ) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
-        let intake = axum::serve(listener, self.router).with_graceful_shutdown(until(stopped.clone()));
-        let mut intake = tokio::spawn(intake.into_future());
+        let mut intake = tokio::spawn(Server::new(self.router, connections()).run(listener, stopped.clone()));
         let worker = self.worker;
         let worker = tokio::spawn(async move { worker.run(stopped).await });
         let ended = tokio::select! {
             told = told_to_stop => told,
-            ended = &mut intake => Err(stopped_by_itself(ended.map_err(std::io::Error::other).flatten())),
+            ended = &mut intake => Err(stopped_by_itself(ended)),
         };
         tracing::info!("stopping: no more deliveries are accepted, running tasks may finish");
         stop.send_replace(true);
@@ -129,12 +133,28 @@ impl Service {
     }
 }
 
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which also means stop.
-    let _ = stopped.wait_for(|stop| *stop).await.map(drop);
+/// Number of connections of senders: at most half of the files that the process may open, so that registries and the data
+/// folder have the other half.
+fn connections() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(CONNECTIONS_MAX * 2);
+    usize::try_from((files / 2).clamp(1, CONNECTIONS_MAX)).unwrap_or(1)
 }
 
-fn stopped_by_itself(result: std::io::Result<()>) -> Failure {
+/// Raises the limit of open files to the maximum that the system allows this process.
+pub(crate) fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::debug!("the limit of open files could not be raised: {error}");
+    }
+}
+
+fn stopped_by_itself(result: std::result::Result<(), JoinError>) -> Failure {
     let why = result.err().map_or_else(String::new, |error| sentence(&error));
     Failure::new(Exit::Failed, "LISTEN_FAILED", format!("the intake stopped: {why}"))
 }

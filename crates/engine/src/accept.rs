@@ -19,7 +19,7 @@ use transship_rules::{Document, Registry, Webhook};
 use crate::ledger::History;
 use crate::plan::plan;
 use crate::send::{now, send_then_record};
-use crate::{Configuration, CopyTask, Secrets, TaskQueue};
+use crate::{Configuration, CopyTask, Secrets, Snapshot, TaskQueue};
 
 /// Maximum age of a cached webhook secret that rejects a delivery; an older one is read again.
 const SECRET_AGE_MAX: Duration = Duration::from_mins(1);
@@ -64,26 +64,32 @@ impl Intake {
     /// [`Accepted::Tasks`], every task is in the queue. Errors: `UNKNOWN_SOURCE`, `NOT_AUTHENTIC`, `DELIVERY_INVALID`, and
     /// `UNAVAILABLE` if the delivery could not be made durable or the secret could not be read, so that the sender tries again.
     pub async fn accept(&self, source: &str, delivery: &Delivery<'_>) -> Result<Accepted> {
+        self.admit(source, delivery.headers, delivery.token)
+            .await?
+            .accept(delivery)
+            .await
+    }
+
+    /// Checks what can be known before the body is read: that the document has the source and, if the proof of its format is
+    /// in the headers or the URL, that the sender knows the secret. Errors as of [`Intake::accept`].
+    pub async fn admit(&self, source: &str, headers: &HeaderMap, token: Option<&str>) -> Result<Admission<'_>> {
         let snapshot = self.configuration.current();
-        let registry = snapshot
-            .document
-            .registries
-            .get(source)
-            .ok_or_else(|| rejected(Code::UnknownSource, "there is no source with that name"))?;
-        self.authenticate(format_of(registry.provider)?, delivery, registry)
-            .await?;
-        // The host is read from the body to detect a body of another registry.
-        let origin = Origin {
-            registry_host: None,
-            aliases: &registry.aliases,
+        let Some(registry) = snapshot.document.registries.get(source) else {
+            return Err(rejected(Code::UnknownSource, "there is no source with that name"));
         };
-        let events = read(registry.provider, delivery, &origin)?;
-        let (events, foreign): (Vec<_>, Vec<_>) = events
-            .into_iter()
-            .partition(|event| event.registry_host.as_ref().is_none_or(|host| registry.is_called(host)));
-        warn_of_foreign(source, &foreign);
-        let code = (!foreign.is_empty()).then_some(Code::HostMismatch);
-        self.plan_and_send(&snapshot.document, &[source], &events, code).await
+        let format = format_of(registry.provider)?;
+        let is_authentic = format.is_proof_in_head();
+        if is_authentic {
+            let body = &[];
+            self.authenticate(format, &Delivery { headers, body, token }, registry)
+                .await?;
+        }
+        Ok(Admission {
+            intake: self,
+            snapshot,
+            source: source.to_owned(),
+            is_authentic,
+        })
     }
 
     /// Accepts an event of `provider` that the cloud delivered by invoking a function. It needs no authentication: on AWS only ECR
@@ -199,6 +205,41 @@ impl Intake {
 /// Why a delivery is rejected: the message is what the sender reads.
 fn rejected(code: Code, message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(code, Operation::default(), message)
+}
+
+/// A sender whose body may be read: see [`Intake::admit`]. The document in force at the time of the admission applies.
+pub struct Admission<'a> {
+    intake: &'a Intake,
+    snapshot: Arc<Snapshot>,
+    source: String,
+    is_authentic: bool,
+}
+
+impl Admission<'_> {
+    /// Accepts the delivery: see [`Intake::accept`].
+    pub async fn accept(&self, delivery: &Delivery<'_>) -> Result<Accepted> {
+        let (document, source) = (&self.snapshot.document, self.source.as_str());
+        let Some(registry) = document.registries.get(source) else {
+            return Err(rejected(Code::UnknownSource, "there is no source with that name"));
+        };
+        if !self.is_authentic {
+            self.intake
+                .authenticate(format_of(registry.provider)?, delivery, registry)
+                .await?;
+        }
+        // The host is read from the body to detect a body of another registry.
+        let origin = Origin {
+            registry_host: None,
+            aliases: &registry.aliases,
+        };
+        let events = read(registry.provider, delivery, &origin)?;
+        let (events, foreign): (Vec<_>, Vec<_>) = events
+            .into_iter()
+            .partition(|event| event.registry_host.as_ref().is_none_or(|host| registry.is_called(host)));
+        warn_of_foreign(source, &foreign);
+        let code = (!foreign.is_empty()).then_some(Code::HostMismatch);
+        self.intake.plan_and_send(document, &[source], &events, code).await
+    }
 }
 
 fn format_of(provider: Provider) -> Result<Format> {

@@ -23,7 +23,7 @@ mod store_name;
 mod sweep;
 mod task;
 
-pub use accept::{Accepted, Intake};
+pub use accept::{Accepted, Admission, Intake};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use dead_letters::DeadLetters;
 pub use execution::{Execution, ExecutionRecord, ExecutionState, Trigger};

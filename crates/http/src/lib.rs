@@ -5,6 +5,9 @@
 //! webhook, so a delivery that matches no rule is not an error. Bodies of errors are `{code, message}`.
 
 mod body;
+mod server;
+
+pub use server::Server;
 
 use std::sync::Arc;
 
@@ -16,58 +19,79 @@ use axum::{Json, Router};
 use serde_json::json;
 use transship_engine::{Accepted, Intake};
 use transship_notifications::Delivery;
-use transship_oci::Code;
+use transship_oci::{Code, Error};
+
+use crate::body::Bodies;
 
 /// Maximum size of a delivery in bytes. Distribution sends about 1 KB; `GitHub` could send 25 MB, which is never useful here.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// `POST /hooks/{source}`, `POST /hooks/{source}/{token}`, `GET /healthz`.
+/// `POST /hooks/{source}`, `POST /hooks/{source}/{token}`, `GET /healthz`; a trailing slash makes no difference.
 pub fn router(intake: Arc<Intake>) -> Router {
+    let door = Door {
+        intake,
+        bodies: Arc::default(),
+    };
     Router::new()
         .route("/healthz", get(|| async { Json(json!({ "status": "ok" })) }))
         .route("/hooks/{source}", post(hook))
-        .route("/hooks/{source}/{token}", post(hook_with_token))
-        .fallback(|| async {
+        .route("/hooks/{source}/", post(hook))
+        .route("/hooks/{source}/{*token}", post(hook_with_token))
+        .fallback(|request: Request| async move {
+            log_refused(&request, StatusCode::NOT_FOUND, Code::NotFound, "there is no such path");
             refusal(
                 StatusCode::NOT_FOUND,
-                "NOT_FOUND",
+                Code::NotFound,
                 "not found: post deliveries to /hooks/{source}",
             )
         })
-        .method_not_allowed_fallback(|| async {
-            refusal(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "METHOD_NOT_ALLOWED",
-                "method not allowed: use POST for deliveries",
-            )
+        .method_not_allowed_fallback(|request: Request| async move {
+            let (status, code) = (StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed);
+            log_refused(&request, status, code, "deliveries are sent with POST");
+            refusal(status, code, "method not allowed: use POST for deliveries")
         })
-        .with_state(intake)
+        .with_state(door)
 }
 
-async fn hook(State(intake): State<Arc<Intake>>, Path(source): Path<String>, request: Request) -> Response {
-    take(&intake, &source, None, request).await
+/// The intake, and the bodies that are being read.
+#[derive(Clone)]
+struct Door {
+    intake: Arc<Intake>,
+    bodies: Arc<Bodies>,
+}
+
+async fn hook(State(door): State<Door>, Path(source): Path<String>, request: Request) -> Response {
+    take(&door, &source, None, request).await
 }
 
 async fn hook_with_token(
-    State(intake): State<Arc<Intake>>,
+    State(door): State<Door>,
     Path((source, token)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    take(&intake, &source, Some(&token), request).await
+    take(&door, &source, Some(&token), request).await
 }
 
-async fn take(intake: &Intake, source: &str, token: Option<&str>, request: Request) -> Response {
+async fn take(door: &Door, source: &str, token: Option<&str>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = match body::read(&parts.headers, body).await {
+    let admission = match door.intake.admit(source, &parts.headers, token).await {
+        Ok(admission) => admission,
+        Err(error) => {
+            // The sender reads the response only after it has sent its body.
+            body::discard(body).await;
+            return rejected(source, &error);
+        }
+    };
+    let body = match door.bodies.read(source, &parts.headers, body).await {
         Ok(body) => body,
-        Err(unreadable) => return unreadable.into_response(),
+        Err(error) => return rejected(source, &error),
     };
     let delivery = Delivery {
         headers: &parts.headers,
         body: &body,
         token,
     };
-    match intake.accept(source, &delivery).await {
+    match admission.accept(&delivery).await {
         Ok(Accepted::Tasks { events, executions }) => {
             tracing::info!(source, events, executions = executions.len(), "accepted a delivery");
             (
@@ -81,24 +105,50 @@ async fn take(intake: &Intake, source: &str, token: Option<&str>, request: Reque
             let message = "the delivery names a host that does not belong to this source";
             Json(json!({ "accepted": 0, "executions": [], "code": code.as_str(), "message": message })).into_response()
         }
-        Err(refused) => {
-            let status = match refused.kind() {
-                Code::UnknownSource => StatusCode::NOT_FOUND,
-                Code::NotAuthentic => StatusCode::UNAUTHORIZED,
-                Code::DeliveryInvalid => StatusCode::BAD_REQUEST,
-                _ => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            tracing::warn!(
-                source,
-                status = status.as_u16(),
-                code = refused.code(),
-                "rejected a delivery: {refused}"
-            );
-            refusal(status, refused.code(), &refused.to_string())
-        }
+        Err(error) => rejected(source, &error),
     }
 }
 
-fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({ "code": code, "message": message }))).into_response()
+fn rejected(source: &str, error: &Error) -> Response {
+    let status = match error.kind() {
+        Code::UnknownSource => StatusCode::NOT_FOUND,
+        Code::NotAuthentic => StatusCode::UNAUTHORIZED,
+        Code::DeliveryInvalid => StatusCode::BAD_REQUEST,
+        Code::DeliveryTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::DeliveryTooSlow => StatusCode::REQUEST_TIMEOUT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    // The name in the URL is any text.
+    let source: String = source.chars().flat_map(char::escape_debug).take(100).collect();
+    tracing::warn!(
+        source,
+        status = status.as_u16(),
+        code = error.code(),
+        "rejected a delivery: {error}"
+    );
+    refusal(status, error.kind(), &error.to_string())
+}
+
+/// Logs a request that is not a delivery. The path is shortened, because its third segment may be a secret.
+fn log_refused(request: &Request, status: StatusCode, code: Code, why: &str) {
+    let mut segments = request.uri().path().split('/').skip(1);
+    let mut path = String::new();
+    for segment in segments.by_ref().take(2) {
+        path.push('/');
+        path.extend(segment.chars().flat_map(char::escape_debug).take(60));
+    }
+    if segments.next().is_some() {
+        path.push_str("/…");
+    }
+    tracing::warn!(
+        method = %request.method(),
+        path,
+        status = status.as_u16(),
+        code = code.as_str(),
+        "refused a request: {why}"
+    );
+}
+
+fn refusal(status: StatusCode, code: Code, message: &str) -> Response {
+    (status, Json(json!({ "code": code.as_str(), "message": message }))).into_response()
 }

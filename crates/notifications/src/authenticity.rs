@@ -28,7 +28,14 @@ pub(crate) fn fixed_text(delivery: &Delivery<'_>, secret: &str) -> Result<(), Er
         .get_all(http::header::AUTHORIZATION)
         .iter()
         .map(http::HeaderValue::as_bytes)
-        .chain(delivery.token.map(str::as_bytes));
+        .chain(delivery.token.map(str::as_bytes))
+        // Some senders and proxies append a slash to a URL.
+        .chain(
+            delivery
+                .token
+                .and_then(|token| token.strip_suffix('/'))
+                .map(str::as_bytes),
+        );
     let shown: Vec<_> = shown.map(Sha256::digest).collect();
     // Every pair is compared: the time taken must not show which line matched.
     let is_known = secret
@@ -99,6 +106,15 @@ mod tests {
             "s3cret"
         ));
         assert!(!is_authentic(&[], Some("s3cre"), "s3cret"));
+        assert!(
+            is_authentic(&[], Some("s3/+=cret/"), "s3/+=cret"),
+            "with a trailing slash"
+        );
+        assert!(
+            is_authentic(&[], Some("s3cret/"), "s3cret/"),
+            "the slash belongs to the secret"
+        );
+        assert!(!is_authentic(&[], Some("s3cret//"), "s3cret"));
     }
 
     #[test]

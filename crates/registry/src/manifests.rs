@@ -118,13 +118,18 @@ impl RemoteRepository {
             }
         };
         let manifest = Manifest::parse_with_digest(body.bytes, content_type, digest);
-        manifest.map(Some).map_err(|error: Error| error.during(operation))
+        let manifest = manifest.map_err(|error: Error| error.during(operation))?;
+        if let Some(called) = manifest.sent_as() {
+            // Nexus sends every manifest as Docker's.
+            tracing::debug!(digest = %manifest.digest(), %called, own = %manifest.media_type(), "the registry sent a manifest under another media type");
+        }
+        Ok(Some(manifest))
     }
 
-    /// What `target` names, by GET. A schema 1 manifest, which is not copied, is there all the same.
+    /// What `target` names, by GET. A manifest of a kind that is not copied is there all the same.
     pub(crate) async fn manifest_by_get(&self, target: &Target) -> Result<Option<Descriptor>> {
         match self.manifest_get(target).await {
-            Err(error) if error.is(Code::Schema1Unsupported) => {}
+            Err(error) if matches!(error.kind(), Code::Schema1Unsupported | Code::ManifestUnsupported) => {}
             read => return Ok(read?.map(|manifest| manifest.descriptor())),
         }
         Ok(self.manifest_body(target).await?.map(|body| {

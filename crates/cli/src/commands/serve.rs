@@ -12,6 +12,7 @@ use clap::Args;
 use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use transship_copy::NoProgress;
 use transship_engine::{Outgoing, Sweep, TaskQueue as _};
 use transship_local::{DataLock, Database, SqliteQueue};
@@ -22,13 +23,13 @@ use transship_runtime::{DocumentOptions, DocumentSource, Environment, FileDocume
 use crate::document;
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, LogForm};
-use crate::service::Service;
+use crate::service::{Service, raise_file_limit};
 use transship_oci::Result;
 
 /// Arguments of `transship serve`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  transship serve --config transship.yaml --data /var/lib/transship --listen 0.0.0.0:8080\n\nRegistries post their notifications to /hooks/NAME, where NAME is their name in the document.\nThe document is reloaded when it changes. RUST_LOG sets the log filter; the default is info."
+    after_help = "Example:\n  transship serve --config transship.yaml --data /var/lib/transship --listen 0.0.0.0:8080\n\nRegistries post their notifications to /hooks/NAME, where NAME is their name in the document.\nThe document is reloaded when it changes, and at once on SIGHUP. RUST_LOG sets the log filter; the default is info."
 )]
 pub(crate) struct Arguments {
     /// Configuration document, YAML or JSON
@@ -43,6 +44,9 @@ pub(crate) struct Arguments {
     /// Interval between full comparisons that repair missed events (30m, 2h, or off)
     #[arg(long, value_name = "INTERVAL", default_value = "1h", value_parser = interval)]
     sweep: Interval,
+    /// Number of tasks that are processed at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    concurrency: u16,
     /// Log format
     #[arg(long, value_enum, default_value_t = LogForm::Auto)]
     log: LogForm,
@@ -74,14 +78,14 @@ fn interval(text: &str) -> Result<Interval, &'static str> {
         .ok_or("expected an interval of at least one second, such as 30m or 1h, or off")
 }
 
-/// Starts a sweep at every `interval`; the first one after one interval.
+/// Starts a sweep now and at every `interval`.
 async fn order_sweeps(queue: SqliteQueue, interval: Interval) {
     let Interval(Some(interval)) = interval else { return };
     loop {
-        tokio::time::sleep(interval).await;
         if let Err(error) = queue.send(&[Outgoing::now(Sweep::default())]).await {
             tracing::error!(code = error.code(), "a sweep could not be started: {error}");
         }
+        tokio::time::sleep(interval).await;
     }
 }
 
@@ -93,12 +97,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     transship_runtime::warn(&parsed.document.needs_aws());
     warn_of_imports(&parsed.document);
     // Signals are caught before the first message, because a caller that reads it may send a signal at once.
-    let stop = Stop::listen()?;
+    let signals = Signals::listen()?;
+    raise_file_limit();
     let _lock = DataLock::acquire(&arguments.data)?;
     let database = Database::open(&arguments.data)?;
     let listener = listen(arguments.listen).await?;
     tell_hooks(&parsed.document, &listener);
-    let service = Service::build(parsed.document, database, Environment::process(), Arc::new(NoProgress));
+    let service = Service::build(
+        parsed.document,
+        database,
+        Environment::process(),
+        Arc::new(NoProgress),
+        arguments.concurrency.into(),
+    );
     let released = service.queue.release_all().await?;
     service.ledger.release_leases().await?;
     if released > 0 {
@@ -107,14 +118,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let reader = FileDocument::new(arguments.config, Code::ConfigUnreadable);
     let source = DocumentSource::new(Box::new(reader), DOCUMENT_OPTIONS).with_version(text);
     let configuration = service.configuration.clone();
-    let watched = tokio::spawn(async move { source.watch(&configuration).await });
+    let reload = Arc::new(Notify::new());
+    let hangups = tokio::spawn(reload_on(signals.hangup, Arc::clone(&reload)));
+    let watched = tokio::spawn(async move { source.watch(&configuration, &reload).await });
     let sweeps = tokio::spawn(order_sweeps(service.queue.clone(), arguments.sweep));
     let ledger = Arc::clone(&service.ledger);
     let retention = tokio::spawn(async move { ledger.keep_retention().await });
-    let result = service.run(listener, stop.told()).await;
+    let result = service.run(listener, signals.stop.received()).await;
     sweeps.abort();
     retention.abort();
     watched.abort();
+    hangups.abort();
     result
 }
 
@@ -159,13 +173,27 @@ fn tell_hooks(document: &Document, listener: &TcpListener) {
     }
 }
 
-/// The signals that stop the process, caught from the moment this value is created.
+/// Wakes `reload` at every SIGHUP.
+async fn reload_on(mut hangup: Signal, reload: Arc<Notify>) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: reading the document");
+        reload.notify_one();
+    }
+}
+
+/// The signals that the process handles, caught from the moment this value is created.
+struct Signals {
+    stop: Stop,
+    hangup: Signal,
+}
+
+/// The signals that stop the process.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Stop {
+impl Signals {
     fn listen() -> Result<Self, Failure> {
         let listen = |kind| {
             signal(kind).map_err(|error| {
@@ -177,13 +205,18 @@ impl Stop {
             })
         };
         Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
+            stop: Stop {
+                terminate: listen(SignalKind::terminate())?,
+                interrupt: listen(SignalKind::interrupt())?,
+            },
+            hangup: listen(SignalKind::hangup())?,
         })
     }
+}
 
+impl Stop {
     /// Returns when a signal was received.
-    async fn told(mut self) -> Result<(), Failure> {
+    async fn received(mut self) -> Result<(), Failure> {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

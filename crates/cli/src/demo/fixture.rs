@@ -44,6 +44,8 @@ pub(super) const DESTINATION_REPOSITORY: &str = "replica/web";
 const SECRET_NAME: &str = "DEMO_WEBHOOK";
 /// Time limit of each step.
 const STEP_TIMEOUT: Duration = Duration::from_mins(1);
+/// Number of tasks at the same time.
+const CONCURRENCY: usize = 4;
 /// Interval between reads of the ledger.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -85,7 +87,13 @@ impl Fixture {
         let database = Database::open(&folder.path().join("data"))?;
         let counts = Arc::new(Counts::new(form));
         let environment = Environment::of([(SECRET_NAME, secret.clone())]);
-        let mut service = Service::build(document.document, database, environment, Arc::clone(&counts) as _);
+        let mut service = Service::build(
+            document.document,
+            database,
+            environment,
+            Arc::clone(&counts) as _,
+            CONCURRENCY,
+        );
         let deliveries = Arc::default();
         service.router = service
             .router

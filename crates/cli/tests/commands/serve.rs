@@ -1,6 +1,7 @@
 //! `serve` as a process: it starts, logs its address, reloads its document, and stops on a signal.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, mpsc};
@@ -42,6 +43,7 @@ impl Serve {
             .arg("--data")
             .arg(folder.path().join("data"))
             .args(more)
+            .env("HOOK", "secret")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -168,4 +170,81 @@ fn a_new_document_counts_and_a_broken_one_is_refused_loudly() {
     );
     std::fs::write(serve.config(), DOCUMENT.replace("name: core", "name: renamed")).unwrap();
     serve.until(says("a new version of the document is in force"));
+}
+
+/// The status and the body of a request with the secret.
+fn request(address: &str, method: &str, path: &str, head: &str, body: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{head}\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+#[test]
+fn every_refusal_is_logged_with_its_reason_and_without_a_secret() {
+    let mut serve = Serve::start();
+    let address = serve.until_serving();
+    let ok = "authorization: secret\r\n";
+    let nothing = r#"{"events":[]}"#;
+    for path in ["/hooks/a", "/hooks/a/"] {
+        assert_eq!(request(&address, "POST", path, ok, nothing).0, 200, "{path}");
+    }
+    for path in ["/hooks/a/secret", "/hooks/a/secret/"] {
+        assert_eq!(request(&address, "POST", path, "", nothing).0, 200, "{path}");
+    }
+    let large = "x".repeat(1024 * 1024 + 1);
+    for (method, path, head, body, status, code) in [
+        ("POST", "/hook/a/secret", ok, nothing, 404, "NOT_FOUND"),
+        ("POST", "/hooks/zz", ok, nothing, 404, "UNKNOWN_SOURCE"),
+        ("GET", "/hooks/a", ok, "", 405, "METHOD_NOT_ALLOWED"),
+        ("POST", "/hooks/a", "", nothing, 401, "NOT_AUTHENTIC"),
+        ("POST", "/hooks/a", ok, "{", 400, "DELIVERY_INVALID"),
+        ("POST", "/hooks/a", ok, large.as_str(), 413, "DELIVERY_TOO_LARGE"),
+        // Who does not know the secret learns nothing else, and costs no memory.
+        ("POST", "/hooks/a", "", large.as_str(), 401, "NOT_AUTHENTIC"),
+    ] {
+        let (answered, said) = request(&address, method, path, head, body);
+        assert_eq!(
+            (answered, said["code"].as_str()),
+            (status, Some(code)),
+            "{method} {path}: {said}"
+        );
+        let line = serve.until(|event| event["code"] == code);
+        assert_eq!(line["status"], status, "{line}");
+        assert!(!line.to_string().contains("secret\""), "{line}");
+        assert!(!line["message"].as_str().unwrap_or_default().is_empty());
+    }
+}
+
+#[test]
+fn a_hangup_reads_the_document_and_ends_nothing() {
+    let mut serve = Serve::start();
+    serve.until_serving();
+    std::fs::write(serve.config(), DOCUMENT.replace("name: core", "name: renamed")).unwrap();
+    let id = serve.child.id().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-HUP", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    serve.until(says("SIGHUP"));
+    serve.until(says("a new version of the document is in force"));
+    serve.stop();
+}
+
+#[test]
+fn the_first_sweep_begins_at_the_start() {
+    let mut serve = Serve::start();
+    serve.until_serving();
+    // The registry is not there, so the sweep says so.
+    serve.until(|event| event["code"] == "CONNECT_FAILED");
 }

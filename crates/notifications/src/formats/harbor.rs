@@ -23,6 +23,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     reader: Some(Reader {
         parse,
         authenticate: fixed_text,
+        is_proof_in_head: true,
     }),
 };
 

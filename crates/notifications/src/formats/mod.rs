@@ -55,6 +55,8 @@ pub(crate) struct Reader {
     parse: fn(&Delivery<'_>, &Origin<'_>) -> Result<Vec<Event>, Error>,
     /// Checks that a delivery knows the secret: see [`crate::authenticate`].
     authenticate: fn(&Delivery<'_>, &str) -> Result<(), Error>,
+    /// The proof is in the headers or the URL, so `authenticate` does not read the body.
+    is_proof_in_head: bool,
 }
 
 impl FormatSpec {
@@ -91,6 +93,11 @@ impl Format {
     /// True if this version reads deliveries of this format.
     pub const fn is_read(self) -> bool {
         self.0.reader.is_some()
+    }
+
+    /// True if a delivery can be authenticated before its body is read. False for a format that is not read.
+    pub fn is_proof_in_head(self) -> bool {
+        self.0.reader.is_some_and(|reader| reader.is_proof_in_head)
     }
 
     pub(crate) fn parse(self, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {

@@ -54,7 +54,7 @@ impl RemoteRepository {
             return Ok(Vec::new());
         };
         // GitLab answers a tag `sha256-<hex>` with the manifest of that digest (oras-go#1396), whose children are platforms.
-        if index.digest() == subject {
+        if index.is(subject) {
             return Ok(Vec::new());
         }
         if !index.is_index() {

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use transship_copy::{Clock, SystemClock};
 use transship_engine::Configuration;
 use transship_oci::{Code, Error, Persistence, Result, Verb};
@@ -141,10 +143,10 @@ impl DocumentSource {
         }
     }
 
-    /// Keeps `configuration` up to date, without end.
-    pub async fn watch(&self, configuration: &Configuration) {
+    /// Keeps `configuration` up to date, without end. `reload` makes it read at once.
+    pub async fn watch(&self, configuration: &Configuration, reload: &Notify) {
         loop {
-            tokio::time::sleep(self.options.interval).await;
+            let _ = timeout(self.options.interval, reload.notified()).await;
             let change = self.check().await;
             self.apply(change, configuration);
         }
