@@ -5,11 +5,12 @@
 //! | plain | one small range per header, or one per 256 KiB of small files | one range |
 //! | packed | one pass, in which small files are kept | one pass up to the blob; less if the blob before it was read last |
 //!
-//! The content of an archive is not trusted: names are compared and never used as paths, links are not followed, and content
-//! that readers of tar interpret differently is rejected. See [`tar_header`].
+//! The content of an archive is not trusted: names are compared and never used as paths, links lead only to entries of the same
+//! archive ([`link`]), and content that readers of tar interpret differently is rejected ([`tar_header`]).
 
 mod entry;
 mod files;
+mod link;
 mod reading;
 mod tar_header;
 mod tar_index;

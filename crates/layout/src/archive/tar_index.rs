@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use transship_oci::{Code, Error, Operation, Result};
 
 use super::entry::{Place, Seen, Span, key};
+use super::link::Link;
 use super::tar_header::{self, Announced, BLOCK_BYTES, Records, set};
 
 /// Maximum number of entries in memory, at about 300 bytes each.
@@ -47,6 +48,7 @@ enum Expects {
 #[derive(Debug, Default)]
 struct About {
     name: Option<Vec<u8>>,
+    link_target: Option<Vec<u8>>,
     size: Option<u64>,
     is_sparse: bool,
 }
@@ -92,10 +94,11 @@ impl TarIndex {
         };
         match expects {
             Expects::Header => return self.take_header(offset, bytes),
-            Expects::LongLink => {}
+            Expects::LongLink => {
+                set(&mut self.about_next.link_target, text(bytes)).map_err(|why| invalid(offset, &why))?;
+            }
             Expects::LongName => {
-                let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-                set(&mut self.about_next.name, name.to_vec()).map_err(|why| invalid(offset, &why))?;
+                set(&mut self.about_next.name, text(bytes)).map_err(|why| invalid(offset, &why))?;
             }
             Expects::Records => {
                 let records = Records::parse(bytes).map_err(|why| invalid(offset, &why))?;
@@ -104,6 +107,9 @@ impl TarIndex {
                 if let Some(path) = records.path {
                     set(&mut about.name, path).map_err(|why| invalid(offset, &why))?;
                 }
+                if let Some(target) = records.link_path {
+                    set(&mut about.link_target, target).map_err(|why| invalid(offset, &why))?;
+                }
                 if let Some(size) = records.size {
                     set(&mut about.size, size).map_err(|why| invalid(offset, &why))?;
                 }
@@ -111,7 +117,10 @@ impl TarIndex {
             Expects::GlobalRecords => {
                 let records = Records::parse(bytes).map_err(|why| invalid(offset, &why))?;
                 if records != Records::default() {
-                    return Err(invalid(offset, "a record sets the name or size of all entries"));
+                    return Err(invalid(
+                        offset,
+                        "a record sets the name, link target or size of all entries",
+                    ));
                 }
             }
         }
@@ -136,6 +145,16 @@ impl TarIndex {
                 tar_header::no_size(about.size).map_err(refuse)?;
                 return Ok(None);
             }
+            Announced::Link { name, target, kind } => {
+                let about = std::mem::take(&mut self.about_next);
+                tar_header::no_size(about.size).map_err(refuse)?;
+                let target = Link::new(kind, &about.link_target.unwrap_or(target));
+                self.hold(
+                    &about.name.unwrap_or(name),
+                    target.map_or_else(Place::Unsafe, Place::Link),
+                )?;
+                return Ok(None);
+            }
             Announced::Unsafe { name, size: 0, what } => {
                 let about = std::mem::take(&mut self.about_next);
                 tar_header::no_size(about.size).map_err(refuse)?;
@@ -152,6 +171,10 @@ impl TarIndex {
             Announced::File { name, size } => {
                 let about = std::mem::take(&mut self.about_next);
                 let size = tar_header::size(size, about.size).map_err(refuse)?;
+                let name = about.name.unwrap_or(name);
+                if tar_header::is_folder(&name) {
+                    return tar_header::no_size(Some(size)).map(|()| None).map_err(refuse);
+                }
                 self.jump(offset, data, size)?;
                 let span = Span {
                     offset: data,
@@ -163,7 +186,7 @@ impl TarIndex {
                 } else {
                     Place::File(span)
                 };
-                let key = self.hold(&about.name.unwrap_or(name), place)?;
+                let key = self.hold(&name, place)?;
                 return Ok(Some(Begun {
                     offset: data,
                     size,
@@ -228,6 +251,11 @@ impl TarIndex {
     pub(super) fn into_places(self) -> BTreeMap<String, Place> {
         self.places
     }
+}
+
+/// The text of a GNU record, which ends at the first zero.
+fn text(bytes: &[u8]) -> Vec<u8> {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
 }
 
 const fn padded(length: u64) -> u64 {

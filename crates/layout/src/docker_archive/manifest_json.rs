@@ -31,15 +31,26 @@ pub(super) struct Listed {
     /// File name of the configuration.
     pub(super) config: String,
     /// `name:tag`, any number.
-    #[serde(default, deserialize_with = "null_is_none")]
+    #[serde(default, deserialize_with = "without_nulls")]
     pub(super) repo_tags: Vec<String>,
     /// File names of the layers, the lowest first.
-    #[serde(default, deserialize_with = "null_is_none")]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub(super) layers: Vec<String>,
 }
 
-fn null_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+/// The writers are Go programs, in which null is an empty list or map.
+fn null_is_empty<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A null among the names of an image names nothing.
+fn without_nulls<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+    let names: Vec<Option<String>> = null_is_empty(deserializer)?;
+    Ok(names.into_iter().flatten().filter(|name| !name.is_empty()).collect())
 }
 
 /// The parts of an invalid entry that identify it.
