@@ -1,7 +1,8 @@
 //! The files of an archive as objects.
 //!
-//! An archive is a store: a layout or a storage tree in it is read like one in a folder. A link to a file is that file; a listing
-//! does not contain what is below a link to a folder. Files of a plain tar are read by range. In a compressed
+//! An archive is a store: a layout or a storage tree in it is read like one in a folder. A link to a file is that file. A
+//! listing contains every entry, so that one that cannot be read is noticed when it is read; it does not contain what is below a
+//! link to a folder. Files of a plain tar are read by range. In a compressed
 //! archive, each read decompresses from the start, or from the end of an earlier read, so that reading n blobs costs up to n
 //! passes. Small files (manifests, configurations) are kept when the archive is indexed and cost nothing.
 //!
@@ -34,6 +35,8 @@ pub(crate) struct ArchiveFiles {
     pub(super) places: BTreeMap<String, Place>,
     /// Some entry is a link, so that keys must be resolved.
     pub(super) has_links: bool,
+    /// Some entries have names that are never read: absolute, with `..`, not text, or too long.
+    pub(super) has_other_names: bool,
     /// The archive is truncated, so a missing file may have been in the rest.
     pub(super) is_cut: bool,
     /// Whether the entries of a repeated name have the same content, once they were compared.
@@ -158,13 +161,14 @@ impl ArchiveFiles {
             Error::new(Code::ArchiveEntryUnsafe, self.operation(key), message)
         };
         let resolved = self.resolved(key).map_err(is_unsafe)?;
+        let is_link = self.places.contains_key(key);
         let key = resolved.as_ref();
         match self.places.get(key) {
             None if self.is_cut => Err(refuse(Code::ArchiveTruncated)),
-            None => Ok(None),
+            // The key is resolved, so that another link is not possible.
+            None | Some(Place::Link(_)) if is_link => Err(is_unsafe("a link to a missing file")),
+            None | Some(Place::Link(_)) => Ok(None),
             Some(Place::Unsafe(what)) => Err(is_unsafe(what)),
-            // The key is resolved, so no link is left.
-            Some(Place::Link(_)) => Ok(None),
             Some(Place::File(span)) => self.whole_span(key, span).map(Some),
             Some(Place::Several(spans)) => {
                 if !self.is_one_content(key, spans).await? {
@@ -193,6 +197,11 @@ impl ArchiveFiles {
     /// True if the archive is truncated.
     pub(crate) const fn is_cut(&self) -> bool {
         self.is_cut
+    }
+
+    /// True if some entries have names that are never read.
+    pub(crate) const fn has_other_names(&self) -> bool {
+        self.has_other_names
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
@@ -306,12 +315,10 @@ impl ObjectStore for ArchiveFiles {
         let files = self.places.range::<str, _>((start, Bound::Unbounded));
         let mut files = files
             .take_while(|(key, _)| key.starts_with(prefix))
-            .filter_map(|(key, place)| {
-                let size = match place {
-                    Place::Link(_) => self.places.get(self.resolved(key).ok()?.as_ref())?.size(),
-                    place => place.size(),
-                };
-                size.map(|size| self.object(key, size))
+            .map(|(key, place)| {
+                let resolved = self.resolved(key).ok().and_then(|key| self.places.get(key.as_ref()));
+                let size = resolved.unwrap_or(place).size();
+                self.object(key, size.unwrap_or_default())
             });
         let objects = files.by_ref().take(max.min(PAGE_MAX)).collect();
         Ok(Page {

@@ -40,11 +40,13 @@ impl ArchiveFiles {
             None => by_range(&pack, &mut index).await?,
             Some(compression) => by_pass(&pack, compression, &mut index).await?,
         };
+        let has_other_names = index.has_other_names();
         let places = index.into_places();
         Ok(Self {
             pack,
             has_links: places.values().any(|place| matches!(place, Place::Link(_))),
             places,
+            has_other_names,
             is_cut: !is_whole,
             compared: Mutex::new(BTreeMap::new()),
         })

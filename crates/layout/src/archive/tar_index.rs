@@ -30,6 +30,8 @@ pub(super) enum Wanted {
 #[derive(Debug)]
 pub(super) struct TarIndex {
     places: BTreeMap<String, Place>,
+    /// Some entries have names that are never read.
+    has_other_names: bool,
     wanted: Wanted,
     expects: Expects,
     about_next: About,
@@ -66,6 +68,7 @@ impl TarIndex {
     pub(super) fn new() -> Self {
         Self {
             places: BTreeMap::new(),
+            has_other_names: false,
             wanted: Wanted::Bytes {
                 offset: 0,
                 length: BLOCK_BYTES,
@@ -217,10 +220,10 @@ impl TarIndex {
     }
 
     fn hold(&mut self, name: &[u8], place: Place) -> Result<Option<String>> {
-        if name.len() > MAX_NAME_BYTES {
+        let Some(key) = key(name).filter(|key| key.len() <= MAX_NAME_BYTES) else {
+            self.has_other_names = true;
             return Ok(None);
-        }
-        let Some(key) = key(name) else { return Ok(None) };
+        };
         let place = match self.places.remove(&key) {
             Some(known) => known.and(place),
             None => place,
@@ -246,6 +249,11 @@ impl TarIndex {
         if let Some(span) = span {
             span.seen = Some(seen);
         }
+    }
+
+    /// True if there are absolute names, names with `..`, names that are not text, or names that are too long.
+    pub(super) const fn has_other_names(&self) -> bool {
+        self.has_other_names
     }
 
     pub(super) fn into_places(self) -> BTreeMap<String, Place> {

@@ -71,7 +71,7 @@ impl Assembled {
 }
 
 impl DockerArchive {
-    /// Reads `manifest.json`, or `repositories` of older archives. `DOCKER_ARCHIVE_INVALID` if there is neither.
+    /// Reads `manifest.json`, or `repositories` of older archives. `ARCHIVE_WITHOUT_IMAGES` if there is neither.
     pub(crate) async fn open(files: Arc<ArchiveFiles>) -> Result<Self> {
         let saved = manifest_json::read(&files).await?;
         Ok(Self {
