@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
-use crate::{Digest, MediaType};
+use crate::{Digest, MediaType, manifest};
 
 /// Media type, digest and size of a manifest or blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// Type of the content.
@@ -19,37 +21,31 @@ pub struct Descriptor {
     /// Declared size in bytes, which must not be used to allocate memory.
     pub size: u64,
     /// URLs of a non-distributable layer, which are never used.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// The content itself, base64, for small content.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
     /// The artifact type of a manifest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// Annotations by key.
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "null_is_default"
-    )]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The platform of the image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
 }
 
 /// The platform of an image. Unknown fields are ignored, because manifests are copied as bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Platform {
     /// Operating system, as in `GOOS`.
-    #[serde(default)]
     pub os: String,
     /// Processor architecture, as in `GOARCH`.
-    #[serde(default)]
     pub architecture: String,
     /// Variant of the architecture, such as `v8`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
 }
 
@@ -69,11 +65,10 @@ impl Descriptor {
     }
 }
 
-/// Some builders write `"annotations": null`.
-pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+impl<'de> Deserialize<'de> for Descriptor {
+    /// Reads the descriptor of a manifest from JSON. `null` is an empty list or map, and only type, digest and size can refuse it.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Box::<RawValue>::deserialize(deserializer)?;
+        manifest::of_manifest(&written, &"the descriptor").map_err(|error| D::Error::custom(error.message()))
+    }
 }

@@ -15,6 +15,8 @@ pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// OCI artifact manifest (withdrawn from the specification, but still stored in some registries).
 pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// ORAS artifact manifest, the model of OCI's.
+pub const ORAS_ARTIFACT: &str = "application/vnd.cncf.oras.artifact.manifest.v1+json";
 /// Docker schema 2 image manifest.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker schema 2 manifest list.
@@ -51,14 +53,24 @@ impl MediaType {
         matches!(self.as_str(), OCI_INDEX | DOCKER_LIST)
     }
 
-    /// A manifest that names blobs: OCI or Docker image, artifact.
+    /// A manifest that names a configuration and layers: OCI or Docker image.
     pub fn is_image(&self) -> bool {
-        matches!(self.as_str(), OCI_MANIFEST | DOCKER_MANIFEST | OCI_ARTIFACT)
+        matches!(self.as_str(), OCI_MANIFEST | DOCKER_MANIFEST)
     }
 
-    /// Anything a registry stores under `/manifests/`.
+    /// Anything a registry stores under `/manifests/`, also what is not supported.
     pub fn is_manifest(&self) -> bool {
-        self.is_index() || self.is_image()
+        self.is_index() || self.is_image() || self.is_schema1() || self.is_retired_artifact()
+    }
+
+    /// An artifact manifest, which image-spec 1.1 replaced by the image manifest with an `artifactType`.
+    pub fn is_retired_artifact(&self) -> bool {
+        matches!(self.as_str(), OCI_ARTIFACT | ORAS_ARTIFACT)
+    }
+
+    /// A type of Docker's own.
+    pub fn is_docker(&self) -> bool {
+        self.0.starts_with("application/vnd.docker.")
     }
 
     /// Docker schema 1, signed or not.

@@ -121,7 +121,12 @@ impl RemoteRepository {
             }
         };
         let manifest = Manifest::parse_with_digest(bytes, content_type.as_deref(), digest);
-        manifest.map(Some).map_err(|error: Error| error.during(operation))
+        let manifest = manifest.map_err(|error: Error| error.during(operation))?;
+        if let Some(called) = manifest.sent_as() {
+            // Nexus sends every manifest as Docker's.
+            tracing::debug!(digest = %manifest.digest(), %called, own = %manifest.media_type(), "the registry sent a manifest under another media type");
+        }
+        Ok(Some(manifest))
     }
 }
 

@@ -94,6 +94,10 @@ impl RemoteRepository {
         let Some(index) = self.manifest_get(&Target::Tag(tag)).await? else {
             return Ok(Vec::new());
         };
+        // GitLab resolves the tag to the subject itself, which is then not a list: its children are not referrers.
+        if index.is(subject) {
+            return Ok(Vec::new());
+        }
         if !index.is_index() {
             tracing::warn!(code = Code::ReferrersTagConflict.as_str(), %subject, "the referrers tag is not an index and is ignored");
         }

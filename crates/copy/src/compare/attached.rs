@@ -5,9 +5,13 @@
 //! (distribution 3.1.0 with S3 loses prefix siblings, which digest tags are), and a lost signature is worse than three
 //! HEADs.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use transship_oci::referrers::cosign_tags;
-use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Manifest, Result, Side, Tag, Target, Verb};
+use transship_oci::{
+    AtSide as _, Code, Descriptor, Digest, DigestTag, Error, Manifest, Result, Side, Tag, Target, Verb,
+};
 
 use super::sides::Sides;
 use crate::Decision;
@@ -129,8 +133,11 @@ impl Sides<'_> {
                 Ok(Vec::new())
             }
         };
-        let (listed, tags) = tokio::try_join!(listed, self.tags_at_source(tags))?;
-        let referrers = listed.into_iter().map(|manifest| Attachment::Referrer {
+        let (listed, mut tags) = tokio::try_join!(listed, self.tags_at_source(tags))?;
+        // A registry that resolves such a tag to the image itself has nothing attached there.
+        tags.retain(|tag| tag.manifest().digest != *subject);
+        let listed = listed.into_iter().filter(|manifest| manifest.digest != *subject);
+        let referrers = listed.map(|manifest| Attachment::Referrer {
             subject: subject.clone(),
             manifest,
         });
@@ -169,30 +176,51 @@ impl Sides<'_> {
                 .await
                 .at(Side::Destination)?
                 .is_some();
-        // What is there is listed there, unless a worker died between writing and listing.
-        if is_there
-            && (!self.options.is_repeated
-                || self
-                    .destination
-                    .has_referrers_api(subject)
-                    .await
-                    .at(Side::Destination)?)
-        {
+        // It may be there without being listed: the copy that wrote it may have failed before it wrote the list.
+        if is_there && self.is_listed(subject, referrer).await? {
             return Ok(Lack::Nothing);
         }
-        let Some(manifest) = self.source.manifest_get(&target).await.at(Side::Source)? else {
-            // Listed and gone: a signature that was removed. The list is a hint, as events are.
+        let Some(manifest) = self.proven_referrer(subject, &target).await? else {
             return Ok(Lack::Nothing);
         };
-        if manifest.subject().is_none_or(|said| said.digest != *subject) {
-            // A list can say anything; the manifest itself says what it is about.
-            return Ok(Lack::Nothing);
-        }
         Ok(if is_there {
             Lack::Listing(Box::new(manifest))
         } else {
             Lack::Referrer(Box::new(manifest))
         })
+    }
+
+    /// The manifest `referrer` of the source if it refers to `subject`. [`None`] if it is gone (a signature that was removed) or
+    /// refers to something else: a list can contain anything, and the manifest itself states its subject.
+    async fn proven_referrer(&self, subject: &Digest, referrer: &Target) -> Result<Option<Manifest>> {
+        let manifest = self.source.manifest_get(referrer).await.at(Side::Source)?;
+        Ok(manifest.filter(|manifest| manifest.subject().is_some_and(|said| said.digest == *subject)))
+    }
+
+    /// True if one of `attached` is proven to belong to one of `members`: a manifest whose `subject` is the member, or a
+    /// cosign tag of the member that names a manifest. What is only listed proves nothing.
+    pub(crate) async fn has_proven_referrer(&self, members: &[Descriptor], attached: &[Attachment]) -> Result<bool> {
+        let members: HashSet<&Digest> = members.iter().map(|member| &member.digest).collect();
+        for attachment in attached {
+            let is_proven = match attachment {
+                Attachment::Referrer { subject, manifest } if members.contains(subject) => {
+                    let referrer = Target::Digest(manifest.digest.clone());
+                    self.proven_referrer(subject, &referrer).await?.is_some()
+                }
+                Attachment::DigestTag { tag, .. }
+                    if DigestTag::of(tag).is_some_and(|about| members.iter().any(|member| about.is_about(member))) =>
+                {
+                    let target = Target::Tag(tag.clone());
+                    let named = self.source.manifest_get(&target).await.at(Side::Source)?;
+                    named.is_some_and(|named| !members.contains(named.digest()))
+                }
+                _ => false,
+            };
+            if is_proven {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn lack_of_tag(&self, tag: &Tag, wanted: &Digest) -> Result<Lack> {

@@ -7,7 +7,7 @@ mod attached;
 mod sides;
 mod survey;
 
-use transship_oci::{AtSide as _, Code, Descriptor, Error, Manifest, Result, Side, Target, Verb};
+use transship_oci::{AtSide as _, Descriptor, Manifest, Result, Side, Target};
 
 pub(crate) use attached::{Lack, PARALLEL_ATTACHMENTS};
 pub(crate) use sides::Sides;
@@ -145,13 +145,13 @@ impl Comparison {
 
 /// Compares the two sides of a copy. Sends no request that changes anything.
 pub async fn compare(request: &CompareRequest<'_>) -> Result<Comparison> {
-    let sides = Sides {
-        source: request.source,
-        destination: request.destination,
-        options: &request.options,
-        replicas: request.replicas,
-        digest_tags: request.digest_tags,
-    };
+    let sides = Sides::new(
+        request.source,
+        request.destination,
+        &request.options,
+        request.replicas,
+        request.digest_tags,
+    );
     match request.extent {
         Extent::FirstDifference => first_difference(request, &sides).await,
         Extent::Everything => Ok(everything(request, &sides).await?.with_requests(request)),
@@ -249,6 +249,7 @@ async fn everything(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<C
             Decision::Equal => {
                 if options.referrers != Referrers::Exclude {
                     survey.attachments(sides.members_of(wanted.clone()).await?).await?;
+                    survey.require(&request.from).await?;
                 }
                 return Ok(survey.comparison(Action::Unchanged, wanted, found));
             }
@@ -271,13 +272,8 @@ async fn everything(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<C
     if options.referrers != Referrers::Exclude {
         let mut all: Vec<Descriptor> = graph.manifests.iter().map(Manifest::descriptor).collect();
         all.extend(members(request.source, graph.present.clone()).await?);
-        let listed = survey.attachments(all).await?;
-        if listed == 0 && options.referrers == Referrers::Require {
-            return Err(Error::of(
-                Code::ReferrersMissing,
-                Verb::Copy.on_target(request.source.name(), &request.from),
-            ));
-        }
+        survey.attachments(all).await?;
+        survey.require(&request.from).await?;
     }
     let manifests = graph.manifests.iter().map(Manifest::descriptor).collect();
     Ok(Comparison {

@@ -1,8 +1,10 @@
 //! The two sides of a copy, as far as they are read. Nothing here writes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use transship_oci::{Descriptor, Digest, Result, Tag, Target};
+use tokio::sync::OnceCell;
+use transship_oci::{AtSide as _, Descriptor, Digest, Error, Manifest, Result, Side, Tag, Target};
 
 use crate::decide::{decide, needs_record};
 use crate::graph::members;
@@ -20,9 +22,56 @@ pub(crate) struct Sides<'a> {
     pub(crate) replicas: &'a dyn Replicas,
     /// Every digest tag of the source, if they were listed; [`None`]: each is asked for.
     pub(crate) digest_tags: Option<&'a DigestTags>,
+    /// What the destination lists under its fallback tags, by subject. Each is read once.
+    lists: Mutex<HashMap<Digest, Arc<OnceCell<HashSet<Digest>>>>>,
 }
 
-impl Sides<'_> {
+impl<'a> Sides<'a> {
+    pub(crate) fn new(
+        source: &'a dyn Source,
+        destination: &'a dyn Destination,
+        options: &'a Options,
+        replicas: &'a dyn Replicas,
+        digest_tags: Option<&'a DigestTags>,
+    ) -> Self {
+        Self {
+            source,
+            destination,
+            options,
+            replicas,
+            digest_tags,
+            lists: Mutex::default(),
+        }
+    }
+
+    /// True if the destination lists `referrer` as a referrer of `subject`: by its API, or under the fallback tag.
+    pub(crate) async fn is_listed(&self, subject: &Digest, referrer: &Digest) -> Result<bool> {
+        let destination = self.destination;
+        if destination.has_referrers_api(subject).await.at(Side::Destination)? {
+            return Ok(true);
+        }
+        let cell = Arc::clone(
+            self.lists
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(subject.clone())
+                .or_default(),
+        );
+        let listed = cell.get_or_try_init(async || {
+            let tag: Tag = subject.fallback_tag().parse()?;
+            let list = destination
+                .manifest_get(&Target::Tag(tag))
+                .await
+                .at(Side::Destination)?;
+            let entries = list
+                .iter()
+                .flat_map(Manifest::children)
+                .map(|entry| entry.digest.clone());
+            Ok::<_, Error>(entries.collect())
+        });
+        Ok(listed.await?.contains(referrer))
+    }
+
     /// What to do with the destination tag `to`, which names `found` and should name `wanted`. `wrote`: what this copy wrote
     /// there itself. The record is asked only where the answer depends on it.
     pub(crate) async fn decide(

@@ -12,7 +12,7 @@ use super::{Action, Attachment, Comparison};
 use crate::approach::approach;
 use crate::graph::{Beyond, Graph, Visitor, blobs, walk};
 use crate::parallel::side_by_side;
-use crate::{BlobEnd, BlobLocations, Counts};
+use crate::{BlobEnd, BlobLocations, Counts, Referrers};
 
 /// Manifests whose attachments are looked for at the same time when the first difference is enough: several tags are
 /// compared side by side then.
@@ -31,7 +31,9 @@ pub(crate) struct Survey<'a> {
 #[derive(Default)]
 struct Found {
     attachments: Vec<Attachment>,
-    attachments_listed: usize,
+    /// Every manifest of the image, and everything that the source lists as attached: kept if a referrer is required.
+    members: Vec<Descriptor>,
+    listed: Vec<Attachment>,
     kept_tags: Vec<String>,
     blobs: Counts,
     bytes: Counts,
@@ -79,8 +81,12 @@ impl<'a> Survey<'a> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at what is attached to `members`, and to that in turn. Returns how many attachments the source has.
-    pub(crate) async fn attachments(&self, members: Vec<Descriptor>) -> Result<usize> {
+    fn is_required(&self) -> bool {
+        self.sides.options.referrers == Referrers::Require
+    }
+
+    /// Compares what is attached to `members`, and to that in turn.
+    pub(crate) async fn attachments(&self, members: Vec<Descriptor>) -> Result<()> {
         let parallel = if self.locations.is_some() {
             PARALLEL_ATTACHMENTS
         } else {
@@ -90,7 +96,23 @@ impl<'a> Survey<'a> {
         if matches!(walked.beyond, Some(Beyond::Manifests(_))) {
             return Err(Error::of(Code::GraphTooLarge, Verb::Referrers));
         }
-        Ok(self.found().attachments_listed)
+        if self.is_required() {
+            self.found().members = members;
+        }
+        Ok(())
+    }
+
+    /// `REFERRERS_MISSING` if the image `from` must have a referrer and has none that is proven.
+    pub(crate) async fn require(&self, from: &Target) -> Result<()> {
+        let (members, listed) = {
+            let mut found = self.found();
+            (std::mem::take(&mut found.members), std::mem::take(&mut found.listed))
+        };
+        if self.is_required() && !self.sides.has_proven_referrer(&members, &listed).await? {
+            let operation = Verb::Copy.on_target(self.sides.source.name(), from);
+            return Err(Error::of(Code::ReferrersMissing, operation));
+        }
+        Ok(())
     }
 
     async fn attachment(&self, attachment: &Attachment) -> Result<()> {
@@ -188,7 +210,9 @@ impl Visitor for Survey<'_> {
             return Ok(((), Vec::new()));
         }
         let attached = self.sides.attached_to(&subject.digest).await?;
-        self.found().attachments_listed += attached.len();
+        if self.is_required() {
+            self.found().listed.extend(attached.iter().cloned());
+        }
         let looks = attached.iter().map(|attachment| self.attachment(attachment));
         side_by_side(looks.collect(), PARALLEL_ATTACHMENTS).await?;
         let next = attached

@@ -1,5 +1,8 @@
 //! Writes what is attached to an image: referrers, and cosign's digest tags.
 
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use transship_oci::{AtSide as _, Code, Error, Result, Side, Tag, Target, Verb};
 
 use super::run::{CopyRun, MAX_ROUNDS};
@@ -8,11 +11,23 @@ use crate::graph::Graph;
 use crate::parallel::side_by_side;
 
 impl CopyRun<'_> {
-    /// Writes those of `attachments` that the destination lacks.
+    /// Writes those of `attachments` that the destination lacks. One that fails permanently does not stop the others, and
+    /// what was written is listed in any case: nothing would list it later where the destination has no referrers API.
     pub(super) async fn push_attachments(&self, attachments: &[Attachment]) -> Result<()> {
-        let all = attachments.iter().map(|attachment| self.push_attachment(attachment));
-        side_by_side(all.collect(), PARALLEL_ATTACHMENTS).await?;
-        self.list_unlisted().await
+        let is_stopped = AtomicBool::new(false);
+        let all = attachments.iter().map(|attachment| async {
+            if is_stopped.load(Ordering::Relaxed) {
+                return Ok::<_, Infallible>(Ok(()));
+            }
+            let pushed = self.push_attachment(attachment).await;
+            if pushed.as_ref().is_err_and(|error| !error.is_permanent()) {
+                is_stopped.store(true, Ordering::Relaxed);
+            }
+            Ok(pushed)
+        });
+        let Ok(pushed) = side_by_side(all.collect(), PARALLEL_ATTACHMENTS).await;
+        let listed = self.list_unlisted().await;
+        pushed.into_iter().collect::<Result<()>>().and(listed)
     }
 
     async fn push_attachment(&self, attachment: &Attachment) -> Result<()> {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Manifest, Result, Side, Target, Verb};
 
+use crate::compare::Attachment;
 use crate::graph::{Graph, members};
 use crate::ports::source_manifest;
 use crate::request::{Report, Request, State};
@@ -97,6 +98,7 @@ impl CopyRun<'_> {
             self.set_may_be_partial();
             members = self.sides.members_of(there.clone()).await?;
             let attachments = self.sides.attachments(members.clone()).await?;
+            self.require_referrer(&members, &attachments).await?;
             self.push_attachments(&attachments).await?;
         }
         let state = if self.state().manifests > 0 {
@@ -132,9 +134,7 @@ impl CopyRun<'_> {
             parts.extend(members(request.source, graph.present.clone()).await?);
             let attachments = self.sides.attachments(parts.clone());
             let ((), attachments) = tokio::try_join!(self.push_parts(&graph), attachments)?;
-            if attachments.is_empty() && options.referrers == Referrers::Require {
-                return Err(self.source_error(Code::ReferrersMissing));
-            }
+            self.require_referrer(&parts, &attachments).await?;
             self.push_attachments(&attachments).await?;
         }
         let commit = self.commit(&graph, read, there, backup);
@@ -183,6 +183,15 @@ impl CopyRun<'_> {
             Some(now) if now != *root.digest() => Ok(Round::Moved(Some(root.descriptor()))),
             _ => Ok(Round::Done(State::Copied, root.digest().clone(), Vec::new())),
         }
+    }
+
+    /// `REFERRERS_MISSING` if the image must have a referrer and has none that is proven.
+    async fn require_referrer(&self, members: &[Descriptor], attachments: &[Attachment]) -> Result<()> {
+        let is_required = self.request.options.referrers == Referrers::Require;
+        if is_required && !self.sides.has_proven_referrer(members, attachments).await? {
+            return Err(self.source_error(Code::ReferrersMissing));
+        }
+        Ok(())
     }
 
     /// Gives the image that will be replaced the tag `<tag>-<12 digits>`, which is the same in every attempt.

@@ -61,13 +61,13 @@ impl<'a> CopyRun<'a> {
     pub(super) fn new(request: &'a Request<'a>) -> Self {
         Self {
             request,
-            sides: Sides {
-                source: request.source,
-                destination: request.destination,
-                options: &request.options,
-                replicas: request.replicas,
-                digest_tags: None,
-            },
+            sides: Sides::new(
+                request.source,
+                request.destination,
+                &request.options,
+                request.replicas,
+                None,
+            ),
             state: Mutex::new(CopyState {
                 may_be_partial: request.options.is_repeated,
                 ..CopyState::default()

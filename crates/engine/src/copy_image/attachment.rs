@@ -97,6 +97,11 @@ async fn subject_of(about: &DigestTag, source: &RemoteRepository, target: &Targe
     let Some(index) = source.manifest_get(target).await? else {
         return Ok(None);
     };
+    // A registry may resolve the tag to the subject itself.
+    let own = Digest::of(about.algorithm(), index.bytes());
+    if about.is_about(&own) {
+        return Ok(Some(own));
+    }
     for referrer in index.children() {
         let referrer = Target::Digest(referrer.digest.clone());
         let Some(referrer) = source.manifest_get(&referrer).await? else {

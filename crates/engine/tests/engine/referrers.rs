@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
+use transship_copy::Destination as _;
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_engine::{Next, Source, TaskReceiver, TaskState};
-use transship_oci::media_type::OCI_MANIFEST;
-use transship_oci::{Algorithm, Digest, Target};
+use transship_oci::media_type::{OCI_INDEX, OCI_MANIFEST};
+use transship_oci::{Algorithm, Digest, Manifest, Target};
 use transship_testkit::images::{self, Sample};
 
 use crate::fixture::{Fixture, RULE, children, copy, name, tag};
@@ -388,4 +389,75 @@ async fn a_rule_that_excludes_referrers_makes_no_task_of_them() {
     let event = fixture.event(&referrer.to_string(), referrer);
     let accepted = fixture.deliver(&[event]).await.unwrap();
     assert_eq!(accepted, transship_engine::Accepted::Nothing { code: None });
+}
+
+/// An image whose index names one platform by its sha512 digest, at the source as `core/app:v1`. Returns the platform.
+async fn seed_sha512(fixture: &Fixture) -> (Sample, Digest) {
+    let image = images::image(50, &[100]);
+    image.seed_into(&fixture.a, &name("core/app"), &tag("platform"));
+    let manifest = image.root_manifest().unwrap();
+    let digest = Digest::of(Algorithm::Sha512, &manifest.bytes);
+    let by_digest = Manifest::parse_with_digest(manifest.bytes.clone(), None, digest.clone()).unwrap();
+    let a = fixture.configuration.current().registry("a").unwrap();
+    let repository = a.repository(name("core/app")).for_writing();
+    repository
+        .manifest_put(&Target::Digest(digest.clone()), &by_digest)
+        .await
+        .unwrap();
+    let child = json!({ "mediaType": OCI_MANIFEST, "digest": digest, "size": manifest.bytes.len() });
+    let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [child] });
+    let root = fixture
+        .a
+        .seed_manifest(&name("core/app"), &OCI_INDEX.into(), index.to_string().into());
+    fixture.a.tag(&name("core/app"), &tag("v1"), &root);
+    (Sample { root, ..image }, digest)
+}
+
+/// Lists `referrer` under the fallback tag of `subject` at the source, as its client does where there is no API.
+fn list_at_source(fixture: &Fixture, subject: &Digest, referrer: &Digest) -> Digest {
+    let entry = json!({ "mediaType": OCI_MANIFEST, "digest": referrer, "size": 1 });
+    let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry] });
+    let list = fixture
+        .a
+        .seed_manifest(&name("core/app"), &OCI_INDEX.into(), index.to_string().into());
+    fixture.a.tag(&name("core/app"), &tag(&subject.fallback_tag()), &list);
+    list
+}
+
+#[tokio::test]
+async fn a_referrer_of_a_sha512_manifest_follows_it() {
+    for (a_lists, b_lists) in [(true, true), (true, false), (false, true), (false, false)] {
+        for is_told_by_its_list in [false, true] {
+            let fixture = fixture(a_lists, b_lists).await;
+            let (image, subject) = seed_sha512(&fixture).await;
+            fixture.tell(&fixture.event("v1", &image.root)).await;
+            fixture.drain().await;
+            assert_eq!(fixture.arrived(), Some(image.root));
+            assert!(fixture.b.manifests(&name("copy/app")).contains(&subject));
+
+            let note = refer(&fixture, &subject, "of a sha512 manifest");
+            let list = list_at_source(&fixture, &subject, &note);
+            let fallback = subject.fallback_tag();
+            assert!(fallback.starts_with("sha512-"));
+            if is_told_by_its_list {
+                fixture.tell(&fixture.event(&fallback, &list)).await;
+            } else {
+                fixture.tell(&fixture.event(&note.to_string(), &note)).await;
+            }
+            fixture.drain().await;
+            let case = format!("{a_lists} {b_lists} {is_told_by_its_list}");
+            assert!(
+                fixture.b.manifests(&name("copy/app")).contains(&note),
+                "{case}: {:?}",
+                fixture.tasks().await
+            );
+            assert_eq!(fixture.states().await, ["succeeded", "succeeded"], "{case}");
+            let listed = fixture.b.manifest(&name("copy/app"), &Target::Tag(tag(&fallback)));
+            if b_lists {
+                assert_eq!(listed, None, "{case}: a registry with the API needs no list");
+            } else {
+                assert_eq!(children(listed.unwrap().1), [note], "{case}");
+            }
+        }
+    }
 }

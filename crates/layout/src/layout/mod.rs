@@ -259,8 +259,13 @@ pub(crate) fn proven(
     if Digest::of(digest.algorithm(), &bytes) != *digest {
         return Err(Error::of(Code::ManifestDigestMismatch, operation()));
     }
-    let manifest = Manifest::parse_with_digest(bytes, media_type, digest.clone());
-    manifest.map_err(|error: Error| error.during(operation()))
+    let manifest = Manifest::parse_with_digest(bytes, media_type, digest.clone())
+        .map_err(|error: Error| error.during(operation()))?;
+    if let Some(called) = manifest.sent_as() {
+        let (code, own) = (Code::MediaTypeMismatch.as_str(), manifest.media_type());
+        tracing::warn!(code, %digest, %called, %own, "a descriptor names another media type than its manifest, which is copied as what it is");
+    }
+    Ok(manifest)
 }
 
 #[async_trait]

@@ -9,6 +9,9 @@ codes! {
     InvalidDigest => "INVALID_DIGEST", PERMANENT,
         "the digest is not valid",
         "Write algorithm:hex, such as sha256: and 64 lower case hexadecimal digits.";
+    DigestUnsupported => "DIGEST_UNSUPPORTED", PERMANENT,
+        "digests of this algorithm are not supported; sha256 and sha512 are",
+        "Push the image again with a tool that uses sha256.";
     InvalidReference => "INVALID_REFERENCE", PERMANENT,
         "the reference is not valid",
         "Write HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST. A repository has lower case letters, digits, `.`, `_`, `-` and `/`: rename the folder or archive that an import names so.";
@@ -29,7 +32,7 @@ codes! {
         "Pull the image and push it again with a current tool, which writes a current manifest.";
     ManifestUnsupported => "MANIFEST_UNSUPPORTED", PERMANENT,
         "the manifest type is not supported",
-        "Only OCI and Docker manifests and indexes are copied.";
+        "Only OCI and Docker manifests and indexes are copied. An artifact manifest was withdrawn from the OCI specification: push the artifact again with a current tool, or set `referrers: exclude` if it is only attached.";
 
     // What a registry answers.
     NotFound => "NOT_FOUND", PERMANENT,

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use transship_copy::Options;
+use transship_copy::{Options, State};
 use transship_embedded_registry::faults::Action;
-use transship_oci::media_type::{OCI_INDEX, OCI_MANIFEST};
+use transship_oci::media_type::{DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
 use transship_oci::{Algorithm, Digest, Target};
 use transship_testkit::images::{self, Sample};
 
@@ -310,4 +310,73 @@ async fn an_index_of_hundreds_arrives_however_little_each_attempt_may_ask() {
     }
     assert_eq!(world.arrived(), Some(digest(&root)));
     assert!(attempts > 2, "{attempts} attempts: the time budget had no effect");
+}
+
+#[tokio::test]
+async fn an_index_that_names_blobs_is_copied_with_them() {
+    // The cache that BuildKit exports to a registry: an index of layers and a configuration.
+    let world = World::new().await;
+    let blob = |media_type: &str, bytes: &'static [u8]| {
+        let bytes = Bytes::from_static(bytes);
+        let digest = world
+            .source
+            .seed_blob(&name("core/app"), Algorithm::Sha256, bytes.clone());
+        json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
+    };
+    let layer = blob("application/vnd.oci.image.layer.v1.tar+gzip", b"layer");
+    let config = blob("application/vnd.buildkit.cacheconfig.v0", b"{}");
+    let cache = index(&world, &[layer.clone(), config.clone()]);
+    tag_as(&world, &cache);
+    for expected in [State::Copied, State::Unchanged] {
+        assert_eq!(world.copy().await.unwrap().state, expected);
+    }
+    assert_eq!(world.arrived(), Some(digest(&cache)));
+    for part in [layer, config] {
+        assert!(world.destination.blob(&name("copy/app"), &digest(&part)).is_some());
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_supported_is_refused_by_its_name() {
+    let world = World::new().await;
+    let artifact = "application/vnd.oci.artifact.manifest.v1+json";
+    let retired = put(
+        &world,
+        artifact,
+        &json!({ "mediaType": artifact, "artifactType": "a/b", "blobs": [] }),
+    );
+    let blake3 = json!({ "mediaType": OCI_MANIFEST, "digest": format!("blake3:{}", "0".repeat(64)), "size": 1 });
+    for (root, code, word) in [
+        (retired.clone(), "MANIFEST_UNSUPPORTED", artifact),
+        (index(&world, &[retired]), "MANIFEST_UNSUPPORTED", artifact),
+        (index(&world, &[blake3]), "DIGEST_UNSUPPORTED", "blake3"),
+    ] {
+        tag_as(&world, &root);
+        let error = world.fails().await;
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        world.assert_nothing_visible();
+    }
+}
+
+#[tokio::test]
+async fn an_oci_manifest_that_is_sent_as_docker_arrives_as_oci() {
+    let world = World::new().await;
+    let config = world
+        .source
+        .seed_blob(&name("core/app"), Algorithm::Sha256, Bytes::from_static(b"{}"));
+    let config = json!({ "mediaType": OCI_CONFIG, "digest": config, "size": 2 });
+    let image = put(
+        &world,
+        DOCKER_MANIFEST,
+        &json!({ "schemaVersion": 2, "config": config, "layers": null, "annotations": null }),
+    );
+    tag_as(&world, &image);
+    world.copy().await.unwrap();
+    let (media_type, _) = world
+        .destination
+        .manifest(&name("copy/app"), &Target::Tag(tag("v1")))
+        .unwrap();
+    assert_eq!(media_type.as_str(), OCI_MANIFEST);
+    assert_eq!(world.arrived(), Some(digest(&image)));
 }

@@ -1,0 +1,267 @@
+//! A manifest as it is written: which fields there are, and what is wrong with one that matters.
+//!
+//! Registries and tools are written in Go, which writes an absent list or map as `null`. So `null` is an empty list or map.
+//! Only the fields that decide what is copied are read strictly: digests, sizes, and the media types of manifests. Annotations,
+//! platforms and the like never refuse a manifest. An error names the descriptor: `layers[2] has no size`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::error::{Code, Error, shown};
+use crate::{Descriptor, Digest, MediaType, Platform};
+
+/// The fields of a manifest. A field that is [`None`] is absent or null.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Written<'a> {
+    #[serde(borrow, default)]
+    pub(super) schema_version: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    media_type: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    config: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    layers: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    manifests: Field<'a>,
+    #[serde(borrow, default)]
+    pub(super) fs_layers: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    subject: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    artifact_type: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    annotations: Option<&'a RawValue>,
+}
+
+/// A field whose absence differs from null.
+#[derive(Default)]
+enum Field<'a> {
+    #[default]
+    Absent,
+    Null,
+    Value(&'a RawValue),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Value))
+    }
+}
+
+impl<'a> Written<'a> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+        serde_json::from_slice(bytes).map_err(|error| invalid(format_args!("it is not a JSON object: {error}")))
+    }
+
+    /// The media type, if the manifest states one.
+    pub(super) fn media_type(&self) -> Result<Option<MediaType>, Error> {
+        match self.media_type {
+            None => Ok(None),
+            Some(own) => match text(Some(own)) {
+                Some(own) => Ok(Some(MediaType::new(&own)).filter(|own| !own.as_str().is_empty())),
+                None => Err(invalid("its mediaType is not a text")),
+            },
+        }
+    }
+
+    pub(super) fn config(&self) -> Result<Option<Descriptor>, Error> {
+        let config = self.config.map(|config| of_blob(config, &"config"));
+        config.transpose()
+    }
+
+    pub(super) fn layers(&self) -> Result<Vec<Descriptor>, Error> {
+        list("layers", self.layers, of_blob)
+    }
+
+    /// The list of an index, empty if it is null; [`None`] if it is absent.
+    pub(super) fn manifests(&self) -> Result<Option<Vec<Descriptor>>, Error> {
+        match self.manifests {
+            Field::Absent => Ok(None),
+            Field::Null => Ok(Some(Vec::new())),
+            Field::Value(manifests) => list("manifests", Some(manifests), of_manifest).map(Some),
+        }
+    }
+
+    /// True if there is a list of an index that is not null.
+    pub(super) const fn lists_manifests(&self) -> bool {
+        matches!(self.manifests, Field::Value(_))
+    }
+
+    /// True if it has the shape of an index. A manifest in which everything is null is one.
+    pub(super) const fn is_index(&self) -> bool {
+        self.lists_manifests() || matches!(self.manifests, Field::Null) && !self.has_blobs()
+    }
+
+    /// True if there is a config or a list of layers.
+    pub(super) const fn has_blobs(&self) -> bool {
+        self.config.is_some() || self.layers.is_some()
+    }
+
+    /// The subject, of which only the digest matters.
+    pub(super) fn subject(&self) -> Result<Option<Descriptor>, Error> {
+        let subject = self
+            .subject
+            .map(|subject| descriptor(subject, &"subject", &Needs::DIGEST));
+        subject.transpose()
+    }
+
+    pub(super) fn artifact_type(&self) -> Option<String> {
+        text(self.artifact_type).filter(|kind| !kind.is_empty())
+    }
+
+    pub(super) fn annotations(&self) -> BTreeMap<String, String> {
+        texts(self.annotations)
+    }
+}
+
+/// The fields of a descriptor.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenDescriptor<'a> {
+    #[serde(borrow, default)]
+    media_type: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    digest: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    size: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    urls: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    artifact_type: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    annotations: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    platform: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WrittenPlatform<'a> {
+    #[serde(borrow, default)]
+    os: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    architecture: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    variant: Option<&'a RawValue>,
+}
+
+/// Which fields of a descriptor must be there beside the digest.
+struct Needs {
+    media_type: bool,
+    size: bool,
+}
+
+impl Needs {
+    /// The media type decides whether a part is a manifest, the size limits its transfer.
+    const ALL: Self = Self {
+        media_type: true,
+        size: true,
+    };
+    const SIZE: Self = Self {
+        media_type: false,
+        size: true,
+    };
+    const DIGEST: Self = Self {
+        media_type: false,
+        size: false,
+    };
+}
+
+/// The descriptor of a manifest. `name` is what errors call it.
+pub(crate) fn of_manifest(written: &RawValue, name: &dyn fmt::Display) -> Result<Descriptor, Error> {
+    descriptor(written, name, &Needs::ALL)
+}
+
+fn of_blob(written: &RawValue, name: &dyn fmt::Display) -> Result<Descriptor, Error> {
+    descriptor(written, name, &Needs::SIZE)
+}
+
+fn descriptor(written: &RawValue, name: &dyn fmt::Display, needs: &Needs) -> Result<Descriptor, Error> {
+    let written: WrittenDescriptor<'_> =
+        serde_json::from_str(written.get()).map_err(|_| invalid(format_args!("{name} is not a descriptor")))?;
+    let lacks = |field: &str| invalid(format_args!("{name} has no {field}"));
+    let media_type = text(written.media_type).map(|kind| MediaType::new(&kind));
+    let media_type = media_type.filter(|kind| !kind.as_str().is_empty());
+    if needs.media_type && media_type.is_none() {
+        return Err(lacks("mediaType"));
+    }
+    let digest = text(written.digest).ok_or_else(|| lacks("digest"))?;
+    let digest: Digest = digest.parse().map_err(|refusal: Error| match refusal.kind() {
+        Code::DigestUnsupported => refusal.because(name),
+        _ => invalid(format_args!("{name}: {}", refusal.message())),
+    })?;
+    let size = match written.size {
+        None if needs.size => return Err(lacks("size")),
+        None => 0,
+        Some(size) => serde_json::from_str(size.get()).map_err(|_| {
+            invalid(format_args!(
+                "{name} has the size {}, which is not a number of bytes",
+                shown(size.get())
+            ))
+        })?,
+    };
+    Ok(Descriptor {
+        media_type: media_type.unwrap_or_default(),
+        digest,
+        size,
+        urls: lenient(written.urls).unwrap_or_default(),
+        data: text(written.data),
+        artifact_type: text(written.artifact_type),
+        annotations: texts(written.annotations),
+        platform: platform(written.platform),
+    })
+}
+
+fn platform(written: Option<&RawValue>) -> Option<Platform> {
+    let written: WrittenPlatform<'_> = lenient(written)?;
+    Some(Platform {
+        os: text(written.os).unwrap_or_default(),
+        architecture: text(written.architecture).unwrap_or_default(),
+        variant: text(written.variant),
+    })
+}
+
+/// The descriptors of the list `name`.
+fn list<'a>(
+    name: &str,
+    written: Option<&'a RawValue>,
+    descriptor: impl Fn(&'a RawValue, &dyn fmt::Display) -> Result<Descriptor, Error>,
+) -> Result<Vec<Descriptor>, Error> {
+    let Some(written) = written else {
+        return Ok(Vec::new());
+    };
+    let written: Vec<&RawValue> =
+        serde_json::from_str(written.get()).map_err(|_| invalid(format_args!("{name} is not a list")))?;
+    let entries = written.into_iter().enumerate();
+    entries
+        .map(|(at, entry)| descriptor(entry, &format_args!("{name}[{at}]")))
+        .collect()
+}
+
+/// A value that may have any form and matters only if it has this one.
+fn lenient<'a, T: Deserialize<'a>>(written: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(written?.get()).ok()
+}
+
+fn text(written: Option<&RawValue>) -> Option<String> {
+    lenient(written)
+}
+
+/// A map of texts. As in Go, null is the empty text; a value that is not a text is left out.
+fn texts(written: Option<&RawValue>) -> BTreeMap<String, String> {
+    let written: BTreeMap<String, &RawValue> = lenient(written).unwrap_or_default();
+    let texts = written.into_iter().filter_map(|(key, value)| {
+        let value: Option<String> = serde_json::from_str(value.get()).ok()?;
+        Some((key, value.unwrap_or_default()))
+    });
+    texts.collect()
+}
+
+fn invalid(why: impl fmt::Display) -> Error {
+    Error::refused(Code::ManifestInvalid, why)
+}
