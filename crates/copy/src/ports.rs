@@ -34,6 +34,18 @@ pub trait Manifests: Send + Sync {
     /// Type, digest and size of what `target` names now; [`None`] if it is not there. One HEAD on a registry.
     async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>>;
 
+    /// What `target` names now, where [`Manifests::manifest_head`] found nothing and that must be right: before a write that may
+    /// not replace anything. One GET on a registry, because some registries answer HEAD with 404 for what they have.
+    async fn manifest_find(&self, target: &Target) -> Result<Option<Descriptor>> {
+        self.manifest_head(target).await
+    }
+
+    /// What the digest tag `tag` of `subject` names now; [`None`] if it is not there. The repository has `subject`. One HEAD on a
+    /// registry whose HEAD finds manifests; that is asked once, about `subject`.
+    async fn digest_tag_head(&self, tag: &Tag, _subject: &Digest) -> Result<Option<Descriptor>> {
+        self.manifest_head(&Target::Tag(tag.clone())).await
+    }
+
     /// The manifest that `target` names now, its bytes proven against `target` if that is a digest; [`None`] if it is not
     /// there.
     async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>>;

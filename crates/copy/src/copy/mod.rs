@@ -172,12 +172,12 @@ impl CopyRun<'_> {
         }
         // Registries cannot compare and swap. A copy that may not replace everything checks once more, right before the write.
         if self.request.options.existing != Existing::Overwrite && self.request.to.tag().is_some() {
-            let found = self
-                .request
-                .destination
-                .manifest_head(&self.request.to)
-                .await
-                .at(Side::Destination)?;
+            let (destination, to) = (self.request.destination, &self.request.to);
+            let found = match there {
+                Some(_) => destination.manifest_head(to).await,
+                None => destination.manifest_find(to).await,
+            };
+            let found = found.at(Side::Destination)?;
             if found.as_ref().map(|found| &found.digest) != there.map(|there| &there.digest) {
                 return Ok(Round::Replaced(found));
             }
@@ -233,12 +233,15 @@ impl CopyRun<'_> {
     async fn source_now(&self) -> Result<Option<Digest>> {
         match &self.request.from {
             Target::Digest(digest) => Ok(Some(digest.clone())),
-            target @ Target::Tag(_) => Ok(self
-                .request
-                .source
-                .manifest_head(target)
-                .await?
-                .map(|found| found.digest)),
+            target @ Target::Tag(_) => {
+                let source = self.request.source;
+                // The tag was there a moment ago, so that one look that does not find it is not enough.
+                let found = match source.manifest_head(target).await? {
+                    None => source.manifest_find(target).await?,
+                    found => found,
+                };
+                Ok(found.map(|found| found.digest))
+            }
         }
     }
 }
