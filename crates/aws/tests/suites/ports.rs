@@ -166,7 +166,14 @@ async fn the_history_costs_the_calls_that_are_promised() {
     assert!(made.ends_with("Query BatchGetItem"), "{made}");
     history.is_busy("hangzhou", &repository("core/app")).await.unwrap();
     assert_eq!(calls(), "Query");
-    assert_eq!(history.untouched("hangzhou", at(200), 10).await.unwrap().len(), 10);
+    assert_eq!(
+        history
+            .untouched("hangzhou", at(200), Timestamp::MAX, 10)
+            .await
+            .unwrap()
+            .len(),
+        10
+    );
     assert_eq!(calls(), "Query BatchGetItem");
 }
 
@@ -197,7 +204,7 @@ async fn what_workers_agree_on_costs_the_calls_that_are_promised() {
     assert!(leases.take("sweep", "a", at(0), ttl).await.unwrap());
     assert!(!leases.take("sweep", "b", at(0), ttl).await.unwrap());
     leases.release("sweep", "a").await.unwrap();
-    assert_eq!(calls(), "UpdateItem UpdateItem DeleteItem");
+    assert_eq!(calls(), "UpdateItem UpdateItem BatchGetItem DeleteItem");
 
     let pauses = Pauses::new(Arc::clone(&hints));
     pauses.pause("a.example", at(5), at(0)).await.unwrap();
