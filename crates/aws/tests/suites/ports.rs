@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use transship_aws::DynamoLedger;
 use transship_copy::Continuation;
 use transship_engine::ledger::{
