@@ -95,6 +95,10 @@ impl BlobSource for Archive {
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
         self.images_of().blob_get(blob, offset).await
     }
+
+    async fn has_blob(&self, blob: &Descriptor) -> bool {
+        self.images_of().has_blob(blob).await
+    }
 }
 
 #[async_trait]
