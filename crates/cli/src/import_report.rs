@@ -9,7 +9,7 @@ use transship_layout::SourceRef;
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
 use crate::units;
-use transship_oci::Result;
+use transship_oci::{Code, Result};
 
 /// Result of an import.
 #[derive(Debug, Default, Serialize)]
@@ -24,6 +24,9 @@ pub(crate) struct ImportReport {
     pub(crate) kept: u64,
     /// Failures; a source that cannot be read at all is one failure.
     pub(crate) failed: Vec<Failed>,
+    /// Archives that hold no image. They are neither images nor failures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) skipped: Vec<Failed>,
     /// Bytes of blobs that were copied, mounted and skipped.
     pub(crate) bytes: Counts,
     /// Time since the start of the command, in milliseconds.
@@ -32,7 +35,7 @@ pub(crate) struct ImportReport {
 
 /// The location of `found` in `store`, for messages.
 pub(crate) fn place(store: &str, found: &SourceRef) -> String {
-    format!("{store}/{}", found.key).trim_end_matches('/').to_owned()
+    format!("{store}/{found}").trim_end_matches('/').to_owned()
 }
 
 /// An image or source that was not imported.
@@ -90,6 +93,11 @@ impl ImportReport {
         self.failed.push(failed);
     }
 
+    /// Counts an archive that holds no image.
+    pub(crate) fn skip(&mut self, skipped: Failed) {
+        self.skipped.push(skipped);
+    }
+
     /// The report as text.
     pub(crate) fn text(&self) -> String {
         let counts = [
@@ -103,19 +111,28 @@ impl ImportReport {
             .filter(|(count, _)| *count > 0)
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
+        let skipped = self.skipped.iter();
+        let skipped: Vec<String> = skipped
+            .map(|one| format!("\nskipped {}: {}", one.source, one.message))
+            .collect();
         format!(
-            "{}: {}; {} sent, {} mounted, {} there, in {}",
+            "{}: {}; {} sent, {} mounted, {} there, in {}{}",
             units::count(self.images, "image"),
             counts.join(", "),
             units::bytes(self.bytes.copied),
             units::bytes(self.bytes.mounted),
             units::bytes(self.bytes.skipped),
             units::duration(Duration::from_millis(self.elapsed_ms)),
+            skipped.concat(),
         )
     }
 
     /// The result of the command. Text output has one line for each failure; JSON output has the list already.
     pub(crate) fn end(&self, form: Form) -> Result<(), Failure> {
+        if self.images == 0 && !self.skipped.is_empty() {
+            let message = format!("{}: none of the archives holds an image", Code::SourceEmpty.meaning());
+            return Err(Failure::new(Exit::Input, Code::SourceEmpty.as_str(), message));
+        }
         if self.failed.is_empty() {
             return Ok(());
         }

@@ -41,11 +41,7 @@ impl ImportSource {
         if path.is_file() {
             // A file is read as an archive, regardless of its name.
             let (store, key) = file_in_store(path)?;
-            let archive = SourceRef {
-                kind: SourceKind::Archive,
-                key,
-                path: String::new(),
-            };
+            let archive = SourceRef::new(SourceKind::Archive, key, "");
             return Ok(Self {
                 store,
                 sources: Sources::One(archive),

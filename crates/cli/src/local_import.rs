@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use transship_copy::{NoReplicas, Options, Progress, Report, Request};
 use transship_engine::{CopyTask, Execution, ImageRef, Import, SharedBlobs, SharingDestination, Source, StoreName};
-use transship_layout::{Images, ObjectStore, SourceRef, discover, name_conflict, open};
+use transship_layout::{Images, ObjectStore, OpenSource, SourceRef, discover, name_conflict, open};
 use transship_oci::{Code, Digest, Error, Referrers, Result, Verb};
 use transship_registry::Registry;
 
@@ -50,6 +50,8 @@ pub(crate) struct LocalImport {
 enum Item {
     Image(Arc<dyn Images>, Box<CopyTask>),
     Failed(Failed),
+    /// An archive without images.
+    Skipped(Failed),
     /// Discovery itself failed.
     Stopped(Error),
 }
@@ -99,6 +101,7 @@ impl LocalImport {
             match end {
                 Ok(copied) => report.count(&copied),
                 Err(Stopped::Image(failed)) => report.fail(failed),
+                Err(Stopped::NoImages(skipped)) => report.skip(skipped),
                 Err(Stopped::Search(error)) if error.is(Code::SourceEmpty) => {
                     return Err(Failure::of(Exit::Input, &error));
                 }
@@ -114,12 +117,33 @@ impl LocalImport {
             Ok(found) => found,
             Err(error) => return vec![Item::Stopped(error)],
         };
-        let items = self
-            .opened(&found)
-            .await
-            .unwrap_or_else(|error| vec![Item::Failed(failed(place(&self.store.name(), &found), None, &error))]);
+        let items = match OpenSource::open(Arc::clone(&self.store), &found).await {
+            Ok(source) => self.items_of(&source).await,
+            Err(error) => vec![self.failed_source(&found, &error)],
+        };
         self.shown.planned(items.len() as u64);
         items
+    }
+
+    /// The images of each part of a source. An error costs only its part.
+    async fn items_of(&self, source: &OpenSource) -> Vec<Item> {
+        let mut items = Vec::new();
+        for part in source.parts() {
+            match self.items_of_part(source, &part).await {
+                Ok(more) => items.extend(more),
+                Err(error) => items.push(self.failed_source(&part, &error)),
+            }
+        }
+        items
+    }
+
+    fn failed_source(&self, found: &SourceRef, error: &Error) -> Item {
+        let failed = failed(place(&self.store.name(), found), None, error);
+        if error.is(Code::ArchiveWithoutImages) {
+            Item::Skipped(failed)
+        } else {
+            Item::Failed(failed)
+        }
     }
 
     /// The store as tasks name it.
@@ -128,9 +152,9 @@ impl LocalImport {
         name.parse().unwrap_or_else(|_| StoreName::folder(&name))
     }
 
-    async fn opened(&self, found: &SourceRef) -> Result<Vec<Item>> {
+    async fn items_of_part(&self, source: &OpenSource, found: &SourceRef) -> Result<Vec<Item>> {
         self.import.repository(found)?;
-        let images = open(Arc::clone(&self.store), found).await?;
+        let images = source.images(found)?;
         let listing = images.images().await?;
         let tasks = self
             .import
@@ -153,9 +177,10 @@ impl LocalImport {
                 brought.map_err(|error| Stopped::Image(failed_image(&self.store.name(), &task, &error)))
             }
             Item::Failed(failed) => Err(Stopped::Image(failed)),
+            Item::Skipped(skipped) => Err(Stopped::NoImages(skipped)),
             Item::Stopped(error) => return Err(Stopped::Search(error)),
         };
-        self.shown.ended(end.is_err());
+        self.shown.ended(matches!(end, Err(Stopped::Image(_))));
         end
     }
 
@@ -215,6 +240,7 @@ impl LocalImport {
 /// Why an image or source was not imported.
 enum Stopped {
     Image(Failed),
+    NoImages(Failed),
     Search(Error),
 }
 

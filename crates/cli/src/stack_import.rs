@@ -158,6 +158,9 @@ fn report(records: &[TaskRecord], originals: &HashMap<String, TaskEntry>) -> Imp
             TaskState::Skipped if record.code.as_deref() == Some(Code::SourceIncomplete.as_str()) => {
                 report.fail(failed(record, originals.get(&record.id)));
             }
+            TaskState::Skipped if record.code.as_deref() == Some(Code::ArchiveWithoutImages.as_str()) => {
+                report.skip(failed(record, originals.get(&record.id)));
+            }
             TaskState::Kept => report.count_as(End::Kept, bytes),
             TaskState::Unchanged | TaskState::Skipped => report.count_as(End::Unchanged, bytes),
             _ => report.fail(failed(record, originals.get(&record.id))),
@@ -245,11 +248,7 @@ mod tests {
 
     /// Task `number`, ended in `state` if that is an end; task 9 is a scan.
     async fn end(ledger: &MemoryLedger, number: u32, state: TaskState) {
-        let found = SourceRef {
-            kind: SourceKind::Layout,
-            key: "seed/app/".into(),
-            path: "app".into(),
-        };
+        let found = SourceRef::new(SourceKind::Layout, "seed/app/", "app");
         let store = StoreName::bucket("layouts");
         let mut task = copy_task(number);
         task.source = Source::Stored {

@@ -99,9 +99,14 @@ impl Jobs {
 
     /// Records a job that the ledger does not have yet as a task that failed.
     pub(crate) async fn fail(&self, entry: &TaskEntry, code: &str, message: String) -> Result<()> {
+        self.end_unrecorded(entry, &self.failed(code, message)).await
+    }
+
+    /// Records a job that the ledger does not have yet as a task that ended.
+    pub(crate) async fn end_unrecorded(&self, entry: &TaskEntry, outcome: &Outcome) -> Result<()> {
         match self.ledger.history.begin(entry, self.now()).await? {
             Begin::Finished(_) => Ok(()),
-            Begin::Attempt(_) => self.end(entry, &self.failed(code, message), &[], "").await,
+            Begin::Attempt(_) => self.end(entry, outcome, &[], "").await,
         }
     }
 

@@ -13,14 +13,14 @@ use transship_oci::{Digest, Result, Target};
 use crate::layout::{self, blob_key};
 use crate::missing::Blobs;
 use crate::source_ref::tree_repository;
-use crate::{Archive, Completeness, Images, Layout, Missing, Object, ObjectStore, SourceKind, SourceRef};
+use crate::{Archive, Completeness, Layout, Missing, Object, ObjectStore, OpenSource, SourceKind, SourceRef};
 
 /// Result of inspecting a source.
 pub enum Inspection {
     /// The source, or the inspected image, is complete.
     Complete {
-        /// The source, opened.
-        images: Arc<dyn Images>,
+        /// The source.
+        source: OpenSource,
         /// A short version: the same for the same upload, and different for each later one, even of the same bytes if the store
         /// reports when they were written. Empty for a storage tree as a whole, which has no version.
         version: String,
@@ -35,10 +35,9 @@ pub enum Inspection {
 }
 
 impl Inspection {
-    fn of(images: impl Images + 'static, version: String, missing: Vec<Missing>) -> Self {
+    fn of(source: OpenSource, version: String, missing: Vec<Missing>) -> Self {
         if missing.is_empty() {
-            let images = Arc::new(images);
-            Self::Complete { images, version }
+            Self::Complete { source, version }
         } else {
             Self::Incomplete { missing }
         }
@@ -46,31 +45,34 @@ impl Inspection {
 }
 
 /// Inspects `found`; in a storage tree the image `target`, or the repository as a whole, which always counts as complete.
-/// Invalid content is an error, with the codes of [`crate::open`] and, for an image of a tree, those of its link and manifest.
+/// Invalid content is an error, with the codes of [`crate::Archive::open`] and, for an image of a tree, those of its link and manifest.
 pub async fn inspect(store: Arc<dyn ObjectStore>, found: &SourceRef, target: Option<&Target>) -> Result<Inspection> {
     match (found.kind, target) {
-        (SourceKind::Layout, _) => inspect_layout(store, &found.key).await,
-        (SourceKind::Archive, _) => inspect_archive(store, &found.key).await,
-        (SourceKind::Repository, None) => Ok(Inspection::of(
-            tree_repository(store, found)?,
-            String::new(),
-            Vec::new(),
-        )),
+        (SourceKind::Layout, _) => inspect_layout(store, found).await,
+        (SourceKind::Archive, _) => inspect_archive(store, found).await,
+        (SourceKind::Repository, None) => {
+            let tree = OpenSource::of(found, tree_repository(store, found)?);
+            Ok(Inspection::of(tree, String::new(), Vec::new()))
+        }
         (SourceKind::Repository, Some(target)) => {
             let tree = tree_repository(store, found)?;
             match tree.arrived(target).await? {
-                Some(arrived) => Ok(Inspection::of(tree, arrived.version, arrived.missing)),
+                Some(arrived) => Ok(Inspection::of(
+                    OpenSource::of(found, tree),
+                    arrived.version,
+                    arrived.missing,
+                )),
                 None => Ok(Inspection::Nothing),
             }
         }
     }
 }
 
-async fn inspect_layout(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Inspection> {
-    match Layout::inspected(store, prefix).await? {
+async fn inspect_layout(store: Arc<dyn ObjectStore>, found: &SourceRef) -> Result<Inspection> {
+    match Layout::inspected(store, &found.key).await? {
         (Completeness::Complete(layout), index) => {
             let version = index.as_ref().map(version_of).unwrap_or_default();
-            Ok(Inspection::of(layout, version, Vec::new()))
+            Ok(Inspection::of(OpenSource::of(found, layout), version, Vec::new()))
         }
         (Completeness::Incomplete { missing }, _) => {
             let files = missing.iter().filter(|one| matches!(one, Missing::File(_)));
@@ -82,12 +84,13 @@ async fn inspect_layout(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Ins
     }
 }
 
-async fn inspect_archive(store: Arc<dyn ObjectStore>, key: &str) -> Result<Inspection> {
-    let Some(object) = store.head(key).await? else {
+async fn inspect_archive(store: Arc<dyn ObjectStore>, found: &SourceRef) -> Result<Inspection> {
+    let Some(object) = store.head(&found.key).await? else {
         return Ok(Inspection::Nothing);
     };
-    let archive = Archive::open(store, key).await?;
-    Ok(Inspection::of(archive, version_of(&object), Vec::new()))
+    let archive = Archive::open(store, &found.key).await?;
+    let source = OpenSource::of_archive(found, archive);
+    Ok(Inspection::of(source, version_of(&object), Vec::new()))
 }
 
 /// The version of the names of `found`, or of `target` in a storage tree; empty if there are none. It costs one HEAD, of the

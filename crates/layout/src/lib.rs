@@ -1,7 +1,7 @@
 //! Layouts, archives and storage trees as sources of copies.
 //!
 //! Everything is read through the [`ObjectStore`] port by range, so that folders and buckets are treated alike and nothing is
-//! staged on disk. [`discover`] finds the sources below a prefix ([`Discovery`]: page by page), [`open`] opens one, and [`Images`]
+//! staged on disk. [`discover`] finds the sources below a prefix ([`Discovery`]: page by page), [`OpenSource`] opens one, and [`Images`]
 //! lists and reads its images. [`ObjectMeaning`] is the meaning of a new object, and [`inspect`] checks whether its source is complete.
 //! Every digest is validated before it becomes part of a key, and the copy verifies every byte against its digest. The content
 //! of an archive is never trusted.
@@ -18,6 +18,7 @@ mod layout;
 mod memory_store;
 mod missing;
 mod object_meaning;
+mod open_source;
 mod read_all;
 mod source_ref;
 mod storage_tree;
@@ -32,6 +33,7 @@ pub use layout::{Completeness, Entry, Layout};
 pub use memory_store::MemoryStore;
 pub use missing::Missing;
 pub use object_meaning::ObjectMeaning;
-pub use source_ref::{SourceKind, SourceRef, open};
+pub use open_source::{OpenSource, open};
+pub use source_ref::{SourceKind, SourceRef};
 pub use storage_tree::TreeRepository;
 pub use store::{Object, ObjectStore, PAGE_MAX, Page, Part, Put, changed, unreadable};

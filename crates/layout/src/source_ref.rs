@@ -1,19 +1,20 @@
 //! Recognizes sources in a store by their keys.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use transship_oci::{Error, Repository, Result, Verb};
 
+use crate::ObjectStore;
 use crate::layout::{INDEX, MARKER};
 use crate::storage_tree::{ROOT, TreeRepository};
-use crate::{Archive, Images, Layout, ObjectStore};
 
 /// Extensions of archives.
 const ARCHIVES: [&str; 6] = [".tar.zst", ".tar.gz", ".tar.zstd", ".tzst", ".tgz", ".tar"];
 
 /// Path from the root of a storage tree to the repositories.
-const REPOSITORIES: &str = "repositories/";
+pub(crate) const REPOSITORIES: &str = "repositories/";
 
 /// A source within a store. It is small and serializable, so that a message can contain it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +27,21 @@ pub struct SourceRef {
     /// Path relative to the searched prefix, as a repository path: empty for the prefix itself; of an archive without the
     /// extension; of a repository of a tree the path before the tree, followed by its name.
     pub path: String,
+    /// Of an archive with a storage tree, the name of one repository in it, which is also the end of the path; [`None`] for an
+    /// archive as a whole, and for other kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree_repository: Option<String>,
+}
+
+/// Its key, and the repository in it.
+impl fmt::Display for SourceRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.key.trim_end_matches('/'))?;
+        match &self.tree_repository {
+            Some(repository) => write!(formatter, ":{repository}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Kinds of sources.
@@ -34,7 +50,7 @@ pub struct SourceRef {
 pub enum SourceKind {
     /// An OCI image layout, possibly incomplete.
     Layout,
-    /// A tar archive, plain or compressed, with an OCI layout or the output of `docker save`.
+    /// A tar archive, plain or compressed, with an OCI layout, the output of `docker save`, or a storage tree.
     Archive,
     /// A repository in a registry's storage tree.
     Repository,
@@ -54,32 +70,48 @@ impl SourceRef {
         Self::archive(prefix, below)
     }
 
-    pub(crate) fn layout(prefix: &str, folder: &str) -> Self {
+    /// A source of `kind` at `key`, to be copied to `path`; of an archive the whole.
+    pub fn new(kind: SourceKind, key: impl Into<String>, path: impl Into<String>) -> Self {
         Self {
-            kind: SourceKind::Layout,
-            key: format!("{prefix}{folder}"),
-            path: folder.trim_end_matches('/').to_owned(),
+            kind,
+            key: key.into(),
+            path: path.into(),
+            tree_repository: None,
         }
     }
 
+    pub(crate) fn layout(prefix: &str, folder: &str) -> Self {
+        let key = format!("{prefix}{folder}");
+        Self::new(SourceKind::Layout, key, folder.trim_end_matches('/'))
+    }
+
     pub(crate) fn archive(prefix: &str, below: &str) -> Option<Self> {
-        archive_path(below).map(|path| Self {
-            kind: SourceKind::Archive,
-            key: format!("{prefix}{below}"),
-            path: path.to_owned(),
-        })
+        let path = archive_path(below)?;
+        Some(Self::new(SourceKind::Archive, format!("{prefix}{below}"), path))
+    }
+
+    /// The repository `name` of the storage tree in this archive.
+    pub(crate) fn in_tree_of_archive(&self, name: &str) -> Self {
+        let parts = [self.path.as_str(), name].into_iter().filter(|part| !part.is_empty());
+        Self {
+            kind: self.kind,
+            key: self.key.clone(),
+            path: parts.collect::<Vec<_>>().join("/"),
+            tree_repository: Some(name.to_owned()),
+        }
+    }
+
+    /// True if the source is a repository of a storage tree, in an archive or not.
+    pub const fn is_in_tree(&self) -> bool {
+        matches!(self.kind, SourceKind::Repository) || self.tree_repository.is_some()
     }
 
     /// `rest` is the part of the key after the root of the tree.
     pub(crate) fn repository_of(prefix: &str, root: &str, rest: &str) -> Option<Self> {
-        let (name, _) = rest.strip_prefix(REPOSITORIES)?.split_once("/_manifests/")?;
+        let name = repository_name(rest)?;
         let before = root.strip_suffix(ROOT)?;
-        let is_name = name.split('/').all(|part| !part.starts_with('_') && !part.is_empty());
-        is_name.then(|| Self {
-            kind: SourceKind::Repository,
-            key: format!("{prefix}{root}repositories/{name}/"),
-            path: format!("{before}{name}"),
-        })
+        let key = format!("{prefix}{root}{REPOSITORIES}{name}/");
+        Some(Self::new(SourceKind::Repository, key, format!("{before}{name}")))
     }
 
     /// Location of its content, which several sources may share: of a layout and an archive its key, of a repository the root of
@@ -114,15 +146,6 @@ impl SourceRef {
     }
 }
 
-/// Opens the source. An archive is indexed, so keep the result while images of it are needed.
-pub async fn open(store: Arc<dyn ObjectStore>, found: &SourceRef) -> Result<Arc<dyn Images>> {
-    match found.kind {
-        SourceKind::Layout => Ok(Arc::new(Layout::open(store, &found.key).await?)),
-        SourceKind::Archive => Ok(Arc::new(Archive::open(store, &found.key).await?)),
-        SourceKind::Repository => Ok(Arc::new(tree_repository(store, found)?)),
-    }
-}
-
 /// The repository of a storage tree. `INVALID_REFERENCE` if its name is not a valid repository name.
 pub(crate) fn tree_repository(store: Arc<dyn ObjectStore>, found: &SourceRef) -> Result<TreeRepository> {
     let (root, name) = found.in_tree();
@@ -145,6 +168,13 @@ pub(crate) fn tree(key: &str) -> Option<(&str, &str)> {
     let mut starts = key.match_indices(ROOT).map(|(at, _)| at);
     let at = starts.find(|at| *at == 0 || key[..*at].ends_with('/'))?;
     Some(key.split_at(at + ROOT.len()))
+}
+
+/// The name of the repository that a key belongs to, without the root of its tree; [`None`] outside of tags and revisions.
+pub(crate) fn repository_name(rest: &str) -> Option<&str> {
+    let (name, _) = rest.strip_prefix(REPOSITORIES)?.split_once("/_manifests/")?;
+    let is_name = name.split('/').all(|part| !part.starts_with('_') && !part.is_empty());
+    is_name.then_some(name)
 }
 
 /// The folder of the layout that a key belongs to: `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`.

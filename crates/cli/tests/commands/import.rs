@@ -387,6 +387,83 @@ async fn a_storage_tree_is_taken_with_its_untagged_referrers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_storage_tree_is_imported_however_it_is_packed() {
+    let sample = images::with_referrer(1);
+    let root = tempfile::tempdir().unwrap();
+    let registry = root.path().join("registry");
+    write_tree(&registry, &sample);
+    for (file, more, above, what) in [
+        ("b.tgz", "-czf", registry.as_path(), "docker"),
+        ("b.tar.gz", "-czf", registry.as_path(), "."),
+        ("b.tar", "-cf", root.path(), "registry"),
+    ] {
+        for format in ["gnu", "posix"] {
+            let harbour = Harbour::start().await;
+            let archive = harbour.images().join(file);
+            tool(
+                "tar",
+                &["--format", format, "-C", text(above), more, text(&archive), what],
+            );
+            let told = harbour.import(&harbour.images(), &["--json"]).await;
+            let report = told.json();
+            assert_eq!(counts(&report), [2, 0, 0, 1], "{format} {what}: {report:#}");
+            let failed = &report["failed"][0];
+            let source = format!("{}:core/app", archive.display());
+            assert_eq!(
+                (&failed["source"], &failed["reference"], &failed["code"]),
+                (&json!(source), &json!("broken"), &json!("STORAGE_LINK_DANGLING"))
+            );
+            let there = "mirror/b/core/app";
+            assert_eq!(harbour.there(there, "v1"), Some(sample.root.to_string()));
+            let manifests = harbour.registry.manifests(&there.parse().unwrap());
+            assert_eq!(manifests.len(), sample.manifests.len(), "the referrer is there");
+
+            let to = format!("{}/copied/app:v1", harbour.registry.host());
+            let one = format!("oci-archive:{}:core/app:v1", archive.display());
+            let told = harbour.run(&["copy", &one, &to, "--json"]).await;
+            assert_eq!(
+                (told.code, told.json()["state"].as_str()),
+                (0, Some("copied")),
+                "{told:?}"
+            );
+            assert_eq!(harbour.there("copied/app", "v1"), Some(sample.root.to_string()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_that_is_no_image_is_skipped_and_fails_nothing() {
+    let harbour = Harbour::start().await;
+    let chart = harbour.folder.path().join("chart");
+    std::fs::create_dir(&chart).unwrap();
+    for file in ["Chart.yaml", "values.yaml"] {
+        std::fs::write(chart.join(file), "a: b").unwrap();
+    }
+    std::fs::write(
+        chart.join("manifest.json"),
+        r#"{"name":"an extension","version":"1.0"}"#,
+    )
+    .unwrap();
+    let archive = harbour.images().join("chart-1.0.tgz");
+    tool("tar", &["-C", text(&chart), "-czf", text(&archive), "."]);
+    let told = harbour.import(&archive, &["--json"]).await;
+    assert_eq!((told.code, told.error_code()), (2, "SOURCE_EMPTY"), "{told:?}");
+    let skipped = json!([{
+        "source": text(&archive), "reference": null, "code": "ARCHIVE_WITHOUT_IMAGES",
+        "message": told.json()["skipped"][0]["message"],
+    }]);
+    assert_eq!(told.json()["skipped"], skipped, "{told:?}");
+
+    harbour.layout("app", &images::image(1, &[10]), "v1");
+    let report = harbour.report(&[]).await;
+    assert_eq!(counts(&report), [1, 0, 0, 0], "{report}");
+    assert_eq!(report["skipped"], skipped);
+    let told = harbour.import(&harbour.images(), &[]).await;
+    assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
+    assert!(told.out.contains("\nskipped "), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_without_images_is_told_with_its_name() {
     let harbour = Harbour::start().await;
     std::fs::write(harbour.images().join("readme.txt"), "x").unwrap();

@@ -18,7 +18,7 @@ pub use source_cache::{SourceCache, store_unknown};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_layout::{Image, Refused, SourceKind, SourceRef};
+use transship_layout::{Image, Refused, SourceRef};
 use transship_oci::{Error, Existing, Referrers, Repository, Result, Target, Verb};
 
 use crate::job::{CopyTask, Policy, Scan, Source};
@@ -103,18 +103,17 @@ impl Import {
         Ok(images.iter().filter(is_wanted).map(task).collect())
     }
 
-    /// The ledger's entry of an image that cannot be imported. One that has neither a tag nor a digest is recorded as a scan
-    /// of its source.
-    fn refused(&self, scan: &Scan, refused: &Refused, execution: &Execution) -> Result<TaskEntry> {
+    /// The ledger's entry of an image of `part` that cannot be imported. One that has neither a tag nor a digest is recorded as
+    /// a scan of its source.
+    fn refused(&self, scan: &Scan, part: &SourceRef, refused: &Refused, execution: &Execution) -> Result<TaskEntry> {
+        // A source that is its only part is identified by its key alone.
+        let place = match &part.tree_repository {
+            Some(_) => part.to_string(),
+            None => part.key.clone(),
+        };
         let id = id(
             "t",
-            &[
-                "refused",
-                &execution.id,
-                scan.store.as_str(),
-                &scan.source.key,
-                &refused.name,
-            ],
+            &["refused", &execution.id, scan.store.as_str(), &place, &refused.name],
         );
         let target = match (&refused.digest, refused.name.parse()) {
             (_, Ok(tag)) => Target::Tag(tag),
@@ -123,16 +122,17 @@ impl Import {
                 let scan = Scan {
                     id,
                     execution: execution.clone(),
+                    source: part.clone(),
                     done: 0,
                     ..scan.clone()
                 };
                 return Ok(scan.entry());
             }
         };
-        let destination = self.destination(&self.repository(&scan.source)?, &target);
+        let destination = self.destination(&self.repository(part)?, &target);
         let task = CopyTask {
             expected: refused.digest.clone(),
-            ..self.task(id, execution, (&scan.store, &scan.source), destination)
+            ..self.task(id, execution, (&scan.store, part), destination)
         };
         Ok(task.entry())
     }
@@ -154,9 +154,8 @@ impl Import {
     ) -> CopyTask {
         // A storage tree has no list of referrers: to list those of one image is to read the whole tree. They are images of
         // its list instead, and the tasks of the others leave them alone.
-        let is_tree = found.kind == SourceKind::Repository;
         let referrers = match self.referrers {
-            Referrers::Include if is_tree => Referrers::Exclude,
+            Referrers::Include if found.is_in_tree() => Referrers::Exclude,
             other => other,
         };
         CopyTask {
@@ -199,11 +198,7 @@ mod tests {
     }
 
     fn found(path: &str) -> SourceRef {
-        SourceRef {
-            kind: SourceKind::Layout,
-            key: format!("to/{path}/"),
-            path: path.into(),
-        }
+        SourceRef::new(SourceKind::Layout, format!("to/{path}/"), path)
     }
 
     fn image(tag: Option<&str>) -> Image {
@@ -304,7 +299,7 @@ mod tests {
                 digest: digest.cloned(),
                 error: Error::of(transship_oci::Code::SourceEmpty, Verb::Import),
             };
-            import.refused(&scan, &refused, &execution).unwrap().source
+            import.refused(&scan, &found, &refused, &execution).unwrap().source
         };
         assert_eq!(source("v1", Some(&digest)), "s3://layouts/app:v1");
         assert_eq!(source("a/b", Some(&digest)), format!("s3://layouts/app@{digest}"));

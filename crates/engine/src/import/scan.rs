@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::timeout;
-use transship_layout::{Image, Images, Inspection, Listing, Missing, arrived_since, index_version, inspect};
+use transship_layout::{
+    Image, Images, Inspection, Listing, Missing, OpenSource, Refused, SourceRef, arrived_since, index_version, inspect,
+};
 use transship_oci::{Code, Digest, Error, Result, Target, Verb};
 
 use crate::job::{Envelope, Job, Run, Scan};
@@ -85,6 +87,11 @@ impl<'a> ScanSource<'a> {
         let tries = run.tries.saturating_add(1);
         let entry = scan.entry();
         let (code, message) = (error.code(), error.to_string());
+        if error.is(Code::ArchiveWithoutImages) {
+            let skipped = jobs.outcome(TaskState::Skipped, None, Some(code), Some(message));
+            jobs.end_unrecorded(&entry, &skipped).await?;
+            return Ok(Next::Done);
+        }
         if error.persistence().is_permanent() {
             jobs.fail(&entry, code, message).await?;
             return Ok(Next::Done);
@@ -128,9 +135,9 @@ impl<'a> ScanSource<'a> {
                 }
                 return Ok(ScanEnd::Waits);
             }
-            Inspection::Complete { images, version } => {
-                let listing = listing(images.as_ref(), only).await?;
-                self.send_images(&listing, &version).await?
+            Inspection::Complete { source, version } => {
+                let listings = self.listings(&source).await?;
+                self.send_images(&listings, &version).await?
             }
         };
         if matches!(end, ScanEnd::Tasks) {
@@ -174,19 +181,48 @@ impl<'a> ScanSource<'a> {
         Ok(())
     }
 
-    async fn send_images(&self, listing: &Listing, version: &str) -> Result<ScanEnd> {
+    /// The images of each part of `source`. A part that cannot be read is its own refused image.
+    async fn listings(&self, source: &OpenSource) -> Result<Vec<(SourceRef, Listing)>> {
+        let mut listings = Vec::new();
+        for part in source.parts() {
+            let listing = match self.listing(source, &part).await {
+                Ok(listing) => listing,
+                Err(error) if part.tree_repository.is_some() && error.is_permanent() => Listing {
+                    images: Vec::new(),
+                    refused: vec![Refused {
+                        name: part.to_string(),
+                        digest: None,
+                        error,
+                    }],
+                },
+                Err(error) => return Err(error),
+            };
+            listings.push((part, listing));
+        }
+        Ok(listings)
+    }
+
+    async fn listing(&self, source: &OpenSource, part: &SourceRef) -> Result<Listing> {
+        self.scan.import.repository(part)?;
+        listing(source.images(part)?.as_ref(), self.scan.only.as_ref()).await
+    }
+
+    async fn send_images(&self, listings: &[(SourceRef, Listing)], version: &str) -> Result<ScanEnd> {
         let Self { jobs, scan, run } = self;
         let execution = self.execution_of(version);
-        if scan.done == 0 {
-            for refused in &listing.refused {
-                let entry = scan.import.refused(scan, refused, &execution)?;
+        let (mut tasks, mut refused_images) = (Vec::new(), 0);
+        for (part, listing) in listings {
+            refused_images += listing.refused.len();
+            for refused in listing.refused.iter().filter(|_| scan.done == 0) {
+                let entry = scan.import.refused(scan, part, refused, &execution)?;
                 let error = &refused.error;
                 jobs.fail(&entry, error.code(), error.to_string()).await?;
             }
+            if !listing.images.is_empty() {
+                let planned = scan.import.plan(&scan.store, part, &listing.images, &execution)?;
+                tasks.extend(planned);
+            }
         }
-        let tasks = scan
-            .import
-            .plan(&scan.store, &scan.source, &listing.images, &execution)?;
         let mut done = scan.done;
         for batch in tasks.get(done..).unwrap_or_default().chunks(BATCH_TASKS_MAX) {
             if done > scan.done && run.budget.is_some_and(|budget| budget.left() < budget.grace()) {
@@ -201,7 +237,7 @@ impl<'a> ScanSource<'a> {
         tracing::info!(
             source = scan.source.key,
             images = tasks.len(),
-            refused = listing.refused.len(),
+            refused = refused_images,
             execution = execution.id,
             "a source became tasks"
         );

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::timeout;
 use transship_copy::TimeBudget;
-use transship_layout::{Images, ObjectStore, SourceRef, open};
+use transship_layout::{Images, ObjectStore, OpenSource, SourceRef};
 use transship_oci::{Code, Error, Result, Verb};
 
 use crate::job::{CopyTask, Source};
@@ -23,14 +23,19 @@ pub struct SourceCache {
     stores: Arc<dyn Stores>,
     pending: PendingBlobs,
     /// The one used last at the end.
-    open: Mutex<Vec<OpenSource>>,
+    open: Mutex<Vec<Cached>>,
 }
 
 #[derive(Clone)]
-struct OpenSource {
+struct Cached {
     store: StoreName,
-    found: SourceRef,
-    images: Arc<dyn Images>,
+    source: OpenSource,
+}
+
+impl Cached {
+    fn holds(&self, store: &StoreName, found: &SourceRef) -> bool {
+        self.store == *store && self.source.holds(found)
+    }
 }
 
 impl SourceCache {
@@ -62,44 +67,42 @@ impl SourceCache {
         let Source::Stored { store, found, target } = &task.source else {
             return Err(store_unknown(&task.source));
         };
-        if let Some(images) = self.opened(store, found) {
+        if let Some(source) = self.opened(store, found) {
+            let images = source.images(found)?;
             let now = images.manifest_head(target).await;
             if now.is_ok_and(|now| now.map(|now| now.digest) == task.expected) {
                 return Ok(images);
             }
             self.close(&task.source);
         }
-        let opening = open(self.store(store)?, found);
-        let images = match budget {
+        let opening = OpenSource::open(self.store(store)?, found);
+        let source = match budget {
             Some(budget) => timeout(budget.left(), opening)
                 .await
                 .map_err(|_| Error::of(Code::SlotOver, Verb::Open.on(format_args!("{store}/{}", found.key))))?,
             None => opening.await,
         }?;
-        self.keep(store, found, &images);
-        Ok(images)
+        self.keep(store, found, &source);
+        source.images(found)
     }
 
-    fn opened(&self, store: &StoreName, found: &SourceRef) -> Option<Arc<dyn Images>> {
+    fn opened(&self, store: &StoreName, found: &SourceRef) -> Option<OpenSource> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = open
-            .iter()
-            .position(|opened| opened.store == *store && opened.found == *found)?;
-        let opened = open.remove(at);
-        open.push(opened.clone());
-        Some(opened.images)
+        let at = open.iter().position(|cached| cached.holds(store, found))?;
+        let cached = open.remove(at);
+        open.push(cached.clone());
+        Some(cached.source)
     }
 
-    fn keep(&self, store: &StoreName, found: &SourceRef, images: &Arc<dyn Images>) {
+    fn keep(&self, store: &StoreName, found: &SourceRef, source: &OpenSource) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|opened| opened.store != *store || opened.found != *found);
+        open.retain(|cached| !cached.holds(store, found));
         if open.len() >= OPEN_SOURCES_MAX {
             open.remove(0);
         }
-        open.push(OpenSource {
+        open.push(Cached {
             store: store.clone(),
-            found: found.clone(),
-            images: Arc::clone(images),
+            source: source.clone(),
         });
     }
 
@@ -107,7 +110,7 @@ impl SourceCache {
     pub(crate) fn close(&self, source: &Source) {
         if let Source::Stored { store, found, .. } = source {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.retain(|opened| opened.store != *store || opened.found != *found);
+            open.retain(|cached| !cached.holds(store, found));
         }
     }
 }

@@ -87,7 +87,7 @@ impl Scan {
     pub fn entry(&self) -> TaskEntry {
         let only = self.only.as_ref();
         let only = only.map_or_else(String::new, |only| format!("{}{only}", only.separator()));
-        let source = format!("{}/{}", self.store, self.source.key.trim_end_matches('/'));
+        let source = format!("{}/{}", self.store, self.source);
         self.import.entry(
             &self.id,
             &self.execution,

@@ -57,11 +57,7 @@ fn cursor() -> Cursor {
 
 #[test]
 fn a_job_comes_back_as_it_was_sent() {
-    let found = transship_layout::SourceRef {
-        kind: SourceKind::Layout,
-        key: "to/app/".into(),
-        path: "app".into(),
-    };
+    let found = transship_layout::SourceRef::new(SourceKind::Layout, "to/app/", "app");
     let store = StoreName::bucket("layouts");
     let sweep = |step| Sweep {
         started: Some("2026-01-01T00:00:00Z".parse().unwrap()),
@@ -151,11 +147,7 @@ fn scans_of_the_previous_release_are_read() {
         other => panic!("not a scan: {other:?}"),
     };
     let (tries, whole) = scan(previous::SCAN);
-    let found = transship_layout::SourceRef {
-        kind: SourceKind::Layout,
-        key: "to/team/app/".into(),
-        path: "team/app".into(),
-    };
+    let found = transship_layout::SourceRef::new(SourceKind::Layout, "to/team/app/", "team/app");
     let expected = Scan {
         is_upload: true,
         ..Scan::new(&import(), &StoreName::bucket("layouts"), &found, None, &execution())

@@ -10,6 +10,7 @@ use transship_engine::{Envelope, Next, TaskReceiver as _, Uploaded};
 use transship_layout::ObjectStore as _;
 use transship_oci::Digest;
 use transship_testkit::images::{self, Sample};
+use transship_testkit::layouts::{Tar, gzip};
 
 use crate::bucket::{Bucket, Objects, layout, tree};
 use crate::fixture::{assert_parts, name, tag};
@@ -340,4 +341,53 @@ async fn a_source_that_no_slot_is_long_enough_for_ends_with_what_to_do() {
         ("failed", Some("SLOT_OVER"))
     );
     assert!(task.message.unwrap().contains("WorkerTimeout"));
+}
+
+/// A tar of objects, as `tar --format=gnu` writes it.
+fn packed(objects: &Objects) -> Bytes {
+    let tar = objects
+        .iter()
+        .fold(Tar::new(), |tar, (key, bytes)| tar.file(key, bytes));
+    gzip(&tar.end()).into()
+}
+
+#[tokio::test]
+async fn a_storage_tree_in_an_archive_becomes_a_task_for_each_image_of_each_repository() {
+    let samples = samples();
+    let bucket = Bucket::new().await;
+    let mut objects = tree("", "team/app", "v1", &samples[0]);
+    objects.extend(tree("", "other", "v2", &samples[1]));
+    let hex = "0".repeat(64);
+    for name in ["other", "Upper"] {
+        let key = format!("docker/registry/v2/repositories/{name}/_manifests/tags/bad/current/link");
+        objects.insert(key, format!("sha256:{hex}").into());
+    }
+    bucket.upload("to-b/backup.tgz", packed(&objects)).await;
+    bucket.fixture.drain().await;
+    let told = bucket.told().await;
+    for expected in [
+        "s3://layouts/backup/team/app:v1 -> b/core/backup/team/app:v1 succeeded",
+        "s3://layouts/backup/other:v2 -> b/core/backup/other:v2 succeeded",
+        "s3://layouts/backup/other:bad -> b/core/backup/other:bad failed STORAGE_LINK_DANGLING",
+        "s3://layouts/to-b/backup.tgz:Upper -> b/core/backup/Upper failed INVALID_REFERENCE",
+    ] {
+        assert!(told.iter().any(|line| line == expected), "{expected}: {told:#?}");
+    }
+    assert!(
+        told.iter()
+            .all(|line| line.ends_with(" succeeded") || line.contains(" failed ")),
+        "{told:#?}"
+    );
+    assert_parts(&bucket.fixture.b, &name("core/backup/team/app"), &samples[0]);
+    assert_parts(&bucket.fixture.b, &name("core/backup/other"), &samples[1]);
+}
+
+#[tokio::test]
+async fn an_archive_that_is_no_image_is_recorded_as_skipped() {
+    let bucket = Bucket::new().await;
+    let chart = Objects::from([("app/Chart.yaml".to_owned(), Bytes::from_static(b"name: app"))]);
+    bucket.upload("to-b/app-1.0.tgz", packed(&chart)).await;
+    bucket.fixture.drain().await;
+    let expected = "s3://layouts/to-b/app-1.0.tgz -> b/core/app-1.0 skipped ARCHIVE_WITHOUT_IMAGES";
+    assert_eq!(bucket.told().await, [expected]);
 }

@@ -5,6 +5,8 @@
 use bytes::Bytes;
 use transship_oci::Digest;
 
+use super::link::Link;
+
 /// Position of the bytes of a plain file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -36,7 +38,9 @@ pub(crate) enum Place {
     File(Span),
     /// Several plain files, which are valid only if they have the same content.
     Several(Vec<Span>),
-    /// A link, a device or a sparse file, which is never followed, created or filled in.
+    /// A link to another entry of the archive.
+    Link(Link),
+    /// A device, a sparse file, or a link that leads elsewhere: never created, filled in or followed.
     Unsafe(&'static str),
 }
 
@@ -44,6 +48,15 @@ pub(crate) enum Place {
 const SAME_NAME_ENTRIES_MAX: usize = 4;
 
 impl Place {
+    /// The size in bytes of a plain file; [`None`] for anything else.
+    pub(super) fn size(&self) -> Option<u64> {
+        match self {
+            Self::File(span) => Some(span.size),
+            Self::Several(spans) => spans.first().map(|span| span.size),
+            Self::Link(_) | Self::Unsafe(_) => None,
+        }
+    }
+
     /// The state after another entry of the name.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -52,6 +65,7 @@ impl Place {
                 spans.push(another);
                 Self::Several(spans)
             }
+            (Self::Link(one), Self::Link(two)) if one == two => Self::Link(one),
             (Self::Unsafe(what), _) | (_, Self::Unsafe(what)) => Self::Unsafe(what),
             _ => Self::Unsafe("many entries"),
         }

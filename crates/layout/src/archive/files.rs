@@ -1,6 +1,8 @@
 //! The files of an archive as objects.
 //!
-//! An archive is a store: a layout in it is read like one in a folder. Files of a plain tar are read by range. In a compressed
+//! An archive is a store: a layout or a storage tree in it is read like one in a folder. A link to a file is that file. A
+//! listing contains every entry, so that one that cannot be read is noticed when it is read; it does not contain what is below a
+//! link to a folder. Files of a plain tar are read by range. In a compressed
 //! archive, each read decompresses from the start, or from the end of an earlier read, so that reading n blobs costs up to n
 //! passes. Small files (manifests, configurations) are kept when the archive is indexed and cost nothing.
 //!
@@ -8,6 +10,7 @@
 //! indexed; `OBJECT_CHANGED` if it was replaced.
 
 use crate::store::changed;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +22,7 @@ use transship_copy::ByteStream;
 use transship_oci::{Code, Digest, Error, Operation, Result, Verb};
 
 use super::entry::{Place, Span};
+use super::link;
 use super::unpack::{Compression, Limits, Unpacked};
 use crate::{Object, ObjectStore, PAGE_MAX, Page, Part, Put};
 
@@ -29,6 +33,10 @@ const DECODERS_MAX: usize = 3;
 pub(crate) struct ArchiveFiles {
     pub(super) pack: Arc<Pack>,
     pub(super) places: BTreeMap<String, Place>,
+    /// Some entry is a link, so that keys must be resolved.
+    pub(super) has_links: bool,
+    /// Some entries have names that are never read: absolute, with `..`, not text, or too long.
+    pub(super) has_other_names: bool,
     /// The archive is truncated, so a missing file may have been in the rest.
     pub(super) is_cut: bool,
     /// Whether the entries of a repeated name have the same content, once they were compared.
@@ -145,17 +153,22 @@ fn unpacking(pack: Arc<Pack>, compression: Compression, offset: u64, length: u64
 }
 
 impl ArchiveFiles {
-    /// The plain file `key`; [`None`] if there is no entry.
+    /// The plain file `key`, which may be a link to it; [`None`] if there is no entry.
     pub(crate) async fn span(&self, key: &str) -> Result<Option<&Span>> {
         let refuse = |code: Code| Error::of(code, self.operation(key));
+        let is_unsafe = |what: &str| {
+            let message = format!("the archive has {what} with this name, but only plain files are read");
+            Error::new(Code::ArchiveEntryUnsafe, self.operation(key), message)
+        };
+        let resolved = self.resolved(key).map_err(is_unsafe)?;
+        let is_link = self.places.contains_key(key);
+        let key = resolved.as_ref();
         match self.places.get(key) {
             None if self.is_cut => Err(refuse(Code::ArchiveTruncated)),
-            None => Ok(None),
-            Some(Place::Unsafe(what)) => Err(Error::new(
-                Code::ArchiveEntryUnsafe,
-                self.operation(key),
-                format!("the archive has {what} with this name, but only plain files are read"),
-            )),
+            // The key is resolved, so that another link is not possible.
+            None | Some(Place::Link(_)) if is_link => Err(is_unsafe("a link to a missing file")),
+            None | Some(Place::Link(_)) => Ok(None),
+            Some(Place::Unsafe(what)) => Err(is_unsafe(what)),
             Some(Place::File(span)) => self.whole_span(key, span).map(Some),
             Some(Place::Several(spans)) => {
                 if !self.is_one_content(key, spans).await? {
@@ -166,19 +179,29 @@ impl ArchiveFiles {
         }
     }
 
-    /// The target of a link is never read, only the fact that it is a link.
-    pub(crate) fn is_unsafe(&self, key: &str) -> bool {
-        matches!(self.places.get(key), Some(Place::Unsafe(_)))
+    /// The key to which the links of `key` lead. The error is the reason why one is not followed.
+    fn resolved<'a>(&self, key: &'a str) -> Result<Cow<'a, str>, &'static str> {
+        if self.has_links {
+            link::resolve(&self.places, key).map(Cow::Owned)
+        } else {
+            Ok(Cow::Borrowed(key))
+        }
     }
 
     /// True if there is an entry with the name `key`.
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.places.contains_key(key)
+        self.resolved(key)
+            .map_or(true, |key| self.places.contains_key(key.as_ref()))
     }
 
     /// True if the archive is truncated.
     pub(crate) const fn is_cut(&self) -> bool {
         self.is_cut
+    }
+
+    /// True if some entries have names that are never read.
+    pub(crate) const fn has_other_names(&self) -> bool {
+        self.has_other_names
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
@@ -292,10 +315,10 @@ impl ObjectStore for ArchiveFiles {
         let files = self.places.range::<str, _>((start, Bound::Unbounded));
         let mut files = files
             .take_while(|(key, _)| key.starts_with(prefix))
-            .filter_map(|(key, place)| match place {
-                Place::File(span) => Some(self.object(key, span.size)),
-                Place::Several(spans) => spans.first().map(|span| self.object(key, span.size)),
-                Place::Unsafe(_) => None,
+            .map(|(key, place)| {
+                let resolved = self.resolved(key).ok().and_then(|key| self.places.get(key.as_ref()));
+                let size = resolved.unwrap_or(place).size();
+                self.object(key, size.unwrap_or_default())
             });
         let objects = files.by_ref().take(max.min(PAGE_MAX)).collect();
         Ok(Page {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use transship_oci::{Algorithm, Code, Error, Hasher, Result, Verb};
 
-use super::entry::{HEAD_BYTES, Seen};
+use super::entry::{HEAD_BYTES, Place, Seen};
 use super::files::{ArchiveFiles, Pack};
 use super::tar_header::BLOCK_BYTES;
 use super::tar_index::{Begun, TarIndex, Wanted};
@@ -40,9 +40,13 @@ impl ArchiveFiles {
             None => by_range(&pack, &mut index).await?,
             Some(compression) => by_pass(&pack, compression, &mut index).await?,
         };
+        let has_other_names = index.has_other_names();
+        let places = index.into_places();
         Ok(Self {
             pack,
-            places: index.into_places(),
+            has_links: places.values().any(|place| matches!(place, Place::Link(_))),
+            places,
+            has_other_names,
             is_cut: !is_whole,
             compared: Mutex::new(BTreeMap::new()),
         })

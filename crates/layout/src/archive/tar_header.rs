@@ -6,8 +6,12 @@
 use tar::{EntryType, Header};
 use transship_oci::Result;
 
+use super::link::LinkKind;
+
 /// Size of a header in bytes, and the unit to which data is padded.
 pub(crate) const BLOCK_BYTES: u64 = 512;
+/// Offset in bytes of the type in a header.
+const TYPE_OFFSET: usize = 156;
 /// The smallest size that does not fit into the octal field of a header.
 const TOO_LARGE_FOR_OCTAL: u64 = 8 * 1024 * 1024 * 1024;
 
@@ -16,8 +20,14 @@ const TOO_LARGE_FOR_OCTAL: u64 = 8 * 1024 * 1024 * 1024;
 pub(super) enum Announced {
     /// A block of zeros, the end marker.
     End,
-    /// A plain file.
+    /// A plain file; a folder if its whole name ends in a slash, see [`is_folder`].
     File { name: Vec<u8>, size: u64 },
+    /// A link, whose entry has no data.
+    Link {
+        name: Vec<u8>,
+        target: Vec<u8>,
+        kind: LinkKind,
+    },
     /// A folder; its entry has no data.
     Folder,
     /// An entry that is not read, with the number of bytes to skip.
@@ -48,6 +58,11 @@ pub(super) fn read(block: &[u8; 512]) -> Result<Announced, String> {
     }
     let size = header.entry_size().map_err(|_| "a header has no size".to_owned())?;
     let name = header.path_bytes().into_owned();
+    let link = |kind: LinkKind| Announced::Link {
+        name: name.clone(),
+        target: header.link_name_bytes().unwrap_or_default().into_owned(),
+        kind,
+    };
     let without_data = |announced: Announced| {
         if size == 0 {
             Ok(announced)
@@ -61,12 +76,12 @@ pub(super) fn read(block: &[u8; 512]) -> Result<Announced, String> {
         what,
     };
     match header.entry_type() {
-        // In old archives a folder has no type of its own, and its name ends in a slash.
-        EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => without_data(Announced::Folder),
+        // Some readers judge this type by the name in the header, even if a longer name replaces it.
+        EntryType::Regular if block[TYPE_OFFSET] == 0 && is_folder(&name) => without_data(Announced::Folder),
         EntryType::Regular | EntryType::Continuous => Ok(Announced::File { name, size }),
         EntryType::Directory => without_data(Announced::Folder),
-        EntryType::Symlink => without_data(special("a symbolic link")),
-        EntryType::Link => without_data(special("a hard link")),
+        EntryType::Symlink => without_data(link(LinkKind::Symbolic)),
+        EntryType::Link => without_data(link(LinkKind::Hard)),
         EntryType::Char | EntryType::Block => without_data(special("a device")),
         EntryType::Fifo => without_data(special("a pipe")),
         EntryType::GNULongName => Ok(Announced::LongName(size)),
@@ -83,6 +98,12 @@ pub(super) fn read(block: &[u8; 512]) -> Result<Announced, String> {
     }
 }
 
+/// True for the name of a folder: in old archives a folder has the type of a file, and its name ends in a slash. A header has
+/// only the first 100 bytes of a long name, which may end in a slash by chance, so the whole name decides.
+pub(super) fn is_folder(name: &[u8]) -> bool {
+    name.ends_with(b"/")
+}
+
 /// The sum of all bytes, with the eight bytes of the checksum as spaces.
 fn checksum(block: &[u8; 512]) -> u32 {
     let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
@@ -93,6 +114,7 @@ fn checksum(block: &[u8; 512]) -> u32 {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Records {
     pub(super) path: Option<Vec<u8>>,
+    pub(super) link_path: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
     pub(super) is_sparse: bool,
 }
@@ -113,6 +135,7 @@ impl Records {
             let (key, value) = (&record[..equals], &record[equals + 1..]);
             match key {
                 b"path" => set(&mut records.path, value.to_vec())?,
+                b"linkpath" => set(&mut records.link_path, value.to_vec())?,
                 b"size" => set(&mut records.size, number(value).ok_or_else(bad)?)?,
                 key if key.starts_with(b"GNU.sparse.") => records.is_sparse = true,
                 _ => {}
@@ -126,7 +149,7 @@ impl Records {
 /// A repeated value is valid only if it is the same.
 pub(super) fn set<T: PartialEq>(slot: &mut Option<T>, value: T) -> Result<(), String> {
     if slot.as_ref().is_some_and(|known| *known != value) {
-        return Err("an entry has two different names or sizes".to_owned());
+        return Err("an entry has two different names, link targets or sizes".to_owned());
     }
     *slot = Some(value);
     Ok(())
@@ -157,7 +180,7 @@ pub(super) fn no_size(record: Option<u64>) -> Result<(), String> {
     match record {
         None | Some(0) => Ok(()),
         Some(record) => Err(format!(
-            "a link, folder or device has {record} bytes according to its pax record, which readers interpret differently"
+            "a link, folder or device has {record} bytes of data, which readers interpret differently"
         )),
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use transship_oci::{Code, Error, Operation, Result};
 
 use super::entry::{Place, Seen, Span, key};
+use super::link::Link;
 use super::tar_header::{self, Announced, BLOCK_BYTES, Records, set};
 
 /// Maximum number of entries in memory, at about 300 bytes each.
@@ -29,6 +30,8 @@ pub(super) enum Wanted {
 #[derive(Debug)]
 pub(super) struct TarIndex {
     places: BTreeMap<String, Place>,
+    /// Some entries have names that are never read.
+    has_other_names: bool,
     wanted: Wanted,
     expects: Expects,
     about_next: About,
@@ -47,6 +50,7 @@ enum Expects {
 #[derive(Debug, Default)]
 struct About {
     name: Option<Vec<u8>>,
+    link_target: Option<Vec<u8>>,
     size: Option<u64>,
     is_sparse: bool,
 }
@@ -64,6 +68,7 @@ impl TarIndex {
     pub(super) fn new() -> Self {
         Self {
             places: BTreeMap::new(),
+            has_other_names: false,
             wanted: Wanted::Bytes {
                 offset: 0,
                 length: BLOCK_BYTES,
@@ -92,10 +97,11 @@ impl TarIndex {
         };
         match expects {
             Expects::Header => return self.take_header(offset, bytes),
-            Expects::LongLink => {}
+            Expects::LongLink => {
+                set(&mut self.about_next.link_target, text(bytes)).map_err(|why| invalid(offset, &why))?;
+            }
             Expects::LongName => {
-                let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-                set(&mut self.about_next.name, name.to_vec()).map_err(|why| invalid(offset, &why))?;
+                set(&mut self.about_next.name, text(bytes)).map_err(|why| invalid(offset, &why))?;
             }
             Expects::Records => {
                 let records = Records::parse(bytes).map_err(|why| invalid(offset, &why))?;
@@ -104,6 +110,9 @@ impl TarIndex {
                 if let Some(path) = records.path {
                     set(&mut about.name, path).map_err(|why| invalid(offset, &why))?;
                 }
+                if let Some(target) = records.link_path {
+                    set(&mut about.link_target, target).map_err(|why| invalid(offset, &why))?;
+                }
                 if let Some(size) = records.size {
                     set(&mut about.size, size).map_err(|why| invalid(offset, &why))?;
                 }
@@ -111,7 +120,10 @@ impl TarIndex {
             Expects::GlobalRecords => {
                 let records = Records::parse(bytes).map_err(|why| invalid(offset, &why))?;
                 if records != Records::default() {
-                    return Err(invalid(offset, "a record sets the name or size of all entries"));
+                    return Err(invalid(
+                        offset,
+                        "a record sets the name, link target or size of all entries",
+                    ));
                 }
             }
         }
@@ -136,6 +148,16 @@ impl TarIndex {
                 tar_header::no_size(about.size).map_err(refuse)?;
                 return Ok(None);
             }
+            Announced::Link { name, target, kind } => {
+                let about = std::mem::take(&mut self.about_next);
+                tar_header::no_size(about.size).map_err(refuse)?;
+                let target = Link::new(kind, &about.link_target.unwrap_or(target));
+                self.hold(
+                    &about.name.unwrap_or(name),
+                    target.map_or_else(Place::Unsafe, Place::Link),
+                )?;
+                return Ok(None);
+            }
             Announced::Unsafe { name, size: 0, what } => {
                 let about = std::mem::take(&mut self.about_next);
                 tar_header::no_size(about.size).map_err(refuse)?;
@@ -152,6 +174,10 @@ impl TarIndex {
             Announced::File { name, size } => {
                 let about = std::mem::take(&mut self.about_next);
                 let size = tar_header::size(size, about.size).map_err(refuse)?;
+                let name = about.name.unwrap_or(name);
+                if tar_header::is_folder(&name) {
+                    return tar_header::no_size(Some(size)).map(|()| None).map_err(refuse);
+                }
                 self.jump(offset, data, size)?;
                 let span = Span {
                     offset: data,
@@ -163,7 +189,7 @@ impl TarIndex {
                 } else {
                     Place::File(span)
                 };
-                let key = self.hold(&about.name.unwrap_or(name), place)?;
+                let key = self.hold(&name, place)?;
                 return Ok(Some(Begun {
                     offset: data,
                     size,
@@ -194,10 +220,10 @@ impl TarIndex {
     }
 
     fn hold(&mut self, name: &[u8], place: Place) -> Result<Option<String>> {
-        if name.len() > MAX_NAME_BYTES {
+        let Some(key) = key(name).filter(|key| key.len() <= MAX_NAME_BYTES) else {
+            self.has_other_names = true;
             return Ok(None);
-        }
-        let Some(key) = key(name) else { return Ok(None) };
+        };
         let place = match self.places.remove(&key) {
             Some(known) => known.and(place),
             None => place,
@@ -225,9 +251,19 @@ impl TarIndex {
         }
     }
 
+    /// True if there are absolute names, names with `..`, names that are not text, or names that are too long.
+    pub(super) const fn has_other_names(&self) -> bool {
+        self.has_other_names
+    }
+
     pub(super) fn into_places(self) -> BTreeMap<String, Place> {
         self.places
     }
+}
+
+/// The text of a GNU record, which ends at the first zero.
+fn text(bytes: &[u8]) -> Vec<u8> {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
 }
 
 const fn padded(length: u64) -> u64 {

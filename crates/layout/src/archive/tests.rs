@@ -147,6 +147,88 @@ async fn a_link_or_a_second_content_costs_its_image_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_link_is_the_file_it_leads_to() {
+    let mut files = Files::default();
+    let image = files.image("one", None);
+    files.list(&image, Some("v1"));
+    let mut finished = files.finished("");
+    let key = format!("blobs/sha256/{}", digest_of(&image).hex());
+    let manifest = finished.remove(&key).unwrap();
+    let hex = digest_of(&image).hex().to_owned();
+    let index = finished.remove("index.json").unwrap();
+    let rest = || tar_of(&finished, "./");
+    let linked = [
+        // A target may come after its link, and a hard link names an entry from the root.
+        rest()
+            .link(b'2', &key, "../../kept/manifest")
+            .file("kept/manifest", &manifest),
+        rest()
+            .file("kept/manifest", &manifest)
+            .link(b'1', &key, "./kept/manifest"),
+        rest()
+            .link(b'1', &key, "kept/link")
+            .link(b'2', "kept/link", "manifest")
+            .file("kept/manifest", &manifest),
+        // A folder of its own: the layout shares its blobs.
+        rest()
+            .file("shared/blob", &manifest)
+            .link(b'2', "folder", "shared")
+            .link(b'2', &key, "../../folder/blob"),
+        rest()
+            .file(&format!("blobs/sha256/{}", "0".repeat(64)), &manifest)
+            .link(b'2', &key, &"0".repeat(64)),
+    ];
+    for tar in linked {
+        let tar = tar
+            .file("kept/index.json", &index)
+            .link(b'2', "index.json", "kept/index.json")
+            .end();
+        for packed in [gzip(&tar), tar] {
+            let archive = open(packed).await.unwrap();
+            assert!(archive.images().await.unwrap().refused.is_empty());
+            let (digest, blobs) = read_image(&archive, &tag("v1")).await.unwrap();
+            assert_eq!((digest.hex(), blobs), (hex.as_str(), 2));
+        }
+    }
+    let nine = (0..9).fold(rest(), |tar, at| {
+        tar.link(b'2', &format!("{at}"), &format!("{}", at + 1))
+    });
+    let refused = [
+        rest()
+            .link(b'2', &key, "/kept/manifest")
+            .file("kept/manifest", &manifest),
+        rest()
+            .link(b'2', &key, "../../../kept/manifest")
+            .file("kept/manifest", &manifest),
+        rest()
+            .link(b'1', &key, "../kept/manifest")
+            .file("kept/manifest", &manifest),
+        rest().link(b'2', &key, &hex),
+        nine.link(b'2', &key, "../../0").file("9", &manifest),
+        rest()
+            .file("kept/device", b"")
+            .link(b'2', &key, "../../device")
+            .special(b'3', "device", b""),
+        rest()
+            .link(b'2', &key, "../../a")
+            .link(b'2', &key, "../../b")
+            .file("a", &manifest)
+            .file("b", &manifest),
+    ];
+    for (at, tar) in refused.into_iter().enumerate() {
+        let archive = open(tar.file("index.json", &index).end()).await.unwrap();
+        assert_eq!(
+            read_image(&archive, &tag("v1")).await,
+            Err("ARCHIVE_ENTRY_UNSAFE"),
+            "{at}"
+        );
+    }
+    let dangling = rest().link(b'2', &key, "../../gone").file("index.json", &index).end();
+    let archive = open(dangling).await.unwrap();
+    assert_eq!(read_image(&archive, &tag("v1")).await, Err("ARCHIVE_ENTRY_UNSAFE"));
+}
+
+#[tokio::test]
 async fn what_is_no_archive_is_refused_whole() {
     let marker = br#"{"imageLayoutVersion":"1.0.0"}"#;
     let two = Tar::new()
@@ -158,10 +240,10 @@ async fn what_is_no_archive_is_refused_whole() {
         (vec![b'x'; 2048], "ARCHIVE_INVALID"),
         (b"\xfd7zXZ\0rest".to_vec(), "ARCHIVE_UNSUPPORTED"),
         (two, "ARCHIVE_INVALID"),
-        (Tar::new().file("readme", b"x").end(), "DOCKER_ARCHIVE_INVALID"),
+        (Tar::new().file("readme", b"x").end(), "ARCHIVE_WITHOUT_IMAGES"),
         (Tar::new().file("oci-layout", b"{}").end(), "LAYOUT_INVALID"),
         (Tar::new().file("oci-layout", marker).end(), "LAYOUT_INVALID"),
-        (gzip(&vec![0; 1024]), "DOCKER_ARCHIVE_INVALID"),
+        (gzip(&vec![0; 1024]), "ARCHIVE_WITHOUT_IMAGES"),
     ] {
         assert_eq!(open(bytes.clone()).await.err(), Some(code), "{:?}", &bytes[..5]);
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use transship_oci::media_type::{OCI_CONFIG, OCI_MANIFEST};
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Verb};
 
-use super::layers::{Configuration, Known, MAX_CONFIG_BYTES, layer};
+use super::layers::{Configuration, MAX_CONFIG_BYTES, layer};
 use super::legacy;
 use super::manifest_json::{Listed, Saved};
 use crate::archive::{ArchiveFiles, entry_key};
@@ -33,21 +33,21 @@ struct Written<'a> {
 }
 
 /// Assembles `saved`.
-pub(super) async fn image(files: &ArchiveFiles, saved: &Saved, known: &Known) -> Result<Image> {
+pub(super) async fn image(files: &ArchiveFiles, saved: &Saved) -> Result<Image> {
     match saved {
-        Saved::Listed(listed) => from_list(files, listed, known).await,
+        Saved::Listed(listed) => from_list(files, listed).await,
         Saved::Legacy { id, .. } => legacy::image(files, id).await,
         Saved::Broken { why, .. } => Err(invalid(files, why.clone())),
     }
 }
 
-async fn from_list(files: &ArchiveFiles, listed: &Listed, known: &Known) -> Result<Image> {
+async fn from_list(files: &ArchiveFiles, listed: &Listed) -> Result<Image> {
     let key = entry_key(listed.config.as_bytes());
     let key = key.ok_or_else(|| invalid(files, "the name of its configuration leads out of the archive".into()))?;
     let bytes = read_all(files, &key, MAX_CONFIG_BYTES).await?;
     let bytes = bytes.ok_or_else(|| invalid(files, format!("its configuration {key} is missing")))?;
     let digest = Digest::sha256(&bytes);
-    if said(&key).is_some_and(|said| said != digest) {
+    if said(&key).is_some_and(|said| Digest::of(said.algorithm(), &bytes) != said) {
         return Err(invalid(
             files,
             format!("the digest of its configuration {key} does not match the name"),
@@ -65,7 +65,7 @@ async fn from_list(files: &ArchiveFiles, listed: &Listed, known: &Known) -> Resu
     let mut blobs = HashMap::from([(digest, key)]);
     let mut layers = Vec::new();
     for (name, diff_id) in listed.layers.iter().zip(&diff_ids) {
-        let (descriptor, key) = layer(files, name, Some(diff_id), known).await?;
+        let (descriptor, key) = layer(files, name, Some(diff_id)).await?;
         blobs.insert(descriptor.digest.clone(), key);
         layers.push(descriptor);
     }
@@ -76,12 +76,11 @@ async fn from_list(files: &ArchiveFiles, listed: &Listed, known: &Known) -> Resu
     })
 }
 
-/// The digest in a configuration's name: `<hex>.json`, or `blobs/sha256/<hex>`.
+/// The digest in a configuration's key if it is a blob of a layout: `blobs/sha256/<hex>`. Any other name says nothing about the
+/// content; tools name a configuration after an image id, or as they like.
 fn said(key: &str) -> Option<Digest> {
-    let name = key.rsplit('/').next()?;
-    format!("sha256:{}", name.strip_suffix(".json").unwrap_or(name))
-        .parse()
-        .ok()
+    let (algorithm, hex) = key.strip_prefix("blobs/")?.split_once('/')?;
+    format!("{algorithm}:{hex}").parse().ok()
 }
 
 /// The manifest of these blobs, which always has the same bytes.

@@ -1,12 +1,9 @@
 //! Layers of saved images: their files and digests.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use serde::Deserialize;
 use transship_oci::{Code, Descriptor, Digest, Error, Result, Verb};
 
-use super::manifest_json::Saved;
 use crate::archive::{ArchiveFiles, Compression, entry_key};
 use crate::{ObjectStore, Part};
 
@@ -22,7 +19,9 @@ pub(super) struct Configuration {
 
 #[derive(Deserialize)]
 struct RootFs {
-    diff_ids: Vec<Digest>,
+    /// Null for an image without layers.
+    #[serde(default)]
+    diff_ids: Option<Vec<Digest>>,
 }
 
 impl Configuration {
@@ -30,74 +29,18 @@ impl Configuration {
     pub(super) fn diff_ids(bytes: &Bytes) -> std::result::Result<Vec<Digest>, String> {
         let configuration: Self =
             serde_json::from_slice(bytes).map_err(|error| format!("its configuration: {error}"))?;
-        Ok(configuration.rootfs.diff_ids)
-    }
-}
-
-/// Finds the file with the layer of a `diff_id`.
-///
-/// If an image has a layer twice, docker writes it once, with a symbolic link for the other. Links are not followed; the layer
-/// is found by its digest.
-#[derive(Default)]
-pub(super) struct Known(HashMap<Digest, String>);
-
-impl Known {
-    /// Collects the layers of all valid images of the archive.
-    pub(super) async fn of(files: &ArchiveFiles, saved: &[Saved]) -> Result<Self> {
-        let mut known = Self::default();
-        for saved in saved {
-            let Saved::Listed(listed) = saved else { continue };
-            let layers: Vec<String> = listed
-                .layers
-                .iter()
-                .filter_map(|name| entry_key(name.as_bytes()))
-                .collect();
-            // Only images with links need this, because reading a configuration may cost a pass.
-            if !layers.iter().any(|key| files.is_unsafe(key)) {
-                continue;
-            }
-            let Some(diff_ids) = diff_ids(files, &listed.config).await? else {
-                continue;
-            };
-            let files_of = diff_ids
-                .into_iter()
-                .zip(layers)
-                .filter(|(_, key)| !files.is_unsafe(key));
-            known.0.extend(files_of);
-        }
-        Ok(known)
-    }
-}
-
-async fn diff_ids(files: &ArchiveFiles, config: &str) -> Result<Option<Vec<Digest>>> {
-    let Some(key) = entry_key(config.as_bytes()) else {
-        return Ok(None);
-    };
-    match crate::read_all::read_all(files, &key, MAX_CONFIG_BYTES).await {
-        Ok(bytes) => Ok(bytes.and_then(|bytes| Configuration::diff_ids(&bytes).ok())),
-        Err(error) if error.is_permanent() => Ok(None),
-        Err(error) => Err(error),
+        Ok(configuration.rootfs.diff_ids.unwrap_or_default())
     }
 }
 
 /// The layer with the file name `name` and its position. If `diff_id` is known, it is the digest of the layer's plain tar.
-pub(super) async fn layer(
-    files: &ArchiveFiles,
-    name: &str,
-    diff_id: Option<&Digest>,
-    known: &Known,
-) -> Result<(Descriptor, String)> {
+pub(super) async fn layer(files: &ArchiveFiles, name: &str, diff_id: Option<&Digest>) -> Result<(Descriptor, String)> {
     let invalid = |why: String| {
         let operation = Verb::Read.on(format_args!("{name} in {}", files.name()));
         Error::of(Code::DockerArchiveInvalid, operation).because(why)
     };
     let climbs = || invalid("the name of a layer leads out of the archive".into());
-    let mut key = entry_key(name.as_bytes()).ok_or_else(climbs)?;
-    if files.is_unsafe(&key)
-        && let Some(other) = diff_id.and_then(|diff_id| known.0.get(diff_id))
-    {
-        key.clone_from(other);
-    }
+    let key = entry_key(name.as_bytes()).ok_or_else(climbs)?;
     let span = files.span(&key).await?;
     let span = span.ok_or_else(|| invalid("a layer that it names is missing".into()))?;
     let head = match &span.seen {

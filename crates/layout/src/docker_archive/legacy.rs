@@ -13,7 +13,7 @@ use transship_oci::media_type::OCI_CONFIG;
 use transship_oci::{Descriptor, Digest, Result};
 
 use super::assemble::{Image, invalid, manifest};
-use super::layers::{Known, MAX_CONFIG_BYTES, layer};
+use super::layers::{MAX_CONFIG_BYTES, layer};
 use crate::archive::ArchiveFiles;
 use crate::read_all::read_all;
 
@@ -75,7 +75,7 @@ pub(super) async fn image(files: &ArchiveFiles, id: &str) -> Result<Image> {
     let (mut layers, mut history) = (Vec::new(), Vec::new());
     let mut blobs = HashMap::new();
     for (id, link) in chain {
-        let (descriptor, key) = layer(files, &format!("{id}/layer.tar"), None, &Known::default()).await?;
+        let (descriptor, key) = layer(files, &format!("{id}/layer.tar"), None).await?;
         blobs.insert(descriptor.digest.clone(), key);
         layers.push(descriptor);
         history.push(link.history());

@@ -31,15 +31,26 @@ pub(super) struct Listed {
     /// File name of the configuration.
     pub(super) config: String,
     /// `name:tag`, any number.
-    #[serde(default, deserialize_with = "null_is_none")]
+    #[serde(default, deserialize_with = "without_nulls")]
     pub(super) repo_tags: Vec<String>,
     /// File names of the layers, the lowest first.
-    #[serde(default, deserialize_with = "null_is_none")]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub(super) layers: Vec<String>,
 }
 
-fn null_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+/// The writers are Go programs, in which null is an empty list or map.
+fn null_is_empty<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A null among the names of an image names nothing.
+fn without_nulls<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+    let names: Vec<Option<String>> = null_is_empty(deserializer)?;
+    Ok(names.into_iter().flatten().filter(|name| !name.is_empty()).collect())
 }
 
 /// The parts of an invalid entry that identify it.
@@ -59,28 +70,38 @@ impl Saved {
     }
 }
 
-/// All images in the table of contents.
+/// All images in the table of contents. `ARCHIVE_WITHOUT_IMAGES` if there is none; `ARCHIVE_TRUNCATED` or
+/// `ARCHIVE_INVALID` if it may be in the missing rest or under a name that is not read.
 pub(super) async fn read(files: &ArchiveFiles) -> Result<Vec<Saved>> {
     let invalid = |why: String| {
         let operation = Verb::Read.on(files.name());
         Error::of(Code::DockerArchiveInvalid, operation).because(why)
     };
     if let Some(manifest) = optional(files, MANIFEST).await? {
-        let entries: Vec<&RawValue> =
-            serde_json::from_slice(&manifest).map_err(|error| invalid(format!("manifest.json: {error}")))?;
-        return Ok(entries.into_iter().map(listed).collect());
+        match serde_json::from_slice::<Option<Vec<&RawValue>>>(&manifest) {
+            Ok(entries) => return Ok(entries.unwrap_or_default().into_iter().map(listed).collect()),
+            // Other formats have a file of this name too, such as browser extensions.
+            Err(_) if is_object(&manifest) => {}
+            Err(error) => return Err(invalid(format!("manifest.json: {error}"))),
+        }
     }
     if let Some(repositories) = optional(files, REPOSITORIES).await? {
-        let written: BTreeMap<String, BTreeMap<String, String>> =
+        let written: Option<BTreeMap<String, Option<BTreeMap<String, String>>>> =
             serde_json::from_slice(&repositories).map_err(|error| invalid(format!("repositories: {error}")))?;
-        return Ok(legacy(written));
+        return Ok(legacy(written.unwrap_or_default()));
     }
     if files.is_cut() {
         return Err(Error::of(Code::ArchiveTruncated, Verb::Read.on(files.name())));
     }
-    Err(invalid(
-        "it contains neither an OCI layout (oci-layout, index.json) nor manifest.json".into(),
-    ))
+    if files.has_other_names() {
+        let why = "it has no image under the names that are read, and others that are absolute or lead out of it; write it with relative names";
+        return Err(Error::of(Code::ArchiveInvalid, Verb::Read.on(files.name())).because(why));
+    }
+    Err(Error::of(Code::ArchiveWithoutImages, Verb::Read.on(files.name())))
+}
+
+fn is_object(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<BTreeMap<String, &RawValue>>(bytes).is_ok()
 }
 
 async fn optional(files: &ArchiveFiles, key: &str) -> Result<Option<bytes::Bytes>> {
@@ -104,10 +125,10 @@ fn listed(entry: &RawValue) -> Saved {
     }
 }
 
-fn legacy(repositories: BTreeMap<String, BTreeMap<String, String>>) -> Vec<Saved> {
+fn legacy(repositories: BTreeMap<String, Option<BTreeMap<String, String>>>) -> Vec<Saved> {
     let mut by_id: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (repository, tags) in repositories {
-        for (tag, id) in tags {
+        for (tag, id) in tags.unwrap_or_default() {
             by_id.entry(id).or_default().push(format!("{repository}:{tag}"));
         }
     }

@@ -71,7 +71,7 @@ impl Assembled {
 }
 
 impl DockerArchive {
-    /// Reads `manifest.json`, or `repositories` of older archives. `DOCKER_ARCHIVE_INVALID` if there is neither.
+    /// Reads `manifest.json`, or `repositories` of older archives. `ARCHIVE_WITHOUT_IMAGES` if there is neither.
     pub(crate) async fn open(files: Arc<ArchiveFiles>) -> Result<Self> {
         let saved = manifest_json::read(&files).await?;
         Ok(Self {
@@ -88,10 +88,9 @@ impl DockerArchive {
 
     async fn assemble_all(&self) -> Result<Assembled> {
         let mut assembled = Assembled::default();
-        let layers = layers::Known::of(&self.files, &self.saved).await?;
         for (at, saved) in self.saved.iter().enumerate() {
             let names = saved.names();
-            match assemble::image(&self.files, saved, &layers).await {
+            match assemble::image(&self.files, saved).await {
                 Ok(image) => assembled.add(names, image),
                 Err(error) if error.is_permanent() => {
                     let name = names.first().cloned();

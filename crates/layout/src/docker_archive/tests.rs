@@ -107,26 +107,86 @@ async fn packed_layers_stay_packed() {
 }
 
 #[tokio::test]
-async fn a_link_is_not_followed_and_its_layer_is_found_by_what_it_must_be() {
+async fn a_layer_that_is_shared_is_found_by_its_link() {
     let (one, two) = (layer("one"), layer("two"));
-    let (name, bytes) = config(&[&one, &two, &one]);
-    let manifest = json!([entry(
-        &name,
-        &["app:v1"],
-        &["a/layer.tar", "b/layer.tar", "c/layer.tar"]
-    )])
+    let ((first, first_bytes), (second, second_bytes)) = (config(&[&one, &two]), config(&[&one]));
+    let manifest = json!([
+        entry(&first, &["team/app:v0"], &["x/layer.tar", "y/layer.tar"]),
+        entry(&second, &["team/app:v1"], &["z/layer.tar"]),
+    ])
     .to_string();
     let with = |tar: Tar| {
-        tar.special(b'2', "c/layer.tar", b"")
-            .file("b/layer.tar", &two)
-            .file(&name, &bytes)
+        tar.file("x/layer.tar", &one)
+            .file("y/layer.tar", &two)
+            .file(&first, &first_bytes)
+            .file(&second, &second_bytes)
             .file("manifest.json", manifest.as_bytes())
             .end()
     };
-    let archive = open(with(Tar::new().file("a/layer.tar", &one))).await;
-    assert_eq!(read_image(&archive, &tag("v1")).await.map(|read| read.1), Ok(4));
-    let archive = open(with(Tar::new().special(b'1', "a/layer.tar", b""))).await;
-    assert_eq!(read_image(&archive, &tag("v1")).await, Err("ARCHIVE_ENTRY_UNSAFE"));
+    for (kind, target) in [(b'2', "../x/layer.tar"), (b'1', "x/layer.tar")] {
+        let tar = with(Tar::new().link(kind, "z/layer.tar", target));
+        for tar in [gzip(&tar), tar] {
+            let archive = open(tar).await;
+            assert!(archive.images().await.unwrap().refused.is_empty());
+            assert_eq!(read_image(&archive, &tag("v0")).await.map(|read| read.1), Ok(3));
+            assert_eq!(read_image(&archive, &tag("v1")).await.map(|read| read.1), Ok(2));
+        }
+    }
+    for target in ["/x/layer.tar", "../../x/layer.tar", "layer.tar"] {
+        let archive = open(with(Tar::new().link(b'2', "z/layer.tar", target))).await;
+        assert_eq!(
+            read_image(&archive, &tag("v1")).await,
+            Err("ARCHIVE_ENTRY_UNSAFE"),
+            "{target}"
+        );
+        assert!(read_image(&archive, &tag("v0")).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_may_have_any_name_outside_the_blobs_of_a_layout() {
+    let one = layer("one");
+    let (_, bytes) = config(&[&one]);
+    let other = "0".repeat(64);
+    for (name, is_read) in [
+        (format!("{other}.json"), true),
+        (other.clone(), true),
+        (format!("sha256:{other}"), true),
+        ("config.json".to_owned(), true),
+        (format!("blobs/sha256/{other}"), false),
+    ] {
+        let manifest = json!([entry(&name, &["app:v1"], &["1.tar"])]).to_string();
+        let tar = Tar::new()
+            .file("1.tar", &one)
+            .file(&name, &bytes)
+            .file("manifest.json", manifest.as_bytes())
+            .end();
+        let read = read_image(&open(tar).await, &tag("v1")).await;
+        assert_eq!(read.is_ok(), is_read, "{name}: {read:?}");
+    }
+}
+
+#[tokio::test]
+async fn null_is_an_empty_list() {
+    let bytes = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":null}}"#;
+    let manifest = r#"[{"Config":"c.json","RepoTags":null,"Layers":null}]"#;
+    let tar = Tar::new()
+        .file("c.json", bytes)
+        .file("manifest.json", manifest.as_bytes())
+        .end();
+    let archive = open(tar).await;
+    let listing = archive.images().await.unwrap();
+    assert!(listing.refused.is_empty(), "{:?}", listing.refused);
+    assert_eq!(
+        read_image(&archive, &listing.images[0].target).await.map(|read| read.1),
+        Ok(1)
+    );
+    let nameless = json!([{"Config": "c.json", "RepoTags": [null, "app:v1"], "Layers": []}]).to_string();
+    let tar = Tar::new()
+        .file("c.json", bytes)
+        .file("manifest.json", nameless.as_bytes())
+        .end();
+    assert_eq!(read_image(&open(tar).await, &tag("v1")).await.map(|read| read.1), Ok(1));
 }
 
 #[tokio::test]

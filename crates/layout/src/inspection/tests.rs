@@ -126,9 +126,11 @@ async fn a_repository_as_a_whole_lists_what_it_has() {
     let (tree, about) = tree();
     let (found, _) = one("copy/docker/registry/v2/repositories/a/b/_manifests/tags/v1/current/link");
     let store = store_of(tree.objects());
-    let Inspection::Complete { images, version } = inspect(store, &found, None).await.unwrap() else {
+    let Inspection::Complete { source, version } = inspect(store, &found, None).await.unwrap() else {
         panic!("a repository is complete as it is");
     };
+    assert_eq!(source.parts(), std::slice::from_ref(&found));
+    let images = source.images(&found).unwrap();
     assert_eq!(version, "");
     let listing = images.images().await.unwrap();
     let targets: Vec<String> = listing.images.iter().map(|image| image.target.to_string()).collect();

@@ -250,6 +250,12 @@ codes! {
     ArchiveInvalid => "ARCHIVE_INVALID", PERMANENT,
         "the archive cannot be read",
         "Write the archive again: it is not a valid tar, or two readers would read it differently.";
+    ArchiveWithoutImages => "ARCHIVE_WITHOUT_IMAGES", PERMANENT,
+        "the archive holds no image",
+        "Nothing, if it is something else, such as a chart or a backup. An archive of images holds `oci-layout`, `manifest.json`, `repositories` or `docker/registry/v2/`.";
+    ArchivePlatformsMissing => "ARCHIVE_PLATFORMS_MISSING", PERMANENT,
+        "the archive holds only some platforms of an image",
+        "Save one platform that is there (`docker save --platform`), or pull all platforms before the image is saved.";
     ArchiveTruncated => "ARCHIVE_TRUNCATED", PERMANENT,
         "the archive is truncated",
         "Upload the archive again.";
@@ -264,7 +270,7 @@ codes! {
         "Upload the archive uncompressed.";
     ArchiveEntryUnsafe => "ARCHIVE_ENTRY_UNSAFE", PERMANENT,
         "the archive holds a link, a device or a sparse file instead of a plain file",
-        "Write the archive with plain files (`tar --dereference --hard-dereference`).";
+        "Links are followed within the archive only: write it with plain files (`tar --dereference --hard-dereference`).";
     ArchiveEntryAmbiguous => "ARCHIVE_ENTRY_AMBIGUOUS", PERMANENT,
         "the archive holds this name more than once, with different content",
         "Write the archive again.";

@@ -146,11 +146,7 @@ mod tests {
             id: "t-scan".into(),
             execution: import.execution("upload", at(5)),
             store,
-            source: SourceRef {
-                kind: SourceKind::Layout,
-                key: "to/app/".into(),
-                path: "app".into(),
-            },
+            source: SourceRef::new(SourceKind::Layout, "to/app/", "app"),
             only: None,
             import,
             is_upload: true,

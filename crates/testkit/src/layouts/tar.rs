@@ -1,5 +1,17 @@
 //! Tar archives, valid and invalid, entry by entry.
 
+/// Length in bytes of the fields for a name and for a link target in a header.
+const NAME_BYTES: usize = 100;
+/// Offset in bytes of the type in a header.
+const TYPE_OFFSET: usize = 156;
+/// Offset in bytes of the link target in a header.
+const LINK_NAME_OFFSET: usize = 157;
+
+/// What a header has room for: its field holds the start of a longer name.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_BYTES)]
+}
+
 /// A tar archive to which entries are added.
 #[derive(Debug, Default)]
 pub struct Tar(Vec<u8>);
@@ -13,13 +25,28 @@ impl Tar {
     /// Adds a file.
     #[must_use]
     pub fn file(self, name: &str, bytes: &[u8]) -> Self {
-        if name.len() > 100 {
-            let record = [name.as_bytes(), b"\0"].concat();
-            return self
-                .special(b'L', "././@LongLink", &record)
-                .special(b'0', "long", bytes);
+        self.long_name(name).special(b'0', cut(name), bytes)
+    }
+
+    /// Adds a link: `b'1'` for a hard link, `b'2'` for a symbolic one. A long target is written as GNU tar does.
+    #[must_use]
+    pub fn link(mut self, kind: u8, name: &str, target: &str) -> Self {
+        if target.len() > NAME_BYTES {
+            let record = [target.as_bytes(), b"\0"].concat();
+            self = self.special(b'K', "././@LongLink", &record);
         }
-        self.special(b'0', name, bytes)
+        self = self.long_name(name);
+        self.header(kind, cut(name), 0, cut(target));
+        self
+    }
+
+    /// The record of GNU tar with the whole of a name that is too long for a header.
+    fn long_name(self, name: &str) -> Self {
+        if name.len() <= NAME_BYTES {
+            return self;
+        }
+        let record = [name.as_bytes(), b"\0"].concat();
+        self.special(b'L', "././@LongLink", &record)
     }
 
     /// An entry of any type.
@@ -31,16 +58,21 @@ impl Tar {
     /// A header with `size`, regardless of the data.
     #[must_use]
     pub fn entry(mut self, kind: u8, name: &str, size: u64, bytes: &[u8]) -> Self {
+        self.header(kind, name, size, "");
+        self.0.extend_from_slice(bytes);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    fn header(&mut self, kind: u8, name: &str, size: u64, target: &str) {
         let mut header = tar::Header::new_ustar();
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_entry_type(tar::EntryType::new(kind));
+        header.as_mut_bytes()[LINK_NAME_OFFSET..][..target.len()].copy_from_slice(target.as_bytes());
+        header.as_mut_bytes()[TYPE_OFFSET] = kind;
         header.set_size(size);
         header.set_mode(0o644);
         header.set_cksum();
         self.0.extend_from_slice(header.as_bytes());
-        self.0.extend_from_slice(bytes);
-        self.0.resize(self.0.len().next_multiple_of(512), 0);
-        self
     }
 
     /// Adds pax records about the next entry.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use transship_copy::Source;
-use transship_layout::{Archive, Images as _, Layout, ObjectStore, SourceKind, SourceRef};
+use transship_layout::{Archive, Layout, ObjectStore, SourceKind, SourceRef};
 use transship_local::ObjectFolder;
 use transship_oci::{Digest, Target};
 use transship_registry::RemoteRepository;
@@ -57,9 +57,9 @@ pub(super) async fn open(source: ImageSource, registries: &mut Registries) -> Re
         } => {
             let (store, key) = file_in_store(&file)?;
             let archive = Archive::open(store, &key).await.map_err(input)?;
-            let from = archive.target_of(reference.as_deref()).await?;
+            let (source, from) = archive.find(reference.as_deref()).await?;
             Ok(Opened {
-                source: Box::new(archive),
+                source,
                 remote: None,
                 from,
                 name: named(transport, &file, reference),
@@ -88,8 +88,7 @@ async fn open_in_bucket(
     let input = |error: transship_oci::Error| Failure::of(Exit::Input, &error);
     if is_archive(store.as_ref(), key).await {
         let archive = Archive::open(store, key).await.map_err(input)?;
-        let from = archive.target_of(reference).await?;
-        return Ok((Box::new(archive), from));
+        return Ok(archive.find(reference).await?);
     }
     let prefix = match key.trim_end_matches('/') {
         "" => String::new(),

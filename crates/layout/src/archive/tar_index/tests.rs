@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::link::LinkKind;
 use super::*;
 use transship_oci::Result;
 use transship_testkit::layouts::Tar;
@@ -39,9 +40,83 @@ fn files_are_found_under_names_of_any_length() {
         .end();
     let places = index(&tar).unwrap();
     assert_eq!(places["a"], file(512, 1));
-    assert_eq!(places[&long].clone().size(), Some(2));
-    assert_eq!(places["p/q"].clone().size(), Some(3));
+    assert_eq!(places[&long].size(), Some(2));
+    assert_eq!(places["p/q"].size(), Some(3));
     assert!(!places.contains_key("short"));
+}
+
+/// A name whose first 100 bytes end in a slash, as in every storage tree.
+fn cut_at_a_slash() -> String {
+    let name = format!("docker/registry/v2/blobs/sha256/2c/{}/data", "2c".repeat(32));
+    assert!(name[..100].ends_with('/'), "{name}");
+    name
+}
+
+#[test]
+fn a_file_with_a_long_name_is_no_folder_if_the_cut_name_ends_in_a_slash() {
+    let name = cut_at_a_slash();
+    let gnu = Tar::new().file(&name, b"22").file("next", b"1").end();
+    let pax = Tar::new()
+        .pax(&[("path", &name)])
+        .special(b'0', &name[..100], b"22")
+        .file("next", b"1")
+        .end();
+    for tar in [gnu, pax] {
+        let places = index(&tar).unwrap();
+        assert_eq!(places[&name].size(), Some(2));
+        assert!(places.contains_key("next"));
+    }
+}
+
+#[test]
+fn a_folder_is_told_by_its_whole_name() {
+    let name = format!("{}/folder/", "d".repeat(120));
+    let with = |bytes: &[u8]| Tar::new().file(&name, bytes).file("next", b"1").end();
+    let places = index(&with(b"")).unwrap();
+    assert_eq!(places.into_keys().collect::<Vec<_>>(), ["next"]);
+    assert_eq!(index(&with(b"x")), Err("ARCHIVE_INVALID"));
+}
+
+#[test]
+fn an_old_header_that_some_readers_take_for_a_folder_has_no_data() {
+    let name = cut_at_a_slash();
+    let record = [name.as_bytes(), b"\0"].concat();
+    let tar = |bytes: &[u8]| {
+        Tar::new()
+            .special(b'L', "././@LongLink", &record)
+            .special(0, &name[..100], bytes)
+            .end()
+    };
+    assert_eq!(index(&tar(b"22")), Err("ARCHIVE_INVALID"));
+    assert!(index(&tar(b"")).is_ok());
+}
+
+#[test]
+fn the_target_of_a_link_may_be_long() {
+    let (name, target) = (format!("{}/link", "n".repeat(150)), format!("../{}/x", "t".repeat(150)));
+    let gnu = Tar::new().link(b'2', &name, &target).end();
+    let pax = Tar::new()
+        .pax(&[("path", &name), ("linkpath", &target)])
+        .link(b'2', "short", "short")
+        .end();
+    for tar in [gnu, pax] {
+        assert_eq!(
+            index(&tar).unwrap()[&name],
+            Place::Link(Link::new(LinkKind::Symbolic, target.as_bytes()).unwrap())
+        );
+    }
+    let two = Tar::new()
+        .special(b'K', "././@LongLink", b"a\0")
+        .pax(&[("linkpath", "b")])
+        .link(b'1', "link", "a")
+        .end();
+    let global = Tar::new()
+        .special(b'g', "g", b"16 linkpath=abc\n")
+        .link(b'2', "a", "b")
+        .end();
+    for tar in [two, global] {
+        assert_eq!(index(&tar), Err("ARCHIVE_INVALID"));
+    }
 }
 
 #[test]
@@ -55,8 +130,12 @@ fn what_readers_take_differently_is_refused() {
         .file("c", b"")
         .end();
     let fat_link = Tar::new().special(b'2', "a", b"data").end();
+    let fat_hard_link = Tar::new().special(b'1', "a", b"data").end();
     let sparse = Tar::new().special(b'S', "a", b"").end();
-    for (at, tar) in [smuggle, lying, global, two_names, fat_link, sparse].iter().enumerate() {
+    for (at, tar) in [smuggle, lying, global, two_names, fat_link, fat_hard_link, sparse]
+        .iter()
+        .enumerate()
+    {
         assert_eq!(index(tar), Err("ARCHIVE_INVALID"), "{at}");
     }
     let mut flipped = Tar::new().file("a", b"x").end();
@@ -115,7 +194,7 @@ fn sizes_and_records_beyond_measure_are_refused() {
 }
 
 #[test]
-fn links_devices_and_sparse_files_are_no_files() {
+fn devices_sparse_files_and_links_without_a_target_are_no_files() {
     let tar = Tar::new()
         .special(b'1', "hard", b"")
         .special(b'2', "soft", b"")
@@ -146,15 +225,6 @@ fn a_name_that_stands_twice_is_kept_as_two() {
 fn what_lies_behind_the_end_is_not_there() {
     let tar = [Tar::new().file("a", b"1").end(), Tar::new().file("b", b"1").end()].concat();
     assert_eq!(index(&tar).unwrap().into_keys().collect::<Vec<_>>(), ["a"]);
-}
-
-impl Place {
-    fn size(self) -> Option<u64> {
-        match self {
-            Self::File(span) => Some(span.size),
-            _ => None,
-        }
-    }
 }
 
 proptest! {

@@ -52,7 +52,8 @@ impl Intake {
         self.waiting.retain(|(known, _)| *known != one);
         let store = Arc::clone(&self.store) as Arc<dyn ObjectStore>;
         match inspect(Arc::clone(&store), &one.0, one.1.as_ref()).await.unwrap() {
-            Inspection::Complete { images, .. } => {
+            Inspection::Complete { source, .. } => {
+                let images = source.images(&one.0).unwrap();
                 let targets = match &one.1 {
                     Some(target) => vec![target.clone()],
                     None => images
