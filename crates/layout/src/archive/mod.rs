@@ -153,7 +153,10 @@ impl BlobSource for Archive {
     }
 
     async fn has_blob(&self, blob: &Descriptor) -> bool {
-        self.images_of().has_blob(blob).await
+        match self.images_of() {
+            Ok(images) => images.has_blob(blob).await,
+            Err(_) => false,
+        }
     }
 }
 
