@@ -126,7 +126,7 @@ impl World {
     /// Everything of `sample` is said to lie in `repository` of the destination, and was read from `core/app` before.
     pub fn claim(&self, sample: &Sample, repository: &Repository) {
         let source = format!("{}/core/app", self.source.host());
-        self.locations.claim(sample, repository, Some(source));
+        self.locations.claim(sample, repository, Some(&source));
     }
 
     /// Everything of `sample` is said to lie in `repository` of the destination. Whether the source has it is not known.
@@ -290,12 +290,12 @@ pub struct Known(pub Mutex<HashMap<Digest, BlobLocation>>);
 
 impl Known {
     /// Everything of `sample` is said to lie in `repository`, and to be at `source`.
-    fn claim(&self, sample: &Sample, repository: &Repository, source: Option<String>) {
+    fn claim(&self, sample: &Sample, repository: &Repository, source: Option<&String>) {
         let mut known = self.0.lock().unwrap();
         for digest in sample.blobs.keys() {
             let location = known.entry(digest.clone()).or_default();
             location.repositories.push(repository.clone());
-            location.sources.extend(source.clone());
+            location.sources.extend(source.cloned());
         }
     }
 
