@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::{
     Arrival, BlobLocation, BlobLocations, Continuations, NoProgress, Options, Owner, Replicas, Report, Request,
-    TimeBudget, copy,
+    TagClaim, TimeBudget, copy,
 };
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{Builder, EmbeddedRegistry, RequestRecord};
@@ -342,9 +342,9 @@ impl Replicas for Ours {
         Ok(if is_ours { Owner::Ours } else { Owner::Unknown })
     }
 
-    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<bool> {
+    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<TagClaim> {
         let mut written = self.0.lock().unwrap();
         written.entry(tag.clone()).or_default().insert(0, digest.clone());
-        Ok(true)
+        Ok(TagClaim::Granted)
     }
 }
