@@ -326,7 +326,7 @@ async fn only_what_ended_expires() {
     assert_eq!(expires("E#execution-1", "T#task-1").await, None);
     assert!(history.finish(&task, &end, &[], HOLDER).await.unwrap());
     let kept = Duration::from_hours(90 * 24);
-    let earliest = jiff::Timestamp::now().as_second();
+    let earliest = Timestamp::now().as_second();
     for sk in ["T#task-1", "E"] {
         // The stack's retention is longer by the age of the samples.
         let expires = expires("E#execution-1", sk).await.unwrap();
