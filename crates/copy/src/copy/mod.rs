@@ -19,7 +19,7 @@ use crate::compare::Attachment;
 use crate::graph::{Graph, members};
 use crate::ports::source_manifest;
 use crate::request::{Report, Request, State};
-use crate::{Decision, Existing, Referrers};
+use crate::{Decision, Existing, KeepReason, Referrers};
 use run::{CopyRun, MAX_ROUNDS};
 
 /// If the source was read longer ago than this, it is checked again before the commit.
@@ -85,10 +85,16 @@ impl CopyRun<'_> {
         self.settled(&source, wrote.is_some())?;
         let decision = self.sides.decide(&request.to, Some(&there.digest), &source, wrote);
         match decision.await? {
-            Decision::Keep(_) => Ok(Round::Done(State::Kept, there.digest.clone(), Vec::new())),
+            Decision::Keep(reason) => Ok(self.kept(reason, there.digest.clone())),
             Decision::Equal => self.complete(there).await,
             Decision::Write { backup } => self.write(Some(there), backup).await,
         }
+    }
+
+    /// The destination tag keeps `digest`.
+    fn kept(&self, reason: KeepReason, digest: Digest) -> Round {
+        self.state().kept = Some(reason);
+        Round::Done(State::Kept, digest, Vec::new())
     }
 
     /// The image is there; copies the attachments that are missing.
@@ -140,7 +146,10 @@ impl CopyRun<'_> {
         let commit = self.commit(&graph, read, there, backup);
         let round = match &request.to {
             Target::Tag(tag) => {
-                self.claim(tag, &root_descriptor.digest).await?;
+                if !self.claim(tag, &root_descriptor.digest).await? {
+                    let named = there.map_or(root_descriptor.digest, |there| there.digest.clone());
+                    return Ok(self.kept(KeepReason::OtherSource, named));
+                }
                 commit.await?
             }
             target @ Target::Digest(_) => self.under_lease(target, commit.boxed()).await?,
