@@ -84,12 +84,12 @@ async fn each_repository_is_used_with_its_own_login() {
     assert_eq!(unchanged.state, State::Unchanged);
 }
 
+/// The scopes that a token service was asked for.
+type Scopes = Arc<Mutex<Vec<String>>>;
+
 /// A token service that knows the scopes of `known` only: another one is refused, or ignored.
-fn service(
-    known: &'static str,
-    refuses: bool,
-) -> (impl Fn(&RequestHead<'_>) -> Option<Action>, Arc<Mutex<Vec<String>>>) {
-    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+fn service(known: &'static str, refuses: bool) -> (impl Fn(&RequestHead<'_>) -> Option<Action>, Scopes) {
+    let asked = Scopes::default();
     let log = Arc::clone(&asked);
     let act = move |request: &RequestHead<'_>| {
         let host = request.headers.get("host").unwrap().to_str().unwrap();
