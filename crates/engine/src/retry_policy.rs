@@ -125,7 +125,23 @@ fn backoff(attempt: u32, id: &str) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use transship_oci::{Persistence, Verb};
+
     use super::*;
+
+    #[test]
+    fn a_registry_that_asks_for_no_wait_gets_one_that_grows() {
+        let wait = |asked| {
+            let error = Error::of(Code::RegistryUnavailable, Verb::Copy);
+            Wait::of(&error.with_persistence(Persistence::Temporary(asked)))
+        };
+        let [second, hour] = [Duration::from_secs(1), Duration::from_hours(1)];
+        assert_eq!([wait(None), wait(Some(Duration::ZERO))], [Wait::Growing; 2]);
+        assert_eq!(wait(Some(second / 2)), Wait::Growing);
+        assert_eq!([wait(Some(second)), wait(Some(hour))], [second, hour].map(Wait::Asked));
+        let over = Error::of(Code::SlotOver, Verb::Copy);
+        assert_eq!(Wait::of(&over), Wait::AtOnce);
+    }
 
     #[test]
     fn waits_grow_and_differ_by_task() {
