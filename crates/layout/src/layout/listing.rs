@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use transship_oci::{Digest, DigestTag, Error, Result, Target};
 
 use super::{Layout, PARALLEL_MANIFESTS};
-use crate::images::{self, Called, Candidate, Images, Listing, Refused, called};
+use crate::images::{self, Candidate, Images, Listing, Refused};
 
 /// Indexes within indexes deeper than this are not looked into: a copy refuses them.
 const MAX_DEPTH: usize = 8;
@@ -75,10 +75,8 @@ impl Members {
 
 /// True for cosign's tags and the fallback tag of a manifest of this layout, which are copied with it.
 fn belongs_to_another(candidate: &Candidate, members: &Members) -> bool {
-    match candidate.name.as_deref().map(called) {
-        Some(Called::Tag(tag)) => DigestTag::of(&tag).is_some_and(|about| members.has_subject(&about)),
-        _ => false,
-    }
+    let about = candidate.tag().and_then(|tag| DigestTag::of(&tag));
+    about.is_some_and(|about| members.has_subject(&about))
 }
 
 impl Layout {
@@ -119,7 +117,7 @@ impl Layout {
         let unnamed: Vec<Digest> = self
             .listed()
             .iter()
-            .filter(|entry| !matches!(entry.name.as_deref().map(called), Some(Called::Tag(_))))
+            .filter(|entry| entry.tag().is_none())
             .map(|entry| entry.descriptor.digest.clone())
             .collect();
         let read: Vec<(Digest, Result<Option<Digest>>)> = stream::iter(unnamed)
@@ -153,8 +151,6 @@ impl Layout {
 
 /// A fallback tag lists referrers, which are not its children.
 fn is_fallback(entry: &Candidate) -> bool {
-    match entry.name.as_deref().map(called) {
-        Some(Called::Tag(tag)) => DigestTag::of(&tag).is_some_and(|about| about.is_fallback()),
-        _ => false,
-    }
+    let about = entry.tag().and_then(|tag| DigestTag::of(&tag));
+    about.is_some_and(|about| about.is_fallback())
 }
