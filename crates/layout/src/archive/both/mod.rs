@@ -66,6 +66,10 @@ impl BothFormats {
         for root in &roots {
             match fate(root, &saved) {
                 Fate::Image(descriptor) => {
+                    if descriptor.digest != root.candidate.descriptor.digest {
+                        let why = root.platforms_missing(&operation);
+                        tracing::warn!(code = why.code(), %why, used = %descriptor.digest, "an index is incomplete, and the image of manifest.json is used");
+                    }
                     let names = root.candidate.names.clone();
                     images.push((root, Candidate { names, descriptor }));
                 }
