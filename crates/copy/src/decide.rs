@@ -28,14 +28,15 @@ pub enum KeepReason {
     Policy,
     /// `existing: follow` replaces only what we wrote, and the record does not say that we wrote this.
     NotOurs,
-    /// We wrote it from another source that maps to the same tag. The last push decides, and it is not known which was last.
+    /// We wrote it from another source that maps to the same tag. The last push decides, and that was a later one, or it is not
+    /// known which was last.
     OtherSource,
 }
 
 /// The writer of what a destination tag names now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// This copy wrote it in an earlier round.
+    /// This copy wrote it in an earlier round, or another worker has since replaced what this copy wrote.
     ThisCopy,
     /// The record says that we wrote it, or were about to.
     Ours,

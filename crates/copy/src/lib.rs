@@ -23,7 +23,7 @@ pub use copy::copy;
 pub use decide::{Decision, KeepReason, Owner, decide};
 pub use ports::{
     BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Manifests, Mount, NoLocations, NoReplicas,
-    Replicas, Source, SystemClock, UploadOptions, UploadSession, source_manifest,
+    Replicas, Source, SystemClock, TagClaim, UploadOptions, UploadSession, source_manifest,
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
 pub use request::{Counts, Options, Report, Request, State};

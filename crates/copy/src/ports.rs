@@ -34,6 +34,18 @@ pub trait Manifests: Send + Sync {
     /// Type, digest and size of what `target` names now; [`None`] if it is not there. One HEAD on a registry.
     async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>>;
 
+    /// What `target` names now, where [`Manifests::manifest_head`] found nothing and that must be right: before a write that may
+    /// not replace anything. One GET on a registry, because some registries answer HEAD with 404 for what they have.
+    async fn manifest_find(&self, target: &Target) -> Result<Option<Descriptor>> {
+        self.manifest_head(target).await
+    }
+
+    /// What the digest tag `tag` of `subject` names now; [`None`] if it is not there. The repository has `subject`. One HEAD on a
+    /// registry whose HEAD finds manifests; that is asked once, about `subject`.
+    async fn digest_tag_head(&self, tag: &Tag, _subject: &Digest) -> Result<Option<Descriptor>> {
+        self.manifest_head(&Target::Tag(tag.clone())).await
+    }
+
     /// The manifest that `target` names now, its bytes proven against `target` if that is a digest; [`None`] if it is not
     /// there.
     async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>>;
@@ -138,6 +150,17 @@ impl BlobLocations for NoLocations {
     async fn remove(&self, _: &Digest, _: &Repository) {}
 }
 
+/// The result of [`Replicas::claim`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagClaim {
+    /// This copy may write the tag.
+    Granted,
+    /// Another worker may write the tag now.
+    Busy,
+    /// The tag belongs to a later push of another source.
+    Superseded,
+}
+
 /// The record of what we wrote to tags of the destination repository.
 #[async_trait]
 pub trait Replicas: Send + Sync {
@@ -151,10 +174,9 @@ pub trait Replicas: Send + Sync {
     }
 
     /// Takes the right to write `tag`, and records that we are about to write `digest` to it, so that the work of a worker
-    /// that dies after the write is known as ours. Returns false if another worker may write the tag now. The right is kept
-    /// until the caller of the copy gives it back, with what the copy wrote. For an image it only saves work: two workers that
+    /// that dies after the write is known as ours. The right is kept until the caller of the copy gives it back, with what the copy wrote. For an image it only saves work: two workers that
     /// both write still converge, because each checks the source again after its write.
-    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<bool>;
+    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<TagClaim>;
 }
 
 /// No tag is ours.
@@ -167,8 +189,8 @@ impl Replicas for NoReplicas {
         Ok(Owner::Unknown)
     }
 
-    async fn claim(&self, _: &Tag, _: &Digest) -> Result<bool> {
-        Ok(true)
+    async fn claim(&self, _: &Tag, _: &Digest) -> Result<TagClaim> {
+        Ok(TagClaim::Granted)
     }
 }
 

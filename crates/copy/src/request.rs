@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use transship_oci::{Digest, Existing, Kind, Referrers, Target};
 
-use crate::{BlobEnd, BlobLocations, CommitLease, Continuations, Destination, Progress, Replicas, Source, TimeBudget};
+use crate::{
+    BlobEnd, BlobLocations, CommitLease, Continuations, Destination, KeepReason, Progress, Replicas, Source, TimeBudget,
+};
 
 /// One copy: the source, the destination, the options, and the ports it uses.
 pub struct Request<'a> {
@@ -121,6 +123,8 @@ pub struct Report {
     pub members: Vec<Digest>,
     /// Every tag that was written, with what it names now.
     pub written: Vec<(Target, Digest)>,
+    /// Why the destination tag was kept, if it was.
+    pub kept: Option<KeepReason>,
     /// Digest tags (signatures) of the destination that are not ours and were kept.
     pub kept_tags: Vec<String>,
     /// Number of non-distributable layers, which are not copied: clients fetch them from their `urls`.

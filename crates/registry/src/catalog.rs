@@ -5,9 +5,9 @@
 //! identified by the query that the registry generated: some contain a name, some a token, and the sort order differs.
 
 use http::{Method, StatusCode};
-use serde::Deserialize;
 use std::sync::atomic::AtomicU64;
 use transship_oci::{Code, Error, Repository, Result, Verb};
+use url::Url;
 
 use crate::Registry;
 use crate::auth::Scope;
@@ -15,8 +15,6 @@ use crate::exchange::Request;
 use crate::pages;
 use crate::retry::is_temporary;
 
-/// Number of repositories to request: 1000 is the maximum of registries (ECR, Harbor).
-const FIRST_PAGE: &str = "n=1000";
 /// Maximum size in bytes of the query for the next page, because it is stored in a message.
 const MAX_QUERY_BYTES: usize = 4096;
 
@@ -34,14 +32,8 @@ pub enum Catalog {
     Refused(String),
 }
 
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    repositories: Option<Vec<Option<String>>>,
-}
-
 impl Registry {
-    /// One page of the catalog: the first, or the next one that a previous page named.
+    /// One page of the catalog: the first, or the next one that a previous page named. `LIST_ABORTED` if that is missing.
     pub async fn catalog(&self, page: Option<&str>) -> Result<Catalog> {
         let operation = Verb::Catalog.on(self.host());
         let mut url = self
@@ -49,34 +41,45 @@ impl Registry {
             .base
             .join("_catalog")
             .map_err(|error| Error::of(Code::ResponseInvalid, &operation).because(error))?;
-        url.set_query(Some(page.unwrap_or(FIRST_PAGE)));
+        match page {
+            Some(page) => url.set_query(Some(page)),
+            None => url = self.0.catalog_pages.first_page(&url),
+        }
         let requests = AtomicU64::new(0);
-        let request = Request::new(operation.clone(), Method::GET, url.clone(), Scope::Catalog, &requests);
-        let response = match self.send(request).await {
-            Ok(response) => response,
-            Err(error) if matches!(error.kind(), Code::AuthFailed | Code::AccessDenied) => {
+        let request = |url: Url| Request::new(operation.clone(), Method::GET, url, Scope::Catalog, &requests);
+        let (response, url) = match self.page(request, url, &self.0.catalog_pages).await {
+            Ok(answered) => answered,
+            Err(error) if page.is_none() && matches!(error.kind(), Code::AuthFailed | Code::AccessDenied) => {
                 return Ok(Catalog::Refused(error.to_string()));
             }
             Err(error) => return Err(error),
         };
         let status = response.status();
         if status == StatusCode::NOT_IMPLEMENTED || status.is_client_error() && !is_temporary(status) {
-            return Ok(Catalog::Refused(response.into_error().await.to_string()));
+            return match page {
+                None => Ok(Catalog::Refused(response.into_error().await.to_string())),
+                Some(_) => Err(pages::cut_short(response).await),
+            };
         }
         if status != StatusCode::OK {
             return Err(response.into_error().await);
         }
         let next = pages::next(&response, &url)?;
-        let listed: Page = pages::read(response).await?;
-        let next = next.and_then(|next| next.query().map(str::to_owned));
+        let names = pages::read(response).await?;
+        // A later step of a sweep knows only the query.
+        let next = next
+            .map(|next| match next.query() {
+                Some(query) => Ok(query.to_owned()),
+                None => Err(pages::aborted(&operation, "the link to the next page has no query")),
+            })
+            .transpose()?;
         if next.as_ref().is_some_and(|next| next.len() > MAX_QUERY_BYTES) {
             return Err(Error::of(Code::ResponseInvalid, operation).because(format!(
                 "the link to the next page is longer than {MAX_QUERY_BYTES} bytes"
             )));
         }
-        let repositories = listed.repositories.unwrap_or_default().into_iter().flatten();
         Ok(Catalog::Page {
-            repositories: repositories.filter_map(|name| name.parse().ok()).collect(),
+            repositories: names.filter_map(|name| name.parse().ok()).collect(),
             next,
         })
     }

@@ -11,6 +11,7 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Resul
 use crate::RemoteRepository;
 use crate::auth::Scope;
 use crate::exchange::Request;
+use crate::heads::may_be_about_head;
 use crate::manifests::content_digest;
 
 #[async_trait]
@@ -34,6 +35,10 @@ impl Destination for RemoteRepository {
         }
         let told = content_digest(response.headers());
         let processed_subject = response.headers().contains_key("oci-subject");
+        if processed_subject {
+            // Source: distribution-spec, Pushing Manifests with Subject: a registry with the API must say so.
+            self.registry.0.referrers_api.learn(&self.repository, true);
+        }
         // Any web server may answer 200 to a PUT, so only the response of a registry counts as an acknowledgement.
         let is_acknowledged =
             response.status() == StatusCode::CREATED && (told.is_some() || response.headers().contains_key(LOCATION));
@@ -41,7 +46,11 @@ impl Destination for RemoteRepository {
         let told = match told {
             Some(told) => Some(told),
             None if is_acknowledged => None,
-            None => self.manifest_head(target).await?.map(|found| found.digest),
+            None => match self.manifest_head(target).await? {
+                None => self.manifest_find(target).await?,
+                found => found,
+            }
+            .map(|found| found.digest),
         };
         match told {
             Some(told) if told == *manifest.digest() || told == Digest::of(told.algorithm(), manifest.bytes()) => {
@@ -74,7 +83,7 @@ impl Destination for RemoteRepository {
                 Ok(length.is_none_or(|length| length == blob.size))
             }
             // Some registries do not answer HEAD for blobs. An unknown result only costs an upload.
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::FORBIDDEN => Ok(false),
+            status if status == StatusCode::NOT_FOUND || may_be_about_head(status) => Ok(false),
             _ => Err(response.into_error().await),
         }
     }

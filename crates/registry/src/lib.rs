@@ -12,6 +12,7 @@ mod clients;
 mod credentials;
 mod destination;
 mod exchange;
+mod heads;
 mod limits;
 mod location;
 mod login;

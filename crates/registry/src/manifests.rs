@@ -9,11 +9,14 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use transship_copy::Manifests;
 use transship_oci::manifest::MAX_BYTES;
-use transship_oci::media_type::ACCEPT_MANIFESTS;
-use transship_oci::{Algorithm, Code, Descriptor, Digest, Error, Manifest, MediaType, Result, Target, Verb};
+use transship_oci::media_type::{ACCEPT_MANIFESTS, DOCKER_SCHEMA1};
+use transship_oci::{
+    Algorithm, Code, Descriptor, Digest, Error, Manifest, MediaType, Operation, Result, Tag, Target, Verb,
+};
 
 use crate::RemoteRepository;
 use crate::exchange::Request;
+use crate::heads::may_be_about_head;
 
 #[async_trait]
 impl Manifests for RemoteRepository {
@@ -21,17 +24,25 @@ impl Manifests for RemoteRepository {
         format!("{}/{}", self.registry.host(), self.repository)
     }
 
-    /// Sends one HEAD, and a GET if the registry does not send the digest or does not answer HEAD.
+    /// Sends one HEAD, and a GET if the registry does not send the digest or refuses HEAD. Only 404 is final, unless a GET
+    /// contradicted it at this registry.
     async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        let heads = &self.registry.0.heads;
+        if heads.are_contradicted() {
+            return self.manifest_by_get(target).await;
+        }
         let response = self
             .registry
             .send(self.manifest_request(Verb::ManifestHead, Method::HEAD, target)?)
             .await?;
         match response.status() {
-            StatusCode::OK => {}
+            StatusCode::OK => heads.prove(),
             StatusCode::NOT_FOUND => return Ok(None),
-            StatusCode::METHOD_NOT_ALLOWED => {
-                return Ok(self.manifest_get(target).await?.map(|manifest| manifest.descriptor()));
+            status if may_be_about_head(status) && !self.registry.0.profile.are_gets_limited => {
+                // A refusal of GET has a body, with the reason.
+                let found = self.manifest_by_get(target).await?;
+                heads.contradict();
+                return Ok(found);
             }
             _ => return Err(response.into_error().await),
         }
@@ -50,8 +61,19 @@ impl Manifests for RemoteRepository {
             (Some(digest), Some(media_type)) if media_type.is_manifest() || media_type.is_schema1() => {
                 Ok(Some(Descriptor::new(media_type, digest, size)))
             }
-            _ => Ok(self.manifest_get(target).await?.map(|manifest| manifest.descriptor())),
+            _ => self.manifest_by_get(target).await,
         }
+    }
+
+    async fn manifest_find(&self, target: &Target) -> Result<Option<Descriptor>> {
+        if self.registry.0.profile.are_gets_limited {
+            return self.manifest_head(target).await;
+        }
+        self.find_by_get(target).await
+    }
+
+    async fn digest_tag_head(&self, tag: &Tag, subject: &Digest) -> Result<Option<Descriptor>> {
+        self.find_digest_tag(tag, subject).await
     }
 
     /// Bytes that do not match the digest are read once more, to distinguish a transmission error from a wrong manifest.
@@ -63,13 +85,7 @@ impl Manifests for RemoteRepository {
     }
 
     async fn has_referrers_api(&self, subject: &Digest) -> Result<bool> {
-        let api = &self.registry.0.referrers_api;
-        if let Some(known) = api.get() {
-            return Ok(known);
-        }
-        let has_it = self.api_referrers(subject).await?.is_some();
-        api.set(has_it);
-        Ok(has_it)
+        self.probe_referrers_api(subject).await
     }
 }
 
@@ -83,6 +99,48 @@ impl RemoteRepository {
     }
 
     async fn manifest_read(&self, target: &Target) -> Result<Option<Manifest>> {
+        let Some(body) = self.manifest_body(target).await? else {
+            return Ok(None);
+        };
+        let operation = &body.operation;
+        let content_type = body.content_type.as_deref();
+        let digest = match prove(&body.bytes, target, body.told.as_ref()) {
+            Ok(digest) => digest,
+            // The digest of a signed schema 1 manifest does not cover its signatures; it is rejected as schema 1.
+            Err(why) => {
+                let schema1 = Manifest::parse(body.bytes, content_type)
+                    .err()
+                    .filter(|refusal| refusal.is(Code::Schema1Unsupported));
+                return Err(match schema1 {
+                    Some(refusal) => refusal.during(operation),
+                    None => Error::of(Code::ManifestDigestMismatch, operation).because(why),
+                });
+            }
+        };
+        let manifest = Manifest::parse_with_digest(body.bytes, content_type, digest);
+        let manifest = manifest.map_err(|error: Error| error.during(operation))?;
+        if let Some(called) = manifest.sent_as() {
+            // Nexus sends every manifest as Docker's.
+            tracing::debug!(digest = %manifest.digest(), %called, own = %manifest.media_type(), "the registry sent a manifest under another media type");
+        }
+        Ok(Some(manifest))
+    }
+
+    /// What `target` names, by GET. A manifest of a kind that is not copied is there all the same.
+    pub(crate) async fn manifest_by_get(&self, target: &Target) -> Result<Option<Descriptor>> {
+        match self.manifest_get(target).await {
+            Err(error) if matches!(error.kind(), Code::Schema1Unsupported | Code::ManifestUnsupported) => {}
+            read => return Ok(read?.map(|manifest| manifest.descriptor())),
+        }
+        Ok(self.manifest_body(target).await?.map(|body| {
+            let digest = body.told.or_else(|| target.digest().cloned());
+            let digest = digest.unwrap_or_else(|| Digest::sha256(&body.bytes));
+            let media_type = MediaType::from(body.content_type.as_deref().unwrap_or(DOCKER_SCHEMA1));
+            Descriptor::new(media_type, digest, body.bytes.len() as u64)
+        }))
+    }
+
+    async fn manifest_body(&self, target: &Target) -> Result<Option<Body>> {
         let response = self
             .registry
             .send(self.manifest_request(Verb::ManifestGet, Method::GET, target)?)
@@ -107,27 +165,22 @@ impl RemoteRepository {
             }
             body => body?,
         };
-        let digest = match prove(&bytes, target, told.as_ref()) {
-            Ok(digest) => digest,
-            // The digest of a signed schema 1 manifest does not cover its signatures; it is rejected as schema 1.
-            Err(why) => {
-                let schema1 = Manifest::parse(bytes, content_type.as_deref())
-                    .err()
-                    .filter(|refusal| refusal.is(Code::Schema1Unsupported));
-                return Err(match schema1 {
-                    Some(refusal) => refusal.during(operation),
-                    None => Error::of(Code::ManifestDigestMismatch, operation).because(why),
-                });
-            }
-        };
-        let manifest = Manifest::parse_with_digest(bytes, content_type.as_deref(), digest);
-        let manifest = manifest.map_err(|error: Error| error.during(operation))?;
-        if let Some(called) = manifest.sent_as() {
-            // Nexus sends every manifest as Docker's.
-            tracing::debug!(digest = %manifest.digest(), %called, own = %manifest.media_type(), "the registry sent a manifest under another media type");
-        }
-        Ok(Some(manifest))
+        Ok(Some(Body {
+            operation,
+            told,
+            content_type,
+            bytes,
+        }))
     }
+}
+
+/// The response 200 to GET of a manifest, not verified yet.
+struct Body {
+    operation: Operation,
+    /// `Docker-Content-Digest`.
+    told: Option<Digest>,
+    content_type: Option<String>,
+    bytes: Bytes,
 }
 
 /// `Docker-Content-Digest`, if it is a digest.

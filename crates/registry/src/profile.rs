@@ -32,6 +32,8 @@ pub struct Profile {
     /// Whether blobs may be mounted from another repository. Docker Hub fails in some cases (go-containerregistry 1741), but only
     /// if `from` is in another registry, which is never sent.
     pub mounts: bool,
+    /// Whether GETs of manifests count against a quota and HEADs do not. Then HEAD has the last word.
+    pub are_gets_limited: bool,
     /// Hosts, and parent domains that start with `.`, which may be the realm in addition to the registry's own host.
     pub realms: &'static [&'static str],
     /// Hosts, and parent domains that start with `.`, which upload locations may use in addition to the registry's own host. No
@@ -45,6 +47,7 @@ const PLAIN: Profile = Profile {
     uploads: PUT_OR_PATCH,
     chunk_max: CHUNK_BYTES_MAX,
     mounts: true,
+    are_gets_limited: false,
     realms: &[],
     storage: &[],
     is_tag_immutable: mentions_immutable,
@@ -56,6 +59,7 @@ impl Profile {
         match provider {
             Provider::DockerHub => Self {
                 realms: &["auth.docker.io"],
+                are_gets_limited: true,
                 ..PLAIN
             },
             Provider::Ghcr => Self {

@@ -1,14 +1,16 @@
 //! Reading a blob: a stream that goes on after the connection broke.
 //!
-//! The bytes so far stay; a new request asks for the rest by `Range`. The hash runs over all of it elsewhere, so that a
-//! registry which answers a range with other bytes is found out. Only progress renews the retries.
+//! The bytes so far stay; a new request asks for the rest by `Range`. If the registry refuses the range, the blob is read
+//! from its first byte again, and what was read before is skipped. Only a response that names the size of the blob says that
+//! it is short. The hash runs over all of it elsewhere, so that a registry which answers a range with other bytes is found
+//! out. Only progress renews the retries.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 use transship_copy::{BlobSource, ByteStream};
 use transship_oci::{Code, Descriptor, Error, Operation, Result, Verb};
@@ -16,7 +18,7 @@ use transship_oci::{Code, Descriptor, Error, Operation, Result, Verb};
 use crate::RemoteRepository;
 use crate::exchange::failure::{timed_out, transport};
 use crate::exchange::{Request, Response};
-use crate::retry::Waits;
+use crate::retry::{Waits, is_temporary};
 
 /// Number of bytes after which a resumed read resets its retries.
 const PROGRESS_BYTES: u64 = 1024 * 1024;
@@ -24,28 +26,41 @@ const PROGRESS_BYTES: u64 = 1024 * 1024;
 struct Reading {
     repository: RemoteRepository,
     blob: Descriptor,
-    response: Option<Response>,
+    response: Option<Answer>,
     offset: u64,
-    /// Number of bytes to skip, because the server ignored the range and started at the first byte.
-    skip: u64,
+    /// The registry refused a range of this blob, so that it is read from its first byte again.
+    are_ranges_refused: bool,
+    was_repaired: bool,
     waits: Waits,
     since_repair: u64,
+}
+
+/// A response with bytes of a blob.
+struct Answer {
+    response: Response,
+    /// Number of bytes to skip, because the response starts at the first byte.
+    skip: u64,
+    /// The size of the whole blob in bytes, as the response says it.
+    total: Option<u64>,
 }
 
 #[async_trait]
 impl BlobSource for RemoteRepository {
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
-        let (response, skip) = self.blob_answer(blob, offset).await?;
-        let waits = self.registry.0.retries.begin();
-        let reading = Reading {
+        if offset > 0 && offset >= blob.size {
+            return Ok(stream::empty().boxed());
+        }
+        let mut reading = Reading {
             repository: self.clone(),
             blob: blob.clone(),
-            response: Some(response),
+            response: None,
             offset,
-            skip,
-            waits,
+            are_ranges_refused: false,
+            was_repaired: false,
+            waits: self.registry.0.retries.begin(),
             since_repair: 0,
         };
+        reading.open().await?;
         Ok(stream::try_unfold(reading, |mut reading| async move {
             let chunk = reading.next().await?;
             Ok(chunk.map(|chunk| (chunk, reading)))
@@ -55,70 +70,148 @@ impl BlobSource for RemoteRepository {
 }
 
 impl RemoteRepository {
-    /// The response to GET, and the number of its bytes before `offset`.
-    async fn blob_answer(&self, blob: &Descriptor, offset: u64) -> Result<(Response, u64)> {
+    fn blob_request(&self, blob: &Descriptor) -> Result<Request<'_>> {
         let url = self.url(&format!("blobs/{}", blob.digest))?;
-        let mut request = Request::new(
-            self.blob_operation(Verb::BlobGet, &blob.digest),
-            Method::GET,
-            url,
-            self.scope(),
-            &self.requests,
-        );
+        let operation = self.blob_operation(Verb::BlobGet, &blob.digest);
+        let mut request = Request::new(operation, Method::GET, url, self.scope(), &self.requests);
         // Compression by a proxy would change the bytes.
         request
             .headers
             .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if offset > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={offset}-"))
-                .map_err(|_| Error::of(Code::ResponseInvalid, &request.operation).because("range"))?;
-            request.headers.insert(RANGE, range);
-        }
-        let response = self.registry.send(request).await?;
+        Ok(request)
+    }
+
+    /// The blob from its first byte; the `skip` bytes that were read before are skipped.
+    async fn blob_whole(&self, blob: &Descriptor, skip: u64) -> Result<Answer> {
+        let response = self.registry.send(self.blob_request(blob)?).await?;
         match response.status() {
-            StatusCode::OK => Ok((response, offset)),
-            StatusCode::PARTIAL_CONTENT if begins_at(&response, offset) => Ok((response, 0)),
-            // There are no bytes from here on: the blob is shorter than its descriptor says.
-            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Err(ends_early(response.operation)),
-            StatusCode::PARTIAL_CONTENT => Err(Error::of(Code::ResponseInvalid, response.operation)
+            StatusCode::OK => Ok(Answer::whole(response, skip)),
+            _ => Err(blob_error(response).await),
+        }
+    }
+
+    /// The blob from `offset`; [`None`] if the registry does not serve this range, which says nothing about the size of the
+    /// blob. The range has an end, because go-containerregistry's registry understands no other
+    /// (stereoscope#695).
+    async fn blob_range(&self, blob: &Descriptor, offset: u64) -> Result<Option<Answer>> {
+        let mut request = self.blob_request(blob)?;
+        let range = HeaderValue::from_str(&format!("bytes={offset}-{}", blob.size.saturating_sub(1)))
+            .map_err(|_| Error::of(Code::ResponseInvalid, &request.operation).because("range"))?;
+        request.headers.insert(RANGE, range);
+        let response = self.registry.send(request).await?;
+        let sent = ContentRange::of(&response);
+        match (response.status(), sent) {
+            (StatusCode::OK, _) => Ok(Some(Answer::whole(response, offset))),
+            (StatusCode::PARTIAL_CONTENT, Some(range)) if range.first == Some(offset) => Ok(Some(Answer {
+                response,
+                skip: 0,
+                total: range.total,
+            })),
+            (StatusCode::PARTIAL_CONTENT, Some(_)) => Err(Error::of(Code::ResponseInvalid, response.operation)
                 .because("the response has another range than the requested one")),
-            _ => Err(match response.into_error().await {
-                error if error.is(Code::NotFound) => error.meaning(Code::BlobNotFound),
-                error => error,
-            }),
+            // `bytes */N`: there are no bytes from here on.
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(ContentRange { total: Some(total), .. })) if total <= offset => {
+                Err(ends_early(&response.operation, blob, total))
+            }
+            (status, _) if status == StatusCode::PARTIAL_CONTENT || is_refusal_of_range(status) => {
+                tracing::debug!(blob = %blob.digest, offset, %status, "a range is refused");
+                response.drain().await;
+                Ok(None)
+            }
+            _ => Err(blob_error(response).await),
         }
     }
 }
 
-fn ends_early(operation: Operation) -> Error {
-    let message = "the blob is shorter than the size in its descriptor";
+impl Answer {
+    fn whole(response: Response, skip: u64) -> Self {
+        let length = response.headers().get(CONTENT_LENGTH);
+        let total = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { response, skip, total }
+    }
+}
+
+/// True for a refusal that may be about the range, and not about the blob or the login.
+fn is_refusal_of_range(status: StatusCode) -> bool {
+    let is_about_blob = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND);
+    status == StatusCode::NOT_IMPLEMENTED || status.is_client_error() && !is_about_blob && !is_temporary(status)
+}
+
+async fn blob_error(response: Response) -> Error {
+    match response.into_error().await {
+        error if error.is(Code::NotFound) => error.meaning(Code::BlobNotFound),
+        error => error,
+    }
+}
+
+fn ends_early(operation: &Operation, blob: &Descriptor, total: u64) -> Error {
+    let message = format!("the blob has {total} bytes, and its descriptor says {}", blob.size);
     Error::new(Code::BlobSizeMismatch, operation, message)
 }
 
-fn begins_at(response: &Response, offset: u64) -> bool {
-    let range = response
-        .headers()
-        .get(CONTENT_RANGE)
-        .and_then(|value| value.to_str().ok());
-    range.and_then(|range| range.trim().strip_prefix("bytes ")?.split('-').next()?.parse().ok()) == Some(offset)
+/// `Content-Range`, where it is readable: `bytes FIRST-LAST/TOTAL` or `bytes */TOTAL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ContentRange {
+    first: Option<u64>,
+    total: Option<u64>,
+}
+
+impl ContentRange {
+    fn of(response: &Response) -> Option<Self> {
+        Self::parse(response.headers().get(CONTENT_RANGE)?.to_str().ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (unit, range) = text.trim().split_once(char::is_whitespace)?;
+        let (range, total) = range.trim().split_once('/').unwrap_or((range.trim(), "*"));
+        let first = range.split_once('-').and_then(|(first, _)| first.trim().parse().ok());
+        unit.eq_ignore_ascii_case("bytes").then(|| Self {
+            first,
+            total: total.trim().parse().ok(),
+        })
+    }
 }
 
 impl Reading {
+    /// Requests the blob from the first byte that was not read.
+    async fn open(&mut self) -> Result<()> {
+        if self.offset > 0 && !self.are_ranges_refused {
+            match self.repository.blob_range(&self.blob, self.offset).await? {
+                None => self.are_ranges_refused = true,
+                answer => {
+                    self.response = answer;
+                    return Ok(());
+                }
+            }
+        }
+        self.response = Some(self.repository.blob_whole(&self.blob, self.offset).await?);
+        Ok(())
+    }
+
     /// The next bytes; [`None`] at the end of the response. The verifier checks the size.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            let Some(response) = &mut self.response else {
+            let Some(Answer { response, total, .. }) = &mut self.response else {
                 return Ok(None);
             };
-            let idle_timeout = response.idle_timeout;
+            let (idle_timeout, total) = (response.idle_timeout, *total);
             let read = tokio::time::timeout(idle_timeout, response.inner.chunk()).await;
             let error = match read {
                 Ok(Ok(Some(chunk))) => {
                     let Some(chunk) = self.take(chunk).await else { continue };
                     return Ok(Some(chunk));
                 }
-                // A clean end before the declared size is a truncated response.
-                Ok(Ok(None)) if self.offset < self.blob.size => ends_early(response.operation.clone()),
+                Ok(Ok(None)) if self.offset < self.blob.size => match total {
+                    // Said twice: the blob is shorter than its descriptor says.
+                    Some(total) if total <= self.offset && self.was_repaired => {
+                        return Err(ends_early(&response.operation, &self.blob, total));
+                    }
+                    // A clean end before the declared size is a truncated response.
+                    _ => Error::of(Code::ConnectionBroken, &response.operation).because(format_args!(
+                        "the response ended after {} of {} bytes",
+                        self.offset, self.blob.size
+                    )),
+                },
                 Ok(Ok(None)) => return Ok(None),
                 // All bytes were received, and only the end of the response failed.
                 Ok(Err(_)) | Err(_) if self.offset == self.blob.size => return Ok(None),
@@ -131,19 +224,21 @@ impl Reading {
     }
 
     async fn take(&mut self, mut chunk: Bytes) -> Option<Bytes> {
-        if self.skip > 0 {
-            let drop = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
+        if let Some(bandwidth) = self.repository.registry.0.limiter.bandwidth() {
+            bandwidth.pass(chunk.len()).await;
+        }
+        if let Some(Answer { skip, .. }) = &mut self.response
+            && *skip > 0
+        {
+            let drop = usize::try_from(*skip).unwrap_or(usize::MAX).min(chunk.len());
             let _ = chunk.split_to(drop);
-            self.skip -= drop as u64;
+            *skip -= drop as u64;
             if chunk.is_empty() {
                 return None;
             }
         }
         self.offset += chunk.len() as u64;
         self.since_repair += chunk.len() as u64;
-        if let Some(bandwidth) = self.repository.registry.0.limiter.bandwidth() {
-            bandwidth.pass(chunk.len()).await;
-        }
         Some(chunk)
     }
 
@@ -158,9 +253,24 @@ impl Reading {
         };
         tracing::debug!(blob = %self.blob.digest, offset = self.offset, code = broken.code(), "resuming a read");
         tokio::time::sleep(wait.min(Duration::from_secs(20))).await;
-        let (response, skip) = self.repository.blob_answer(&self.blob, self.offset).await?;
-        self.response = Some(response);
-        self.skip = skip;
-        Ok(())
+        self.was_repaired = true;
+        self.open().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_range_is_read_with_and_without_a_range() {
+        let of = |text: &str| ContentRange::parse(text).map(|range| (range.first, range.total));
+        assert_eq!(of("bytes 5-9/10"), Some((Some(5), Some(10))));
+        assert_eq!(of("Bytes 5-9/*"), Some((Some(5), None)));
+        assert_eq!(of("bytes */10"), Some((None, Some(10))));
+        assert_eq!(of("bytes 5-9"), Some((Some(5), None)));
+        for garbled in ["", "bytes", "5-9/10", "items 0-1/2"] {
+            assert_eq!(of(garbled), None, "{garbled}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A registry with its connections, authentication, limits and learned behaviour.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,11 @@ use url::Url;
 use crate::auth::{Auth, Scope};
 use crate::clients::Clients;
 use crate::exchange::Request;
+use crate::heads::Heads;
 use crate::limits::Limiter;
 use crate::network::Guard;
+use crate::pages::PageSize;
+use crate::referrers::ReferrersApi;
 use crate::upload::throughput::Throughput;
 use crate::{Credentials, Profile, RemoteRepository, Retries, TlsSource};
 
@@ -20,7 +23,7 @@ use crate::{Credentials, Profile, RemoteRepository, Retries, TlsSource};
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time limit for the acknowledgement of an upload after its last byte. Some registries move the blob in object storage.
 pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_mins(5);
-/// How long the refusal of chunks is remembered.
+/// How long the refusal of chunks, or of HEAD, is remembered.
 const REFUSAL_TTL: Duration = Duration::from_hours(1);
 
 /// Options of a [`Registry`].
@@ -58,7 +61,10 @@ pub(crate) struct Inner {
     pub(crate) profile: Profile,
     pub(crate) retries: Retries,
     pub(crate) idle_timeout: Duration,
-    pub(crate) referrers_api: Learned,
+    pub(crate) referrers_api: ReferrersApi,
+    pub(crate) tag_pages: PageSize,
+    pub(crate) catalog_pages: PageSize,
+    pub(crate) heads: Heads,
     pub(crate) chunks_refused: Refused,
     pub(crate) throughput: Throughput,
     /// `OCI-Chunk-Min-Length` in bytes; 0 if it was never sent.
@@ -111,7 +117,10 @@ impl Registry {
             profile: options.profile,
             retries: options.retries,
             idle_timeout: IDLE_TIMEOUT,
-            referrers_api: Learned::default(),
+            referrers_api: ReferrersApi::default(),
+            tag_pages: PageSize::default(),
+            catalog_pages: PageSize::default(),
+            heads: Heads::default(),
             chunks_refused: Refused::default(),
             throughput: Throughput::default(),
             chunk_min: AtomicU64::new(0),
@@ -184,24 +193,6 @@ pub(crate) fn host_of(url: &Url) -> Option<RegistryHost> {
     match url.port() {
         Some(port) => format!("{host}:{port}").parse().ok(),
         None => host.parse().ok(),
-    }
-}
-
-/// A learned ability of a registry, cached for the life of the process: yes, no, or unknown.
-#[derive(Default)]
-pub(crate) struct Learned(AtomicU8);
-
-impl Learned {
-    pub(crate) fn get(&self) -> Option<bool> {
-        match self.0.load(Ordering::Relaxed) {
-            1 => Some(false),
-            2 => Some(true),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn set(&self, value: bool) {
-        self.0.store(if value { 2 } else { 1 }, Ordering::Relaxed);
     }
 }
 

@@ -1,11 +1,13 @@
 //! Which responses are retried, and after what wait.
 //!
 //! `Retry-After` is honoured up to the longest wait of this worker. A longer wait is returned in the error, so that the task
-//! waits in the queue and the worker does not.
+//! waits in the queue and the worker does not. It never makes a wait shorter than our own, which grows: a registry that says
+//! 0, or a date that is past, would otherwise be asked without a pause.
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
 use transship_oci::Backoff;
 
 /// The longest single wait before its jitter.
@@ -58,7 +60,8 @@ impl Waits {
             return None;
         }
         let own = self.backoff.wait(self.made);
-        let wait = asked.unwrap_or_else(|| own + own.mul_f64(fastrand::f64()));
+        let own = own + own.mul_f64(fastrand::f64());
+        let wait = asked.map_or(own, |asked| asked.max(own));
         self.left = self.left.checked_sub(wait)?;
         self.made += 1;
         Some(wait)
@@ -73,17 +76,20 @@ pub(crate) fn is_temporary(status: StatusCode) -> bool {
     )
 }
 
-/// `Retry-After` in seconds or as a date, limited to one day; invalid values are ignored.
+/// `Retry-After` in seconds or as a date, limited to one day. A date is compared with the registry's own clock where it sends
+/// its `Date`. [`None`] for an invalid value, and for 0 or a past date, which name no wait.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(now)
-            .unwrap_or_default(),
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let asked = text(RETRY_AFTER)?;
+    let until = |date: &str| {
+        let theirs = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+        let until = httpdate::parse_http_date(date).ok()?;
+        until.duration_since(theirs.unwrap_or(now)).ok()
     };
-    Some(wait.min(Duration::from_hours(24)))
+    let wait = asked
+        .parse()
+        .map_or_else(|_| until(asked), |seconds| Some(Duration::from_secs(seconds)))?;
+    Some(wait.min(Duration::from_hours(24))).filter(|wait| !wait.is_zero())
 }
 
 #[cfg(test)]
@@ -110,18 +116,40 @@ mod tests {
             retry_after(&headers, now)
         };
         assert_eq!(read("20"), Some(Duration::from_secs(20)));
-        assert_eq!(read("0"), Some(Duration::ZERO));
+        assert_eq!(read("0"), None, "no wait is named");
         assert_eq!(read("1000000000"), Some(Duration::from_hours(24)));
         assert_eq!(
             read(&httpdate::fmt_http_date(now + Duration::from_secs(7))),
             Some(Duration::from_secs(7))
         );
-        assert_eq!(
-            read(&httpdate::fmt_http_date(now - Duration::from_secs(7))),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(read(&httpdate::fmt_http_date(now - Duration::from_secs(7))), None);
         for nonsense in ["-5", "soon", "", "1e9"] {
             assert_eq!(read(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_read_by_the_clock_of_the_registry() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let theirs = now - Duration::from_mins(10);
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, httpdate::fmt_http_date(theirs).parse().unwrap());
+        let until = httpdate::fmt_http_date(theirs + Duration::from_secs(7));
+        headers.insert(RETRY_AFTER, until.parse().unwrap());
+        assert_eq!(retry_after(&headers, now), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_wait_of_nothing_grows_like_our_own() {
+        let retries = Retries {
+            times: 5,
+            max_wait: Duration::from_mins(1),
+            first: Duration::from_millis(100),
+        };
+        let mut waits = retries.begin();
+        for shortest in [100, 200, 400, 800, 1600] {
+            let wait = waits.next(Some(Duration::ZERO)).unwrap();
+            assert!(wait >= Duration::from_millis(shortest), "{wait:?}");
         }
     }
 

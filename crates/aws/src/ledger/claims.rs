@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use transship_engine::Replica;
-use transship_engine::ledger::{Claim, EARLIER_MAX, ImageRef, Replicas};
+use transship_engine::ledger::{Claim, EARLIER_MAX, ImageRef, Replicas, lease_end_latest, lease_in_force};
 use transship_oci::Result;
 use transship_oci::{Digest, Repository};
 
@@ -30,8 +30,15 @@ const MANIFESTS_MAX: usize = 2500;
 /// Replicas that are settled at the same time.
 const PARALLEL_SETTLES: usize = 16;
 
-/// The lease is free, or the holder's own.
+/// The lease is free, or the holder's own. One that ends after `:latest` was taken by a worker whose clock was ahead.
 const IS_FREE: &str = "attribute_not_exists(#holder) OR #holder = :holder OR #until <= :now";
+const IS_AHEAD: &str = "#until > :latest";
+
+/// What is remembered is not of a later push.
+const IS_NOT_LATER: &str = "attribute_not_exists(#accepted) OR #accepted <= :accepted OR #accepted > :now";
+
+/// How often a claim is repeated with the time of acceptance that another worker remembered meanwhile.
+const CLAIMS_MAX: u32 = 3;
 
 fn partition(registry: &str, repository: &Repository) -> String {
     format!("R#{registry}/{repository}")
@@ -76,24 +83,58 @@ fn origin(replica: &Replica) -> Change {
         .set("source_target", text(target))
         .set("rule", text(&replica.rule))
         .set("written", time(replica.written))
+        .set("accepted", time(replica.accepted))
 }
 
-/// The change that settles a replica for the holder of its lease at a time; [`None`]: another holder has the lease, so that
-/// what the tag may name stays.
-pub(super) fn settled(replica: &Replica, holder: Option<(&str, Timestamp)>) -> Change {
-    let manifests = replica.manifests.get(..MANIFESTS_MAX).unwrap_or(&replica.manifests);
-    let change = origin(replica).set("manifests", texts(manifests));
-    let Some((holder, now)) = holder else {
-        return change;
-    };
-    let digests: Vec<&Digest> = std::iter::once(&replica.digest).chain(&replica.earlier).collect();
-    change
-        .set("digests", texts(&digests))
-        .remove("holder")
-        .remove("until")
-        .only_if(IS_FREE)
-        .value("holder", text(holder))
+/// What of a replica can be settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settling {
+    /// All of it.
+    Whole,
+    /// Another holder has the lease, so that what the tag may name stays.
+    UnderLease,
+    /// Nothing: what is remembered is of a later push.
+    Superseded,
+}
+
+impl Settling {
+    /// What is tried if the condition of this did not hold.
+    pub(super) const fn next(self) -> Self {
+        match self {
+            Self::Whole => Self::UnderLease,
+            Self::UnderLease | Self::Superseded => Self::Superseded,
+        }
+    }
+
+    /// The change that settles a replica at a time; [`None`]: nothing changes.
+    pub(super) fn change(self, replica: &Replica, holder: &str, now: Timestamp) -> Option<Change> {
+        let manifests = replica.manifests.get(..MANIFESTS_MAX).unwrap_or(&replica.manifests);
+        let change = origin(replica)
+            .set("manifests", texts(manifests))
+            .value("now", time(now));
+        match self {
+            Self::Superseded => None,
+            Self::UnderLease => Some(change.only_if(IS_NOT_LATER)),
+            Self::Whole => {
+                let digests: Vec<&Digest> = std::iter::once(&replica.digest).chain(&replica.earlier).collect();
+                let change = change.set("digests", texts(&digests)).remove("holder").remove("until");
+                let condition = format!("({IS_FREE}) AND ({IS_NOT_LATER})");
+                Some(change.only_if(&condition).value("holder", text(holder)))
+            }
+        }
+    }
+}
+
+/// The change that claims a replica.
+fn claimed(replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Change {
+    origin(replica)
+        .keep("manifests", texts::<Digest>(&[]))
+        .prepend("digests", texts(std::slice::from_ref(&replica.digest)))
+        .set("holder", text(holder))
+        .set("until", time(now.saturating_add(ttl).unwrap_or(Timestamp::MAX)))
+        .only_if(&format!("({IS_FREE} OR {IS_AHEAD}) AND ({IS_NOT_LATER})"))
         .value("now", time(now))
+        .value("latest", time(lease_end_latest(now, ttl)))
 }
 
 /// Settles replicas that are different from each other.
@@ -115,10 +156,13 @@ pub(super) async fn settle(
 }
 
 async fn settle_one(table: &Table, operation: &str, replica: &Replica, holder: &str, now: Timestamp) -> Result<()> {
-    let key = key_of(&replica.destination);
-    let change = settled(replica, Some((holder, now)));
-    if let Written::Refused(_) = table.update(operation, key.clone(), change).await? {
-        table.update(operation, key, settled(replica, None)).await?;
+    let mut settling = Settling::Whole;
+    while let Some(change) = settling.change(replica, holder, now) {
+        let written = table.update(operation, key_of(&replica.destination), change).await?;
+        if let Written::Done(_) = written {
+            break;
+        }
+        settling = settling.next();
     }
     Ok(())
 }
@@ -152,6 +196,7 @@ fn read(item: &Item, destination: ImageRef) -> Answered<Replica> {
         manifests: list_of(item, "manifests")?,
         rule: text_of(item, "rule")?.to_owned(),
         written: time_of(item, "written")?,
+        accepted: time_option(item, "accepted")?.unwrap_or_default(),
     })
 }
 
@@ -160,21 +205,30 @@ impl Replicas for DynamoLedger {
     async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim> {
         let operation = "claim";
         let key = key_of(&replica.destination);
-        let change = origin(replica)
-            .keep("manifests", texts::<Digest>(&[]))
-            .prepend("digests", texts(std::slice::from_ref(&replica.digest)))
-            .set("holder", text(holder))
-            .set("until", time(now.saturating_add(ttl).unwrap_or(Timestamp::MAX)))
-            .only_if(IS_FREE)
-            .value("now", time(now));
-        let item = match self.table.update(operation, key.clone(), change).await? {
-            Written::Done(item) => item,
-            Written::Refused(item) => {
-                let until = time_option(&item, "until").map_err(|error| self.table.unreadable(error, operation))?;
-                return Ok(Claim::Held {
-                    until: until.unwrap_or(now),
-                });
+        let mut replica = replica.clone();
+        let mut claims = 0;
+        let item = loop {
+            let change = claimed(&replica, holder, now, ttl);
+            let item = match self.table.update(operation, key.clone(), change).await? {
+                Written::Done(item) => break item,
+                Written::Refused(item) => item,
+            };
+            claims += 1;
+            let unreadable = |error| self.table.unreadable(error, operation);
+            let holds = text_of(&item, "holder").is_ok_and(|other| other != holder);
+            let until = time_option(&item, "until").map_err(unreadable)?.filter(|_| holds);
+            if let Some(until) = until.and_then(|until| lease_in_force(until, now, ttl)) {
+                return Ok(Claim::Held { until });
             }
+            let known = read(&item, replica.destination.clone()).map_err(unreadable)?;
+            if known.supersedes(&replica, now) {
+                return Ok(Claim::Superseded);
+            }
+            if claims == CLAIMS_MAX {
+                return Ok(Claim::Held { until: now });
+            }
+            // A later push of the same source.
+            replica.accepted = replica.accepted.max(known.accepted);
         };
         let count = item
             .get("digests")
@@ -189,7 +243,10 @@ impl Replicas for DynamoLedger {
         }
         let mut earlier = digests(&item).map_err(|error| self.table.unreadable(error, operation))?;
         earlier.retain(|digest| *digest != replica.digest);
-        Ok(Claim::Granted { earlier })
+        Ok(Claim::Granted {
+            earlier,
+            accepted: replica.accepted,
+        })
     }
 
     async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()> {

@@ -73,7 +73,8 @@ async fn an_event_a_copy_and_an_unchanged_image_cost_the_calls_that_are_promised
     pauses.until(&hosts, at(2)).await.unwrap();
     locations.find("b.example", &blobs, at(2)).await.unwrap();
     let claim = replicas.claim(&wanted, HOLDER, at(3), Duration::from_secs(30)).await;
-    assert_eq!(claim.unwrap(), Claim::Granted { earlier: Vec::new() });
+    let (earlier, accepted) = (Vec::new(), at(0));
+    assert_eq!(claim.unwrap(), Claim::Granted { earlier, accepted });
     let target = repository("copy/app");
     locations.add("b.example", &blobs, &target, at(4)).await.unwrap();
     let end = ending(TaskState::Succeeded, 5);

@@ -14,9 +14,9 @@ use transship_oci::{
 };
 
 use super::sides::Sides;
-use crate::Decision;
 use crate::graph::{Beyond, Limits, Visitor, walk};
 use crate::parallel::side_by_side;
+use crate::{Decision, Existing};
 
 /// Steps from a member of the image to the attachments that are followed: a signature of an attestation is two.
 pub(crate) const MAX_STEPS: usize = 4;
@@ -133,7 +133,7 @@ impl Sides<'_> {
                 Ok(Vec::new())
             }
         };
-        let (listed, mut tags) = tokio::try_join!(listed, self.tags_at_source(tags))?;
+        let (listed, mut tags) = tokio::try_join!(listed, self.tags_at_source(subject, tags))?;
         // A registry that resolves such a tag to the image itself has nothing attached there.
         tags.retain(|tag| tag.manifest().digest != *subject);
         let listed = listed.into_iter().filter(|manifest| manifest.digest != *subject);
@@ -144,13 +144,9 @@ impl Sides<'_> {
         Ok(referrers.chain(tags).collect())
     }
 
-    async fn tags_at_source(&self, tags: Vec<Tag>) -> Result<Vec<Attachment>> {
+    async fn tags_at_source(&self, subject: &Digest, tags: Vec<Tag>) -> Result<Vec<Attachment>> {
         let heads = tags.into_iter().map(|tag| async move {
-            let head = self
-                .source
-                .manifest_head(&Target::Tag(tag.clone()))
-                .await
-                .at(Side::Source)?;
+            let head = self.source.digest_tag_head(&tag, subject).await.at(Side::Source)?;
             Ok::<_, Error>(head.map(|manifest| Attachment::DigestTag { tag, manifest }))
         });
         let found = side_by_side(heads.collect(), PARALLEL_ATTACHMENTS).await?;
@@ -225,12 +221,11 @@ impl Sides<'_> {
 
     async fn lack_of_tag(&self, tag: &Tag, wanted: &Digest) -> Result<Lack> {
         let target = Target::Tag(tag.clone());
-        let found = self
-            .destination
-            .manifest_head(&target)
-            .await
-            .at(Side::Destination)?
-            .map(|found| found.digest);
+        let mut found = self.destination.manifest_head(&target).await.at(Side::Destination)?;
+        if found.is_none() && self.options.existing != Existing::Overwrite {
+            found = self.destination.manifest_find(&target).await.at(Side::Destination)?;
+        }
+        let found = found.map(|found| found.digest);
         Ok(match self.decide(&target, found.as_ref(), wanted, None).await? {
             Decision::Equal => Lack::Nothing,
             Decision::Keep(_) => Lack::Kept(tag.clone()),

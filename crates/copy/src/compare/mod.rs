@@ -160,7 +160,13 @@ pub async fn compare(request: &CompareRequest<'_>) -> Result<Comparison> {
 
 async fn first_difference(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<Comparison> {
     let (wanted, found) = tokio::try_join!(
-        async { request.source.manifest_head(&request.from).await.at(Side::Source) },
+        async {
+            // The tag was listed, so that one look that does not find it is not enough.
+            match request.source.manifest_head(&request.from).await.at(Side::Source)? {
+                None => request.source.manifest_find(&request.from).await.at(Side::Source),
+                found => Ok(found),
+            }
+        },
         async {
             request
                 .destination

@@ -82,12 +82,15 @@ impl<'a> Sides<'a> {
         wrote: Option<&Digest>,
     ) -> Result<Decision> {
         let existing = self.options.existing;
+        let is_asked = wrote.is_some() || needs_record(existing, self.replicas.knows_sources());
         let owner = match (found, wrote, to) {
             (Some(found), Some(wrote), _) if found == wrote => Owner::ThisCopy,
-            (Some(found), None, Target::Tag(tag))
-                if found != wanted && needs_record(existing, self.replicas.knows_sources()) =>
-            {
-                self.replicas.owner(tag, found).await?
+            (Some(found), _, Target::Tag(tag)) if found != wanted && is_asked => {
+                match self.replicas.owner(tag, found).await? {
+                    // Another worker replaced what this copy wrote.
+                    Owner::Ours if wrote.is_some() => Owner::ThisCopy,
+                    owner => owner,
+                }
             }
             _ => Owner::Unknown,
         };

@@ -19,7 +19,7 @@ use crate::compare::Attachment;
 use crate::graph::{Graph, members};
 use crate::ports::source_manifest;
 use crate::request::{Report, Request, State};
-use crate::{Decision, Existing, Referrers};
+use crate::{Decision, Existing, KeepReason, Referrers};
 use run::{CopyRun, MAX_ROUNDS};
 
 /// If the source was read longer ago than this, it is checked again before the commit.
@@ -85,10 +85,16 @@ impl CopyRun<'_> {
         self.settled(&source, wrote.is_some())?;
         let decision = self.sides.decide(&request.to, Some(&there.digest), &source, wrote);
         match decision.await? {
-            Decision::Keep(_) => Ok(Round::Done(State::Kept, there.digest.clone(), Vec::new())),
+            Decision::Keep(reason) => Ok(self.kept(reason, there.digest.clone())),
             Decision::Equal => self.complete(there).await,
             Decision::Write { backup } => self.write(Some(there), backup).await,
         }
+    }
+
+    /// The destination tag keeps `digest`.
+    fn kept(&self, reason: KeepReason, digest: Digest) -> Round {
+        self.state().kept = Some(reason);
+        Round::Done(State::Kept, digest, Vec::new())
     }
 
     /// The image is there; copies the attachments that are missing.
@@ -140,7 +146,10 @@ impl CopyRun<'_> {
         let commit = self.commit(&graph, read, there, backup);
         let round = match &request.to {
             Target::Tag(tag) => {
-                self.claim(tag, &root_descriptor.digest).await?;
+                if !self.claim(tag, &root_descriptor.digest).await? {
+                    let named = there.map_or(root_descriptor.digest, |there| there.digest.clone());
+                    return Ok(self.kept(KeepReason::OtherSource, named));
+                }
                 commit.await?
             }
             target @ Target::Digest(_) => self.under_lease(target, commit.boxed()).await?,
@@ -163,12 +172,12 @@ impl CopyRun<'_> {
         }
         // Registries cannot compare and swap. A copy that may not replace everything checks once more, right before the write.
         if self.request.options.existing != Existing::Overwrite && self.request.to.tag().is_some() {
-            let found = self
-                .request
-                .destination
-                .manifest_head(&self.request.to)
-                .await
-                .at(Side::Destination)?;
+            let (destination, to) = (self.request.destination, &self.request.to);
+            let found = match there {
+                Some(_) => destination.manifest_head(to).await,
+                None => destination.manifest_find(to).await,
+            };
+            let found = found.at(Side::Destination)?;
             if found.as_ref().map(|found| &found.digest) != there.map(|there| &there.digest) {
                 return Ok(Round::Replaced(found));
             }
@@ -224,12 +233,15 @@ impl CopyRun<'_> {
     async fn source_now(&self) -> Result<Option<Digest>> {
         match &self.request.from {
             Target::Digest(digest) => Ok(Some(digest.clone())),
-            target @ Target::Tag(_) => Ok(self
-                .request
-                .source
-                .manifest_head(target)
-                .await?
-                .map(|found| found.digest)),
+            target @ Target::Tag(_) => {
+                let source = self.request.source;
+                // The tag was there a moment ago, so that one look that does not find it is not enough.
+                let found = match source.manifest_head(target).await? {
+                    None => source.manifest_find(target).await?,
+                    found => found,
+                };
+                Ok(found.map(|found| found.digest))
+            }
         }
     }
 }

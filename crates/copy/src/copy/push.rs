@@ -52,10 +52,13 @@ impl CopyRun<'_> {
         Ok(())
     }
 
-    /// Writes a manifest; a tag is claimed first.
+    /// Writes a manifest; a tag is claimed first. A tag that belongs to a later push is kept.
     pub(super) async fn push_manifest(&self, target: &Target, manifest: &Manifest) -> Result<()> {
-        if let Target::Tag(tag) = target {
-            self.claim(tag, manifest.digest()).await?;
+        if let Target::Tag(tag) = target
+            && !self.claim(tag, manifest.digest()).await?
+        {
+            self.state().kept_tags.push(tag.to_string());
+            return Ok(());
         }
         self.put_manifest(target, manifest).await
     }

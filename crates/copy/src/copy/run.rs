@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex as AsyncMutex;
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Target, Verb};
 
 use crate::compare::Sides;
 use crate::request::{Counts, Report, Request, State};
-use crate::{BlobEnd, Step};
+use crate::{BlobEnd, KeepReason, Step, TagClaim};
 
 /// Rounds of one copy whose source tag keeps moving.
 pub(super) const MAX_ROUNDS: usize = 3;
@@ -33,6 +34,7 @@ pub(super) struct CopyState {
     pub(super) blobs: Counts,
     pub(super) bytes: Counts,
     pub(super) written: Vec<(Target, Digest)>,
+    pub(super) kept: Option<KeepReason>,
     pub(super) kept_tags: Vec<String>,
     pub(super) foreign_layers: u64,
     /// Blobs whose bytes this copy sent: sending them again cannot help.
@@ -93,27 +95,37 @@ impl<'a> CopyRun<'a> {
         let Some(lease) = self.request.lease else {
             return write.await;
         };
-        self.wait_until(|| lease.acquire(target)).await?;
+        self.wait_until(|| async { Ok(lease.acquire(target).await?.then_some(())) }.boxed())
+            .await?;
         let result = write.await;
         lease.release(target).await;
         result
     }
 
-    /// Claims `tag` for `digest`. See [`crate::Replicas::claim`].
-    pub(super) async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<()> {
-        self.wait_until(|| self.request.replicas.claim(tag, digest)).await
+    /// Claims `tag` for `digest`; false if it belongs to a later push. See [`crate::Replicas::claim`].
+    pub(super) async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<bool> {
+        let claim = || async {
+            Ok(match self.request.replicas.claim(tag, digest).await? {
+                TagClaim::Granted => Some(true),
+                TagClaim::Superseded => Some(false),
+                TagClaim::Busy => None,
+            })
+        };
+        self.wait_until(|| claim().boxed()).await
     }
 
-    /// Tries until `take` returns true. `COMMIT_BUSY` if another worker is too slow.
-    async fn wait_until<'t>(&self, take: impl Fn() -> BoxFuture<'t, Result<bool>>) -> Result<()> {
+    /// Tries until `take` returns a result. `COMMIT_BUSY` if another worker is too slow.
+    async fn wait_until<'t, T>(&self, take: impl Fn() -> BoxFuture<'t, Result<Option<T>>>) -> Result<T> {
         let begin = Instant::now();
-        while !take().await? {
+        loop {
+            if let Some(taken) = take().await? {
+                return Ok(taken);
+            }
             if begin.elapsed() > LEASE_TIMEOUT {
                 return Err(self.source_error(Code::CommitBusy));
             }
             tokio::time::sleep(LEASE_INTERVAL).await;
         }
-        Ok(())
     }
 
     /// Runs `work`, and ends it with `SLOT_OVER` when the time of this worker is over.
@@ -161,6 +173,7 @@ impl<'a> CopyRun<'a> {
             bytes: done.bytes,
             members,
             written: done.written,
+            kept: done.kept,
             kept_tags: done.kept_tags,
             foreign_layers: done.foreign_layers,
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{BlobLocations, CommitLease, Continuation, Continuations, Owner, Replicas};
+use transship_copy::{BlobLocations, CommitLease, Continuation, Continuations, Owner, Replicas, TagClaim};
 use transship_oci::{Digest, Repository, Result, Tag, Target};
 
 use crate::job::CopyTask;
@@ -57,8 +57,8 @@ pub(super) struct LedgerReplicas<'a> {
     jobs: &'a Jobs,
     pub(super) task: &'a CopyTask,
     holder: String,
-    /// The destinations whose commit leases this attempt has.
-    claimed: Mutex<Vec<ImageRef>>,
+    /// The destinations whose commit leases this attempt has, each with [`Replica::accepted`] as it is remembered.
+    claimed: Mutex<Vec<(ImageRef, Timestamp)>>,
 }
 
 impl<'a> LedgerReplicas<'a> {
@@ -75,11 +75,20 @@ impl<'a> LedgerReplicas<'a> {
     pub(super) async fn release_except(&self, settled: &[Replica]) {
         let claimed = std::mem::take(&mut *self.claimed.lock().unwrap_or_else(PoisonError::into_inner));
         let is_settled = |destination: &ImageRef| settled.iter().any(|replica| replica.destination == *destination);
-        for destination in claimed.into_iter().filter(|destination| !is_settled(destination)) {
+        let destinations = claimed.into_iter().map(|(destination, _)| destination);
+        for destination in destinations.filter(|destination| !is_settled(destination)) {
             if let Err(error) = self.jobs.ledger.replicas.release(&destination, &self.holder).await {
                 tracing::warn!(code = error.code(), %error, "a commit lease could not be released and remains until it expires");
             }
         }
+    }
+
+    /// When the push was accepted that this task is about: of the same source, the last that is remembered.
+    fn accepted(&self, destination: &ImageRef) -> Timestamp {
+        let claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = claimed.iter().find(|(claimed, _)| claimed == destination);
+        let accepted = self.task.execution.created.min(self.jobs.now());
+        remembered.map_or(accepted, |(_, remembered)| accepted.max(*remembered))
     }
 
     /// `tag` names `digest` now, which consists of `manifests`: nothing earlier counts any more.
@@ -93,8 +102,10 @@ impl<'a> LedgerReplicas<'a> {
                 image.with_target(target.clone())
             }
         });
+        let destination = self.task.destination.with_target(target);
         Replica {
-            destination: self.task.destination.with_target(target),
+            accepted: self.accepted(&destination),
+            destination,
             source,
             digest: digest.clone(),
             earlier: Vec::new(),
@@ -110,24 +121,29 @@ impl Replicas for LedgerReplicas<'_> {
     async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {
         let destination = self.task.destination.with_target(Target::Tag(tag.clone()));
         let replica = self.jobs.ledger.replicas.get(&destination).await?;
-        // Names can map several images to one tag. Here the last push decides, and this task is about one.
+        // Names can map several images to one tag: the last push has it.
         Ok(match replica.filter(|replica| replica.is_ours(found)) {
+            Some(replica) if replica.supersedes(&self.replica(tag, found, Vec::new()), self.jobs.now()) => {
+                Owner::OtherSource
+            }
             Some(_) => Owner::Ours,
             None => Owner::Unknown,
         })
     }
 
-    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<bool> {
+    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<TagClaim> {
         let replica = self.replica(tag, digest, Vec::new());
         let (replicas, now) = (&self.jobs.ledger.replicas, self.jobs.now());
-        let claim = replicas.claim(&replica, &self.holder, now, LEASE_TTL).await?;
-        let is_granted = matches!(claim, Claim::Granted { .. });
-        if is_granted {
-            let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
-            claimed.retain(|destination| *destination != replica.destination);
-            claimed.push(replica.destination);
-        }
-        Ok(is_granted)
+        Ok(match replicas.claim(&replica, &self.holder, now, LEASE_TTL).await? {
+            Claim::Granted { accepted, .. } => {
+                let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+                claimed.retain(|(destination, _)| *destination != replica.destination);
+                claimed.push((replica.destination, accepted));
+                TagClaim::Granted
+            }
+            Claim::Held { .. } => TagClaim::Busy,
+            Claim::Superseded => TagClaim::Superseded,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The result of an attempt: a terminal state with its code and message, or another attempt.
 
-use transship_copy::{Report, State};
+use transship_copy::{KeepReason, Report, State};
 use transship_oci::{Code, Error, Existing, Side};
 
 use super::CopyImage;
@@ -58,8 +58,11 @@ impl CopyImage<'_> {
             State::Copied => (TaskState::Succeeded, None, None),
             State::Unchanged => (TaskState::Unchanged, None, None),
             State::Kept => {
-                let why = match self.task.policy.existing {
-                    Existing::Keep => "the rule never replaces an image (existing: keep)",
+                let why = match (report.kept, self.task.policy.existing) {
+                    (Some(KeepReason::OtherSource), _) => {
+                        "a later push of another image to the same destination tag has it"
+                    }
+                    (_, Existing::Keep) => "the rule never replaces an image (existing: keep)",
                     _ => "Transship did not write the image at the destination tag (existing: follow)",
                 };
                 (TaskState::Kept, Some("DESTINATION_KEPT"), Some(why.to_owned()))

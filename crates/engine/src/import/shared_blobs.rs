@@ -105,6 +105,10 @@ impl<D: Destination> Manifests for SharingDestination<D> {
         self.repository.manifest_head(target).await
     }
 
+    async fn manifest_find(&self, target: &Target) -> Result<Option<Descriptor>> {
+        self.repository.manifest_find(target).await
+    }
+
     async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>> {
         self.repository.manifest_get(target).await
     }

@@ -30,6 +30,6 @@ pub use page::{Cursor, Key, PAGE_ITEMS_READ_MAX, Page};
 pub use pauses::Pauses;
 pub use pending::{PendingBlobs, PendingScan};
 pub use records::{Record, Records, first_version};
-pub use replicas::{Claim, EARLIER_MAX, Replica, Replicas, earlier_of};
+pub use replicas::{Claim, EARLIER_MAX, Replica, Replicas, earlier_of, lease_end_latest, lease_in_force};
 pub use shared::Ledger;
 pub use uploads::Uploads;

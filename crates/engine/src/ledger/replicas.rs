@@ -27,12 +27,27 @@ pub struct Replica {
     pub rule: String,
     /// When the tag was written.
     pub written: Timestamp,
+    /// When the push was accepted whose image this is. Of several sources that are copied to one tag, the last push has it.
+    #[serde(default)]
+    pub accepted: Timestamp,
 }
 
 impl Replica {
     /// True if the destination tag may name `found` by our hand.
     pub fn is_ours(&self, found: &Digest) -> bool {
         self.digest == *found || self.earlier.contains(found)
+    }
+
+    /// True if this replica, which is remembered, is of a later push than `other`, and of another source. A copy reads its
+    /// source when it runs, so the order of two pushes of one source does not matter; a store has one image for each version.
+    pub fn supersedes(&self, other: &Self, now: Timestamp) -> bool {
+        self.is_later_than(other, now) && (self.source.is_none() || self.source != other.source)
+    }
+
+    /// True if this replica, which is remembered, was accepted later than `other`. A time later than `now` decides nothing,
+    /// because a clock was ahead when it was written.
+    pub fn is_later_than(&self, other: &Self, now: Timestamp) -> bool {
+        self.accepted > other.accepted && self.accepted <= now
     }
 }
 
@@ -46,12 +61,28 @@ pub enum Claim {
     Granted {
         /// The digests, without the one that is claimed.
         earlier: Vec<Digest>,
+        /// [`Replica::accepted`] as it is remembered now: that of the latest push of the same source.
+        accepted: Timestamp,
     },
     /// Another worker may write.
     Held {
         /// Until then, if it does not give the lease back.
         until: Timestamp,
     },
+    /// The destination belongs to a later push of another source.
+    Superseded,
+}
+
+/// The end of a lease of `ttl` that is in force at `now`, where `until` is its recorded end. A lease that ends much later was
+/// taken by a worker whose clock was ahead, and counts as expired. The clocks of two workers may differ by `ttl`.
+pub fn lease_in_force(until: Timestamp, now: Timestamp, ttl: Duration) -> Option<Timestamp> {
+    let latest = lease_end_latest(now, ttl);
+    (until > now && until <= latest).then_some(until)
+}
+
+/// The latest possible end of a lease of `ttl` that is in force at `now`.
+pub fn lease_end_latest(now: Timestamp, ttl: Duration) -> Timestamp {
+    now.saturating_add(2 * ttl).unwrap_or(Timestamp::MAX)
 }
 
 /// The memory of what we wrote to destination tags, with the lease to write each.
@@ -65,7 +96,8 @@ pub trait Replicas: Send + Sync {
     /// is about to name [`Replica::digest`], both in one conditional write. What the destination may have named by our hand
     /// until now becomes [`Replica::earlier`], the latest first, [`EARLIER_MAX`] at most; [`Replica::manifests`] stays as it
     /// was. `earlier` and `manifests` of the argument are ignored. A holder that claims again extends its lease. If another
-    /// holder's lease has not expired, nothing changes.
+    /// holder's lease is in force ([`lease_in_force`]), or if what is remembered supersedes `replica`
+    /// ([`Replica::supersedes`]), nothing changes.
     async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim>;
 
     /// Gives the lease back if `holder` has it. The intent stays, because the write may have happened.
@@ -73,7 +105,8 @@ pub trait Replicas: Send + Sync {
 
     /// Remembers each replica in place of what was remembered of its destination, and releases its lease. While another
     /// holder's lease has not expired at `now`, only [`Replica::manifests`] and what belongs to it (source, rule, time) are
-    /// replaced, so that neither the lease nor the intent of that worker is lost.
+    /// replaced, so that neither the lease nor the intent of that worker is lost. What is remembered of a later push stays as
+    /// it is ([`Replica::is_later_than`]); the lease is released.
     async fn settle(&self, replicas: &[Replica], holder: &str, now: Timestamp) -> Result<()>;
 
     /// What we wrote to the destination, or were about to write.

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use transship_copy::{Action, CompareRequest, DigestTags, Extent, NoLocations, Options, Owner, Replicas, compare};
+use transship_copy::{
+    Action, CompareRequest, DigestTags, Extent, NoLocations, Options, Owner, Replicas, TagClaim, compare,
+};
 use transship_oci::{Digest, Repository, Result, Tag, Target};
 use transship_rules::{Destination, Rule};
 
@@ -97,8 +99,8 @@ impl Replicas for SweptReplicas<'_> {
         true
     }
 
-    async fn claim(&self, _: &Tag, _: &Digest) -> Result<bool> {
-        Ok(true)
+    async fn claim(&self, _: &Tag, _: &Digest) -> Result<TagClaim> {
+        Ok(TagClaim::Granted)
     }
 }
 
@@ -136,6 +138,7 @@ mod tests {
             manifests: Vec::new(),
             rule: "core".into(),
             written: jiff::Timestamp::UNIX_EPOCH,
+            accepted: jiff::Timestamp::UNIX_EPOCH,
         }
     }
 

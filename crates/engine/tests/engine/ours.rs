@@ -1,12 +1,17 @@
 //! Ownership of tags: a tag that Transship wrote is replaced, even if the worker that wrote it crashed; another one is kept.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use transship_engine::{Next, TaskState};
+use transship_embedded_registry::EmbeddedRegistry;
+use transship_embedded_registry::faults::Action;
+use transship_engine::{ImageRef, Next, Replica, TaskState};
+use transship_oci::Target;
 use transship_testkit::images;
 
 use crate::fixture::{Fixture, copy, name, tag};
+use crate::replicate::{always, now};
 
 #[tokio::test]
 async fn a_tag_that_is_not_ours_is_kept_and_said_so() {
@@ -118,4 +123,106 @@ async fn a_memory_of_tags_that_fails_stops_the_write() {
         "nothing is written that could not be found again"
     );
     assert_eq!(fixture.task().await.code.as_deref(), Some("LEDGER_UNAVAILABLE"));
+}
+
+/// Two sources of one destination tag: `core/app:v1` and `core/app:v2` become `copy/app:latest`.
+const TO_ONE_TAG: &str = "  - { name: core-images, existing: EXISTING, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy, tag: latest } }\n";
+
+#[tokio::test]
+async fn of_two_sources_of_one_tag_the_push_that_was_accepted_last_has_it() {
+    for existing in ["follow", "overwrite", "backup"] {
+        let rule = TO_ONE_TAG.replace("EXISTING", existing);
+        let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rule).await;
+        let (first, last) = (images::image(30, &[100]), images::image(31, &[200]));
+        for (sample, name) in [(&first, "v1"), (&last, "v2")] {
+            sample.seed_into(&fixture.a, &fixture.from(), &tag(name));
+        }
+        fixture.tell(&fixture.event("v1", &first.root)).await;
+        let delayed = fixture.queued().await.remove(0);
+        let busy = always("HEAD", "/manifests/latest", Action::status(503));
+        fixture.b.set_faults(Some(busy));
+        assert!(matches!(fixture.attempt().await, Next::Again(_)));
+        fixture.b.set_faults(None);
+        fixture.clock.advance(Duration::from_millis(500));
+        fixture.tell(&fixture.event("v2", &last.root)).await;
+        assert_eq!(fixture.attempt().await, Next::Done);
+        assert_eq!(fixture.b.digest(&fixture.to(), &tag("latest")), Some(last.root.clone()));
+
+        fixture.clock.advance(Duration::from_mins(1));
+        assert_eq!(copy(&fixture.jobs, &delayed).await.unwrap(), Next::Done);
+        assert_eq!(
+            fixture.b.digest(&fixture.to(), &tag("latest")),
+            Some(last.root.clone()),
+            "{existing}"
+        );
+        let states = fixture.states().await;
+        assert!(states.contains(&"kept".to_owned()), "{existing}: {states:?}");
+        assert!(states.contains(&"succeeded".to_owned()), "{existing}: {states:?}");
+        assert_eq!(
+            fixture.b.tags(&fixture.to()),
+            [tag("latest")],
+            "nothing was saved: {existing}"
+        );
+
+        // A push of the first source that is accepted later has the tag again.
+        fixture.clock.advance(Duration::from_secs(1));
+        fixture.tell(&fixture.event("v1", &first.root)).await;
+        fixture.drain().await;
+        assert_eq!(
+            fixture.b.digest(&fixture.to(), &tag("latest")),
+            Some(first.root.clone()),
+            "{existing}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_another_worker_wrote_since_is_ours_too() {
+    let fixture = Fixture::new().await;
+    let [first, second, third] = [32, 33, 34].map(|seed| images::image(seed, &[100]));
+    second.seed_into(&fixture.b, &fixture.to(), &tag("second"));
+    third.seed_into(&fixture.a, &fixture.from(), &tag("third"));
+    fixture.push_and_tell(&first).await;
+    let claims = Arc::new(AtomicUsize::new(0));
+    let (a, b, clock) = (Arc::clone(&fixture.a), Arc::clone(&fixture.b), fixture.clock.clone());
+    let (from, to, replicas) = (fixture.from(), fixture.to(), Arc::clone(&fixture.jobs.ledger.replicas));
+    let (second_root, third_root, later) = (second.root.clone(), third.root.clone(), now(&fixture));
+    fixture.ledger.before(move |call, replica| {
+        let claim = if call == "claim" {
+            claims.fetch_add(1, Ordering::Relaxed)
+        } else {
+            usize::MAX
+        };
+        match claim {
+            // The source moves before the first round writes.
+            0 => a.tag(&from, &tag("v1"), &third_root),
+            // The lease of this worker expires, and another one writes what the source named in between.
+            1 => {
+                clock.advance(Duration::from_mins(1));
+                b.tag(&to, &tag("v1"), &second_root);
+                let (replicas, written) = (Arc::clone(&replicas), replica.unwrap().clone());
+                let written = Replica {
+                    digest: second_root.clone(),
+                    ..written
+                };
+                let now = later.checked_add(Duration::from_mins(1)).unwrap();
+                return Box::pin(async move {
+                    replicas.claim(&written, "another", now, Duration::from_secs(1)).await?;
+                    replicas.release(&written.destination, "another").await
+                });
+            }
+            _ => {}
+        }
+        Box::pin(async { Ok(()) })
+    });
+    assert_eq!(fixture.attempt().await, Next::Done);
+    fixture.ledger.heal();
+    assert_eq!(fixture.task().await.state, TaskState::Succeeded);
+    assert_eq!(fixture.arrived(), Some(third.root));
+    let destination = ImageRef {
+        registry: "b".into(),
+        repository: fixture.to(),
+        target: Target::Tag(tag("v1")),
+    };
+    assert!(fixture.jobs.ledger.replicas.get(&destination).await.unwrap().is_some());
 }

@@ -49,9 +49,9 @@ async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
 }
 
 /// A budget of a worker with time slots of a minute.
-fn slot() -> Option<TimeBudget> {
+fn slot() -> TimeBudget {
     let length = Duration::from_mins(1);
-    Some(TimeBudget::until(Instant::now() + length, length))
+    TimeBudget::until(Instant::now() + length, length)
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_task_is_tried_for_a_day_however_often_it_is_sent_on() {
     let (begin, day) = (now(&fixture), Duration::from_hours(24));
     let mut messages = 0;
     loop {
-        let worked = fixture.jobs.run(&envelope, Arc::new(NoProgress), slot()).await;
+        let worked = fixture.jobs.run(&envelope, Arc::new(NoProgress), Some(slot())).await;
         let next = match worked.unwrap() {
             Next::Again(delay) => envelope.again(delay),
             Next::Send(mut messages) => messages.remove(0),

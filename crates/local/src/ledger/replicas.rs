@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, params};
-use transship_engine::ledger::{Claim, earlier_of};
+use transship_engine::ledger::{Claim, earlier_of, lease_in_force};
 use transship_engine::{ImageRef, Replica};
 use transship_oci::{Digest, Repository};
 
@@ -34,8 +34,9 @@ pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()
     transaction
         .prepare_cached(
             "INSERT INTO replica (destination_registry, destination_repository, destination_target,
-                                  source_registry, source_repository, source_target, digest, rule, written)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                                  source_registry, source_repository, source_target, digest, rule, written,
+                                  accepted)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             destination.registry,
@@ -47,6 +48,7 @@ pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()
             replica.digest.to_string(),
             replica.rule,
             replica.written.as_millisecond(),
+            replica.accepted.as_millisecond(),
         ])?;
     let number = transaction.last_insert_rowid();
     digests_add(transaction, number, MANIFEST, &replica.manifests)?;
@@ -131,12 +133,19 @@ pub(super) fn claim(
     now: Timestamp,
     ttl: Duration,
 ) -> Result<Claim> {
-    if let Some(until) = held_until(transaction, &replica.destination, holder, now)? {
+    let until = held_until(transaction, &replica.destination, holder, now)?;
+    if let Some(until) = until.and_then(|until| lease_in_force(until, now, ttl)) {
         return Ok(Claim::Held { until });
     }
     let known = at(transaction, &replica.destination)?;
+    if known.as_ref().is_some_and(|known| known.supersedes(replica, now)) {
+        return Ok(Claim::Superseded);
+    }
+    let later = known.as_ref().filter(|known| known.is_later_than(replica, now));
+    let accepted = later.map_or(replica.accepted, |known| known.accepted);
     let earlier = earlier_of(known.as_ref(), &replica.digest);
     let intended = Replica {
+        accepted,
         earlier: earlier.clone(),
         manifests: known.map(|known| known.manifests).unwrap_or_default(),
         ..replica.clone()
@@ -150,7 +159,7 @@ pub(super) fn claim(
             holder,
             until.as_millisecond()
         ])?;
-    Ok(Claim::Granted { earlier })
+    Ok(Claim::Granted { earlier, accepted })
 }
 
 fn replica_number(transaction: &Transaction<'_>, destination: &ImageRef) -> Result<i64> {
@@ -193,8 +202,11 @@ pub(super) fn release_all(transaction: &Transaction<'_>) -> Result<usize> {
 }
 
 /// Puts a replica in place of what was remembered of its destination, without the lease; under the lease of another holder,
-/// only its manifests and what belongs to them.
+/// only its manifests and what belongs to them. What is remembered of a later push stays.
 pub(super) fn settle(transaction: &Transaction<'_>, replica: &Replica, holder: &str, now: Timestamp) -> Result<()> {
+    if at(transaction, &replica.destination)?.is_some_and(|known| known.is_later_than(replica, now)) {
+        return release(transaction, &replica.destination, holder);
+    }
     if held_until(transaction, &replica.destination, holder, now)?.is_none() {
         return put(transaction, replica);
     }
@@ -202,7 +214,8 @@ pub(super) fn settle(transaction: &Transaction<'_>, replica: &Replica, holder: &
     let (registry, repository, target) = source_columns(replica);
     transaction
         .prepare_cached(
-            "UPDATE replica SET source_registry = ?2, source_repository = ?3, source_target = ?4, rule = ?5, written = ?6
+            "UPDATE replica SET source_registry = ?2, source_repository = ?3, source_target = ?4, rule = ?5, written = ?6,
+                                accepted = ?7
              WHERE number = ?1",
         )?
         .execute(params![
@@ -212,6 +225,7 @@ pub(super) fn settle(transaction: &Transaction<'_>, replica: &Replica, holder: &
             target,
             replica.rule,
             replica.written.as_millisecond(),
+            replica.accepted.as_millisecond(),
         ])?;
     transaction
         .prepare_cached("DELETE FROM replica_digest WHERE replica = ?1 AND role = ?2")?
@@ -244,6 +258,7 @@ fn without_digests(row: &Row<'_>) -> Result<(i64, Replica)> {
         manifests: Vec::new(),
         rule: row.get("rule")?,
         written: column::time(row, "written")?,
+        accepted: column::time(row, "accepted")?,
     };
     Ok((row.get("number")?, replica))
 }

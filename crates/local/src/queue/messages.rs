@@ -23,6 +23,8 @@ pub(super) struct Message {
     pub(super) body: String,
     /// When the message becomes visible, in milliseconds since 1970.
     pub(super) visible: i64,
+    /// When it was sent, in the same unit.
+    pub(super) hidden_since: i64,
 }
 
 /// The content of a receipt: `{id}.{receive_count}`. The count makes the receipt of each delivery different.
@@ -45,8 +47,22 @@ impl Receipt {
 /// Adds a message.
 pub(super) fn add(transaction: &Transaction<'_>, message: &Message) -> Result<()> {
     transaction
-        .prepare_cached("INSERT INTO message (destination, body, visible) VALUES (?1, ?2, ?3)")?
-        .execute(params![message.destination, message.body, message.visible])?;
+        .prepare_cached("INSERT INTO message (destination, body, visible, hidden_since) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![
+            message.destination,
+            message.body,
+            message.visible,
+            message.hidden_since
+        ])?;
+    Ok(())
+}
+
+/// Makes every message visible at `now` that was hidden later than now, because the clock was ahead then. A message in flight
+/// is kept hidden by its worker, or released with all others when the process starts again.
+pub(super) fn show_hidden_by_clock(transaction: &Transaction<'_>, now: i64) -> Result<()> {
+    transaction
+        .prepare_cached("UPDATE message SET visible = ?1, hidden_since = ?1 WHERE in_flight = 0 AND hidden_since > ?1")?
+        .execute([now])?;
     Ok(())
 }
 
@@ -79,14 +95,14 @@ pub(super) fn waiting(connection: &Connection, now: i64, max: usize) -> Result<V
     Ok(found)
 }
 
-/// Delivers a message and hides it until `until`.
-pub(super) fn hand_out(transaction: &Transaction<'_>, id: i64, until: i64) -> Result<ReceivedMessage> {
+/// Delivers a message at `now` and hides it until `until`.
+pub(super) fn hand_out(transaction: &Transaction<'_>, id: i64, now: i64, until: i64) -> Result<ReceivedMessage> {
     transaction
         .prepare_cached(
-            "UPDATE message SET visible = ?2, in_flight = 1, receive_count = receive_count + 1 WHERE id = ?1
+            "UPDATE message SET visible = ?2, hidden_since = ?3, in_flight = 1, receive_count = receive_count + 1 WHERE id = ?1
              RETURNING body, receive_count",
         )?
-        .query_row(params![id, until], |row| {
+        .query_row(params![id, until, now], |row| {
             let receive_count: u32 = row.get(1)?;
             Ok(ReceivedMessage {
                 body: row.get(0)?,
@@ -112,13 +128,13 @@ pub(super) fn complete(transaction: &Transaction<'_>, receipt: &Receipt) -> Resu
     Ok(())
 }
 
-/// Gives a held message back, hidden until `visible`.
-pub(super) fn retry(transaction: &Transaction<'_>, receipt: &Receipt, visible: i64) -> Result<()> {
+/// Gives a held message back at `now`, hidden until `visible`.
+pub(super) fn retry(transaction: &Transaction<'_>, receipt: &Receipt, now: i64, visible: i64) -> Result<()> {
     transaction
         .prepare_cached(
-            "UPDATE message SET visible = ?3, in_flight = 0 WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1",
+            "UPDATE message SET visible = ?3, hidden_since = ?4, in_flight = 0 WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1",
         )?
-        .execute(params![receipt.id, receipt.receive_count, visible])?;
+        .execute(params![receipt.id, receipt.receive_count, visible, now])?;
     Ok(())
 }
 
@@ -129,12 +145,13 @@ pub(super) fn release_all(transaction: &Transaction<'_>, now: i64) -> Result<usi
         .prepare_cached("SELECT DISTINCT receive_count FROM message WHERE in_flight = 1")?
         .query_map([], |row| row.get(0))?
         .collect::<Result<_>>()?;
-    let mut release = transaction
-        .prepare_cached("UPDATE message SET in_flight = 0, visible = ?1 WHERE in_flight = 1 AND receive_count = ?2")?;
+    let mut release = transaction.prepare_cached(
+        "UPDATE message SET in_flight = 0, visible = ?1, hidden_since = ?3 WHERE in_flight = 1 AND receive_count = ?2",
+    )?;
     let mut released = 0;
     for receive_count in receive_counts {
         let visible = now.saturating_add(milliseconds(release_wait(receive_count)));
-        released += release.execute(params![visible, receive_count])?;
+        released += release.execute(params![visible, receive_count, now])?;
     }
     Ok(released)
 }
@@ -148,7 +165,13 @@ fn release_wait(receive_count: u32) -> Duration {
 }
 
 /// When the first message becomes visible.
-pub(super) fn earliest(connection: &Connection) -> Result<Option<i64>> {
+pub(super) fn earliest(connection: &Connection, now: i64) -> Result<Option<i64>> {
+    let is_hidden_by_clock: bool = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM message WHERE in_flight = 0 AND hidden_since > ?1)")?
+        .query_row([now], |row| row.get(0))?;
+    if is_hidden_by_clock {
+        return Ok(Some(now));
+    }
     connection.query_row("SELECT min(visible) FROM message", [], |row| row.get(0))
 }
 

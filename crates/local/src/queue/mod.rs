@@ -73,7 +73,7 @@ impl SqliteQueue {
         let now = self.now();
         let earliest = self
             .database
-            .read(messages::earliest)
+            .read(move |connection| messages::earliest(connection, now))
             .await
             .map_err(|fault| unavailable(fault, "look"))?;
         Ok(earliest.map(|visible| Duration::from_millis(u64::try_from(visible - now).unwrap_or_default())))
@@ -85,10 +85,12 @@ impl SqliteQueue {
     }
 
     fn message(&self, outgoing: &Outgoing) -> Result<Message> {
+        let now = self.now();
         Ok(Message {
             destination: outgoing.envelope.job.group().to_owned(),
             body: outgoing.envelope.to_json()?,
-            visible: self.now().saturating_add(milliseconds(outgoing.delay)),
+            visible: now.saturating_add(milliseconds(outgoing.delay)),
+            hidden_since: now,
         })
     }
 
@@ -136,10 +138,11 @@ impl TaskReceiver for SqliteQueue {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.database
             .write(Durability::Process, move |transaction| {
+                messages::show_hidden_by_clock(transaction, now)?;
                 let waiting = messages::waiting(transaction, now, max)?;
                 fairness::choose(waiting, max, turn)
                     .into_iter()
-                    .map(|id| messages::hand_out(transaction, id, until))
+                    .map(|id| messages::hand_out(transaction, id, now, until))
                     .collect()
             })
             .await
@@ -159,9 +162,10 @@ impl TaskReceiver for SqliteQueue {
     }
 
     async fn retry(&self, receipt: &str, delay: Duration) -> Result<()> {
-        let visible = self.now().saturating_add(milliseconds(delay));
+        let now = self.now();
+        let visible = now.saturating_add(milliseconds(delay));
         self.held("retry", receipt, move |transaction, receipt| {
-            messages::retry(transaction, receipt, visible)
+            messages::retry(transaction, receipt, now, visible)
         })
         .await?;
         self.arrived.notify_one();

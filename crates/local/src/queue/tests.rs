@@ -178,3 +178,41 @@ async fn a_send_waits_for_the_disk_and_nothing_else_does() {
     queue.send(&[Outgoing::now(copy_task(2))]).await.unwrap();
     assert_eq!(synchronous(), full);
 }
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_hides_no_message_after_it_is_put_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = transship_testkit::clock::ManualClock::default();
+    let queue = SqliteQueue::with_clock(Database::open(dir.path()).unwrap(), Arc::new(clock.clone()));
+    let (minute, year) = (Duration::from_mins(1), Duration::from_hours(24 * 365));
+    let right = clock.now();
+    clock.advance(year);
+    queue
+        .send(&[
+            Outgoing::now(copy_task(1)),
+            Outgoing::later(copy_task(2), minute),
+            Outgoing::now(copy_task(3)),
+        ])
+        .await
+        .unwrap();
+    let [first, second] = &*queue.receive(2, minute).await.unwrap() else {
+        panic!("two of three are due")
+    };
+    queue.retry(&first.receipt, minute).await.unwrap();
+
+    clock.set(right);
+    assert_eq!(queue.next_visible_in().await.unwrap(), Some(Duration::ZERO));
+    let received = queue.receive(9, minute).await.unwrap();
+    assert_eq!(received.len(), 2, "the one that is in flight stays hidden");
+    queue.extend(&second.receipt, minute).await.unwrap();
+    clock.advance(minute);
+    assert_eq!(queue.receive(9, minute).await.unwrap().len(), 3);
+
+    // The same after a restart, where no worker keeps a message hidden.
+    clock.advance(year);
+    clock.advance(minute);
+    assert_eq!(queue.receive(9, year).await.unwrap().len(), 3);
+    clock.set(right);
+    assert_eq!(queue.release_all().await.unwrap(), 3);
+    assert_eq!(queue.receive(9, minute).await.unwrap().len(), 3);
+}

@@ -30,6 +30,11 @@ impl ErrorBody {
         self.codes.iter().any(|said| said == code)
     }
 
+    /// The body of the refusal that is `error`; [`None`] if it had none of the form of the specification.
+    pub(crate) fn of(error: &Error) -> Option<&Self> {
+        error.source()?.downcast_ref()
+    }
+
     pub(crate) fn read(body: &[u8]) -> Self {
         let Ok(list) = serde_json::from_slice::<ErrorList>(body) else {
             return Self {
@@ -55,10 +60,7 @@ impl ErrorBody {
 
 /// True if `error` was caused by a response whose body has `code`.
 pub(crate) fn says(error: &Error, code: &str) -> bool {
-    error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<ErrorBody>())
-        .is_some_and(|body| body.says(code))
+    ErrorBody::of(error).is_some_and(|body| body.says(code))
 }
 
 /// The error for a response with `status` and this body. `after` is the time of its `Retry-After`.
@@ -84,7 +86,9 @@ pub(crate) fn refusal(
         401 => Error::of(Code::AuthFailed, operation).because(text),
         403 => Error::of(Code::AccessDenied, operation).because(text),
         429 => rate_limited(after, operation),
-        400 | 409 | 412 if is_tag_immutable => Error::of(Code::TagImmutable, operation).because(text),
+        400 | 409 | 412 if is_tag_immutable && operation.verb() == Some(Verb::ManifestPut) => {
+            Error::of(Code::TagImmutable, operation).because(text)
+        }
         _ if is_temporary(status) => {
             answered(Code::RegistryUnavailable).with_persistence(Persistence::Temporary(after))
         }

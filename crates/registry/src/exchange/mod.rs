@@ -41,10 +41,11 @@ impl Registry {
                 done => return done,
             };
             let after = error.persistence().retry_after();
+            let wait = waits.next(after);
             if error.is(Code::RateLimited) {
-                self.pause(after.unwrap_or(self.0.retries.first));
+                self.pause(wait.or(after).unwrap_or(self.0.retries.first));
             }
-            let Some(wait) = waits.next(after) else {
+            let Some(wait) = wait else {
                 return Err(error);
             };
             tracing::debug!(operation = %request.operation, code = error.code(), ?wait, "retrying a request");

@@ -14,8 +14,9 @@ use crate::Registry;
 const MAX_REDIRECTS: usize = 5;
 
 impl Registry {
-    /// Follows redirects of reads. `Authorization` is never sent to another origin, and writes are not redirected.
-    pub(super) async fn follow(
+    /// Follows redirects of reads. `Authorization` is never sent to another origin, and writes are not redirected. A redirect
+    /// that the request does not follow is returned.
+    pub(crate) async fn follow(
         &self,
         request: &Request<'_>,
         mut response: Response,
@@ -36,6 +37,9 @@ impl Registry {
             if !matches!(target.scheme(), "https" | "http") || (from.scheme() == "https" && target.scheme() != "https")
             {
                 return Err(refuse("it redirects from https to http"));
+            }
+            if request.is_within_origin && target.origin() != self.0.base.origin() {
+                return Ok(response);
             }
             response.drain().await;
             let authorization = if target.origin() == self.0.base.origin() {

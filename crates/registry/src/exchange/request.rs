@@ -19,6 +19,8 @@ pub(crate) struct Request<'a> {
     pub(crate) body: Bytes,
     pub(crate) scope: Scope,
     pub(crate) requests: &'a AtomicU64,
+    /// A redirect to another origin is the response, and is not followed.
+    pub(crate) is_within_origin: bool,
 }
 
 impl<'a> Request<'a> {
@@ -31,7 +33,14 @@ impl<'a> Request<'a> {
             body: Bytes::new(),
             scope,
             requests,
+            is_within_origin: false,
         }
+    }
+
+    /// The same request, which follows redirects only within the registry's own origin.
+    pub(crate) const fn within_origin(mut self) -> Self {
+        self.is_within_origin = true;
+        self
     }
 
     pub(crate) fn accept(mut self, types: &'static str) -> Self {

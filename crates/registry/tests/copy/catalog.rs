@@ -72,9 +72,14 @@ async fn a_registry_that_refuses_its_catalog_says_how_and_is_no_error() {
 async fn names_that_are_none_are_left_out_and_pages_that_do_not_end_are_refused() {
     let registry = registry_of(EmbeddedRegistry::builder(), &[]).await;
     for (link, body, expected) in [
-        ("", r#"{"repositories":["a",null,"","UPPER","../x","b/c"]}"#, Ok(2)),
-        ("", r#"{"repositories":null}"#, Ok(0)),
-        ("", "{}", Ok(0)),
+        (
+            "",
+            r#"{"repositories":["a",null,"","UPPER","../x","b/c"]}"#,
+            Ok((2, None)),
+        ),
+        ("", r#"{"repositories":null}"#, Ok((0, None))),
+        ("", "{}", Ok((0, None))),
+        ("", r#"{"errors":[{"code":"DENIED"}]}"#, Err("RESPONSE_INVALID")),
         ("", "no json", Err("RESPONSE_INVALID")),
         (
             r#"</v2/_catalog?n=1000>; rel="next""#,
@@ -84,7 +89,17 @@ async fn names_that_are_none_are_left_out_and_pages_that_do_not_end_are_refused(
         (
             r#"<http://elsewhere.example/v2/_catalog?last=a>; rel="next""#,
             r#"{"repositories":["a"]}"#,
-            Ok(1),
+            Ok((1, Some("last=a"))),
+        ),
+        (
+            r#"<http://elsewhere.example/v2/_catalog>; rel="next""#,
+            r#"{"repositories":["a"]}"#,
+            Err("LIST_ABORTED"),
+        ),
+        (
+            r#"</v2/_catalog/2>; rel="next""#,
+            r#"{"repositories":["a"]}"#,
+            Err("LIST_ABORTED"),
         ),
     ] {
         registry.set_faults(Some(always(
@@ -94,8 +109,8 @@ async fn names_that_are_none_are_left_out_and_pages_that_do_not_end_are_refused(
         )));
         let told = client(&registry).catalog(None).await;
         match (told, expected) {
-            (Ok(Catalog::Page { repositories, next }), Ok(count)) => {
-                assert_eq!((repositories.len(), next), (count, None), "{body}");
+            (Ok(Catalog::Page { repositories, next }), Ok(expected)) => {
+                assert_eq!((repositories.len(), next.as_deref()), expected, "{body}");
             }
             (Err(error), Err(code)) => assert_eq!(error.code(), code, "{body}"),
             (told, expected) => panic!("{body}: {told:?} where {expected:?} is right"),
@@ -105,4 +120,19 @@ async fn names_that_are_none_are_left_out_and_pages_that_do_not_end_are_refused(
     registry.set_faults(Some(always("GET", "_catalog", answer(200, &[("link", &long)], "{}"))));
     let error = client(&registry).catalog(None).await.unwrap_err();
     assert_eq!(error.code(), "RESPONSE_INVALID", "it would not fit into a message");
+}
+
+#[tokio::test]
+async fn a_page_that_is_missing_in_the_middle_is_not_the_end() {
+    let registry = registry_of(EmbeddedRegistry::builder().page_size(2), &["a", "b", "c"]).await;
+    let client = client(&registry);
+    let Catalog::Page { next, .. } = client.catalog(None).await.unwrap() else {
+        panic!("the catalog was refused")
+    };
+    for code in [400, 404, 410, 501] {
+        registry.set_faults(Some(always("GET", "_catalog", answer(code, &[], ""))));
+        let error = client.catalog(next.as_deref()).await.unwrap_err();
+        assert_eq!(error.code(), "LIST_ABORTED", "{code}");
+        assert!(error.persistence().is_temporary());
+    }
 }

@@ -69,7 +69,7 @@ async fn a_read_that_ends_early_goes_on_where_it_ended() {
         world.assert_equal(&sample);
         assert_eq!(
             *ranges.lock().unwrap(),
-            [None, Some(format!("bytes={HALF}-"))],
+            [None, Some(format!("bytes={HALF}-{}", SIZE - 1))],
             "{ending:?}"
         );
         assert_eq!(
@@ -93,10 +93,8 @@ async fn a_read_that_is_reset_goes_on_where_it_broke() {
     world.copy().await.unwrap();
     world.assert_equal(&sample);
     let ranges = ranges.lock().unwrap();
-    let from: u64 = ranges[1].as_deref().unwrap()["bytes=".len()..]
-        .trim_end_matches('-')
-        .parse()
-        .unwrap();
+    let range = ranges[1].as_deref().unwrap();
+    let from: u64 = range["bytes=".len()..].split('-').next().unwrap().parse().unwrap();
     assert!(0 < from && from <= HALF, "what arrived before the reset stays: {from}");
     assert_eq!(served(&world, &layer), HALF + SIZE as u64 - from);
     assert_eq!(asked(&world.destination, "POST", "").len(), 2);
@@ -138,6 +136,86 @@ async fn another_range_than_the_one_asked_for_is_refused() {
     ]))));
     assert_eq!(world.fails().await.code(), "RESPONSE_INVALID");
     world.assert_nothing_visible();
+}
+
+/// A world whose source cuts the first `cuts` reads of `layer` and answers every range with `refusal`.
+async fn refusing_ranges(sample: &Sample, layer: &Digest, cuts: usize, ending: Ending, refusal: Action) -> World {
+    let world = World::with(sample).await;
+    let (path, reads) = (format!("/blobs/{layer}"), Mutex::new(0));
+    watch(&world.source, move |request| {
+        if !request.path.ends_with(&path) {
+            return None;
+        }
+        if request.headers.contains_key("range") {
+            return Some(refusal.clone());
+        }
+        let mut reads = reads.lock().unwrap();
+        *reads += 1;
+        (*reads <= cuts).then_some(Action::CutBody {
+            after_bytes: HALF,
+            ending,
+        })
+    });
+    world
+}
+
+#[tokio::test]
+async fn a_refused_range_is_read_from_the_first_byte() {
+    for refusal in [
+        answer(416, &[], ""),
+        // The blob has bytes there, so this is not its end.
+        answer(416, &[("content-range", "bytes */1048576")], ""),
+        answer(416, &[("content-range", "bytes */*")], ""),
+        answer(400, &[], ""),
+        answer(403, &[], ""),
+        answer(501, &[], ""),
+        answer(206, &[], "0123456789"),
+    ] {
+        for (cuts, ending) in [(1, Ending::Close), (2, Ending::Reset), (2, Ending::Unnoticed)] {
+            let (sample, layer) = large(20);
+            let world = refusing_ranges(&sample, &layer, cuts, ending, refusal.clone()).await;
+            world
+                .copy()
+                .await
+                .unwrap_or_else(|error| panic!("{refusal:?}, {cuts}, {ending:?}: {error}"));
+            world.assert_equal(&sample);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unconfirmed_end_is_a_broken_connection() {
+    let (sample, layer) = large(21);
+    let refusal = answer(416, &[], "");
+    let world = refusing_ranges(&sample, &layer, usize::MAX, Ending::Unnoticed, refusal).await;
+    let error = world.fails().await;
+    assert_eq!(error.code(), "CONNECTION_BROKEN");
+    assert!(error.persistence().is_temporary());
+    world.assert_nothing_visible();
+}
+
+#[tokio::test]
+async fn a_confirmed_end_is_a_wrong_size() {
+    let (sample, layer) = large(22);
+    for total in [HALF, HALF - 1] {
+        let range = format!("bytes */{total}");
+        let refusal = answer(416, &[("content-range", &range)], "");
+        let world = refusing_ranges(&sample, &layer, usize::MAX, Ending::Unnoticed, refusal).await;
+        let error = world.fails().await;
+        assert_eq!(error.code(), "BLOB_SIZE_MISMATCH");
+        assert!(error.to_string().contains(&layer.to_string()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_blob_is_known_by_its_length_where_ranges_are_refused() {
+    let (world, layer) = of_declared_size(1001).await;
+    let path = format!("/blobs/{layer}");
+    watch(&world.source, move |request| {
+        let is_range = request.path.ends_with(&path) && request.headers.contains_key("range");
+        is_range.then(|| Action::status(416))
+    });
+    assert_eq!(world.fails().await.code(), "BLOB_SIZE_MISMATCH");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::{
-    BlobLocations, Continuations, NoProgress, Options, Owner, Replicas, Report, Request, TimeBudget, copy,
+    BlobLocations, Continuations, NoProgress, Options, Owner, Replicas, Report, Request, TagClaim, TimeBudget, copy,
 };
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{Builder, EmbeddedRegistry, RequestRecord};
@@ -326,9 +326,9 @@ impl Replicas for Ours {
         Ok(if is_ours { Owner::Ours } else { Owner::Unknown })
     }
 
-    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<bool> {
+    async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<TagClaim> {
         let mut written = self.0.lock().unwrap();
         written.entry(tag.clone()).or_default().insert(0, digest.clone());
-        Ok(true)
+        Ok(TagClaim::Granted)
     }
 }

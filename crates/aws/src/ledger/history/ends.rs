@@ -11,7 +11,7 @@ use super::items::expiry;
 use super::keys::{self, counter_key, task_key};
 use super::tasks::{Counting, IS_OPEN, Tasks, open_values, sentence};
 use crate::ledger::attributes::{number, text, time};
-use crate::ledger::claims;
+use crate::ledger::claims::{self, Settling};
 use crate::ledger::expression::Change;
 use crate::ledger::transaction::Transaction;
 
@@ -35,7 +35,7 @@ impl Tasks<'_> {
         claims::settle(self.table, operation, &replicas, holder, now).await?;
         let end = self.end(outcome);
         let mut counting = Counting::Whole;
-        let mut is_ours = vec![true; together.len()];
+        let mut settling = vec![Settling::Whole; together.len()];
         loop {
             let mut writes = vec![self.table.change_of_transaction(operation, task_key(task), &end)?];
             if counting != Counting::Not {
@@ -46,13 +46,13 @@ impl Tasks<'_> {
                 );
             }
             let before = writes.len();
-            for (replica, is_ours) in together.iter().zip(&is_ours) {
-                let change = claims::settled(replica, is_ours.then_some((holder, now)));
-                writes.push(self.table.change_of_transaction(
-                    operation,
-                    claims::key_of(&replica.destination),
-                    &change,
-                )?);
+            let mut written = Vec::new();
+            for (position, replica) in together.iter().enumerate() {
+                if let Some(change) = settling[position].change(replica, holder, now) {
+                    let key = claims::key_of(&replica.destination);
+                    writes.push(self.table.change_of_transaction(operation, key, &change)?);
+                    written.push(position);
+                }
             }
             let Transaction::Refused(reasons) = self.table.transact(operation, writes).await? else {
                 return Ok(true);
@@ -64,8 +64,10 @@ impl Tasks<'_> {
             if counting != Counting::Not && reasons.get(1) == Some(&true) {
                 counting = counting.next();
             }
-            for (is_ours, refused) in is_ours.iter_mut().zip(reasons.iter().skip(before)) {
-                *is_ours &= !refused;
+            for (position, refused) in written.into_iter().zip(reasons.iter().skip(before)) {
+                if *refused {
+                    settling[position] = settling[position].next();
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_engine::Replica;
-use transship_engine::ledger::{Claim, ImageRef, Replicas, earlier_of};
+use transship_engine::ledger::{Claim, ImageRef, Replicas, earlier_of, lease_in_force};
 use transship_oci::Result;
 use transship_oci::{Digest, Repository};
 
@@ -34,6 +34,9 @@ impl State {
     pub(super) fn settle(&mut self, replicas: &[Replica], holder: &str, now: Timestamp) {
         for replica in replicas {
             match self.replicas.get_mut(&replica.destination) {
+                Some(held) if held.replica.is_later_than(replica, now) => {
+                    held.lease.take_if(|(other, _)| other == holder);
+                }
                 Some(held) if held.held_until(holder, now).is_some() => {
                     held.replica = Replica {
                         digest: held.replica.digest.clone(),
@@ -58,12 +61,20 @@ impl Replicas for MemoryLedger {
     async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim> {
         let mut state = self.history();
         let known = state.replicas.get(&replica.destination);
-        if let Some(until) = known.and_then(|held| held.held_until(holder, now)) {
+        let until = known.and_then(|held| held.held_until(holder, now));
+        if let Some(until) = until.and_then(|until| lease_in_force(until, now, ttl)) {
             return Ok(Claim::Held { until });
         }
         let known = known.map(|held| &held.replica);
+        if known.is_some_and(|known| known.supersedes(replica, now)) {
+            return Ok(Claim::Superseded);
+        }
+        let accepted = known
+            .filter(|known| known.is_later_than(replica, now))
+            .map_or(replica.accepted, |known| known.accepted);
         let earlier = earlier_of(known, &replica.digest);
         let intended = Replica {
+            accepted,
             earlier: earlier.clone(),
             manifests: known.map(|known| known.manifests.clone()).unwrap_or_default(),
             ..replica.clone()
@@ -74,7 +85,7 @@ impl Replicas for MemoryLedger {
             lease: Some((holder.to_owned(), until)),
         };
         state.replicas.insert(replica.destination.clone(), held);
-        Ok(Claim::Granted { earlier })
+        Ok(Claim::Granted { earlier, accepted })
     }
 
     async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()> {

@@ -93,6 +93,9 @@ pub async fn replicas(make: impl AsyncFn() -> Arc<dyn Replicas>) {
             replicas::only_the_holder_releases_a_lease,
             replicas::simultaneous_claims_grant_one,
             replicas::a_late_settlement_leaves_the_claim_of_another_worker,
+            replicas::of_two_sources_of_one_tag_the_last_push_has_it,
+            replicas::an_earlier_push_of_the_same_source_writes_for_the_last,
+            replicas::a_clock_that_was_ahead_decides_nothing,
         ]
     );
 }

@@ -60,8 +60,8 @@ pub(super) async fn a_claim_keeps_what_was_before_it(replicas: Arc<dyn Replicas>
         let mut intended = replica(1, &[text]);
         intended.earlier = vec![digest("ignored")];
         match claim(&*replicas, &intended, "a", 0).await {
-            Claim::Granted { earlier } => Some(earlier),
-            Claim::Held { .. } => None,
+            Claim::Granted { earlier, .. } => Some(earlier),
+            Claim::Held { .. } | Claim::Superseded => None,
         }
         .unwrap()
     };
@@ -157,7 +157,10 @@ pub(super) async fn a_lease_expires_and_is_taken_over(replicas: Arc<dyn Replicas
     let earlier = vec![digest("first")];
     assert_eq!(
         claim(&*replicas, &replica(1, &["second"]), "b", 10).await,
-        Claim::Granted { earlier },
+        Claim::Granted {
+            earlier,
+            accepted: at(0)
+        },
         "it is over when its time has come"
     );
     assert!(!is_granted(&*replicas, "a", 12).await, "the first holder lost it");
@@ -217,4 +220,64 @@ pub(super) async fn a_late_settlement_leaves_the_claim_of_another_worker(replica
     replicas.settle(std::slice::from_ref(&next), "b", at(27)).await.unwrap();
     assert_eq!(replicas.get(&late.destination).await.unwrap(), Some(next));
     assert!(is_granted(&*replicas, "c", 28).await);
+}
+
+/// The replica of a push of another source to the same tag, accepted at `accepted` seconds.
+fn of_source(source: u32, accepted: i64, text: &str) -> Replica {
+    let mut pushed = replica(1, &[text]);
+    pushed.source = Some(place("hangzhou", "core/app", source));
+    pushed.accepted = at(accepted);
+    pushed
+}
+
+pub(super) async fn of_two_sources_of_one_tag_the_last_push_has_it(replicas: Arc<dyn Replicas>) {
+    let granted = |claim| matches!(claim, Claim::Granted { .. });
+    let (early, late) = (of_source(1, 5, "early"), of_source(2, 6, "late"));
+    assert!(granted(claim(&*replicas, &early, "a", 10).await));
+    replicas.release(&early.destination, "a").await.unwrap();
+    assert!(granted(claim(&*replicas, &late, "b", 11).await));
+    replicas.settle(std::slice::from_ref(&late), "b", at(12)).await.unwrap();
+
+    // The earlier push was delayed by retries.
+    assert_eq!(claim(&*replicas, &early, "a", 30).await, Claim::Superseded);
+    replicas
+        .settle(std::slice::from_ref(&early), "a", at(31))
+        .await
+        .unwrap();
+    assert_eq!(replicas.get(&late.destination).await.unwrap(), Some(late.clone()));
+    let mut of_a_store = early;
+    of_a_store.source = None;
+    assert_eq!(claim(&*replicas, &of_a_store, "a", 32).await, Claim::Superseded);
+    assert!(granted(claim(&*replicas, &of_source(1, 7, "again"), "a", 33).await));
+}
+
+pub(super) async fn an_earlier_push_of_the_same_source_writes_for_the_last(replicas: Arc<dyn Replicas>) {
+    let last = of_source(1, 7, "last");
+    claim(&*replicas, &last, "a", 10).await;
+    replicas.settle(std::slice::from_ref(&last), "a", at(11)).await.unwrap();
+    let claimed = claim(&*replicas, &of_source(1, 5, "newest"), "b", 12).await;
+    let (earlier, accepted) = (vec![digest("last")], at(7));
+    assert_eq!(claimed, Claim::Granted { earlier, accepted });
+    replicas.release(&last.destination, "b").await.unwrap();
+    assert_eq!(
+        claim(&*replicas, &of_source(2, 6, "other"), "c", 13).await,
+        Claim::Superseded
+    );
+}
+
+pub(super) async fn a_clock_that_was_ahead_decides_nothing(replicas: Arc<dyn Replicas>) {
+    const YEAR: i64 = 365 * 86400;
+    let (ahead, now) = (of_source(1, YEAR, "ahead"), of_source(2, 5, "now"));
+    claim(&*replicas, &ahead, "a", YEAR).await;
+    let claimed = claim(&*replicas, &now, "b", 6).await;
+    assert!(
+        matches!(claimed, Claim::Granted { accepted, .. } if accepted == at(5)),
+        "{claimed:?}"
+    );
+    let settled = now.clone();
+    replicas
+        .settle(std::slice::from_ref(&settled), "b", at(7))
+        .await
+        .unwrap();
+    assert_eq!(replicas.get(&now.destination).await.unwrap(), Some(now));
 }

@@ -77,6 +77,7 @@ pub fn replica(number: u32, manifests: &[&str]) -> Replica {
         manifests: manifests.iter().map(|text| digest(text)).collect(),
         rule: "core-images".to_owned(),
         written: at(i64::from(number)),
+        accepted: at(0),
     }
 }
 

@@ -359,7 +359,12 @@ pub(super) async fn an_end_settles_its_replicas_and_releases_the_lease(ledger: L
     assert_eq!(replicas.get(&attachment.destination).await.unwrap(), Some(attachment));
     let claim = replicas.claim(&replica(1, &["next"]), "worker-2", at(5), ttl).await;
     let earlier = vec![image.digest];
-    assert_eq!(claim.unwrap(), Claim::Granted { earlier }, "the lease is free");
+    let accepted = at(0);
+    assert_eq!(
+        claim.unwrap(),
+        Claim::Granted { earlier, accepted },
+        "the lease is free"
+    );
 }
 
 pub(super) async fn replicas_are_settled_though_the_task_had_ended(ledger: Ledger) {
