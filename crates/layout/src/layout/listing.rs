@@ -108,7 +108,11 @@ impl Layout {
         };
         let found = walk(roots, limits, &IndexReader(self)).await?;
         Ok(Members {
-            roots: self.listed().iter().map(|entry| entry.descriptor.digest.clone()).collect(),
+            roots: self
+                .listed()
+                .iter()
+                .map(|entry| entry.descriptor.digest.clone())
+                .collect(),
             children: found.into_visited().flat_map(|(_, children)| children).collect(),
         })
     }

@@ -38,9 +38,9 @@ struct Listed {
 }
 
 /// What becomes of an entry of `index.json`.
-enum Fate {
+enum Fate<'a> {
     /// It is an image.
-    Image(Descriptor),
+    Image(&'a Descriptor),
     /// It is the image that `manifest.json` has under its name.
     Saved,
     /// It cannot be copied.
@@ -70,8 +70,11 @@ impl BothFormats {
                         let why = root.platforms_missing(&operation);
                         tracing::warn!(code = why.code(), %why, used = %descriptor.digest, "an index is incomplete, and the image of manifest.json is used");
                     }
-                    let names = root.candidate.names.clone();
-                    images.push((root, Candidate { names, descriptor }));
+                    let image = Candidate {
+                        names: root.candidate.names.clone(),
+                        descriptor: descriptor.clone(),
+                    };
+                    images.push((root, image));
                 }
                 Fate::Saved => {}
                 Fate::Incomplete => broken.push(Broken::of(&root.candidate, root.platforms_missing(&operation))),
@@ -114,8 +117,8 @@ impl Root {
     }
 }
 
-fn fate(root: &Root, saved: &[Listed]) -> Fate {
-    let whole = || Fate::Image(root.candidate.descriptor.clone());
+fn fate<'a>(root: &'a Root, saved: &[Listed]) -> Fate<'a> {
+    let whole = || Fate::Image(&root.candidate.descriptor);
     if !root.lacks_children() && !root.is_absent() {
         return whole();
     }
@@ -134,7 +137,7 @@ fn fate(root: &Root, saved: &[Listed]) -> Fate {
         .collect();
     let mut images = images.into_values();
     match (images.next(), images.next()) {
-        (Some(only), None) => Fate::Image(only.clone()),
+        (Some(only), None) => Fate::Image(only),
         (None, _) if !matches.is_empty() => Fate::Saved,
         _ if root.lacks_children() => Fate::Incomplete,
         // The copy reports that the manifest itself is missing.

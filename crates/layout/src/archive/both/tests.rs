@@ -38,7 +38,7 @@ impl Saved {
     }
 
     /// An image of which the archive has nothing.
-    fn absent(&self, text: &str, architecture: &str) -> Value {
+    fn absent(text: &str, architecture: &str) -> Value {
         Self::default().image(text, architecture, &Value::Null).0
     }
 
@@ -98,11 +98,11 @@ async fn listed(archive: &Archive) -> (Vec<String>, Vec<(String, &'static str)>)
 fn one_platform() -> (Saved, Value) {
     let mut saved = Saved::default();
     let (here, entry) = saved.image("here", "amd64", &json!(["team/app:v1"]));
-    let mut attestation = saved.absent("attestation", "unknown");
+    let mut attestation = Saved::absent("attestation", "unknown");
     attestation["platform"]["os"] = "unknown".into();
     let index = saved
         .files
-        .index(&[here.clone(), saved.absent("elsewhere", "arm64"), attestation]);
+        .index(&[here.clone(), Saved::absent("elsewhere", "arm64"), attestation]);
     saved.name(&index, "v1", "docker.io/team/app:v1");
     saved.listed.push(entry);
     (saved, here)
