@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use transship_engine::{CredentialsOf, Secrets};
-use transship_oci::{Cloud, Code, Error, RegistryHost, Result, Verb};
+use transship_oci::{Cloud, Code, Error, RegistryHost, Repository, Result, Verb};
 use transship_registry::{Anonymous, Credentials, Login};
 use transship_rules::{CredentialsRef, Registry};
 use transship_runtime::{REFUSED_LOGIN_TTL, SecretLogin};
@@ -45,11 +45,11 @@ struct EcrLogin {
 
 #[async_trait]
 impl Credentials for EcrLogin {
-    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+    async fn login(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Login> {
         self.tokens.login(&self.registration).await
     }
 
-    async fn login_anew(&self, _: &RegistryHost) -> Result<Option<Login>> {
+    async fn login_anew(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Option<Login>> {
         let login = self.tokens.login_anew(&self.registration, REFUSED_LOGIN_TTL).await;
         login.map(Some)
     }
@@ -60,7 +60,7 @@ struct NotHere;
 
 #[async_trait]
 impl Credentials for NotHere {
-    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+    async fn login(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Login> {
         let message = "docker is a login on one machine: write secretsmanager:NAME or ssm:NAME for this stack";
         Err(Error::new(Code::CredentialsUnavailable, Verb::Login, message))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use transship_engine::{CredentialsOf, Secrets};
 use transship_local::DockerConfig;
-use transship_oci::{Code, Error, RegistryHost, Result, Verb};
+use transship_oci::{Code, Error, RegistryHost, Repository, Result, Verb};
 use transship_registry::{Anonymous, Credentials, Login};
 use transship_rules::CredentialsRef;
 use transship_runtime::SecretLogin;
@@ -29,8 +29,8 @@ struct DockerLogin;
 
 #[async_trait]
 impl Credentials for DockerLogin {
-    async fn login(&self, host: &RegistryHost) -> Result<Login> {
-        Credentials::login(&DockerConfig::load()?, host).await
+    async fn login(&self, host: &RegistryHost, repository: Option<&Repository>) -> Result<Login> {
+        Credentials::login(&DockerConfig::load()?, host, repository).await
     }
 }
 
@@ -39,7 +39,7 @@ struct InCloudOnly(String);
 
 #[async_trait]
 impl Credentials for InCloudOnly {
-    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+    async fn login(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Login> {
         let message = format!(
             "{} is not read here: use env:NAME, file:PATH or docker, or use it in the stack deployed in its cloud",
             self.0

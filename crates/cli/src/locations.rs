@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
-use transship_copy::BlobLocations;
+use transship_copy::{Arrival, BlobLocation, BlobLocations};
 use transship_engine::ledger::Locations;
 use transship_local::{Database, SqliteLedger};
 use transship_oci::{Digest, RegistryHost, Repository};
@@ -72,7 +72,7 @@ impl RememberedLocations {
 
 #[async_trait]
 impl BlobLocations for RememberedLocations {
-    async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>> {
+    async fn find(&self, digests: &[Digest]) -> HashMap<Digest, BlobLocation> {
         if digests.is_empty() {
             return HashMap::new();
         }
@@ -85,10 +85,10 @@ impl BlobLocations for RememberedLocations {
             .unwrap_or_default()
     }
 
-    async fn add(&self, digests: &[Digest], repository: &Repository) {
+    async fn add(&self, arrivals: &[Arrival], repository: &Repository) {
         let (host, now) = (self.host.as_str(), Timestamp::now());
         if let Some(locations) = self.locations().await
-            && let Err(error) = locations.add(host, digests, repository, now).await
+            && let Err(error) = locations.add(host, arrivals, repository, now).await
         {
             self.give_up(error.code(), &error);
         }
@@ -117,10 +117,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("cache");
         let (digest, repository) = (Digest::sha256(b"x"), "core/app".parse::<Repository>().unwrap());
-        memory(&data).add(std::slice::from_ref(&digest), &repository).await;
+        let arrival = Arrival {
+            digest: digest.clone(),
+            source: Some("r.example/core/app".into()),
+        };
+        memory(&data).add(std::slice::from_ref(&arrival), &repository).await;
         let again = memory(&data);
         let digests = [digest.clone()];
-        assert_eq!(again.find(&digests).await[&digest], std::slice::from_ref(&repository));
+        let found = again.find(&digests).await.remove(&digest).unwrap();
+        assert_eq!(found.repositories, std::slice::from_ref(&repository));
+        assert_eq!(found.sources, ["r.example/core/app"]);
         again.remove(&digest, &repository).await;
         assert!(memory(&data).find(&digests).await.is_empty());
     }
@@ -141,7 +147,7 @@ mod tests {
         let memory = memory(&file);
         let digests = [Digest::sha256(b"x")];
         assert!(memory.find(&digests).await.is_empty());
-        memory.add(&digests, &"a".parse().unwrap()).await;
+        memory.add(&digests.map(Arrival::from), &"a".parse().unwrap()).await;
         assert!(memory.is_given_up.load(Ordering::Relaxed));
     }
 }

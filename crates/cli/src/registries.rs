@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use transship_oci::{Limits, Network, RegistryHost, Result};
+use transship_oci::{Limits, Network, RegistryHost, Repository, Result};
 use transship_registry::{Credentials, Options, Profile, Registry, Retries};
 
 /// Clients by host.
@@ -55,7 +55,7 @@ struct UnderName {
 
 #[async_trait::async_trait]
 impl Credentials for UnderName {
-    async fn login(&self, _: &RegistryHost) -> Result<transship_registry::Login> {
-        self.credentials.login(&self.name).await
+    async fn login(&self, _: &RegistryHost, repository: Option<&Repository>) -> Result<transship_registry::Login> {
+        self.credentials.login(&self.name, repository).await
     }
 }

@@ -10,6 +10,7 @@ mod continuation;
 mod copy;
 mod decide;
 pub mod graph;
+mod inline;
 mod parallel;
 mod ports;
 mod progress;
@@ -22,8 +23,8 @@ pub use continuation::{Continuation, Continuations};
 pub use copy::copy;
 pub use decide::{Decision, KeepReason, Owner, decide};
 pub use ports::{
-    BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Manifests, Mount, NoLocations, NoReplicas,
-    Replicas, Source, SystemClock, TagClaim, UploadOptions, UploadSession, source_manifest,
+    Arrival, BlobLocation, BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Manifests, Mount,
+    NoLocations, NoReplicas, Replicas, Source, SystemClock, TagClaim, UploadOptions, UploadSession, source_manifest,
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
 pub use request::{Counts, Options, Report, Request, State};

@@ -23,6 +23,15 @@ pub trait BlobSource: Send + Sync {
     /// Opens a blob at `offset` bytes (0: from its start). The adapter resumes a read that fails; the stream ends
     /// early or with an error only if that did not help. The bytes are *not* verified yet: see [`crate::verify_stream`].
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream>;
+
+    /// True if the source itself shows that it has the blob, in the size of the descriptor. One HEAD on a registry. False if that
+    /// cannot be found out.
+    async fn has_blob(&self, blob: &Descriptor) -> bool;
+
+    /// The registry and repository under which it is remembered that the source has a blob; [`None`] if it is not remembered.
+    fn identity(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Manifests of one repository, or of one layout.
@@ -113,6 +122,11 @@ pub trait Destination: Manifests {
     /// True if the repository has the blob in the size of the descriptor.
     async fn blob_head(&self, blob: &Descriptor) -> Result<bool>;
 
+    /// False if the registry mounts nothing, so that no mount is prepared.
+    fn mounts(&self) -> bool {
+        true
+    }
+
     /// Mounts the blob from another repository of the same registry.
     async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> Result<Mount>;
 
@@ -121,15 +135,40 @@ pub trait Destination: Manifests {
     async fn blob_put(&self, blob: &Descriptor, source: &dyn BlobSource, options: UploadOptions<'_>) -> Result<()>;
 }
 
+/// What is remembered of a blob.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BlobLocation {
+    /// The repositories of the destination registry that hold it, best first.
+    pub repositories: Vec<Repository>,
+    /// The sources that have shown that they have it, by [`BlobSource::identity`]. A blob is mounted only for a source that has
+    /// it: otherwise a manifest that names the digest of a confidential layer would make that layer readable.
+    pub sources: Vec<String>,
+}
+
+/// A blob that a repository of the destination registry holds now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The blob.
+    pub digest: Digest,
+    /// The source that has shown that it has it: its bytes were read there and verified, or it answered a HEAD.
+    pub source: Option<String>,
+}
+
+impl From<Digest> for Arrival {
+    fn from(digest: Digest) -> Self {
+        Self { digest, source: None }
+    }
+}
+
 /// Stores which repositories of the destination registry hold a blob. Entries may be wrong or missing: a wrong entry costs one
 /// request and is removed.
 #[async_trait]
 pub trait BlobLocations: Send + Sync {
-    /// The repositories that hold each of `digests`, best first. Digests without a known location are absent.
-    async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>>;
+    /// What is remembered of each of `digests`. Digests without a known location are absent.
+    async fn find(&self, digests: &[Digest]) -> HashMap<Digest, BlobLocation>;
 
-    /// Stores that `repository` holds `digests`.
-    async fn add(&self, digests: &[Digest], repository: &Repository);
+    /// Stores that `repository` holds `arrivals`.
+    async fn add(&self, arrivals: &[Arrival], repository: &Repository);
 
     /// Removes the entry that `repository` holds `digest`.
     async fn remove(&self, digest: &Digest, repository: &Repository);
@@ -141,11 +180,11 @@ pub struct NoLocations;
 
 #[async_trait]
 impl BlobLocations for NoLocations {
-    async fn find(&self, _: &[Digest]) -> HashMap<Digest, Vec<Repository>> {
+    async fn find(&self, _: &[Digest]) -> HashMap<Digest, BlobLocation> {
         HashMap::new()
     }
 
-    async fn add(&self, _: &[Digest], _: &Repository) {}
+    async fn add(&self, _: &[Arrival], _: &Repository) {}
 
     async fn remove(&self, _: &Digest, _: &Repository) {}
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
-use transship_oci::{RegistryHost, Result};
+use transship_oci::{RegistryHost, Repository, Result};
 
 /// Credentials of a registry. The secret cannot be printed.
 #[derive(Debug, Clone)]
@@ -42,11 +42,12 @@ impl Login {
 /// rotated secret is used. An adapter may cache.
 #[async_trait]
 pub trait Credentials: Send + Sync {
-    /// The login for `host`. `CREDENTIALS_UNAVAILABLE` if one is configured and cannot be read.
-    async fn login(&self, host: &RegistryHost) -> Result<Login>;
+    /// The login for `repository` of `host`, or for the registry as a whole. Repositories of one registry may have logins of
+    /// their own (containers-auth.json(5)). `CREDENTIALS_UNAVAILABLE` if one is configured and cannot be read.
+    async fn login(&self, host: &RegistryHost, repository: Option<&Repository>) -> Result<Login>;
 
     /// The login without a cache, because a cached one was rejected. [`None`] means that this adapter has no cache.
-    async fn login_anew(&self, _: &RegistryHost) -> Result<Option<Login>> {
+    async fn login_anew(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Option<Login>> {
         Ok(None)
     }
 }
@@ -57,7 +58,7 @@ pub struct Anonymous;
 
 #[async_trait]
 impl Credentials for Anonymous {
-    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+    async fn login(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Login> {
         Ok(Login::Anonymous)
     }
 }

@@ -88,10 +88,14 @@ impl Destination for RemoteRepository {
         }
     }
 
+    fn mounts(&self) -> bool {
+        self.registry.0.profile.mounts
+    }
+
     /// Mounts the blob from another repository. Only 201 is a mount. If the registry opens an upload session instead (202), that
     /// session is used. After any other response the blob is uploaded normally.
     async fn blob_mount(&self, blob: &Descriptor, from: &Repository) -> Result<Mount> {
-        if !self.registry.0.profile.mounts {
+        if !self.registry.0.profile.mounts || !self.registry.is_one_login(&self.repository, from).await {
             return Ok(Mount::NotMounted(None));
         }
         let mut url = self.url("blobs/uploads/")?;

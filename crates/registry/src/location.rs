@@ -57,7 +57,13 @@ fn judge(mut location: Url, base: &Url, storage: &[&str], guard: &Guard) -> std:
     }
     let host = location.host_str().unwrap_or_default();
     if location.scheme() != "https" || !is_listed(host, storage) {
-        return Err("its host, scheme or port is not the registry's".into());
+        let is_port_lost = location.host() == base.host() && location.port().is_none();
+        return Err(if is_port_lost {
+            "it has no port, and the registry's endpoint has one: see the Host header that a proxy in front of it sends"
+                .into()
+        } else {
+            "its host, scheme or port is not the registry's".into()
+        });
     }
     guard.check(&location).map_err(|denied| denied.to_string())?;
     Ok(location)
@@ -67,6 +73,15 @@ fn judge(mut location: Url, base: &Url, storage: &[&str], guard: &Guard) -> std:
 mod tests {
     use super::*;
     use transship_oci::Network;
+
+    #[test]
+    fn a_lost_port_is_named_with_its_remedy() {
+        let base = Url::parse("http://127.0.0.1:5000/v2/").unwrap();
+        let guard = Guard::new(&base, Network::Public);
+        let refusal = |text: &str| judge(Url::parse(text).unwrap(), &base, &[], &guard).unwrap_err();
+        assert!(refusal("http://127.0.0.1/v2/a").contains("Host header"));
+        assert!(!refusal("http://127.0.0.2:5000/v2/a").contains("Host header"));
+    }
 
     #[test]
     fn an_upload_goes_on_only_where_the_registry_is() {

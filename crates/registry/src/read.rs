@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
-use transship_copy::{BlobSource, ByteStream};
+use transship_copy::{BlobSource, ByteStream, Destination as _, Manifests as _};
 use transship_oci::{Code, Descriptor, Error, Operation, Result, Verb};
 
 use crate::RemoteRepository;
@@ -66,6 +66,15 @@ impl BlobSource for RemoteRepository {
             Ok(chunk.map(|chunk| (chunk, reading)))
         })
         .boxed())
+    }
+
+    /// Only 200 counts: an error is reported by the read that follows.
+    async fn has_blob(&self, blob: &Descriptor) -> bool {
+        self.blob_head(blob).await.unwrap_or_default()
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(self.name())
     }
 }
 

@@ -114,7 +114,7 @@ async fn what_a_batch_left_over_is_sent_again() {
     let found = locations.find("r.example", &blobs, at(0)).await.unwrap();
     assert_eq!(stack.calls.take().len(), 2);
     assert_eq!(found.len(), 1, "the stub took the first one for itself");
-    assert_eq!(found[&blobs[1]], [repository]);
+    assert_eq!(found[&blobs[1]].repositories, [repository]);
 }
 
 #[tokio::test]

@@ -178,5 +178,5 @@ async fn what_the_previous_release_wrote_is_understood() {
         .find("r.example", std::slice::from_ref(&layer), at(0))
         .await
         .unwrap();
-    assert_eq!(found[&layer], ["copy/app".parse().unwrap()]);
+    assert_eq!(found[&layer].repositories, ["copy/app".parse().unwrap()]);
 }

@@ -161,7 +161,7 @@ async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Pr
     for (name, registry) in &document.registries {
         if let Some(reference) = &registry.credentials {
             let begin = Instant::now();
-            let login = logins(registry).login(registry.host()).await;
+            let login = logins(registry).login(registry.host(), None).await;
             let failure = login
                 .err()
                 .map(|error| (error.code().to_owned(), error.message().to_owned()));

@@ -9,10 +9,10 @@ use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Result, Side, 
 use super::attached::{Lack, PARALLEL_ATTACHMENTS, limits};
 use super::sides::Sides;
 use super::{Action, Attachment, Comparison};
-use crate::approach::approach;
+use crate::approach::Route;
 use crate::graph::{Beyond, Graph, Visitor, blobs, walk};
 use crate::parallel::side_by_side;
-use crate::{BlobEnd, BlobLocations, Counts, Referrers};
+use crate::{BlobEnd, BlobLocation, BlobLocations, Counts, Referrers};
 
 /// Manifests whose attachments are looked for at the same time when the first difference is enough: several tags are
 /// compared side by side then.
@@ -158,13 +158,16 @@ impl<'a> Survey<'a> {
         let Some(locations) = self.locations else { return Ok(()) };
         let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest.clone()).collect();
         let known = locations.find(&digests).await;
+        let route = Route::new(self.sides.source, self.sides.destination, self.may_be_partial);
         let ends = blobs.iter().map(|blob| async {
-            let known = known.get(&blob.digest).map_or(&[][..], Vec::as_slice);
-            let approach = approach(blob, known, self.sides.destination.repository(), self.may_be_partial);
+            let unknown = BlobLocation::default();
+            let known = known.get(&blob.digest).unwrap_or(&unknown);
+            let approach = route.approach(blob, known);
             if approach.ask && self.sides.destination.blob_head(blob).await.at(Side::Destination)? {
                 return Ok(BlobEnd::Skipped);
             }
-            Ok::<_, Error>(if approach.mount_from.is_empty() {
+            let mount_from = approach.proven(self.sides.source, blob).await;
+            Ok::<_, Error>(if mount_from.is_empty() {
                 BlobEnd::Copied
             } else {
                 BlobEnd::Mounted

@@ -5,16 +5,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
-use base64::Engine as _;
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use transship_oci::{AtSide as _, Code, Descriptor, Digest, Repository, Result, Side};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Result, Side};
 
 use super::run::CopyRun;
-use crate::approach::{Approach, HEAD_BLOB_BYTES_MIN, approach};
+use crate::approach::{Approach, HEAD_BLOB_BYTES_MIN, Route};
+use crate::inline::Inline;
 use crate::parallel::side_by_side;
-use crate::{BlobEnd, BlobSource, ByteStream, Mount, Step, UploadOptions, UploadSession};
+use crate::{Arrival, BlobEnd, BlobLocation, Mount, Step, UploadOptions, UploadSession};
 
 /// Up to this size round trips dominate the cost of a blob, above it bandwidth.
 const SMALL_BLOB_BYTES_MAX: u64 = 1024 * 1024;
@@ -59,7 +56,7 @@ impl CopyRun<'_> {
     async fn push_blob_in_time(
         &self,
         blob: &Descriptor,
-        known: &HashMap<Digest, Vec<Repository>>,
+        known: &HashMap<Digest, BlobLocation>,
         remembered: &Remembered,
     ) -> Result<bool> {
         match self.within_slot(self.push_blob(blob, known, remembered)).await {
@@ -72,7 +69,7 @@ impl CopyRun<'_> {
     async fn push_blob(
         &self,
         blob: &Descriptor,
-        known: &HashMap<Digest, Vec<Repository>>,
+        known: &HashMap<Digest, BlobLocation>,
         remembered: &Remembered,
     ) -> Result<()> {
         let cell = Arc::clone(self.state().moved.entry(blob.digest.clone()).or_default());
@@ -80,23 +77,26 @@ impl CopyRun<'_> {
         if *is_there {
             return Ok(());
         }
-        let here = self.request.destination.repository();
-        let known = known.get(&blob.digest).map_or(&[][..], Vec::as_slice);
-        let approach = approach(blob, known, here, self.may_be_partial());
+        let unknown = BlobLocation::default();
+        let known = known.get(&blob.digest).unwrap_or(&unknown);
+        let route = Route::new(self.request.source, self.request.destination, self.may_be_partial());
+        let approach = route.approach(blob, known);
         self.request.progress.step(Step::BlobBegin {
             digest: &blob.digest,
             size: blob.size,
         });
-        let how = self.move_blob(blob, approach).await?;
+        let how = self.move_blob(blob, &approach).await?;
         self.count(blob, how);
         *is_there = true;
         drop(is_there);
-        let batch = remembered.add(&blob.digest, known.first() == Some(here), blob.size);
-        self.remember(batch).await;
+        if let Some(arrival) = route.arrival(blob, known, how) {
+            let batch = remembered.add(arrival, blob.size);
+            self.remember(batch).await;
+        }
         Ok(())
     }
 
-    async fn move_blob(&self, blob: &Descriptor, approach: Approach) -> Result<BlobEnd> {
+    async fn move_blob(&self, blob: &Descriptor, approach: &Approach) -> Result<BlobEnd> {
         let destination = self.request.destination;
         if approach.ask {
             if destination.blob_head(blob).await.at(Side::Destination)? {
@@ -108,7 +108,8 @@ impl CopyRun<'_> {
             }
         }
         let mut session = None;
-        for from in &approach.mount_from {
+        let mount_from = approach.proven(self.request.source, blob).await;
+        for from in mount_from {
             match destination.blob_mount(blob, from).await.at(Side::Destination)? {
                 Mount::Mounted => return Ok(BlobEnd::Mounted),
                 Mount::NotMounted(opened) => {
@@ -148,11 +149,11 @@ impl CopyRun<'_> {
         }
     }
 
-    async fn remember(&self, digests: Vec<Digest>) {
-        if !digests.is_empty() {
+    async fn remember(&self, arrivals: Vec<Arrival>) {
+        if !arrivals.is_empty() {
             self.request
                 .locations
-                .add(&digests, self.request.destination.repository())
+                .add(&arrivals, self.request.destination.repository())
                 .await;
         }
     }
@@ -160,44 +161,21 @@ impl CopyRun<'_> {
 
 /// Blobs that arrived and whose locations are not stored yet.
 #[derive(Default)]
-struct Remembered(Mutex<Vec<Digest>>);
+struct Remembered(Mutex<Vec<Arrival>>);
 
 impl Remembered {
     /// Adds a blob; returns a batch to remember when it is full or contains a large blob.
-    fn add(&self, digest: &Digest, is_known: bool, size: u64) -> Vec<Digest> {
+    fn add(&self, arrival: Arrival, size: u64) -> Vec<Arrival> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_known {
-            waiting.push(digest.clone());
-        }
-        if waiting.len() >= LOCATION_BATCH_BLOBS || (!is_known && size >= 8 * HEAD_BLOB_BYTES_MIN) {
+        waiting.push(arrival);
+        if waiting.len() >= LOCATION_BATCH_BLOBS || size >= 8 * HEAD_BLOB_BYTES_MIN {
             std::mem::take(&mut *waiting)
         } else {
             Vec::new()
         }
     }
 
-    fn take_all(&self) -> Vec<Digest> {
+    fn take_all(&self) -> Vec<Arrival> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// A blob whose bytes came with its descriptor.
-struct Inline(Bytes);
-
-impl Inline {
-    fn of(blob: &Descriptor) -> Option<Self> {
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(blob.data.as_deref()?)
-            .ok()?;
-        let is_it = bytes.len() as u64 == blob.size && Digest::of(blob.digest.algorithm(), &bytes) == blob.digest;
-        is_it.then(|| Self(bytes.into()))
-    }
-}
-
-#[async_trait]
-impl BlobSource for Inline {
-    async fn blob_get(&self, _: &Descriptor, offset: u64) -> Result<ByteStream> {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
-        Ok(stream::iter([Ok(self.0.slice(from..))]).boxed())
     }
 }

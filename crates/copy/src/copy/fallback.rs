@@ -16,7 +16,7 @@ use super::run::CopyRun;
 
 /// Times that a list is written before the task is tried again.
 const LIST_WRITES_MAX: u32 = 5;
-/// Waits between a write that lost entries and the next one.
+/// Waits before a list is read again, after more than one write.
 const LIST_BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(20), Duration::from_millis(200));
 
 /// What a fallback tag of the destination names.
@@ -50,6 +50,9 @@ impl CopyRun<'_> {
     async fn list_at_destination(&self, subject: &Digest, target: &Target, referrers: &[Descriptor]) -> Result<()> {
         let mut list = ReferrerList::default();
         for writes in 0..=LIST_WRITES_MAX {
+            if writes > 1 {
+                tokio::time::sleep(LIST_BACKOFF.wait(writes - 2)).await;
+            }
             let there = self.named_by(subject, target).await?;
             let is_list = matches!(there, Named::List(_));
             match there {
@@ -70,9 +73,6 @@ impl CopyRun<'_> {
             }
             if writes == LIST_WRITES_MAX {
                 break;
-            }
-            if writes > 0 {
-                tokio::time::sleep(LIST_BACKOFF.wait(writes - 1)).await;
             }
             for referrer in referrers {
                 list.add(referrer);

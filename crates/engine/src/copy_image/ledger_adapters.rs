@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use transship_copy::{BlobLocations, CommitLease, Continuation, Continuations, Owner, Replicas, TagClaim};
+use transship_copy::{
+    Arrival, BlobLocation, BlobLocations, CommitLease, Continuation, Continuations, Owner, Replicas, TagClaim,
+};
 use transship_oci::{Digest, Repository, Result, Tag, Target};
 
 use crate::job::CopyTask;
@@ -29,7 +31,7 @@ pub(super) struct LedgerLocations<'a> {
 
 #[async_trait]
 impl BlobLocations for LedgerLocations<'_> {
-    async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>> {
+    async fn find(&self, digests: &[Digest]) -> HashMap<Digest, BlobLocation> {
         let locations = &self.jobs.ledger.locations;
         let found = locations.find(&self.host, digests, self.jobs.now()).await;
         found
@@ -37,9 +39,9 @@ impl BlobLocations for LedgerLocations<'_> {
             .unwrap_or_default()
     }
 
-    async fn add(&self, digests: &[Digest], repository: &Repository) {
+    async fn add(&self, arrivals: &[Arrival], repository: &Repository) {
         let (locations, now) = (&self.jobs.ledger.locations, self.jobs.now());
-        if let Err(error) = locations.add(&self.host, digests, repository, now).await {
+        if let Err(error) = locations.add(&self.host, arrivals, repository, now).await {
             tracing::warn!(code = error.code(), %error, "blob locations could not be stored");
         }
     }

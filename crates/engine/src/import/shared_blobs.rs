@@ -74,8 +74,12 @@ impl<D: Destination> SharingDestination<D> {
         *how(&mut spared.bytes) += blob.size;
     }
 
-    /// Takes the blob from where it arrived before. If that cannot be, the session the registry opened instead.
-    async fn mounted(&self, blob: &Descriptor, holders: &[Repository]) -> Result<Mount> {
+    /// Mounts the blob from where it arrived before, if `source` has it as well. If that cannot be, the session the registry
+    /// opened instead.
+    async fn mounted(&self, blob: &Descriptor, source: &dyn BlobSource, holders: &[Repository]) -> Result<Mount> {
+        if holders.is_empty() || !self.repository.mounts() || !source.has_blob(blob).await {
+            return Ok(Mount::NotMounted(None));
+        }
         for from in holders.iter().take(MOUNT_SOURCES_MAX) {
             match self.repository.blob_mount(blob, from).await? {
                 Mount::NotMounted(None) => {}
@@ -124,6 +128,10 @@ impl<D: Destination> Destination for SharingDestination<D> {
         self.repository.repository()
     }
 
+    fn mounts(&self) -> bool {
+        self.repository.mounts()
+    }
+
     async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> Result<bool> {
         let put = self.repository.manifest_put(target, manifest).await;
         if let Err(error) = &put
@@ -169,7 +177,7 @@ impl<D: Destination> Destination for SharingDestination<D> {
         // A session that is open already is what came of an attempt to mount.
         let session: Option<UploadSession> = match sending.session {
             Some(session) => Some(session),
-            None => match self.mounted(blob, &holders).await? {
+            None => match self.mounted(blob, source, &holders).await? {
                 Mount::Mounted => {
                     holders.push(self.repository().clone());
                     self.spare(blob, |counts| &mut counts.mounted);

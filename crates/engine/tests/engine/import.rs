@@ -115,3 +115,18 @@ async fn what_the_registry_lost_is_not_relied_on_again() {
     assert_eq!(again.state, State::Copied);
     assert_parts(&fixture.b, &name("copy/app"), &sample);
 }
+
+#[tokio::test]
+async fn what_another_image_brought_is_not_given_to_one_that_lacks_it() {
+    let (fixture, sample) = stage().await;
+    let arrivals = SharedBlobs::default();
+    bring(&fixture, &arrivals, "copy/one").await.unwrap();
+    for layer in sample.blobs.keys() {
+        fixture.a.forget(&fixture.from(), layer);
+    }
+    let lacks = bring(&fixture, &arrivals, "copy/two").await.unwrap_err();
+    assert_eq!(lacks.code(), "BLOB_NOT_FOUND");
+    for layer in sample.blobs.keys() {
+        assert_eq!(fixture.b.blob(&name("copy/two"), layer), None);
+    }
+}

@@ -9,7 +9,7 @@ use transship_copy::{NoProgress, TimeBudget};
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
 use transship_engine::{Configuration, Next, Outgoing, RetryPolicy, TaskState};
-use transship_oci::{Code, Error, RegistryHost, Result, Verb};
+use transship_oci::{Code, Error, RegistryHost, Repository, Result, Verb};
 use transship_registry::{Anonymous, Credentials, Login, Retries};
 use transship_testkit::images;
 
@@ -236,7 +236,7 @@ struct NotThere;
 
 #[async_trait]
 impl Credentials for NotThere {
-    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+    async fn login(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Login> {
         let message = "secretsmanager:b is not there";
         Err(Error::new(Code::CredentialsUnavailable, Verb::Login, message))
     }

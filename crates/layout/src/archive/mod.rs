@@ -168,6 +168,13 @@ impl BlobSource for Archive {
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
         self.images_of()?.blob_get(blob, offset).await
     }
+
+    async fn has_blob(&self, blob: &Descriptor) -> bool {
+        match self.images_of() {
+            Ok(images) => images.has_blob(blob).await,
+            Err(_) => false,
+        }
+    }
 }
 
 #[async_trait]

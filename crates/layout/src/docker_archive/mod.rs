@@ -195,6 +195,13 @@ impl BlobSource for DockerArchive {
         let key = assembled.blobs.get(&blob.digest).ok_or_else(missing)?;
         self.files.get(key, Part::from(offset)).await?.ok_or_else(missing)
     }
+
+    /// The digests of an archive are computed from its bytes.
+    async fn has_blob(&self, blob: &Descriptor) -> bool {
+        let digest = &blob.digest;
+        let assembled = self.assembled().await;
+        assembled.is_ok_and(|images| images.made.contains_key(digest) || images.blobs.contains_key(digest))
+    }
 }
 
 #[async_trait]

@@ -320,6 +320,11 @@ impl BlobSource for Layout {
             .await?
             .ok_or_else(missing)
     }
+
+    async fn has_blob(&self, blob: &Descriptor) -> bool {
+        let object = self.store.head(&self.key(&blob.digest)).await;
+        object.is_ok_and(|object| object.is_some_and(|object| object.size == blob.size))
+    }
 }
 
 #[async_trait]

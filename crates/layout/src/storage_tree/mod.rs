@@ -164,6 +164,12 @@ impl BlobSource for TreeRepository {
         let bytes = self.store.get(&key, Part::from(offset)).await?;
         bytes.ok_or_else(|| Error::of(Code::BlobNotFound, operation))
     }
+
+    /// The bytes are shared by all repositories of the tree, so the repository's own link decides.
+    async fn has_blob(&self, blob: &Descriptor) -> bool {
+        let link = self.store.head(&self.layer_key(&blob.digest)).await;
+        link.is_ok_and(|link| link.is_some())
+    }
 }
 
 #[async_trait]

@@ -55,8 +55,8 @@ impl CredentialFile {
         serde_json::from_str(text)
     }
 
-    /// The possible locations of the login for `host` in the order of precedence: the helper for that registry, the store for all
-    /// registries, the entries. Unlike Docker, entries are used even if there is a store that does not have the login.
+    /// The possible locations of the login for `host` in the order of precedence: the entries for a path of it, the helper for
+    /// that registry, the store for all registries, the other entries. Unlike Docker, entries are used even if there is a store that does not have the login.
     pub(super) fn find(&self, host: &RegistryHost, repository: Option<&Repository>) -> Vec<Known> {
         let fitting = key::fitting(host, repository);
         let helper = best(self.cred_helpers.iter().flatten(), &fitting).next();
@@ -65,13 +65,23 @@ impl CredentialFile {
             name: name.clone(),
             server: key::server(host),
         });
-        let entries = best(self.auths.iter().flatten(), &fitting).filter_map(|(key, entry)| {
+        let known = |(key, entry): (&String, &Option<Entry>)| {
             Some(Known::Entry {
                 key: key.clone(),
                 entry: entry.clone()?,
             })
-        });
-        helpers.into_iter().chain(entries).collect()
+        };
+        let (paths, hosts): (Vec<_>, Vec<_>) =
+            best(self.auths.iter().flatten(), &fitting).partition(|(written, _)| key::has_path(written));
+        let below = self.auths.iter().flatten();
+        let below = below.filter(|(written, _)| repository.is_none() && key::is_below(written, host));
+        let entries = hosts.into_iter().chain(below).filter_map(known);
+        paths
+            .into_iter()
+            .filter_map(known)
+            .chain(helpers)
+            .chain(entries)
+            .collect()
     }
 }
 

@@ -25,6 +25,17 @@ pub(super) fn normalized(key: &str) -> String {
     }
 }
 
+/// True if `key` is for a path of a registry.
+pub(super) fn has_path(key: &str) -> bool {
+    normalized(key).contains('/')
+}
+
+/// True if `key` is for a path of `host`.
+pub(super) fn is_below(key: &str, host: &RegistryHost) -> bool {
+    let key = normalized(key);
+    key.split_once('/').is_some_and(|(of, _)| of == host_of(host.as_str()))
+}
+
 /// The matching keys, the most specific first.
 pub(super) fn fitting(host: &RegistryHost, repository: Option<&Repository>) -> Vec<String> {
     let host = host_of(host.as_str());

@@ -52,7 +52,8 @@ impl DockerConfig {
         Ok(Self { environment, files })
     }
 
-    /// The login for `host`, with the most specific entry for `repository` if one is given; [`None`] if there is none. The error
+    /// The login for `host`, with the most specific entry for `repository` if one is given; [`None`] if there is none. Without a
+    /// repository, that of any path of the host will do if there is none of the host itself, so that a connection can be tested. The error
     /// `CREDENTIALS_UNAVAILABLE` contains the file or helper, never its content or output.
     pub async fn login(&self, host: &RegistryHost, repository: Option<&Repository>) -> Result<Option<Login>> {
         for candidate in &self.files {
@@ -83,8 +84,8 @@ impl DockerConfig {
 
 #[async_trait]
 impl Credentials for DockerConfig {
-    async fn login(&self, host: &RegistryHost) -> Result<Login> {
-        let login = Self::login(self, host, None).await?;
+    async fn login(&self, host: &RegistryHost, repository: Option<&Repository>) -> Result<Login> {
+        let login = Self::login(self, host, repository).await?;
         Ok(login.unwrap_or(Login::Anonymous))
     }
 }

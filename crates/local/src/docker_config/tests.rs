@@ -244,8 +244,36 @@ async fn files_are_looked_through_in_order() {
 async fn nobody_is_anonymous_at_the_port() {
     let home = home_with("{}");
     let config = DockerConfig::load_from(Environment::of([("HOME", home.path().as_os_str())])).unwrap();
-    let login = Credentials::login(&config, &"r.example".parse().unwrap())
+    let login = Credentials::login(&config, &"r.example".parse().unwrap(), None)
         .await
         .unwrap();
     assert!(matches!(login, Login::Anonymous));
+}
+
+#[tokio::test]
+async fn the_login_of_a_path_is_used_for_what_is_below_it() {
+    let paths = r#"{"auths": {
+        "r.example/team-a": {"username": "a", "password": ""},
+        "r.example/team-b": {"username": "b", "password": ""}
+    }}"#;
+    assert_eq!(asked(paths, "r.example", Some("team-a/app")).await, "a:");
+    assert_eq!(asked(paths, "r.example", Some("team-b/app")).await, "b:");
+    assert_eq!(asked(paths, "r.example", Some("team-c/app")).await, "nothing");
+    assert_eq!(
+        asked(paths, "r.example", None).await,
+        "a:",
+        "a connection can be tested"
+    );
+    assert_eq!(asked(paths, "other.example", None).await, "nothing");
+    let both = r#"{"credsStore": "test", "auths": {
+        "r.example/team-a": {"username": "a", "password": ""},
+        "r.example": {"username": "host", "password": ""}
+    }}"#;
+    assert_eq!(
+        asked(both, "r.example", Some("team-a/app")).await,
+        "a:",
+        "it is more specific than the store"
+    );
+    assert_eq!(asked(both, "r.example", Some("team-b/app")).await, "robot:from helper");
+    assert_eq!(asked(both, "r.example", None).await, "robot:from helper");
 }

@@ -126,6 +126,7 @@ async fn a_database_of_the_released_schema_is_migrated_with_its_data() {
         .await
         .unwrap();
     let names: Vec<&str> = locations[&layer]
+        .repositories
         .iter()
         .map(transship_oci::Repository::as_str)
         .collect();

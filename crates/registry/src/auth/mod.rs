@@ -5,10 +5,12 @@
 //! sent only to the registry and its realm.
 
 mod challenge;
+mod scope;
 mod token;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use base64::Engine as _;
 use http::{HeaderMap, HeaderValue};
@@ -17,45 +19,19 @@ use tokio::sync::Mutex as AsyncMutex;
 use transship_oci::{Code, Error, Operation, RegistryHost, Repository, Result, Verb};
 use url::Url;
 
+use crate::exchange::failure::shown;
 use crate::{Credentials, Login, Registry};
+pub(crate) use scope::Scope;
 use token::Token;
 
-/// The access that a request needs: the scope of a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// No particular access: `GET /v2/`.
-    Base,
-    /// List the repositories.
-    Catalog,
-    /// Read one repository.
-    Pull(Repository),
-    /// Read and write one repository.
-    Push(Repository),
-    /// Write one repository, reading blobs of another.
-    Mount(Repository, Repository),
-}
-
-impl Scope {
-    /// The `scope` parameters in order. The scope for the push is first, because some registries use only the first one.
-    pub(crate) fn parameters(&self) -> Vec<String> {
-        match self {
-            Self::Base => vec![],
-            Self::Catalog => vec!["registry:catalog:*".to_owned()],
-            Self::Pull(repository) => vec![format!("repository:{repository}:pull")],
-            Self::Push(repository) => vec![format!("repository:{repository}:pull,push")],
-            Self::Mount(repository, from) => vec![
-                format!("repository:{repository}:pull,push"),
-                format!("repository:{from}:pull"),
-            ],
-        }
-    }
-}
+/// Entries of a memory by repository; beyond, it starts again.
+const ENTRIES_MAX: usize = 10_000;
 
 /// The authentication that the registry is known to require.
 #[derive(Debug, Clone)]
 enum Scheme {
     Unknown,
-    Basic(HeaderValue),
+    Basic,
     Bearer { realm: Url, service: Option<String> },
 }
 
@@ -63,30 +39,42 @@ type TokenCell = Arc<AsyncMutex<Option<Token>>>;
 
 pub(crate) struct Auth {
     scheme: RwLock<Scheme>,
-    tokens: Mutex<HashMap<Vec<String>, TokenCell>>,
+    memory: Mutex<Memory>,
     credentials: Arc<dyn Credentials>,
     host: RegistryHost,
+}
+
+/// What was learned and fetched. Repositories may have logins of their own.
+#[derive(Default)]
+struct Memory {
+    tokens: HashMap<Vec<String>, TokenCell>,
+    /// The `Authorization` of Basic, by repository.
+    basics: HashMap<Option<Repository>, HeaderValue>,
+    /// What a challenge asked for in addition to our own scope, by that.
+    beyond: HashMap<Vec<String>, Vec<String>>,
+    /// Whether two repositories have the same login.
+    same_logins: HashMap<(Repository, Repository), bool>,
 }
 
 impl Auth {
     pub(crate) fn new(host: RegistryHost, credentials: Arc<dyn Credentials>) -> Self {
         Self {
             scheme: RwLock::new(Scheme::Unknown),
-            tokens: Mutex::default(),
+            memory: Mutex::default(),
             credentials,
             host,
         }
     }
 
-    pub(crate) async fn login(&self) -> Result<Login> {
-        self.credentials.login(&self.host).await
+    pub(crate) async fn login(&self, repository: Option<&Repository>) -> Result<Login> {
+        self.credentials.login(&self.host, repository).await
     }
 
     /// The login after a rejection. The secret may have been rotated, or the token may have expired.
-    pub(crate) async fn login_after_refusal(&self) -> Result<Login> {
-        match self.credentials.login_anew(&self.host).await? {
+    pub(crate) async fn login_after_refusal(&self, repository: Option<&Repository>) -> Result<Login> {
+        match self.credentials.login_anew(&self.host, repository).await? {
             Some(login) => Ok(login),
-            None => self.login().await,
+            None => self.login(repository).await,
         }
     }
 
@@ -98,18 +86,76 @@ impl Auth {
         *self.scheme.write().unwrap_or_else(PoisonError::into_inner) = scheme;
     }
 
-    fn token_cell(&self, scope: &Scope) -> TokenCell {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(tokens.entry(scope.parameters()).or_default())
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn basic(&self, repository: Option<&Repository>) -> Option<HeaderValue> {
+        self.memory().basics.get(&repository.cloned()).cloned()
+    }
+
+    /// Remembers the header of `repository`. It replaces the refused one wherever that is remembered.
+    fn learn_basic(&self, repository: Option<&Repository>, header: &HeaderValue, refused: Option<&HeaderValue>) {
+        let mut memory = self.memory();
+        for known in memory.basics.values_mut() {
+            if Some(&*known) == refused {
+                *known = header.clone();
+            }
+        }
+        insert(&mut memory.basics, repository.cloned(), header.clone());
+    }
+
+    /// The scopes to request for `scope`, in order, and their token.
+    fn token_cell(&self, scope: &Scope) -> (Vec<String>, TokenCell) {
+        let mut memory = self.memory();
+        let own = scope.parameters();
+        let beyond = memory.beyond.get(&own).cloned().unwrap_or_default();
+        let all: Vec<String> = own.into_iter().chain(beyond).collect();
+        if memory.tokens.len() >= ENTRIES_MAX {
+            memory.tokens.clear();
+        }
+        let cell = Arc::clone(memory.tokens.entry(all.clone()).or_default());
+        (all, cell)
+    }
+
+    fn learn_beyond(&self, scope: &Scope, beyond: Vec<String>) {
+        let mut memory = self.memory();
+        let own = scope.parameters();
+        if beyond.is_empty() {
+            memory.beyond.remove(&own);
+        } else {
+            insert(&mut memory.beyond, own, beyond);
+        }
+    }
+}
+
+/// Adds an entry to a memory of limited size.
+fn insert<K: Eq + Hash, V>(memory: &mut HashMap<K, V>, key: K, value: V) {
+    if memory.len() >= ENTRIES_MAX {
+        memory.clear();
+    }
+    memory.insert(key, value);
 }
 
 impl Registry {
     /// The `Authorization` header of a first request, if the required authentication is known.
     pub(crate) async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>> {
-        match self.0.auth.scheme() {
+        let auth = &self.0.auth;
+        match auth.scheme() {
             Scheme::Unknown => Ok(None),
-            Scheme::Basic(header) => Ok(Some(header)),
+            Scheme::Basic => {
+                let repository = scope.repository();
+                if let Some(header) = auth.basic(repository) {
+                    return Ok(Some(header));
+                }
+                // The registry will say what it thinks of another kind of login.
+                let Login::Basic { username, password } = auth.login(repository).await? else {
+                    return Ok(None);
+                };
+                let header = basic(&username, password.expose_secret())?;
+                auth.learn_basic(repository, &header, None);
+                Ok(Some(header))
+            }
             Scheme::Bearer { realm, service } => self.token(scope, &realm, service.as_deref(), None).await.map(Some),
         }
     }
@@ -134,26 +180,32 @@ impl Registry {
                     Error::of(Code::ChallengeInvalid, operation).because("the realm is not a valid URL")
                 })?;
             let service = bearer.parameter("service").map(str::to_owned);
+            let beyond = scope.beyond(bearer.parameter("scope").unwrap_or_default());
+            if !beyond.is_empty() {
+                self.0.auth.learn_beyond(scope, beyond);
+            }
             let header = self.token(scope, &realm, service.as_deref(), used).await?;
             self.0.auth.learn(Scheme::Bearer { realm, service });
             return Ok(header);
         }
         if challenges.iter().any(|challenge| challenge.scheme == "basic") {
+            let repository = scope.repository();
             let login = match used {
-                Some(_) => self.0.auth.login_after_refusal().await?,
-                None => self.0.auth.login().await?,
+                Some(_) => self.0.auth.login_after_refusal(repository).await?,
+                None => self.0.auth.login(repository).await?,
             };
             let header = match login {
                 Login::Basic { username, password } => basic(&username, password.expose_secret())?,
                 Login::Anonymous => {
                     return Err(refused("no credentials are configured, but the registry requires them"));
                 }
-                Login::IdentityToken(_) => return Err(refused("an identity token cannot response a Basic challenge")),
+                Login::IdentityToken(_) => return Err(refused("an identity token cannot answer a Basic challenge")),
             };
             if used == Some(&header) {
                 return Err(refused("the registry rejected the user name and password"));
             }
-            self.0.auth.learn(Scheme::Basic(header.clone()));
+            self.0.auth.learn(Scheme::Basic);
+            self.0.auth.learn_basic(repository, &header, used);
             return Ok(header);
         }
         Err(refused(if challenges.is_empty() {
@@ -165,14 +217,15 @@ impl Registry {
 
     /// The `Authorization` header to repeat a request that was answered 403 although it had `used`, if there is a newer one:
     /// Amazon ECR answers 403 after its token has expired. Only cached credentials are read again.
-    pub(crate) async fn forbidden(&self, used: &HeaderValue) -> Result<Option<HeaderValue>> {
-        let Scheme::Basic(learned) = self.0.auth.scheme() else {
+    pub(crate) async fn forbidden(&self, scope: &Scope, used: &HeaderValue) -> Result<Option<HeaderValue>> {
+        let (auth, repository) = (&self.0.auth, scope.repository());
+        if !matches!(auth.scheme(), Scheme::Basic) {
             return Ok(None);
-        };
-        if learned != *used {
+        }
+        if let Some(learned) = auth.basic(repository).filter(|learned| learned != used) {
             return Ok(Some(learned));
         }
-        let Some(Login::Basic { username, password }) = self.0.auth.credentials.login_anew(&self.0.auth.host).await?
+        let Some(Login::Basic { username, password }) = auth.credentials.login_anew(&auth.host, repository).await?
         else {
             return Ok(None);
         };
@@ -180,8 +233,27 @@ impl Registry {
         if header == *used {
             return Ok(None);
         }
-        self.0.auth.learn(Scheme::Basic(header.clone()));
+        auth.learn_basic(repository, &header, Some(used));
         Ok(Some(header))
+    }
+
+    /// True if both repositories have the same login, as far as the registry is known to require one: a blob is mounted under
+    /// one login.
+    pub(crate) async fn is_one_login(&self, one: &Repository, other: &Repository) -> bool {
+        let auth = &self.0.auth;
+        if matches!(auth.scheme(), Scheme::Unknown) {
+            return true;
+        }
+        let pair = (one.clone(), other.clone());
+        if let Some(known) = auth.memory().same_logins.get(&pair) {
+            return *known;
+        }
+        let (Ok(first), Ok(second)) = (auth.login(Some(one)).await, auth.login(Some(other)).await) else {
+            return true;
+        };
+        let is_one = first.is_same(&second);
+        insert(&mut auth.memory().same_logins, pair, is_one);
+        is_one
     }
 
     /// A token for `scope`: the cached one unless it expires or is the `refused` one, otherwise a new one. Concurrent requests
@@ -193,19 +265,37 @@ impl Registry {
         service: Option<&str>,
         refused: Option<&HeaderValue>,
     ) -> Result<HeaderValue> {
-        let cell = self.0.auth.token_cell(scope);
-        let mut token = cell.lock().await;
-        if let Some(held) = token
-            .as_ref()
-            .filter(|held| held.is_fresh() && refused != Some(held.header()))
-        {
-            return Ok(held.header().clone());
+        loop {
+            let (scopes, cell) = self.0.auth.token_cell(scope);
+            let mut token = cell.lock().await;
+            if let Some(held) = token
+                .as_ref()
+                .filter(|held| held.is_fresh() && refused != Some(held.header()))
+            {
+                return Ok(held.header().clone());
+            }
+            match self.fetch_token(scope.repository(), &scopes, realm, service).await {
+                // A service that refuses scopes it does not know is asked for our own alone.
+                Err(error) if error.is(Code::AuthFailed) && scopes != scope.parameters() => {
+                    self.0.auth.learn_beyond(scope, Vec::new());
+                }
+                fetched => {
+                    let fetched = fetched?;
+                    let header = fetched.header().clone();
+                    *token = Some(fetched);
+                    return Ok(header);
+                }
+            }
         }
-        let fetched = self.fetch_token(scope, realm, service).await?;
-        let header = fetched.header().clone();
-        *token = Some(fetched);
-        Ok(header)
     }
+}
+
+/// The scope that the challenge of a 401 asks for, for its error.
+pub(crate) fn wanted_scope(headers: &HeaderMap) -> Option<String> {
+    let challenges = challenge::parse(headers);
+    challenges
+        .iter()
+        .find_map(|challenge| Some(shown(challenge.parameter("scope")?)))
 }
 
 /// `Basic base64(user:password)`, marked as sensitive so that it is never printed.

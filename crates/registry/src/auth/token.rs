@@ -11,14 +11,14 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
-use crate::auth::{Scope, basic, secret_header};
+use crate::auth::{basic, secret_header};
 use crate::exchange::bounded;
 use crate::exchange::failure::{rate_limited, shown, timed_out, transport};
 use crate::profile::is_listed;
 use crate::registry::host_of;
 use crate::retry::{is_temporary, retry_after};
 use crate::{Login, Registry};
-use transship_oci::{Code, Error, Operation, Persistence, Result, Verb};
+use transship_oci::{Code, Error, Operation, Persistence, Repository, Result, Verb};
 
 /// Maximum size of a token response in bytes. Docker Hub's tokens have 3 KiB, Azure's 2 KiB.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
@@ -49,17 +49,24 @@ struct TokenResponse {
 }
 
 impl Registry {
-    pub(crate) async fn fetch_token(&self, scope: &Scope, realm: &Url, service: Option<&str>) -> Result<Token> {
+    /// Fetches a token for `scopes` with the login of `repository`.
+    pub(crate) async fn fetch_token(
+        &self,
+        repository: Option<&Repository>,
+        scopes: &[String],
+        realm: &Url,
+        service: Option<&str>,
+    ) -> Result<Token> {
         let operation = Verb::Token.on(realm.host_str().unwrap_or_default());
-        let mut login = self.0.auth.login().await?;
+        let mut login = self.0.auth.login(repository).await?;
         let mut was_refused = false;
         self.check_realm(realm, &login, &operation)?;
         let mut waits = self.0.retries.begin();
         loop {
-            let error = match self.ask_realm(scope, realm, service, &login, &operation).await {
+            let error = match self.ask_realm(scopes, realm, service, &login, &operation).await {
                 Err(error) if error.is(Code::AuthFailed) && !was_refused => {
                     was_refused = true;
-                    let asked_again = self.0.auth.login_after_refusal().await?;
+                    let asked_again = self.0.auth.login_after_refusal(repository).await?;
                     if asked_again.is_same(&login) {
                         return Err(error);
                     }
@@ -105,7 +112,7 @@ impl Registry {
 
     async fn ask_realm(
         &self,
-        scope: &Scope,
+        scopes: &[String],
         realm: &Url,
         service: Option<&str>,
         login: &Login,
@@ -114,7 +121,7 @@ impl Registry {
         let parameters: Vec<(&str, String)> = service
             .map(|service| ("service", service.to_owned()))
             .into_iter()
-            .chain(scope.parameters().into_iter().map(|scope| ("scope", scope)))
+            .chain(scopes.iter().map(|scope| ("scope", scope.clone())))
             .collect();
         let client = self.0.clients.of(realm).await?;
         let request = match login {
@@ -126,7 +133,7 @@ impl Registry {
                 if let Some(service) = service {
                     form.append_pair("service", service);
                 }
-                form.append_pair("scope", &scope.parameters().join(" "));
+                form.append_pair("scope", &scopes.join(" "));
                 client
                     .request(Method::POST, realm.clone())
                     .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")

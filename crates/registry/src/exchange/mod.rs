@@ -17,6 +17,7 @@ use transship_oci::{Code, Error, Result};
 use url::Url;
 
 use crate::Registry;
+use crate::auth::wanted_scope;
 use crate::retry::is_temporary;
 use failure::{rate_limited, timed_out, transport};
 
@@ -87,7 +88,7 @@ impl Registry {
                 .transmit(request, &request.url, used.as_ref(), body(), idle_timeout)
                 .await?;
             if let (StatusCode::FORBIDDEN, true, Some(old)) = (response.status(), ours, &used)
-                && let Some(newer) = self.forbidden(old).await?
+                && let Some(newer) = self.forbidden(&request.scope, old).await?
             {
                 response.drain().await;
                 return self
@@ -105,8 +106,10 @@ impl Registry {
                 .challenged(&headers, &request.scope, used.as_ref(), &request.operation)
                 .await?;
             if used.as_ref() == Some(&fresh) {
+                let wanted =
+                    wanted_scope(&headers).map_or_else(String::new, |scope| format!("; it asks for the scope {scope}"));
                 return Err(Error::of(Code::AuthFailed, &request.operation)
-                    .because("the registry rejected a new token as well"));
+                    .because(format_args!("the registry rejected a new token as well{wanted}")));
             }
             if was_refused {
                 return self

@@ -8,6 +8,7 @@ use transship_oci::{Code, Error, Operation, Result};
 use url::Url;
 
 use super::failure::{ErrorBody, refusal, timed_out, transport};
+use crate::auth::wanted_scope;
 use crate::retry::retry_after;
 
 /// The bytes read of an error body, which only people read.
@@ -51,9 +52,14 @@ impl Response {
         let status = self.status();
         let after = retry_after(self.headers(), SystemTime::now());
         let (operation, is_tag_immutable) = (self.operation.clone(), self.is_tag_immutable);
+        let wanted = wanted_scope(self.headers()).filter(|_| status == StatusCode::UNAUTHORIZED);
         let body = ErrorBody::read(&self.body(MAX_ERROR_BYTES).await.unwrap_or_default());
         let is_tag_immutable = is_tag_immutable(&body);
-        refusal(status, after, body, is_tag_immutable, &operation)
+        let error = refusal(status, after, body, is_tag_immutable, &operation);
+        match wanted {
+            Some(scope) => error.because(format_args!("it asks for the scope {scope}")),
+            None => error,
+        }
     }
 }
 

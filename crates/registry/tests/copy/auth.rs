@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
-use transship_oci::{RegistryHost, Result};
+use transship_oci::{RegistryHost, Repository, Result};
 use transship_registry::{Credentials, Login};
 use transship_testkit::images;
 
@@ -36,7 +36,7 @@ impl Logins {
 
 #[async_trait]
 impl Credentials for Logins {
-    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+    async fn login(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Login> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let mut logins = self.logins.lock().unwrap();
         Ok(if logins.len() > 1 {

@@ -140,3 +140,18 @@ async fn a_tag_that_is_gone_is_absent_or_an_error() {
     assert_eq!(world.first_difference(Options::default()).await, Action::Absent);
     assert_eq!(world.everything().await.unwrap_err().code(), "SOURCE_NOT_FOUND");
 }
+
+#[tokio::test]
+async fn a_mount_is_planned_only_for_a_source_that_has_the_blob() {
+    let sample = images::image(7, &[1000]);
+    let world = World::with(&sample).await;
+    sample.seed_into(&world.destination, &name("elsewhere"), &tag("v1"));
+    world.claim_unproven(&sample, &name("elsewhere"));
+    let planned = world.everything().await.unwrap().blobs;
+    assert_eq!((planned.mounted, planned.copied), (2, 0));
+    for digest in sample.blobs.keys() {
+        world.source.forget(&name("core/app"), digest);
+    }
+    let planned = world.everything().await.unwrap().blobs;
+    assert_eq!((planned.mounted, planned.copied), (0, 2));
+}

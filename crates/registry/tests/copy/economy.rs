@@ -6,10 +6,11 @@ use transship_copy::{Options, Referrers, State};
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::records::Class;
-use transship_oci::Target;
+use transship_oci::{Provider, Target};
+use transship_registry::{Profile, Registry};
 use transship_testkit::images;
 
-use crate::world::{Job, LARGE, World, always, asked, assert_arrived, client, name, tag};
+use crate::world::{Job, LARGE, World, always, asked, assert_arrived, client, name, options_of, tag};
 
 fn exclude() -> Options {
     Options {
@@ -73,11 +74,104 @@ async fn an_image_known_elsewhere_in_the_registry_moves_no_byte() {
     assert_eq!(world.requests(), 1 + 1 + 4 + 1 + 1);
 }
 
+/// HEADs of blobs at the source.
+fn proofs(world: &World) -> usize {
+    asked(&world.source, "HEAD", "/blobs/").len()
+}
+
+#[tokio::test]
+async fn a_blob_that_the_source_does_not_have_is_never_mounted() {
+    for size in [10, LARGE] {
+        let image = images::image(12, &[size, 20]);
+        let world = World::with(&image).await;
+        // The manifest names a layer of a confidential repository, which is known by its digest and size.
+        let layer = image.blobs.iter().find(|(_, bytes)| bytes.len() == size).unwrap().0;
+        image.seed_into(&world.destination, &name("private/app"), &tag("v1"));
+        world.source.forget(&name("core/app"), layer);
+        world.claim_unproven(&image, &name("private/app"));
+        for _ in 0..2 {
+            assert_eq!(world.fails().await.code(), "BLOB_NOT_FOUND");
+            assert_eq!(world.destination.blob(&name("copy/app"), layer), None);
+            world.assert_nothing_visible();
+        }
+        // That another source has it proves nothing of this one.
+        let other = images::image(12, &[size, 20]);
+        other.seed_into(&world.source, &name("core/other"), &tag("v1"));
+        let from_other = Job {
+            from: (name("core/other"), Target::Tag(tag("v1"))),
+            ..into("copy/other")
+        };
+        assert!(world.run(from_other).await.unwrap().blobs.mounted > 0);
+        assert_eq!(world.fails().await.code(), "BLOB_NOT_FOUND");
+        assert_eq!(world.destination.blob(&name("copy/app"), layer), None);
+    }
+}
+
+#[tokio::test]
+async fn a_proof_costs_one_request_and_is_remembered() {
+    let sample = images::image(13, &[LARGE, 1000, 10]);
+    let world = World::with(&sample).await;
+    sample.seed_into(&world.destination, &name("somewhere"), &tag("v1"));
+    world.claim_unproven(&sample, &name("somewhere"));
+    let report = world.run(into("copy/one")).await.unwrap();
+    assert_eq!((report.blobs.mounted, report.bytes.copied), (4, 0));
+    assert_eq!(proofs(&world), 4);
+    assert_eq!(world.requests(), 1 + 1 + 4 + 4 + 1 + 1, "one more for each blob");
+    world.reset_requests();
+    world.run(into("copy/two")).await.unwrap();
+    assert_eq!((proofs(&world), world.requests()), (0, 1 + 1 + 4 + 1 + 1));
+
+    // The same layers in another repository of the source.
+    sample.seed_into(&world.source, &name("core/other"), &tag("v1"));
+    for expected in [4, 0] {
+        world.reset_requests();
+        let job = Job {
+            from: (name("core/other"), Target::Tag(tag("v1"))),
+            ..into(&format!("copy/other-{expected}"))
+        };
+        assert_eq!(world.run(job).await.unwrap().blobs.mounted, 4);
+        assert_eq!(proofs(&world), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_proof_that_cannot_be_had_only_costs_the_transfer() {
+    for code in [401, 403, 404, 405, 500] {
+        let sample = images::image(14, &[1000]);
+        let world = World::with(&sample).await;
+        sample.seed_into(&world.destination, &name("somewhere"), &tag("v1"));
+        world.claim_unproven(&sample, &name("somewhere"));
+        world
+            .source
+            .set_faults(Some(always("HEAD", "/blobs/", Action::status(code))));
+        let report = world.copy_with(exclude()).await.unwrap();
+        assert_eq!((report.blobs.mounted, report.blobs.copied), (0, 2), "{code}");
+        world.assert_equal(&sample);
+    }
+}
+
+#[tokio::test]
+async fn no_proof_is_asked_for_where_nothing_is_mounted() {
+    let sample = images::image(15, &[1000]);
+    let world = World::with(&sample).await;
+    let ecr = transship_registry::Options {
+        profile: Profile::of(Provider::Ecr),
+        ..options_of(&world.destination)
+    };
+    let world = World {
+        to: Registry::new(ecr).unwrap(),
+        ..world
+    };
+    world.claim_unproven(&sample, &name("somewhere"));
+    assert_eq!(world.copy_with(exclude()).await.unwrap().blobs.copied, 2);
+    assert_eq!(proofs(&world), 0);
+}
+
 #[tokio::test]
 async fn a_wrong_location_costs_one_request_and_is_dropped() {
     let sample = images::image(4, &[1000]);
     let world = World::with(&sample).await;
-    world.locations.claim(&sample, &name("never/was"));
+    world.claim(&sample, &name("never/was"));
     // A registry that refuses a mount outright, rather than opening an upload instead.
     let refusals = always("POST", "mount=", Action::status(404));
     world.destination.set_faults(Some(Arc::clone(&refusals) as _));
@@ -101,7 +195,7 @@ async fn a_refused_mount_goes_on_in_the_upload_it_opened() {
         )
         .await;
         world.seed(&sample);
-        world.locations.claim(&sample, &name("never/was"));
+        world.claim(&sample, &name("never/was"));
         let report = world.copy_with(exclude()).await.unwrap();
         assert_eq!((report.blobs.mounted, report.blobs.copied), (0, 2));
         assert_eq!(asked(&world.destination, "POST", "").len(), 2, "no POST but the mounts");
@@ -116,7 +210,7 @@ async fn a_registry_that_stumbles_over_mounts_is_uploaded_to() {
     for code in [400, 403, 405, 500, 503] {
         let sample = images::image(6, &[1000]);
         let world = World::with(&sample).await;
-        world.locations.claim(&sample, &name("never/was"));
+        world.claim(&sample, &name("never/was"));
         let refusals = always("POST", "mount=", Action::status(code));
         world.destination.set_faults(Some(Arc::clone(&refusals) as _));
         world
@@ -132,7 +226,7 @@ async fn a_registry_that_stumbles_over_mounts_is_uploaded_to() {
 async fn a_location_said_to_be_here_is_proven_before_it_is_believed() {
     let sample = images::image(7, &[1000]);
     let world = World::with(&sample).await;
-    world.locations.claim(&sample, &name("copy/app"));
+    world.claim(&sample, &name("copy/app"));
     let report = world.copy_with(exclude()).await.unwrap();
     assert_eq!((report.blobs.copied, report.blobs.skipped), (2, 0));
     world.assert_equal(&sample);

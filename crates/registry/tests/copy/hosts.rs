@@ -76,6 +76,10 @@ impl BlobSource for Whole {
             BLOB,
         ))])))
     }
+
+    async fn has_blob(&self, _: &Descriptor) -> bool {
+        true
+    }
 }
 
 /// Runs the child behind a proxy that answers by `play`; how it ended, and what was heard.

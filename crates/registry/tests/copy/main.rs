@@ -22,6 +22,7 @@ mod hosts;
 mod kept;
 mod limits;
 mod lists;
+mod logins;
 mod moving;
 mod order;
 mod reads;

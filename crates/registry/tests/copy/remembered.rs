@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use base64::Engine as _;
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_oci::{RegistryHost, Result};
+use transship_oci::{RegistryHost, Repository, Result};
 use transship_registry::{Credentials, Login};
 
 use crate::auth::{Logins, basic, bearer, login};
@@ -31,11 +31,11 @@ impl Remembering {
 
 #[async_trait]
 impl Credentials for Remembering {
-    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+    async fn login(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Login> {
         Ok(self.held.lock().unwrap().clone())
     }
 
-    async fn login_anew(&self, _: &RegistryHost) -> Result<Option<Login>> {
+    async fn login_anew(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Option<Login>> {
         self.read.fetch_add(1, Ordering::Relaxed);
         *self.held.lock().unwrap() = self.anew.clone();
         Ok(Some(self.anew.clone()))

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::{
-    BlobLocations, Continuations, NoProgress, Options, Owner, Replicas, Report, Request, TagClaim, TimeBudget, copy,
+    Arrival, BlobLocation, BlobLocations, Continuations, NoProgress, Options, Owner, Replicas, Report, Request,
+    TagClaim, TimeBudget, copy,
 };
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{Builder, EmbeddedRegistry, RequestRecord};
@@ -120,6 +121,17 @@ impl World {
 
     pub fn seed(&self, sample: &Sample) {
         sample.seed_into(&self.source, &name("core/app"), &tag("v1"));
+    }
+
+    /// Everything of `sample` is said to lie in `repository` of the destination, and was read from `core/app` before.
+    pub fn claim(&self, sample: &Sample, repository: &Repository) {
+        let source = format!("{}/core/app", self.source.host());
+        self.locations.claim(sample, repository, Some(&source));
+    }
+
+    /// Everything of `sample` is said to lie in `repository` of the destination. Whether the source has it is not known.
+    pub fn claim_unproven(&self, sample: &Sample, repository: &Repository) {
+        self.locations.claim(sample, repository, None);
     }
 
     pub async fn run(&self, job: Job) -> Result<Report> {
@@ -274,42 +286,46 @@ pub fn watch(registry: &EmbeddedRegistry, look: impl Fn(&RequestHead<'_>) -> Opt
 
 /// Blob locations in memory.
 #[derive(Default)]
-pub struct Known(pub Mutex<HashMap<Digest, Vec<Repository>>>);
+pub struct Known(pub Mutex<HashMap<Digest, BlobLocation>>);
 
 impl Known {
-    /// Everything of `sample` is said to lie in `repository`.
-    pub fn claim(&self, sample: &Sample, repository: &Repository) {
+    /// Everything of `sample` is said to lie in `repository`, and to be at `source`.
+    fn claim(&self, sample: &Sample, repository: &Repository, source: Option<&String>) {
         let mut known = self.0.lock().unwrap();
         for digest in sample.blobs.keys() {
-            known.entry(digest.clone()).or_default().push(repository.clone());
+            let location = known.entry(digest.clone()).or_default();
+            location.repositories.push(repository.clone());
+            location.sources.extend(source.cloned());
         }
     }
 
     pub fn of(&self, digest: &Digest) -> Vec<Repository> {
-        self.0.lock().unwrap().get(digest).cloned().unwrap_or_default()
+        let known = self.0.lock().unwrap();
+        known.get(digest).cloned().unwrap_or_default().repositories
     }
 }
 
 #[async_trait]
 impl BlobLocations for Known {
-    async fn find(&self, digests: &[Digest]) -> HashMap<Digest, Vec<Repository>> {
+    async fn find(&self, digests: &[Digest]) -> HashMap<Digest, BlobLocation> {
         let known = self.0.lock().unwrap();
         let found = digests.iter().filter_map(|digest| known.get_key_value(digest));
         found.map(|(digest, held)| (digest.clone(), held.clone())).collect()
     }
 
-    async fn add(&self, digests: &[Digest], repository: &Repository) {
+    async fn add(&self, arrivals: &[Arrival], repository: &Repository) {
         let mut known = self.0.lock().unwrap();
-        for digest in digests {
-            let held = known.entry(digest.clone()).or_default();
-            held.retain(|other| other != repository);
-            held.insert(0, repository.clone());
+        for arrival in arrivals {
+            let held = known.entry(arrival.digest.clone()).or_default();
+            held.repositories.retain(|other| other != repository);
+            held.repositories.insert(0, repository.clone());
+            held.sources.extend(arrival.source.clone());
         }
     }
 
     async fn remove(&self, digest: &Digest, repository: &Repository) {
         if let Some(held) = self.0.lock().unwrap().get_mut(digest) {
-            held.retain(|other| other != repository);
+            held.repositories.retain(|other| other != repository);
         }
     }
 }

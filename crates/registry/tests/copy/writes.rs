@@ -114,7 +114,7 @@ async fn sessions_that_are_lost_again_and_again_are_left_for_later() {
 async fn a_session_a_mount_opened_and_lost_is_opened_anew() {
     let sample = images::image(6, &[1000]);
     let world = World::with(&sample).await;
-    world.locations.claim(&sample, &name("never/was"));
+    world.claim(&sample, &name("never/was"));
     let faults = script("PUT", "/blobs/uploads/", Action::status(404));
     world.destination.set_faults(Some(Arc::clone(&faults) as _));
     world.copy().await.unwrap();

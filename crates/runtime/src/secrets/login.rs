@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use transship_engine::Secrets;
-use transship_oci::{Code, Error, Persistence, RegistryHost, Result, Verb};
+use transship_oci::{Code, Error, Persistence, RegistryHost, Repository, Result, Verb};
 use transship_registry::{Credentials, Login};
 use transship_rules::SecretReference;
 
@@ -30,12 +30,12 @@ impl SecretLogin {
 
 #[async_trait]
 impl Credentials for SecretLogin {
-    async fn login(&self, _: &RegistryHost) -> Result<Login> {
+    async fn login(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Login> {
         let secret = self.secrets.secret(&self.reference).await.map_err(unread)?;
         self.login_of(&secret)
     }
 
-    async fn login_anew(&self, _: &RegistryHost) -> Result<Option<Login>> {
+    async fn login_anew(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Option<Login>> {
         let secret = self.secrets.secret_anew(&self.reference, REFUSED_LOGIN_TTL).await;
         secret.map_err(unread)?.map(|secret| self.login_of(&secret)).transpose()
     }

@@ -118,6 +118,7 @@ pub async fn hints(make: impl AsyncFn() -> Arc<dyn Hints>) {
             values::simultaneous_takers_get_one_lease,
             values::locations_come_latest_first_and_three_at_most,
             values::a_location_is_forgotten_alone,
+            values::sources_are_remembered_with_a_location,
             values::what_another_process_added_is_found,
             values::locations_of_hosts_do_not_mix,
             values::many_digests_are_found_at_once,

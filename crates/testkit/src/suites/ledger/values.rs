@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use transship_copy::Continuation;
+use transship_copy::{Arrival, Continuation};
 use transship_engine::ledger::{Hints, Leases, Locations, Pauses, Uploads};
 
 use super::samples::{digest, repository};
@@ -77,7 +77,7 @@ pub(super) async fn locations_come_latest_first_and_three_at_most(hints: Arc<dyn
             .find("r.example", std::slice::from_ref(&layer), at(0))
             .await
             .unwrap();
-        found.get(&layer).cloned().unwrap_or_default()
+        found.get(&layer).cloned().unwrap_or_default().repositories
     };
     assert!(find().await.is_empty());
     for name in ["a", "b", "c"] {
@@ -121,8 +121,8 @@ pub(super) async fn a_location_is_forgotten_alone(hints: Arc<dyn Hints>) {
         .await
         .unwrap();
     let found = locations.find("r.example", &digests, at(0)).await.unwrap();
-    assert_eq!(found[&digests[0]], ["a"].map(repository));
-    assert_eq!(found[&digests[1]], ["b", "a"].map(repository));
+    assert_eq!(found[&digests[0]].repositories, ["a"].map(repository));
+    assert_eq!(found[&digests[1]].repositories, ["b", "a"].map(repository));
     locations
         .remove("r.example", &digests[0], &repository("a"), at(0))
         .await
@@ -134,20 +134,64 @@ pub(super) async fn a_location_is_forgotten_alone(hints: Arc<dyn Hints>) {
     );
 }
 
+pub(super) async fn sources_are_remembered_with_a_location(hints: Arc<dyn Hints>) {
+    let (one, other) = (Locations::new(Arc::clone(&hints)), Locations::new(hints));
+    let layer = [digest("layer")];
+    let from = |source: &str| Arrival {
+        digest: digest("layer"),
+        source: Some(source.to_owned()),
+    };
+    let sources = async |locations: &Locations| {
+        let found = locations.find("r.example", &layer, at(0)).await.unwrap();
+        found[&layer[0]].sources.clone()
+    };
+    one.add("r.example", &layer, &repository("a"), at(0)).await.unwrap();
+    assert!(
+        sources(&one).await.is_empty(),
+        "that it is there proves nothing of a source"
+    );
+    for source in ["s.example/x", "s.example/y"] {
+        one.add("r.example", &[from(source)], &repository("a"), at(0))
+            .await
+            .unwrap();
+    }
+    assert_eq!(sources(&other).await, ["s.example/y", "s.example/x"]);
+    other.add("r.example", &layer, &repository("b"), at(0)).await.unwrap();
+    other
+        .remove("r.example", &layer[0], &repository("a"), at(0))
+        .await
+        .unwrap();
+    let found = one.find("r.example", &layer, at(0)).await.unwrap();
+    assert_eq!(found[&layer[0]].repositories, ["b"].map(repository));
+    assert_eq!(
+        found[&layer[0]].sources.len(),
+        2,
+        "a wrong location says nothing of the sources"
+    );
+    for number in 0..20 {
+        let source = format!("s.example/{number}");
+        one.add("r.example", &[from(&source)], &repository("b"), at(0))
+            .await
+            .unwrap();
+    }
+    let kept = sources(&other).await;
+    assert_eq!((kept.len(), kept[0].as_str()), (8, "s.example/19"));
+}
+
 pub(super) async fn what_another_process_added_is_found(hints: Arc<dyn Hints>) {
     let (one, other) = (Locations::new(Arc::clone(&hints)), Locations::new(hints));
     let layer = [digest("layer")];
     assert!(one.find("r.example", &layer, at(0)).await.unwrap().is_empty());
     other.add("r.example", &layer, &repository("a"), at(0)).await.unwrap();
     let found = one.find("r.example", &layer, at(0)).await.unwrap();
-    assert_eq!(found[&layer[0]], ["a"].map(repository));
+    assert_eq!(found[&layer[0]].repositories, ["a"].map(repository));
     other.add("r.example", &layer, &repository("b"), at(0)).await.unwrap();
     // What the first one remembers is behind now.
     one.remove("r.example", &layer[0], &repository("a"), at(0))
         .await
         .unwrap();
     let found = other.find("r.example", &layer, at(0)).await.unwrap();
-    assert_eq!(found[&layer[0]], ["b"].map(repository));
+    assert_eq!(found[&layer[0]].repositories, ["b"].map(repository));
 }
 
 pub(super) async fn locations_of_hosts_do_not_mix(hints: Arc<dyn Hints>) {
@@ -182,7 +226,11 @@ pub(super) async fn many_digests_are_found_at_once(hints: Arc<dyn Hints>) {
     assert_eq!(found.len(), 240);
     assert!(digests[..240].iter().all(|digest| found.contains_key(digest)));
     assert!(locations.find("r.example", &[], at(0)).await.unwrap().is_empty());
-    locations.add("r.example", &[], &repository("a"), at(0)).await.unwrap();
+    let nothing: [Arrival; 0] = [];
+    locations
+        .add("r.example", &nothing, &repository("a"), at(0))
+        .await
+        .unwrap();
 }
 
 pub(super) async fn a_pause_is_never_shortened(hints: Arc<dyn Hints>) {
