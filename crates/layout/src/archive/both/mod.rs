@@ -183,6 +183,10 @@ impl BlobSource for BothFormats {
             found => found,
         }
     }
+
+    async fn has_blob(&self, blob: &Descriptor) -> bool {
+        self.layout.has_blob(blob).await || self.docker.has_blob(blob).await
+    }
 }
 
 #[async_trait]
