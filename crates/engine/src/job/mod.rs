@@ -33,7 +33,7 @@ pub const ENVELOPE_VERSION: u32 = 2;
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// The longest wait of a message. Registries are believed up to a day.
-const WAIT_MAX: Duration = Duration::from_hours(25);
+pub(crate) const WAIT_MAX: Duration = Duration::from_hours(25);
 
 /// A message of the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

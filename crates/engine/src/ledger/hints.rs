@@ -1,6 +1,7 @@
 //! Values that expire and may be lost.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -64,6 +65,14 @@ pub trait Hints: Send + Sync {
 
     /// Values of the family that have not expired, in the order of their names, as they are now; at most `limit`.
     async fn children(&self, family: &str, limit: usize, now: Timestamp) -> Result<Vec<(Key, String)>>;
+}
+
+/// How far the clocks of two workers may differ.
+const CLOCK_SKEW_MAX: Duration = Duration::from_mins(1);
+
+/// True if `written` is so much later than `now` that the clock of its writer must have been ahead.
+pub(super) fn is_later(written: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(written.duration_since(now)).is_ok_and(|ahead| ahead > CLOCK_SKEW_MAX)
 }
 
 /// No hints are kept.

@@ -195,8 +195,15 @@ pub trait History: Send + Sync {
     async fn execution(&self, id: &str) -> Result<Option<ExecutionRecord>>;
 
     /// Tasks that read from `origin`, have not ended, and were last touched before `before`: recorded (counts as
-    /// [`TaskEntry::created`]), begun, or, while waiting, due. At most `limit`; the task untouched for longest comes first.
-    async fn untouched(&self, origin: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>>;
+    /// [`TaskEntry::created`]), begun, or, while waiting, due. Also those touched after `latest`, the latest possible time: they
+    /// were touched while a clock was ahead. At most `limit`; the task untouched for longest comes first.
+    async fn untouched(
+        &self,
+        origin: &str,
+        before: Timestamp,
+        latest: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TaskEntry>>;
 
     /// True if a task that reads from this repository, and is not an attachment, has not ended.
     async fn is_busy(&self, origin: &str, repository: &Repository) -> Result<bool>;

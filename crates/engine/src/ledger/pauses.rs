@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::hints::is_later;
 use super::{Freshness, Hint, Hints, Key, Put};
 use transship_oci::Result;
 
@@ -29,14 +30,19 @@ impl Pauses {
     pub async fn pause(&self, host: &str, until: Timestamp, now: Timestamp) -> Result<()> {
         let pause = Hint {
             key: key_of(host),
-            value: until.as_millisecond().to_string(),
+            value: format!("{} {}", until.as_millisecond(), now.as_millisecond()),
             expires: until,
         };
         let mut expected: Option<String> = None;
         for _ in 0..CAS_TRIES_MAX {
             match self.hints.put_if(&pause, expected.as_deref(), now).await? {
                 Put::Done => return Ok(()),
-                Put::Refused(known) if known.as_deref().and_then(read).is_some_and(|known| known >= until) => {
+                Put::Refused(known)
+                    if known
+                        .as_deref()
+                        .and_then(|known| read(known, now))
+                        .is_some_and(|known| known >= until) =>
+                {
                     return Ok(());
                 }
                 Put::Refused(known) => expected = known,
@@ -53,7 +59,7 @@ impl Pauses {
         let found = self.hints.get(&keys, now, Freshness::Exact).await?;
         let pauses = found.into_iter().filter_map(|(key, value)| {
             let host = key.family.strip_prefix(FAMILY)?.to_owned();
-            Some((host, read(&value)?))
+            Some((host, read(&value, now)?))
         });
         Ok(pauses.filter(|(_, until)| *until > now).max_by_key(|(_, until)| *until))
     }
@@ -70,6 +76,12 @@ fn key_of(host: &str) -> Key {
     Key::new(format!("{FAMILY}{host}"), NAME)
 }
 
-fn read(value: &str) -> Option<Timestamp> {
-    Timestamp::from_millisecond(value.parse().ok()?).ok()
+/// The end of a pause. [`None`] for a pause that began later than `now`: the clock of the worker that recorded it was ahead. A
+/// pause of an earlier release has no beginning.
+fn read(value: &str, now: Timestamp) -> Option<Timestamp> {
+    let time = |text: &str| Timestamp::from_millisecond(text.parse().ok()?).ok();
+    match value.split_once(' ') {
+        Some((until, since)) => time(until).filter(|_| time(since).is_some_and(|since| !is_later(since, now))),
+        None => time(value),
+    }
 }

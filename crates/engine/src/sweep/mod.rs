@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use metrics::gauge;
 
 use self::rule::SweepRule;
-use crate::job::{Job, Run, Sweep, SweepStep};
+use crate::job::{Job, Run, Sweep, SweepStep, WAIT_MAX};
 use crate::jobs::Jobs;
 use crate::{Envelope, Next, Outgoing, Result, StoreName, TaskEntry};
 use transship_oci::Code;
@@ -102,10 +102,11 @@ impl<'a> SweepPart<'a> {
         };
         let now = jobs.now();
         let before = now.checked_sub(silence).unwrap_or(Timestamp::MIN);
+        let latest = now.checked_add(WAIT_MAX).unwrap_or(Timestamp::MAX);
         let lost = jobs
             .ledger
             .history
-            .untouched(registry, before, REPUBLISHED_TASKS_MAX)
+            .untouched(registry, before, latest, REPUBLISHED_TASKS_MAX)
             .await?;
         let (lost, messages): (Vec<TaskEntry>, Vec<Outgoing>) = lost.into_iter().filter_map(resent).unzip();
         if lost.is_empty() {
@@ -162,8 +163,8 @@ fn resent(entry: TaskEntry) -> Option<(TaskEntry, Outgoing)> {
 }
 
 /// Until when a task that was sent again is left alone: for half its age, so that one that only waits in a long queue gets
-/// few messages more.
+/// few messages more, and not longer than the longest wait.
 fn quiet_until(entry: &TaskEntry, now: Timestamp) -> Timestamp {
-    let age = entry.execution.age(now);
-    now.checked_add(age / 2).unwrap_or(Timestamp::MAX)
+    let quiet = (entry.execution.age(now) / 2).min(WAIT_MAX);
+    now.checked_add(quiet).unwrap_or(Timestamp::MAX)
 }

@@ -16,7 +16,9 @@ use transship_rules::{Destination, Pushed, Rule, Verdict};
 
 use crate::job::{Cursor, Run, Source, Sweep, SweepStep};
 use crate::jobs::Jobs;
+use crate::ledger::{self, By, TaskQuery};
 use crate::plan::id;
+use crate::retry_policy::Wait;
 use crate::send::send_then_record;
 use crate::{Execution, ImageRef, Job, Next, Outgoing, TaskEntry, Trigger};
 
@@ -161,16 +163,7 @@ impl<'a> SweepRule<'a> {
             let wait = Duration::try_from(until.duration_since(jobs.now())).unwrap_or_default();
             return later(cursor, wait);
         }
-        let unfinished = jobs
-            .ledger
-            .history
-            .untouched(&rule.source.registry, Timestamp::MAX, 2 * BACKLOG_TASKS_MAX)
-            .await?;
-        let under_way: HashSet<(ImageRef, ImageRef)> = unfinished
-            .iter()
-            .filter(|entry| entry.execution.rule == rule.name)
-            .filter_map(ends_of)
-            .collect();
+        let under_way = self.under_way(rule).await?;
         if under_way.len() >= BACKLOG_TASKS_MAX {
             return later(cursor, BACKLOG_WAIT);
         }
@@ -217,6 +210,25 @@ impl<'a> SweepRule<'a> {
             stuck: walk.stuck,
             wait,
         })
+    }
+
+    /// The ends of the unfinished copies of the rule, until there are [`BACKLOG_TASKS_MAX`]. Those of other rules are passed
+    /// over, however many they are.
+    async fn under_way(&self, rule: &Rule) -> Result<HashSet<(ImageRef, ImageRef)>> {
+        let mut query = TaskQuery::new(By::Open);
+        query.filter.rule = Some(rule.name.clone());
+        query.filter.origin = Some(rule.source.registry.clone());
+        let mut under_way = HashSet::new();
+        let mut after: Option<ledger::Cursor> = None;
+        loop {
+            let history = &self.jobs.ledger.history;
+            let page = history.entries(&query, after.as_ref(), BACKLOG_TASKS_MAX).await?;
+            under_way.extend(page.items.iter().filter_map(ends_of));
+            after = page.next;
+            if after.is_none() || under_way.len() >= BACKLOG_TASKS_MAX {
+                return Ok(under_way);
+            }
+        }
     }
 
     /// True if a sweep that is not at its end does not go on either.
@@ -417,7 +429,7 @@ impl Walk<'_> {
 
     /// A permanent error, or one that remained after all retries, is logged and the item is skipped. Another error pauses the walk.
     fn pass_over(&self, error: Error, repository: &Repository, tag: Option<&Tag>) -> Result<()> {
-        let is_stuck = self.stuck >= STUCK_STEPS_MAX && error.persistence().retry_after().is_none();
+        let is_stuck = self.stuck >= STUCK_STEPS_MAX && !matches!(Wait::of(&error), Wait::Asked(_));
         if !is_stuck && error.persistence().is_temporary() {
             return Err(error);
         }
@@ -429,16 +441,19 @@ impl Walk<'_> {
     /// How long the sweep waits for this error to pass; [`None`]: it ends.
     fn stop(&mut self, error: &Error) -> Option<Duration> {
         let told = match error.persistence() {
-            Persistence::Temporary(told) => told,
+            Persistence::Temporary(_) => Wait::of(error),
             Persistence::Permanent | Persistence::Persistent => {
                 tracing::error!(code = error.code(), %error, "the rule cannot be swept");
                 return None;
             }
         };
-        let wait = told.unwrap_or_else(|| {
-            self.stuck += 1;
-            ERROR_BACKOFF.wait(self.stuck - 1)
-        });
+        let wait = match told {
+            Wait::Asked(asked) => asked,
+            Wait::AtOnce | Wait::Growing => {
+                self.stuck += 1;
+                ERROR_BACKOFF.wait(self.stuck - 1)
+            }
+        };
         tracing::warn!(code = error.code(), %error, ?wait, "the sweep of the rule will continue later");
         Some(wait)
     }

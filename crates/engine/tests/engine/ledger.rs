@@ -113,9 +113,15 @@ impl History for WatchedLedger {
         self.inner.execution(id).await
     }
 
-    async fn untouched(&self, origin: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
+    async fn untouched(
+        &self,
+        origin: &str,
+        before: Timestamp,
+        latest: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TaskEntry>> {
         self.call("untouched", None).await?;
-        self.inner.untouched(origin, before, limit).await
+        self.inner.untouched(origin, before, latest, limit).await
     }
 
     async fn is_busy(&self, origin: &str, repository: &Repository) -> Result<bool> {

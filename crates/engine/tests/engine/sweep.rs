@@ -468,16 +468,16 @@ async fn a_sweep_deletes_nothing() {
     assert!(methods.is_empty());
 }
 
-#[tokio::test]
-async fn the_sweep_of_a_long_backlog_waits_for_it() {
-    let fixture = Fixture::new().await;
+/// `count` unfinished copies of rule `rule`, each of a repository of its own.
+async fn record_backlog(fixture: &Fixture, rule: &str, count: usize) {
     fixture.push_and_tell(&images::image(1, &[100])).await;
     let task = fixture.queued().await.remove(0);
     let execution = transship_engine::Execution {
         id: "e-many".into(),
+        rule: rule.into(),
         ..task.execution.clone()
     };
-    let many: Vec<_> = (0..1000)
+    let many: Vec<_> = (0..count)
         .map(|number| {
             let mut task = task.clone();
             task.id = format!("t-{number}");
@@ -489,6 +489,31 @@ async fn the_sweep_of_a_long_backlog_waits_for_it() {
         })
         .collect();
     fixture.ledger.record(&many).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_backlog_of_one_rule_does_not_hide_that_of_another() {
+    let fixture = Fixture::new().await;
+    record_backlog(&fixture, "another", 2500).await;
+    fixture.clock.advance(Duration::from_secs(1));
+    let late = images::image(2, &[100]);
+    put(&fixture.a, "core/app", "late", &late);
+    fixture.tell(&fixture.event("late", &late.root)).await;
+    put(&fixture.a, "core/missed", "v1", &images::image(3, &[100]));
+    taken(&fixture).await;
+    work(&fixture, &step(None), None).await;
+    let mut tasks = fixture.tasks().await;
+    tasks.retain(|task| task.rule == "core-images");
+    let mut sources: Vec<&str> = tasks.iter().map(|task| task.source.as_str()).collect();
+    sources.sort_unstable();
+    // The two that were pushed before and after the others are under way and are not made again.
+    assert_eq!(sources, ["a/core/app:late", "a/core/app:v1", "a/core/missed:v1"]);
+}
+
+#[tokio::test]
+async fn the_sweep_of_a_long_backlog_waits_for_it() {
+    let fixture = Fixture::new().await;
+    record_backlog(&fixture, "core-images", 1000).await;
     taken(&fixture).await;
     fixture.a.reset_requests();
     work(&fixture, &step(None), None).await;

@@ -91,7 +91,10 @@ async fn a_database_of_the_released_schema_is_migrated_with_its_data() {
 
     // Work goes on where it was.
     assert!(ledger.is_busy("hangzhou", &"core/app".parse().unwrap()).await.unwrap());
-    let untouched = ledger.untouched("hangzhou", Timestamp::MAX, 10).await.unwrap();
+    let untouched = ledger
+        .untouched("hangzhou", Timestamp::MAX, Timestamp::MAX, 10)
+        .await
+        .unwrap();
     let [waiting] = &*untouched else {
         panic!("{untouched:?}")
     };
@@ -103,7 +106,7 @@ async fn a_database_of_the_released_schema_is_migrated_with_its_data() {
             .unwrap()
     );
     let scan = ledger
-        .untouched("s3://layouts", Timestamp::MAX, 10)
+        .untouched("s3://layouts", Timestamp::MAX, Timestamp::MAX, 10)
         .await
         .unwrap()
         .remove(0);

@@ -64,7 +64,7 @@ async fn each_repository_is_used_with_its_own_login() {
     };
     sample.seed_into(&world.source, &name("team-a/app"), &tag("v1"));
     // Known to be there, and not mounted, because it takes one login for both.
-    world.locations.claim(&sample, &name("team-a/app"));
+    world.claim(&sample, &name("team-a/app"));
     watch(&world.source, is_robot);
     world.run(job("team-a/app", "team-b/app")).await.unwrap();
     assert_eq!(
@@ -73,7 +73,7 @@ async fn each_repository_is_used_with_its_own_login() {
     );
     assert_eq!(asked(&world.source, "POST", "mount=").len(), 0);
     world.locations.0.lock().unwrap().clear();
-    world.locations.claim(&sample, &name("team-a/app"));
+    world.claim(&sample, &name("team-a/app"));
     world.reset_requests();
     world.run(job("team-a/app", "team-a/other")).await.unwrap();
     assert!(

@@ -77,8 +77,14 @@ impl History for DynamoLedger {
         executions::find(&self.table, id).await
     }
 
-    async fn untouched(&self, origin: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
-        open::untouched(&self.table, origin, before, limit).await
+    async fn untouched(
+        &self,
+        origin: &str,
+        before: Timestamp,
+        latest: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TaskEntry>> {
+        open::untouched(&self.table, origin, (before, latest), limit).await
     }
 
     async fn is_busy(&self, origin: &str, repository: &Repository) -> Result<bool> {

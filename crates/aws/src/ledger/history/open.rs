@@ -145,19 +145,46 @@ pub(super) async fn failed<T>(reader: &mut Reader<'_, T>, after: Option<&Cursor>
     }
 }
 
-/// Tasks last touched before `before`, the longest untouched first. One call for the index, one for each 100 found.
-pub(super) async fn untouched(table: &Table, origin: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
+/// Tasks last touched before `before`, or after the latest possible time, the longest untouched first. Two calls for the index,
+/// one for each 100 found.
+pub(super) async fn untouched(
+    table: &Table,
+    origin: &str,
+    (before, latest): (Timestamp, Timestamp),
+    limit: usize,
+) -> Result<Vec<TaskEntry>> {
+    let mut tasks = touched(table, origin, Bound::Before(before), limit).await?;
+    if tasks.len() < limit {
+        tasks.extend(touched(table, origin, Bound::After(latest), limit - tasks.len()).await?);
+    }
+    Ok(tasks)
+}
+
+/// A bound of the time at which a task was last touched.
+#[derive(Clone, Copy)]
+enum Bound {
+    Before(Timestamp),
+    After(Timestamp),
+}
+
+/// Tasks that were last touched within `bound`, the longest untouched first.
+async fn touched(table: &Table, origin: &str, bound: Bound, limit: usize) -> Result<Vec<TaskEntry>> {
     let operation = "untouched";
+    let (key, at) = match bound {
+        Bound::Before(at) => ("#unfinished_of = :partition AND #touched < :at", at),
+        Bound::After(at) => ("#unfinished_of = :partition AND #touched > :at", at),
+    };
     let query = Query {
-        key: "#unfinished_of = :partition AND #touched < :before",
-        values: Values::from([
-            (":partition".to_owned(), text(origin)),
-            (":before".to_owned(), time(before)),
-        ]),
+        key,
+        values: Values::from([(":partition".to_owned(), text(origin)), (":at".to_owned(), time(at))]),
         is_descending: false,
         ..of_partition(origin, limit.max(1))
     };
-    let is_left = |task: &TaskItem| !task.state.is_terminal() && task.touched < before.as_millisecond();
+    let is_within = |touched: i64| match bound {
+        Bound::Before(at) => touched < at.as_millisecond(),
+        Bound::After(at) => touched > at.as_millisecond(),
+    };
+    let is_left = |task: &TaskItem| !task.state.is_terminal() && is_within(task.touched);
     let mut tasks: Vec<(i64, TaskEntry)> = Vec::new();
     let mut from = None;
     while tasks.len() < limit {

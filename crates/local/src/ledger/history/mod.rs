@@ -100,10 +100,16 @@ impl History for SqliteLedger {
             .await
     }
 
-    async fn untouched(&self, origin: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
+    async fn untouched(
+        &self,
+        origin: &str,
+        before: Timestamp,
+        latest: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TaskEntry>> {
         let origin = origin.to_owned();
         self.read("untouched", move |connection| {
-            tasks::untouched(connection, &origin, before, limit)
+            tasks::untouched(connection, &origin, (before, latest), limit)
         })
         .await
     }

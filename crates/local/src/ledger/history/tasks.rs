@@ -111,22 +111,26 @@ pub(super) fn finish(transaction: &Transaction<'_>, task: &TaskEntry, outcome: &
     Ok(ended > 0)
 }
 
-/// Tasks that have not ended and were not touched since `before`, the longest untouched first.
+/// Tasks that have not ended and were last touched before `before`, or after the latest possible time, the longest untouched
+/// first.
 pub(super) fn untouched(
     connection: &Connection,
     origin: &str,
-    before: Timestamp,
+    (before, latest): (Timestamp, Timestamp),
     limit: usize,
 ) -> Result<Vec<TaskEntry>> {
     // A task of the first release has no job that could be sent again.
     let sql = format!(
-        "SELECT {COLUMNS} WHERE t.origin = ?1 AND t.touched < ?2 AND t.state IN ('queued', 'running', 'waiting')
-         AND t.job <> '' ORDER BY t.touched LIMIT ?3"
+        "SELECT {COLUMNS} WHERE t.origin = ?1 AND (t.touched < ?2 OR t.touched > ?3) AND t.state IN ('queued', 'running', 'waiting')
+         AND t.job <> '' ORDER BY t.touched > ?3, t.touched LIMIT ?4"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     connection
         .prepare_cached(&sql)?
-        .query_map(params![origin, before.as_millisecond(), limit], entry)?
+        .query_map(
+            params![origin, before.as_millisecond(), latest.as_millisecond(), limit],
+            entry,
+        )?
         .collect()
 }
 

@@ -288,14 +288,21 @@ impl History for MemoryLedger {
         Ok(found.map(|execution| state.execution_record(execution)))
     }
 
-    async fn untouched(&self, origin: &str, before: Timestamp, limit: usize) -> Result<Vec<TaskEntry>> {
+    async fn untouched(
+        &self,
+        origin: &str,
+        before: Timestamp,
+        latest: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TaskEntry>> {
+        let is_untouched = |touched| touched < before || touched > latest;
         let state = self.history();
         let mut rows: Vec<_> = state
             .tasks
             .iter()
-            .filter(|row| !row.record.state.is_terminal() && row.touched < before && row.entry.origin == origin)
+            .filter(|row| !row.record.state.is_terminal() && is_untouched(row.touched) && row.entry.origin == origin)
             .collect();
-        rows.sort_by_key(|row| row.touched);
+        rows.sort_by_key(|row| (row.touched > latest, row.touched));
         Ok(rows.into_iter().take(limit).map(|row| row.entry.clone()).collect())
     }
 

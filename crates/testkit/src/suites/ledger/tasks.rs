@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use transship_engine::ledger::{By, Claim, ExecutionQuery, History, TaskEntry, TaskQuery};
 use transship_engine::{Begin, Counts, ExecutionRecord, TaskRecord, TaskState};
 
@@ -286,7 +287,10 @@ pub(super) async fn untouched_tasks_are_found(ledger: Ledger) {
     "beijing".clone_into(&mut elsewhere.origin);
     history.record(&[entry(1), entry(2), elsewhere]).await.unwrap();
     let left = async |before: i64, limit| {
-        let found = history.untouched("hangzhou", at(before), limit).await.unwrap();
+        let found = history
+            .untouched("hangzhou", at(before), Timestamp::MAX, limit)
+            .await
+            .unwrap();
         found.into_iter().map(|task| task.id).collect::<Vec<_>>()
     };
     assert!(left(1, 10).await.is_empty(), "nothing is older than its creation");
@@ -295,7 +299,10 @@ pub(super) async fn untouched_tasks_are_found(ledger: Ledger) {
         ["task-1", "task-2"],
         "a queued task counts from its creation"
     );
-    let found = history.untouched("hangzhou", at(100), 10).await.unwrap();
+    let found = history
+        .untouched("hangzhou", at(100), Timestamp::MAX, 10)
+        .await
+        .unwrap();
     assert_eq!(found, [entry(1), entry(2)]);
     history.begin(&entry(1), at(50)).await.unwrap();
     assert_eq!(left(50, 10).await, ["task-2"], "a task that was begun counts from then");
@@ -310,6 +317,18 @@ pub(super) async fn untouched_tasks_are_found(ledger: Ledger) {
     );
     assert!(finish(history, &entry(1), TaskState::Failed, 70).await);
     assert_eq!(left(501, 10).await, ["task-2"], "a task that ended is not left");
+
+    // Touched while the clock was ahead.
+    history.begin(&entry(3), at(9000)).await.unwrap();
+    let found = |before: i64, latest: i64, limit| history.untouched("hangzhou", at(before), at(latest), limit);
+    assert_eq!(found(500, 9000, 10).await.unwrap(), []);
+    assert_eq!(found(500, 8999, 10).await.unwrap(), [entry(3)]);
+    assert_eq!(
+        found(501, 8999, 10).await.unwrap(),
+        [entry(2), entry(3)],
+        "these come last"
+    );
+    assert_eq!(found(501, 8999, 1).await.unwrap(), [entry(2)]);
 }
 
 pub(super) async fn a_repository_is_busy_while_a_task_reads_it(ledger: Ledger) {

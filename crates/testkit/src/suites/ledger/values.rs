@@ -39,6 +39,19 @@ pub(super) async fn a_lease_is_extended_by_its_holder(hints: Arc<dyn Hints>) {
     assert!(leases.take("key", "b", at(19), TEN_SECONDS).await.unwrap());
 }
 
+pub(super) async fn a_lease_of_a_clock_that_was_ahead_is_taken_over(hints: Arc<dyn Hints>) {
+    const YEAR: i64 = 365 * 86400;
+    let leases = Leases::new(hints);
+    assert!(leases.take("key", "a", at(YEAR), TEN_SECONDS).await.unwrap());
+    assert!(leases.take("key", "b", at(0), TEN_SECONDS).await.unwrap());
+    assert!(!leases.take("key", "c", at(1), TEN_SECONDS).await.unwrap());
+    leases.release("key", "a").await.unwrap();
+    assert!(
+        !leases.take("key", "c", at(1), TEN_SECONDS).await.unwrap(),
+        "it is not the holder any more"
+    );
+}
+
 pub(super) async fn only_the_holder_releases_a_lease(hints: Arc<dyn Hints>) {
     let leases = Leases::new(hints);
     assert!(leases.take("key", "a", at(0), TEN_SECONDS).await.unwrap());
@@ -231,6 +244,17 @@ pub(super) async fn many_digests_are_found_at_once(hints: Arc<dyn Hints>) {
         .add("r.example", &nothing, &repository("a"), at(0))
         .await
         .unwrap();
+}
+
+pub(super) async fn a_pause_of_a_clock_that_was_ahead_is_over(hints: Arc<dyn Hints>) {
+    const YEAR: i64 = 365 * 86400;
+    let pauses = Pauses::new(hints);
+    let until = async |now| pauses.until(&["r.example"], at(now)).await.unwrap();
+    pauses.pause("r.example", at(YEAR + 10), at(YEAR)).await.unwrap();
+    assert!(until(YEAR).await.is_some());
+    assert_eq!(until(0).await, None);
+    pauses.pause("r.example", at(10), at(0)).await.unwrap();
+    assert_eq!(until(0).await, Some(("r.example".to_owned(), at(10))));
 }
 
 pub(super) async fn a_pause_is_never_shortened(hints: Arc<dyn Hints>) {
