@@ -1,5 +1,6 @@
 //! Logins at the registries of a document: from a secret, or a token of Amazon ECR.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use transship_rules::{CredentialsRef, Registry};
 use transship_runtime::{REFUSED_LOGIN_TTL, SecretLogin};
 
 use crate::Aws;
-use crate::ecr::{EcrTokens, Registration};
+use crate::ecr::{EcrTokens, Registration, is_ecr};
 
 /// The credentials of a document's registries. Secrets and tokens are kept, and read again after a refusal.
 pub fn credentials_of(aws: Aws, secrets: Arc<dyn Secrets>) -> Arc<CredentialsOf> {
@@ -45,14 +46,31 @@ struct EcrLogin {
 
 #[async_trait]
 impl Credentials for EcrLogin {
-    async fn login(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Login> {
+    async fn login(&self, host: &RegistryHost, _: Option<&Repository>) -> Result<Login> {
+        check_host(host)?;
         self.tokens.login(&self.registration).await
     }
 
-    async fn login_anew(&self, _: &RegistryHost, _: Option<&Repository>) -> Result<Option<Login>> {
+    async fn login_anew(&self, host: &RegistryHost, _: Option<&Repository>) -> Result<Option<Login>> {
+        check_host(host)?;
         let login = self.tokens.login_anew(&self.registration, REFUSED_LOGIN_TTL).await;
         login.map(Some)
     }
+}
+
+/// A token is valid for every registry that the role may use, so it is sent to hosts of Amazon ECR only, and to this machine.
+fn check_host(host: &RegistryHost) -> Result<()> {
+    if is_ecr(host.as_str()) || is_loopback(host.as_str()) {
+        return Ok(());
+    }
+    let message = format!("{host} is not a host of Amazon ECR, so it gets no token: set credentials for it");
+    Err(Error::new(Code::CredentialsUnavailable, Verb::Login, message))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.is_ok_and(|address| address.is_loopback())
 }
 
 /// `docker` in a function, which has no Docker login.

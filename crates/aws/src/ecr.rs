@@ -58,6 +58,19 @@ impl Registration {
     }
 }
 
+/// True for a host of Amazon ECR, also by way of an interface endpoint of a VPC.
+pub(crate) fn is_ecr(host: &str) -> bool {
+    let host = host.strip_suffix(":443").unwrap_or(host);
+    let domains = [".vpce.amazonaws.com", ".vpce.amazonaws.com.cn"];
+    let endpoint = domains.iter().find_map(|domain| host.strip_suffix(domain));
+    // <endpoint id>.dkr.ecr.<region>, with a zone in the id of a zone.
+    let is_endpoint = endpoint.is_some_and(|name| {
+        let labels: Vec<&str> = name.split('.').collect();
+        matches!(labels.as_slice(), [id, "dkr", "ecr", _] if id.starts_with("vpce-"))
+    });
+    region_of(host).is_some() || is_endpoint
+}
+
 /// `<account>.dkr.ecr.<region>.amazonaws.com`, with `.cn` in China; the same with `ecr-fips`; and dual-stack,
 /// `<account>.dkr-ecr.<region>.on.aws`. Source: AWS General Reference, "Amazon ECR endpoints and quotas".
 fn region_of(host: &str) -> Option<&str> {
@@ -250,5 +263,28 @@ mod tests {
         clock.advance(Duration::from_mins(31));
         tokens.login(&of("eu-west-1")).await.unwrap();
         assert_eq!(requests(), 4);
+    }
+
+    #[test]
+    fn a_token_goes_to_hosts_of_ecr_only() {
+        for host in [
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com",
+            "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn:443",
+            "111122223333.dkr-ecr.eu-west-1.on.aws",
+            "vpce-0a1b-2c3d.dkr.ecr.eu-west-1.vpce.amazonaws.com",
+        ] {
+            assert!(is_ecr(host), "{host}");
+        }
+        for host in [
+            "registry.example.com",
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com.example.com",
+            "dkr.ecr.eu-west-1.amazonaws.com",
+            "evil.s3.amazonaws.com",
+            "evil.execute-api.eu-west-1.amazonaws.com",
+            "vpce-0a1b-2c3d.execute-api.eu-west-1.vpce.amazonaws.com",
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com:8443",
+        ] {
+            assert!(!is_ecr(host), "{host}");
+        }
     }
 }

@@ -8,17 +8,18 @@ use transship_copy::Clock;
 use transship_engine::{SecretTable, Secrets};
 use transship_oci::{Code, Error, Result, Verb};
 use transship_rules::SecretReference;
-use transship_runtime::{CachedSecrets, Environment, process_secrets, secret_of, secret_unavailable};
+use transship_runtime::{CachedSecrets, secret_of, secret_unavailable};
 
 use crate::Aws;
 use crate::error::AwsError;
 
-/// The secrets of a function: `secretsmanager:NAME` and `ssm:NAME`, kept for some minutes, and those that every process
-/// reads. Sends nothing until a secret is read.
+/// The secrets of a function: `secretsmanager:NAME` and `ssm:NAME`, kept for some minutes. Sends nothing until a secret is read.
+/// `env:` and `file:` are not read: the environment of a function holds the keys of its role, and a document could name a registry
+/// that receives them.
 pub fn secrets(aws: &Aws, clock: Arc<dyn Clock>) -> SecretTable {
     let secrets_manager = CachedSecrets::new(Arc::new(SecretsManager(aws.clone())), Arc::clone(&clock));
     let parameter_store = CachedSecrets::new(Arc::new(ParameterStore(aws.clone())), clock);
-    process_secrets(Environment::process())
+    SecretTable::default()
         .with("secretsmanager", Arc::new(secrets_manager))
         .with("ssm", Arc::new(parameter_store))
 }

@@ -167,8 +167,9 @@ async fn what_cannot_be_read_is_named_and_not_told() {
         ("secretsmanager:bytes", "SecretString"),
         ("ssm:/missing", "exists in this region"),
         ("ssm:/missing", "ssm:GetParameter"),
-        ("env:TRANSSHIP_TEST_IS_NOT_SET", "is not set"),
-        ("file:/nowhere/at/all", "cannot be read"),
+        ("env:PATH", "write secretsmanager:NAME or ssm:NAME"),
+        ("file:/proc/self/environ", "write secretsmanager:NAME or ssm:NAME"),
+        ("file:/etc/hostname", "write secretsmanager:NAME or ssm:NAME"),
     ] {
         let error = world.secrets.secret(&reference.parse().unwrap()).await.unwrap_err();
         assert_eq!(error.code(), "SECRET_UNAVAILABLE");

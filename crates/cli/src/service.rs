@@ -2,6 +2,7 @@
 //!
 //! A stop must end the webhook, let running tasks finish for a limited time, and leave the rest in the queue.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,15 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Time limit after a stop for deliveries that are being read.
 const INTAKE_GRACE: Duration = Duration::from_secs(5);
 
+/// Settings of the service that are not in its document.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    /// Maximum number of tasks at the same time; each sends several blobs in parallel.
+    pub(crate) concurrency: usize,
+    /// The folder below which the files of `file:` references must be.
+    pub(crate) secrets_dir: Option<PathBuf>,
+}
+
 /// The assembled service, ready to run.
 pub(crate) struct Service {
     /// The webhook's router.
@@ -44,16 +54,15 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Assembles the service of `document` on `database`, with secrets from `environment` and from files. It processes at most
-    /// `concurrency` messages at the same time; each sends several blobs in parallel.
+    /// Assembles the service of `document` on `database`, with secrets from `environment` and from files.
     pub(crate) fn build(
         document: Document,
         database: Database,
         environment: Environment,
         progress: Arc<dyn Progress>,
-        concurrency: usize,
+        settings: Settings,
     ) -> Self {
-        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(environment));
+        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(environment, settings.secrets_dir));
         let retries = Retries {
             max_wait: MAX_WAIT,
             ..Retries::default()
@@ -95,7 +104,7 @@ impl Service {
                 history: Arc::clone(&ledger) as _,
                 clock: Arc::new(SystemClock),
             },
-            concurrency,
+            concurrency: settings.concurrency,
         };
         Self {
             router: transship_http::router(Arc::new(intake)),

@@ -3,7 +3,7 @@
 //! One worker uses it at a time. Its lock is released with the process, so kill -9 leaves none behind; the holder may assume
 //! that every message in flight belongs to a process that has ended.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
 use transship_oci::{Code, Error, Result, Verb};
@@ -56,7 +56,8 @@ fn holder(file: &mut File) -> String {
     }
 }
 
-/// Creates `dir` and what is missing above it, with mode 0700. A folder that is there keeps its mode.
+/// Creates `dir` and what is missing above it, with mode 0700. A folder that is there gets this mode as well, and its files 0600,
+/// as far as they belong to this user: the folder of a mounted volume may belong to another one.
 pub(crate) fn create(dir: &Path) -> Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -67,18 +68,51 @@ pub(crate) fn create(dir: &Path) -> Result<()> {
         Error::of(Code::DataUnavailable, Verb::Create.on(dir.display()))
             .because(why)
             .with_source(error)
-    })
+    })?;
+    #[cfg(unix)]
+    close_to_others(dir);
+    Ok(())
+}
+
+/// Takes the rights of other users away from `dir` and its files.
+#[cfg(unix)]
+fn close_to_others(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let files = files.map(|file| file.path()).filter(|path| path.is_file());
+    for path in std::iter::once(dir.to_owned()).chain(files) {
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+            continue;
+        };
+        let mode = metadata.permissions().mode() & 0o7777;
+        let closed = Permissions::from_mode(mode & 0o700);
+        if mode & 0o077 != 0
+            && !metadata.is_symlink()
+            && let Err(error) = std::fs::set_permissions(&path, closed)
+        {
+            tracing::debug!("other users may read {}: {error}", path.display());
+        }
+    }
 }
 
 /// Opens the lock file `path` in a data folder, which is created if it is not there. It stays; only its lock matters.
 fn lock_file(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(|error| lock_failed(path, error))
+    owner_only().open(path).map_err(|error| lock_failed(path, error))
+}
+
+/// Creates the file `path` with mode 0600 if it is not there.
+pub(crate) fn create_file(path: &Path) -> std::io::Result<()> {
+    owner_only().open(path).map(drop)
+}
+
+/// Opens a file for reading and writing, and creates it with mode 0600 if it is not there.
+fn owner_only() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 /// Waits for the lock `path`, and holds it until the file is dropped.
@@ -112,5 +146,31 @@ mod tests {
         );
         drop(first);
         DataLock::acquire(dir.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn other_users_have_no_rights_even_if_the_folder_was_there() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("data");
+        std::fs::create_dir(&dir).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for (name, before) in [("", 0o755), ("transship.db", 0o644), ("transship.lock", 0o666)] {
+            let path = dir.join(name);
+            if !name.is_empty() {
+                std::fs::write(&path, "").unwrap();
+            }
+            std::fs::set_permissions(&path, Permissions::from_mode(before)).unwrap();
+        }
+        let _lock = DataLock::acquire(&dir).unwrap();
+        let database = crate::Database::open(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700);
+        for file in std::fs::read_dir(&dir).unwrap() {
+            let path = file.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+        drop(database);
     }
 }

@@ -46,6 +46,13 @@ impl Database {
         let operation = Verb::Open.on(path.display());
         // SQLite does not wait if two processes enable the write-ahead log of a new file at the same time; one of them would fail.
         let _alone = data_dir::lock(&dir.join(OPENING))?;
+        // SQLite gives its other files the mode of this one.
+        data_dir::create_file(&path).map_err(|error| {
+            let why = "its file cannot be created: check the rights of the folder, and the space on the disk";
+            Error::of(Code::DataUnavailable, &operation)
+                .because(why)
+                .with_source(error)
+        })?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = connect(&path, flags).map_err(|error| unavailable(error, &operation))?;
         connection

@@ -5,6 +5,8 @@
 //! for a sender that can only hold a URL, as its last segment. Hashes are compared, in constant time: neither where two
 //! texts differ nor how long the secret is shows in the time it takes.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use transship_oci::Error;
@@ -12,13 +14,19 @@ use transship_oci::Error;
 use crate::error::not_authentic;
 use crate::{Delivery, Format};
 
-/// Checks that `delivery` knows `secret`: one line, or two while the secret is being changed. Empty lines are not secrets,
-/// so an empty secret authenticates nothing.
+/// Checks that `delivery` knows `secret`: one line, or two while the secret is being changed; or a JSON object, each value of
+/// which is a secret. Empty lines are not secrets, so an empty secret authenticates nothing.
 ///
 /// # Errors
 /// `NOT_AUTHENTIC`, or `FORMAT_NOT_YET_SUPPORTED`.
 pub fn authenticate(format: Format, delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
     format.authenticate(delivery, secret)
+}
+
+/// The secrets in `text`: its lines, and the values of a JSON object, which is what the consoles of secret stores write.
+pub(crate) fn secrets_of(text: &str) -> Vec<String> {
+    let values = serde_json::from_str::<BTreeMap<String, String>>(text).unwrap_or_default();
+    text.lines().map(str::to_owned).chain(values.into_values()).collect()
 }
 
 /// The scheme of senders that send a fixed text or can only be given a URL.
@@ -38,8 +46,8 @@ pub(crate) fn fixed_text(delivery: &Delivery<'_>, secret: &str) -> Result<(), Er
         );
     let shown: Vec<_> = shown.map(Sha256::digest).collect();
     // Every pair is compared: the time taken must not show which line matched.
-    let is_known = secret
-        .lines()
+    let is_known = secrets_of(secret)
+        .iter()
         .filter(|line| !line.trim().is_empty())
         .map(|line| Sha256::digest(line.as_bytes()))
         .flat_map(|line| shown.iter().map(move |shown| shown.as_slice().ct_eq(line.as_slice())))
@@ -123,6 +131,18 @@ mod tests {
             assert!(is_authentic(&[("authorization", line)], None, "old\r\nnew\n"));
         }
         assert!(!is_authentic(&[("authorization", "old\tnew")], None, "old\nnew"));
+    }
+
+    #[test]
+    fn the_json_of_a_console_holds_secrets() {
+        let json = r#"{"hook":"Bearer right","old":"Bearer old"}"#;
+        for known in ["Bearer right", "Bearer old", json] {
+            assert!(is_authentic(&[("authorization", known)], None, json), "{known}");
+        }
+        for wrong in ["hook", "", "{"] {
+            assert!(!is_authentic(&[("authorization", wrong)], None, json), "{wrong}");
+        }
+        assert!(!is_authentic(&[("authorization", "")], None, r#"{"hook":""}"#));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,7 +21,7 @@ pub(crate) struct Limiter {
 impl Limiter {
     pub(crate) fn new(limits: Limits) -> Self {
         let requests = limits.requests_per_second.filter(|rate| *rate > 0.0).and_then(|rate| {
-            let quota = Quota::with_period(std::time::Duration::from_secs_f64(1.0 / rate))?;
+            let quota = Quota::with_period(Duration::try_from_secs_f64(1.0 / rate).ok()?)?;
             let burst = NonZeroU32::new(clamped(rate.ceil()))?;
             Some(RateLimiter::direct(quota.allow_burst(burst)))
         });
@@ -101,7 +102,7 @@ mod tests {
         let bandwidth = limiter.bandwidth().unwrap();
         let begin = std::time::Instant::now();
         bandwidth.pass(80 * 1024 * 1024).await;
-        assert!(begin.elapsed() >= std::time::Duration::from_millis(200));
+        assert!(begin.elapsed() >= Duration::from_millis(200));
     }
 
     #[tokio::test]

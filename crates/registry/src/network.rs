@@ -2,11 +2,17 @@
 //! address.
 //!
 //! An endpoint that is a literal loopback or private address is the permission for that host and port; this includes
-//! `localhost`. A *name* that resolves to a private address needs `network: private`. Link-local addresses (cloud metadata)
-//! and the Lambda Runtime API are always denied. Other tools check only literal addresses, but attacks use names.
+//! `localhost`. A *name* that resolves to a private address needs `network: private`. Link-local and reserved addresses, the
+//! metadata services of clouds, the prefixes that carry an IPv4 address through IPv6 networks, and the Lambda Runtime API are
+//! always denied. Other tools check only literal addresses, but attacks use names.
+//!
+//! Behind a proxy of the environment, the proxy resolves names, so only literal addresses are checked here.
+//!
+//! Sources: IANA IPv4 and IPv6 special-purpose address registries; the metadata pages of AWS, Azure, Google Cloud, Oracle and
+//! Alibaba Cloud.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use transship_oci::Result;
 
@@ -115,7 +121,7 @@ impl Guard {
     fn permit(&self, address: IpAddr, permitted: bool) -> Result<(), &'static str> {
         match reach(address) {
             Reach::Public => Ok(()),
-            Reach::Never => Err("a link-local, multicast or unspecified address, which is always denied"),
+            Reach::Never => Err("a link-local, multicast, reserved or metadata address, which is always denied"),
             Reach::Private if permitted || self.network == Network::Private => Ok(()),
             Reach::Loopback if permitted => Ok(()),
             Reach::Private => Err("a private address: set `network: private` on the registry to allow it"),
@@ -173,13 +179,30 @@ fn is_literal<S: AsRef<str>>(host: &Host<S>) -> bool {
     }
 }
 
+/// Addresses of metadata services outside the link-local ranges: Azure's wire server, Alibaba Cloud.
+const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
+/// Addresses of metadata services in IPv6: AWS's for instances and for pods, Google Cloud.
+const METADATA_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+
 fn reach(address: IpAddr) -> Reach {
     match address {
         IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
+            let [a, b, c, _] = v4.octets();
             if v4.is_loopback() {
                 Reach::Loopback
-            } else if a == 0 || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() {
+            } else if a == 0
+                || v4.is_link_local()
+                || v4.is_multicast()
+                // Reserved, and the broadcast address.
+                || a >= 240
+                // IETF protocol assignments; Oracle Cloud's metadata service is in it.
+                || [a, b, c] == [192, 0, 0]
+                || METADATA_V4.contains(&v4)
+            {
                 Reach::Never
             } else if v4.is_private() || (a == 100 && b & 0xc0 == 64) || (a == 198 && b & 0xfe == 18) {
                 Reach::Private
@@ -201,7 +224,8 @@ fn reach(address: IpAddr) -> Reach {
             } else if v6.is_unspecified()
                 || v6.is_multicast()
                 || v6.is_unicast_link_local()
-                || v6.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+                || METADATA_V6.contains(&v6)
+                || carries_v4(v6)
             {
                 Reach::Never
             } else if v6.is_unique_local() {
@@ -211,6 +235,15 @@ fn reach(address: IpAddr) -> Reach {
             }
         }
     }
+}
+
+/// True for an address that a router may turn into any IPv4 address: IPv4-compatible, 6to4, Teredo, and the NAT64 prefix for
+/// local use.
+const fn carries_v4(address: Ipv6Addr) -> bool {
+    matches!(
+        address.segments(),
+        [0, 0, 0, 0, 0, 0, _, _] | [0x2002, ..] | [0x2001, 0, ..] | [0x64, 0xff9b, 1, ..]
+    )
 }
 
 #[cfg(test)]
@@ -301,5 +334,91 @@ mod tests {
             SocketAddr::new("93.184.216.34".parse().unwrap(), 0),
         ];
         assert_eq!(public.resolved("r.example.com", mixed).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn every_special_address_has_its_class() {
+        for (class, addresses) in [
+            (
+                Reach::Never,
+                &[
+                    "0.0.0.0",
+                    "0.1.2.3",
+                    "169.254.169.254",
+                    "169.254.170.2",
+                    "168.63.129.16",
+                    "100.100.100.200",
+                    "192.0.0.1",
+                    "192.0.0.192",
+                    "224.0.0.1",
+                    "240.0.0.1",
+                    "255.255.255.255",
+                    "::",
+                    "::10.0.0.1",
+                    "::ffff:169.254.169.254",
+                    "::ffff:100.100.100.200",
+                    "64:ff9b::a9fe:a9fe",
+                    "64:ff9b:1::a00:1",
+                    "2002:a9fe:a9fe::1",
+                    "2002:5db8:d822::",
+                    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+                    "fe80::1",
+                    "fe80::a9fe:a9fe",
+                    "ff02::1",
+                    "fd00:ec2::254",
+                    "fd00:ec2::23",
+                    "fd20:ce::254",
+                ][..],
+            ),
+            (
+                Reach::Loopback,
+                &["127.0.0.1", "127.255.0.1", "::1", "::ffff:127.0.0.1"],
+            ),
+            (
+                Reach::Private,
+                &[
+                    "10.0.0.1",
+                    "172.31.255.255",
+                    "192.168.1.1",
+                    "100.64.0.1",
+                    "100.127.255.255",
+                    "198.18.0.1",
+                    "fc00::1",
+                    "fd12:3456::1",
+                    "64:ff9b::a00:1",
+                ],
+            ),
+            (
+                Reach::Public,
+                &[
+                    "93.184.216.34",
+                    "100.128.0.1",
+                    "172.32.0.1",
+                    "192.0.1.1",
+                    "223.255.255.255",
+                    "64:ff9b::5db8:d822",
+                    "2606:2800:220:1::1",
+                    "2001:db8::1",
+                ],
+            ),
+        ] {
+            for address in addresses {
+                assert_eq!(reach(address.parse().unwrap()), class, "{address}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_always_denied_is_denied_as_endpoint_too() {
+        for address in [
+            "169.254.169.254",
+            "168.63.129.16",
+            "100.100.100.200",
+            "[fd00:ec2::23]",
+            "[2002:a00:1::]",
+        ] {
+            let url = format!("http://{address}/");
+            assert!(!ok(&guard(&url, Network::Private), &url), "{address}");
+        }
     }
 }

@@ -168,9 +168,28 @@ pub struct Warning {
 pub(crate) struct Diagnostics {
     errors: Vec<(Path, transship_oci::Error)>,
     warnings: Vec<Warning>,
+    /// Size of all patterns so far, in the units of [`crate::pattern::units`].
+    pattern_units: u64,
 }
 
+/// Maximum size of all patterns of a document together. A unit needs up to 1 KiB of memory when it is compiled.
+const PATTERN_UNITS_MAX: u64 = 50_000;
+/// Size of a pattern that does not count: a document may have any number of ordinary patterns.
+const ORDINARY_UNITS: u64 = 64;
+
 impl Diagnostics {
+    /// Counts a pattern of `units`. The sentence says that there is no room for it.
+    pub(crate) fn count_pattern(&mut self, units: u64) -> Result<(), String> {
+        self.pattern_units = self.pattern_units.saturating_add(units.saturating_sub(ORDINARY_UNITS));
+        if self.pattern_units > PATTERN_UNITS_MAX {
+            return Err(
+                "the patterns of the document are too large together: use smaller repetitions and shorter lists"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
     /// Records an error at `path`.
     pub(crate) fn error(&mut self, path: Path, fault: transship_oci::Error) {
         if self.errors.len() < MAX_ERRORS {

@@ -3,8 +3,9 @@
 //! Patterns are limited in length and compiled size, and are matched in time linear in the text, so that no pattern can delay
 //! deliveries.
 
-use regex::Regex;
-use regex::bytes::Regex as BytesRegex;
+use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Class, Hir, HirKind};
 
 use crate::error::shown;
 
@@ -12,6 +13,8 @@ use crate::error::shown;
 const MAX_PATTERN_BYTES: usize = 4096;
 /// Maximum size of a compiled pattern in bytes.
 const MAX_COMPILED_BYTES: usize = 1 << 20;
+/// Maximum nesting of a regular expression.
+const MAX_NESTING: u32 = 50;
 
 /// A pattern with its exclusion.
 #[derive(Debug, Clone, Default)]
@@ -32,9 +35,9 @@ pub(crate) enum Matcher {
         /// The glob as written.
         text: String,
         /// The compiled glob, which is an expression over bytes.
-        regex: BytesRegex,
+        regex: Regex,
     },
-    /// A regular expression that matches anywhere in the text.
+    /// A regular expression that matches anywhere in the text. `\w`, `\d` and `\s` mean ASCII: names have nothing else.
     Regex(Regex),
 }
 
@@ -77,7 +80,7 @@ impl Matcher {
             .backslash_escape(true)
             .build()
             .map_err(|error| format!("the glob {} is not valid: {}", shown(text), error.kind()))?;
-        let regex = regex::bytes::RegexBuilder::new(glob.regex())
+        let regex = RegexBuilder::new(glob.regex())
             .size_limit(MAX_COMPILED_BYTES)
             .build()
             .map_err(|error| why("glob", text, &error))?;
@@ -90,10 +93,11 @@ impl Matcher {
     /// Compiles a regular expression that matches anywhere in the text.
     pub(crate) fn regex(text: &str) -> Result<Self, String> {
         check_length(text)?;
-        regex::RegexBuilder::new(text)
+        RegexBuilder::new(text)
+            .unicode(false)
             .size_limit(MAX_COMPILED_BYTES)
             .dfa_size_limit(MAX_COMPILED_BYTES)
-            .nest_limit(50)
+            .nest_limit(MAX_NESTING)
             .build()
             .map(Self::Regex)
             .map_err(|error| why("regex", text, &error))
@@ -102,8 +106,7 @@ impl Matcher {
     pub(crate) fn is_match(&self, text: &str) -> bool {
         match self {
             Self::Exact(name) => name == text,
-            Self::Glob { regex, .. } => regex.is_match(text.as_bytes()),
-            Self::Regex(regex) => regex.is_match(text),
+            Self::Glob { regex, .. } | Self::Regex(regex) => regex.is_match(text.as_bytes()),
         }
     }
 
@@ -133,6 +136,36 @@ fn literal_components(glob: &str) -> (&str, bool) {
         return (glob, true);
     };
     (glob[..meta].rfind('/').map_or("", |slash| &glob[..slash]), false)
+}
+
+/// The size of a regular expression before it is compiled: its characters and ranges, as often as they are repeated.
+pub(crate) fn units(text: &str) -> Result<u64, String> {
+    check_length(text)?;
+    let mut parser = ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .nest_limit(MAX_NESTING)
+        .build();
+    let parsed = parser
+        .parse(text)
+        .map_err(|error| why("regex", text, &regex::Error::Syntax(error.to_string())))?;
+    Ok(size(&parsed))
+}
+
+/// The recursion is bounded by [`MAX_NESTING`].
+fn size(hir: &Hir) -> u64 {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len() as u64,
+        HirKind::Class(Class::Bytes(class)) => class.ranges().len() as u64,
+        HirKind::Class(Class::Unicode(class)) => class.ranges().len() as u64,
+        HirKind::Repetition(repetition) => {
+            let times = repetition.max.unwrap_or(repetition.min).max(1);
+            size(&repetition.sub).saturating_mul(times.into())
+        }
+        HirKind::Capture(capture) => size(&capture.sub).saturating_add(2),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().map(size).fold(1, u64::saturating_add),
+    }
 }
 
 fn check_length(text: &str) -> Result<(), String> {
@@ -205,6 +238,22 @@ mod tests {
         assert!(regex.is_match("v1.2"));
         assert!(!regex.is_match("rev1"));
         assert!(Matcher::regex("(a+)+$").unwrap().is_match(&"a".repeat(128)));
+    }
+
+    #[test]
+    fn classes_are_ascii_so_that_the_grammar_of_tags_fits() {
+        for text in [r"^[\w][\w.-]{0,127}$", r"^\w{1,128}$", r"^v\d{1,4}(\.\d{1,4}){2}$"] {
+            assert!(Matcher::regex(text).is_ok(), "{text}");
+        }
+        assert!(!Matcher::regex(r"^\w+$").unwrap().is_match("é"));
+    }
+
+    #[test]
+    fn the_size_of_a_regex_is_known_before_it_is_compiled() {
+        assert_eq!(units("abc").unwrap(), 3);
+        assert_eq!(units("[a-c]{10}").unwrap(), 10);
+        assert!(units(r"(\w{1,100}){1,100}").unwrap() > 10_000);
+        assert!(units("x{1000}{1000}{1000}").unwrap() >= 1_000_000_000);
     }
 
     #[test]

@@ -48,17 +48,45 @@ fn refusal(text: &str, path: &Path, cause: &Cause) -> Error {
         line: location.line(),
         column: location.column(),
     });
+    let quotes = reported.as_ref().and_then(|position| quoting_advice(text, position));
     let position = match cause {
         Cause::SerdeMissingField { .. } => locate(text, &path).or(reported),
         _ => reported.or_else(|| locate(text, &path)),
     };
     Error {
         position,
-        ..Error::new(fault(Code::ConfigInvalid, sentence(&path, cause)), path.to_string())
+        ..Error::new(
+            fault(Code::ConfigInvalid, sentence(&path, cause, quotes)),
+            path.to_string(),
+        )
     }
 }
 
-fn sentence(path: &Path, cause: &Cause) -> String {
+/// The sentence for a pattern without the quotes that YAML needs, judged by the text where the parser stopped.
+fn quoting_advice(text: &str, position: &Position) -> Option<String> {
+    let line = text.lines().nth(usize::try_from(position.line).ok()?.checked_sub(1)?)?;
+    let (key, value) = line.split_once(':').unwrap_or(("", line));
+    let is_comment = key.trim_start().starts_with('#');
+    // What follows a key, a bracket, a comma or a dash.
+    let begins = |sign: char| {
+        let after =
+            |before: char| value.contains(&format!("{before} {sign}")) || value.contains(&format!("{before}{sign}"));
+        value.trim_start().starts_with(sign) || [':', '[', '{', ',', '-'].into_iter().any(after)
+    };
+    let sign = ['*', '!', '&', '%', '@', '`'].into_iter().find(|sign| begins(*sign));
+    match sign {
+        Some(sign) if !is_comment => Some(format!(
+            "YAML gives {sign} at the start of a value a meaning of its own: put the value in quotes, as in \"{sign}…\""
+        )),
+        None if value.contains('"') && value.contains('\\') => Some(
+            "in double quotes a backslash starts an escape: put the value in single quotes, as in '^v\\d+$'".to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// `quotes` is the sentence for an error of the syntax, if the text suggests one.
+fn sentence(path: &Path, cause: &Cause, quotes: Option<String>) -> String {
     let is_secret = path.passes("credentials") || path.passes("webhook");
     match cause {
         Cause::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
@@ -90,7 +118,7 @@ fn sentence(path: &Path, cause: &Cause) -> String {
         Cause::NullIntoString { .. } => "expected a text: write \"\" for an empty one".to_owned(),
         Cause::MultipleDocuments { .. } => "the file contains more than one document: keep one".to_owned(),
         Cause::Eof { .. } => "the document is empty: add version, registries and rules".to_owned(),
-        cause => plain(cause),
+        cause => quotes.unwrap_or_else(|| plain(cause)),
     }
 }
 

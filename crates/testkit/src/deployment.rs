@@ -76,6 +76,13 @@ impl Deployment {
         self.object(Method::PUT, &format!("/{DOCUMENT}"), text).await
     }
 
+    /// Creates a secret in Secrets Manager.
+    pub async fn secret_create(&self, name: &str, content: &str) -> Result<()> {
+        let token = format!("{name:-<32}");
+        let request = json!({ "Name": name, "SecretString": content, "ClientRequestToken": token });
+        self.ask("secretsmanager.CreateSecret", &request).await.map(drop)
+    }
+
     /// Deletes the document.
     pub async fn document_remove(&self) -> Result<()> {
         self.object(Method::DELETE, &format!("/{DOCUMENT}"), "").await
@@ -127,10 +134,10 @@ impl Deployment {
     }
 
     async fn ask(&self, target: &str, body: &Value) -> Result<Value> {
-        let service = if target.starts_with("AmazonSQS") {
-            "sqs"
-        } else {
-            "dynamodb"
+        let service = match target.split('.').next() {
+            Some("AmazonSQS") => "sqs",
+            Some("secretsmanager") => "secretsmanager",
+            _ => "dynamodb",
         };
         let request = self
             .client

@@ -39,6 +39,9 @@ pub(crate) struct Arguments {
     /// Connect to every registry with its credentials, and read every secret
     #[arg(long)]
     connect: bool,
+    /// Folder below which the files of `file:` secrets must be
+    #[arg(long, value_name = "DIR", env = "TRANSSHIP_SECRETS_DIR", hide_env_values = true)]
+    secrets_dir: Option<PathBuf>,
 }
 
 /// Result of the check.
@@ -118,7 +121,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         secrets: Vec::new(),
     };
     if arguments.connect {
-        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process()));
+        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process(), arguments.secrets_dir));
         findings.secrets = read_secrets(&parsed.document, &secrets).await;
         findings.connections = connect(parsed.document, secrets).await;
     }

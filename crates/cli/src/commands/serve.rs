@@ -23,7 +23,7 @@ use transship_runtime::{DocumentOptions, DocumentSource, Environment, FileDocume
 use crate::document;
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, LogForm};
-use crate::service::{Service, raise_file_limit};
+use crate::service::{Service, Settings, raise_file_limit};
 use transship_oci::Result;
 
 /// Arguments of `transship serve`.
@@ -47,6 +47,9 @@ pub(crate) struct Arguments {
     /// Number of tasks that are processed at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
+    /// Folder below which the files of `file:` secrets must be
+    #[arg(long, value_name = "DIR", env = "TRANSSHIP_SECRETS_DIR", hide_env_values = true)]
+    secrets_dir: Option<PathBuf>,
     /// Log format
     #[arg(long, value_enum, default_value_t = LogForm::Auto)]
     log: LogForm,
@@ -108,7 +111,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         database,
         Environment::process(),
         Arc::new(NoProgress),
-        arguments.concurrency.into(),
+        Settings {
+            concurrency: arguments.concurrency.into(),
+            secrets_dir: arguments.secrets_dir,
+        },
     );
     let released = service.queue.release_all().await?;
     service.ledger.release_leases().await?;

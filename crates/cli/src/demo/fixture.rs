@@ -32,7 +32,7 @@ use super::transcript::failed;
 use crate::failure::Failure;
 use crate::output::Form;
 use crate::registries::Registries;
-use crate::service::Service;
+use crate::service::{Service, Settings};
 
 /// The tag that is pushed.
 pub(super) const TAG: &str = "v1.0";
@@ -44,8 +44,11 @@ pub(super) const DESTINATION_REPOSITORY: &str = "replica/web";
 const SECRET_NAME: &str = "DEMO_WEBHOOK";
 /// Time limit of each step.
 const STEP_TIMEOUT: Duration = Duration::from_mins(1);
-/// Number of tasks at the same time.
-const CONCURRENCY: usize = 4;
+/// How the service of the demo runs.
+const SETTINGS: Settings = Settings {
+    concurrency: 4,
+    secrets_dir: None,
+};
 /// Interval between reads of the ledger.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -92,7 +95,7 @@ impl Fixture {
             database,
             environment,
             Arc::clone(&counts) as _,
-            CONCURRENCY,
+            SETTINGS,
         );
         let deliveries = Arc::default();
         service.router = service

@@ -91,7 +91,7 @@ async fn a_head_that_does_not_end_closes_its_connection() {
     for sent in [b"".as_slice(), b"GET / HTTP/1.1\r\nhost: x\r\n"] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(sent).await.unwrap();
-        // It ends at all: without the limit this waits without end.
+        // It ends at all: without the limit this waits forever.
         stream.read_to_end(&mut Vec::new()).await.ok();
     }
 }

@@ -7,7 +7,7 @@ use transship_oci::{Code, Repository, Tag};
 
 use crate::error::{Diagnostics, fault, shown};
 use crate::path::Path;
-use crate::pattern::{Matcher, Pattern};
+use crate::pattern::{Matcher, Pattern, units};
 use crate::raw::{Exclude, PatternKeys, TextOr};
 
 /// A name that a pattern can be instead of a mapping.
@@ -31,10 +31,13 @@ pub(super) fn of<N: Named, T: PatternKeys>(
 ) -> Option<Pattern> {
     match raw {
         None => Some(Pattern::default()),
-        Some(TextOr::Text(name)) => exact::<N>(name, path, diagnostics),
+        Some(TextOr::Text(text)) => Some(Pattern {
+            include: Some(text_pattern::<N>(text, path, diagnostics).ok()?),
+            exclude: None,
+        }),
         Some(TextOr::Table(table)) => {
             let include = matcher(table.glob(), table.regex(), path, diagnostics);
-            let exclude = exclude(table.exclude(), &path.key("exclude"), diagnostics);
+            let exclude = exclude::<N>(table.exclude(), &path.key("exclude"), diagnostics);
             Some(Pattern {
                 include: include.ok()?,
                 exclude: exclude.ok()?,
@@ -43,33 +46,41 @@ pub(super) fn of<N: Named, T: PatternKeys>(
     }
 }
 
-fn exact<N: Named>(text: &str, path: &Path, diagnostics: &mut Diagnostics) -> Option<Pattern> {
-    if text.parse::<N>().is_err() {
-        let sentence = format!(
-            "{} is not a valid {}, so nothing can match it: write {{ glob: .. }} or {{ regex: .. }} for a pattern",
-            shown(text),
-            N::WHAT
-        );
-        diagnostics.error(path.clone(), fault(Code::RuleInvalid, sentence));
-        return None;
-    }
-    Some(Pattern {
-        include: Some(Matcher::Exact(text.to_owned())),
-        exclude: None,
-    })
-}
-
 /// The pattern could not be read, and the error is recorded.
 struct Unreadable;
 
-fn exclude(
+/// A pattern that is written as one text: a name, or a glob.
+fn text_pattern<N: Named>(text: &str, path: &Path, diagnostics: &mut Diagnostics) -> Result<Matcher, Unreadable> {
+    let matcher = if text.parse::<N>().is_ok() {
+        Ok(Matcher::Exact(text.to_owned()))
+    } else if text.contains(['^', '$', '\\', '(']) {
+        Err(format!(
+            "{} looks like a regular expression, but a text is a glob: write {{ regex: .. }} for a regular expression",
+            shown(text)
+        ))
+    } else if text.contains(['*', '?', '[', '{']) {
+        diagnostics
+            .count_pattern(text.len() as u64)
+            .and_then(|()| Matcher::glob(text))
+    } else {
+        Err(format!(
+            "{} is not a valid {}, so nothing can match it: write a glob such as \"v*\", or {{ regex: .. }}",
+            shown(text),
+            N::WHAT
+        ))
+    };
+    let matcher = matcher.map_err(|why| fault(Code::RuleInvalid, why));
+    diagnostics.accept(path, matcher).ok_or(Unreadable)
+}
+
+fn exclude<N: Named>(
     raw: Option<&TextOr<Exclude>>,
     path: &Path,
     diagnostics: &mut Diagnostics,
 ) -> Result<Option<Matcher>, Unreadable> {
     match raw {
         None => Ok(None),
-        Some(TextOr::Text(text)) => Ok(Some(Matcher::Exact(text.clone()))),
+        Some(TextOr::Text(text)) => text_pattern::<N>(text, path, diagnostics).map(Some),
         Some(TextOr::Table(table)) => matcher(table.glob.as_deref(), table.regex.as_deref(), path, diagnostics),
     }
 }
@@ -88,8 +99,14 @@ fn matcher(
             diagnostics.error(path.clone(), fault(Code::RuleInvalid, sentence));
             return Err(Unreadable);
         }
-        (Some(glob), None) => ("glob", Matcher::glob(glob)),
-        (None, Some(regex)) => ("regex", Matcher::regex(regex)),
+        (Some(glob), None) => {
+            let counted = diagnostics.count_pattern(glob.len() as u64);
+            ("glob", counted.and_then(|()| Matcher::glob(glob)))
+        }
+        (None, Some(regex)) => {
+            let counted = units(regex).and_then(|units| diagnostics.count_pattern(units));
+            ("regex", counted.and_then(|()| Matcher::regex(regex)))
+        }
     };
     diagnostics
         .accept(&path.key(key), compiled.map_err(|why| fault(Code::RuleInvalid, why)))

@@ -1,5 +1,7 @@
 //! Checks one registry.
 
+use std::ops::RangeInclusive;
+
 use transship_oci::{Code, Limits, RegistryHost};
 use url::Url;
 
@@ -9,6 +11,13 @@ use crate::path::Path;
 use crate::raw::{self, TextOr};
 use crate::registry::{PUBLIC_PARTITION, Registry, Tls, TlsIdentity, Webhook};
 use crate::secret_reference::{CredentialsRef, NotAReference, SecretReference};
+
+/// Requests per second that can be kept. A rate outside would block all requests, or would not limit anything.
+const REQUESTS_PER_SECOND: RangeInclusive<f64> = 0.001..=100_000.0;
+/// Concurrent uploads.
+const UPLOADS: RangeInclusive<u32> = 1..=10_000;
+/// Bytes per second.
+const BANDWIDTH_BYTES: RangeInclusive<u64> = 1024..=100 * 1024 * 1024 * 1024;
 
 /// Reads a registry; [`None`] if it has no usable endpoint.
 pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics: &mut Diagnostics) -> Option<Registry> {
@@ -177,23 +186,27 @@ fn limits(raw: &raw::Limits, path: &Path, diagnostics: &mut Diagnostics) -> Limi
     let invalid = |sentence: &str| fault(Code::ConfigInvalid, sentence.to_owned());
     if raw
         .requests_per_second
-        .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
+        .is_some_and(|rate| !REQUESTS_PER_SECOND.contains(&rate))
     {
         diagnostics.error(
             path.key("requests_per_second"),
-            invalid(
-                "a rate of 0 or less would block all requests: write a number above 0, or leave it out for unlimited",
-            ),
+            invalid("expected a number from 0.001 (one request in 1000 s) to 100000, or nothing for unlimited"),
         );
     }
-    if raw.uploads == Some(0) {
+    if raw.uploads.is_some_and(|uploads| !UPLOADS.contains(&uploads)) {
         diagnostics.error(
             path.key("uploads"),
-            invalid("0 would block all uploads: write a number above 0, or leave it out for unlimited"),
+            invalid("expected a number from 1 to 10000, or nothing for unlimited"),
         );
     }
     let bandwidth = raw.bandwidth.as_ref().and_then(|rate| {
-        let parsed = rate.bytes_per_second().map_err(|why| fault(Code::ConfigInvalid, why));
+        let parsed = rate.bytes_per_second().and_then(|bytes| match bytes {
+            Some(bytes) if !BANDWIDTH_BYTES.contains(&bytes) => {
+                Err("expected a rate from 1KiB/s to 100GiB/s, or -1 for unlimited".to_owned())
+            }
+            bytes => Ok(bytes),
+        });
+        let parsed = parsed.map_err(|why| fault(Code::ConfigInvalid, why));
         diagnostics.accept(&path.key("bandwidth"), parsed).flatten()
     });
     Limits {

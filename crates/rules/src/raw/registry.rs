@@ -110,13 +110,13 @@ pub(crate) struct Tls {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
-    /// Requests per second.
+    /// Requests per second, from 0.001 to 100000.
     #[serde(default)]
     pub(crate) requests_per_second: Option<f64>,
-    /// Maximum number of concurrent uploads.
+    /// Maximum number of concurrent uploads, from 1 to 10000.
     #[serde(default)]
     pub(crate) uploads: Option<u32>,
-    /// Bytes per second, read and written.
+    /// Bytes per second, read and written, from 1KiB/s to 100GiB/s.
     #[serde(default)]
     pub(crate) bandwidth: Option<Rate>,
 }

@@ -58,10 +58,10 @@ pub(crate) struct Source {
     /// The repositories below this path of whole components: `core` contains `core/app` and `core/a/b`, but not `corex/app`. ""
     /// contains all.
     pub(crate) namespace: String,
-    /// The repositories, by their path below the namespace: one name, a list of names, or a pattern. Absent: all.
+    /// The repositories, by their path below the namespace: one name, a glob, or a pattern. Absent: all.
     #[serde(default)]
     pub(crate) repository: Option<Pattern>,
-    /// The tags: one tag, or a pattern. Absent: all.
+    /// The tags: one tag, a glob, or a pattern. Absent: all.
     #[serde(default)]
     pub(crate) tag: Option<TagPattern>,
     /// Only images with these labels. Not supported by this version.
@@ -69,7 +69,7 @@ pub(crate) struct Source {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// One name, or a pattern.
+/// One name, a glob, or a pattern.
 pub(crate) type Pattern = TextOr<PatternTable>;
 
 /// A pattern; without `glob` and `regex` it matches everything that `exclude` leaves.
@@ -79,10 +79,10 @@ pub(crate) struct PatternTable {
     /// Matches the whole text: `*` within a component, `**` for any components, `?`, `[a-z]`, `{a,b}`.
     #[serde(default)]
     pub(crate) glob: Option<String>,
-    /// Matches anywhere in the text: anchor it with `^` and `$`.
+    /// Matches anywhere in the text: anchor it with `^` and `$`. `\w`, `\d` and `\s` are ASCII.
     #[serde(default)]
     pub(crate) regex: Option<String>,
-    /// What is excluded.
+    /// What is excluded: one name, a glob, or a pattern.
     #[serde(default)]
     pub(crate) exclude: Option<TextOr<Exclude>>,
 }
@@ -109,10 +109,10 @@ pub(crate) struct TagTable {
     /// Matches the whole tag: `*` any characters, `?` one, `[a-z]`, `{a,b}`.
     #[serde(default)]
     pub(crate) glob: Option<String>,
-    /// Matches anywhere in the tag: anchor it with `^` and `$`.
+    /// Matches anywhere in the tag: anchor it with `^` and `$`. `\w`, `\d` and `\s` are ASCII.
     #[serde(default)]
     pub(crate) regex: Option<String>,
-    /// What is excluded.
+    /// What is excluded: one name, a glob, or a pattern.
     #[serde(default)]
     pub(crate) exclude: Option<TextOr<Exclude>>,
     /// The range of versions. Not supported by this version.

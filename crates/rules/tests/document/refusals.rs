@@ -136,6 +136,10 @@ fn each_pattern_that_cannot_be_used_is_refused() {
         "tag: { glob: \"*\", exclude: { regex: \")\" } }".to_owned(),
         "repository: \"Core\"".to_owned(),
         "repository: { glob: \"core**\" }".to_owned(),
+        "tag: \"^v\"".to_owned(),
+        "tag: { exclude: \"^dev-\" }".to_owned(),
+        "tag: { exclude: \"a b\" }".to_owned(),
+        "repository: { exclude: \"(tmp|x)\" }".to_owned(),
     ] {
         let refusal = refused(&format!(
             "rules: [{{ name: x, source: {{ registry: a, namespace: core, {pattern} }}, destination: {{ registry: b }} }}]"
@@ -147,6 +151,83 @@ fn each_pattern_that_cannot_be_used_is_refused() {
         "rules: [{ name: x, source: { registry: a, namespace: core, tag: { regex: \"(a+)+$\" } }, destination: { registry: b } }]",
     );
     assert_eq!(linear.document.rules.len(), 1);
+}
+
+#[test]
+fn a_text_that_looks_like_a_regex_is_refused_with_advice() {
+    for pattern in [
+        "tag: '^v[0-9]+$'",
+        "tag: { exclude: '^dev-' }",
+        "repository: '(a|b)'",
+        "tag: 'v\\d'",
+    ] {
+        let refusal = refused(&format!(
+            "rules: [{{ name: x, source: {{ registry: a, namespace: core, {pattern} }}, destination: {{ registry: b }} }}]"
+        ));
+        assert!(refusal.contains("write { regex: .. }"), "{pattern}: {refusal}");
+    }
+}
+
+#[test]
+fn a_pattern_without_the_quotes_of_yaml_is_refused_with_advice() {
+    for (pattern, advice) in [
+        ("tag: { glob: * }", "put the value in quotes"),
+        ("tag: { glob: *-rc }", "put the value in quotes"),
+        ("tag: *", "put the value in quotes"),
+        ("repository: { glob: ** }", "put the value in quotes"),
+        ("tag: { regex: \"^v\\d+\" }", "single quotes"),
+    ] {
+        let refusal = refused(&format!(
+            "rules:\n  - name: x\n    source: {{ registry: a, namespace: core, {pattern} }}\n    destination: {{ registry: b }}\n"
+        ));
+        assert!(refusal.contains(advice), "{pattern}: {refusal}");
+        assert!(refusal.contains("line 7"), "{refusal}");
+    }
+}
+
+#[test]
+fn all_patterns_of_a_document_share_one_limit() {
+    let rule = |number: usize, regex: &str| {
+        format!(
+            "  - {{ name: r{number}, source: {{ registry: a, namespace: core, tag: {{ regex: '{regex}' }} }}, destination: {{ registry: b, namespace: r{number} }} }}\n"
+        )
+    };
+    let document = |count: usize, regex: &str| {
+        let rules: String = (0..count).map(|number| rule(number, regex)).collect();
+        Document::parse(&with(&format!("rules:\n{rules}")))
+    };
+    assert!(document(1, r"^\w{1,500}$").is_ok());
+    let refusal = document(100, r"^\w{1,500}$").unwrap_err().to_string();
+    assert!(refusal.contains("too large together"), "{refusal}");
+    assert!(
+        document(1000, r"^v[0-9]+(\.[0-9]+){2}$").is_ok(),
+        "ordinary patterns do not count"
+    );
+}
+
+#[test]
+fn numbers_have_bounds() {
+    for limits in [
+        "requests_per_second: 1e-20",
+        "requests_per_second: 1e-300",
+        "requests_per_second: 0",
+        "requests_per_second: -1",
+        "requests_per_second: 1e300",
+        "requests_per_second: .nan",
+        "requests_per_second: .inf",
+        "uploads: 0",
+        "uploads: 4000000000",
+        "bandwidth: 1B/s",
+        "bandwidth: 18446744073GB/s",
+    ] {
+        let refusal = refused_registry(&format!(
+            "provider: generic, endpoint: \"https://r.example\", limits: {{ {limits} }}"
+        ));
+        assert!(
+            refusal.starts_with("CONFIG_INVALID: registries.hub.limits."),
+            "{limits}: {refusal}"
+        );
+    }
 }
 
 fn registry(fields: &str) -> String {

@@ -27,15 +27,23 @@ pub(super) enum Disposition {
     Return,
 }
 
-/// Decides what `result` means for the message with `envelope`.
-pub(super) fn decide(envelope: Envelope, result: Result<Next>, now: Timestamp) -> Disposition {
+/// Decides what `result` means for the message with `envelope`. `may_return`: to return the message is a way to end it, as it
+/// is where a queue makes a dead letter of it. In `serve` the returns count the ends of the process and nothing else, so there
+/// a message about which nothing can be decided is sent on for as long as that lasts.
+pub(super) fn decide(envelope: Envelope, result: Result<Next>, now: Timestamp, may_return: bool) -> Disposition {
     match result {
         Ok(Next::Done) => Disposition::Remove,
         Ok(Next::Send(messages)) => Disposition::Send(messages),
         Ok(Next::Again(delay)) => Disposition::HandOver(Box::new(envelope.again(delay))),
         Err(_) => match undecided_wait(&envelope, now) {
             Some(delay) => Disposition::HandOver(Box::new(envelope.again(delay))),
-            None => Disposition::Return,
+            None if may_return => Disposition::Return,
+            // The next one of a periodic job follows anyway.
+            None if envelope.job.is_periodic() => Disposition::Remove,
+            None => {
+                let delay = UNDECIDED_BACKOFF.wait(envelope.tries);
+                Disposition::HandOver(Box::new(envelope.again(delay)))
+            }
         },
     }
 }
@@ -55,6 +63,8 @@ fn undecided_wait(envelope: &Envelope, now: Timestamp) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use transship_engine::Sweep;
+    use transship_oci::{Code, Error, Verb};
     use transship_testkit::suites::copy_task;
 
     use super::*;
@@ -85,10 +95,27 @@ mod tests {
     #[test]
     fn a_wait_counts_as_a_try() {
         let delay = Duration::from_secs(30);
-        let Disposition::HandOver(next) = decide(envelope(4), Ok(Next::Again(delay)), after(delay)) else {
+        let Disposition::HandOver(next) = decide(envelope(4), Ok(Next::Again(delay)), after(delay), true) else {
             panic!("it is not sent on")
         };
         assert_eq!((next.envelope.tries, next.delay), (5, delay));
-        assert_eq!(decide(envelope(4), Ok(Next::Done), after(delay)), Disposition::Remove);
+        assert_eq!(
+            decide(envelope(4), Ok(Next::Done), after(delay), true),
+            Disposition::Remove
+        );
+    }
+
+    #[test]
+    fn only_a_queue_that_makes_dead_letters_gets_a_message_back() {
+        let failed = || Err(Error::of(Code::LedgerUnavailable, Verb::Ledger));
+        let old = UNDECIDED_AGE_MAX;
+        assert_eq!(decide(envelope(1000), failed(), after(old), true), Disposition::Return);
+        let Disposition::HandOver(next) = decide(envelope(1000), failed(), after(old), false) else {
+            panic!("it is not sent on")
+        };
+        assert_eq!(next.delay, Duration::from_mins(15));
+        let sweep = || Envelope::new(Sweep::default());
+        assert_eq!(decide(sweep(), failed(), after(old), true), Disposition::Return);
+        assert_eq!(decide(sweep(), failed(), after(old), false), Disposition::Remove);
     }
 }

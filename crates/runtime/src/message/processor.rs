@@ -113,7 +113,7 @@ impl MessageProcessor {
             }
         };
         let undecided = result.as_ref().err().cloned();
-        let disposition = decide(envelope, result, Timestamp::now());
+        let disposition = decide(envelope, result, Timestamp::now(), deadline.is_some());
         if let Some(error) = undecided {
             let delay = match &disposition {
                 Disposition::HandOver(next) => Some(next.delay),

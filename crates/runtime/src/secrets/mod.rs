@@ -5,7 +5,7 @@
 mod cached;
 mod login;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,19 +23,47 @@ pub use login::{REFUSED_LOGIN_TTL, SecretLogin};
 /// The size of the largest secret file: that of the largest value in AWS Secrets Manager.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// The secrets that a process reads by itself: `env:NAME` from `environment`, `file:PATH` from a file. They are read each
-/// time, so that a rotated secret is used at once.
-pub fn process_secrets(environment: Environment) -> SecretTable {
+/// Folders whose files are not secrets but views of the system: `/proc/self/environ` holds the secrets of everything else.
+const SYSTEM_FOLDERS: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// The secrets that a process reads by itself: `env:NAME` from `environment`, `file:PATH` from a file, which must be below
+/// `secrets_dir` if that is given. They are read each time, so that a rotated secret is used at once.
+pub fn process_secrets(environment: Environment, secrets_dir: Option<PathBuf>) -> SecretTable {
     SecretTable::default()
         .with("env", Arc::new(EnvironmentSecrets { environment }))
-        .with("file", Arc::new(FileSecrets))
+        .with("file", Arc::new(FileSecrets { secrets_dir }))
 }
 
 struct EnvironmentSecrets {
     environment: Environment,
 }
 
-struct FileSecrets;
+#[derive(Clone)]
+struct FileSecrets {
+    secrets_dir: Option<PathBuf>,
+}
+
+impl FileSecrets {
+    /// Reads the file. The path is judged after its links are resolved.
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        let denied = |why: &str| {
+            Err(std::io::Error::new(
+                std::io::ErrorKind::PermissionDenied,
+                why.to_owned(),
+            ))
+        };
+        let resolved = path.canonicalize()?;
+        if SYSTEM_FOLDERS.iter().any(|folder| resolved.starts_with(folder)) {
+            return denied("it is not an ordinary file");
+        }
+        if let Some(dir) = &self.secrets_dir
+            && !resolved.starts_with(dir.canonicalize()?)
+        {
+            return denied("it is not below the folder of secrets (--secrets-dir)");
+        }
+        read_bounded(&resolved, FILE_BYTES_MAX)
+    }
+}
 
 #[async_trait]
 impl Secrets for EnvironmentSecrets {
@@ -54,8 +82,9 @@ impl Secrets for EnvironmentSecrets {
 #[async_trait]
 impl Secrets for FileSecrets {
     async fn secret(&self, reference: &SecretReference) -> Result<SecretString> {
-        let path = reference.rest().to_owned();
-        let read = tokio::task::spawn_blocking(move || read_bounded(Path::new(&path), FILE_BYTES_MAX)).await;
+        let path = PathBuf::from(reference.rest());
+        let files = self.clone();
+        let read = tokio::task::spawn_blocking(move || files.read(&path)).await;
         let content = read
             .map_err(std::io::Error::other)
             .flatten()
@@ -100,7 +129,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         std::fs::write(&path, "robot:from file\n").unwrap();
-        let secrets = process_secrets(Environment::of([("HOOK", "from the environment")]));
+        let secrets = process_secrets(Environment::of([("HOOK", "from the environment")]), None);
         assert_eq!(read(&secrets, "env:HOOK").await.unwrap(), "from the environment");
         let reference = format!("file:{}", path.display());
         assert_eq!(read(&secrets, &reference).await.unwrap(), "robot:from file");
@@ -116,7 +145,7 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             format!("file:{}", path.display())
         };
-        let secrets = process_secrets(Environment::of([("EMPTY", ""), ("HOOK", "canary")]));
+        let secrets = process_secrets(Environment::of([("EMPTY", ""), ("HOOK", "canary")]), None);
         for reference in [
             "env:MISSING".to_owned(),
             "env:EMPTY".to_owned(),
@@ -126,10 +155,36 @@ mod tests {
             write("empty", b"\n"),
             write("large", &b"canary ".repeat(10_000)),
             write("binary", b"canary \xff"),
+            "file:/proc/self/environ".to_owned(),
+            "file:/proc/1/environ".to_owned(),
+            "file:/dev/zero".to_owned(),
         ] {
             let message = read(&secrets, &reference).await.unwrap_err();
             assert!(message.contains(&reference), "{message}");
             assert!(!message.contains("canary"), "{message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn files_are_below_the_folder_of_secrets_if_there_is_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("secrets");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("in"), "inside").unwrap();
+        std::fs::write(parent.path().join("out"), "canary").unwrap();
+        std::os::unix::fs::symlink(parent.path().join("out"), dir.join("link")).unwrap();
+        std::os::unix::fs::symlink(&dir, parent.path().join("way")).unwrap();
+        let secrets = process_secrets(Environment::of([("A", "b")]), Some(dir.clone()));
+        let reference = |path: &Path| format!("file:{}", path.display());
+        for path in [dir.join("in"), parent.path().join("way/in"), dir.join("../secrets/in")] {
+            assert_eq!(read(&secrets, &reference(&path)).await.unwrap(), "inside");
+        }
+        for path in [parent.path().join("out"), dir.join("link"), dir.join("../out")] {
+            let message = read(&secrets, &reference(&path)).await.unwrap_err();
+            assert!(
+                message.contains("--secrets-dir") && !message.contains("canary"),
+                "{message}"
+            );
         }
     }
 }

@@ -32,8 +32,8 @@ impl Fixture {
 
     pub async fn without_document() -> Self {
         let deployment = Deployment::start().await.unwrap();
-        let mut environment = deployment.environment();
-        environment.push(("HOOK".into(), SECRET.into()));
+        deployment.secret_create("hook", SECRET).await.unwrap();
+        let environment = deployment.environment();
         let function = Function {
             program: env!("CARGO_BIN_EXE_transship-webhook").into(),
             environment,
@@ -97,7 +97,7 @@ fn document() -> String {
             "hub": {
                 "provider": "distribution",
                 "endpoint": "https://registry.example.com",
-                "webhook": { "secret": "env:HOOK" },
+                "webhook": { "secret": "secretsmanager:hook" },
             },
             "ecr": {
                 "provider": "ecr",
