@@ -216,6 +216,12 @@ pub trait Replicas: Send + Sync {
     /// that dies after the write is known as ours. The right is kept until the caller of the copy gives it back, with what the copy wrote. For an image it only saves work: two workers that
     /// both write still converge, because each checks the source again after its write.
     async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<TagClaim>;
+
+    /// Takes back what [`Replicas::claim`] recorded, because `digest` was not written and `tag` does not name it: if `tag` names
+    /// it later, someone else wrote it. The right to write stays. Does nothing where nothing is recorded.
+    async fn withdraw(&self, _tag: &Tag, _digest: &Digest) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// No tag is ours.

@@ -4,10 +4,38 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_oci::{Code, Digest, Error, Result, Verb};
 
-use crate::Envelope;
 use crate::ledger::TaskEntry;
+use crate::{Envelope, Execution};
 
 impl TaskEntry {
+    /// A copy from `origin` to `registry`; `source` and `destination` are texts for lists. It has no digest, no repositories and is
+    /// not an attachment, until the job says so.
+    pub(crate) fn new(
+        id: &str,
+        execution: &Execution,
+        origin: &str,
+        source: String,
+        registry: &str,
+        destination: String,
+        job: String,
+    ) -> Self {
+        Self {
+            id: id.to_owned(),
+            execution: execution.clone(),
+            action: Action::Copy,
+            created: execution.created,
+            origin: origin.to_owned(),
+            source_repository: None,
+            is_attachment: false,
+            source,
+            destination_registry: registry.to_owned(),
+            destination_repository: None,
+            destination,
+            digest: None,
+            job,
+        }
+    }
+
     /// The first message of the job. `MESSAGE_INVALID` if another release wrote it.
     pub fn envelope(&self) -> Result<Envelope> {
         Envelope::parse(&self.job)

@@ -55,11 +55,60 @@ pub trait Images: Source {
     async fn target_of(&self, reference: Option<&str>) -> Result<Target>;
 }
 
-/// An item of a source with an optional name.
+/// An item of a source with its names.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
-    pub(crate) name: Option<String>,
+    /// All names, the one that decides about the tag first. Each of them selects the item.
+    pub(crate) names: Vec<String>,
     pub(crate) descriptor: Descriptor,
+}
+
+impl Candidate {
+    pub(crate) fn new(name: Option<String>, descriptor: Descriptor) -> Self {
+        Self {
+            names: name.into_iter().collect(),
+            descriptor,
+        }
+    }
+
+    /// The tag of the first name that has one; otherwise what the first name is. [`None`] without a name.
+    pub(crate) fn called(&self) -> Option<Called> {
+        let mut called = self.names.iter().map(|name| called(name));
+        let first = called.next();
+        match first {
+            Some(Called::Tag(_)) | None => first,
+            Some(_) => called.find(|called| matches!(called, Called::Tag(_))).or(first),
+        }
+    }
+
+    /// Its tag, if it has one.
+    pub(crate) fn tag(&self) -> Option<Tag> {
+        match self.called() {
+            Some(Called::Tag(tag)) => Some(tag),
+            _ => None,
+        }
+    }
+
+    /// True if `name` is one of its names. If it has only a tag, the tag of `name` decides.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        if self.names.iter().any(|own| is_whole(own)) {
+            let meant = meaning(name);
+            let mut whole = self.names.iter().filter(|own| is_whole(own));
+            whole.any(|own| own == name || (meant.is_some() && meaning(own) == meant))
+        } else {
+            let tag = tag_part(name);
+            tag.is_some() && self.names.iter().any(|own| tag_part(own) == tag)
+        }
+    }
+
+    /// All names for messages: `v1 (docker.io/team/app:v1)`.
+    pub(crate) fn shown(&self) -> String {
+        match self.names.as_slice() {
+            [] => self.descriptor.digest.to_string(),
+            [one] => one.clone(),
+            [first, others @ ..] => format!("{first} ({})", others.join(", ")),
+        }
+    }
 }
 
 /// The tag of a name.
@@ -101,11 +150,11 @@ pub(crate) fn listing(
     let mut by_tag: BTreeMap<Tag, Vec<&Candidate>> = BTreeMap::new();
     let mut by_digest: Vec<&Candidate> = Vec::new();
     for candidate in candidates {
-        match candidate.name.as_deref().map(called) {
+        match candidate.called() {
             Some(Called::Tag(tag)) => by_tag.entry(tag).or_default().push(candidate),
             Some(Called::ByDigest) | None => by_digest.push(candidate),
             Some(Called::Unmappable) => {
-                let name = candidate.name.clone().unwrap_or_default();
+                let name = candidate.names.first().cloned().unwrap_or_default();
                 let error = Error::new(
                     Code::LayoutNameUnmappable,
                     operation,
@@ -126,7 +175,7 @@ pub(crate) fn listing(
             {
                 named.insert(&one.descriptor.digest);
                 listing.images.push(Image {
-                    name: one.name.clone(),
+                    name: one.names.first().cloned(),
                     target: Target::Tag(tag.clone()),
                     descriptor: one.descriptor.clone(),
                     refers: false,
@@ -135,7 +184,7 @@ pub(crate) fn listing(
             several => listing.refused.push(Refused {
                 name: tag.to_string(),
                 digest: None,
-                error: conflict(tag, several.iter().map(|one| &one.descriptor.digest), operation),
+                error: conflict(tag.as_str(), several.iter().copied(), operation),
             }),
         }
     }
@@ -143,7 +192,7 @@ pub(crate) fn listing(
         let digest = &candidate.descriptor.digest;
         if !comes_along(digest) && named.insert(digest) {
             listing.images.push(Image {
-                name: candidate.name.clone(),
+                name: candidate.names.first().cloned(),
                 target: Target::Digest(digest.clone()),
                 descriptor: candidate.descriptor.clone(),
                 refers: false,
@@ -153,77 +202,112 @@ pub(crate) fn listing(
     listing
 }
 
-/// `LAYOUT_NAME_CONFLICT`.
-pub(crate) fn conflict<'a>(tag: &Tag, digests: impl Iterator<Item = &'a Digest>, operation: &Operation) -> Error {
-    let digests: Vec<String> = digests.map(Digest::to_string).take(4).collect();
-    name_conflict(tag.as_str(), &digests.join(", "), operation)
+/// Maximum number of manifests or names that a message lists.
+const SHOWN_MAX: usize = 20;
+
+/// `LAYOUT_NAME_CONFLICT`: `name` is a name of several `candidates`.
+pub(crate) fn conflict<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a Candidate>,
+    operation: &Operation,
+) -> Error {
+    let shown = |one: &Candidate| match one.names.iter().find(|own| *own != name) {
+        Some(other) => format!("{other}@{}", one.descriptor.digest),
+        None => one.descriptor.digest.to_string(),
+    };
+    let manifests: Vec<String> = candidates.take(SHOWN_MAX).map(shown).collect();
+    name_conflict(name, &manifests.join(", "), operation)
 }
 
-/// `LAYOUT_NAME_CONFLICT`: `name` is the name of several manifests, whose `digests` are joined by commas.
-pub fn name_conflict(name: &str, digests: &str, operation: impl Into<Operation>) -> Error {
-    let message = format!("{name:?} names several manifests, {digests}: keep one of them");
+/// `LAYOUT_NAME_CONFLICT`: `name` is the name of several `manifests`, which are joined by commas.
+pub fn name_conflict(name: &str, manifests: &str, operation: impl Into<Operation>) -> Error {
+    let message = format!("{name:?} names several manifests, {manifests}: keep one of them");
     Error::new(Code::LayoutNameConflict, operation, message)
 }
 
-/// [`Images::target_of`] for `candidates`.
+/// [`Images::target_of`] for `candidates`. `refused` has the names and errors of images that cannot be read: the error of the
+/// wanted one is returned.
 pub(crate) fn resolve<'a>(
     candidates: &'a [Candidate],
+    refused: &[(Vec<String>, Error)],
     reference: Option<&str>,
     operation: &Operation,
 ) -> Result<&'a Candidate> {
-    let named: Vec<&str> = candidates.iter().filter_map(|one| one.name.as_deref()).collect();
+    let named: Vec<&Candidate> = candidates.iter().filter(|one| !one.names.is_empty()).collect();
     let has = || match named.as_slice() {
         [] => "no names".to_owned(),
-        names => names[..names.len().min(20)].join(", "),
-    };
-    let wanted = match (reference, candidates, named.as_slice()) {
-        (Some(reference), ..) => reference,
-        (None, [only, others @ ..], _) if others.iter().all(|one| one.descriptor.digest == only.descriptor.digest) => {
-            return Ok(only);
+        named => {
+            let names: Vec<String> = named.iter().take(SHOWN_MAX).map(|one| one.shown()).collect();
+            names.join(", ")
         }
-        (None, _, [only]) => only,
-        (None, ..) => "latest",
     };
-    match (find(candidates, wanted, operation)?, reference) {
-        (Some(found), _) => Ok(found),
-        (None, None) if candidates.len() > 1 => Err(Error::new(
-            Code::LayoutReferenceAmbiguous,
-            operation,
-            format!("the layout has several images: name one of {}", has()),
-        )),
-        (None, reference) => {
-            let wanted = reference.unwrap_or_default();
-            let message = format!("the layout has no image {wanted:?}; it has {}", has());
-            Err(Error::new(Code::LayoutReferenceNotFound, operation, message))
-        }
+    let found = match (reference, candidates, named.as_slice(), refused) {
+        (None, [], _, [(_, why)]) => return Err(why.clone()),
+        (None, [only, others @ ..], _, []) if others.iter().all(|one| is_same(one, only)) => Some(only),
+        (None, _, [only], []) => Some(*only),
+        _ => find(candidates, reference.unwrap_or("latest"), operation)?,
+    };
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let Some(reference) = reference else {
+        let several = candidates.len() + refused.len() > 1;
+        let message = if several {
+            format!("the source has several images: name one of {}", has())
+        } else {
+            "the source has no image".to_owned()
+        };
+        let code = if several {
+            Code::LayoutReferenceAmbiguous
+        } else {
+            Code::LayoutReferenceNotFound
+        };
+        return Err(Error::new(code, operation, message));
+    };
+    let is_refused = |names: &[String]| names.iter().any(|name| is_called(name, reference));
+    if let Some((_, why)) = refused.iter().find(|(names, _)| is_refused(names)) {
+        return Err(why.clone());
+    }
+    let message = format!("the source has no image {reference:?}; it has {}", has());
+    Err(Error::new(Code::LayoutReferenceNotFound, operation, message))
+}
+
+fn is_same(one: &Candidate, other: &Candidate) -> bool {
+    one.descriptor.digest == other.descriptor.digest
+}
+
+/// True if `name` is `wanted`, has it as its tag part, or means the same.
+fn is_called(name: &str, wanted: &str) -> bool {
+    let meant = meaning(wanted);
+    name == wanted || tag_part(name).is_some_and(|tag| tag == wanted) || (meant.is_some() && meaning(name) == meant)
+}
+
+/// True for a name with a repository, and not only a tag.
+fn is_whole(name: &str) -> bool {
+    name.contains(['/', ':'])
+}
+
+fn tag_part(name: &str) -> Option<String> {
+    match called(name) {
+        Called::Tag(tag) => Some(tag.to_string()),
+        _ => None,
     }
 }
 
-/// Compares the whole name, then the tag part, then the expanded names (`app` is `docker.io/library/app:latest`), then the
-/// digest.
+/// Compares the whole name, however long it is written, then the tag part, then the expanded name (`app` is
+/// `docker.io/library/app:latest`), then the digest. Every name of an item is compared.
 fn find<'a>(candidates: &'a [Candidate], wanted: &str, operation: &Operation) -> Result<Option<&'a Candidate>> {
-    let is_name = |one: &&Candidate| one.name.as_deref() == Some(wanted);
-    let is_tag = |one: &&Candidate| match one.name.as_deref().map(called) {
-        Some(Called::Tag(tag)) => tag.as_str() == wanted,
-        _ => false,
-    };
     let meant = meaning(wanted);
-    let is_meant = |one: &&Candidate| meant.is_some() && one.name.as_deref().and_then(meaning) == meant;
-    for matches in [&is_name as &dyn Fn(&&Candidate) -> bool, &is_tag, &is_meant] {
-        let found: Vec<&Candidate> = candidates.iter().filter(matches).collect();
+    let is_meant = |name: &str| meant.is_some() && meaning(name) == meant;
+    let is_name = |name: &str| name == wanted || (is_whole(wanted) && is_meant(name));
+    let is_tag = |name: &str| tag_part(name).is_some_and(|tag| tag == wanted);
+    for is_it in [&is_name as &dyn Fn(&str) -> bool, &is_tag, &is_meant] {
+        let matches = candidates.iter().filter(|one| one.names.iter().any(|name| is_it(name)));
+        let found: Vec<&Candidate> = matches.collect();
         match found.as_slice() {
             [] => {}
-            [one, others @ ..]
-                if others
-                    .iter()
-                    .all(|other| other.descriptor.digest == one.descriptor.digest) =>
-            {
-                return Ok(Some(one));
-            }
-            several => {
-                let digests: Vec<String> = several.iter().map(|one| one.descriptor.digest.to_string()).collect();
-                return Err(name_conflict(wanted, &digests.join(", "), operation));
-            }
+            [one, others @ ..] if others.iter().all(|other| is_same(other, one)) => return Ok(Some(one)),
+            several => return Err(conflict(wanted, several.iter().copied(), operation)),
         }
     }
     let digest = wanted.trim_start_matches('@').parse::<Digest>().ok();
@@ -252,10 +336,8 @@ mod tests {
     use super::*;
 
     fn candidate(name: Option<&str>, content: &str) -> Candidate {
-        Candidate {
-            name: name.map(str::to_owned),
-            descriptor: Descriptor::new(OCI_MANIFEST.into(), Digest::sha256(content.as_bytes()), 1),
-        }
+        let digest = Digest::sha256(content.as_bytes());
+        Candidate::new(name.map(str::to_owned), Descriptor::new(OCI_MANIFEST.into(), digest, 1))
     }
 
     #[test]
@@ -288,8 +370,8 @@ mod tests {
             candidate(Some("quay.io/team/app:v3"), "three"),
         ];
         let found = |wanted| {
-            let found = resolve(&candidates, Some(wanted), &Operation::of("find")).ok()?;
-            found.name.clone()
+            let found = resolve(&candidates, &[], Some(wanted), &Operation::of("find")).ok()?;
+            found.names.first().cloned()
         };
         for (wanted, name) in [
             ("team/app:v1", Some("docker.io/team/app:v1")),
@@ -301,6 +383,61 @@ mod tests {
         ] {
             assert_eq!(found(wanted).as_deref(), name, "{wanted}");
         }
+    }
+
+    #[test]
+    fn every_name_of_an_image_selects_it_and_is_shown() {
+        let both = |tag: &str, whole: &str, content: &str| Candidate {
+            names: vec![tag.to_owned(), whole.to_owned()],
+            ..candidate(None, content)
+        };
+        let candidates = [
+            both("v1", "docker.io/team/app:v1", "one"),
+            both("v1", "docker.io/team/other:v1", "two"),
+        ];
+        let operation = Operation::of("find");
+        let found = |wanted| resolve(&candidates, &[], Some(wanted), &operation);
+        assert_eq!(
+            found("docker.io/team/app:v1").unwrap().descriptor,
+            candidates[0].descriptor
+        );
+        assert_eq!(found("team/other:v1").unwrap().descriptor, candidates[1].descriptor);
+        let conflict = found("v1").unwrap_err();
+        assert_eq!(conflict.code(), "LAYOUT_NAME_CONFLICT");
+        let missing = found("team/none:v1").unwrap_err();
+        assert_eq!(missing.code(), "LAYOUT_REFERENCE_NOT_FOUND");
+        for (error, names) in [(conflict, 2), (missing, 2)] {
+            let shown = ["docker.io/team/app:v1", "docker.io/team/other:v1"];
+            let count = shown.iter().filter(|name| error.to_string().contains(*name)).count();
+            assert_eq!(count, names, "{error}");
+        }
+        let unmappable = Candidate {
+            names: vec!["with space".into(), "team/app:v2".into()],
+            ..candidate(None, "x")
+        };
+        assert_eq!(unmappable.tag().map(|tag| tag.to_string()), Some("v2".into()));
+    }
+
+    #[test]
+    fn the_error_of_an_image_that_cannot_be_read_is_told_when_it_is_wanted() {
+        let why = Error::of(Code::ArchivePlatformsMissing, Operation::of("open"));
+        let refused = [(vec!["v1".to_owned(), "docker.io/team/app:v1".to_owned()], why)];
+        let operation = Operation::of("find");
+        let other = [candidate(Some("v2"), "two")];
+        for (candidates, wanted, code) in [
+            (&[][..], None, "ARCHIVE_PLATFORMS_MISSING"),
+            (&other, Some("team/app:v1"), "ARCHIVE_PLATFORMS_MISSING"),
+            (&other, Some("v1"), "ARCHIVE_PLATFORMS_MISSING"),
+            (&other, None, "LAYOUT_REFERENCE_AMBIGUOUS"),
+            (&other, Some("v3"), "LAYOUT_REFERENCE_NOT_FOUND"),
+        ] {
+            assert_eq!(
+                resolve(candidates, &refused, wanted, &operation).unwrap_err().code(),
+                code,
+                "{wanted:?}"
+            );
+        }
+        assert!(resolve(&other, &refused, Some("v2"), &operation).is_ok());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Replicas: what we wrote to a destination, the manifests it consists of, and the lease to write it. Kept forever:
 //! `existing: follow` rests on it.
 //!
-//! Calls: claim one, release one, settle one for each (two if another worker took the lease), get one, holds one for each
+//! Calls: claim one, withdraw two, release one, settle one for each (two if another worker took the lease), get one, holds one for each
 //! megabyte of the destination repository's replicas.
 
 use std::collections::HashMap;
@@ -247,6 +247,27 @@ impl Replicas for DynamoLedger {
             earlier,
             accepted: replica.accepted,
         })
+    }
+
+    async fn withdraw(&self, destination: &ImageRef, digest: &Digest, holder: &str) -> Result<()> {
+        let operation = "withdraw";
+        let key = key_of(destination);
+        let Some(item) = self.table.get(operation, key.clone()).await? else {
+            return Ok(());
+        };
+        let known = read(&item, destination.clone()).map_err(|error| self.table.unreadable(error, operation))?;
+        let left = known.without(digest);
+        let is_held = "#holder = :holder";
+        if left.is_empty() {
+            let values = Values::from([(":holder".to_owned(), text(holder))]);
+            return self.table.delete(operation, key, Some((is_held, values))).await;
+        }
+        let change = Change::default()
+            .set("digests", texts(&left))
+            .only_if(is_held)
+            .value("holder", text(holder));
+        self.table.update(operation, key, change).await?;
+        Ok(())
     }
 
     async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()> {

@@ -143,16 +143,33 @@ impl CopyRun<'_> {
             self.require_referrer(&parts, &attachments).await?;
             self.push_attachments(&attachments).await?;
         }
-        let commit = self.commit(&graph, read, there, backup);
         let round = match &request.to {
             Target::Tag(tag) => {
                 if !self.claim(tag, &root_descriptor.digest).await? {
                     let named = there.map_or(root_descriptor.digest, |there| there.digest.clone());
                     return Ok(self.kept(KeepReason::OtherSource, named));
                 }
-                commit.await?
+                match self.last_look(&graph, read, there, backup).await {
+                    Ok(None) => self.commit(&graph).await?,
+                    Ok(Some(round)) => {
+                        request.replicas.withdraw(tag, &root_descriptor.digest).await?;
+                        round
+                    }
+                    Err(error) => {
+                        request.replicas.withdraw(tag, &root_descriptor.digest).await.ok();
+                        return Err(error);
+                    }
+                }
             }
-            target @ Target::Digest(_) => self.under_lease(target, commit.boxed()).await?,
+            target @ Target::Digest(_) => {
+                let commit = async {
+                    match self.last_look(&graph, read, there, backup).await? {
+                        None => self.commit(&graph).await,
+                        Some(round) => Ok(round),
+                    }
+                };
+                self.under_lease(target, commit.boxed()).await?
+            }
         };
         Ok(match round {
             Round::Done(state, digest, _) => Round::Done(state, digest, digests(&parts)),
@@ -160,15 +177,21 @@ impl CopyRun<'_> {
         })
     }
 
-    /// Writes the target, which is claimed or leased, and checks the source again. `there` is what the destination tag named when the copy decided to write;
-    /// with `backup` it gets a tag of its own first.
-    async fn commit(&self, graph: &Graph, read: Instant, there: Option<&Descriptor>, backup: bool) -> Result<Round> {
+    /// The checks right before the target, which is claimed or leased, is written. `there` is what the destination tag named
+    /// when the copy decided to write; with `backup` it gets a tag of its own. Returns how the round ends if nothing may be written.
+    async fn last_look(
+        &self,
+        graph: &Graph,
+        read: Instant,
+        there: Option<&Descriptor>,
+        backup: bool,
+    ) -> Result<Option<Round>> {
         let Some(root) = graph.root() else {
-            return Ok(Round::Moved(None));
+            return Ok(Some(Round::Moved(None)));
         };
         let may_move = self.request.from.tag().is_some();
         if may_move && read.elapsed() > READ_AGE_MAX && self.source_now().await?.as_ref() != Some(root.digest()) {
-            return Ok(Round::Moved(None));
+            return Ok(Some(Round::Moved(None)));
         }
         // Registries cannot compare and swap. A copy that may not replace everything checks once more, right before the write.
         if self.request.options.existing != Existing::Overwrite && self.request.to.tag().is_some() {
@@ -179,15 +202,24 @@ impl CopyRun<'_> {
             };
             let found = found.at(Side::Destination)?;
             if found.as_ref().map(|found| &found.digest) != there.map(|there| &there.digest) {
-                return Ok(Round::Replaced(found));
+                return Ok(Some(Round::Replaced(found)));
             }
         }
         if let Some(replaced) = there.filter(|_| backup) {
             self.back_up(replaced).await?;
         }
+        Ok(None)
+    }
+
+    /// Writes the target, and checks the source again.
+    async fn commit(&self, graph: &Graph) -> Result<Round> {
+        let Some(root) = graph.root() else {
+            return Ok(Round::Moved(None));
+        };
         self.put_manifest(&self.request.to, root).await?;
         self.list_unlisted().await?;
         // A tag that is gone by now was there when it was read, and there is nothing newer.
+        let may_move = self.request.from.tag().is_some();
         match if may_move { self.source_now().await? } else { None } {
             Some(now) if now != *root.digest() => Ok(Round::Moved(Some(root.descriptor()))),
             _ => Ok(Round::Done(State::Copied, root.digest().clone(), Vec::new())),

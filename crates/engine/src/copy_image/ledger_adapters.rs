@@ -147,6 +147,12 @@ impl Replicas for LedgerReplicas<'_> {
             Claim::Superseded => TagClaim::Superseded,
         })
     }
+
+    async fn withdraw(&self, tag: &Tag, digest: &Digest) -> Result<()> {
+        let destination = self.task.destination.with_target(Target::Tag(tag.clone()));
+        let replicas = &self.jobs.ledger.replicas;
+        replicas.withdraw(&destination, digest, &self.holder).await
+    }
 }
 
 /// The uploads of one task that may outlive this worker.

@@ -8,7 +8,7 @@ use transship_oci::{Existing, Referrers};
 use super::{JobKind, Next, Run, stored};
 use crate::copy_image::CopyImage;
 use crate::jobs::Jobs;
-use crate::{Action, Execution, ImageRef, Result, StoreName, TaskEntry};
+use crate::{Execution, ImageRef, Result, StoreName, TaskEntry};
 
 /// Copies one image to one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,20 +106,23 @@ impl std::fmt::Display for Source {
 impl CopyTask {
     /// The task as the ledger keeps it.
     pub fn entry(&self) -> TaskEntry {
+        let (source, destination) = (self.source.to_string(), self.destination.to_string());
+        let (origin, registry) = (self.source.origin(), &self.destination.registry);
+        let entry = TaskEntry::new(
+            &self.id,
+            &self.execution,
+            origin,
+            source,
+            registry,
+            destination,
+            stored(self),
+        );
         TaskEntry {
-            id: self.id.clone(),
-            execution: self.execution.clone(),
-            action: Action::Copy,
-            created: self.execution.created,
-            origin: self.source.origin().to_owned(),
             source_repository: self.source.registry().map(|image| image.repository.clone()),
             is_attachment: self.is_attachment,
-            source: self.source.to_string(),
-            destination_registry: self.destination.registry.clone(),
             destination_repository: Some(self.destination.repository.clone()),
-            destination: self.destination.to_string(),
             digest: self.expected.clone(),
-            job: stored(self),
+            ..entry
         }
     }
 }

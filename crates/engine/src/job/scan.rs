@@ -8,7 +8,7 @@ use super::{JobKind, Next, Run, stored};
 use crate::import::{Import, ScanSource};
 use crate::jobs::Jobs;
 use crate::plan::id;
-use crate::{Action, Execution, Result, StoreName, TaskEntry};
+use crate::{Execution, Result, StoreName, TaskEntry};
 
 /// Makes a task of each image of a layout, an archive or a storage tree, as soon as the source is complete.
 ///
@@ -118,20 +118,11 @@ impl Import {
             .filter(|part| !part.is_empty());
         let repository = parts.collect::<Vec<_>>().join("/");
         let slash = if repository.is_empty() { "" } else { "/" };
+        let destination = format!("{}{slash}{repository}", self.registry);
+        let origin = store.as_str();
         TaskEntry {
-            id: id.to_owned(),
-            execution: execution.clone(),
-            action: Action::Copy,
-            created: execution.created,
-            origin: store.to_string(),
-            source_repository: None,
-            is_attachment: false,
-            source,
-            destination_registry: self.registry.clone(),
-            destination: format!("{}{slash}{repository}", self.registry),
             destination_repository: repository.parse().ok(),
-            digest: None,
-            job,
+            ..TaskEntry::new(id, execution, origin, source, &self.registry, destination, job)
         }
     }
 }

@@ -38,6 +38,12 @@ impl Replica {
         self.digest == *found || self.earlier.contains(found)
     }
 
+    /// What the destination may name by our hand, the latest first, except `digest`.
+    pub fn without(&self, digest: &Digest) -> Vec<Digest> {
+        let all = std::iter::once(&self.digest).chain(&self.earlier);
+        all.filter(|known| *known != digest).cloned().collect()
+    }
+
     /// True if this replica, which is remembered, is of a later push than `other`, and of another source. A copy reads its
     /// source when it runs, so the order of two pushes of one source does not matter; a store has one image for each version.
     pub fn supersedes(&self, other: &Self, now: Timestamp) -> bool {
@@ -99,6 +105,11 @@ pub trait Replicas: Send + Sync {
     /// holder's lease is in force ([`lease_in_force`]), or if what is remembered supersedes `replica`
     /// ([`Replica::supersedes`]), nothing changes.
     async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim>;
+
+    /// Forgets the intent to write `digest` if `holder` has the lease, because the destination was not written and does not name
+    /// it. Wherever else `digest` is remembered of the destination, it is forgotten as well: if the destination names it later,
+    /// someone else wrote it. What else is remembered stays; if nothing is left, the replica and its lease are gone.
+    async fn withdraw(&self, destination: &ImageRef, digest: &Digest, holder: &str) -> Result<()>;
 
     /// Gives the lease back if `holder` has it. The intent stays, because the write may have happened.
     async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()>;

@@ -137,6 +137,11 @@ impl Replicas for WatchedLedger {
         self.inner.claim(replica, holder, now, ttl).await
     }
 
+    async fn withdraw(&self, destination: &ImageRef, digest: &Digest, holder: &str) -> Result<()> {
+        self.call("withdraw", None).await?;
+        self.inner.withdraw(destination, digest, holder).await
+    }
+
     async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()> {
         self.call("release", None).await?;
         self.inner.release(destination, holder).await

@@ -226,3 +226,45 @@ async fn what_another_worker_wrote_since_is_ours_too() {
     };
     assert!(fixture.jobs.ledger.replicas.get(&destination).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn what_was_claimed_and_not_written_is_not_ours() {
+    for is_known in [false, true] {
+        let fixture = Fixture::new().await;
+        let (first, second, third) = (
+            images::image(60, &[100]),
+            images::image(61, &[200]),
+            images::image(62, &[300]),
+        );
+        if is_known {
+            fixture.push_and_tell(&first).await;
+            fixture.drain().await;
+        }
+        // Another client pushes its image while the copy claims the tag.
+        let foreign = images::image(63, &[400]);
+        foreign.seed_into(&fixture.b, &name("copy/app"), &tag("foreign"));
+        let (b, root) = (Arc::clone(&fixture.b), foreign.root.clone());
+        fixture.ledger.before(move |call, _| {
+            if call == "claim" {
+                b.tag(&name("copy/app"), &tag("v1"), &root);
+            }
+            Box::pin(async { Ok(()) })
+        });
+        fixture.push_and_tell(&second).await;
+        fixture.drain().await;
+        fixture.ledger.heal();
+        assert_eq!(fixture.arrived(), Some(foreign.root.clone()));
+        assert_eq!(fixture.states().await.last().map(String::as_str), Some("kept"));
+
+        // It pushes the image that the copy was about to write, and the source moves on.
+        second.seed_into(&fixture.b, &name("copy/app"), &tag("v1"));
+        fixture.push_and_tell(&third).await;
+        fixture.drain().await;
+        assert_eq!(
+            fixture.arrived(),
+            Some(second.root.clone()),
+            "{is_known}: it is not ours to replace"
+        );
+        assert_eq!(fixture.states().await.last().map(String::as_str), Some("kept"));
+    }
+}

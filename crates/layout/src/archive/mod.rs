@@ -8,6 +8,7 @@
 //! The content of an archive is not trusted: names are compared and never used as paths, links lead only to entries of the same
 //! archive ([`link`]), and content that readers of tar interpret differently is rejected ([`tar_header`]).
 
+mod both;
 mod entry;
 mod files;
 mod link;
@@ -34,6 +35,7 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Target, V
 use crate::docker_archive::DockerArchive;
 use crate::layout::MARKER;
 use crate::{Images, Layout, Listing, ObjectStore, TreeRepository};
+use both::BothFormats;
 use tree::ArchivedTree;
 
 /// An archive with its images. It is indexed when it is opened, so keep it while images of it are needed.
@@ -48,9 +50,25 @@ pub struct Archive {
 
 #[derive(Clone)]
 enum Content {
-    Layout(Layout),
+    Layout(Box<BothFormats>),
     Docker(DockerArchive),
     Tree(ArchivedTree),
+}
+
+/// The layout below `prefix` with the images of `manifest.json`. If the layout cannot be read, its error is reported with the
+/// images of `manifest.json`, if there are any.
+async fn layout(files: Arc<ArchiveFiles>, prefix: &str) -> Result<Content> {
+    let docker = DockerArchive::beside_layout(Arc::clone(&files)).await;
+    match (Layout::open(files, prefix).await, docker) {
+        (Ok(layout), Ok(docker)) => {
+            let both = BothFormats::new(layout, docker).await?;
+            Ok(Content::Layout(Box::new(both)))
+        }
+        (Err(error), Ok(docker)) if error.is_permanent() && !docker.saved().is_empty() => {
+            Ok(Content::Docker(docker.with_refused("index.json", error)))
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 impl Archive {
@@ -72,8 +90,7 @@ impl Archive {
                     "it contains a layout and a storage tree; create one archive for each",
                 ));
             }
-            // Docker writes both formats since version 25. The layout contains the manifests, so it is used.
-            (Some(prefix), None) => Content::Layout(Layout::open(files, &prefix).await?),
+            (Some(prefix), None) => layout(files, &prefix).await?,
             (None, Some(tree)) => Content::Tree(tree),
             (None, None) => Content::Docker(DockerArchive::open(files).await?),
         };
@@ -113,7 +130,7 @@ impl Archive {
 
     fn images_of(&self) -> Result<&dyn Images> {
         match &self.content {
-            Content::Layout(layout) => Ok(layout),
+            Content::Layout(layout) => Ok(layout.as_ref()),
             Content::Docker(archive) => Ok(archive),
             Content::Tree(tree) => Ok(tree.only()?),
         }

@@ -76,6 +76,22 @@ async fn from_list(files: &ArchiveFiles, listed: &Listed) -> Result<Image> {
     })
 }
 
+/// The digest of the configuration of `saved`; [`None`] if it is missing or cannot be read, and for images before docker 1.10.
+pub(super) async fn config_digest(files: &ArchiveFiles, saved: &Saved) -> Result<Option<Digest>> {
+    let Saved::Listed(listed) = saved else { return Ok(None) };
+    let Some(key) = entry_key(listed.config.as_bytes()) else {
+        return Ok(None);
+    };
+    if let Some(said) = said(&key) {
+        return Ok(Some(said));
+    }
+    match read_all(files, &key, MAX_CONFIG_BYTES).await {
+        Ok(bytes) => Ok(bytes.map(|bytes| Digest::sha256(&bytes))),
+        Err(error) if error.is_permanent() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The digest in a configuration's key if it is a blob of a layout: `blobs/sha256/<hex>`. Any other name says nothing about the
 /// content; tools name a configuration after an image id, or as they like.
 fn said(key: &str) -> Option<Digest> {

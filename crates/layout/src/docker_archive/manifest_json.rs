@@ -15,7 +15,7 @@ const REPOSITORIES: &str = "repositories";
 
 /// One saved image.
 #[derive(Debug, Clone)]
-pub(super) enum Saved {
+pub(crate) enum Saved {
     /// Of `manifest.json`.
     Listed(Listed),
     /// Of `repositories`: the id of its newest layer.
@@ -27,7 +27,7 @@ pub(super) enum Saved {
 /// An entry of `manifest.json`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// File name of the configuration.
     pub(super) config: String,
     /// `name:tag`, any number.
@@ -62,7 +62,7 @@ struct Glimpse {
 }
 
 impl Saved {
-    pub(super) fn names(&self) -> &[String] {
+    pub(crate) fn names(&self) -> &[String] {
         match self {
             Self::Listed(listed) => &listed.repo_tags,
             Self::Legacy { names, .. } | Self::Broken { names, .. } => names,
@@ -77,13 +77,8 @@ pub(super) async fn read(files: &ArchiveFiles) -> Result<Vec<Saved>> {
         let operation = Verb::Read.on(files.name());
         Error::of(Code::DockerArchiveInvalid, operation).because(why)
     };
-    if let Some(manifest) = optional(files, MANIFEST).await? {
-        match serde_json::from_slice::<Option<Vec<&RawValue>>>(&manifest) {
-            Ok(entries) => return Ok(entries.unwrap_or_default().into_iter().map(listed).collect()),
-            // Other formats have a file of this name too, such as browser extensions.
-            Err(_) if is_object(&manifest) => {}
-            Err(error) => return Err(invalid(format!("manifest.json: {error}"))),
-        }
+    if let Some(listed) = listed_in(files).await? {
+        return Ok(listed);
     }
     if let Some(repositories) = optional(files, REPOSITORIES).await? {
         let written: Option<BTreeMap<String, Option<BTreeMap<String, String>>>> =
@@ -98,6 +93,22 @@ pub(super) async fn read(files: &ArchiveFiles) -> Result<Vec<Saved>> {
         return Err(Error::of(Code::ArchiveInvalid, Verb::Read.on(files.name())).because(why));
     }
     Err(Error::of(Code::ArchiveWithoutImages, Verb::Read.on(files.name())))
+}
+
+/// The images of `manifest.json`; [`None`] if the archive does not have it.
+pub(super) async fn listed_in(files: &ArchiveFiles) -> Result<Option<Vec<Saved>>> {
+    let Some(manifest) = optional(files, MANIFEST).await? else {
+        return Ok(None);
+    };
+    match serde_json::from_slice::<Option<Vec<&RawValue>>>(&manifest) {
+        Ok(entries) => Ok(Some(entries.unwrap_or_default().into_iter().map(listed).collect())),
+        // Other formats have a file of this name too, such as browser extensions.
+        Err(_) if is_object(&manifest) => Ok(None),
+        Err(error) => {
+            let operation = Verb::Read.on(files.name());
+            Err(Error::of(Code::DockerArchiveInvalid, operation).because(format_args!("manifest.json: {error}")))
+        }
+    }
 }
 
 fn is_object(bytes: &[u8]) -> bool {

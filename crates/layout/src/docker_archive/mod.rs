@@ -31,13 +31,15 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Operation, Result
 use crate::archive::ArchiveFiles;
 use crate::images::{self, Called, Candidate, Images, Listing, Refused, called, conflict};
 use crate::{ObjectStore, Part};
-use manifest_json::Saved;
+pub(crate) use manifest_json::Saved;
 
 /// An archive of `docker save`.
 #[derive(Clone)]
 pub(crate) struct DockerArchive {
     files: Arc<ArchiveFiles>,
     saved: Arc<[Saved]>,
+    /// What else of the archive cannot be read.
+    refused: Arc<[(Vec<String>, Error)]>,
     /// Assembled when first needed.
     assembled: Arc<OnceCell<Assembled>>,
 }
@@ -51,8 +53,8 @@ struct Assembled {
     blobs: HashMap<Digest, String>,
     /// Blobs that were created with the manifests.
     made: HashMap<Digest, Bytes>,
-    /// The images that cannot be assembled, with name and error.
-    refused: Vec<(String, Error)>,
+    /// The images that cannot be assembled, with their names, or position, and error.
+    refused: Vec<(Vec<String>, Error)>,
 }
 
 impl Assembled {
@@ -60,10 +62,9 @@ impl Assembled {
         let descriptor = image.manifest.descriptor();
         let named = names.iter().map(|name| Some(name.clone()));
         let names = if names.is_empty() { vec![None] } else { named.collect() };
-        self.candidates.extend(names.into_iter().map(|name| Candidate {
-            name,
-            descriptor: descriptor.clone(),
-        }));
+        let names = names.into_iter();
+        self.candidates
+            .extend(names.map(|name| Candidate::new(name, descriptor.clone())));
         self.manifests.insert(descriptor.digest, image.manifest);
         self.blobs.extend(image.blobs);
         self.made.extend(image.made);
@@ -74,11 +75,55 @@ impl DockerArchive {
     /// Reads `manifest.json`, or `repositories` of older archives. `ARCHIVE_WITHOUT_IMAGES` if there is neither.
     pub(crate) async fn open(files: Arc<ArchiveFiles>) -> Result<Self> {
         let saved = manifest_json::read(&files).await?;
-        Ok(Self {
+        Ok(Self::of(files, saved))
+    }
+
+    /// The images of `manifest.json` in an archive that is a layout as well; none if it has no such file, or another of this name.
+    pub(crate) async fn beside_layout(files: Arc<ArchiveFiles>) -> Result<Self> {
+        let saved = manifest_json::listed_in(&files).await?.unwrap_or_default();
+        Ok(Self::of(files, saved))
+    }
+
+    /// All images, assembled or not.
+    pub(crate) fn saved(&self) -> &[Saved] {
+        &self.saved
+    }
+
+    /// The same archive with only these images.
+    pub(crate) fn only(&self, saved: Vec<Saved>) -> Self {
+        Self::of(Arc::clone(&self.files), saved)
+    }
+
+    /// The same images, and a part of the archive that cannot be read.
+    pub(crate) fn with_refused(self, name: &str, error: Error) -> Self {
+        Self {
+            refused: [(vec![name.to_owned()], error)].into(),
+            ..self
+        }
+    }
+
+    fn of(files: Arc<ArchiveFiles>, saved: Vec<Saved>) -> Self {
+        Self {
             files,
             saved: saved.into(),
+            refused: Arc::default(),
             assembled: Arc::default(),
-        })
+        }
+    }
+
+    /// The digest of the configuration of `saved`; [`None`] if it cannot be read.
+    pub(crate) async fn config_digest(&self, saved: &Saved) -> Result<Option<Digest>> {
+        assemble::config_digest(&self.files, saved).await
+    }
+
+    /// The images that were assembled, and the names and errors of the others.
+    pub(crate) async fn candidates(&self) -> Result<(&[Candidate], &[(Vec<String>, Error)])> {
+        let assembled = self.assembled().await?;
+        Ok((&assembled.candidates, &assembled.refused))
+    }
+
+    pub(crate) fn operation(&self) -> Operation {
+        Operation::of(self.files.name())
     }
 
     /// Assembles all images. An invalid image is reported separately; an error of the store fails all of them.
@@ -87,15 +132,20 @@ impl DockerArchive {
     }
 
     async fn assemble_all(&self) -> Result<Assembled> {
-        let mut assembled = Assembled::default();
+        let mut assembled = Assembled {
+            refused: self.refused.to_vec(),
+            ..Assembled::default()
+        };
         for (at, saved) in self.saved.iter().enumerate() {
             let names = saved.names();
             match assemble::image(&self.files, saved).await {
                 Ok(image) => assembled.add(names, image),
                 Err(error) if error.is_permanent() => {
-                    let name = names.first().cloned();
-                    let name = name.unwrap_or_else(|| format!("image {at} of {}", self.files.name()));
-                    assembled.refused.push((name, error));
+                    let names = match names {
+                        [] => vec![format!("image {at} of {}", self.files.name())],
+                        names => names.to_vec(),
+                    };
+                    assembled.refused.push((names, error));
                 }
                 Err(error) => return Err(error),
             }
@@ -108,18 +158,24 @@ impl DockerArchive {
         let digest = match target {
             Target::Digest(digest) => Some(digest.clone()),
             Target::Tag(tag) => {
-                let is_it = |name: Option<&str>| name.map(called) == Some(Called::Tag(tag.clone()));
-                let named = assembled.candidates.iter().filter(|one| is_it(one.name.as_deref()));
-                let digests: Vec<&Digest> = named.map(|one| &one.descriptor.digest).collect();
-                if digests.windows(2).any(|pair| pair[0] != pair[1]) {
-                    return Err(conflict(tag, digests.into_iter(), &Operation::of(self.files.name())));
+                let named = assembled
+                    .candidates
+                    .iter()
+                    .filter(|one| one.tag().as_ref() == Some(tag));
+                let named: Vec<&Candidate> = named.collect();
+                if named
+                    .windows(2)
+                    .any(|pair| pair[0].descriptor.digest != pair[1].descriptor.digest)
+                {
+                    return Err(conflict(tag.as_str(), named.into_iter(), &self.operation()));
                 }
-                if let Some((_, why)) = assembled.refused.iter().find(|(name, _)| is_it(Some(name)))
-                    && digests.is_empty()
+                let is_it = |name: &String| called(name) == Called::Tag(tag.clone());
+                if let Some((_, why)) = assembled.refused.iter().find(|(names, _)| names.iter().any(is_it))
+                    && named.is_empty()
                 {
                     return Err(why.clone());
                 }
-                digests.first().copied().cloned()
+                named.first().map(|one| one.descriptor.digest.clone())
             }
         };
         Ok(digest.and_then(|digest| assembled.manifests.get(&digest).cloned()))
@@ -176,25 +232,20 @@ impl Source for DockerArchive {
 impl Images for DockerArchive {
     async fn images(&self) -> Result<Listing> {
         let assembled = self.assembled().await?;
-        let mut listing = images::listing(&assembled.candidates, |_| false, &Operation::of(self.files.name()));
-        listing
-            .refused
-            .extend(assembled.refused.iter().map(|(name, why)| Refused {
-                name: name.clone(),
-                digest: None,
-                error: why.clone(),
-            }));
+        let mut listing = images::listing(&assembled.candidates, |_| false, &self.operation());
+        let refused = assembled.refused.iter();
+        listing.refused.extend(refused.map(|(names, why)| Refused {
+            name: names.first().cloned().unwrap_or_default(),
+            digest: None,
+            error: why.clone(),
+        }));
         Ok(listing)
     }
 
     async fn target_of(&self, reference: Option<&str>) -> Result<Target> {
         let assembled = self.assembled().await?;
-        let found = images::resolve(&assembled.candidates, reference, &Operation::of(self.files.name()));
-        match (found, assembled.refused.as_slice()) {
-            (Ok(found), _) => Ok(Target::Digest(found.descriptor.digest.clone())),
-            // The only image cannot be assembled, so its error is returned instead of a missing image.
-            (Err(_), [(_, why)]) if assembled.candidates.is_empty() => Err(why.clone()),
-            (Err(error), _) => Err(error),
-        }
+        let operation = self.operation();
+        let found = images::resolve(&assembled.candidates, &assembled.refused, reference, &operation)?;
+        Ok(Target::Digest(found.descriptor.digest.clone()))
     }
 }

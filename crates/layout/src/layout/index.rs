@@ -2,8 +2,6 @@
 //!
 //! Source: OCI image-spec, image-layout.md and annotations.md.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,10 +23,13 @@ pub(super) struct Index {
     pub(super) broken: Vec<Broken>,
 }
 
-/// An invalid entry: its name and the error.
+/// An entry that cannot be read.
 #[derive(Debug, Clone)]
-pub(super) struct Broken {
+pub(crate) struct Broken {
+    /// Its first name, or its position.
     pub(super) name: String,
+    /// All names.
+    pub(super) names: Vec<String>,
     pub(super) why: Error,
 }
 
@@ -37,7 +38,8 @@ pub(super) struct Broken {
 struct Written<'a> {
     #[serde(default)]
     media_type: Option<String>,
-    #[serde(borrow, default)]
+    /// [`None`] if the field is absent.
+    #[serde(borrow, default, deserialize_with = "null_is_empty")]
     manifests: Option<Vec<&'a RawValue>>,
     #[serde(default)]
     layers: Option<serde::de::IgnoredAny>,
@@ -45,13 +47,21 @@ struct Written<'a> {
     config: Option<serde::de::IgnoredAny>,
 }
 
-/// The parts of an invalid entry that identify it.
+/// The parts of an invalid entry that identify it, of any type.
 #[derive(Deserialize)]
 struct Glimpse {
     #[serde(default)]
-    digest: Option<String>,
+    digest: serde_json::Value,
     #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
+    annotations: serde_json::Value,
+}
+
+/// The writers are Go programs, in which null is an empty list.
+fn null_is_empty<'de: 'a, 'a, D>(deserializer: D) -> Result<Option<Vec<&'a RawValue>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
 }
 
 impl Index {
@@ -82,31 +92,48 @@ impl Index {
 
 /// A descriptor with its name.
 pub(super) fn candidate(descriptor: Descriptor) -> Candidate {
+    let annotation = |key: &str| descriptor.annotations.get(key).cloned();
     Candidate {
-        name: name(&descriptor.annotations),
+        names: names(annotation),
         descriptor,
     }
 }
 
-fn name(annotations: &BTreeMap<String, String>) -> Option<String> {
-    let named = |key: &str| annotations.get(key).filter(|name| !name.is_empty()).cloned();
-    named(REF_NAME).or_else(|| named(CONTAINERD_NAME))
+/// The names in the annotations of an entry: `ref.name`, which is often only a tag, then containerd's, which is whole.
+fn names(annotation: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let named = [REF_NAME, CONTAINERD_NAME].into_iter().filter_map(annotation);
+    let mut names: Vec<String> = named.filter(|name| !name.is_empty()).collect();
+    names.dedup();
+    names
 }
 
 fn broken(at: usize, entry: &RawValue, error: &serde_json::Error) -> Broken {
     let glimpse = serde_json::from_str::<Glimpse>(entry.get()).ok();
-    let named = glimpse.as_ref().and_then(|glimpse| name(glimpse.annotations.as_ref()?));
-    let digest = glimpse.and_then(|glimpse| glimpse.digest);
+    let annotation = |key: &str| Some(glimpse.as_ref()?.annotations.get(key)?.as_str()?.to_owned());
+    let names = names(annotation);
+    let digest = glimpse.as_ref().and_then(|glimpse| glimpse.digest.as_str());
     let refusal = digest.and_then(|digest| digest.parse::<Digest>().err());
     let refusal = refusal
         .unwrap_or_else(|| Error::refused(Code::ManifestInvalid, format_args!("entry {at} of index.json: {error}")));
+    let name = names.first().cloned();
     Broken {
-        name: named.unwrap_or_else(|| format!("entry {at} of index.json")),
+        name: name.unwrap_or_else(|| format!("entry {at} of index.json")),
+        names,
         why: refusal,
     }
 }
 
 impl Broken {
+    /// The entry `candidate`, which cannot be read.
+    pub(crate) fn of(candidate: &Candidate, why: Error) -> Self {
+        let name = candidate.names.first().cloned();
+        Self {
+            name: name.unwrap_or_else(|| candidate.descriptor.digest.to_string()),
+            names: candidate.names.clone(),
+            why,
+        }
+    }
+
     pub(super) fn error(&self, operation: &Operation) -> Error {
         self.why.clone().during(operation)
     }

@@ -3,14 +3,13 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use transship_oci::{Digest, DigestTag, Error, Result, Target};
+use futures_util::{StreamExt, stream};
+use transship_copy::graph::{Limits, MAX_DEPTH, Visitor, manifests_below, walk};
+use transship_oci::{Descriptor, Digest, DigestTag, Error, Result, Target};
 
 use super::{Layout, PARALLEL_MANIFESTS};
-use crate::images::{self, Called, Candidate, Images, Listing, Refused, called};
+use crate::images::{self, Candidate, Images, Listing, Refused};
 
-/// Indexes within indexes deeper than this are not looked into: a copy refuses them.
-const MAX_DEPTH: usize = 8;
 /// Maximum number of manifests for which the relations are read.
 const MAX_MEMBERS: usize = 200_000;
 
@@ -75,43 +74,47 @@ impl Members {
 
 /// True for cosign's tags and the fallback tag of a manifest of this layout, which are copied with it.
 fn belongs_to_another(candidate: &Candidate, members: &Members) -> bool {
-    match candidate.name.as_deref().map(called) {
-        Some(Called::Tag(tag)) => DigestTag::of(&tag).is_some_and(|about| members.has_subject(&about)),
-        _ => false,
+    let about = candidate.tag().and_then(|tag| DigestTag::of(&tag));
+    about.is_some_and(|about| members.has_subject(&about))
+}
+
+/// Reads indexes and nothing else: the manifests that they name are known without being read.
+struct IndexReader<'a>(&'a Layout);
+
+#[async_trait]
+impl Visitor for IndexReader<'_> {
+    /// The manifests that an index names. A root may be among them, which a walk visits only once.
+    type Visit = Vec<Digest>;
+    type Error = Error;
+
+    async fn visit(&self, manifest: &Descriptor) -> Result<(Vec<Digest>, Vec<Descriptor>)> {
+        if !manifest.media_type.is_index() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let index = self.0.manifest_if_good(&manifest.digest).await?;
+        let below: Vec<Descriptor> = index.iter().flat_map(manifests_below).collect();
+        Ok((below.iter().map(|child| child.digest.clone()).collect(), below))
     }
 }
 
 impl Layout {
     async fn members(&self) -> Result<Members> {
-        let mut members = Members::default();
-        let mut level = Vec::new();
-        for entry in self.listed() {
-            let is_new = members.roots.insert(entry.descriptor.digest.clone());
-            if is_new && entry.descriptor.media_type.is_index() && !is_fallback(entry) {
-                level.push(entry.descriptor.digest.clone());
-            }
-        }
-        for _ in 0..MAX_DEPTH {
-            let found: Vec<Vec<(Digest, bool)>> = stream::iter(std::mem::take(&mut level))
-                .map(|digest| async move {
-                    let manifest = self.manifest_if_good(&digest).await?;
-                    let children = manifest.iter().flat_map(transship_oci::Manifest::children);
-                    let children = children.map(|child| (child.digest.clone(), child.media_type.is_index()));
-                    Ok::<_, Error>(children.collect())
-                })
-                .buffer_unordered(PARALLEL_MANIFESTS)
-                .try_collect()
-                .await?;
-            for (digest, is_index) in found.into_iter().flatten() {
-                if members.children.len() < MAX_MEMBERS && members.children.insert(digest.clone()) && is_index {
-                    level.push(digest);
-                }
-            }
-            if level.is_empty() {
-                break;
-            }
-        }
-        Ok(members)
+        let roots = self.listed().iter().filter(|entry| !is_fallback(entry));
+        let roots = roots.map(|entry| entry.descriptor.clone()).collect();
+        let limits = Limits {
+            levels: MAX_DEPTH + 1,
+            manifests: MAX_MEMBERS,
+            parallel: PARALLEL_MANIFESTS,
+        };
+        let found = walk(roots, limits, &IndexReader(self)).await?;
+        Ok(Members {
+            roots: self
+                .listed()
+                .iter()
+                .map(|entry| entry.descriptor.digest.clone())
+                .collect(),
+            children: found.into_visited().flat_map(|(_, children)| children).collect(),
+        })
     }
 
     /// Entries without a tag: invalid ones, and referrers of a manifest of this layout.
@@ -119,7 +122,7 @@ impl Layout {
         let unnamed: Vec<Digest> = self
             .listed()
             .iter()
-            .filter(|entry| !matches!(entry.name.as_deref().map(called), Some(Called::Tag(_))))
+            .filter(|entry| entry.tag().is_none())
             .map(|entry| entry.descriptor.digest.clone())
             .collect();
         let read: Vec<(Digest, Result<Option<Digest>>)> = stream::iter(unnamed)
@@ -153,8 +156,6 @@ impl Layout {
 
 /// A fallback tag lists referrers, which are not its children.
 fn is_fallback(entry: &Candidate) -> bool {
-    match entry.name.as_deref().map(called) {
-        Some(Called::Tag(tag)) => DigestTag::of(&tag).is_some_and(|about| about.is_fallback()),
-        _ => false,
-    }
+    let about = entry.tag().and_then(|tag| DigestTag::of(&tag));
+    about.is_some_and(|about| about.is_fallback())
 }

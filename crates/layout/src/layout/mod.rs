@@ -1,7 +1,7 @@
 //! One OCI image layout.
 //!
-//! Source: OCI image-spec, image-layout.md. Names are in `index.json` as `org.opencontainers.image.ref.name` (or
-//! `io.containerd.image.name`, which containerd writes with the whole reference). Referrers are in `index.json` without a
+//! Source: OCI image-spec, image-layout.md. Names are in `index.json` as `org.opencontainers.image.ref.name` and
+//! `io.containerd.image.name`, which containerd writes with the whole reference; both name the image. Referrers are in `index.json` without a
 //! name. An index without a name may name its children, which are treated like entries of `index.json`.
 //!
 //! The content of a layout is addressed by digest, so that content that is replaced while it is read is detected.
@@ -25,11 +25,12 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Operation, Result
 
 pub use completeness::Completeness;
 
-use crate::images::{Called, Candidate, called, conflict};
+use crate::images::{Candidate, conflict};
 use crate::missing::Blobs;
 use crate::read_all::read_all;
 use crate::{ObjectStore, Part};
-use index::{Broken, Index};
+pub(crate) use index::Broken;
+use index::Index;
 
 /// The file that marks a folder as a layout.
 pub(crate) const MARKER: &str = "oci-layout";
@@ -84,7 +85,7 @@ impl Contents {
         let mut by_tag: HashMap<Tag, Vec<usize>> = HashMap::new();
         let mut by_digest = HashMap::new();
         for (at, candidate) in candidates.iter().enumerate() {
-            if let Some(Called::Tag(tag)) = candidate.name.as_deref().map(called) {
+            if let Some(tag) = candidate.tag() {
                 by_tag.entry(tag).or_default().push(at);
             }
             by_digest.entry(candidate.descriptor.digest.clone()).or_insert(at);
@@ -144,21 +145,59 @@ impl Layout {
     /// What `index.json` names, in its order.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         self.listed().iter().map(|candidate| Entry {
-            name: candidate.name.clone(),
+            name: candidate.names.first().cloned(),
             descriptor: candidate.descriptor.clone(),
         })
     }
 
     /// The entry for `reference`: a name, the tag part of a name, or a digest. Without a reference: the only image, or `latest`.
     pub fn resolve(&self, reference: Option<&str>) -> Result<Entry> {
-        let found = crate::images::resolve(&self.contents.candidates, reference, &self.operation())?;
+        let found = crate::images::resolve(self.candidates(), &self.refused(), reference, &self.operation())?;
         Ok(Entry {
-            name: found.name.clone(),
+            name: found.names.first().cloned(),
             descriptor: found.descriptor.clone(),
         })
     }
 
-    fn listed(&self) -> &[Candidate] {
+    /// All entries, with the named children of unnamed indexes.
+    pub(crate) fn candidates(&self) -> &[Candidate] {
+        &self.contents.candidates
+    }
+
+    /// The names and errors of the entries that cannot be read.
+    pub(crate) fn refused(&self) -> Vec<(Vec<String>, Error)> {
+        let broken = self.contents.broken.iter();
+        broken
+            .map(|broken| (broken.names.clone(), broken.error(&self.operation())))
+            .collect()
+    }
+
+    /// The same layout with other entries in `index.json`, and more that cannot be read.
+    pub(crate) fn with_entries(&self, entries: Vec<Candidate>, broken: Vec<Broken>) -> Self {
+        let contents = &self.contents;
+        let nested = contents.candidates.iter().skip(contents.listed).cloned();
+        let listed = entries.len();
+        let candidates = entries.into_iter().chain(nested).collect();
+        let broken = contents.broken.iter().cloned().chain(broken).collect();
+        Self {
+            store: Arc::clone(&self.store),
+            prefix: self.prefix.clone(),
+            contents: Arc::new(Contents::new(candidates, listed, broken)),
+            referrers: Arc::default(),
+        }
+    }
+
+    /// False if the layout does not have the bytes of `digest`. True if that cannot be determined: reading them reports why.
+    pub(crate) async fn may_have(&self, digest: &Digest) -> Result<bool> {
+        match self.store.head(&self.key(digest)).await {
+            Ok(found) => Ok(found.is_some()),
+            Err(error) if error.is_permanent() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What `index.json` names, in its order.
+    pub(crate) fn listed(&self) -> &[Candidate] {
         self.contents.candidates.get(..self.contents.listed).unwrap_or_default()
     }
 
@@ -171,14 +210,14 @@ impl Layout {
         let unnamed = self
             .listed()
             .iter()
-            .filter(|entry| entry.name.is_none() && entry.descriptor.media_type.is_index());
+            .filter(|entry| entry.names.is_empty() && entry.descriptor.media_type.is_index());
         let mut found = Vec::new();
         for entry in unnamed.take(MAX_INDEXES_SEARCHED) {
             let Some(manifest) = self.manifest_if_good(&entry.descriptor.digest).await? else {
                 continue;
             };
             let children = manifest.children().iter().cloned().map(index::candidate);
-            found.extend(children.filter(|child| child.name.is_some()));
+            found.extend(children.filter(|child| !child.names.is_empty()));
         }
         Ok(found)
     }
@@ -197,7 +236,7 @@ impl Layout {
     }
 
     /// Like [`Self::manifest`], but [`None`] for an invalid manifest, whose error is reported when it is read by name.
-    async fn manifest_if_good(&self, digest: &Digest) -> Result<Option<Manifest>> {
+    pub(crate) async fn manifest_if_good(&self, digest: &Digest) -> Result<Option<Manifest>> {
         match self.manifest_of(digest, None).await {
             Ok(found) => Ok(found),
             Err(error) if error.persistence().is_permanent() => Ok(None),
@@ -216,18 +255,17 @@ impl Layout {
         match target {
             Target::Digest(digest) => Ok(contents.by_digest.get(digest).and_then(descriptor)),
             Target::Tag(tag) => {
-                let found: Vec<Descriptor> = contents
-                    .by_tag
-                    .get(tag)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(descriptor)
-                    .collect();
+                let named = contents.by_tag.get(tag).into_iter().flatten();
+                let found: Vec<&Candidate> = named.filter_map(|at| contents.candidates.get(*at)).collect();
                 match found.as_slice() {
-                    [one, others @ ..] if others.iter().any(|other| other.digest != one.digest) => {
-                        Err(conflict(tag, found.iter().map(|one| &one.digest), &self.operation()))
+                    [one, others @ ..]
+                        if others
+                            .iter()
+                            .any(|other| other.descriptor.digest != one.descriptor.digest) =>
+                    {
+                        Err(conflict(tag.as_str(), found.iter().copied(), &self.operation()))
                     }
-                    found => Ok(found.first().cloned()),
+                    found => Ok(found.first().map(|found| found.descriptor.clone())),
                 }
             }
         }

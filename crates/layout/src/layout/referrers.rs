@@ -6,7 +6,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use transship_oci::{Descriptor, Digest, Error, Manifest, Result, Tag};
 
 use super::{Layout, PARALLEL_MANIFESTS};
-use crate::images::{Called, called};
 
 impl Layout {
     pub(super) async fn referrers_of(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
@@ -41,11 +40,10 @@ impl Layout {
 
     /// The manifests with a subject among the entries without a tag, and below unnamed indexes.
     async fn untagged(&self) -> Result<Vec<Manifest>> {
-        let is_tagged = |name: Option<&str>| matches!(name.map(called), Some(Called::Tag(_)));
         let untagged: Vec<Digest> = self
             .listed()
             .iter()
-            .filter(|entry| !is_tagged(entry.name.as_deref()))
+            .filter(|entry| entry.tag().is_none())
             .map(|entry| entry.descriptor.digest.clone())
             .collect();
         let found: Vec<Option<Manifest>> = stream::iter(untagged)

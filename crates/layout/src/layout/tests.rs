@@ -356,3 +356,63 @@ mod arriving {
         assert!(error.to_string().contains("memory/there/"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_descriptor_that_calls_a_docker_manifest_oci_is_no_error_and_one_of_another_shape_is() {
+    use transship_oci::media_type::{DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX};
+    let mut files = Files(HashMap::new());
+    let (config, size) = files.put(b"{}");
+    let manifest = |media_type: &str, config_type: &str| json!({"schemaVersion": 2, "mediaType": media_type, "config": {"mediaType": config_type, "digest": config, "size": size}, "layers": []});
+    let (docker, oci) = (
+        manifest(DOCKER_MANIFEST, DOCKER_CONFIG),
+        manifest(OCI_MANIFEST, OCI_CONFIG),
+    );
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": null});
+    for (at, (body, said, own)) in [
+        (&docker, OCI_MANIFEST, Ok(DOCKER_MANIFEST)),
+        (&oci, DOCKER_MANIFEST, Ok(OCI_MANIFEST)),
+        (&index, DOCKER_LIST, Ok(OCI_INDEX)),
+        (&index, OCI_MANIFEST, Err("MEDIA_TYPE_MISMATCH")),
+        (&docker, OCI_INDEX, Err("MEDIA_TYPE_MISMATCH")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut files = Files(files.0.clone());
+        let (digest, size) = files.put(body.to_string().as_bytes());
+        let entry = json!({"mediaType": said, "digest": digest, "size": size, "annotations": {REF_NAME: "v1"}});
+        let layout = layout(files, &[entry]).await.unwrap();
+        let read = layout.manifest_get(&Target::Tag("v1".parse().unwrap())).await;
+        let read = read
+            .map(|found| found.unwrap().media_type().to_string())
+            .map_err(|error| error.code());
+        assert_eq!(read, own.map(str::to_owned), "{at}");
+    }
+}
+
+#[tokio::test]
+async fn null_is_an_empty_list_and_annotations_refuse_nothing() {
+    let mut files = Files(HashMap::new());
+    let image = files.image("1", None);
+    let mut entry = descriptor(&image, Some("v1"));
+    entry["annotations"]["other"] = serde_json::Value::Null;
+    entry["platform"] = json!({"os": null, "architecture": 7});
+    let mut nameless = descriptor(&image, None);
+    nameless["annotations"] = serde_json::Value::Null;
+    let found = layout(files, &[entry, nameless]).await.unwrap();
+    let listing = crate::Images::images(&found).await.unwrap();
+    assert!(listing.refused.is_empty(), "{:?}", listing.refused);
+    assert_eq!(found.resolve(Some("v1")).unwrap().descriptor.digest, image);
+    for (index, count) in [
+        (r#"{"schemaVersion":2,"manifests":null}"#, Some(0)),
+        (r#"{"schemaVersion":2}"#, None),
+    ] {
+        let files = [
+            ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#),
+            ("index.json", index),
+        ];
+        let files = files.map(|(name, text)| (name.to_owned(), Bytes::from_static(text.as_bytes())));
+        let opened = Layout::open(Arc::new(MemoryStore::new(HashMap::from(files))), "").await;
+        assert_eq!(opened.ok().map(|layout| layout.entries().count()), count, "{index}");
+    }
+}

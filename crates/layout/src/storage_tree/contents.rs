@@ -170,10 +170,7 @@ impl Images for TreeRepository {
                 Ok(Some(digest)) => {
                     named.insert(digest.clone());
                     if let Some(revision) = revisions.get(&digest) {
-                        candidates.push(Candidate {
-                            name: Some(tag.to_string()),
-                            descriptor: revision.descriptor.clone(),
-                        });
+                        candidates.push(Candidate::new(Some(tag.to_string()), revision.descriptor.clone()));
                     } else {
                         let why = at_fault.get(&digest).cloned().flatten();
                         let why = why.unwrap_or_else(|| dangling(&digest));
@@ -194,10 +191,8 @@ impl Images for TreeRepository {
         let children: HashSet<&Digest> = revisions.values().flat_map(|revision| &revision.children).collect();
         let mut untagged: Vec<&Revision> = revisions.values().collect();
         untagged.sort_by(|one, two| one.descriptor.digest.cmp(&two.descriptor.digest));
-        candidates.extend(untagged.into_iter().map(|revision| Candidate {
-            name: None,
-            descriptor: revision.descriptor.clone(),
-        }));
+        let untagged = untagged.into_iter();
+        candidates.extend(untagged.map(|revision| Candidate::new(None, revision.descriptor.clone())));
         let mut listing = images::listing(&candidates, |digest| children.contains(digest), &operation);
         for image in &mut listing.images {
             image.refers = match &image.target {
@@ -214,12 +209,11 @@ impl Images for TreeRepository {
         let candidates: Vec<Candidate> = listing
             .images
             .into_iter()
-            .map(|image| Candidate {
-                name: image.name,
-                descriptor: image.descriptor,
-            })
+            .map(|image| Candidate::new(image.name, image.descriptor))
             .collect();
-        let found = images::resolve(&candidates, reference, &Operation::of(self.name()))?;
+        let refused = listing.refused.into_iter();
+        let refused: Vec<(Vec<String>, Error)> = refused.map(|one| (vec![one.name], one.error)).collect();
+        let found = images::resolve(&candidates, &refused, reference, &Operation::of(self.name()))?;
         Ok(Target::Digest(found.descriptor.digest.clone()))
     }
 }

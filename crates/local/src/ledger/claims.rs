@@ -21,6 +21,14 @@ impl Replicas for SqliteLedger {
         .await
     }
 
+    async fn withdraw(&self, destination: &ImageRef, digest: &Digest, holder: &str) -> Result<()> {
+        let (destination, digest, holder) = (destination.clone(), digest.clone(), holder.to_owned());
+        self.write("withdraw", move |transaction| {
+            replicas::withdraw(transaction, &destination, &digest, &holder)
+        })
+        .await
+    }
+
     async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()> {
         let (destination, holder) = (destination.clone(), holder.to_owned());
         self.write("release", move |transaction| {

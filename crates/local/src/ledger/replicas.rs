@@ -178,6 +178,39 @@ fn replica_number(transaction: &Transaction<'_>, destination: &ImageRef) -> Resu
         )
 }
 
+/// Forgets the intent to write `digest` if `holder` has the lease.
+pub(super) fn withdraw(
+    transaction: &Transaction<'_>,
+    destination: &ImageRef,
+    digest: &Digest,
+    holder: &str,
+) -> Result<()> {
+    let Some(known) = at(transaction, destination)? else {
+        return Ok(());
+    };
+    let number = replica_number(transaction, destination)?;
+    let is_holder: bool = transaction
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM replica WHERE number = ?1 AND holder = ?2)")?
+        .query_row(params![number, holder], |row| row.get(0))?;
+    if !is_holder {
+        return Ok(());
+    }
+    let left = known.without(digest);
+    let Some((latest, earlier)) = left.split_first() else {
+        transaction
+            .prepare_cached("DELETE FROM replica WHERE number = ?1")?
+            .execute([number])?;
+        return Ok(());
+    };
+    transaction
+        .prepare_cached("UPDATE replica SET digest = ?2 WHERE number = ?1")?
+        .execute(params![number, latest.to_string()])?;
+    transaction
+        .prepare_cached("DELETE FROM replica_digest WHERE replica = ?1 AND role = ?2")?
+        .execute(params![number, EARLIER])?;
+    digests_add(transaction, number, EARLIER, earlier)
+}
+
 /// Gives the lease back if `holder` has it.
 pub(super) fn release(transaction: &Transaction<'_>, destination: &ImageRef, holder: &str) -> Result<()> {
     transaction

@@ -336,6 +336,12 @@ pub struct Ours(pub Mutex<HashMap<Tag, Vec<Digest>>>);
 
 #[async_trait]
 impl Replicas for Ours {
+    async fn withdraw(&self, tag: &Tag, digest: &Digest) -> Result<()> {
+        let mut written = self.0.lock().unwrap();
+        written.entry(tag.clone()).or_default().retain(|known| known != digest);
+        Ok(())
+    }
+
     async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {
         let written = self.0.lock().unwrap();
         let is_ours = written.get(tag).is_some_and(|written| written.contains(found));

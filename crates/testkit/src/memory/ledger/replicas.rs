@@ -88,6 +88,24 @@ impl Replicas for MemoryLedger {
         Ok(Claim::Granted { earlier, accepted })
     }
 
+    async fn withdraw(&self, destination: &ImageRef, digest: &Digest, holder: &str) -> Result<()> {
+        let mut state = self.history();
+        let Some(held) = state.replicas.get_mut(destination) else {
+            return Ok(());
+        };
+        if held.lease.as_ref().is_none_or(|(other, _)| other != holder) {
+            return Ok(());
+        }
+        let mut left = held.replica.without(digest);
+        if left.is_empty() {
+            state.replicas.remove(destination);
+        } else {
+            held.replica.digest = left.remove(0);
+            held.replica.earlier = left;
+        }
+        Ok(())
+    }
+
     async fn release(&self, destination: &ImageRef, holder: &str) -> Result<()> {
         if let Some(held) = self.history().replicas.get_mut(destination) {
             held.lease.take_if(|(other, _)| other == holder);

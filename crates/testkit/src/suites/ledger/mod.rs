@@ -91,6 +91,7 @@ pub async fn replicas(make: impl AsyncFn() -> Arc<dyn Replicas>) {
             replicas::a_lease_expires_and_is_taken_over,
             replicas::a_lease_is_extended_by_its_holder,
             replicas::only_the_holder_releases_a_lease,
+            replicas::an_intent_that_was_not_written_is_forgotten,
             replicas::simultaneous_claims_grant_one,
             replicas::a_late_settlement_leaves_the_claim_of_another_worker,
             replicas::of_two_sources_of_one_tag_the_last_push_has_it,

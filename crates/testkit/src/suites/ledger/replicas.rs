@@ -186,6 +186,32 @@ pub(super) async fn only_the_holder_releases_a_lease(replicas: Arc<dyn Replicas>
     assert!(is_granted(&*replicas, "b", 1).await);
 }
 
+pub(super) async fn an_intent_that_was_not_written_is_forgotten(replicas: Arc<dyn Replicas>) {
+    let destination = replica(1, &["x"]).destination;
+    let find = async || replicas.get(&destination).await.unwrap();
+    let withdraw = async |text: &str, holder: &str| {
+        replicas.withdraw(&destination, &digest(text), holder).await.unwrap();
+    };
+    withdraw("first", "a").await;
+    claim(&*replicas, &replica(1, &["first"]), "a", 0).await;
+    withdraw("first", "b").await;
+    assert!(find().await.is_some(), "only the holder of the lease");
+    withdraw("first", "a").await;
+    assert_eq!(find().await, None, "nothing was ever written");
+
+    settle(&*replicas, &replica(1, &["old", "amd64"])).await;
+    for text in ["second", "third", "second"] {
+        claim(&*replicas, &replica(1, &[text]), "a", 0).await;
+    }
+    withdraw("second", "a").await;
+    let found = find().await.unwrap();
+    assert_eq!((found.digest, found.earlier), (digest("third"), vec![digest("old")]));
+    assert_eq!(found.manifests, ["old", "amd64"].map(digest));
+    assert!(!is_granted(&*replicas, "b", 5).await, "the lease stays");
+    withdraw("third", "a").await;
+    assert!(find().await.unwrap().is_ours(&digest("old")));
+}
+
 pub(super) async fn simultaneous_claims_grant_one(replicas: Arc<dyn Replicas>) {
     let claims: Vec<_> = (0..8)
         .map(|number| {
