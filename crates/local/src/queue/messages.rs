@@ -202,11 +202,9 @@ pub(super) fn earliest(connection: &Connection, now: i64, after: i64) -> Result<
     if is_hidden_by_clock {
         return Ok(Some(now));
     }
-    connection.query_row(
-        "SELECT min(visible) FROM message WHERE visible > ?1",
-        [after],
-        |row| row.get(0),
-    )
+    connection.query_row("SELECT min(visible) FROM message WHERE visible > ?1", [after], |row| {
+        row.get(0)
+    })
 }
 
 /// Number of messages.

@@ -1,4 +1,4 @@
-//! Who gets the next workers.
+//! The order in which pairs get workers, and the share of each.
 
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ fn in_flight(source: &str, destination: &str, count: usize) -> InFlight {
     }
 }
 
-/// Workers, each of which keeps its message for ever.
+/// Workers, each of which keeps its message without end.
 struct Workers {
     share: Share,
     in_flight: Vec<InFlight>,
