@@ -18,6 +18,7 @@ mod location;
 mod login;
 mod manifests;
 mod network;
+mod pace;
 mod pages;
 mod profile;
 mod read;

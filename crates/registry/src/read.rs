@@ -5,7 +5,7 @@
 //! it is short. The hash runs over all of it elsewhere, so that a registry which answers a range with other bytes is found
 //! out. Only progress renews the retries.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,8 +16,9 @@ use transship_copy::{BlobSource, ByteStream, Destination as _, Manifests as _};
 use transship_oci::{Code, Descriptor, Error, Operation, Result, Verb};
 
 use crate::RemoteRepository;
-use crate::exchange::failure::{timed_out, transport};
+use crate::exchange::failure::{stalled, transport};
 use crate::exchange::{Request, Response};
+use crate::pace::Pace;
 use crate::retry::{Waits, is_temporary};
 
 /// Number of bytes after which a resumed read resets its retries.
@@ -33,6 +34,8 @@ struct Reading {
     was_repaired: bool,
     waits: Waits,
     since_repair: u64,
+    /// How long the registry may keep the read waiting. Waits for the destination and for the bandwidth limit do not count.
+    pace: Pace,
 }
 
 /// A response with bytes of a blob.
@@ -59,6 +62,7 @@ impl BlobSource for RemoteRepository {
             was_repaired: false,
             waits: self.registry.0.retries.begin(),
             since_repair: 0,
+            pace: Pace::new(self.registry.0.idle_timeout),
         };
         reading.open().await?;
         Ok(stream::try_unfold(reading, |mut reading| async move {
@@ -203,10 +207,11 @@ impl Reading {
             let Some(Answer { response, total, .. }) = &mut self.response else {
                 return Ok(None);
             };
-            let (idle_timeout, total) = (response.idle_timeout, *total);
-            let read = tokio::time::timeout(idle_timeout, response.inner.chunk()).await;
+            let (begin, total) = (Instant::now(), *total);
+            let read = tokio::time::timeout(self.pace.next_wait(), response.inner.chunk()).await;
             let error = match read {
                 Ok(Ok(Some(chunk))) => {
+                    self.pace.record(begin.elapsed(), chunk.len() as u64);
                     let Some(chunk) = self.take(chunk).await else { continue };
                     return Ok(Some(chunk));
                 }
@@ -225,7 +230,7 @@ impl Reading {
                 // All bytes were received, and only the end of the response failed.
                 Ok(Err(_)) | Err(_) if self.offset == self.blob.size => return Ok(None),
                 Ok(Err(error)) => transport(error, &response.operation),
-                Err(_) => timed_out(idle_timeout, &response.operation),
+                Err(_) => stalled(self.pace.stalled(), &response.operation),
             };
             self.response = None;
             self.repair(error).await?;
@@ -251,8 +256,13 @@ impl Reading {
         Some(chunk)
     }
 
-    /// Requests the rest of the blob, or returns the error that broke the read.
+    /// Requests the rest of the blob, or returns the error that broke the read. A read that is too slow from its beginning is
+    /// not repeated here: its task waits in the queue, and another one has the worker.
     async fn repair(&mut self, broken: Error) -> Result<()> {
+        if broken.is(Code::TooSlow) && self.since_repair < PROGRESS_BYTES {
+            return Err(broken);
+        }
+        self.pace = Pace::new(self.repository.registry.0.idle_timeout);
         if self.since_repair >= PROGRESS_BYTES {
             self.waits = self.repository.registry.0.retries.begin();
             self.since_repair = 0;
@@ -270,6 +280,77 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A read of 10 bytes at a registry that cannot be reached, whose response is `body`.
+    fn reading(body: reqwest::Body) -> Reading {
+        let registry = crate::Registry::new(crate::Options {
+            endpoint: "http://127.0.0.1:1".parse().unwrap(),
+            names: Vec::new(),
+            network: transship_oci::Network::Private,
+            limits: transship_oci::Limits::default(),
+            profile: crate::Profile::of(transship_oci::Provider::Generic),
+            retries: crate::Retries {
+                times: 1,
+                first: Duration::ZERO,
+                ..crate::Retries::default()
+            },
+            credentials: std::sync::Arc::new(crate::Anonymous),
+            tls: None,
+        })
+        .unwrap();
+        let repository = registry.repository("a/b".parse().unwrap());
+        let response = Response {
+            inner: http::Response::new(body).into(),
+            operation: Verb::BlobGet.into(),
+            idle_timeout: Duration::from_mins(1),
+            is_tag_immutable: |_| false,
+        };
+        Reading {
+            blob: Descriptor::new("a/b".into(), transship_oci::Digest::sha256(b""), 10),
+            response: Some(Answer::whole(response, 0)),
+            offset: 0,
+            are_ranges_refused: false,
+            was_repaired: false,
+            waits: repository.registry.0.retries.begin(),
+            since_repair: 0,
+            pace: Pace::new(Duration::from_mins(1)),
+            repository,
+        }
+    }
+
+    /// A read whose registry has used up its time, and now sends nothing.
+    fn slow_reading() -> Reading {
+        let body = stream::pending::<std::io::Result<Bytes>>();
+        let mut reading = reading(reqwest::Body::wrap_stream(body));
+        reading.pace.record(Duration::from_secs(120), 0);
+        reading
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_too_slow_ends_and_leaves_its_worker_to_others() {
+        let error = slow_reading().next().await.unwrap_err();
+        assert_eq!(error.code(), "TOO_SLOW");
+    }
+
+    #[tokio::test]
+    async fn a_read_that_became_slow_after_progress_is_resumed() {
+        let mut reading = slow_reading();
+        reading.since_repair = PROGRESS_BYTES;
+        let error = reading.next().await.unwrap_err();
+        assert_eq!(error.code(), "CONNECT_FAILED", "it was requested again");
+    }
+
+    #[tokio::test]
+    async fn time_that_the_destination_takes_does_not_count_against_the_source() {
+        let body = stream::iter([Ok::<_, std::io::Error>("a"), Ok("b")]);
+        let mut reading = reading(reqwest::Body::wrap_stream(body));
+        reading.pace.record(Duration::from_secs(100), 0);
+        let before = reading.pace.next_wait();
+        assert!(reading.next().await.unwrap().is_some());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(reading.next().await.unwrap().is_some());
+        assert!(reading.pace.next_wait() + Duration::from_millis(40) > before);
+    }
 
     #[test]
     fn a_content_range_is_read_with_and_without_a_range() {

@@ -74,6 +74,9 @@ codes! {
     Timeout => "TIMEOUT", TEMPORARY,
         "no progress",
         "Nothing at first. If tasks failed, it lasted for a day: see the registry and the network, then redrive.";
+    TooSlow => "TOO_SLOW", TEMPORARY,
+        "the registry is slower than 1 KiB per second",
+        "Nothing at first. If tasks failed, it lasted for a day: see the registry and the network, then redrive. Waits for the other side of the copy and for `limits.bandwidth` do not count.";
     EgressDenied => "EGRESS_DENIED", PERMANENT,
         "connections to this address are not allowed",
         "A name that resolves to a private address needs `network: private` on the registry.";

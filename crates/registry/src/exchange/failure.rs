@@ -12,6 +12,7 @@ use serde::Deserialize;
 use transship_oci::{Code, Error, Operation, Persistence, Verb};
 
 use crate::network::Denied;
+use crate::pace::Stalled;
 use crate::retry::is_temporary;
 
 /// The body of a refusal. The cause of its error.
@@ -114,6 +115,14 @@ pub(crate) fn timed_out(idle: Duration, operation: &Operation) -> Error {
         operation,
         format!("no progress for {} s", idle.as_secs()),
     )
+}
+
+/// `TIMEOUT` or `TOO_SLOW`, for a transfer that was stopped.
+pub(crate) fn stalled(stalled: Stalled, operation: &Operation) -> Error {
+    match stalled {
+        Stalled::Silent(idle) => timed_out(idle, operation),
+        Stalled::Slow => Error::of(Code::TooSlow, operation),
+    }
 }
 
 /// The error for a failed exchange. The URL is removed from the cause, because an upload location is a capability.

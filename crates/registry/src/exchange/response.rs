@@ -1,14 +1,15 @@
 //! A response, and its body within bounds.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use transship_oci::{Code, Error, Operation, Result};
 use url::Url;
 
-use super::failure::{ErrorBody, refusal, timed_out, transport};
+use super::failure::{ErrorBody, refusal, stalled, transport};
 use crate::auth::wanted_scope;
+use crate::pace::Pace;
 use crate::retry::retry_after;
 
 /// The bytes read of an error body, which only people read.
@@ -63,7 +64,7 @@ impl Response {
     }
 }
 
-/// Reads the whole body. Fails if it is larger than `limit` bytes or makes no progress.
+/// Reads the whole body. Fails if it is larger than `limit` bytes or makes no progress, or too little.
 pub(crate) async fn bounded(
     mut response: reqwest::Response,
     limit: usize,
@@ -71,8 +72,10 @@ pub(crate) async fn bounded(
     operation: &Operation,
 ) -> Result<Bytes> {
     let mut body = BytesMut::new();
+    let mut pace = Pace::new(idle_timeout);
     loop {
-        match tokio::time::timeout(idle_timeout, response.chunk()).await {
+        let begin = Instant::now();
+        match tokio::time::timeout(pace.next_wait(), response.chunk()).await {
             Ok(Ok(Some(chunk))) if body.len() + chunk.len() > limit => {
                 return Err(Error::new(
                     Code::ResponseTooLarge,
@@ -80,10 +83,34 @@ pub(crate) async fn bounded(
                     format!("the response is larger than {limit} bytes"),
                 ));
             }
-            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
+            Ok(Ok(Some(chunk))) => {
+                pace.record(begin.elapsed(), chunk.len() as u64);
+                body.extend_from_slice(&chunk);
+            }
             Ok(Ok(None)) => return Ok(body.freeze()),
             Ok(Err(error)) => return Err(transport(error, operation)),
-            Err(_) => return Err(timed_out(idle_timeout, operation)),
+            Err(_) => return Err(stalled(pace.stalled(), operation)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt, stream};
+    use transship_oci::Verb;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_small_response_cannot_take_any_time() {
+        let bytes = stream::iter(0..1000).then(|_| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok::<_, std::io::Error>("x")
+        });
+        let response = http::Response::new(reqwest::Body::wrap_stream(bytes));
+        let read = bounded(response.into(), 1 << 20, Duration::from_millis(100), &Verb::ManifestGet.into()).await;
+        let error = read.unwrap_err();
+        // A pause of this machine counts as silence.
+        assert!(error.is(Code::TooSlow) || error.is(Code::Timeout), "{error}");
     }
 }

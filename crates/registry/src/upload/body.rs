@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use transship_copy::{ByteStream, Progress, Step, Verifier};
 use transship_oci::{Code, Descriptor, Error, Result, Verb};
 
@@ -61,14 +61,25 @@ impl BodySource {
 
     /// The next `length` bytes as a body.
     pub(crate) fn body(&self, blob: &Descriptor, length: u64, observers: Observers) -> reqwest::Body {
-        if length == 0 {
-            return reqwest::Body::from("");
+        match length {
+            0 => reqwest::Body::from(""),
+            _ => reqwest::Body::wrap_stream(self.pieces(blob, length, observers)),
         }
+    }
+
+    fn pieces(
+        &self,
+        blob: &Descriptor,
+        length: u64,
+        observers: Observers,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
         let (body_source, mut left) = (self.clone(), length);
+        let watchdog = Arc::clone(&observers.watchdog);
         let pieces = stream::poll_fn(move |context| {
             if left == 0 {
                 return Poll::Ready(None);
             }
+            watchdog.accepted();
             let piece = ready!(body_source.state().poll_piece(context, left));
             if let Ok(piece) = &piece {
                 left -= piece.len() as u64;
@@ -76,22 +87,26 @@ impl BodySource {
             Poll::Ready(Some(piece))
         });
         let digest = blob.digest.clone();
-        reqwest::Body::wrap_stream(pieces.then(move |piece| {
+        pieces.then(move |piece| {
             let bandwidth = observers.bandwidth.clone().filter(|_| piece.is_ok());
             if let Ok(piece) = &piece {
-                observers.watchdog.record(piece.len() as u64);
+                observers.watchdog.read(piece.len() as u64);
                 observers.progress.step(Step::BlobBytes {
                     digest: &digest,
                     bytes: piece.len() as u64,
                 });
             }
+            let watchdog = Arc::clone(&observers.watchdog);
             async move {
                 if let (Some(bandwidth), Ok(piece)) = (bandwidth, &piece) {
                     bandwidth.pass(piece.len()).await;
                 }
+                if let Ok(piece) = &piece {
+                    watchdog.sent(piece.len() as u64);
+                }
                 piece
             }
-        }))
+        })
     }
 }
 
@@ -141,7 +156,10 @@ mod tests {
     use proptest::prelude::*;
     use transship_oci::Digest;
 
+    use std::time::Duration;
+
     use super::*;
+    use crate::upload::throughput::WaitsFor;
 
     /// What comes of reading bodies of these lengths, until one fails.
     fn read(blob: &Descriptor, pieces: Vec<Vec<u8>>, lengths: &[u64]) -> (Vec<u8>, Option<&'static str>) {
@@ -167,6 +185,59 @@ mod tests {
             );
         }
         (out, None)
+    }
+
+    /// Listens to nothing.
+    struct Unheard;
+
+    impl Progress for Unheard {
+        fn step(&self, _: Step<'_>) {}
+    }
+
+    #[tokio::test]
+    async fn each_wait_of_a_body_counts_against_the_side_that_causes_it() {
+        let data = vec![7; 64];
+        let blob = Descriptor::new("a/b".into(), Digest::sha256(&data), data.len() as u64);
+        let (more, bytes) = halves(&data);
+        let watchdog = Arc::new(IdleWatchdog::new(Duration::from_mins(1)));
+        let limits = transship_oci::Limits {
+            bandwidth: Some(1024),
+            ..transship_oci::Limits::default()
+        };
+        let limiter = crate::limits::Limiter::new(limits);
+        let observers = Observers {
+            watchdog: Arc::clone(&watchdog),
+            progress: Arc::new(Unheard),
+            bandwidth: limiter.bandwidth(),
+        };
+        let mut pieces = Box::pin(BodySource::new(bytes, Verifier::new(&blob)).pieces(&blob, 64, observers));
+        assert!(pieces.next().now_or_never().is_none());
+        assert_eq!(watchdog.waits_for(), WaitsFor::Source);
+        more.notify_one();
+        assert!(pieces.next().now_or_never().is_some(), "the first piece passes the limit");
+        assert_eq!(watchdog.waits_for(), WaitsFor::Destination);
+        assert!(pieces.next().now_or_never().is_none());
+        assert_eq!(watchdog.waits_for(), WaitsFor::Source);
+        more.notify_one();
+        assert!(pieces.next().now_or_never().is_none());
+        assert_eq!(watchdog.waits_for(), WaitsFor::Limit);
+    }
+
+    /// The halves of `data`, each after a notification.
+    fn halves(data: &[u8]) -> (Arc<tokio::sync::Notify>, ByteStream) {
+        let more = Arc::new(tokio::sync::Notify::new());
+        let parts: Vec<_> = data.chunks(data.len() / 2).map(Bytes::copy_from_slice).collect();
+        let bytes = stream::iter(parts).then({
+            let more = Arc::clone(&more);
+            move |half| {
+                let more = Arc::clone(&more);
+                async move {
+                    more.notified().await;
+                    Ok(half)
+                }
+            }
+        });
+        (more, bytes.boxed())
     }
 
     proptest! {

@@ -198,7 +198,7 @@ impl<'a> Chunks<'a> {
 
     async fn send_chunk(&mut self, session: &Session, length: u64) -> Result<UploadStatus> {
         let registry = &self.repository.registry.0;
-        let watchdog = Arc::new(IdleWatchdog::new());
+        let watchdog = Arc::new(IdleWatchdog::new(registry.idle_timeout));
         let observers = Observers {
             watchdog: Arc::clone(&watchdog),
             progress: Arc::clone(self.sending.progress),
@@ -220,7 +220,7 @@ impl<'a> Chunks<'a> {
             registry.throughput.record(watchdog.bytes(), begin.elapsed());
             return Err(self.over());
         };
-        if let Some(error) = session.body_source.failure() {
+        if let Some(error) = session.body_source.failure().or_else(|| watchdog.source_error()) {
             return Err(Broken::Source(error));
         }
         let verifier = session.body_source.verifier();
@@ -295,7 +295,7 @@ impl<'a> Chunks<'a> {
         if self.plan(1, false).is_none() {
             return self.hand_over().await;
         }
-        let watchdog = IdleWatchdog::new();
+        let watchdog = IdleWatchdog::new(self.repository.registry.0.idle_timeout);
         let body = reqwest::Body::from("");
         let commit = self
             .repository

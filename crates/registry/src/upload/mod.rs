@@ -157,7 +157,7 @@ impl RemoteRepository {
         } else {
             bytes
         };
-        let watchdog = Arc::new(IdleWatchdog::new());
+        let watchdog = Arc::new(IdleWatchdog::new(self.registry.0.idle_timeout));
         let observers = Observers {
             watchdog: Arc::clone(&watchdog),
             progress: Arc::clone(progress),
@@ -166,7 +166,7 @@ impl RemoteRepository {
         let body_source = BodySource::new(bytes, Verifier::new(blob));
         let body = body_source.body(blob, blob.size, observers);
         let sent = self.upload_commit(blob, &location, blob.size, body, &watchdog).await;
-        let result = match (body_source.failure(), sent) {
+        let result = match (body_source.failure().or_else(|| watchdog.source_error()), sent) {
             (Some(error), _) => Err(Broken::Source(error)),
             (None, Err(error)) => Err(Broken::Destination(error)),
             (None, Ok(())) => return Ok(()),
@@ -189,6 +189,8 @@ fn is_worth_repeating(error: &Error) -> bool {
     let is_of_bytes = matches!(error.verb(), Some(Verb::BlobPut | Verb::BlobPatch));
     match (error.kind(), error.status()) {
         (Code::AuthFailed, _) if is_of_bytes => true,
+        // The task waits in the queue, and another one has the worker.
+        (Code::TooSlow, _) => false,
         (Code::RegistryRefused, Some(400 | 416)) => is_of_bytes && !says(error, "UNSUPPORTED"),
         _ => error.persistence().is_temporary(),
     }

@@ -13,7 +13,7 @@ use transship_oci::{Algorithm, Code, Descriptor, Error, Result, Verb};
 use url::Url;
 
 use crate::RemoteRepository;
-use crate::exchange::failure::timed_out;
+use crate::exchange::failure::stalled;
 use crate::exchange::{Request, Response};
 use crate::manifests::content_digest;
 use crate::upload::throughput::IdleWatchdog;
@@ -208,8 +208,8 @@ impl RemoteRepository {
                 }
                 Ok(response)
             }
-            idle = watchdog.watch(length, self.registry.0.idle_timeout) => {
-                Err(timed_out(idle, &request.operation))
+            why = watchdog.watch(length) => {
+                Err(stalled(why, &request.operation))
             }
         }
     }
