@@ -21,6 +21,7 @@ mod network;
 mod pages;
 mod profile;
 mod read;
+mod redaction;
 mod referrers;
 mod registry;
 mod repository;
