@@ -48,7 +48,7 @@ impl Registry {
         let digest = digest_for(target, &bytes)?;
         let manifest = Manifest::parse_with_digest(bytes, head.header(&header::CONTENT_TYPE), digest)
             .map_err(|error| Refusal::bad_request("MANIFEST_INVALID", error.to_string()))?;
-        // A registry stores what it is told, so it must not be told another type than the body has.
+        // The type in the header is what a registry returns later, so it must be the type of the body.
         let sent = head.header(&header::CONTENT_TYPE).map(MediaType::new);
         if let Some(sent) = sent.filter(|sent| sent != manifest.media_type()) {
             let sentence = format!("the body is {}, not {sent}", manifest.media_type());
