@@ -74,7 +74,8 @@ impl Service {
             retries,
         );
         let ledger = Arc::new(SqliteLedger::new(database.clone()));
-        let queue = SqliteQueue::new(database);
+        let hosts = configuration.clone();
+        let queue = SqliteQueue::new(database).shared_by(settings.concurrency, move |name| host_of(&hosts, name));
         let intake = Intake {
             configuration: configuration.clone(),
             queue: Arc::new(queue.clone()),
@@ -140,6 +141,13 @@ impl Service {
         tracing::info!("stopped");
         ended
     }
+}
+
+/// The host of the registry that the document calls `name`, with its port; `name` itself for anything else.
+fn host_of(configuration: &Configuration, name: &str) -> String {
+    let current = configuration.current();
+    let registry = current.document.registries.get(name);
+    registry.map_or_else(|| name.to_owned(), |registry| registry.endpoint.authority().to_owned())
 }
 
 /// Number of connections of senders: at most half of the files that the process may open, so that registries and the data

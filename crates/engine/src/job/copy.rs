@@ -134,6 +134,10 @@ impl JobKind for CopyTask {
         &self.destination.registry
     }
 
+    fn origin(&self) -> Option<&str> {
+        Some(self.source.origin())
+    }
+
     fn task(&self) -> Option<TaskEntry> {
         Some(self.entry())
     }

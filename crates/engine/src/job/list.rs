@@ -58,6 +58,10 @@ impl JobKind for ListPrefix {
         "search"
     }
 
+    fn origin(&self) -> Option<&str> {
+        Some(self.store.as_str())
+    }
+
     fn task(&self) -> Option<TaskEntry> {
         Some(self.entry())
     }

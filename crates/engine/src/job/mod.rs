@@ -103,6 +103,9 @@ pub(crate) trait JobKind: Serialize + Sized {
     /// The fairness group: jobs of one group do not keep those of others waiting.
     fn group(&self) -> &str;
 
+    /// What the job reads: a registry, a store, or the rule of a sweep; [`None`]: nothing that can keep a worker waiting.
+    fn origin(&self) -> Option<&str>;
+
     /// The task as which the ledger records the job, or its failure; [`None`]: it is never recorded.
     fn task(&self) -> Option<TaskEntry>;
 
@@ -150,6 +153,11 @@ macro_rules! jobs {
             /// The fairness group: jobs of one group do not keep those of others waiting.
             pub fn group(&self) -> &str {
                 match self { $(Self::$variant(job) => job.group()),+ }
+            }
+
+            /// What the job reads: a registry, a store, or the rule of a sweep; [`None`]: nothing that can keep a worker waiting.
+            pub fn origin(&self) -> Option<&str> {
+                match self { $(Self::$variant(job) => job.origin()),+ }
             }
 
             /// The task as which the ledger records the job, or its failure; [`None`]: it is never recorded.

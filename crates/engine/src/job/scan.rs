@@ -134,6 +134,10 @@ impl JobKind for Scan {
         &self.import.registry
     }
 
+    fn origin(&self) -> Option<&str> {
+        Some(self.store.as_str())
+    }
+
     fn task(&self) -> Option<TaskEntry> {
         Some(self.entry())
     }

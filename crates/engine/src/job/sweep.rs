@@ -69,6 +69,14 @@ impl JobKind for Sweep {
         "sweep"
     }
 
+    fn origin(&self) -> Option<&str> {
+        match self.step.as_ref()? {
+            SweepStep::Tasks { registry } => Some(registry),
+            SweepStep::Rule { rule, .. } => Some(rule),
+            SweepStep::Incomplete => None,
+        }
+    }
+
     fn task(&self) -> Option<TaskEntry> {
         None
     }

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Result, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, params};
 use transship_engine::ReceivedMessage;
 use transship_oci::Backoff;
 
-use super::fairness::Waiting;
+use super::fairness::{InFlight, Peers, Waiting};
 use super::milliseconds;
 
 /// Deliveries of a message that may end with the process before the message waits.
@@ -17,8 +17,8 @@ const SUSPECT_BACKOFF: Backoff = Backoff::doubling(Duration::from_secs(2), Durat
 
 /// A message to write.
 pub(super) struct Message {
-    /// The fairness group.
-    pub(super) destination: String,
+    /// What its job reads and where it writes.
+    pub(super) peers: Peers,
     /// The task's JSON.
     pub(super) body: String,
     /// When the message becomes visible, in milliseconds since 1970.
@@ -47,9 +47,12 @@ impl Receipt {
 /// Adds a message.
 pub(super) fn add(transaction: &Transaction<'_>, message: &Message) -> Result<()> {
     transaction
-        .prepare_cached("INSERT INTO message (destination, body, visible, hidden_since) VALUES (?1, ?2, ?3, ?4)")?
+        .prepare_cached(
+            "INSERT INTO message (destination, source, body, visible, hidden_since) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
         .execute(params![
-            message.destination,
+            message.peers.destination,
+            message.peers.source,
             message.body,
             message.visible,
             message.hidden_since
@@ -66,33 +69,60 @@ pub(super) fn show_hidden_by_clock(transaction: &Transaction<'_>, now: i64) -> R
     Ok(())
 }
 
-/// Every destination with the number of its messages in flight and its next `max` messages that are visible at `now`.
+/// The next `max` messages that are visible at `now`, of every pair of source and destination.
 pub(super) fn waiting(connection: &Connection, now: i64, max: usize) -> Result<Vec<Waiting>> {
-    // One index step for each destination, regardless of its number of messages.
-    let mut next = connection.prepare_cached("SELECT min(destination) FROM message WHERE destination > ?1")?;
-    let mut load = connection
-        .prepare_cached("SELECT count(*) FROM message WHERE in_flight = 1 AND destination = ?1 AND visible > ?2")?;
+    // One index step for each pair, regardless of its number of messages.
+    let mut next = connection.prepare_cached(
+        "SELECT destination, source FROM message WHERE (destination, source) > (?1, ?2) ORDER BY destination, source LIMIT 1",
+    )?;
     let mut visible = connection.prepare_cached(
-        "SELECT id FROM message WHERE destination = ?1 AND visible <= ?2 ORDER BY visible, id LIMIT ?3",
+        "SELECT id FROM message WHERE destination = ?1 AND source = ?2 AND visible <= ?3 ORDER BY visible, id LIMIT ?4",
     )?;
     let limit = i64::try_from(max).unwrap_or(i64::MAX);
     let mut found = Vec::new();
-    let mut destination: Option<String> =
-        connection.query_row("SELECT min(destination) FROM message", [], |row| row.get(0))?;
-    while let Some(name) = destination {
-        let in_flight: i64 = load.query_row(params![name, now], |row| row.get(0))?;
+    let mut pair = connection
+        .query_row(
+            "SELECT destination, source FROM message ORDER BY destination, source LIMIT 1",
+            [],
+            peers,
+        )
+        .optional()?;
+    while let Some(peers_of_pair) = pair {
+        let Peers { source, destination } = &peers_of_pair;
         let messages = visible
-            .query_map(params![name, now, limit], |row| row.get(0))?
+            .query_map(params![destination, source, now, limit], |row| row.get(0))?
             .collect::<Result<Vec<i64>>>()?;
+        pair = next.query_row([destination, source], peers).optional()?;
         if !messages.is_empty() {
             found.push(Waiting {
-                in_flight: usize::try_from(in_flight).unwrap_or_default(),
+                peers: peers_of_pair,
                 messages,
             });
         }
-        destination = next.query_row([name], |row| row.get(0)).optional()?.flatten();
     }
     Ok(found)
+}
+
+/// The number of messages in flight at `now`, of every pair of source and destination that has one.
+pub(super) fn in_flight(connection: &Connection, now: i64) -> Result<Vec<InFlight>> {
+    connection
+        .prepare_cached(
+            "SELECT destination, source, count(*) FROM message WHERE in_flight = 1 AND visible > ?1 GROUP BY destination, source",
+        )?
+        .query_map([now], |row| {
+            Ok(InFlight {
+                peers: peers(row)?,
+                count: usize::try_from(row.get::<_, i64>(2)?).unwrap_or_default(),
+            })
+        })?
+        .collect()
+}
+
+fn peers(row: &Row<'_>) -> Result<Peers> {
+    Ok(Peers {
+        destination: row.get(0)?,
+        source: row.get(1)?,
+    })
 }
 
 /// Delivers a message at `now` and hides it until `until`.
@@ -164,15 +194,17 @@ fn release_wait(receive_count: u32) -> Duration {
     }
 }
 
-/// When the first message becomes visible.
-pub(super) fn earliest(connection: &Connection, now: i64) -> Result<Option<i64>> {
+/// When the first message becomes visible that does so after `after`; `now` if a clock that was ahead hid one.
+pub(super) fn earliest(connection: &Connection, now: i64, after: i64) -> Result<Option<i64>> {
     let is_hidden_by_clock: bool = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM message WHERE in_flight = 0 AND hidden_since > ?1)")?
         .query_row([now], |row| row.get(0))?;
     if is_hidden_by_clock {
         return Ok(Some(now));
     }
-    connection.query_row("SELECT min(visible) FROM message", [], |row| row.get(0))
+    connection.query_row("SELECT min(visible) FROM message WHERE visible > ?1", [after], |row| {
+        row.get(0)
+    })
 }
 
 /// Number of messages.

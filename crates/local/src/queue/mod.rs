@@ -10,7 +10,7 @@ mod sends;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ use transship_engine::{Outgoing, ReceivedMessage, TaskQueue, TaskReceiver};
 
 use crate::Database;
 use crate::database::Durability;
+use fairness::{Peers, Share};
 use messages::{Message, Receipt};
 use sends::Sends;
 use transship_oci::{Code, Error, Result, Verb};
@@ -33,6 +34,9 @@ pub struct SqliteQueue {
     arrived: Arc<Notify>,
     sends: Sends,
     turn: Arc<AtomicUsize>,
+    share: Option<Share>,
+    /// The last receipt left no message that became visible before this time and may be delivered, in milliseconds since 1970.
+    seen: Arc<AtomicI64>,
 }
 
 impl SqliteQueue {
@@ -49,7 +53,17 @@ impl SqliteQueue {
             arrived: Arc::default(),
             sends: Sends::default(),
             turn: Arc::default(),
+            share: None,
+            seen: Arc::new(AtomicI64::new(i64::MIN)),
         }
+    }
+
+    /// Limits the part of `workers` that one source or one destination can occupy. `host_of` returns the host of a registry's
+    /// name, so that the limit applies to a host that has several names. All messages in flight must be with these workers.
+    #[must_use]
+    pub fn shared_by(mut self, workers: usize, host_of: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.share = Some(Share::new(workers, host_of));
+        self
     }
 
     /// Makes every message in flight visible at once, and returns their number. The caller must hold the [`crate::DataLock`] and
@@ -73,10 +87,23 @@ impl SqliteQueue {
         let now = self.now();
         let earliest = self
             .database
-            .read(move |connection| messages::earliest(connection, now))
+            .read(move |connection| messages::earliest(connection, now, i64::MIN))
             .await
             .map_err(|fault| unavailable(fault, "look"))?;
-        Ok(earliest.map(|visible| Duration::from_millis(u64::try_from(visible - now).unwrap_or_default())))
+        Ok(earliest.map(|visible| until(visible, now)))
+    }
+
+    /// How long to wait without a notification. Messages that the last receipt left are beyond the share of their host; those
+    /// that arrived since, and ends of others, leave a notification.
+    async fn pause(&self, at_most: Duration) -> Result<Duration> {
+        let now = self.now();
+        let seen = self.seen.load(Ordering::Relaxed).min(now);
+        let earliest = self
+            .database
+            .read(move |connection| messages::earliest(connection, now, seen))
+            .await
+            .map_err(|fault| unavailable(fault, "wait"))?;
+        Ok(earliest.map_or(at_most, |visible| until(visible, now).min(at_most)))
     }
 
     fn now(&self) -> i64 {
@@ -87,7 +114,10 @@ impl SqliteQueue {
     fn message(&self, outgoing: &Outgoing) -> Result<Message> {
         let now = self.now();
         Ok(Message {
-            destination: outgoing.envelope.job.group().to_owned(),
+            peers: Peers {
+                source: outgoing.envelope.job.origin().unwrap_or_default().to_owned(),
+                destination: outgoing.envelope.job.group().to_owned(),
+            },
             body: outgoing.envelope.to_json()?,
             visible: now.saturating_add(milliseconds(outgoing.delay)),
             hidden_since: now,
@@ -136,17 +166,23 @@ impl TaskReceiver for SqliteQueue {
         let now = self.now();
         let until = now.saturating_add(milliseconds(visibility));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.database
+        let share = self.share.clone();
+        let received: Vec<_> = self
+            .database
             .write(Durability::Process, move |transaction| {
                 messages::show_hidden_by_clock(transaction, now)?;
                 let waiting = messages::waiting(transaction, now, max)?;
-                fairness::choose(waiting, max, turn)
+                let in_flight = messages::in_flight(transaction, now)?;
+                fairness::choose(waiting, &in_flight, share.as_ref(), max, turn)
                     .into_iter()
                     .map(|id| messages::hand_out(transaction, id, now, until))
                     .collect()
             })
             .await
-            .map_err(|fault| unavailable(fault, "receive"))
+            .map_err(|fault| unavailable(fault, "receive"))?;
+        let seen = if received.len() < max { now } else { i64::MIN };
+        self.seen.store(seen, Ordering::Relaxed);
+        Ok(received)
     }
 
     async fn extend(&self, receipt: &str, visibility: Duration) -> Result<()> {
@@ -158,7 +194,11 @@ impl TaskReceiver for SqliteQueue {
     }
 
     async fn complete(&self, receipt: &str) -> Result<()> {
-        self.held("complete", receipt, messages::complete).await
+        self.held("complete", receipt, messages::complete).await?;
+        if self.share.is_some() {
+            self.arrived.notify_one();
+        }
+        Ok(())
     }
 
     async fn retry(&self, receipt: &str, delay: Duration) -> Result<()> {
@@ -174,11 +214,7 @@ impl TaskReceiver for SqliteQueue {
 
     /// Returns when a message was sent or given back, or when a hidden one became visible. One waits at a time.
     async fn wait(&self, at_most: Duration) -> Result<()> {
-        // The receiver already knows the visible messages, except those that arrived since; these left a notification.
-        let pause = match self.next_visible_in().await? {
-            Some(until) => until.min(at_most),
-            None => at_most,
-        };
+        let pause = self.pause(at_most).await?;
         let _: std::result::Result<(), _> = tokio::time::timeout(pause, self.arrived.notified()).await;
         Ok(())
     }
@@ -189,6 +225,11 @@ impl TaskReceiver for SqliteQueue {
             .await
             .map_err(|fault| unavailable(fault, "depth"))
     }
+}
+
+/// The time from `now` until `later`, both in milliseconds.
+fn until(later: i64, now: i64) -> Duration {
+    Duration::from_millis(u64::try_from(later.saturating_sub(now)).unwrap_or_default())
 }
 
 fn milliseconds(duration: Duration) -> i64 {

@@ -216,3 +216,62 @@ async fn a_clock_that_was_ahead_hides_no_message_after_it_is_put_right() {
     assert_eq!(queue.release_all().await.unwrap(), 3);
     assert_eq!(queue.receive(9, minute).await.unwrap().len(), 3);
 }
+
+/// Messages from `source` to `destination`.
+fn between(source: &str, destination: &str, numbers: std::ops::Range<u32>) -> Vec<Outgoing> {
+    numbers
+        .map(|number| {
+            let mut task = copy_task(number);
+            let transship_engine::Source::Registry(image) = &mut task.source else {
+                panic!("a copy between registries")
+            };
+            source.clone_into(&mut image.registry);
+            destination.clone_into(&mut task.destination.registry);
+            Outgoing::now(task)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_silent_source_occupies_a_part_of_the_workers_and_others_are_received_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = queue(&dir).shared_by(16, str::to_owned);
+    let hour = Duration::from_hours(1);
+    queue.send(&between("silent", "a", 0..50)).await.unwrap();
+    queue.send(&between("silent", "b", 50..100)).await.unwrap();
+    let mut busy = Vec::new();
+    for _ in 0..9 {
+        busy.extend(queue.receive(16 - busy.len(), hour).await.unwrap());
+    }
+    assert!((4..=12).contains(&busy.len()), "{}", busy.len());
+
+    // Nothing can be received, so the worker does not read the queue again and again.
+    let minute = Duration::from_mins(1);
+    assert_eq!(queue.pause(minute).await.unwrap(), minute);
+
+    queue.send(&between("healthy", "c", 100..101)).await.unwrap();
+    queue.wait(hour).await.unwrap();
+    let received = queue.receive(16 - busy.len(), hour).await.unwrap();
+    let [healthy] = &*received else {
+        panic!("{}", received.len())
+    };
+    assert!(healthy.body.contains("\"healthy\""));
+
+    // The end of a message makes place for one more of the same source.
+    queue.complete(&busy[0].receipt).await.unwrap();
+    queue.wait(hour).await.unwrap();
+    assert_eq!(queue.receive(9, hour).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_messages_of_an_older_release_are_received() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = queue(&dir).shared_by(4, str::to_owned);
+    queue.send(&between("s", "d", 0..1)).await.unwrap();
+    queue
+        .database
+        .lock()
+        .execute("UPDATE message SET source = ''", [])
+        .unwrap();
+    assert_eq!(queue.receive(4, Duration::from_mins(1)).await.unwrap().len(), 1);
+}
