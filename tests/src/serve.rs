@@ -106,7 +106,7 @@ impl Serve {
                 shell
             }
         };
-        command.args(["serve", "--listen", &self.host()]);
+        command.args(["serve", "--listen", &self.host(), "--sweep", "off"]);
         command
             .arg("--config")
             .arg(self.config())

@@ -7,7 +7,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use transship_oci::manifest::MAX_BYTES;
-use transship_oci::{Descriptor, Digest, Manifest, Repository, Result, Target};
+use transship_oci::{Descriptor, Digest, Manifest, MediaType, Repository, Result, Target};
 
 use crate::notification::Happening;
 use crate::refusal::{Answer, CONTENT_DIGEST, Refusal, SUBJECT, answer};
@@ -48,6 +48,12 @@ impl Registry {
         let digest = digest_for(target, &bytes)?;
         let manifest = Manifest::parse_with_digest(bytes, head.header(&header::CONTENT_TYPE), digest)
             .map_err(|error| Refusal::bad_request("MANIFEST_INVALID", error.to_string()))?;
+        // The type in the header is what a registry returns later, so it must be the type of the body.
+        let sent = head.header(&header::CONTENT_TYPE).map(MediaType::new);
+        if let Some(sent) = sent.filter(|sent| sent != manifest.media_type()) {
+            let sentence = format!("the body is {}, not {sent}", manifest.media_type());
+            return Err(Refusal::bad_request("MANIFEST_INVALID", sentence));
+        }
         {
             let mut content = self.store.lock();
             expect_parts(&content, repository, &manifest)?;

@@ -22,6 +22,7 @@ mod pace;
 mod pages;
 mod profile;
 mod read;
+mod redaction;
 mod referrers;
 mod registry;
 mod repository;

@@ -103,7 +103,10 @@ mod tests {
             total += wait;
             pace.record(wait, 1);
         }
-        assert!(total <= 2 * MINUTE + Duration::from_secs((1 << 20) / RATE_MIN + 1), "{total:?}");
+        assert!(
+            total <= 2 * MINUTE + Duration::from_secs((1 << 20) / RATE_MIN + 1),
+            "{total:?}"
+        );
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Profile {
     pub mounts: bool,
     /// Whether GETs of manifests count against a quota and HEADs do not. Then HEAD has the last word.
     pub are_gets_limited: bool,
-    /// Hosts, and parent domains that start with `.`, which may be the realm in addition to the registry's own host.
+    /// Hosts that may be the realm in addition to the registry's own host, see [`is_listed`]. Never the whole domain of a cloud.
     pub realms: &'static [&'static str],
     /// Hosts, and parent domains that start with `.`, which upload locations may use in addition to the registry's own host. No
     /// credentials are sent there.
@@ -80,14 +80,13 @@ impl Profile {
                 ..PLAIN
             },
             Provider::AliyunAcr => Self {
-                realms: &[".aliyuncs.com"],
+                // `dockerauth`, `dockerauth-vpc`, `dockerauth-ee` and `dockerauth-ee-vpc` of each region. Customers' own hosts are
+                // below the same domain.
+                realms: &["dockerauth*.*.aliyuncs.com"],
                 storage: &[".aliyuncs.com"],
                 ..PLAIN
             },
-            Provider::TencentTcr => Self {
-                realms: &[".tencentcloudcr.com"],
-                ..PLAIN
-            },
+            Provider::TencentTcr => Self { ..PLAIN },
             Provider::AzureAcr => Self {
                 // Larger bodies are rejected with 413 (harbor 6e4d8ad64c).
                 chunk_max: 16 * 1024 * 1024,
@@ -132,20 +131,45 @@ fn is_existing_ecr_tag(body: &ErrorBody) -> bool {
     mentions_immutable(body) || body.says("TAG_INVALID") && body.message.contains("exist")
 }
 
-/// True if `host` is in `list`, or below an entry that starts with a dot.
+/// True if `host` is in `list`, or below an entry that starts with a dot. A `*` at the end of a label stands for its rest, and a
+/// label `*` for any one: `auth*.*.example.com`.
 pub(crate) fn is_listed(host: &str, list: &[&str]) -> bool {
     list.iter().any(|entry| {
         if entry.starts_with('.') {
-            host.ends_with(entry)
-        } else {
-            host == *entry
+            return host.ends_with(entry);
         }
+        let (labels, wanted) = (host.split('.'), entry.split('.'));
+        let is_label = |(label, wanted): (&str, &str)| match wanted.strip_suffix('*') {
+            Some(start) => label.starts_with(start),
+            None => label == wanted,
+        };
+        labels.clone().count() == wanted.clone().count() && labels.zip(wanted).all(is_label)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn realms_of_a_cloud_are_its_own_hosts() {
+        let realms = Profile::of(Provider::AliyunAcr).realms;
+        for host in [
+            "dockerauth.cn-hangzhou.aliyuncs.com",
+            "dockerauth-ee-vpc.cn-beijing.aliyuncs.com",
+        ] {
+            assert!(is_listed(host, realms), "{host}");
+        }
+        for host in [
+            "evil.oss-cn-hangzhou.aliyuncs.com",
+            "dockerauth.evil.oss-cn-hangzhou.aliyuncs.com",
+            "evil.cn-hangzhou.fc.aliyuncs.com",
+            "x.dockerauth.cn-hangzhou.aliyuncs.com",
+            "dockerauth.cn-hangzhou.aliyuncs.com.evil.com",
+        ] {
+            assert!(!is_listed(host, realms), "{host}");
+        }
+    }
 
     #[test]
     fn a_registry_that_loses_chunks_gets_none() {

@@ -20,6 +20,7 @@ use transship_oci::{Code, Error, Operation, RegistryHost, Repository, Result, Ve
 use url::Url;
 
 use crate::exchange::failure::shown;
+use crate::redaction::remember;
 use crate::{Credentials, Login, Registry};
 pub(crate) use scope::Scope;
 use token::Token;
@@ -309,5 +310,6 @@ pub(crate) fn secret_header(text: &str) -> Result<HeaderValue> {
         Error::of(Code::TokenInvalid, Verb::Login).because("it contains characters that are not allowed in a header")
     })?;
     header.set_sensitive(true);
+    remember(text);
     Ok(header)
 }

@@ -15,6 +15,7 @@ use crate::auth::{basic, secret_header};
 use crate::exchange::bounded;
 use crate::exchange::failure::{rate_limited, shown, timed_out, transport};
 use crate::profile::is_listed;
+use crate::redaction::remember;
 use crate::registry::host_of;
 use crate::retry::{is_temporary, retry_after};
 use crate::{Login, Registry};
@@ -126,6 +127,7 @@ impl Registry {
         let client = self.0.clients.of(realm).await?;
         let request = match login {
             Login::IdentityToken(token) => {
+                remember(token.expose_secret());
                 let mut form = url::form_urlencoded::Serializer::new(String::new());
                 form.append_pair("grant_type", "refresh_token")
                     .append_pair("refresh_token", token.expose_secret())
@@ -212,12 +214,28 @@ fn read_token(body: &[u8], operation: &Operation) -> Result<Token> {
     })
 }
 
+/// Domains below which a cloud gives hosts to its customers, and which are not in the public suffix list as such.
+const CLOUD_DOMAINS: [&str; 12] = [
+    "aliyuncs.com",
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "azure.com",
+    "azurecr.io",
+    "googleapis.com",
+    "myqcloud.com",
+    "on.aws",
+    "pkg.dev",
+    "tencentcloudcr.com",
+    "tencentyun.com",
+    "windows.net",
+];
+
 /// True if both hosts are below the same registrable domain by the public suffix list: `auth.example.co.uk` and
 /// `registry.example.co.uk` are, `a.co.uk` and `b.co.uk` are not. Always false for addresses.
 fn are_neighbours(one: &str, other: &str) -> bool {
     let domain = |host: &str| {
         psl::domain_str(host)
-            .filter(|domain| domain.contains('.'))
+            .filter(|domain| domain.contains('.') && !CLOUD_DOMAINS.contains(domain))
             .map(str::to_owned)
     };
     let is_address = |host: &str| host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok();
@@ -238,6 +256,14 @@ mod tests {
             ("10.0.0.1", "10.0.0.2"),
             ("a.github.io", "b.github.io"),
             ("example.com.evil.com", "r.example.com"),
+            ("evil.oss-cn-hangzhou.aliyuncs.com", "r.cn-hangzhou.cr.aliyuncs.com"),
+            (
+                "evil.execute-api.eu-west-1.amazonaws.com",
+                "1.dkr.ecr.eu-west-1.amazonaws.com",
+            ),
+            ("evil.azurecr.io", "r.azurecr.io"),
+            ("evil.tencentcloudcr.com", "r.tencentcloudcr.com"),
+            ("evil.cos.ap-beijing.myqcloud.com", "r.ap-beijing.myqcloud.com"),
         ] {
             assert!(!are_neighbours(one, other), "{one} {other}");
         }

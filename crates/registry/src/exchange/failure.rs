@@ -13,6 +13,7 @@ use transship_oci::{Code, Error, Operation, Persistence, Verb};
 
 use crate::network::Denied;
 use crate::pace::Stalled;
+use crate::redaction::redacted;
 use crate::retry::is_temporary;
 
 /// The body of a refusal. The cause of its error.
@@ -208,9 +209,15 @@ struct ErrorItem {
     detail: serde_json::Value,
 }
 
-/// Prepares an external text for a message: at most 300 characters, one line, without anything that looks like a query.
+/// Prepares an external text for a message: without credentials, at most 300 characters, one line, without anything that looks
+/// like a query.
 pub(crate) fn shown(text: &str) -> String {
-    let mut out: String = text.trim().chars().take(300).flat_map(char::escape_debug).collect();
+    let mut out: String = redacted(text)
+        .trim()
+        .chars()
+        .take(300)
+        .flat_map(char::escape_debug)
+        .collect();
     while let Some(start) = out.find('?') {
         let end = out[start..]
             .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | ')' | '>'))

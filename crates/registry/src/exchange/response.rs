@@ -108,7 +108,13 @@ mod tests {
             Ok::<_, std::io::Error>("x")
         });
         let response = http::Response::new(reqwest::Body::wrap_stream(bytes));
-        let read = bounded(response.into(), 1 << 20, Duration::from_millis(100), &Verb::ManifestGet.into()).await;
+        let read = bounded(
+            response.into(),
+            1 << 20,
+            Duration::from_millis(100),
+            &Verb::ManifestGet.into(),
+        )
+        .await;
         let error = read.unwrap_err();
         // A pause of this machine counts as silence.
         assert!(error.is(Code::TooSlow) || error.is(Code::Timeout), "{error}");

@@ -214,7 +214,10 @@ mod tests {
         assert!(pieces.next().now_or_never().is_none());
         assert_eq!(watchdog.waits_for(), WaitsFor::Source);
         more.notify_one();
-        assert!(pieces.next().now_or_never().is_some(), "the first piece passes the limit");
+        assert!(
+            pieces.next().now_or_never().is_some(),
+            "the first piece passes the limit"
+        );
         assert_eq!(watchdog.waits_for(), WaitsFor::Destination);
         assert!(pieces.next().now_or_never().is_none());
         assert_eq!(watchdog.waits_for(), WaitsFor::Source);
