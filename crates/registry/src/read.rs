@@ -322,7 +322,7 @@ mod tests {
     fn slow_reading() -> Reading {
         let body = stream::pending::<std::io::Result<Bytes>>();
         let mut reading = reading(reqwest::Body::wrap_stream(body));
-        reading.pace.record(Duration::from_secs(120), 0);
+        reading.pace.record(Duration::from_mins(2), 0);
         reading
     }
 
