@@ -5,7 +5,7 @@
 //! and from the difference, so that duplicates of the message create the same task.
 
 use transship_copy::{Action, CompareRequest, Comparison, Extent, Manifests, NoLocations, Options, compare};
-use transship_oci::{Digest, Referrers, Result, Target};
+use transship_oci::{Digest, DigestTag, Referrers, Result, Target};
 
 use super::CopyImage;
 use super::ledger_adapters::LedgerReplicas;
@@ -27,7 +27,8 @@ impl CopyImage<'_> {
     /// Decides about a message whose task ended in `state`. A cancelled task stays cancelled.
     pub(super) async fn after_end(&self, state: TaskState) -> Result<Next> {
         let Self { jobs, task, run, .. } = self;
-        if state == TaskState::Cancelled {
+        // What was cancelled stays so. What was skipped does not belong at the destination: the push of its subject copies it.
+        if matches!(state, TaskState::Cancelled | TaskState::Skipped) {
             return Ok(Next::Done);
         }
         let ends = match self.ends().await {
@@ -155,8 +156,10 @@ async fn attachment_ends(
 ) -> Result<Ends> {
     let (source, destination) = tokio::try_join!(source.manifest_head(from), destination.manifest_head(to))?;
     let [source, destination] = [source, destination].map(|found| found.map(|found| found.digest));
+    let is_list = from.tag().and_then(DigestTag::of).is_some_and(|tag| tag.is_fallback());
     Ok(Ends {
-        differ: source.is_some() && source != destination,
+        // A list of referrers is merged with what the destination has, so its bytes may differ.
+        differ: !is_list && source.is_some() && source != destination,
         source,
         destination,
     })
