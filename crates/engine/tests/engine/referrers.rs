@@ -96,6 +96,34 @@ async fn a_fallback_tag_alone_is_word_enough() {
 }
 
 #[tokio::test]
+async fn a_list_of_referrers_that_was_merged_makes_no_new_task() {
+    let fixture = fixture(false, false).await;
+    let whole = images::with_referrer(2);
+    fixture.push_and_tell(&bare(&whole)).await;
+    fixture.drain().await;
+    fixture.push(&whole);
+    let fallback = whole.root.fallback_tag();
+    let index = fixture.a.digest(&name("core/app"), &tag(&fallback)).unwrap();
+    // The destination has an entry of its own, so the lists never have the same bytes.
+    let foreign = json!({
+        "schemaVersion": 2, "mediaType": OCI_INDEX,
+        "manifests": [{ "mediaType": OCI_MANIFEST, "digest": whole.root, "size": whole.manifests[0].bytes.len() }],
+    });
+    let foreign = fixture
+        .b
+        .seed_manifest(&name("copy/app"), &OCI_INDEX.into(), foreign.to_string().into());
+    fixture.b.tag(&name("copy/app"), &tag(&fallback), &foreign);
+    let event = fixture.event(&fallback, &index);
+    for _ in 0..3 {
+        fixture.tell(&event).await;
+        fixture.drain().await;
+    }
+    let merged = fixture.b.digest(&name("copy/app"), &tag(&fallback)).unwrap();
+    assert!(merged != index && merged != foreign, "it was merged");
+    assert_eq!(fixture.states().await.len(), 2, "the image and the list");
+}
+
+#[tokio::test]
 async fn a_cosign_signature_pushed_later_follows_its_subject_and_is_replaced_when_it_is_made_anew() {
     let fixture = Fixture::new().await;
     let whole = images::with_cosign_signature(3);
@@ -144,8 +172,13 @@ async fn what_belongs_to_an_image_that_is_not_replicated_stays() {
     let referrer = &whole.manifests[1].digest;
     fixture.tell(&fixture.event(&referrer.to_string(), referrer)).await;
     let signature = format!("{}.sig", whole.root.fallback_tag());
-    fixture.tell(&fixture.event(&signature, &whole.root)).await;
-    fixture.drain().await;
+    let signed = fixture.event(&signature, &whole.root);
+    // The second time comes after the end of the task.
+    for _ in 0..2 {
+        fixture.tell(&signed).await;
+        fixture.drain().await;
+    }
+    assert_eq!(fixture.tasks().await.len(), 2);
     for task in fixture.tasks().await {
         assert_eq!(
             (task.state, task.code.as_deref()),
