@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_lost_port_is_named_with_its_remedy() {
         let base = Url::parse("http://127.0.0.1:5000/v2/").unwrap();
-        let guard = Guard::new(&base, Network::Public);
+        let guard = Guard::new(&base, &[], Network::Public);
         let refusal = |text: &str| judge(Url::parse(text).unwrap(), &base, &[], &guard).unwrap_err();
         assert!(refusal("http://127.0.0.1/v2/a").contains("Host header"));
         assert!(!refusal("http://127.0.0.2:5000/v2/a").contains("Host header"));
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn an_upload_goes_on_only_where_the_registry_is() {
         let base = Url::parse("https://r.example.com/v2/").unwrap();
-        let guard = Guard::new(&base, Network::Public);
+        let guard = Guard::new(&base, &[], Network::Public);
         let to = |text: &str| judge(base.join(text).unwrap(), &base, &[".googleapis.com"], &guard).map(String::from);
         assert_eq!(
             to("/v2/a/blobs/uploads/1?_state=x%3D").unwrap(),

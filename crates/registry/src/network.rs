@@ -6,7 +6,8 @@
 //! metadata services of clouds, the prefixes that carry an IPv4 address through IPv6 networks, and the Lambda Runtime API are
 //! always denied. Other tools check only literal addresses, but attacks use names.
 //!
-//! Behind a proxy of the environment, the proxy resolves names, so only literal addresses are checked here.
+//! A proxy of the environment resolves names, so behind one only literal addresses are checked, and names without a public suffix
+//! are denied unless the operator wrote them.
 //!
 //! Sources: IANA IPv4 and IPv6 special-purpose address registries; the metadata pages of AWS, Azure, Google Cloud, Oracle and
 //! Alibaba Cloud.
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use transship_oci::Result;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use transship_oci::Network;
+use transship_oci::{Network, RegistryHost};
 use url::{Host, Url};
 
 /// Class of an address.
@@ -39,6 +40,8 @@ pub(crate) struct Guard {
     runtime_api: Option<String>,
     /// Proxies from the environment variables, which the operator set explicitly.
     proxies: HashSet<String>,
+    /// The names of the registry, which the operator wrote.
+    names: HashSet<String>,
 }
 
 /// Why a connection was denied. It is found in the causes of an HTTP error.
@@ -47,7 +50,8 @@ pub(crate) struct Guard {
 pub(crate) struct Denied(pub(crate) String);
 
 impl Guard {
-    pub(crate) fn new(endpoint: &Url, network: Network) -> Self {
+    /// `names` are the other hosts of the registry.
+    pub(crate) fn new(endpoint: &Url, names: &[RegistryHost], network: Network) -> Self {
         let literal = endpoint
             .host()
             .filter(is_literal)
@@ -74,6 +78,11 @@ impl Guard {
             literal,
             runtime_api: std::env::var("AWS_LAMBDA_RUNTIME_API").ok(),
             proxies,
+            names: names
+                .iter()
+                .map(|name| name.hostname().to_owned())
+                .chain(endpoint.host_str().map(str::to_owned))
+                .collect(),
         }
     }
 
@@ -97,13 +106,27 @@ impl Guard {
         if self.is_runtime_api(&name, address, port) {
             return Err(Denied(format!("{name}:{port} is the Lambda Runtime API")));
         }
-        let Some(address) = address else { return Ok(()) };
+        let Some(address) = address else {
+            return self.check_name(&name);
+        };
         let permitted = self
             .literal
             .as_ref()
             .is_some_and(|(host, number)| *host == name && *number == port);
         self.permit(address, permitted)
             .map_err(|why| Denied(format!("{name}:{port} is {why}")))
+    }
+
+    /// A proxy resolves names, so their addresses cannot be checked. A name of the inside, which a registry may redirect to, has
+    /// no public suffix.
+    fn check_name(&self, name: &str) -> Result<(), Denied> {
+        let is_public = || psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known());
+        if self.proxies.is_empty() || self.network == Network::Private || self.names.contains(name) || is_public() {
+            return Ok(());
+        }
+        Err(Denied(format!(
+            "{name} is not a public name, and a proxy would resolve it: add it to `hosts` of the registry, or set `network: private`"
+        )))
     }
 
     /// True for the address of the Lambda Runtime API, under any of its names.
@@ -254,7 +277,7 @@ mod tests {
         Guard {
             runtime_api: Some("127.0.0.1:9001".into()),
             proxies: HashSet::new(),
-            ..Guard::new(&Url::parse(endpoint).unwrap(), network)
+            ..Guard::new(&Url::parse(endpoint).unwrap(), &[], network)
         }
     }
 
@@ -419,6 +442,40 @@ mod tests {
         ] {
             let url = format!("http://{address}/");
             assert!(!ok(&guard(&url, Network::Private), &url), "{address}");
+        }
+    }
+
+    #[test]
+    fn behind_a_proxy_a_name_of_the_inside_is_denied() {
+        let proxied = |network| Guard {
+            proxies: HashSet::from(["proxy.corp".to_owned()]),
+            ..Guard::new(
+                &Url::parse("https://r.corp").unwrap(),
+                &["images.corp".parse().unwrap()],
+                network,
+            )
+        };
+        let public = proxied(Network::Public);
+        for url in [
+            "https://r.corp/v2/",
+            "https://images.corp/",
+            "https://cdn.example.com/",
+            "https://b.s3.amazonaws.com/",
+        ] {
+            assert!(ok(&public, url), "{url}");
+        }
+        for url in [
+            "http://metadata.internal/",
+            "http://metadata.internal.test/",
+            "http://intranet/",
+            "http://other.corp/",
+        ] {
+            assert!(!ok(&public, url), "{url}");
+            assert!(ok(&proxied(Network::Private), url), "{url}");
+            assert!(
+                ok(&guard("https://r.corp", Network::Public), url),
+                "without a proxy it is checked when it is resolved: {url}"
+            );
         }
     }
 }

@@ -96,7 +96,7 @@ impl Registry {
             return Err(refuse("has a path, a query or a user"));
         }
         let host = host_of(&endpoint).ok_or_else(|| refuse("has no host"))?;
-        let guard = Arc::new(Guard::new(&endpoint, options.network));
+        let guard = Arc::new(Guard::new(&endpoint, &options.names, options.network));
         let base = endpoint
             .join("v2/")
             .map_err(|error| Error::new(Code::InvalidEndpoint, Verb::Endpoint, error.to_string()))?;

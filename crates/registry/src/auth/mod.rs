@@ -36,6 +36,10 @@ enum Scheme {
     Bearer { realm: Url, service: Option<String> },
 }
 
+/// Maximum number of tokens. Each may have some kilobytes, and is good for some minutes. Beyond, the expired ones are removed, and
+/// all if there are none.
+const TOKENS_MAX: usize = 256;
+
 type TokenCell = Arc<AsyncMutex<Option<Token>>>;
 
 pub(crate) struct Auth {
@@ -112,8 +116,16 @@ impl Auth {
         let own = scope.parameters();
         let beyond = memory.beyond.get(&own).cloned().unwrap_or_default();
         let all: Vec<String> = own.into_iter().chain(beyond).collect();
-        if memory.tokens.len() >= ENTRIES_MAX {
-            memory.tokens.clear();
+        if memory.tokens.len() >= TOKENS_MAX {
+            // A cell that is locked is being filled.
+            let is_of_use = |cell: &TokenCell| {
+                let token = cell.try_lock();
+                token.map_or(true, |token| token.as_ref().is_some_and(Token::is_fresh))
+            };
+            memory.tokens.retain(|_, cell| is_of_use(cell));
+            if memory.tokens.len() >= TOKENS_MAX {
+                memory.tokens.clear();
+            }
         }
         let cell = Arc::clone(memory.tokens.entry(all.clone()).or_default());
         (all, cell)

@@ -12,7 +12,7 @@ use crate::raw::{self, TextOr};
 use crate::registry::{PUBLIC_PARTITION, Registry, Tls, TlsIdentity, Webhook};
 use crate::secret_reference::{CredentialsRef, NotAReference, SecretReference};
 
-/// Requests per second that can be kept. A rate outside would block all requests, or would not limit anything.
+/// Requests per second that can be kept. A rate outside is used as the nearest one, with a warning.
 const REQUESTS_PER_SECOND: RangeInclusive<f64> = 0.001..=100_000.0;
 /// Concurrent uploads.
 const UPLOADS: RangeInclusive<u32> = 1..=10_000;
@@ -184,15 +184,22 @@ fn tls(raw: &raw::Tls, path: &Path, diagnostics: &mut Diagnostics) -> Option<Tls
 
 fn limits(raw: &raw::Limits, path: &Path, diagnostics: &mut Diagnostics) -> Limits {
     let invalid = |sentence: &str| fault(Code::ConfigInvalid, sentence.to_owned());
-    if raw
-        .requests_per_second
-        .is_some_and(|rate| !REQUESTS_PER_SECOND.contains(&rate))
-    {
-        diagnostics.error(
-            path.key("requests_per_second"),
-            invalid("expected a number from 0.001 (one request in 1000 s) to 100000, or nothing for unlimited"),
-        );
-    }
+    let rate_path = path.key("requests_per_second");
+    let requests_per_second = raw.requests_per_second.and_then(|rate| {
+        if !(rate.is_finite() && rate > 0.0) {
+            let sentence = "expected a number above 0, or nothing for unlimited";
+            diagnostics.error(rate_path.clone(), invalid(sentence));
+            return None;
+        }
+        let kept = rate.clamp(*REQUESTS_PER_SECOND.start(), *REQUESTS_PER_SECOND.end());
+        if !REQUESTS_PER_SECOND.contains(&rate) {
+            diagnostics.warn(
+                &rate_path,
+                format!("the rate is used as {kept}: it can be 0.001 (one request in 1000 s) to 100000"),
+            );
+        }
+        Some(kept)
+    });
     if raw.uploads.is_some_and(|uploads| !UPLOADS.contains(&uploads)) {
         diagnostics.error(
             path.key("uploads"),
@@ -210,7 +217,7 @@ fn limits(raw: &raw::Limits, path: &Path, diagnostics: &mut Diagnostics) -> Limi
         diagnostics.accept(&path.key("bandwidth"), parsed).flatten()
     });
     Limits {
-        requests_per_second: raw.requests_per_second,
+        requests_per_second,
         uploads: raw.uploads,
         bandwidth,
     }
