@@ -208,7 +208,10 @@ fn a_hundred_images_arrive_whatever_befalls_registries_aws_and_workers() {
     let tally = stage.fleet.tally();
     let struck = [stage.fleet.before_webhook(), stage.fleet.before_workers()].map(AwsFaults::struck);
     eprintln!("at rest after {:?}: {tally:?}, {struck:?}", begun.elapsed());
-    eprintln!("waits: {:?}", waits(&stage.fleet.log()));
+    let log = stage.fleet.log();
+    eprintln!("waits: {:?}", waits(&log));
+    let successors: Vec<_> = log.lines().filter(|line| line.contains("\"successor\"")).collect();
+    eprintln!("new tasks after an end: {successors:#?}");
     assert!(tally.killed >= KILLS, "so many workers were to die: {tally:?}");
     assert_eq!(tally.crashed, 0, "and none of itself");
     assert!(

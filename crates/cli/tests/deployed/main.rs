@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use transship_aws::{Aws, DynamoLedger};
 use transship_engine::ledger::History;
-use transship_engine::{Bytes, Outcome, TaskState};
+use transship_engine::{Counts, Outcome, TaskState};
 use transship_testkit::deployment::{Deployment, TABLE};
 use transship_testkit::suites::{execution, task};
 
@@ -73,7 +73,7 @@ impl Stack {
             digest: None,
             code: (state == TaskState::Failed).then(|| "AUTH_FAILED".to_owned()),
             message: None,
-            bytes: Bytes::default(),
+            bytes: Counts::default(),
             finished: Timestamp::now(),
         };
         assert!(self.ledger.finish(&task, &outcome, &[], "").await.unwrap());

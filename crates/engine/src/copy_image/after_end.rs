@@ -1,7 +1,7 @@
 //! A message whose task has already ended. It is usually a duplicate. But ids derive from what a notification says, so two
 //! pushes can have the same id: a registry whose times have whole seconds sends A, B, A within one second as A, B and A again.
 //!
-//! Therefore both sides are compared once, and a new task is created only if they differ. Its id derives from the ended task
+//! Therefore both sides are compared, and a new task is created only if they differ twice. Its id derives from the ended task
 //! and from the difference, so that duplicates of the message create the same task.
 
 use transship_copy::{Action, CompareRequest, Comparison, Extent, Manifests, NoLocations, Options, compare};
@@ -52,6 +52,10 @@ impl CopyImage<'_> {
         if !ends.differ {
             tracing::debug!(%state, "received a message whose task has already ended; both sides are equal");
             return Ok(Next::Done);
+        }
+        // A registry in which another worker just writes may show a state that passes, so a difference is looked at twice.
+        if run.tries == 0 {
+            return Ok(Next::Again(jobs.retry_policy.delay(1, &task.id, Wait::Growing)));
         }
         let successor = self.successor(&ends);
         tracing::info!(

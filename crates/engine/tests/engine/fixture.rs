@@ -15,8 +15,8 @@ use transship_embedded_registry::{Builder, EmbeddedRegistry};
 use transship_engine::ledger::{By, ExecutionQuery, Ledger, TaskQuery};
 use transship_engine::operations::{list_executions, list_tasks};
 use transship_engine::{
-    Accepted, Configuration, CopyTask, Envelope, ExecutionRecord, Intake, Job, Jobs, Next, Outgoing, RetryPolicy,
-    Secrets, SourceCache, TaskQueue, TaskReceiver, TaskRecord,
+    Accepted, Configuration, CopyTask, Envelope, ExecutionRecord, Intake, Job, Jobs, Next, Outgoing, ReceivedMessage,
+    RetryPolicy, Secrets, SourceCache, TaskQueue, TaskReceiver, TaskRecord,
 };
 use transship_notifications::Delivery;
 use transship_oci::{Code, Digest, Error, Manifest, Repository, Result, Tag, Target, Verb};
@@ -292,20 +292,13 @@ impl Fixture {
             .unwrap()
             .remove(0);
         let next = work(worker, &self.queue, &delivery.body, None).await;
-        self.settle(&delivery.receipt, &next).await;
+        settle(&self.queue, &delivery, &next).await;
         next
     }
 
     /// Works on one message; what follows it is in the queue afterwards.
     pub async fn work(&self, body: &str, budget: Option<TimeBudget>) -> Next {
         work(&self.jobs, &self.queue, body, budget).await
-    }
-
-    async fn settle(&self, receipt: &str, next: &Next) {
-        match next {
-            Next::Again(delay) => self.queue.inner.retry(receipt, *delay).await.unwrap(),
-            _ => self.queue.inner.complete(receipt).await.unwrap(),
-        }
     }
 
     /// Works until the queue is empty, four messages side by side; time passes whenever nothing is due. How often a
@@ -328,10 +321,8 @@ impl Fixture {
                 worked += 1;
                 let (worker, queue) = (Arc::clone(&self.jobs), Arc::clone(&self.queue));
                 running.spawn(async move {
-                    match work(&worker, &queue, &delivery.body, None).await {
-                        Next::Again(delay) => queue.inner.retry(&delivery.receipt, delay).await.unwrap(),
-                        _ => queue.inner.complete(&delivery.receipt).await.unwrap(),
-                    }
+                    let next = work(&worker, &queue, &delivery.body, None).await;
+                    settle(&queue, &delivery, &next).await;
                 });
             }
             while let Some(ended) = running.join_next().await {
@@ -472,4 +463,13 @@ fn jobs(
         retry_policy,
         worker: worker.to_owned(),
     }
+}
+
+/// What a worker does with a message: one that is tried again is sent on as a new one, which counts the tries.
+async fn settle(queue: &Queue, message: &ReceivedMessage, next: &Next) {
+    if let Next::Again(delay) = next {
+        let again = Envelope::parse(&message.body).unwrap().again(*delay);
+        queue.inner.send(&[again]).await.unwrap();
+    }
+    queue.inner.complete(&message.receipt).await.unwrap();
 }
