@@ -31,7 +31,7 @@ fn options() -> Options {
         aws: Rates {
             throttled: 5,
             lost: 1,
-            partial: 20,
+            partial: 60,
         },
         ..Options::calm(seed())
     }
@@ -166,18 +166,11 @@ fn assert_nothing_unmatched(stage: &Stage) {
 
 /// I9: the same news as new events move nothing.
 fn assert_again_moves_nothing(stage: &Stage, first: &[Value], begun_ms: f64) {
-    // A message that comes again after the end of its task makes a new task if the sides differ then, as they may under faults.
-    let successors = stage.fleet.log().matches("\"successor\"").count();
-    assert!(successors <= 5, "{successors} new tasks after an end");
     stage.peace();
     stage.before_destination.reset_requests();
     stage.fleet.bridge().deliver_all_again();
     let tasks = until_at_rest(stage);
-    assert_eq!(
-        tasks.len(),
-        2 * first.len() - successors,
-        "as many tasks as the first time"
-    );
+    assert_eq!(tasks.len(), 2 * first.len(), "as many tasks as the first time");
     assert_well_recorded(&tasks, begun_ms);
     let writes: Vec<_> = stage
         .before_destination

@@ -11,7 +11,7 @@ use super::CopyImage;
 use super::ledger_adapters::LedgerReplicas;
 use crate::job::{CopyTask, Source};
 use crate::plan::id;
-use crate::retry_policy::Wait;
+use crate::retry_policy::{DELAY_MIN, Wait};
 use crate::send::send_then_record;
 use crate::{Execution, Next, TaskState};
 
@@ -31,7 +31,7 @@ impl CopyImage<'_> {
         if matches!(state, TaskState::Cancelled | TaskState::Skipped) {
             return Ok(Next::Done);
         }
-        let ends = match self.ends().await {
+        let ends = match self.lasting_ends().await {
             Ok(Some(ends)) => ends,
             Ok(None) => return Ok(Next::Done),
             Err(error) => {
@@ -53,19 +53,30 @@ impl CopyImage<'_> {
             tracing::debug!(%state, "received a message whose task has already ended; both sides are equal");
             return Ok(Next::Done);
         }
-        // A registry in which another worker just writes may show a state that passes, so a difference is looked at twice.
-        if run.tries == 0 {
-            return Ok(Next::Again(jobs.retry_policy.delay(1, &task.id, Wait::Growing)));
-        }
         let successor = self.successor(&ends);
         tracing::info!(
             %state,
             successor = successor.id,
+            from = %task.source,
+            to = %task.destination,
+            source = ends.source.as_ref().map(tracing::field::display),
+            destination = ends.destination.as_ref().map(tracing::field::display),
             "received a message whose task has already ended; the sides differ, so a new task was created"
         );
         let (queue, history) = (jobs.queue.as_ref(), jobs.ledger.history.as_ref());
         send_then_record(queue, history, &[successor], None).await?;
         Ok(Next::Done)
+    }
+
+    /// What both sides name, looked at a second time if they differ: a registry in which another worker just writes may show a
+    /// state that passes.
+    async fn lasting_ends(&self) -> Result<Option<Ends>> {
+        let ends = self.ends().await?;
+        if !ends.as_ref().is_some_and(|ends| ends.differ) {
+            return Ok(ends);
+        }
+        tokio::time::sleep(DELAY_MIN).await;
+        self.ends().await
     }
 
     /// What both sides name; [`None`] if a registry is no longer in the document. Two requests, if nothing differs or the rule
