@@ -19,6 +19,7 @@ mod ledger;
 mod orders;
 mod ours;
 mod redrive;
+mod pauses;
 mod referrers;
 mod replicate;
 mod retries;
