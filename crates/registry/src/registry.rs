@@ -176,7 +176,10 @@ impl Registry {
         if let Ok(mut pause) = self.0.pause.lock()
             && pause.is_none_or(|known| known.until < until)
         {
-            *pause = Some(Pause { until, is_shared: false });
+            *pause = Some(Pause {
+                until,
+                is_shared: false,
+            });
         }
     }
 

@@ -179,7 +179,11 @@ impl Worker {
 
 /// True if the message ended its workers too often to be tried again.
 const fn is_dead(received: &Received) -> bool {
-    let crashes_max = if received.ended_alone { CRASHES_MAX } else { CRASHES_IN_COMPANY_MAX };
+    let crashes_max = if received.ended_alone {
+        CRASHES_MAX
+    } else {
+        CRASHES_IN_COMPANY_MAX
+    };
     received.receive_count > crashes_max
 }
 

@@ -68,7 +68,10 @@ mod tests {
             r#"{"host":"r.example","paused_until":"1970-01-01T00:00:00Z","woken":2}"#
         );
         resumed.woken = None;
-        assert_eq!(text(&resumed), format!("{until}; waiting tasks begin within 15 minutes"));
+        assert_eq!(
+            text(&resumed),
+            format!("{until}; waiting tasks begin within 15 minutes")
+        );
         resumed.paused_until = None;
         assert_eq!(text(&resumed), "r.example is not paused");
     }

@@ -85,8 +85,7 @@ impl<'a> CopyImage<'a> {
         };
         let attempts = self.attempt;
         // A look at a pause is not a try.
-        if !is_paused
-            && jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts) {
+        if !is_paused && jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts) {
             jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }

@@ -97,7 +97,10 @@ async fn a_long_pause_is_looked_at_now_and_then_and_no_look_is_a_try() {
     }
     assert!(looks > 10, "{looks}");
     let task = fixture.task().await;
-    assert_eq!((task.state, task.code.as_deref()), (TaskState::Waiting, Some("RATE_LIMITED")));
+    assert_eq!(
+        (task.state, task.code.as_deref()),
+        (TaskState::Waiting, Some("RATE_LIMITED"))
+    );
 }
 
 #[tokio::test]
