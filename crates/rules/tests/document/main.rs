@@ -11,6 +11,7 @@ mod imports;
 mod language;
 mod matching;
 mod refusals;
+mod senders;
 mod topology;
 
 use transship_rules::{Document, Parsed};
