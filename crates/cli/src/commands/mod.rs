@@ -11,6 +11,7 @@ pub(crate) mod import;
 mod ledger;
 pub(crate) mod redrive;
 pub(crate) mod schema;
+mod selection;
 pub(crate) mod serve;
 pub(crate) mod tasks;
 

@@ -16,7 +16,7 @@ use outcome::AttemptResult;
 
 use crate::job::{CopyTask, Run};
 use crate::jobs::Jobs;
-use crate::retry_policy::{DELAY_MIN, tries_of};
+use crate::retry_policy::{DELAY_MIN, Wait, tries_of};
 use crate::{Begin, Next, Result, TaskEntry};
 use transship_oci::Code;
 
@@ -78,7 +78,8 @@ impl<'a> CopyImage<'a> {
             AttemptResult::Later { code, message, wait } => (code, message, wait),
         };
         let attempts = self.attempt;
-        if jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts) {
+        let is_exhausted = jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts);
+        if is_exhausted && wait != Wait::ForDocument {
             jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }

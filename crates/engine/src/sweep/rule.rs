@@ -449,7 +449,7 @@ impl Walk<'_> {
         };
         let wait = match told {
             Wait::Asked(asked) => asked,
-            Wait::AtOnce | Wait::Growing => {
+            Wait::AtOnce | Wait::Growing | Wait::ForDocument => {
                 self.stuck += 1;
                 ERROR_BACKOFF.wait(self.stuck - 1)
             }

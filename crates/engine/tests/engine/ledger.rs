@@ -92,6 +92,11 @@ impl History for WatchedLedger {
         self.inner.finish(task, outcome, settled, holder).await
     }
 
+    async fn redriven(&self, task: &TaskEntry, successor: &str) -> Result<()> {
+        self.call("redriven", None).await?;
+        self.inner.redriven(task, successor).await
+    }
+
     async fn tasks(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskRecord>> {
         self.inner.tasks(query, after, limit).await
     }

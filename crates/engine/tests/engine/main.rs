@@ -24,5 +24,6 @@ mod replicate;
 mod retries;
 mod scan;
 mod seeded;
+mod stopped;
 mod sweep;
 mod sweep_attachments;
