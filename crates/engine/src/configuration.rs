@@ -13,9 +13,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use transship_oci::{Code, Error, Result, Verb};
 use transship_registry::{Credentials, Options, Profile, Registry, Retries};
-use transship_rules::Document;
+use transship_rules::{Document, Rule};
 
 use crate::import::DIRECTED;
+use crate::plan::id;
 use crate::secrets::ReferredTls;
 use crate::{Execution, Secrets};
 
@@ -140,6 +141,18 @@ impl Snapshot {
     /// then.
     pub fn is_fallback(&self) -> bool {
         self.newness() == Newness::Fallback
+    }
+
+    /// Identifies the settings that the copies of `rule` depend on: its own and those of its registries. Secrets are not among
+    /// them, only their names.
+    pub fn fingerprint(&self, rule: &Rule) -> String {
+        let registry = |name: &str| format!("{:?}", self.document.registries.get(name));
+        let parts = [
+            format!("{rule:?}"),
+            registry(&rule.source.registry),
+            registry(&rule.destination.registry),
+        ];
+        id("v", &parts.each_ref().map(String::as_str))
     }
 
     /// When this version was known to be the newest for the last time; [`None`]: it is a fallback, or the only one there is.

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use transship_aws::Platform;
 use transship_aws::emf::Emf;
 use transship_copy::{NoProgress, SystemClock};
+use transship_engine::ledger::Failures;
 use transship_runtime::{
     DeadLetterRecorder, JobHandler, MessageHandler, MessageProcessor, Received, Undecided, run_batch,
 };
@@ -81,8 +82,10 @@ impl Worker {
     }
 
     async fn record(&self, messages: Vec<SqsMessage>) -> Vec<String> {
+        let ledger = &self.platform.parts().await.ledger;
         let recorder = DeadLetterRecorder {
-            history: Arc::clone(&self.platform.parts().await.ledger) as _,
+            history: Arc::clone(ledger) as _,
+            failures: Failures::new(Arc::clone(ledger) as _),
             clock: Arc::new(SystemClock),
         };
         recorder.run(messages.into_iter().map(received).collect()).await
@@ -93,6 +96,7 @@ fn received(message: SqsMessage) -> Received {
     let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
     let sent = attribute("SentTimestamp").and_then(|text| Timestamp::from_millisecond(text.parse().ok()?).ok());
     Received {
+        ended_alone: true,
         receive_count: attribute("ApproximateReceiveCount")
             .and_then(|text| text.parse().ok())
             .unwrap_or(1),

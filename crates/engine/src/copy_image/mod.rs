@@ -14,11 +14,13 @@ use jiff::Timestamp;
 use lease::AttemptLease;
 use outcome::AttemptResult;
 
-use crate::job::{CopyTask, Run};
-use crate::jobs::Jobs;
+use crate::job::{CopyTask, Run, Source};
+use crate::jobs::{Jobs, Pause};
+use crate::ledger::Failure;
 use crate::retry_policy::{DELAY_MIN, Wait, tries_of};
-use crate::{Begin, Next, Result, TaskEntry};
+use crate::{Begin, Next, Outcome, Result, TaskEntry, TaskState};
 use transship_oci::Code;
+use transship_registry::Registry;
 
 /// One delivery of a [`CopyTask`].
 pub(crate) struct CopyImage<'a> {
@@ -70,20 +72,34 @@ impl<'a> CopyImage<'a> {
 
     async fn conclude(&self, result: AttemptResult) -> Result<Next> {
         let Self { jobs, task, entry, .. } = self;
-        let (code, message, wait) = match result {
+        let (code, message, wait, is_paused) = match result {
             AttemptResult::Ended(outcome, replicas) => {
+                self.remember_failure(&outcome).await;
                 jobs.end(entry, &outcome, &replicas, &self.holder()).await?;
                 return Ok(Next::Done);
             }
-            AttemptResult::Later { code, message, wait } => (code, message, wait),
+            AttemptResult::Later { code, message, wait } => (code, message, wait, false),
+            AttemptResult::Paused(Pause { host, until, left }) => {
+                let message = format!("{host} asked to wait until {until}; `transship resume {host}` ends the wait");
+                let code = Code::RateLimited.as_str().to_owned();
+                (code, message, Wait::Asked(left.max(DELAY_MIN)), true)
+            }
         };
         let attempts = self.attempt;
         let is_exhausted = jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts);
-        if is_exhausted && wait != Wait::ForDocument {
+        // A look at a pause is not a try, and a newer document is waited for without end.
+        if !is_paused && is_exhausted && wait != Wait::ForDocument {
             jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }
         let delay = jobs.retry_policy.delay(self.tries(), &task.id, wait);
+        let (delay, host) = match wait {
+            Wait::Asked(_) => {
+                let registries = self.registries();
+                jobs.wait_for(delay, &registries.iter().collect::<Vec<_>>()).await
+            }
+            Wait::AtOnce | Wait::Growing | Wait::ForDocument => (delay, None),
+        };
         let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
         let (source, destination) = (&entry.source, &entry.destination);
         tracing::warn!(
@@ -96,7 +112,38 @@ impl<'a> CopyImage<'a> {
             "the task will be retried"
         );
         jobs.ledger.history.wait(entry, &code, &message, next).await?;
-        Ok(Next::Again(delay))
+        Ok(match host {
+            Some(host) => Next::AgainWhenResumed(host, delay),
+            None => Next::Again(delay),
+        })
+    }
+
+    /// Remembers a permanent failure, so that no sweep tries it again. If that fails, one does.
+    async fn remember_failure(&self, outcome: &Outcome) {
+        let Self { jobs, task, .. } = self;
+        let (TaskState::Failed, Some(digest), Source::Registry(_)) = (outcome.state, &task.expected, &task.source)
+        else {
+            return;
+        };
+        let snapshot = jobs.configuration.current();
+        let rule = snapshot.document.rule(&task.execution.rule);
+        let failure = Failure {
+            digest: digest.clone(),
+            rule_version: rule.map(|rule| snapshot.fingerprint(rule)),
+            at_ms: outcome.finished.as_millisecond(),
+        };
+        let failures = &jobs.ledger.failures;
+        if let Err(error) = failures.add(&task.execution.rule, &task.destination, &failure).await {
+            tracing::warn!(code = error.code(), %error, "a failure could not be remembered, so the next sweep tries the task again");
+        }
+    }
+
+    /// The registries of the task that the document in force has.
+    fn registries(&self) -> Vec<Registry> {
+        let snapshot = self.jobs.configuration.current();
+        let source = self.task.source.registry().map(|image| &image.registry);
+        let names = source.into_iter().chain([&self.task.destination.registry]);
+        names.filter_map(|name| snapshot.registry(name).ok()).collect()
     }
 
     /// The holder of this attempt's leases.

@@ -1,9 +1,11 @@
 //! The result of an attempt: a terminal state with its code and message, or another attempt.
 
+use metrics::counter;
 use transship_copy::{KeepReason, Report, State};
 use transship_oci::{Code, Error, Existing, Side};
 
 use super::CopyImage;
+use crate::jobs::Pause;
 use crate::retry_policy::Wait;
 use crate::{Counts, Outcome, Replica, TaskState};
 
@@ -13,6 +15,8 @@ pub(super) enum AttemptResult {
     Ended(Outcome, Vec<Replica>),
     /// The task is to be tried again.
     Later { code: String, message: String, wait: Wait },
+    /// Nothing was tried, because a host is paused.
+    Paused(Pause),
 }
 
 impl CopyImage<'_> {
@@ -76,6 +80,9 @@ impl CopyImage<'_> {
             State::Copied => (TaskState::Succeeded, None, None),
             State::Unchanged => (TaskState::Unchanged, None, None),
             State::Kept => {
+                if report.kept == Some(KeepReason::NotOurs) {
+                    counter!("KeptUnexplained").increment(1);
+                }
                 let why = match (report.kept, self.task.policy.existing) {
                     (Some(KeepReason::OtherSource), _) => {
                         "a later push of another image to the same destination tag has it"

@@ -116,11 +116,14 @@ async fn tell_waiting(history: &dyn History, query: &ExecutionQuery, records: &m
     Ok(())
 }
 
+/// A code and its message.
+type Reason = (Option<String>, Option<String>);
+
 /// What the open tasks of executions wait for.
 #[derive(Default)]
 struct Reasons {
     /// By execution: the code and message of a waiting task; [`None`]: another task does not wait.
-    waiting: HashMap<String, Option<(Option<String>, Option<String>)>>,
+    waiting: HashMap<String, Option<Reason>>,
 }
 
 impl Reasons {

@@ -192,7 +192,7 @@ codes! {
         "the worker of the task vanished, and the sweep sent the task again",
         "Nothing to do.";
     WorkerCrashed => "WORKER_CRASHED", PERMANENT,
-        "five workers crashed at the task",
+        "the task ended its workers again and again",
         "See their logs by the task's id; give the worker more memory; redrive.";
     WorkerPanic => "WORKER_PANIC", TEMPORARY,
         "a worker failed by a defect of Transship",
@@ -384,6 +384,9 @@ codes! {
         "part of the language of documents that this version does not support",
         "Remove the field, or use a newer version.";
 
+    LedgerLost => "LEDGER_LOST", PERMANENT,
+        "the ledger is empty, but the destination has images",
+        "A new stack or data folder beside a filled destination, or a table that was lost. Nothing is lost at the registries, and equal tags were adopted. If the ledger existed before, restore it, or set `existing: overwrite` on the rules until a sweep has brought the kept tags up to date.";
     RuleRemoved => "RULE_REMOVED", PERMANENT,
         "the document has no rule or import of that name any more",
         "Nothing if it was removed on purpose. Otherwise add it again: the next sweep copies what is missing, and a redrive the cancelled tasks.";

@@ -88,6 +88,7 @@ pub async fn replicas(make: impl AsyncFn() -> Arc<dyn Replicas>) {
         [
             replicas::a_replica_is_remembered_whole_and_replaced,
             replicas::a_claim_keeps_what_was_before_it,
+            replicas::several_replicas_are_found_at_once,
             replicas::a_replica_by_digest_is_found_by_its_manifests,
             replicas::replicas_are_found_by_any_manifest_they_hold,
             replicas::a_lease_has_one_holder,
@@ -134,6 +135,7 @@ pub async fn hints(make: impl AsyncFn() -> Arc<dyn Hints>) {
             values::a_pause_is_ended,
             values::simultaneous_pauses_leave_the_longest,
             values::an_upload_is_found_until_it_expires,
+            values::the_last_failure_of_each_tag_is_found_until_it_expires,
             pending::a_blob_nobody_waits_for_reports_nothing,
             pending::the_last_arrival_reports,
             pending::a_blob_named_twice_is_one,
@@ -159,6 +161,7 @@ pub async fn records(make: impl AsyncFn() -> Arc<dyn Records>) {
             records::a_record_is_removed_by_its_version,
             records::a_removed_record_has_no_earlier_version,
             records::records_are_listed_by_prefix_in_pages,
+            records::one_sweep_is_the_first_and_one_caller_reports,
         ]
     );
 }
