@@ -360,18 +360,18 @@ pub(super) async fn an_upload_is_found_until_it_expires(hints: Arc<dyn Hints>) {
 pub(super) async fn the_last_failure_of_each_tag_is_found_until_it_expires(hints: Arc<dyn Hints>) {
     let failures = Failures::new(hints);
     let [one, two] = [1, 2].map(|number| place("zhangjiakou", "copy/app", number));
-    let failure = |text: &[u8], rule: Option<&str>, at_ms| Failure {
+    let failure = |text: &[u8], rule: Option<&str>| Failure {
         digest: Digest::sha256(text),
         rule_version: rule.map(str::to_owned),
-        at_ms,
+        at_ms: at(1).as_millisecond(),
     };
     let find = async |rule: &str, now| failures.find(rule, &[&one, &two], now).await.unwrap();
     assert!(find("core", at(1)).await.is_empty());
     for (text, rule) in [(b"old", None), (b"new", Some("v1"))] {
-        failures.add("core", &one, &failure(text, rule, 1000)).await.unwrap();
+        failures.add("core", &one, &failure(text, rule)).await.unwrap();
     }
     let found = find("core", at(2)).await;
-    assert_eq!(found.get(&one), Some(&failure(b"new", Some("v1"), 1000)));
+    assert_eq!(found.get(&one), Some(&failure(b"new", Some("v1"))));
     assert_eq!(found.len(), 1);
     assert!(find("other", at(2)).await.is_empty(), "failures are those of a rule");
     assert!(find("core", at(91 * 86_400)).await.is_empty());
