@@ -20,7 +20,7 @@ const SLOW_PUSHES: u32 = 8;
 /// How long a slow registry takes for each blob.
 const SLOW_MS: u64 = 600_000;
 const INTERVAL: Duration = Duration::from_millis(100);
-const ARRIVAL: Duration = Duration::from_secs(120);
+const ARRIVAL: Duration = Duration::from_mins(2);
 const CONNECTIONS: usize = 10_000;
 
 /// All figures.
