@@ -1,10 +1,15 @@
 //! A validated rule with compiled patterns: whether it matches an image, and separately, what starts it.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
 use transship_oci::{DigestTag, Existing, Kind, Referrers, Repository, Tag};
 
+use crate::deletes::Deletes;
 use crate::namespace::Namespace;
 use crate::naming::Naming;
-use crate::pattern::{Match, Matcher, Pattern};
+use crate::pattern::{Filter, Match, Scope};
+use crate::platforms::Platforms;
 use crate::verdict::{Destination, Pushed, Reason, Verdict};
 
 /// Which images are copied from which registry to which destination.
@@ -26,8 +31,14 @@ pub struct Rule {
     pub triggers: Vec<Trigger>,
     /// What to do if the destination tag already names another image.
     pub existing: Existing,
+    /// What to do when an image is deleted at the source.
+    pub deletes: Deletes,
     /// What to do with signatures, SBOMs and other referrers.
     pub referrers: Referrers,
+    /// The platforms to copy.
+    pub platforms: Platforms,
+    /// Bytes per second of all tasks of the rule together, in each process; [`None`] for no limit.
+    pub bandwidth: Option<u64>,
 }
 
 /// The images that a rule selects.
@@ -38,9 +49,13 @@ pub struct Source {
     /// The namespace of the repositories.
     pub namespace: Namespace,
     /// Matched against the path below the namespace.
-    pub(crate) repository: Pattern,
+    pub(crate) repository: Filter,
     /// Matched against the tag.
-    pub(crate) tag: Pattern,
+    pub(crate) tag: Filter,
+    /// Of the tags of a repository that pass: only this number of the highest versions. A listing of the tags decides.
+    pub latest: Option<NonZeroU32>,
+    /// The image has all of these labels. Its manifest and configuration decide.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The destination of a rule.
@@ -86,6 +101,23 @@ impl Rule {
             Ok(verdict) => verdict,
             Err(reason) => Verdict::No(reason),
         }
+    }
+
+    /// What a worker has to read before it is certain that a tag that matches is copied, as keys of the rule.
+    pub fn left_to_workers(&self, pushed: &Pushed<'_>) -> Vec<&'static str> {
+        let is_kind_open = !self.kinds.is_empty() && pushed.kind.is_none();
+        let left = [
+            (is_kind_open, "kinds"),
+            (!self.source.labels.is_empty(), "source.labels"),
+            (self.source.latest.is_some(), "source.tag.latest"),
+        ];
+        left.into_iter().filter_map(|(is_left, key)| is_left.then_some(key)).collect()
+    }
+
+    /// True if two different images never get the same name at the destination. False does not say that two do.
+    pub fn keeps_names_apart(&self) -> bool {
+        let is_one = |filter: &Filter| filter.names().is_some_and(|names| names.len() == 1);
+        self.destination.naming.is_injective() || is_one(&self.source.repository) && is_one(&self.source.tag)
     }
 
     fn destination_of(&self, pushed: &Pushed<'_>) -> Result<Verdict, Reason> {
@@ -141,15 +173,17 @@ impl Rule {
 }
 
 impl Source {
-    /// The only repository of the rule, if the document names it in full, so that no listing is needed.
-    pub fn only_repository(&self) -> Option<Repository> {
-        let Some(Matcher::Exact(below)) = &self.repository.include else {
-            return None;
-        };
-        if self.namespace.is_root() {
-            return below.parse().ok();
-        }
-        format!("{}/{below}", self.namespace).parse().ok()
+    /// The repositories of the rule, if the document names them in full, so that no catalog is needed.
+    pub fn named_repositories(&self) -> Option<Vec<Repository>> {
+        let names = self.repository.names()?;
+        let whole = names.into_iter().map(|name| self.namespace.scope(&Scope::exact(name)));
+        Some(whole.filter_map(|scope| scope.text.parse().ok()).collect())
+    }
+
+    /// Scopes that together hold every repository of the rule, by their whole names.
+    pub(crate) fn scopes(&self) -> Vec<Scope> {
+        let below = self.repository.scopes();
+        below.iter().map(|scope| self.namespace.scope(scope)).collect()
     }
 
     /// True if the rule selects repositories of this name, regardless of their tags.
@@ -164,7 +198,7 @@ impl Source {
             .ok_or_else(|| Reason::OutsideNamespace(self.namespace.clone()))?;
         match self.repository.matches(below) {
             Match::Included => Ok(()),
-            Match::NotIncluded => Err(Reason::RepositoryNotIncluded),
+            Match::NotIncluded | Match::OutsideVersions => Err(Reason::RepositoryNotIncluded),
             Match::Excluded => Err(Reason::RepositoryExcluded),
         }
     }
@@ -173,6 +207,7 @@ impl Source {
         match self.tag.matches(tag.as_str()) {
             Match::Included => Ok(()),
             Match::NotIncluded => Err(Reason::TagNotIncluded),
+            Match::OutsideVersions => Err(Reason::TagOutsideVersions),
             Match::Excluded => Err(Reason::TagExcluded),
         }
     }
