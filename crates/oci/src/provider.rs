@@ -87,13 +87,9 @@ impl Provider {
     pub const fn repository_levels(self) -> (usize, Option<usize>) {
         match self {
             Self::DockerHub | Self::AliyunAcr => (2, Some(2)),
-            Self::Harbor
-            | Self::TencentTcr
-            | Self::Quay
-            | Self::Ghcr
-            | Self::GoogleAr
-            | Self::Gitea
-            | Self::GitLab => (2, None),
+            Self::Harbor | Self::TencentTcr | Self::Quay | Self::Ghcr | Self::GoogleAr | Self::Gitea | Self::GitLab => {
+                (2, None)
+            }
             Self::Distribution
             | Self::Ecr
             | Self::AzureAcr

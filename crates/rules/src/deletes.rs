@@ -37,7 +37,9 @@ impl DeleteLimit {
         ];
         let why = || {
             let text = shown(text);
-            format!("{text} is not a limit of deletes: write a number and a period, such as \"10 per hour\" (second, minute, hour, day)")
+            format!(
+                "{text} is not a limit of deletes: write a number and a period, such as \"10 per hour\" (second, minute, hour, day)"
+            )
         };
         let words: Vec<&str> = text.split_whitespace().collect();
         let [count, "per", period] = words.as_slice() else {
@@ -58,7 +60,16 @@ mod tests {
     fn a_limit_is_a_number_and_a_period() {
         let limit = DeleteLimit::parse("10 per hour").unwrap();
         assert_eq!((limit.count, limit.per), (10, Duration::from_hours(1)));
-        for text in ["", "10", "0 per hour", "-1 per hour", "10 per week", "10/hour", "ten per hour", "10 per hour now"] {
+        for text in [
+            "",
+            "10",
+            "0 per hour",
+            "-1 per hour",
+            "10 per week",
+            "10/hour",
+            "ten per hour",
+            "10 per hour now",
+        ] {
             assert!(DeleteLimit::parse(text).is_err(), "{text}");
         }
     }

@@ -76,16 +76,26 @@ impl Document {
 
     /// The rules that match a push to the registry named `source_registry`, with their destinations, in the order of the
     /// document. The time does not depend on the number of rules that read elsewhere.
-    pub fn matching<'a>(&'a self, source_registry: &'a str, pushed: &'a Pushed<'_>) -> impl Iterator<Item = Evaluation<'a>> {
+    pub fn matching<'a>(
+        &'a self,
+        source_registry: &'a str,
+        pushed: &'a Pushed<'_>,
+    ) -> impl Iterator<Item = Evaluation<'a>> {
         let found = self.candidates(source_registry, pushed);
         found.filter(|found| !matches!(found.verdict, Verdict::No(_)))
     }
 
     /// The results of the rules whose registry and repositories can be those of a push, in the order of the document. No other
     /// rule matches.
-    pub fn candidates<'a>(&'a self, source_registry: &'a str, pushed: &'a Pushed<'_>) -> impl Iterator<Item = Evaluation<'a>> {
+    pub fn candidates<'a>(
+        &'a self,
+        source_registry: &'a str,
+        pushed: &'a Pushed<'_>,
+    ) -> impl Iterator<Item = Evaluation<'a>> {
         let positions = self.index.candidates(source_registry, pushed.repository);
-        let rules = positions.into_iter().filter_map(|position| self.rules.get(position as usize));
+        let rules = positions
+            .into_iter()
+            .filter_map(|position| self.rules.get(position as usize));
         rules.map(|rule| Evaluation {
             rule,
             verdict: rule.evaluate(source_registry, pushed),

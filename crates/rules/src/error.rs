@@ -226,10 +226,14 @@ impl Diagnostics {
             return Ok(Vec::new());
         }
         let positions = locate(text, &paths);
-        let errors = self.errors.into_iter().zip(&positions).map(|((path, fault), position)| Error {
-            position: *position,
-            ..Error::new(fault, path.to_string())
-        });
+        let errors = self
+            .errors
+            .into_iter()
+            .zip(&positions)
+            .map(|((path, fault), position)| Error {
+                position: *position,
+                ..Error::new(fault, path.to_string())
+            });
         if let Some(errors) = Errors::of(errors.collect()) {
             return Err(errors);
         }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::fmt::Write as _;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
@@ -138,7 +139,7 @@ impl Naming {
     /// A name that the rule can give, for messages.
     pub(crate) fn example(&self, source: &Source) -> String {
         let scopes = source.scopes();
-        let written = scopes.first().map(|scope| self.scope(scope)).unwrap_or(Scope::ALL);
+        let written = scopes.first().map_or(Scope::ALL, |scope| self.scope(scope));
         if written.is_exact {
             written.text
         } else {
@@ -172,7 +173,9 @@ impl Naming {
                         text.push_str("/{below}");
                     }
                     Beyond::Components(0) => text.push_str("{below}"),
-                    Beyond::Components(count) => text.push_str(&format!("{{below {count}}}")),
+                    Beyond::Components(count) => {
+                        let _ = write!(text, "{{below {count}}}");
+                    }
                     Beyond::All => text.push_str("{last}"),
                 },
             }
@@ -410,18 +413,78 @@ mod tests {
     #[test]
     fn the_scope_of_a_destination_is_as_narrow_as_is_certain() {
         for (flatten, template, source, scope) in [
-            (Flatten::Namespace, "{repository}", Scope::prefix("core/"), Scope::prefix("copy/")),
-            (Flatten::Namespace, "{repository}", Scope::prefix("core/team/"), Scope::prefix("copy/team/")),
-            (Flatten::Namespace, "{repository}", Scope::prefix("core/te"), Scope::prefix("copy/te")),
-            (Flatten::Namespace, "{repository}", Scope::exact("core/app"), Scope::exact("copy/app")),
-            (Flatten::Components(0), "m/{repository}", Scope::prefix("core/"), Scope::prefix("copy/m/core/")),
-            (Flatten::Components(2), "{repository}", Scope::prefix("core/"), Scope::prefix("copy/")),
-            (Flatten::Components(2), "{repository}", Scope::prefix("core/a/b"), Scope::prefix("copy/b")),
-            (Flatten::All, "{repository}", Scope::prefix("core/team/"), Scope::prefix("copy/")),
-            (Flatten::All, "x/{tag}", Scope::exact("core/app"), Scope::prefix("copy/x/")),
-            (Flatten::All, "x-{tag}", Scope::exact("core/app"), Scope::prefix("copy/x-")),
-            (Flatten::Namespace, "x-{repository}", Scope::exact("core/app"), Scope::exact("copy/x-app")),
-            (Flatten::Namespace, "x-{repository}-y", Scope::prefix("core/"), Scope::prefix("copy/x-")),
+            (
+                Flatten::Namespace,
+                "{repository}",
+                Scope::prefix("core/"),
+                Scope::prefix("copy/"),
+            ),
+            (
+                Flatten::Namespace,
+                "{repository}",
+                Scope::prefix("core/team/"),
+                Scope::prefix("copy/team/"),
+            ),
+            (
+                Flatten::Namespace,
+                "{repository}",
+                Scope::prefix("core/te"),
+                Scope::prefix("copy/te"),
+            ),
+            (
+                Flatten::Namespace,
+                "{repository}",
+                Scope::exact("core/app"),
+                Scope::exact("copy/app"),
+            ),
+            (
+                Flatten::Components(0),
+                "m/{repository}",
+                Scope::prefix("core/"),
+                Scope::prefix("copy/m/core/"),
+            ),
+            (
+                Flatten::Components(2),
+                "{repository}",
+                Scope::prefix("core/"),
+                Scope::prefix("copy/"),
+            ),
+            (
+                Flatten::Components(2),
+                "{repository}",
+                Scope::prefix("core/a/b"),
+                Scope::prefix("copy/b"),
+            ),
+            (
+                Flatten::All,
+                "{repository}",
+                Scope::prefix("core/team/"),
+                Scope::prefix("copy/"),
+            ),
+            (
+                Flatten::All,
+                "x/{tag}",
+                Scope::exact("core/app"),
+                Scope::prefix("copy/x/"),
+            ),
+            (
+                Flatten::All,
+                "x-{tag}",
+                Scope::exact("core/app"),
+                Scope::prefix("copy/x-"),
+            ),
+            (
+                Flatten::Namespace,
+                "x-{repository}",
+                Scope::exact("core/app"),
+                Scope::exact("copy/x-app"),
+            ),
+            (
+                Flatten::Namespace,
+                "x-{repository}-y",
+                Scope::prefix("core/"),
+                Scope::prefix("copy/x-"),
+            ),
         ] {
             let naming = naming("core", "copy", flatten, template, "{tag}");
             assert_eq!(naming.scope(&source), scope, "{flatten:?} {template}");
@@ -449,7 +512,12 @@ mod tests {
             (Flatten::Components(2), "{repository}", (1, Some(3)), (2, Some(3))),
             (Flatten::All, "{repository}", (1, None), (2, Some(2))),
             (Flatten::All, "m/{repository}-{tag}", (1, None), (3, Some(3))),
-            (Flatten::Namespace, "{namespace}/{repository}", (2, Some(2)), (4, Some(4))),
+            (
+                Flatten::Namespace,
+                "{namespace}/{repository}",
+                (2, Some(2)),
+                (4, Some(4)),
+            ),
         ] {
             let naming = naming("core", "copy", flatten, template, "{tag}");
             assert_eq!(naming.levels(below), levels, "{flatten:?} {template}");

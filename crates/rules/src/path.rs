@@ -118,7 +118,11 @@ pub(crate) fn locate(text: &str, paths: &[&Path]) -> Vec<Option<Position>> {
             _ => continue,
         };
         let here = position(&span);
-        let Some(Entered { wanted, depth, position }) = enter(frames.last_mut(), paths, &event, here, next.is_some())
+        let Some(Entered {
+            wanted,
+            depth,
+            position,
+        }) = enter(frames.last_mut(), paths, &event, here, next.is_some())
         else {
             // A collection as a key is skipped.
             frames.extend(next.map(|next| Frame {
@@ -233,7 +237,13 @@ mod tests {
     #[test]
     fn many_fields_are_found_in_one_pass() {
         let rules = Path::of("rules");
-        let paths = [rules.index(1).key("name"), Path::of("links"), rules.index(0).key("name"), rules.clone(), rules];
+        let paths = [
+            rules.index(1).key("name"),
+            Path::of("links"),
+            rules.index(0).key("name"),
+            rules.clone(),
+            rules,
+        ];
         let found = locate(TEXT, &paths.each_ref());
         let lines: Vec<_> = found.iter().map(|found| found.map(|position| position.line)).collect();
         assert_eq!(lines, [Some(5), None, Some(4), Some(3), Some(3)]);

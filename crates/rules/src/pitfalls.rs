@@ -37,7 +37,9 @@ impl<'t> Place<'t> {
             return Some(format!(": {advice}"));
         }
         let token = self.token()?;
-        let is_plain = token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'-' | b'_'));
+        let is_plain = token
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'-' | b'_'));
         is_plain.then(|| format!(": write {} in quotes", shown(token)))
     }
 
@@ -52,7 +54,11 @@ impl<'t> Place<'t> {
     pub(crate) fn syntax_advice(&self) -> Option<String> {
         let line = self.line()?;
         let indentation = &line[..line.len() - line.trim_start().len()];
-        let next = self.text.lines().nth(usize::try_from(self.position?.line).ok()?).unwrap_or_default();
+        let next = self
+            .text
+            .lines()
+            .nth(usize::try_from(self.position?.line).ok()?)
+            .unwrap_or_default();
         if indentation.contains('\t') || next.trim_start_matches(' ').starts_with('\t') {
             return Some("YAML allows no tabs for indentation: write spaces".to_owned());
         }
@@ -60,14 +66,18 @@ impl<'t> Place<'t> {
             return None;
         }
         let (_, value) = line.split_once(':').unwrap_or(("", line));
-        if let Some(sign) = ['*', '!', '&', '%', '@', '`'].into_iter().find(|sign| begins(value, *sign)) {
+        if let Some(sign) = ['*', '!', '&', '%', '@', '`']
+            .into_iter()
+            .find(|sign| begins(value, *sign))
+        {
             return Some(format!(
                 "YAML gives {sign} at the start of a value a meaning of its own: put the value in quotes, as in \"{sign}…\""
             ));
         }
         if value.contains('"') && value.contains('\\') {
             return Some(
-                "in double quotes a backslash starts an escape: put the value in single quotes, as in '^v\\d+$'".to_owned(),
+                "in double quotes a backslash starts an escape: put the value in single quotes, as in '^v\\d+$'"
+                    .to_owned(),
             );
         }
         let is_bare = !value.contains(['"', '\'', '{']);

@@ -16,7 +16,8 @@ pub struct Platforms {
 /// Parses `linux/amd64` or `linux/arm64/v8`. The error is a sentence.
 pub(crate) fn platform(text: &str) -> Result<Platform, String> {
     let is_word = |part: &&str| {
-        let is_valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
+        let is_valid =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
         !part.is_empty() && part.bytes().all(is_valid)
     };
     let parts: Vec<&str> = text.split('/').filter(is_word).collect();
@@ -44,9 +45,21 @@ mod tests {
     #[test]
     fn a_platform_has_two_or_three_parts() {
         let arm = platform("linux/arm64/v8").unwrap();
-        assert_eq!((arm.os.as_str(), arm.architecture.as_str(), arm.variant.as_deref()), ("linux", "arm64", Some("v8")));
+        assert_eq!(
+            (arm.os.as_str(), arm.architecture.as_str(), arm.variant.as_deref()),
+            ("linux", "arm64", Some("v8"))
+        );
         assert_eq!(platform("windows/amd64").unwrap().variant, None);
-        for text in ["", "linux", "linux/", "/amd64", "linux//v8", "Linux/amd64", "linux/arm64/v8/x", "linux amd64"] {
+        for text in [
+            "",
+            "linux",
+            "linux/",
+            "/amd64",
+            "linux//v8",
+            "Linux/amd64",
+            "linux/arm64/v8/x",
+            "linux amd64",
+        ] {
             assert!(platform(text).is_err(), "{text}");
         }
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use transship_oci::{DigestTag, Existing, Kind, Referrers, Repository, Tag};
+use transship_oci::{Code, DigestTag, Error, Existing, Kind, Referrers, Repository, Result, Tag, Verb};
 
 use crate::deletes::Deletes;
 use crate::namespace::Namespace;
 use crate::naming::Naming;
-use crate::pattern::{Filter, Match, Scope};
+use crate::pattern::{Filter, Match, Scope, version_of};
 use crate::platforms::Platforms;
 use crate::verdict::{Destination, Pushed, Reason, Verdict};
 
@@ -111,7 +111,9 @@ impl Rule {
             (!self.source.labels.is_empty(), "source.labels"),
             (self.source.latest.is_some(), "source.tag.latest"),
         ];
-        left.into_iter().filter_map(|(is_left, key)| is_left.then_some(key)).collect()
+        left.into_iter()
+            .filter_map(|(is_left, key)| is_left.then_some(key))
+            .collect()
     }
 
     /// True if two different images never get the same name at the destination. False does not say that two do.
@@ -120,7 +122,7 @@ impl Rule {
         self.destination.naming.is_injective() || is_one(&self.source.repository) && is_one(&self.source.tag)
     }
 
-    fn destination_of(&self, pushed: &Pushed<'_>) -> Result<Verdict, Reason> {
+    fn destination_of(&self, pushed: &Pushed<'_>) -> std::result::Result<Verdict, Reason> {
         self.source.admits_repository(pushed.repository)?;
         match pushed.tag {
             Some(tag) if DigestTag::of(tag).is_none() => self.tagged(pushed, tag).map(Verdict::Matches),
@@ -128,7 +130,7 @@ impl Rule {
         }
     }
 
-    fn tagged(&self, pushed: &Pushed<'_>, tag: &Tag) -> Result<Destination, Reason> {
+    fn tagged(&self, pushed: &Pushed<'_>, tag: &Tag) -> std::result::Result<Destination, Reason> {
         if let Some(kind) = pushed.kind
             && !self.kinds.is_empty()
             && !self.kinds.contains(&kind)
@@ -151,7 +153,7 @@ impl Rule {
     }
 
     /// An attachment keeps its tag, because the tag contains the digest of its subject.
-    fn follower(&self, repository: &Repository, tag: Option<&Tag>) -> Result<Destination, Reason> {
+    fn follower(&self, repository: &Repository, tag: Option<&Tag>) -> std::result::Result<Destination, Reason> {
         if self.referrers == Referrers::Exclude {
             return Err(Reason::ReferrersExcluded);
         }
@@ -180,6 +182,31 @@ impl Source {
         Some(whole.filter_map(|scope| scope.text.parse().ok()).collect())
     }
 
+    /// Of the tags of one repository, those that pass and that `latest` leaves, in the order of the versions, the highest first.
+    /// Without `latest`: those that pass, in their order. `LATEST_UNDECIDABLE` if one that passes is not a version.
+    pub fn select<'t>(&self, tags: impl IntoIterator<Item = &'t Tag>) -> Result<Vec<&'t Tag>> {
+        let passes = |tag: &&Tag| DigestTag::of(tag).is_none() && self.admits_tag(tag).is_ok();
+        let passed = tags.into_iter().filter(passes);
+        let Some(latest) = self.latest else {
+            return Ok(passed.collect());
+        };
+        let versions = passed.map(|tag| {
+            let version = version_of(tag.as_str()).ok_or_else(|| {
+                let sentence = format!(
+                    "the tag {:?} is not a version, and the registry's list of tags has no times, so it cannot be decided which tags are the latest: add semver: \"*\", or exclude the tag",
+                    tag.as_str()
+                );
+                Error::new(Code::LatestUndecidable, Verb::Configuration, sentence)
+            })?;
+            Ok((version, tag))
+        });
+        let mut versions = versions.collect::<Result<Vec<_>>>()?;
+        versions.sort_unstable_by(|one, other| other.cmp(one));
+        versions.dedup();
+        versions.truncate(usize::try_from(latest.get()).unwrap_or(usize::MAX));
+        Ok(versions.into_iter().map(|(_, tag)| tag).collect())
+    }
+
     /// Scopes that together hold every repository of the rule, by their whole names.
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         let below = self.repository.scopes();
@@ -191,7 +218,7 @@ impl Source {
         self.admits_repository(repository).is_ok()
     }
 
-    fn admits_repository(&self, repository: &Repository) -> Result<(), Reason> {
+    fn admits_repository(&self, repository: &Repository) -> std::result::Result<(), Reason> {
         let below = self
             .namespace
             .below(repository.as_str())
@@ -203,7 +230,7 @@ impl Source {
         }
     }
 
-    fn admits_tag(&self, tag: &Tag) -> Result<(), Reason> {
+    fn admits_tag(&self, tag: &Tag) -> std::result::Result<(), Reason> {
         match self.tag.matches(tag.as_str()) {
             Match::Included => Ok(()),
             Match::NotIncluded => Err(Reason::TagNotIncluded),

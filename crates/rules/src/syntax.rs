@@ -8,8 +8,8 @@ use serde_saphyr::Error as Cause;
 use transship_oci::Code;
 
 use crate::error::{Error, Errors, fault, shown};
-use crate::pitfalls::Place;
 use crate::path::{Path, locate};
+use crate::pitfalls::Place;
 use crate::raw;
 
 /// Maximum size of a document in bytes.
@@ -119,14 +119,20 @@ fn sentence(path: &Path, cause: &Cause, place: &Place<'_>) -> String {
             format!("duplicate key {}: keep one", shown(key))
         }
         Cause::Unexpected { expected, .. } => match *expected {
-            "mapping start" => "expected a mapping of keys and values, as in \"key: value\" with a space after the colon".to_owned(),
+            "mapping start" => {
+                "expected a mapping of keys and values, as in \"key: value\" with a space after the colon".to_owned()
+            }
             "sequence start" => "expected a list: write [] for an empty one".to_owned(),
             "string scalar" => "expected a text".to_owned(),
             other => format!("expected {other}"),
         },
         Cause::InvalidBooleanStrict { .. } => match place.token() {
-            Some("yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y") => "expected true or false: write true".to_owned(),
-            Some("no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N") => "expected true or false: write false".to_owned(),
+            Some("yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y") => {
+                "expected true or false: write true".to_owned()
+            }
+            Some("no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N") => {
+                "expected true or false: write false".to_owned()
+            }
             _ => "expected true or false".to_owned(),
         },
         Cause::NullIntoString { .. } => match place.comment_advice() {

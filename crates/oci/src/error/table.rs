@@ -174,6 +174,15 @@ codes! {
     KindNotMatched => "KIND_NOT_MATCHED", PERMANENT,
         "the rule does not select this kind of content",
         "Nothing, or add the kind to `kinds` of the rule.";
+    LabelsNotMatched => "LABELS_NOT_MATCHED", PERMANENT,
+        "the image does not have the labels that the rule selects",
+        "Nothing, or change `source.labels` of the rule.";
+    TagNotLatest => "TAG_NOT_LATEST", PERMANENT,
+        "the tag is not among the latest versions that the rule selects",
+        "Nothing, or raise `source.tag.latest` of the rule.";
+    LatestUndecidable => "LATEST_UNDECIDABLE", PERMANENT,
+        "the rule selects the latest tags, and one of the tags is not a version",
+        "Add `semver: \"*\"` to `source.tag`, or exclude the tag that the message names. Then redrive the task.";
     NotAReferrer => "NOT_A_REFERRER", PERMANENT,
         "an untagged manifest without a subject is copied with its image",
         "Nothing to do.";

@@ -47,7 +47,11 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
     let rule_names: BTreeSet<String> = raw.rules.iter().map(|rule| rule.name.clone()).collect();
     let rules = rule::rules(raw.rules, &names, diagnostics);
     let imports = import::imports(raw.imports, &rule_names, &names, diagnostics);
-    let later = [("failover", raw.failover), ("operators", raw.operators), ("notify", raw.notify)];
+    let later = [
+        ("failover", raw.failover),
+        ("operators", raw.operators),
+        ("notify", raw.notify),
+    ];
     for (key, _) in later.into_iter().filter(|(_, section)| section.is_some()) {
         diagnostics.not_yet(Path::of(key), &format!("the section {key}"));
     }

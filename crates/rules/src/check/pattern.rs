@@ -72,14 +72,19 @@ where
     let filter = match raw.items.as_slice() {
         [TextOr::Table(table)] if !raw.is_list => conditions::<N>(&table.into(), path, diagnostics)?,
         _ => Filter {
-            include: vec![entries(raw, path, diagnostics, |entry, path, diagnostics| match entry {
-                TextOr::Text(text) => text_matcher::<N>(text, path, diagnostics),
-                TextOr::Table(_) => {
-                    let sentence = "a list has names and globs: for other conditions write one mapping with lists, such as { glob: [\"a-*\", \"b-*\"] }";
-                    diagnostics.error(path.clone(), fault(Code::RuleInvalid, sentence));
-                    None
-                }
-            })?],
+            include: vec![entries(
+                raw,
+                path,
+                diagnostics,
+                |entry, path, diagnostics| match entry {
+                    TextOr::Text(text) => text_matcher::<N>(text, path, diagnostics),
+                    TextOr::Table(_) => {
+                        let sentence = "a list has names and globs: for other conditions write one mapping with lists, such as { glob: [\"a-*\", \"b-*\"] }";
+                        diagnostics.error(path.clone(), fault(Code::RuleInvalid, sentence));
+                        None
+                    }
+                },
+            )?],
             exclude: Vec::new(),
         },
     };
@@ -121,7 +126,9 @@ fn exclude_table<N: Named>(table: &Exclude, path: &Path, diagnostics: &mut Diagn
         1 => None,
         0 => Some("it is empty: write what is excluded, or leave it out"),
         // Whether both or one of them must match would be a guess.
-        _ => Some("a mapping under exclude has one condition: write a list, such as [{ glob: \"*-rc*\" }, { regex: \"^dev\" }]"),
+        _ => Some(
+            "a mapping under exclude has one condition: write a list, such as [{ glob: \"*-rc*\" }, { regex: \"^dev\" }]",
+        ),
     };
     if let Some(sentence) = problem {
         diagnostics.error(path.clone(), fault(Code::RuleInvalid, sentence));
@@ -222,7 +229,10 @@ fn refuse_contradictions(filter: &Filter, what: &str, path: &Path, diagnostics: 
     let excluded: Vec<_> = filter.excluded().collect();
     let never = if scopes.is_empty() {
         Some("none of its names meets the other conditions")
-    } else if scopes.iter().all(|scope| excluded.iter().any(|whole| whole.holds(scope))) {
+    } else if scopes
+        .iter()
+        .all(|scope| excluded.iter().any(|whole| whole.holds(scope)))
+    {
         Some("exclude leaves nothing of what it includes")
     } else if filter.conditions_are_apart() {
         Some("two of its conditions have no text in common")

@@ -26,12 +26,12 @@ pub(super) fn rules(raw: Vec<raw::Rule>, registries: &Known, diagnostics: &mut D
             let sentence = format!("another rule is called {}: give each its own name", shown(&raw.name));
             diagnostics.error(path.key("name"), fault(Code::DuplicateRule, sentence));
         }
-        rules.extend(rule(raw, &path, registries, diagnostics));
+        rules.extend(rule(&raw, &path, registries, diagnostics));
     }
     rules
 }
 
-fn rule(raw: raw::Rule, path: &Path, registries: &Known, diagnostics: &mut Diagnostics) -> Option<Rule> {
+fn rule(raw: &raw::Rule, path: &Path, registries: &Known, diagnostics: &mut Diagnostics) -> Option<Rule> {
     diagnostics.accept(
         &path.key("name"),
         check_name(&raw.name).map_err(|why| fault(Code::RuleInvalid, why)),
@@ -67,7 +67,7 @@ fn rule(raw: raw::Rule, path: &Path, registries: &Known, diagnostics: &mut Diagn
         check_levels(&rule, *provider, &path.key("destination"), diagnostics);
     }
     check_names(&rule, path, diagnostics);
-    refuse_what_is_not_yet_honoured(&raw, &rule, path, diagnostics);
+    refuse_what_is_not_yet_honoured(raw, &rule, path, diagnostics);
     Some(rule)
 }
 
@@ -84,6 +84,15 @@ fn refuse_what_is_not_yet_honoured(raw: &raw::Rule, rule: &Rule, path: &Path, di
     }
     if !rule.platforms.only.is_empty() {
         diagnostics.not_yet(path.key("platforms"), "choosing platforms");
+    }
+    if rule.source.latest.is_some() {
+        diagnostics.not_yet(path.key("source").key("tag").key("latest"), "choosing the latest tags");
+    }
+    if !rule.source.labels.is_empty() {
+        diagnostics.not_yet(path.key("source").key("labels"), "choosing images by label");
+    }
+    if rule.bandwidth.is_some() {
+        diagnostics.not_yet(path.key("bandwidth"), "limiting the bandwidth of a rule");
     }
     if raw.backfill {
         diagnostics.not_yet(path.key("backfill"), "copying what existed before the rule");
@@ -228,7 +237,9 @@ fn destination(
             flatten: raw.flatten.unwrap_or(default_flatten),
             repository: repository?,
             tag: tag?,
-            levels_max: registries.get(&raw.registry).and_then(|provider| provider.repository_levels().1),
+            levels_max: registries
+                .get(&raw.registry)
+                .and_then(|provider| provider.repository_levels().1),
         },
     })
 }
@@ -272,6 +283,11 @@ fn check_levels(rule: &Rule, provider: Provider, path: &Path, diagnostics: &mut 
 
 /// Warns of names that are probably not meant.
 fn check_names(rule: &Rule, path: &Path, diagnostics: &mut Diagnostics) {
+    if rule.source.latest.is_some() && !rule.source.tag.has_versions() {
+        let sentence = "latest counts versions, because the registry's list of tags has no times: while another tag passes the other conditions, its tasks fail. Add semver: \"*\" to select versions only";
+        let path = path.key("source").key("tag").key("latest");
+        diagnostics.warn(Code::LatestUndecidable, &path, sentence);
+    }
     let (source, destination) = (&rule.source, path.key("destination"));
     if !rule.keeps_names_apart() {
         let sentence = "several images can get the same name at the destination, where the last push has it: keep {repository} and {tag} in the templates, and flatten no more than the namespace";

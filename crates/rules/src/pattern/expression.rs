@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use regex_automata::meta::{self, Regex};
+use regex_automata::nfa::thompson;
+use regex_automata::nfa::thompson::backtrack::BoundedBacktracker;
 use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
@@ -19,6 +20,8 @@ use crate::error::{fault, shown};
 const MAX_PATTERN_BYTES: usize = 4096;
 /// Maximum size of a compiled pattern in bytes.
 const MAX_COMPILED_BYTES: usize = 1 << 20;
+/// Memory of one search in bytes: a bit for each state of the largest pattern and each byte of the longest name.
+const MAX_VISITED_BYTES: usize = 2 << 20;
 /// Maximum nesting of a regular expression.
 const MAX_NESTING: u32 = 50;
 /// Maximum size of all patterns of a document together. A unit needs up to 1 KiB of memory when it is compiled.
@@ -42,7 +45,7 @@ pub(crate) struct Expression {
     scope: Scope,
     /// It matches every name of its scope.
     is_whole: bool,
-    compiled: OnceLock<Option<Regex>>,
+    compiled: OnceLock<Option<BoundedBacktracker>>,
 }
 
 /// The expressions of a document. Equal ones exist once.
@@ -136,7 +139,10 @@ impl Expression {
     pub(crate) fn is_match(&self, name: &str) -> bool {
         // An expression that is compiled only now is small, and small ones compile.
         let compiled = self.compiled.get_or_init(|| compile(self.form, &self.text).ok());
-        compiled.as_ref().is_some_and(|regex| regex.is_match(name))
+        compiled.as_ref().is_some_and(|regex| {
+            // A search fails only for texts that are longer than any name.
+            regex.try_is_match(&mut regex.create_cache(), name).unwrap_or(false)
+        })
     }
 }
 
@@ -180,22 +186,21 @@ fn parse(regex: &str) -> std::result::Result<Hir, Box<regex_syntax::Error>> {
     syntax::parse_with(regex, &syntax()).map_err(Box::new)
 }
 
-/// Names are short, so the automata that need least memory are the fastest in sum.
-fn compile(form: Form, text: &str) -> std::result::Result<Regex, String> {
+/// Names are short, so the automaton that needs least memory is the fastest in sum. It is linear in the size of the pattern
+/// and of the text.
+fn compile(form: Form, text: &str) -> std::result::Result<BoundedBacktracker, String> {
     let regex = match form {
         Form::Glob => glob(text)?,
         Form::Regex => text.to_owned(),
     };
-    let config = meta::Config::new()
+    let automaton = thompson::Config::new()
+        .utf8(false)
         .nfa_size_limit(Some(MAX_COMPILED_BYTES))
-        .utf8_empty(false)
-        .hybrid(false)
-        .dfa(false)
-        .onepass(false)
-        .auto_prefilter(false);
-    meta::Builder::new()
-        .configure(config)
+        .which_captures(thompson::WhichCaptures::None);
+    BoundedBacktracker::builder()
+        .configure(BoundedBacktracker::config().visited_capacity(MAX_VISITED_BYTES))
         .syntax(syntax())
+        .thompson(automaton)
         .build(&regex)
         .map_err(|error| match error.size_limit() {
             Some(limit) => format!("it is larger than {limit} bytes when compiled: use smaller repetitions"),

@@ -115,11 +115,6 @@ impl Filter {
         self.matches(name) == Match::Included
     }
 
-    /// True if every name passes.
-    pub(crate) fn is_open(&self) -> bool {
-        self.include.is_empty() && self.exclude.is_empty()
-    }
-
     /// True if a version range is among the conditions, so that every name that passes is a version.
     pub(crate) fn has_versions(&self) -> bool {
         let is_range = |matcher: &Matcher| matches!(matcher, Matcher::Versions(_));
@@ -170,7 +165,10 @@ impl Filter {
         let one_covers = |one: &Self, other: &Self| {
             let covered = || {
                 let whole: Vec<Scope> = one.include.iter().flatten().filter_map(Matcher::whole).collect();
-                other.scopes().iter().any(|scope| whole.iter().any(|whole| whole.holds(scope)))
+                other
+                    .scopes()
+                    .iter()
+                    .any(|scope| whole.iter().any(|whole| whole.holds(scope)))
             };
             one.exclude.is_empty() && (one.include.is_empty() || one.include.len() == 1 && covered())
         };

@@ -75,10 +75,9 @@ pub(super) fn can_match(hir: &Hir, alphabet: Alphabet) -> bool {
 fn is_possible(hir: &Hir, alphabet: Alphabet) -> bool {
     let has_some = |start: u8, end: u8| (start..=end).any(|byte| alphabet.has(byte));
     match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => true,
+        HirKind::Empty | HirKind::Look(_) | HirKind::Class(Class::Unicode(_)) => true,
         HirKind::Literal(literal) => literal.0.iter().all(|byte| alphabet.has(*byte)),
         HirKind::Class(Class::Bytes(class)) => class.ranges().iter().any(|range| has_some(range.start(), range.end())),
-        HirKind::Class(Class::Unicode(_)) => true,
         HirKind::Repetition(repetition) => repetition.min == 0 || is_possible(&repetition.sub, alphabet),
         HirKind::Capture(capture) => is_possible(&capture.sub, alphabet),
         HirKind::Concat(parts) => parts.iter().all(|part| is_possible(part, alphabet)),

@@ -65,7 +65,9 @@ impl VersionRange {
         }
         let alternatives = text
             .split("||")
-            .map(|part| requirement(part).map_err(|problem| why(Code::RuleInvalid, &format!("is not valid ({problem})"))))
+            .map(|part| {
+                requirement(part).map_err(|problem| why(Code::RuleInvalid, &format!("is not valid ({problem})")))
+            })
             .collect::<transship_oci::Result<Vec<_>>>()?;
         if alternatives.iter().all(is_empty) {
             return Err(why(Code::RuleNeverMatches, "holds no version"));
@@ -181,9 +183,24 @@ mod tests {
             ("1.2-alpine", "1.2.0-alpine"),
             ("1.0.0_build.5", "1.0.0+build.5"),
         ] {
-            assert_eq!(version_of(tag).map(|version| version.to_string()).as_deref(), Some(version), "{tag}");
+            assert_eq!(
+                version_of(tag).map(|version| version.to_string()).as_deref(),
+                Some(version),
+                "{tag}"
+            );
         }
-        for tag in ["", "v", "latest", "1.2.3.4", "1.x", "1..2", "1.", "-1", "1.0-", "20240101120000000000000"] {
+        for tag in [
+            "",
+            "v",
+            "latest",
+            "1.2.3.4",
+            "1.x",
+            "1..2",
+            "1.",
+            "-1",
+            "1.0-",
+            "20240101120000000000000",
+        ] {
             assert_eq!(version_of(tag), None, "{tag}");
         }
     }
@@ -198,7 +215,11 @@ mod tests {
             ("1.x", vec!["1.0.0", "1.9.9"], vec!["2.0.0"]),
             ("=v1.2.3", vec!["v1.2.3"], vec!["1.2.4"]),
             ("*", vec!["0.0.1", "v3"], vec!["latest", "1.0.0-rc.1"]),
-            (">=2.0.0-rc.1", vec!["2.0.0-rc.2", "2.0.0", "3.0.0"], vec!["2.0.0-beta", "2.1.0-rc.1"]),
+            (
+                ">=2.0.0-rc.1",
+                vec!["2.0.0-rc.2", "2.0.0", "3.0.0"],
+                vec!["2.0.0-beta", "2.1.0-rc.1"],
+            ),
         ] {
             let parsed = VersionRange::parse(range).unwrap();
             assert!(inside.iter().all(|tag| parsed.holds(tag)), "{range} {inside:?}");
@@ -208,7 +229,19 @@ mod tests {
 
     #[test]
     fn a_range_that_cannot_be_used_is_refused() {
-        for range in ["", " ", ">", "a", ">=1 || ", "1 - 2", ">2 <1", ">=2, <2", "^1 ^2", "~1.2 >=1.3", "=1.2.3 =1.2.4"] {
+        for range in [
+            "",
+            " ",
+            ">",
+            "a",
+            ">=1 || ",
+            "1 - 2",
+            ">2 <1",
+            ">=2, <2",
+            "^1 ^2",
+            "~1.2 >=1.3",
+            "=1.2.3 =1.2.4",
+        ] {
             let why = VersionRange::parse(range).unwrap_err();
             assert!(why.message().contains("write one such as"), "{range}: {why}");
         }

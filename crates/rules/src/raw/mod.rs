@@ -20,7 +20,9 @@ use crate::policy::Topology;
 pub(crate) use crate::rate::Rate;
 pub(crate) use import::{Import, ImportDestination};
 pub(crate) use registry::{Credentials, Limits, Registry, Tls, Webhook};
-pub(crate) use rule::{Deletes, Destination, Exclude, KindWord, PatternTable, Platforms, Rule, Source, TagPattern, TagTable, Trigger};
+pub(crate) use rule::{
+    Deletes, Destination, Exclude, KindWord, PatternTable, Platforms, Rule, Source, TagPattern, TagTable, Trigger,
+};
 pub(crate) use text_or::{OneOrMany, TextOr};
 
 /// The configuration of Transship: registries, and the rules and imports that copy images to them.

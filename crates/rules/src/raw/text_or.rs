@@ -76,7 +76,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
     type Value = OneOrMany<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("text (in quotes where it looks like a number), a mapping where one is allowed, or a list of them")
+        formatter.write_str(
+            "text (in quotes where it looks like a number), a mapping where one is allowed, or a list of them",
+        )
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {

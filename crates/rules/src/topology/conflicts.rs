@@ -58,7 +58,10 @@ pub(super) fn check(rules: &[(usize, &Rule)], identities: &Identities<'_>, diagn
                 read,
             };
             let writers = known.entry(names).or_default();
-            let earlier = writers.iter().take(COMPARED_MAX).find(|earlier| earlier.collides(&writer));
+            let earlier = writers
+                .iter()
+                .take(COMPARED_MAX)
+                .find(|earlier| earlier.collides(&writer));
             other = other.or(earlier.map(|earlier| earlier.rule));
             writers.push(writer);
         }

@@ -12,13 +12,11 @@ pub(super) fn check(graph: &Graph<'_>, diagnostics: &mut Diagnostics) {
     let components = Components::of(graph);
     let mut is_reported = vec![false; graph.rules.len()];
     let mut reports = 0;
-    for start in 0..graph.steps.len() {
-        let step = graph.steps[start];
-        let (read, write) = (components.of_read(step.read), components.of_write(graph, step.write));
-        if is_reported[step.rule] || read != write {
+    for rule in 0..graph.rules.len() {
+        if is_reported[rule] {
             continue;
         }
-        let Some(cycle) = shortest(graph, &components, start) else {
+        let Some(cycle) = shortest(graph, &components, rule) else {
             continue;
         };
         for &rule in &cycle {
@@ -49,37 +47,50 @@ fn report(graph: &Graph<'_>, cycle: &[usize], diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The rules of the shortest way that begins with the step `start` and leads back to it. The search goes from a reader to what
-/// starts it.
+/// The rules of the shortest way that begins with the rule `start` and leads back to it. The search goes from a rule to what
+/// starts it, and stays within the component of `start`.
 fn shortest(graph: &Graph<'_>, components: &Components, start: usize) -> Option<Vec<usize>> {
-    let Some(&first) = graph.steps.get(start) else {
+    let component = components.0[start];
+    let within = |node: &usize| components.0[*node] == component;
+    let goals: HashSet<usize> = graph.writes_of[start]
+        .iter()
+        .copied()
+        .filter(|write| within(&graph.node_of_write(*write)))
+        .collect();
+    if goals.is_empty() {
         return None;
-    };
-    let component = components.of_read(first.read);
-    // The step through which each step was found; that step is started by it.
+    }
+    // The rule that each rule starts on the way.
     let mut starts: HashMap<usize, usize> = HashMap::new();
-    let mut seen = HashSet::from([first.read]);
-    let mut seen_writes = HashSet::new();
-    let mut queue = VecDeque::from([(first.read, start)]);
-    while let Some((read, through)) = queue.pop_front() {
-        for write in graph.starters[read].iter().cloned().flatten() {
-            if write == first.write {
-                let mut cycle = vec![graph.steps[start].rule];
-                let mut at = through;
-                while at != start {
-                    cycle.push(graph.steps[at].rule);
-                    at = starts.get(&at).copied()?;
-                }
-                return Some(cycle);
-            }
-            if components.of_write(graph, write) != component || !seen_writes.insert(write) {
+    let mut seen = HashSet::new();
+    let mut queue = VecDeque::from([start]);
+    while let Some(rule) = queue.pop_front() {
+        for &read in graph.reads_of[rule]
+            .iter()
+            .filter(|read| within(&graph.node_of_read(**read)))
+        {
+            if !seen.insert(graph.node_of_read(read)) {
                 continue;
             }
-            for &step in &graph.writers[write] {
-                let next = graph.steps[step].read;
-                if components.of_read(next) == component && seen.insert(next) {
-                    starts.insert(step, through);
-                    queue.push_back((next, step));
+            for write in graph.starters[read].iter().cloned().flatten() {
+                if goals.contains(&write) {
+                    let mut cycle = vec![start];
+                    let mut at = rule;
+                    while at != start {
+                        cycle.push(at);
+                        at = starts.get(&at).copied()?;
+                    }
+                    return Some(cycle);
+                }
+                let node = graph.node_of_write(write);
+                if !within(&node) || !seen.insert(node) {
+                    continue;
+                }
+                for &writer in graph.writers[write].iter().filter(|writer| within(writer)) {
+                    if writer != start && !starts.contains_key(&writer) {
+                        starts.insert(writer, rule);
+                        queue.push_back(writer);
+                    }
                 }
             }
         }
@@ -87,24 +98,14 @@ fn shortest(graph: &Graph<'_>, components: &Components, start: usize) -> Option<
     None
 }
 
-/// The strongly connected components: two places are in the same one if there is a way from each to the other. Nodes are the
-/// places that are read, then those that are written.
+/// The strongly connected components: two nodes are in the same one if there is a way from each to the other.
 struct Components(Vec<usize>);
 
 impl Components {
-    fn of_read(&self, read: usize) -> usize {
-        self.0[read]
-    }
-
-    fn of_write(&self, graph: &Graph<'_>, write: usize) -> usize {
-        self.0[graph.reads.len() + write]
-    }
-
     /// Tarjan's algorithm, without recursion.
     fn of(graph: &Graph<'_>) -> Self {
         const NONE: usize = usize::MAX;
-        let reads = graph.reads.len();
-        let count = reads + graph.writes.len();
+        let count = graph.rules.len() + graph.reads.len() + graph.writes.len();
         let mut component = vec![NONE; count];
         let mut order = vec![NONE; count];
         let mut low = vec![NONE; count];
@@ -155,13 +156,15 @@ impl Components {
     }
 }
 
-/// From a place that is read to those whose writes start its readers; from a place that is written to those that its writers
-/// read.
+/// From a rule to the places that it reads, from there to those whose writes start it, and from there to their writers.
 fn neighbours<'g>(graph: &'g Graph<'_>, node: usize) -> Box<dyn Iterator<Item = usize> + 'g> {
-    let reads = graph.reads.len();
-    if node < reads {
-        Box::new(graph.starters[node].iter().cloned().flatten().map(move |write| reads + write))
+    let (rules, reads) = (graph.rules.len(), graph.reads.len());
+    if node < rules {
+        Box::new(graph.reads_of[node].iter().map(|&read| graph.node_of_read(read)))
+    } else if node < rules + reads {
+        let writes = graph.starters[node - rules].iter().cloned().flatten();
+        Box::new(writes.map(|write| graph.node_of_write(write)))
     } else {
-        Box::new(graph.writers[node - reads].iter().map(|&step| graph.steps[step].read))
+        Box::new(graph.writers[node - rules - reads].iter().copied())
     }
 }

@@ -26,17 +26,6 @@ pub(super) struct Read {
     excluded: Vec<Scope>,
 }
 
-/// A rule from a place that it reads to one that it writes. A rule that lists repositories has several.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
-    /// Index in [`Graph::rules`].
-    pub(super) rule: usize,
-    /// Index in [`Graph::reads`].
-    pub(super) read: usize,
-    /// Index in [`Graph::writes`].
-    pub(super) write: usize,
-}
-
 /// The graph of the enabled rules without the exceptions of links.
 pub(super) struct Graph<'a> {
     /// Position in the document, and rule.
@@ -44,9 +33,11 @@ pub(super) struct Graph<'a> {
     pub(super) reads: Vec<Read>,
     /// Sorted.
     pub(super) writes: Vec<Place>,
-    /// In the order of the rules.
-    pub(super) steps: Vec<Step>,
-    /// The steps that end at each place that is written.
+    /// The places that each rule reads, as indexes of [`Graph::reads`]. A rule that lists repositories has several.
+    pub(super) reads_of: Vec<Vec<usize>>,
+    /// The places that each rule writes, as indexes of [`Graph::writes`].
+    pub(super) writes_of: Vec<Vec<usize>>,
+    /// The rules that write each place, in the order of the document.
     pub(super) writers: Vec<Vec<usize>>,
     /// The places whose writes start each reader, as ranges of [`Graph::writes`].
     pub(super) starters: Vec<Vec<Range<usize>>>,
@@ -79,16 +70,16 @@ impl<'a> Graph<'a> {
         let writes: BTreeSet<&Place> = written.iter().map(|(_, _, place)| place).collect();
         let writes: Vec<Place> = writes.into_iter().cloned().collect();
         let write_numbers: HashMap<&Place, usize> = writes.iter().enumerate().map(|(at, place)| (place, at)).collect();
-        let mut writers = vec![Vec::new(); writes.len()];
-        let mut steps = Vec::with_capacity(written.len());
+        let mut writers: Vec<Vec<usize>> = vec![Vec::new(); writes.len()];
+        let mut reads_of: Vec<Vec<usize>> = vec![Vec::new(); rules.len()];
+        let mut writes_of: Vec<Vec<usize>> = vec![Vec::new(); rules.len()];
         for (rule, read, place) in &written {
             let write = write_numbers.get(place).copied().unwrap_or_default();
-            writers[write].push(steps.len());
-            steps.push(Step {
-                rule: *rule,
-                read: *read,
-                write,
-            });
+            reads_of[*rule].push(*read);
+            if !writes_of[*rule].contains(&write) {
+                writes_of[*rule].push(write);
+                writers[write].push(*rule);
+            }
         }
         let mut reads: Vec<(Read, usize)> = read_numbers.into_iter().collect();
         reads.sort_unstable_by_key(|(_, number)| *number);
@@ -99,10 +90,20 @@ impl<'a> Graph<'a> {
             rules,
             reads,
             writes,
-            steps,
+            reads_of,
+            writes_of,
             writers,
             starters,
         }
+    }
+
+    /// Nodes are numbered: the rules, the places that are read, those that are written.
+    pub(super) fn node_of_read(&self, read: usize) -> usize {
+        self.rules.len() + read
+    }
+
+    pub(super) fn node_of_write(&self, write: usize) -> usize {
+        self.rules.len() + self.reads.len() + write
     }
 
     /// The path of the rule `number` in the document.
@@ -167,7 +168,10 @@ impl<'w> Starters<'w> {
         // Trees that hold this one. What is excluded does not cover them.
         let shorter = self.lengths.get(registry).into_iter().flatten();
         for length in shorter.take_while(|length| **length < scope.text.len()) {
-            let tree = scope.text.get(..*length).and_then(|text| self.trees.get(&(*registry, text)));
+            let tree = scope
+                .text
+                .get(..*length)
+                .and_then(|text| self.trees.get(&(*registry, text)));
             ranges.extend(tree.map(|number| *number..*number + 1));
         }
         if scope.is_exact

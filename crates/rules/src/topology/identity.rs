@@ -21,7 +21,11 @@ impl<'a> Identities<'a> {
             }
         }
         let numbers = (0_u32..).zip(registries.keys());
-        Self(numbers.map(|(number, name)| (name.as_str(), root(&parent, number))).collect())
+        Self(
+            numbers
+                .map(|(number, name)| (name.as_str(), root(&parent, number)))
+                .collect(),
+        )
     }
 
     /// The number of the registry `name`; that of no registry if there is none.

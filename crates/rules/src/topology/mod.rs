@@ -32,8 +32,7 @@ pub(crate) fn check(document: &Document, diagnostics: &mut Diagnostics) {
         .iter()
         .map(|link| (link.from.as_str(), link.to.as_str()))
         .collect();
-    let is_linked =
-        |rule: &Rule| links.contains(&(rule.source.registry.as_str(), rule.destination.registry.as_str()));
+    let is_linked = |rule: &Rule| links.contains(&(rule.source.registry.as_str(), rule.destination.registry.as_str()));
     for (position, rule) in document.rules.iter().enumerate().filter(|(_, rule)| rule.enabled) {
         let path = Path::of("rules").index(position);
         check_edition(document, rule, &path, diagnostics);

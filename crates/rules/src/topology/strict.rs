@@ -9,28 +9,22 @@ use crate::error::{Diagnostics, fault};
 pub(super) fn check(graph: &Graph<'_>, diagnostics: &mut Diagnostics) {
     let readers = first_readers(graph);
     let writers = Writers::of(graph);
-    let mut last = None;
-    for step in &graph.steps {
-        // A rule that lists repositories is reported once.
-        if last == Some(step.rule) {
-            continue;
-        }
-        let (name, path) = (graph.name(step.rule), graph.path(step.rule).key("destination"));
-        if let Some(reader) = readers[step.write] {
+    for (rule, writes) in graph.writes_of.iter().enumerate() {
+        let (name, path) = (graph.name(rule), graph.path(rule).key("destination"));
+        if let Some(reader) = writes.iter().find_map(|&write| readers[write]) {
             let sentence = format!(
                 "the rule {name:?} writes where the rule {:?} reads, and the topology is strict: write topology: acyclic, or allow it under links",
                 graph.name(reader)
             );
             diagnostics.error(path.clone(), fault(Code::TopologyStrict, sentence));
-            last = Some(step.rule);
         }
-        if let Some(earlier) = writers.earliest(step.write).filter(|earlier| *earlier < step.rule) {
+        let earliest = writes.iter().filter_map(|&write| writers.earliest(write)).min();
+        if let Some(earlier) = earliest.filter(|earlier| *earlier < rule) {
             let sentence = format!(
                 "the rules {:?} and {name:?} write to the same place, and the topology is strict: give each a namespace of its own, or write topology: acyclic",
                 graph.name(earlier)
             );
             diagnostics.error(path, fault(Code::TopologyStrict, sentence));
-            last = Some(step.rule);
         }
     }
 }
@@ -38,8 +32,10 @@ pub(super) fn check(graph: &Graph<'_>, diagnostics: &mut Diagnostics) {
 /// The first rule that each place that is written starts.
 fn first_readers(graph: &Graph<'_>) -> Vec<Option<usize>> {
     let mut first_of_read = vec![None; graph.reads.len()];
-    for step in &graph.steps {
-        first_of_read[step.read].get_or_insert(step.rule);
+    for (rule, reads) in graph.reads_of.iter().enumerate() {
+        for &read in reads {
+            first_of_read[read].get_or_insert(rule);
+        }
     }
     let mut readers: Vec<Option<usize>> = vec![None; graph.writes.len()];
     // In the order of their first rules.
@@ -60,11 +56,7 @@ impl Writers {
     }
 
     fn of(graph: &Graph<'_>) -> Self {
-        let own: Vec<Option<usize>> = graph
-            .writers
-            .iter()
-            .map(|steps| steps.iter().map(|&step| graph.steps[step].rule).min())
-            .collect();
+        let own: Vec<Option<usize>> = graph.writers.iter().map(|rules| rules.first().copied()).collect();
         let earlier = |one: Option<usize>, other: Option<usize>| one.into_iter().chain(other).min();
         let mut earliest = own.clone();
         // The trees that hold the place at hand, the widest first.

@@ -1,5 +1,7 @@
 //! What is refused, under which code, and where the message points.
 
+use std::fmt::Write as _;
+
 use transship_oci::Network;
 use transship_rules::{CredentialsRef, Document, Webhook};
 
@@ -89,7 +91,11 @@ fn each_mistake_has_its_code_and_path() {
             "RULE_INVALID",
             "rules[0].deletes.at_most",
         ),
-        (rule("deletes: { at_most: 10 per hour }"), "CONFIG_INVALID", "rules[0].deletes"),
+        (
+            rule("deletes: { at_most: 10 per hour }"),
+            "CONFIG_INVALID",
+            "rules[0].deletes",
+        ),
         (
             rule("platforms: { only: [linux/arm64], sparse: true }"),
             "NOT_YET_SUPPORTED",
@@ -152,7 +158,9 @@ fn several_platforms_have_no_signatures_to_require() {
 }
 
 fn source(fields: &str) -> String {
-    format!("rules: [{{ name: x, source: {{ registry: a, namespace: core, {fields} }}, destination: {{ registry: b }} }}]")
+    format!(
+        "rules: [{{ name: x, source: {{ registry: a, namespace: core, {fields} }}, destination: {{ registry: b }} }}]"
+    )
 }
 
 #[test]
@@ -230,7 +238,10 @@ fn a_path_that_the_registry_cannot_hold_is_refused() {
         ] {
             let refusal = document(provider, source, destination).unwrap_err().to_string();
             let start = "DESTINATION_PATH_INVALID: rules[0].destination (line 5, column ";
-            assert!(refusal.starts_with(start), "{provider} {source} {destination}: {refusal}");
+            assert!(
+                refusal.starts_with(start),
+                "{provider} {source} {destination}: {refusal}"
+            );
         }
         for (source, destination, warns) in [
             ("namespace: core", "namespace: me", true),
@@ -241,7 +252,9 @@ fn a_path_that_the_registry_cannot_hold_is_refused() {
             ("namespace: \"\"", "", true),
         ] {
             let warnings = document(provider, source, destination).unwrap().warnings;
-            let is_warned = warnings.iter().any(|warning| warning.code.as_str() == "DESTINATION_PATH_INVALID");
+            let is_warned = warnings
+                .iter()
+                .any(|warning| warning.code.as_str() == "DESTINATION_PATH_INVALID");
             assert_eq!(is_warned, warns, "{provider} {source} {destination}: {warnings:?}");
         }
     }
@@ -252,19 +265,46 @@ fn a_path_that_the_registry_cannot_hold_is_refused() {
 fn names_that_are_probably_not_meant_are_warned_of() {
     let warned = |rest: &str| {
         let warnings = parse(rest).warnings;
-        let told = warnings.iter().map(|warning| format!("{} {}", warning.code.as_str(), warning.path));
-        assert!(warnings.iter().all(|warning| warning.position.is_some()), "{warnings:?}");
+        let told = warnings
+            .iter()
+            .map(|warning| format!("{} {}", warning.code.as_str(), warning.path));
+        assert!(
+            warnings.iter().all(|warning| warning.position.is_some()),
+            "{warnings:?}"
+        );
         told.collect::<Vec<_>>()
     };
     let destination = |fields: &str| {
-        format!("rules: [{{ name: x, source: {{ registry: a, namespace: core }}, destination: {{ registry: b, {fields} }} }}]")
+        format!(
+            "rules: [{{ name: x, source: {{ registry: a, namespace: core }}, destination: {{ registry: b, {fields} }} }}]"
+        )
     };
-    assert_eq!(warned(&source("repository: core/app")), ["RULE_NEVER_MATCHES rules[0].source.repository"]);
-    assert_eq!(warned(&source("repository: \"core/**\"")), ["RULE_NEVER_MATCHES rules[0].source.repository"]);
-    for fields in ["namespace: m, flatten: all", "namespace: m, flatten: 2", "namespace: m, tag: stable", "repository: m/x"] {
-        assert_eq!(warned(&destination(fields)), ["DESTINATION_CONFLICT rules[0].destination"], "{fields}");
+    assert_eq!(
+        warned(&source("repository: core/app")),
+        ["RULE_NEVER_MATCHES rules[0].source.repository"]
+    );
+    assert_eq!(
+        warned(&source("repository: \"core/**\"")),
+        ["RULE_NEVER_MATCHES rules[0].source.repository"]
+    );
+    for fields in [
+        "namespace: m, flatten: all",
+        "namespace: m, flatten: 2",
+        "namespace: m, tag: stable",
+        "repository: m/x",
+    ] {
+        assert_eq!(
+            warned(&destination(fields)),
+            ["DESTINATION_CONFLICT rules[0].destination"],
+            "{fields}"
+        );
     }
-    for fields in ["", "namespace: m", "namespace: m, flatten: 0", "repository: \"x-{repository}\", tag: \"{tag}-y\""] {
+    for fields in [
+        "",
+        "namespace: m",
+        "namespace: m, flatten: 0",
+        "repository: \"x-{repository}\", tag: \"{tag}-y\"",
+    ] {
         assert_eq!(warned(&destination(fields)), [""; 0], "{fields}");
     }
 }
@@ -341,9 +381,18 @@ fn the_pitfalls_of_yaml_are_refused_with_what_to_write() {
     for (text, advice) in [
         ("version: 1\nregistries:\n\ta: {}\n", "no tabs"),
         ("version: 1\n\tregistries: {}\n", "no tabs"),
-        ("version: 1\nregistries: {}\nrules:\n  - name: x\n    enabled: yes\n", "write true"),
-        ("version: 1\nregistries: {}\nrules:\n  - name: x\n    enabled: off\n", "write false"),
-        ("version: 1\nregistries: {}\nrules:\n  - name: x\n    description: a: b\n", "must be in quotes"),
+        (
+            "version: 1\nregistries: {}\nrules:\n  - name: x\n    enabled: yes\n",
+            "write true",
+        ),
+        (
+            "version: 1\nregistries: {}\nrules:\n  - name: x\n    enabled: off\n",
+            "write false",
+        ),
+        (
+            "version: 1\nregistries: {}\nrules:\n  - name: x\n    description: a: b\n",
+            "must be in quotes",
+        ),
         ("version: 1\nregistries: {}\nrules:\n  - name: #x\n", "comment"),
         ("version:1\nregistries: {}\n", "colon"),
         ("version: 1\nregistries: {}\nversion: 1\n", "duplicate key \"version\""),
@@ -352,7 +401,10 @@ fn the_pitfalls_of_yaml_are_refused_with_what_to_write() {
         ("version: \"1\"\nregistries: []\n", "expected a mapping"),
     ] {
         let refusal = Document::parse(text).unwrap_err().to_string();
-        assert!(refusal.starts_with("CONFIG_INVALID: ") && refusal.contains(advice), "{text:?}: {refusal}");
+        assert!(
+            refusal.starts_with("CONFIG_INVALID: ") && refusal.contains(advice),
+            "{text:?}: {refusal}"
+        );
         assert!(refusal.contains("line ") && refusal.lines().count() == 1, "{refusal}");
     }
 }
@@ -362,27 +414,44 @@ fn what_aliases_repeat_is_limited() {
     let mut bomb = String::from("version: 1\nregistries: {}\nfailover:\n  - &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let before = level - 1;
-        bomb += &format!("  - &a{level} [{}]\n", vec![format!("*a{before}"); 10].join(", "));
+        let _ = writeln!(bomb, "  - &a{level} [{}]", vec![format!("*a{before}"); 10].join(", "));
     }
     let refusal = Document::parse(&bomb).unwrap_err().to_string();
-    assert!(refusal.starts_with("CONFIG_INVALID: ") && refusal.contains("repeat"), "{refusal}");
+    assert!(
+        refusal.starts_with("CONFIG_INVALID: ") && refusal.contains("repeat"),
+        "{refusal}"
+    );
 
     let wide = format!("version: 1\nregistries: {{}}\nrules: [{}]\n", "1,".repeat(1_500_000));
     assert!(Document::parse(&wide).is_err());
-    let deep = format!("version: 1\nregistries: {{}}\nfailover: {}{}\n", "[".repeat(2000), "]".repeat(2000));
+    let deep = format!(
+        "version: 1\nregistries: {{}}\nfailover: {}{}\n",
+        "[".repeat(2000),
+        "]".repeat(2000)
+    );
     let refusal = Document::parse(&deep).unwrap_err().to_string();
     assert!(refusal.starts_with("CONFIG_INVALID: "), "{refusal}");
 }
 
 #[test]
 fn rules_may_share_fragments_by_anchors() {
-    let mut text = with("rules:\n  - &base { name: r0, source: { registry: a, namespace: n0 }, destination: { registry: b }, existing: keep }\n");
+    let mut text = with(
+        "rules:\n  - &base { name: r0, source: { registry: a, namespace: n0 }, destination: { registry: b }, existing: keep }\n",
+    );
     for number in 1..500 {
-        text += &format!("  - {{ <<: *base, name: r{number}, source: {{ registry: a, namespace: n{number} }} }}\n");
+        let _ = writeln!(
+            text,
+            "  - {{ <<: *base, name: r{number}, source: {{ registry: a, namespace: n{number} }} }}"
+        );
     }
     let document = Document::parse(&text).unwrap().document;
     assert_eq!(document.rules.len(), 500);
-    assert!(document.rules.iter().all(|rule| rule.existing == transship_oci::Existing::Keep));
+    assert!(
+        document
+            .rules
+            .iter()
+            .all(|rule| rule.existing == transship_oci::Existing::Keep)
+    );
 }
 
 #[test]
@@ -400,7 +469,9 @@ fn all_patterns_of_a_document_share_one_limit() {
     };
     assert!(document(1, r"^\w{1,500}$").is_ok());
     assert!(document(100, r"^\w{1,500}$").is_ok(), "equal patterns exist once");
-    let refusal = document(100, r"^NUMBER\w{1,120}\w{1,120}\w{1,400}$").unwrap_err().to_string();
+    let refusal = document(100, r"^NUMBER\w{1,120}\w{1,120}\w{1,400}$")
+        .unwrap_err()
+        .to_string();
     assert!(refusal.contains("too large together"), "{refusal}");
     assert!(
         document(1000, r"^vNUMBER[0-9]+(\.[0-9]+){2}$").is_ok(),
