@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
 use transship_oci::{Code, Error, Operation, Provider, Result};
-use transship_rules::{Document, Evaluation, Registry, Verdict, Webhook};
+use transship_rules::{Document, Evaluation, Pushed, Registry, Verdict, Webhook};
 
 use crate::ledger::History;
 use crate::plan::plan;
@@ -135,8 +135,16 @@ impl Intake {
         let mut accepted = 0;
         for event in events {
             let before = planned.len();
+            let Some(pushed) = Pushed::of(event) else {
+                tracing::warn!(
+                    code = Code::InvalidReference.as_str(),
+                    repository = event.repository.as_str(),
+                    "an event was ignored, because the name of its repository has capital letters"
+                );
+                continue;
+            };
             for source in sources {
-                for found in document.candidates(source, &event.into()) {
+                for found in document.candidates(source, &pushed) {
                     log_decision(source, event, &found);
                     planned.extend(plan(source, event, found.rule, found.verdict, received));
                 }
@@ -228,6 +236,7 @@ impl Admission<'_> {
         // The host is read from the body to detect a body of another registry.
         let origin = Origin {
             registry_host: None,
+            fallback_host: Some(registry.host().as_str()),
             aliases: &registry.aliases,
         };
         let events = read(registry.provider, delivery, &origin)?;

@@ -201,7 +201,7 @@ codes! {
         "the worker of the task vanished, and the sweep sent the task again",
         "Nothing to do.";
     WorkerCrashed => "WORKER_CRASHED", PERMANENT,
-        "five workers crashed at the task",
+        "the task ended its workers again and again",
         "See their logs by the task's id; give the worker more memory; redrive.";
     WorkerPanic => "WORKER_PANIC", TEMPORARY,
         "a worker failed by a defect of Transship",
@@ -324,9 +324,6 @@ codes! {
     NotAuthentic => "NOT_AUTHENTIC", PERMANENT,
         "the delivery does not prove that its sender knows the secret",
         "Set the same secret at the sender and in the document.";
-    FormatNotYetSupported => "FORMAT_NOT_YET_SUPPORTED", PERMANENT,
-        "this version does not support deliveries of the format",
-        "See the formats that `transship events parse --help` lists.";
     UnknownSource => "UNKNOWN_SOURCE", PERMANENT,
         "the document has no source of that name",
         "Compare the last part of the URL with the names under `registries`.";
