@@ -51,7 +51,7 @@ pub(crate) struct Document {
     /// People and programs that may use the API. Not supported by this version.
     #[serde(default)]
     pub(crate) operators: Option<Later>,
-    /// Who is told of failures. Not supported by this version.
+    /// Notifications of failures. Not supported by this version.
     #[serde(default)]
     pub(crate) notify: Option<Later>,
 }
