@@ -51,7 +51,10 @@ impl CopyImage<'_> {
             target @ Target::Digest(_) => match source.manifest_get(target).await? {
                 Some(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
                 None => {
-                    return Ok(Subject::None(Code::SourceGone, "the manifest is no longer at the source"));
+                    return Ok(Subject::None(
+                        Code::SourceGone,
+                        "the manifest is no longer at the source",
+                    ));
                 }
             },
         };

@@ -204,7 +204,11 @@ async fn an_untagged_manifest_that_refers_to_nothing_comes_with_its_image_or_not
         .into_iter()
         .map(|task| (task.state, task.code.unwrap()))
         .collect();
-    assert_eq!(codes, [(TaskState::Skipped, "SOURCE_GONE".into())], "a child leaves no task");
+    assert_eq!(
+        codes,
+        [(TaskState::Skipped, "SOURCE_GONE".into())],
+        "a child leaves no task"
+    );
     assert_eq!(fixture.executions().await.len(), 1);
     assert_eq!(fixture.b.repositories(), []);
 }
