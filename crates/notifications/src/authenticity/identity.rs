@@ -26,7 +26,7 @@ const GOOGLE_KEYS: &str = "https://www.googleapis.com/oauth2/v3/certs";
 /// The application of Event Grid in the public cloud. Source: Microsoft, "Deliver events to webhooks in different tenants".
 pub const EVENT_GRID_APPLICATION: &str = "4962773b-9cdb-44cf-a8bf-237846a00ab7";
 
-/// Who sends, according to the document.
+/// The sender, according to the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     /// A service account of Google, in whose name Pub/Sub pushes.
@@ -150,7 +150,7 @@ pub(super) fn check(
     let (Some("RS256"), Some(kid)) = (header.alg.get(), header.kid.get()) else {
         return Err(malformed());
     };
-    // Claims first: a token for somebody else must not cause a fetch of keys.
+    // Claims first: a token for another receiver must not cause a fetch of keys.
     if let Some(objection) = identity.objection(&claims) {
         return Err(not_authentic(objection));
     }
