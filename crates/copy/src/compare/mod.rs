@@ -7,7 +7,7 @@ mod attached;
 mod sides;
 mod survey;
 
-use transship_oci::{AtSide as _, Descriptor, Manifest, Result, Side, Target};
+use transship_oci::{AtSide as _, Descriptor, Result, Side, Target};
 
 pub(crate) use attached::{Lack, PARALLEL_ATTACHMENTS};
 pub(crate) use sides::Sides;
@@ -276,12 +276,12 @@ async fn everything(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<C
     .await?;
     survey.graph(&graph).await?;
     if options.referrers != Referrers::Exclude {
-        let mut all: Vec<Descriptor> = graph.manifests.iter().map(Manifest::descriptor).collect();
+        let mut all: Vec<Descriptor> = graph.descriptors().collect();
         all.extend(members(request.source, graph.present.clone()).await?);
         survey.attachments(all).await?;
         survey.require(&request.from).await?;
     }
-    let manifests = graph.manifests.iter().map(Manifest::descriptor).collect();
+    let manifests = graph.descriptors().collect();
     Ok(Comparison {
         backup,
         manifests,
