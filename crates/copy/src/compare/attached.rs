@@ -138,13 +138,9 @@ impl Sides<'_> {
         let (is_listed, tags) = match self.digest_tags {
             None => (true, cosign_tags(subject).filter_map(|tag| tag.parse().ok()).collect()),
             Some(known) => {
-                let fallback = subject.fallback_tag();
-                let known = known.get(&fallback).map_or(&[][..], Vec::as_slice);
-                let (fallback, cosign): (Vec<Tag>, Vec<Tag>) =
-                    known.iter().cloned().partition(|tag| tag.as_str() == fallback);
                 let is_listed =
-                    !fallback.is_empty() || self.source.has_referrers_api(subject).await.at(Side::Source)?;
-                (is_listed, cosign)
+                    known.has_fallback(subject) || self.source.has_referrers_api(subject).await.at(Side::Source)?;
+                (is_listed, known.cosign(subject))
             }
         };
         let listed = async {

@@ -4,6 +4,7 @@
 //! send. Both read the two sides as the copy itself does (`sides`, `attached`) and follow the same decisions.
 
 mod attached;
+mod digest_tags;
 mod sides;
 mod survey;
 
@@ -13,7 +14,7 @@ pub(crate) use attached::{Lack, PARALLEL_ATTACHMENTS};
 pub(crate) use sides::Sides;
 
 pub use attached::Attachment;
-pub use sides::DigestTags;
+pub use digest_tags::DigestTags;
 
 use crate::compare::survey::Survey;
 use crate::graph::{Graph, members};
@@ -214,12 +215,10 @@ async fn lacks_attachment(sides: &Sides<'_>, root: &Descriptor) -> Result<bool> 
     if sides.options.referrers == Referrers::Exclude {
         return Ok(false);
     }
-    let own = root.digest.fallback_tag();
-    let has_others = |tags: &DigestTags| tags.keys().any(|subject| *subject != own);
     let may_be_below = match sides.digest_tags {
         None => true,
         // Asked once, before the manifests of the image are looked at side by side.
-        Some(tags) => sides.source.has_referrers_api(&root.digest).await.at(Side::Source)? || has_others(tags),
+        Some(tags) => sides.source.has_referrers_api(&root.digest).await.at(Side::Source)? || tags.has_others(&root.digest),
     };
     let members = if may_be_below {
         sides.members_of(root.clone()).await?

@@ -12,20 +12,20 @@ use transship_copy::{
 use transship_oci::{Digest, Repository, Result, Tag, Target};
 use transship_rules::{Destination, Rule};
 
-use super::rule::Walk;
+use super::walk::Walk;
 use crate::job::CopyTask;
 use crate::plan::{destination_of, task_of};
 use crate::{ImageRef, Replica, ledger};
 
 impl Walk<'_> {
     /// The task that copies `tag`, or what is attached to its image, if either was missed. `digest_tags`: those of
-    /// `repository`.
-    pub(crate) async fn compare(
+    /// `repository`; [`None`]: each is asked for.
+    pub(super) async fn compare(
         &self,
         repository: &Repository,
         tag: &Tag,
         destination: Destination,
-        digest_tags: &DigestTags,
+        digest_tags: Option<&DigestTags>,
     ) -> Result<Option<CopyTask>> {
         let target = Target::Tag(tag.clone());
         let destination = destination_of(destination, &target);
@@ -50,7 +50,7 @@ impl Walk<'_> {
             options: options(self.rule),
             locations: &NoLocations,
             replicas: &replicas,
-            digest_tags: Some(digest_tags),
+            digest_tags,
             extent: Extent::FirstDifference,
         })
         .await?;
