@@ -106,6 +106,7 @@ impl Service {
                 clock: Arc::new(SystemClock),
             },
             concurrency: settings.concurrency,
+            halt: watch::Sender::new(false),
         };
         Self {
             router: transship_http::router(Arc::new(intake)),

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
+use futures_util::future::try_join_all;
 use transship_oci::{
     AtSide as _, Code, Descriptor, Digest, Error, Manifest, Repository, Result, Side, Tag, Target, Verb,
 };
@@ -49,10 +50,14 @@ pub trait Manifests: Send + Sync {
         self.manifest_head(target).await
     }
 
-    /// What the digest tag `tag` of `subject` names now; [`None`] if it is not there. The repository has `subject`. One HEAD on a
-    /// registry whose HEAD finds manifests; that is asked once, about `subject`.
-    async fn digest_tag_head(&self, tag: &Tag, _subject: &Digest) -> Result<Option<Descriptor>> {
-        self.manifest_head(&Target::Tag(tag.clone())).await
+    /// What the digest tags `tags` of `subject` name now, in their order; [`None`] for those that are not there. The repository
+    /// has `subject`. One HEAD for each tag; where none finds anything, a registry is asked once, about `subject`, whether its
+    /// HEAD finds manifests at all.
+    async fn digest_tag_heads(&self, tags: &[Tag], _subject: &Digest) -> Result<Vec<Option<Descriptor>>> {
+        let heads = tags
+            .iter()
+            .map(|tag| async move { self.manifest_head(&Target::Tag(tag.clone())).await });
+        try_join_all(heads).await
     }
 
     /// The manifest that `target` names now, its bytes proven against `target` if that is a digest; [`None`] if it is not

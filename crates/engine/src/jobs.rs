@@ -1,11 +1,12 @@
 //! Jobs: the parts that every job handler works with, and the way from a message to its handler.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use metrics::{counter, histogram};
 use transship_copy::{Clock, Progress, TimeBudget};
-use transship_oci::Digest;
+use transship_oci::{Code, Digest};
 use transship_registry::Registry;
 
 use crate::job::Run;
@@ -15,6 +16,23 @@ use crate::{
     Begin, Configuration, Counts, Envelope, Next, Outcome, Outgoing, Replica, Result, RetryPolicy, SourceCache,
     TaskEntry, TaskQueue, TaskState,
 };
+
+/// A pause of at least this length is logged as a warning.
+const LONG_PAUSE: Duration = Duration::from_mins(5);
+
+/// A job that waits for the end of a pause looks again after this time at the latest, because an operator may end the pause.
+const PAUSE_LOOK_INTERVAL: Duration = Duration::from_mins(15);
+
+/// Waits from this length on name the host that is paused.
+const NAMED_WAIT_MIN: Duration = Duration::from_secs(30);
+
+/// A time in which no worker sends anything to a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pause {
+    pub(crate) host: String,
+    pub(crate) until: Timestamp,
+    pub(crate) left: Duration,
+}
 
 /// Processes the jobs of the queue.
 pub struct Jobs {
@@ -64,13 +82,51 @@ impl Jobs {
 
     /// Shares a pause that a registry asked this process for with all workers.
     pub(crate) async fn share_pause(&self, registry: &Registry) {
-        if let Some(left) = registry.paused().filter(|left| left.as_secs() >= 1) {
-            let (host, now) = (registry.host().as_str(), self.now());
-            let until = now.checked_add(left).unwrap_or(Timestamp::MAX);
-            if let Err(error) = self.ledger.pauses.pause(host, until, now).await {
-                tracing::warn!(code = error.code(), %error, "a pause could not be shared");
+        let Some(left) = registry.paused().filter(|left| left.as_secs() >= 1) else {
+            return;
+        };
+        let (host, now) = (registry.host().as_str(), self.now());
+        let until = now.checked_add(left).unwrap_or(Timestamp::MAX);
+        match self.ledger.pauses.pause(host, until, now).await {
+            Ok(is_new) => {
+                registry.pause_was_shared();
+                if is_new && left >= LONG_PAUSE {
+                    let code = Code::RateLimited.as_str();
+                    tracing::warn!(
+                        code,
+                        host,
+                        %until,
+                        "the registry asked for a long wait; `transship resume {host}` ends it"
+                    );
+                }
             }
+            Err(error) => tracing::warn!(code = error.code(), %error, "a pause could not be shared"),
         }
+    }
+
+    /// The pause of one of `registries` that all workers keep, the longest if there are several. A pause of this process that an
+    /// operator ended is ended here as well. One call; a ledger that does not answer counts as no pause.
+    pub(crate) async fn pause_of(&self, registries: &[&Registry]) -> Option<Pause> {
+        let hosts: Vec<&str> = registries.iter().map(|registry| registry.host().as_str()).collect();
+        let now = self.now();
+        let found = self.ledger.pauses.until(&hosts, now).await.ok()?;
+        let Some((host, until)) = found else {
+            for registry in registries {
+                registry.resume();
+            }
+            return None;
+        };
+        let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+        Some(Pause { host, until, left })
+    }
+
+    /// How a job that waits for `wait`, as a registry asked, is sent again: the time until it looks again, and the paused host.
+    pub(crate) async fn wait_for(&self, wait: Duration, registries: &[&Registry]) -> (Duration, Option<String>) {
+        if wait < NAMED_WAIT_MIN {
+            return (wait, None);
+        }
+        let host = self.pause_of(registries).await.map(|pause| pause.host);
+        (wait.min(PAUSE_LOOK_INTERVAL), host)
     }
 
     /// Records the end of a task that was begun, with what `holder` wrote.

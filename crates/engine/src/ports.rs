@@ -17,6 +17,12 @@ pub trait TaskQueue: Send + Sync {
     /// Makes every message durable, or fails. After a failure some of the messages may have been sent, so send all of them again.
     /// The fairness group of a message is [`crate::Job::group`].
     async fn send(&self, messages: &[Outgoing]) -> Result<()>;
+
+    /// Makes the messages visible that wait for the pause of `host` to end, see [`crate::Envelope::waits_for`]. Returns their
+    /// number; [`None`] if the queue cannot, so that each of them becomes visible at its own time.
+    async fn wake(&self, _host: &str) -> Result<Option<usize>> {
+        Ok(None)
+    }
 }
 
 /// A received message.
@@ -28,6 +34,8 @@ pub struct ReceivedMessage {
     pub receipt: String,
     /// Number of deliveries of the message, including this one, from 1. Approximate if the queue is approximate.
     pub receive_count: u32,
+    /// A worker ended while it worked on this message and on no other. True where the queue cannot tell.
+    pub ended_alone: bool,
 }
 
 /// The worker's end of the queue. A received message is hidden from other receivers for its visibility and is delivered again
@@ -47,6 +55,11 @@ pub trait TaskReceiver: Send + Sync {
 
     /// Gives the message back, to be received again after `delay`.
     async fn retry(&self, receipt: &str, delay: Duration) -> Result<()>;
+
+    /// Gives the message back because the process stops as asked. The delivery does not count, where the queue can forget it.
+    async fn put_back(&self, receipt: &str) -> Result<()> {
+        self.retry(receipt, Duration::ZERO).await
+    }
 
     /// Returns when there may be something to receive, at the latest after `at_most`.
     async fn wait(&self, at_most: Duration) -> Result<()> {

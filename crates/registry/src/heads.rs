@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::future::try_join_all;
 use http::StatusCode;
 use tokio::sync::{Mutex, MutexGuard};
 use transship_copy::Manifests as _;
@@ -69,28 +70,32 @@ impl RemoteRepository {
         Ok(found)
     }
 
-    /// What the digest tag `tag` of `subject` names, which is a manifest of this repository.
-    pub(crate) async fn find_digest_tag(&self, tag: &Tag, subject: &Digest) -> Result<Option<Descriptor>> {
-        let target = Target::Tag(tag.clone());
-        let found = self.manifest_head(&target).await?;
-        if found.is_some() || self.registry.0.profile.are_gets_limited || self.heads_are_right(subject).await? {
+    /// What the digest tags `tags` of `subject` name. Whether HEAD is right is asked after all of them, so that the number of
+    /// requests does not depend on which is answered first.
+    pub(crate) async fn find_digest_tags(&self, tags: &[Tag], subject: &Digest) -> Result<Vec<Option<Descriptor>>> {
+        let is_by_get = self.registry.0.heads.are_contradicted() || self.registry.0.profile.are_gets_limited;
+        let found = self.tag_heads(tags).await?;
+        if is_by_get || found.iter().all(Option::is_some) || self.heads_are_right(subject).await? {
             return Ok(found);
         }
-        self.manifest_by_get(&target).await
+        self.tag_heads(tags).await
     }
 
-    /// True if HEAD finds manifests of this registry. `known` is one that the repository has.
+    async fn tag_heads(&self, tags: &[Tag]) -> Result<Vec<Option<Descriptor>>> {
+        let heads = tags
+            .iter()
+            .map(|tag| async move { self.manifest_head(&Target::Tag(tag.clone())).await });
+        try_join_all(heads).await
+    }
+
+    /// True if HEAD finds manifests of this registry; else GET is used from now on. `known` is one that the repository has.
     async fn heads_are_right(&self, known: &Digest) -> Result<bool> {
         let heads = &self.registry.0.heads;
-        // Where GET is used in place of HEAD, what was not found is not there.
-        if heads.is_proven() || heads.are_contradicted() {
-            return Ok(true);
-        }
         let _proof = heads.proof().await;
-        if heads.is_proven() {
-            return Ok(true);
-        }
-        if !heads.are_contradicted() && self.manifest_head(&Target::Digest(known.clone())).await?.is_none() {
+        if !heads.is_proven()
+            && !heads.are_contradicted()
+            && self.manifest_head(&Target::Digest(known.clone())).await?.is_none()
+        {
             heads.contradict();
         }
         Ok(!heads.are_contradicted())

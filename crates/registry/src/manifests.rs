@@ -72,8 +72,8 @@ impl Manifests for RemoteRepository {
         self.find_by_get(target).await
     }
 
-    async fn digest_tag_head(&self, tag: &Tag, subject: &Digest) -> Result<Option<Descriptor>> {
-        self.find_digest_tag(tag, subject).await
+    async fn digest_tag_heads(&self, tags: &[Tag], subject: &Digest) -> Result<Vec<Option<Descriptor>>> {
+        self.find_digest_tags(tags, subject).await
     }
 
     /// Bytes that do not match the digest are read once more, to distinguish a transmission error from a wrong manifest.

@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     pub(crate) throughput: Throughput,
     /// `OCI-Chunk-Min-Length` in bytes; 0 if it was never sent.
     pub(crate) chunk_min: AtomicU64,
-    paused_until: Mutex<Option<Instant>>,
+    pause: Mutex<Option<Pause>>,
 }
 
 impl Registry {
@@ -124,7 +124,7 @@ impl Registry {
             chunks_refused: Refused::default(),
             throughput: Throughput::default(),
             chunk_min: AtomicU64::new(0),
-            paused_until: Mutex::new(None),
+            pause: Mutex::new(None),
         })))
     }
 
@@ -173,18 +173,47 @@ impl Registry {
     /// Pauses all requests of this process to the registry for this time.
     pub fn pause(&self, wait: Duration) {
         let until = Instant::now() + wait;
-        if let Ok(mut paused) = self.0.paused_until.lock() {
-            *paused = Some(paused.map_or(until, |old| old.max(until)));
+        if let Ok(mut pause) = self.0.pause.lock()
+            && pause.is_none_or(|known| known.until < until)
+        {
+            *pause = Some(Pause {
+                until,
+                is_shared: false,
+            });
+        }
+    }
+
+    /// The pause that this process knows is known to all workers now, so [`Self::resume`] may end it.
+    pub fn pause_was_shared(&self) {
+        if let Ok(mut pause) = self.0.pause.lock()
+            && let Some(pause) = pause.as_mut()
+        {
+            pause.is_shared = true;
+        }
+    }
+
+    /// Ends a pause that was shared, after an operator ended it for all workers. One that was not shared yet is newer.
+    pub fn resume(&self) {
+        if let Ok(mut pause) = self.0.pause.lock() {
+            *pause = pause.filter(|pause| !pause.is_shared);
         }
     }
 
     /// Remaining time of the pause.
     pub fn paused(&self) -> Option<Duration> {
-        let until = (*self.0.paused_until.lock().ok()?)?;
-        until
+        let pause = (*self.0.pause.lock().ok()?)?;
+        pause
+            .until
             .checked_duration_since(Instant::now())
             .filter(|left| !left.is_zero())
     }
+}
+
+/// A time in which nothing is sent to the registry.
+#[derive(Clone, Copy)]
+struct Pause {
+    until: Instant,
+    is_shared: bool,
 }
 
 /// `host[:port]` of a URL, as in references.

@@ -21,9 +21,14 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(20);
 const QUEUE_READ_INTERVAL: Duration = Duration::from_secs(5);
 /// How long running jobs may continue after the request to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-/// A message that was received more often is recorded as failed. Only ends of the process, panics and lost heartbeats count,
-/// because a message that has to wait is sent on as a new one.
-const RECEIVES_MAX: u32 = 12;
+/// A message whose job ended its worker this often, at least once while no other was worked on, is recorded as failed. Only
+/// ends of the process, panics and lost heartbeats count, because a message that has to wait is sent on as a new one, and a
+/// process that stops as asked gives its messages back.
+const CRASHES_MAX: u32 = 3;
+/// The same for a message that was never worked on alone.
+const CRASHES_IN_COMPANY_MAX: u32 = 12;
+/// How long putting back the messages of running jobs may take.
+const HALT_GRACE: Duration = Duration::from_secs(2);
 /// A message that is not valid is received this often, a minute apart, because a newer release may return that can read it.
 const INVALID_RECEIVES_MAX: u32 = 60;
 /// The wait between receipts of a message that is not valid.
@@ -40,11 +45,17 @@ pub struct Worker {
     pub dead_letters: DeadLetterRecorder,
     /// The number of jobs at the same time; at least 1.
     pub concurrency: usize,
+    /// True once running jobs must end at once.
+    pub halt: watch::Sender<bool>,
 }
 
 impl Worker {
     /// Works until `shutdown` is true, then lets running jobs end within [`STOP_GRACE`].
-    pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
+    pub async fn run(&self, shutdown: watch::Receiver<bool>) {
+        self.run_until(shutdown, STOP_GRACE).await;
+    }
+
+    async fn run_until(&self, mut shutdown: watch::Receiver<bool>, grace: Duration) {
         let mut running = JoinSet::new();
         let mut isolated_until = Instant::now();
         while !*shutdown.borrow() {
@@ -71,9 +82,10 @@ impl Worker {
                 }
             }
         }
-        let rest = async { while running.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_GRACE, rest).await.is_err() {
-            tracing::info!("running tasks were left in the queue; the next start resumes them");
+        if !joined(&mut running, grace).await {
+            tracing::info!("running tasks are put back into the queue; the next start resumes them");
+            self.halt.send_replace(true);
+            joined(&mut running, HALT_GRACE).await;
         }
     }
 
@@ -82,7 +94,7 @@ impl Worker {
         let mut messages = Vec::new();
         for received in received {
             match Message::parse(received.into()) {
-                Ok(message) if message.received.receive_count > RECEIVES_MAX => self.record_dead(&message).await,
+                Ok(message) if is_dead(&message.received) => self.record_dead(&message).await,
                 Ok(message) => messages.push(message),
                 Err(invalid) if invalid.receive_count < INVALID_RECEIVES_MAX => {
                     self.give_back(&invalid.id, INVALID_BACKOFF).await;
@@ -107,14 +119,16 @@ impl Worker {
             receive_count,
             ..
         } = message.received.clone();
+        let mut halt = self.halt.subscribe();
         let is_settled = tokio::select! {
-            is_settled = self.processor.process(message, None) => is_settled,
-            () = self.keep_hidden(&receipt) => false,
+            is_settled = self.processor.process(message, None) => Some(is_settled),
+            () = self.keep_hidden(&receipt) => None,
+            () = halted(&mut halt) => None,
         };
-        if is_settled {
-            self.complete(&receipt).await;
-        } else {
-            self.give_back(&receipt, ERROR_BACKOFF * receive_count.min(60)).await;
+        match is_settled {
+            Some(true) => self.complete(&receipt).await,
+            Some(false) => self.give_back(&receipt, ERROR_BACKOFF * receive_count.min(60)).await,
+            None => log_hidden(self.receiver.put_back(&receipt).await),
         }
     }
 
@@ -161,6 +175,27 @@ impl Worker {
     async fn give_back(&self, receipt: &str, delay: Duration) {
         log_hidden(self.receiver.retry(receipt, delay).await);
     }
+}
+
+/// True if the message ended its workers too often to be tried again.
+const fn is_dead(received: &Received) -> bool {
+    let crashes_max = if received.ended_alone {
+        CRASHES_MAX
+    } else {
+        CRASHES_IN_COMPANY_MAX
+    };
+    received.receive_count > crashes_max
+}
+
+/// Waits until the worker is halted.
+async fn halted(halt: &mut watch::Receiver<bool>) {
+    let _: Result<_, _> = halt.wait_for(|halted| *halted).await;
+}
+
+/// Waits until all of `running` ended, at most for `grace`. False if some did not.
+async fn joined(running: &mut JoinSet<()>, grace: Duration) -> bool {
+    let all = async { while running.join_next().await.is_some() {} };
+    tokio::time::timeout(grace, all).await.is_ok()
 }
 
 fn log_hidden(answered: transship_oci::Result<()>) {

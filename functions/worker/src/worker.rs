@@ -93,6 +93,7 @@ fn received(message: SqsMessage) -> Received {
     let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
     let sent = attribute("SentTimestamp").and_then(|text| Timestamp::from_millisecond(text.parse().ok()?).ok());
     Received {
+        ended_alone: true,
         receive_count: attribute("ApproximateReceiveCount")
             .and_then(|text| text.parse().ok())
             .unwrap_or(1),

@@ -130,6 +130,7 @@ fn delivery(message: Message) -> ReceivedMessage {
         body: message.body.unwrap_or_default(),
         receipt: message.receipt_handle.unwrap_or_default(),
         receive_count: receive_count.unwrap_or(1),
+        ended_alone: true,
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! A build without AWS must report that it cannot reach a stack, and say what to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use transship_engine::TaskQueue;
-use transship_engine::ledger::History;
+use transship_engine::ledger::{History, Pauses};
 use transship_local::{Database, SqliteLedger, SqliteQueue};
 
 use crate::failure::{Exit, Failure};
@@ -60,10 +60,7 @@ impl Store {
     pub(crate) async fn history_and_queue(&self, queue: &Queue) -> Result<Pair, Failure> {
         match self.chosen(variable)? {
             Chosen::Folder(data) => {
-                let refuse = |error| Failure::of(Exit::Input, &error);
-                // Only an existing folder is opened, so that a mistyped name does not create one.
-                Database::open_read_only(&data).map_err(refuse)?;
-                let database = Database::open(&data).map_err(refuse)?;
+                let database = existing(&data)?;
                 let ledger = Arc::new(SqliteLedger::new(database.clone()));
                 Ok((ledger, Arc::new(SqliteQueue::new(database))))
             }
@@ -77,6 +74,19 @@ impl Store {
                     })?;
                 stack::history_and_queue(table, url).await
             }
+        }
+    }
+
+    /// Opens the pauses and the queue in which tasks wait; other processes may use them at the same time. There is
+    /// no queue for a stack, whose messages cannot be woken.
+    pub(crate) async fn pauses_and_queue(&self) -> Result<(Pauses, Option<Arc<dyn TaskQueue>>), Failure> {
+        match self.chosen(variable)? {
+            Chosen::Folder(data) => {
+                let database = existing(&data)?;
+                let hints = Arc::new(SqliteLedger::new(database.clone()));
+                Ok((Pauses::new(hints), Some(Arc::new(SqliteQueue::new(database)))))
+            }
+            Chosen::Stack(table) => Ok((Pauses::new(stack::hints(table).await?), None)),
         }
     }
 
@@ -97,6 +107,13 @@ impl Store {
     }
 }
 
+/// Opens the database of an existing folder for writing, so that a mistyped name does not create one.
+fn existing(data: &Path) -> Result<Database, Failure> {
+    let refuse = |error| Failure::of(Exit::Input, &error);
+    Database::open_read_only(data).map_err(refuse)?;
+    Database::open(data).map_err(refuse)
+}
+
 /// A history and a queue, open for writing.
 pub(crate) type Pair = (Arc<dyn History>, Arc<dyn TaskQueue>);
 
@@ -115,10 +132,15 @@ mod stack {
     use std::sync::Arc;
 
     use transship_aws::{Aws, DynamoLedger, SqsQueue};
-    use transship_engine::ledger::History;
+    use transship_engine::ledger::{Hints, History};
 
     use super::Pair;
     use crate::failure::Failure;
+
+    pub(super) async fn hints(table: String) -> Result<Arc<dyn Hints>, Failure> {
+        let aws = Aws::load().await;
+        Ok(Arc::new(DynamoLedger::new(&aws, table)))
+    }
 
     pub(super) async fn history(table: String) -> Result<Arc<dyn History>, Failure> {
         let aws = Aws::load().await;
@@ -136,10 +158,14 @@ mod stack {
 mod stack {
     use std::sync::Arc;
 
-    use transship_engine::ledger::History;
+    use transship_engine::ledger::{Hints, History};
 
     use super::Pair;
     use crate::failure::{Exit, Failure};
+
+    pub(super) fn hints(_: String) -> std::future::Ready<Result<Arc<dyn Hints>, Failure>> {
+        std::future::ready(Err(refused()))
+    }
 
     pub(super) fn history(_: String) -> std::future::Ready<Result<Arc<dyn History>, Failure>> {
         std::future::ready(Err(refused()))

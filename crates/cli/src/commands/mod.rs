@@ -10,6 +10,7 @@ pub(crate) mod explain;
 pub(crate) mod import;
 mod ledger;
 pub(crate) mod redrive;
+pub(crate) mod resume;
 pub(crate) mod schema;
 pub(crate) mod serve;
 pub(crate) mod tasks;
@@ -31,6 +32,7 @@ pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Executions(arguments) => executions::run(arguments, form).await,
         Command::Tasks(arguments) => tasks::run(arguments, form).await,
         Command::Redrive(arguments) => redrive::run(arguments, form).await,
+        Command::Resume(arguments) => resume::run(arguments, form).await,
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

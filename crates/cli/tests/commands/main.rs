@@ -8,5 +8,6 @@ mod demo;
 mod import;
 mod input;
 mod redrive;
+mod resume;
 mod run;
 mod serve;

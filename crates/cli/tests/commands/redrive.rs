@@ -11,7 +11,7 @@ use transship_testkit::images;
 use crate::run::{Run, run};
 use crate::serve::Serve;
 
-fn document(a: &EmbeddedRegistry, b: &EmbeddedRegistry) -> String {
+pub fn document(a: &EmbeddedRegistry, b: &EmbeddedRegistry) -> String {
     let (a, b) = (a.url(), b.url());
     format!(
         "version: 1\nregistries:\n  a: {{ provider: distribution, endpoint: \"{a}\", webhook: none }}\n  b: {{ provider: distribution, endpoint: \"{b}\" }}\nrules:\n  - {{ name: core, source: {{ registry: a, namespace: core }}, destination: {{ registry: b, namespace: copy }} }}\n"
@@ -19,7 +19,7 @@ fn document(a: &EmbeddedRegistry, b: &EmbeddedRegistry) -> String {
 }
 
 /// Runs on its own thread, because the registries run on the runtime of this one.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 

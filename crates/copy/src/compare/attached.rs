@@ -16,7 +16,6 @@ use transship_oci::{
 
 use super::sides::Sides;
 use crate::graph::{Beyond, Limits, Visitor, walk};
-use crate::parallel::side_by_side;
 use crate::{Decision, Existing};
 
 /// Steps from a member of the image to the attachments that are followed: a signature of an attestation is two.
@@ -162,12 +161,16 @@ impl Sides<'_> {
     }
 
     async fn tags_at_source(&self, subject: &Digest, tags: Vec<Tag>) -> Result<Vec<Attachment>> {
-        let heads = tags.into_iter().map(|tag| async move {
-            let head = self.source.digest_tag_head(&tag, subject).await.at(Side::Source)?;
-            Ok::<_, Error>(head.map(|manifest| Attachment::DigestTag { tag, manifest }))
-        });
-        let found = side_by_side(heads.collect(), PARALLEL_ATTACHMENTS).await?;
-        Ok(found.into_iter().flatten().collect())
+        let found = self.source.digest_tag_heads(&tags, subject).await.at(Side::Source)?;
+        let found = tags.into_iter().zip(found);
+        Ok(found
+            .filter_map(|(tag, manifest)| {
+                Some(Attachment::DigestTag {
+                    tag,
+                    manifest: manifest?,
+                })
+            })
+            .collect())
     }
 
     /// What the destination lacks of `attachment`. Unless it `may_be_there`, a referrer is not looked for.

@@ -4,7 +4,6 @@
 //! registry asked for holds for every worker.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use transship_copy::{Manifests, Options, Report, Request, Source as CopySource, State, copy};
 use transship_oci::{Result, Target};
@@ -15,7 +14,7 @@ use super::attachment::Subject;
 use super::ledger_adapters::{LedgerLease, LedgerLocations, LedgerReplicas, LedgerSessions};
 use super::outcome::AttemptResult;
 use crate::job::Source;
-use crate::retry_policy::{DELAY_MIN, Wait};
+use crate::retry_policy::Wait;
 use crate::{ImageRef, Replica, TaskState};
 
 impl CopyImage<'_> {
@@ -33,14 +32,8 @@ impl CopyImage<'_> {
             None => None,
         };
         let registries: Vec<&Registry> = source.iter().chain([&destination]).collect();
-        let hosts: Vec<&str> = registries.iter().map(|registry| registry.host().as_str()).collect();
-        if let Ok(Some((host, until))) = jobs.ledger.pauses.until(&hosts, jobs.now()).await {
-            let after = Duration::try_from(until.duration_since(jobs.now())).unwrap_or_default();
-            return Ok(AttemptResult::Later {
-                code: "RATE_LIMITED".into(),
-                message: format!("{host} asked to wait until {until}"),
-                wait: Wait::Asked(after.max(DELAY_MIN)),
-            });
+        if let Some(pause) = jobs.pause_of(&registries).await {
+            return Ok(AttemptResult::Paused(pause));
         }
         let result = match (&task.source, &source) {
             (Source::Registry(image), Some(source)) => self.copy_registry(image, source, &destination).await,

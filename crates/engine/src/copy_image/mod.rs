@@ -15,10 +15,11 @@ use lease::AttemptLease;
 use outcome::AttemptResult;
 
 use crate::job::{CopyTask, Run};
-use crate::jobs::Jobs;
-use crate::retry_policy::{DELAY_MIN, tries_of};
+use crate::jobs::{Jobs, Pause};
+use crate::retry_policy::{DELAY_MIN, Wait, tries_of};
 use crate::{Begin, Next, Result, TaskEntry};
 use transship_oci::Code;
+use transship_registry::Registry;
 
 /// One delivery of a [`CopyTask`].
 pub(crate) struct CopyImage<'a> {
@@ -70,19 +71,32 @@ impl<'a> CopyImage<'a> {
 
     async fn conclude(&self, result: AttemptResult) -> Result<Next> {
         let Self { jobs, task, entry, .. } = self;
-        let (code, message, wait) = match result {
+        let (code, message, wait, is_paused) = match result {
             AttemptResult::Ended(outcome, replicas) => {
                 jobs.end(entry, &outcome, &replicas, &self.holder()).await?;
                 return Ok(Next::Done);
             }
-            AttemptResult::Later { code, message, wait } => (code, message, wait),
+            AttemptResult::Later { code, message, wait } => (code, message, wait, false),
+            AttemptResult::Paused(Pause { host, until, left }) => {
+                let message = format!("{host} asked to wait until {until}; `transship resume {host}` ends the wait");
+                let code = Code::RateLimited.as_str().to_owned();
+                (code, message, Wait::Asked(left.max(DELAY_MIN)), true)
+            }
         };
         let attempts = self.attempt;
-        if jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts) {
+        // A look at a pause is not a try.
+        if !is_paused && jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts) {
             jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }
         let delay = jobs.retry_policy.delay(self.tries(), &task.id, wait);
+        let (delay, host) = match wait {
+            Wait::Asked(_) => {
+                let registries = self.registries();
+                jobs.wait_for(delay, &registries.iter().collect::<Vec<_>>()).await
+            }
+            Wait::AtOnce | Wait::Growing => (delay, None),
+        };
         let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
         let (source, destination) = (&entry.source, &entry.destination);
         tracing::warn!(
@@ -95,7 +109,18 @@ impl<'a> CopyImage<'a> {
             "the task will be retried"
         );
         jobs.ledger.history.wait(entry, &code, &message, next).await?;
-        Ok(Next::Again(delay))
+        Ok(match host {
+            Some(host) => Next::AgainWhenResumed(host, delay),
+            None => Next::Again(delay),
+        })
+    }
+
+    /// The registries of the task that the document in force has.
+    fn registries(&self) -> Vec<Registry> {
+        let snapshot = self.jobs.configuration.current();
+        let source = self.task.source.registry().map(|image| &image.registry);
+        let names = source.into_iter().chain([&self.task.destination.registry]);
+        names.filter_map(|name| snapshot.registry(name).ok()).collect()
     }
 
     /// The holder of this attempt's leases.

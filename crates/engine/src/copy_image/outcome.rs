@@ -4,6 +4,7 @@ use transship_copy::{KeepReason, Report, State};
 use transship_oci::{Code, Error, Existing, Side};
 
 use super::CopyImage;
+use crate::jobs::Pause;
 use crate::retry_policy::Wait;
 use crate::{Counts, Outcome, Replica, TaskState};
 
@@ -13,6 +14,8 @@ pub(super) enum AttemptResult {
     Ended(Outcome, Vec<Replica>),
     /// The task is to be tried again.
     Later { code: String, message: String, wait: Wait },
+    /// Nothing was tried, because a host is paused.
+    Paused(Pause),
 }
 
 impl CopyImage<'_> {

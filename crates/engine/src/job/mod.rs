@@ -49,6 +49,9 @@ pub struct Envelope {
     /// When that wait began. If it began later than now, the clock was ahead and the wait is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_since: Option<Timestamp>,
+    /// The host whose pause the job waits for. When an operator ends the pause, the job may begin at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// The trace context of what caused the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
@@ -77,6 +80,8 @@ pub enum Next {
     Send(Vec<Outgoing>),
     /// Work on it again after this long.
     Again(Duration),
+    /// Work on it again after this long, or as soon as an operator ends the pause of this host.
+    AgainWhenResumed(String, Duration),
 }
 
 /// One delivery of a job to a worker.
@@ -210,6 +215,7 @@ impl Envelope {
             tries: 0,
             not_before: None,
             waits_since: None,
+            waits_for: None,
             trace: None,
             document: None,
             job: job.into(),
@@ -280,6 +286,7 @@ impl Envelope {
                 tries: self.tries.saturating_add(1),
                 not_before: None,
                 waits_since: None,
+                waits_for: None,
                 ..self
             },
             delay,
@@ -299,6 +306,13 @@ impl Outgoing {
             envelope: Envelope::new(job),
             delay,
         }
+    }
+
+    /// The same with [`Envelope::waits_for`].
+    #[must_use]
+    pub fn waiting_for(mut self, host: Option<String>) -> Self {
+        self.envelope.waits_for = host;
+        self
     }
 
     /// The same with [`Envelope::tries`].

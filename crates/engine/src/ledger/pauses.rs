@@ -25,9 +25,9 @@ impl Pauses {
         Self { hints }
     }
 
-    /// Asks all workers to send nothing to `host` before `until`. An earlier time than the one in force changes nothing. One
-    /// call, two to extend a pause.
-    pub async fn pause(&self, host: &str, until: Timestamp, now: Timestamp) -> Result<()> {
+    /// Asks all workers to send nothing to `host` before `until`. An earlier time than the one in force changes nothing. Returns
+    /// true if the host was not paused before. One call, two to extend a pause.
+    pub async fn pause(&self, host: &str, until: Timestamp, now: Timestamp) -> Result<bool> {
         let pause = Hint {
             key: key_of(host),
             value: format!("{} {}", until.as_millisecond(), now.as_millisecond()),
@@ -36,20 +36,20 @@ impl Pauses {
         let mut expected: Option<String> = None;
         for _ in 0..CAS_TRIES_MAX {
             match self.hints.put_if(&pause, expected.as_deref(), now).await? {
-                Put::Done => return Ok(()),
+                Put::Done => return Ok(expected.as_deref().and_then(|known| read(known, now)).is_none()),
                 Put::Refused(known)
                     if known
                         .as_deref()
                         .and_then(|known| read(known, now))
                         .is_some_and(|known| known >= until) =>
                 {
-                    return Ok(());
+                    return Ok(false);
                 }
                 Put::Refused(known) => expected = known,
             }
         }
         // Others pause the host as well, so it is paused.
-        Ok(())
+        Ok(false)
     }
 
     /// Which of `hosts` is paused the longest, and until when, if one is at `now`. One call for all; none for no host.

@@ -2,6 +2,8 @@
 
 mod lists;
 mod redrive;
+mod resume;
 
 pub use lists::{find_execution, list_entries, list_executions, list_tasks};
 pub use redrive::{Redrive, Redriven};
+pub use resume::{Resume, Resumed};

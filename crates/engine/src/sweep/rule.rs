@@ -83,7 +83,7 @@ impl<'a> SweepRule<'a> {
             return Ok(Next::Done);
         }
         let cursor = after.cloned().unwrap_or_default();
-        let rest = self.walk(rule, (source, destination), cursor).await?;
+        let rest = self.walk(rule, (source.clone(), destination.clone()), cursor).await?;
         let wait = rest.wait.filter(|_| !self.is_over(&rest));
         let Some(wait) = wait else {
             jobs.ledger.leases.release(&lease, &holder).await?;
@@ -96,8 +96,9 @@ impl<'a> SweepRule<'a> {
                 after: Some(rest.cursor),
             }),
         };
-        let next = Outgoing::later(next, wait.min(WAIT_MAX)).with_tries(rest.stuck);
-        Ok(Next::Send(vec![next]))
+        let (wait, host) = jobs.wait_for(wait.min(WAIT_MAX), &[&source, &destination]).await;
+        let next = Outgoing::later(next, wait).with_tries(rest.stuck);
+        Ok(Next::Send(vec![next.waiting_for(host)]))
     }
 
     async fn walk(&self, rule: &Rule, (source, destination): (Registry, Registry), cursor: Cursor) -> Result<Rest> {
@@ -109,10 +110,8 @@ impl<'a> SweepRule<'a> {
                 wait: Some(wait),
             })
         };
-        let hosts = [source.host().as_str(), destination.host().as_str()];
-        if let Some((_, until)) = jobs.ledger.pauses.until(&hosts, jobs.now()).await? {
-            let wait = Duration::try_from(until.duration_since(jobs.now())).unwrap_or_default();
-            return later(cursor, wait);
+        if let Some(pause) = jobs.pause_of(&[&source, &destination]).await {
+            return later(cursor, pause.left);
         }
         let under_way = self.under_way(rule).await?;
         if under_way.len() >= BACKLOG_TASKS_MAX {

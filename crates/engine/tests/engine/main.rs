@@ -18,6 +18,7 @@ mod import;
 mod ledger;
 mod orders;
 mod ours;
+mod pauses;
 mod redrive;
 mod referrers;
 mod replicate;

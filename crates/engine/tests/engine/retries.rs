@@ -66,7 +66,7 @@ async fn a_task_is_tried_for_a_day_however_often_it_is_sent_on() {
     loop {
         let worked = fixture.jobs.run(&envelope, Arc::new(NoProgress), Some(slot())).await;
         let next = match worked.unwrap() {
-            Next::Again(delay) => envelope.again(delay),
+            Next::Again(delay) | Next::AgainWhenResumed(_, delay) => envelope.again(delay),
             Next::Send(mut messages) => messages.remove(0),
             Next::Done => break,
         };
@@ -171,43 +171,6 @@ async fn a_task_is_not_tried_for_ever() {
         (task.state, task.code.as_deref()),
         (TaskState::Failed, Some("REGISTRY_UNAVAILABLE"))
     );
-}
-
-#[tokio::test]
-async fn a_wait_a_registry_asks_for_holds_for_the_fleet() {
-    let fixture = Fixture::new().await;
-    let sample = images::image(25, &[100]);
-    fixture.push_and_tell(&sample).await;
-    fixture
-        .b
-        .set_faults(Some(always("HEAD", "/manifests/", Action::too_many_requests(600))));
-    let Next::Again(wait) = fixture.attempt().await else {
-        panic!("the task ended")
-    };
-    assert!(wait >= Duration::from_secs(599), "{wait:?}");
-    fixture.b.set_faults(None);
-    fixture.b.reset_requests();
-    fixture.a.reset_requests();
-
-    // Another worker, with another task, and no experience of its own.
-    fixture.tell(&fixture.event("v1", &sample.root)).await;
-    let other = fixture.other_worker();
-    let Next::Again(also) = fixture.attempt_by(&other).await else {
-        panic!("the task ended")
-    };
-    assert!(also > Duration::from_secs(590), "{also:?}");
-    assert_eq!((fixture.a.requests().len(), fixture.b.requests().len()), (0, 0));
-    assert!(
-        fixture
-            .tasks()
-            .await
-            .iter()
-            .all(|task| task.code.as_deref() == Some("RATE_LIMITED"))
-    );
-
-    fixture.clock.advance(also);
-    assert_eq!(fixture.attempt_by(&other).await, Next::Done);
-    fixture.assert_equal(&sample);
 }
 
 #[tokio::test]

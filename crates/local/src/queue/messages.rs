@@ -130,14 +130,15 @@ pub(super) fn hand_out(transaction: &Transaction<'_>, id: i64, now: i64, until: 
     transaction
         .prepare_cached(
             "UPDATE message SET visible = ?2, hidden_since = ?3, in_flight = 1, receive_count = receive_count + 1 WHERE id = ?1
-             RETURNING body, receive_count",
+             RETURNING body, receive_count, receive_count - forgiven, ended_alone",
         )?
         .query_row(params![id, until, now], |row| {
-            let receive_count: u32 = row.get(1)?;
+            let delivery: u32 = row.get(1)?;
             Ok(ReceivedMessage {
                 body: row.get(0)?,
-                receipt: format!("{id}.{receive_count}"),
-                receive_count,
+                receipt: format!("{id}.{delivery}"),
+                receive_count: row.get(2)?,
+                ended_alone: row.get(3)?,
             })
         })
 }
@@ -158,11 +159,33 @@ pub(super) fn complete(transaction: &Transaction<'_>, receipt: &Receipt) -> Resu
     Ok(())
 }
 
-/// Gives a held message back at `now`, hidden until `visible`.
+/// Gives a held message back without counting its delivery.
+pub(super) fn put_back(transaction: &Transaction<'_>, receipt: &Receipt, now: i64) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE message SET visible = ?3, hidden_since = ?3, in_flight = 0, forgiven = forgiven + 1
+             WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1",
+        )?
+        .execute(params![receipt.id, receipt.receive_count, now])?;
+    Ok(())
+}
+
+/// Makes the messages visible at `now` that wait for the pause of `host` to end, and returns their number.
+pub(super) fn wake(transaction: &Transaction<'_>, host: &str, now: i64) -> Result<usize> {
+    transaction
+        .prepare_cached(
+            "UPDATE message SET visible = ?2, hidden_since = ?2
+             WHERE in_flight = 0 AND visible > ?2 AND json_extract(body, '$.waits_for') = ?1",
+        )?
+        .execute(params![host, now])
+}
+
+/// Gives a held message back at `now`, hidden until `visible`. Its job panicked, or nothing could be decided about it.
 pub(super) fn retry(transaction: &Transaction<'_>, receipt: &Receipt, now: i64, visible: i64) -> Result<()> {
     transaction
         .prepare_cached(
-            "UPDATE message SET visible = ?3, hidden_since = ?4, in_flight = 0 WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1",
+            "UPDATE message SET visible = ?3, hidden_since = ?4, in_flight = 0, ended_alone = 1
+             WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1",
         )?
         .execute(params![receipt.id, receipt.receive_count, visible, now])?;
     Ok(())
@@ -175,6 +198,12 @@ pub(super) fn release_all(transaction: &Transaction<'_>, now: i64) -> Result<usi
         .prepare_cached("SELECT DISTINCT receive_count FROM message WHERE in_flight = 1")?
         .query_map([], |row| row.get(0))?
         .collect::<Result<_>>()?;
+    transaction
+        .prepare_cached(
+            "UPDATE message SET ended_alone = 1
+             WHERE in_flight = 1 AND (SELECT count(*) FROM message WHERE in_flight = 1) = 1",
+        )?
+        .execute([])?;
     let mut release = transaction.prepare_cached(
         "UPDATE message SET in_flight = 0, visible = ?1, hidden_since = ?3 WHERE in_flight = 1 AND receive_count = ?2",
     )?;

@@ -158,6 +158,19 @@ impl TaskQueue for SqliteQueue {
         self.arrived.notify_one();
         Ok(())
     }
+
+    async fn wake(&self, host: &str) -> Result<Option<usize>> {
+        let (host, now) = (host.to_owned(), self.now());
+        let woken = self
+            .database
+            .write(Durability::Process, move |transaction| {
+                messages::wake(transaction, &host, now)
+            })
+            .await
+            .map_err(|fault| unavailable(fault, "wake"))?;
+        self.arrived.notify_one();
+        Ok(Some(woken))
+    }
 }
 
 #[async_trait]
@@ -210,6 +223,14 @@ impl TaskReceiver for SqliteQueue {
         .await?;
         self.arrived.notify_one();
         Ok(())
+    }
+
+    async fn put_back(&self, receipt: &str) -> Result<()> {
+        let now = self.now();
+        self.held("put_back", receipt, move |transaction, receipt| {
+            messages::put_back(transaction, receipt, now)
+        })
+        .await
     }
 
     /// Returns when a message was sent or given back, or when a hidden one became visible. One waits at a time.

@@ -102,6 +102,62 @@ async fn a_message_that_goes_down_with_its_process_again_and_again_lets_its_neig
 }
 
 #[tokio::test]
+async fn a_message_that_ended_its_process_alone_is_known_and_a_stop_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    queue(&dir)
+        .send(&[Outgoing::now(copy_task(1)), Outgoing::now(copy_task(2))])
+        .await
+        .unwrap();
+    let minute = Duration::from_mins(1);
+    let receive = async |queue: &SqliteQueue, max| queue.receive(max, minute).await.unwrap();
+    // Both in flight.
+    receive(&queue(&dir), 2).await;
+    let second = queue(&dir);
+    second.release_all().await.unwrap();
+    let both = receive(&second, 2).await;
+    assert!(
+        both.iter()
+            .all(|message| message.receive_count == 2 && !message.ended_alone)
+    );
+    // One is given back by a process that stops, so that the other one is alone when it ends.
+    second.put_back(&both[0].receipt).await.unwrap();
+    let third = queue(&dir);
+    third.release_all().await.unwrap();
+    let mut known: Vec<_> = receive(&third, 2).await;
+    known.sort_by_key(|message| message.body == both[1].body);
+    let facts: Vec<_> = known
+        .iter()
+        .map(|known| (known.receive_count, known.ended_alone))
+        .collect();
+    assert_eq!(facts, [(2, false), (3, true)]);
+    // A receipt of the delivery that does not count holds nothing any more.
+    third.complete(&both[0].receipt).await.unwrap();
+    assert_eq!(third.depth().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_host_is_woken_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = queue(&dir);
+    let hour = Duration::from_hours(1);
+    let waiting =
+        |number, host: Option<&str>| Outgoing::later(copy_task(number), hour).waiting_for(host.map(Into::into));
+    queue
+        .send(&[
+            waiting(1, Some("a.example")),
+            waiting(2, Some("b.example:5000")),
+            waiting(3, None),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(queue.wake("b.example:5000").await.unwrap(), Some(1));
+    assert_eq!(queue.wake("b.example:5000").await.unwrap(), Some(0));
+    let received = queue.receive(9, hour).await.unwrap();
+    assert_eq!(received.len(), 1);
+    assert!(received[0].body.contains("b.example:5000"));
+}
+
+#[tokio::test]
 async fn a_send_wakes_the_worker() {
     let dir = tempfile::tempdir().unwrap();
     let queue = queue(&dir);

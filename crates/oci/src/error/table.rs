@@ -195,7 +195,7 @@ codes! {
         "the worker of the task vanished, and the sweep sent the task again",
         "Nothing to do.";
     WorkerCrashed => "WORKER_CRASHED", PERMANENT,
-        "five workers crashed at the task",
+        "the task ended its workers again and again",
         "See their logs by the task's id; give the worker more memory; redrive.";
     WorkerPanic => "WORKER_PANIC", TEMPORARY,
         "a worker failed by a defect of Transship",

@@ -50,6 +50,21 @@ async fn a_refused_head_is_repeated_as_get_and_remembered() {
 }
 
 #[tokio::test]
+async fn the_number_of_heads_does_not_depend_on_which_is_answered_first() {
+    let sample = images::with_cosign_signature(1);
+    let mut counts = Vec::new();
+    for late in [".sig", ".att"] {
+        let world = World::with(&sample).await;
+        world
+            .source
+            .set_faults(Some(always("HEAD", late, Action::Delay { delay_ms: 200 })));
+        world.copy().await.unwrap();
+        counts.push(count(&world.source, "HEAD"));
+    }
+    assert_eq!(counts[0], counts[1]);
+}
+
+#[tokio::test]
 async fn a_refusal_that_is_about_the_login_or_passes_is_not_repeated() {
     for (code, expected) in [
         (401, "AUTH_FAILED"),
@@ -187,7 +202,10 @@ async fn where_gets_count_against_a_quota_head_has_the_last_word() {
     let source = hub.unwrap().repository(name("core/app"));
     let target = Target::Tag(tag("v1"));
     assert_eq!(source.manifest_find(&target).await.unwrap(), None);
-    assert_eq!(source.digest_tag_head(&tag("v1"), &sample.root).await.unwrap(), None);
+    assert_eq!(
+        source.digest_tag_heads(&[tag("v1")], &sample.root).await.unwrap(),
+        [None]
+    );
     world
         .source
         .set_faults(Some(always("HEAD", "/manifests/", Action::status(403))));

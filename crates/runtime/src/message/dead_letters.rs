@@ -80,6 +80,7 @@ mod tests {
             id: id.into(),
             body,
             receive_count: 6,
+            ended_alone: true,
             sent: None,
         }
     }

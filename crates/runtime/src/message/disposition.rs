@@ -35,6 +35,9 @@ pub(super) fn decide(envelope: Envelope, result: Result<Next>, now: Timestamp, m
         Ok(Next::Done) => Disposition::Remove,
         Ok(Next::Send(messages)) => Disposition::Send(messages),
         Ok(Next::Again(delay)) => Disposition::HandOver(Box::new(envelope.again(delay))),
+        Ok(Next::AgainWhenResumed(host, delay)) => {
+            Disposition::HandOver(Box::new(envelope.again(delay).waiting_for(Some(host))))
+        }
         Err(_) => match undecided_wait(&envelope, now) {
             Some(delay) => Disposition::HandOver(Box::new(envelope.again(delay))),
             None if may_return => Disposition::Return,

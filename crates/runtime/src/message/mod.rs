@@ -35,6 +35,8 @@ pub struct Received {
     pub body: String,
     /// How often it was delivered, including this time. Approximate where the queue is.
     pub receive_count: u32,
+    /// A worker ended while it worked on this message and on no other. True where the queue cannot tell.
+    pub ended_alone: bool,
     /// When it was sent, if the queue reports it.
     pub sent: Option<Timestamp>,
 }
@@ -45,6 +47,7 @@ impl From<ReceivedMessage> for Received {
             id: message.receipt,
             body: message.body,
             receive_count: message.receive_count,
+            ended_alone: message.ended_alone,
             sent: None,
         }
     }

@@ -78,6 +78,7 @@ fn received(id: &str, body: impl Into<String>) -> Received {
         id: id.into(),
         body: body.into(),
         receive_count: 1,
+        ended_alone: true,
         sent: None,
     }
 }

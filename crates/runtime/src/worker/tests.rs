@@ -31,6 +31,7 @@ impl MessageHandler for Scripted {
         match rule.as_str() {
             "again" if envelope.tries < 20 => Ok(Next::Again(Duration::ZERO)),
             "panic" => panic!("a defect"),
+            "endless" => std::future::pending().await,
             _ => Ok(Next::Done),
         }
     }
@@ -78,6 +79,7 @@ impl Fixture {
                 clock: Arc::new(SystemClock),
             },
             concurrency: 4,
+            halt: watch::Sender::new(false),
         }
     }
 
@@ -112,7 +114,7 @@ impl Fixture {
 async fn a_task_that_ends_its_process_again_and_again_ends_failed() {
     let fixture = Fixture::new();
     fixture.send(1, "fine").await;
-    for _ in 0..RECEIVES_MAX {
+    for _ in 0..CRASHES_MAX {
         fixture.crash().await;
     }
     fixture.work().await;
@@ -130,11 +132,11 @@ async fn a_task_that_ends_its_process_again_and_again_ends_failed() {
 async fn a_task_that_panics_ends_failed_too() {
     let fixture = Fixture::new();
     fixture.send(1, "panic").await;
-    for _ in 0..=RECEIVES_MAX {
+    for _ in 0..=CRASHES_MAX {
         fixture.work().await;
-        fixture.clock.advance(ERROR_BACKOFF * RECEIVES_MAX);
+        fixture.clock.advance(ERROR_BACKOFF * CRASHES_MAX);
     }
-    assert_eq!(fixture.worked().len(), RECEIVES_MAX as usize);
+    assert_eq!(fixture.worked().len(), CRASHES_MAX as usize);
     assert_eq!(fixture.queue.depth().await.unwrap(), 0);
     let tasks = fixture.tasks().await;
     assert_eq!(tasks[0].state, TaskState::Failed);
@@ -197,4 +199,20 @@ async fn a_worker_works_until_it_is_asked_to_stop() {
     stop.send_replace(true);
     running.await.unwrap();
     assert_eq!(fixture.worked(), ["fine"]);
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_puts_back_what_does_not_end() {
+    let fixture = Fixture::new();
+    fixture.send(1, "endless").await;
+    let (stop, stopped) = watch::channel(false);
+    let worker = fixture.worker();
+    let running = tokio::spawn(async move { worker.run_until(stopped, Duration::ZERO).await });
+    while fixture.handler.0.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    stop.send_replace(true);
+    running.await.unwrap();
+    let again = fixture.queue.receive(1, VISIBILITY).await.unwrap();
+    assert_eq!(again.len(), 1, "it is visible at once");
 }

@@ -140,6 +140,7 @@ impl Message {
             body: self.body.clone(),
             receipt: self.receipt(),
             receive_count: self.receive_count,
+            ended_alone: true,
         }
     }
 }
