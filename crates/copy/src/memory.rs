@@ -3,10 +3,10 @@
 //! A manifest is small, but it may have 4 MiB, a list 16 MiB, and many are read at the same time. Two budgets limit their sum:
 //!
 //! - *Reading*: [`reserve`] waits until there is room for a large body. The room is free again when the last copy of the bytes is
-//!   dropped. What must hold: whoever holds a large body does not wait for room for another, otherwise two of them could wait for
-//!   each other. A wait that takes too long ends, so that a mistake costs time and nothing else.
-//! - *Keeping*: a graph keeps what it read until it is written, if there is room ([`Keeper`]). Nobody waits for that: what is not
-//!   kept is read again.
+//!   dropped. What must hold: a caller that holds a large body does not wait for room for another, otherwise two of them could
+//!   wait for each other. A wait that takes too long ends, so that a mistake costs time and nothing else.
+//! - *Keeping*: a graph keeps what it read until it is written, if there is room ([`Keeper`]). No caller waits for that: what is
+//!   not kept is read again.
 //!
 //! A parsed manifest takes up to three bytes more for each byte, because its descriptors are short texts.
 
@@ -92,7 +92,9 @@ impl Keeper {
             return false;
         }
         if kept_bytes > GRAPH_KEEPS_BYTES_MIN {
-            let room = u32::try_from(bytes).ok().map(|bytes| self.shared.try_acquire_many(bytes));
+            let room = u32::try_from(bytes)
+                .ok()
+                .map(|bytes| self.shared.try_acquire_many(bytes));
             let Some(Ok(room)) = room else { return false };
             match &mut self.room {
                 Some(own) => own.merge(room),

@@ -26,7 +26,7 @@ pub struct Descriptor {
     /// The artifact type of a manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// Annotations by key, at most 1,000. Empty in the lists of a manifest, whose annotations decide nothing.
+    /// Annotations by key, at most 1,000. Empty in the lists of a manifest: see [`crate::Manifest::annotated_children`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The platform of the image.

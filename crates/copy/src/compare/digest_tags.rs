@@ -95,10 +95,19 @@ mod tests {
             let (one, other) = (Digest::of(algorithm, b"one"), Digest::of(algorithm, b"other"));
             let stem = one.fallback_tag();
             let mut tags = DigestTags::default();
-            for text in ["v1", "latest", &format!("{stem}.tar"), &format!("{stem}.sig"), &format!("{stem}.sbom")] {
+            for text in [
+                "v1",
+                "latest",
+                &format!("{stem}.tar"),
+                &format!("{stem}.sig"),
+                &format!("{stem}.sbom"),
+            ] {
                 assert!(tags.add(&tag(text)));
             }
-            assert_eq!(tags.cosign(&one), [tag(&format!("{stem}.sig")), tag(&format!("{stem}.sbom"))]);
+            assert_eq!(
+                tags.cosign(&one),
+                [tag(&format!("{stem}.sig")), tag(&format!("{stem}.sbom"))]
+            );
             assert!(!tags.has_fallback(&one) && !tags.has_others(&one) && tags.has_others(&other));
             assert!(tags.add(&tag(&other.fallback_tag())));
             assert!(tags.has_fallback(&other) && tags.cosign(&other).is_empty() && tags.has_others(&one));

@@ -218,7 +218,9 @@ async fn lacks_attachment(sides: &Sides<'_>, root: &Descriptor) -> Result<bool> 
     let may_be_below = match sides.digest_tags {
         None => true,
         // Asked once, before the manifests of the image are looked at side by side.
-        Some(tags) => sides.source.has_referrers_api(&root.digest).await.at(Side::Source)? || tags.has_others(&root.digest),
+        Some(tags) => {
+            sides.source.has_referrers_api(&root.digest).await.at(Side::Source)? || tags.has_others(&root.digest)
+        }
     };
     let members = if may_be_below {
         sides.members_of(root.clone()).await?

@@ -33,7 +33,11 @@ impl CopyRun<'_> {
     /// Attachments that are indexes are written one after another, because each may be as large as an image.
     async fn push_attachment(&self, attachment: &Attachment) -> Result<()> {
         let is_index = attachment.manifest().media_type.is_index();
-        let mut turn = if is_index { Some(self.index_turn.lock().await) } else { None };
+        let mut turn = if is_index {
+            Some(self.index_turn.lock().await)
+        } else {
+            None
+        };
         loop {
             match self.sides.lack_of(attachment, self.may_be_partial()).await? {
                 Lack::Nothing => return Ok(()),

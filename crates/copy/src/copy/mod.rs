@@ -191,7 +191,10 @@ impl CopyRun<'_> {
             return Ok(Some(Round::Moved(None)));
         };
         let may_move = self.request.from.tag().is_some();
-        if may_move && read.elapsed() > READ_AGE_MAX && self.source_now().await?.as_ref() != Some(&root.descriptor().digest) {
+        if may_move
+            && read.elapsed() > READ_AGE_MAX
+            && self.source_now().await?.as_ref() != Some(&root.descriptor().digest)
+        {
             return Ok(Some(Round::Moved(None)));
         }
         // Registries cannot compare and swap. A copy that may not replace everything checks once more, right before the write.

@@ -214,7 +214,10 @@ pub fn manifests_below(manifest: &Manifest) -> Vec<Descriptor> {
 
 /// The manifests one manifest names, with nothing but type, digest and size.
 pub(crate) fn bare_below(manifest: &Manifest) -> Vec<Descriptor> {
-    let children = manifest.children().iter().filter(|child| child.media_type.is_manifest());
+    let children = manifest
+        .children()
+        .iter()
+        .filter(|child| child.media_type.is_manifest());
     children
         .map(|child| Descriptor::new(child.media_type.clone(), child.digest.clone(), child.size))
         .collect()

@@ -24,7 +24,7 @@ pub(crate) struct Node {
 /// What is kept of a manifest.
 pub(super) enum Content {
     /// All of it.
-    Whole(Manifest),
+    Whole(Box<Manifest>),
     /// The blobs it names: it is read again when it is written.
     Blobs(Vec<Descriptor>),
     /// Nothing: it is read again for its blobs as well.
@@ -44,7 +44,7 @@ impl Node {
 
     /// A manifest that is written alone, and is in memory already.
     pub(crate) fn alone(manifest: Manifest) -> Self {
-        Self::new(manifest.descriptor(), 0, Vec::new(), Content::Whole(manifest))
+        Self::new(manifest.descriptor(), 0, Vec::new(), Content::Whole(Box::new(manifest)))
     }
 
     pub(crate) const fn descriptor(&self) -> &Descriptor {

@@ -76,7 +76,7 @@ impl State {
         let blobs_bytes: usize = blobs_of(&manifest).map(memory_of).sum();
         let children_bytes: usize = manifest.children().iter().map(memory_of).sum();
         if self.keeper.keep(manifest.bytes().len() + blobs_bytes + children_bytes) {
-            Content::Whole(manifest.with_own_bytes())
+            Content::Whole(Box::new(manifest.with_own_bytes()))
         } else if self.keeper.keep(blobs_bytes) {
             Content::Blobs(blobs_of(&manifest).cloned().collect())
         } else {

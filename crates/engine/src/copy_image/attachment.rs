@@ -102,7 +102,11 @@ async fn subject_of(about: &DigestTag, source: &RemoteRepository, target: &Targe
     if about.is_about(&own) {
         return Ok(Some(own));
     }
-    let listed: Vec<Target> = index.children().iter().map(|entry| Target::Digest(entry.digest.clone())).collect();
+    let listed: Vec<Target> = index
+        .children()
+        .iter()
+        .map(|entry| Target::Digest(entry.digest.clone()))
+        .collect();
     // It may be large, and so may each of them.
     drop(index);
     for referrer in listed {

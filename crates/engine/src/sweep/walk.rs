@@ -40,7 +40,6 @@ const ERROR_BACKOFF: Backoff = Backoff::doubling(Duration::from_secs(30), WAIT_M
 /// How often the sweep waits at one place for errors to pass. Then it goes on past it.
 pub(super) const STUCK_STEPS_MAX: u32 = 5;
 
-
 /// One message's walk through the tags of a rule.
 pub(super) struct Walk<'a> {
     pub(super) jobs: &'a Jobs,
@@ -133,7 +132,9 @@ impl Walk<'_> {
         let mut after = cursor.and_then(|cursor| cursor.tag.clone());
         let mut digest_tags = None;
         loop {
-            let tags = self.tags(repository, page.as_ref(), after.as_ref(), &mut digest_tags).await;
+            let tags = self
+                .tags(repository, page.as_ref(), after.as_ref(), &mut digest_tags)
+                .await;
             self.looks_left = self.looks_left.saturating_sub(1);
             let tags = match tags {
                 Ok(tags) => tags,
@@ -155,8 +156,13 @@ impl Walk<'_> {
                 if self.looks_left == 0 {
                     return Ok(End::Enough);
                 }
-                self.stride(repository, page.as_ref(), stride, digest_tags.as_ref().and_then(Collected::all))
-                    .await?;
+                self.stride(
+                    repository,
+                    page.as_ref(),
+                    stride,
+                    digest_tags.as_ref().and_then(Collected::all),
+                )
+                .await?;
             }
             if tags.is_cut {
                 return Ok(End::Enough);
@@ -204,7 +210,9 @@ impl Walk<'_> {
             let is_first = page.is_none();
             if !is_first || next.is_some() {
                 let from = next.clone().filter(|_| is_first);
-                collected.add_pages(&source, from, self.stuck < DIGEST_TAGS_STUCK_MAX).await?;
+                collected
+                    .add_pages(&source, from, self.stuck < DIGEST_TAGS_STUCK_MAX)
+                    .await?;
             }
             *digest_tags = Some(collected);
         }

@@ -35,10 +35,6 @@ pub struct Manifest {
 }
 
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one per manifest, and images are the common case"
-)]
 enum Body {
     Image {
         config: Descriptor,
@@ -145,6 +141,7 @@ impl Manifest {
     }
 
     /// The same manifest with a copy of its bytes. The bytes of a manifest that was just read may hold memory that readers share.
+    #[must_use]
     pub fn with_own_bytes(self) -> Self {
         Self {
             bytes: Bytes::copy_from_slice(&self.bytes),
@@ -189,6 +186,13 @@ impl Manifest {
             Body::Index { manifests } => manifests,
             Body::Image { .. } => &[],
         }
+    }
+
+    /// [`Manifest::children`] with their annotations, which are read for this and not kept.
+    pub fn annotated_children(&self) -> Vec<Descriptor> {
+        let written = Written::parse(&self.bytes);
+        let children = written.and_then(|written| written.annotated_manifests());
+        children.unwrap_or_else(|_| self.children().to_vec())
     }
 
     /// Config and layers, in order; empty for an index.

@@ -186,7 +186,10 @@ fn what_is_read_of_a_manifest_is_bounded() {
     assert!(image.blobs().all(|blob| blob.annotations.is_empty()));
     let alone: Descriptor = serde_json::from_str(&entry).unwrap();
     assert_eq!(alone.annotations.len(), 1);
-    let layers = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[0{}]}}"#, ",0".repeat(100_000));
+    let layers = format!(
+        r#"{{"schemaVersion":2,"config":{config},"layers":[0{}]}}"#,
+        ",0".repeat(100_000)
+    );
     let refusal = parse(&layers).unwrap_err();
     assert_eq!(refusal.code(), "MANIFEST_INVALID");
     assert!(refusal.to_string().contains("100001 descriptors"), "{refusal}");

@@ -91,6 +91,14 @@ impl<'a> Written<'a> {
         }
     }
 
+    /// The list of an index with the annotations of its entries.
+    pub(super) fn annotated_manifests(&self) -> Result<Vec<Descriptor>, Error> {
+        match self.manifests {
+            Field::Value(manifests) => list("manifests", Some(manifests), with_annotations),
+            Field::Absent | Field::Null => Ok(Vec::new()),
+        }
+    }
+
     /// True if there is a list of an index that is not null.
     pub(super) const fn lists_manifests(&self) -> bool {
         matches!(self.manifests, Field::Value(_))

@@ -94,7 +94,7 @@ pub(crate) async fn bounded(
         }
         let expected = stated.unwrap_or(0).max(length);
         if room.is_none() && expected > SMALL_BODY_BYTES {
-            // Its length is the whole that the room is for: nobody waits twice.
+            // Once for the whole body: a caller that waited again could wait for another one like it.
             let bytes = if stated.is_some() { expected } else { limit };
             let reserved = memory::reserve(bytes).await;
             room = Some(reserved.ok_or_else(|| Error::of(Code::MemoryBusy, operation))?);

@@ -16,7 +16,7 @@ const QUERY_BYTES_MAX: usize = 4096;
 /// It contains the query that the registry linked to. Some registries put the last name of a page there, some an opaque token,
 /// and names need not be sorted: so a cursor says nothing about the names that were read, and only the list that returned it
 /// accepts it. A token may expire; the registry then refuses the page, which is `LIST_ABORTED`. A cursor can be stored, and it
-/// counts the pages before it, so that a list without end is recognised whoever reads it.
+/// counts the pages before it, so that every reader recognises a list without end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct PageCursor {

@@ -176,13 +176,25 @@ mod tests {
 
     #[test]
     fn names_that_are_too_long_are_left_out() {
-        let page = page(&format!(r#"{{"tags":["{}","v1","{}"]}}"#, "a".repeat(128), "b".repeat(129))).unwrap();
+        let page = page(&format!(
+            r#"{{"tags":["{}","v1","{}"]}}"#,
+            "a".repeat(128),
+            "b".repeat(129)
+        ))
+        .unwrap();
         assert_eq!(selected(&page, 9, |_| true), ["a".repeat(128), "v1".to_owned()]);
     }
 
     #[test]
     fn what_is_not_a_page_of_names_is_refused() {
-        for body in ["", "[]", "{", r#"{"tags":7}"#, r#"{"tags":["a",7]}"#, r#"{"errors":[]}"#] {
+        for body in [
+            "",
+            "[]",
+            "{",
+            r#"{"tags":7}"#,
+            r#"{"tags":["a",7]}"#,
+            r#"{"errors":[]}"#,
+        ] {
             assert_eq!(page(body).unwrap_err().code(), "RESPONSE_INVALID", "{body}");
         }
         for body in ["{}", r#"{"tags":null}"#, r#"{"tags":[]}"#, r#"{"tags":[],"errors":[]}"#] {
