@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer as _};
 use serde_json::value::RawValue;
 use transship_oci::{Code, Error, Operation, Result};
@@ -89,6 +89,9 @@ impl<T> Page<T> {
     }
 
     fn written(&self) -> serde_json::Result<Written<'_>> {
+        if !self.body.trim_ascii_start().starts_with(b"{") {
+            return Err(serde_json::Error::custom("it is not a JSON object"));
+        }
         serde_json::from_slice(&self.body)
     }
 
