@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
 use transship_oci::{Code, Error, Operation, Provider, Result};
-use transship_rules::{Document, Registry, Webhook};
+use transship_rules::{Document, Pushed, Registry, Webhook};
 
 use crate::ledger::History;
 use crate::plan::plan;
@@ -135,10 +135,18 @@ impl Intake {
         let mut accepted = 0;
         for event in events {
             let before = planned.len();
+            let Some(pushed) = Pushed::of(event) else {
+                tracing::warn!(
+                    code = Code::InvalidReference.as_str(),
+                    repository = event.repository.as_str(),
+                    "an event was ignored, because the name of its repository has capital letters"
+                );
+                continue;
+            };
             for source in sources {
                 planned.extend(
                     document
-                        .evaluate(source, &event.into())
+                        .evaluate(source, &pushed)
                         .into_iter()
                         .filter_map(|found| plan(source, event, found.rule, found.verdict, received)),
                 );
@@ -230,6 +238,7 @@ impl Admission<'_> {
         // The host is read from the body to detect a body of another registry.
         let origin = Origin {
             registry_host: None,
+            fallback_host: Some(registry.host().as_str()),
             aliases: &registry.aliases,
         };
         let events = read(registry.provider, delivery, &origin)?;

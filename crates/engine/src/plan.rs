@@ -63,7 +63,7 @@ pub(crate) fn plan(
     let destination = destination_of(to, &from);
     let source = ImageRef {
         registry: source.to_owned(),
-        repository: event.repository.clone(),
+        repository: event.repository.valid()?.clone(),
         target: from,
     };
     let occurrence = occurrence(event, received);

@@ -13,7 +13,9 @@ pub(crate) fn invalid(why: impl std::fmt::Display) -> Error {
 pub(crate) fn not_json(error: serde_json::Error) -> Error {
     let invalid = match error.classify() {
         serde_json::error::Category::Eof => invalid("it is cut off"),
-        serde_json::error::Category::Data => invalid("a required field is missing"),
+        serde_json::error::Category::Data => {
+            invalid("a required field is missing, has another type, or is there twice")
+        }
         _ => {
             let (line, column) = (error.line(), error.column());
             invalid(format_args!("it is not JSON at line {line}, column {column}"))

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_oci::{Digest, DigestTag, Kind, RegistryHost, Repository, Tag};
+use transship_oci::{Digest, DigestTag, Kind, RegistryHost, Tag};
+
+use crate::ReportedRepository;
 
 /// An event at a registry. [`None`] means that the delivery has no usable value. The order of the fields is part of the
 /// contract.
@@ -13,7 +15,7 @@ pub struct Event {
     /// The registry's host: from the configuration, otherwise from the delivery.
     pub registry_host: Option<RegistryHost>,
     /// The repository.
-    pub repository: Repository,
+    pub repository: ReportedRepository,
     /// The tag; [`None`] for a push by digest.
     pub tag: Option<Tag>,
     /// The digest.
@@ -85,8 +87,10 @@ impl EventKind {
                 types::HELM_CONFIG => Self::Chart,
                 _ => Self::Artifact,
             },
+            (None, Some(types::HELM_CONFIG)) => Self::Chart,
             (Some(types::OCI_MANIFEST), None) => Self::Manifest,
-            (Some(types::DOCKER_MANIFEST | types::DOCKER_SCHEMA1 | types::DOCKER_SCHEMA1_SIGNED), _) => Self::Image,
+            (Some(types::DOCKER_MANIFEST | types::DOCKER_SCHEMA1 | types::DOCKER_SCHEMA1_SIGNED), _)
+            | (None, Some(types::OCI_CONFIG | types::DOCKER_CONFIG)) => Self::Image,
             _ => Self::Unknown,
         }
     }
@@ -114,6 +118,9 @@ mod tests {
             ),
             ("v1", Some(DOCKER_MANIFEST), None, EventKind::Image),
             ("v1", Some(OCI_ARTIFACT), None, EventKind::Artifact),
+            ("v1", None, Some(HELM_CONFIG), EventKind::Chart),
+            ("v1", None, Some(DOCKER_CONFIG), EventKind::Image),
+            ("v1", None, Some(OCI_MANIFEST), EventKind::Unknown),
             ("v1", None, None, EventKind::Unknown),
             (&format!("sha256-{hex}"), Some(OCI_INDEX), None, EventKind::Signature),
             (&format!("sha512-{hex}"), Some(OCI_INDEX), None, EventKind::Signature),

@@ -33,9 +33,29 @@ pub(crate) fn split(reference: &str) -> Option<ImageReference<'_>> {
     })
 }
 
+/// The host of an absolute URL, with its port.
+pub(crate) fn authority(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    authority.rsplit('@').next()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_of_a_url_has_neither_user_nor_path() {
+        for (url, host) in [
+            ("https://h:8443/a?b#c", Some("h:8443")),
+            ("http://user:password@h", Some("h")),
+            ("https://", Some("")),
+            ("h/a", None),
+            ("ftp://h/a", None),
+        ] {
+            assert_eq!(authority(url), host, "{url}");
+        }
+    }
 
     #[test]
     fn references_are_taken_apart_with_ports_digests_and_the_old_colon() {

@@ -3,9 +3,14 @@
 //! Senders add fields, change types between versions and send `""` for missing values. Only fields that are used have a type
 //! here.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny};
 use serde_json::value::RawValue;
+use transship_oci::Error;
+
+use crate::error::{invalid, not_json};
 
 /// Maximum length of names of users and events in bytes, to limit the size of entries in the ledger.
 const MAX_WORD_BYTES: usize = 256;
@@ -13,6 +18,12 @@ const MAX_WORD_BYTES: usize = 256;
 /// A text; anything else, and the empty text, is [`None`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Text(Option<String>);
+
+impl From<Option<&str>> for Text {
+    fn from(text: Option<&str>) -> Self {
+        Self(text.filter(|text| !text.is_empty()).map(str::to_owned))
+    }
+}
 
 impl Text {
     pub(crate) fn get(&self) -> Option<&str> {
@@ -24,6 +35,11 @@ impl Text {
         self.get()
             .filter(|text| text.len() <= MAX_WORD_BYTES && !text.chars().any(char::is_control))
             .map(str::to_owned)
+    }
+
+    /// The text in lower case, for senders that report names in another case than the registry uses.
+    pub(crate) fn lower(&self) -> Option<String> {
+        self.get().map(str::to_lowercase)
     }
 
     /// The text parsed as `T`, if it is valid.
@@ -61,15 +77,29 @@ impl<'de> Deserialize<'de> for Text {
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        let number = raw.get().trim_matches('"');
-        // Whole seconds are enough.
-        Ok(Self(number.split('.').next().and_then(|whole| whole.parse().ok())))
+        Ok(Self(seconds(raw.get().trim_matches('"'))))
     }
+}
+
+/// Whole seconds of a number in any notation of JSON; Docker Hub writes some as `1.417566161e+09`.
+fn seconds(number: &str) -> Option<i64> {
+    if let Ok(whole) = number.parse() {
+        return Some(whole);
+    }
+    let seconds: f64 = number.parse().ok()?;
+    // Every whole number of this range is exact in 64 bits, and a later time than the year 9999 is not a time.
+    #[expect(clippy::cast_possible_truncation, reason = "fractions of a second are not needed")]
+    let whole = (seconds.is_finite() && seconds.abs() < 1e12).then_some(seconds as i64);
+    whole
 }
 
 /// An object that is a valid `T`; anything else is [`None`].
 #[derive(Debug, Clone)]
 pub(crate) struct Table<T>(pub(crate) Option<T>);
+
+/// Names: the texts of a list, or the keys of an object; anything else is [`None`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names(pub(crate) Option<Vec<Text>>);
 
 /// A list of valid `T`; anything else is [`None`].
 #[derive(Debug, Clone)]
@@ -103,6 +133,31 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
     }
 }
 
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        if is_object(raw.get().as_bytes()) {
+            let keys: Option<BTreeMap<String, IgnoredAny>> = serde_json::from_str(raw.get()).ok();
+            return Ok(Self(
+                keys.map(|keys| keys.into_keys().map(|key| Text(Some(key))).collect()),
+            ));
+        }
+        Ok(Self(serde_json::from_str(raw.get()).ok()))
+    }
+}
+
+/// The body of a delivery: an object. A derived type would also accept an array as its fields in order.
+///
+/// # Errors
+/// `DELIVERY_INVALID`.
+pub(crate) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    if is_object(body) {
+        serde_json::from_slice(body).map_err(not_json)
+    } else {
+        Err(invalid("it is not a JSON object"))
+    }
+}
+
 /// True if the JSON text is an object.
 pub(crate) fn is_object(text: &[u8]) -> bool {
     text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
@@ -131,6 +186,8 @@ mod tests {
             ("1586922308", Some("2020-04-15T03:45:08Z")),
             ("1586922308.9", Some("2020-04-15T03:45:08Z")),
             ("\"1586922308\"", Some("2020-04-15T03:45:08Z")),
+            ("1.586922308e+09", Some("2020-04-15T03:45:08Z")),
+            ("1586922308.9e0", Some("2020-04-15T03:45:08Z")),
             ("0", None),
             ("-5", None),
             ("1e300", None),
@@ -147,6 +204,10 @@ mod tests {
         assert_eq!(
             time("2023-01-25T14:45:54.17327+11:00").as_deref(),
             Some("2023-01-25T03:45:54.17327Z")
+        );
+        assert_eq!(
+            time("2020-04-05T21:49:44.219+0000").as_deref(),
+            Some("2020-04-05T21:49:44.219Z")
         );
         assert_eq!(time("0001-01-01T00:00:00Z"), None);
         assert_eq!(time("2016-11-29 12:25:46"), None);

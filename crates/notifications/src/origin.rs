@@ -2,27 +2,55 @@
 
 use transship_oci::{RegistryHost, Repository};
 
+use crate::ReportedRepository;
+
 /// The sender of a delivery, according to the configuration.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin<'a> {
-    /// The registry's host, which has precedence over the one in the body.
+    /// The registry's host, which has precedence over the one in the delivery.
     pub registry_host: Option<&'a str>,
+    /// The registry's host, for deliveries that name none.
+    pub fallback_host: Option<&'a str>,
     /// Repository prefixes of whole components in deliveries, and those that clients use. The first match applies.
     pub aliases: &'a [(String, String)],
 }
 
 impl Origin<'_> {
-    /// The configured host, else the first of `reported` that is a host.
+    /// The configured host, else the first of `reported` that is a host, else the fallback.
     pub(crate) fn host<'t>(&self, reported: impl IntoIterator<Item = Option<&'t str>>) -> Option<RegistryHost> {
-        match self.registry_host {
-            Some(configured) => configured.parse().ok(),
-            None => reported.into_iter().flatten().find_map(|host| host.parse().ok()),
+        self.host_or(reported, None)
+    }
+
+    /// As [`Origin::host`], and without a fallback `assumed`: the host that a sender has which does not name one.
+    pub(crate) fn host_or<'t>(
+        &self,
+        reported: impl IntoIterator<Item = Option<&'t str>>,
+        assumed: Option<&str>,
+    ) -> Option<RegistryHost> {
+        if let Some(configured) = self.registry_host {
+            return configured.parse().ok();
         }
+        let mut reported = reported.into_iter().flatten();
+        reported
+            .find_map(|host| host.parse().ok())
+            .or_else(|| self.fallback_host.or(assumed)?.parse().ok())
     }
 
     /// The repository that deliveries call `name`; [`None`] if it is not a valid repository name.
-    pub(crate) fn repository(&self, name: &str) -> Option<Repository> {
-        let aliased = self.aliases.iter().find_map(|(from, to)| {
+    pub(crate) fn repository(&self, name: &str) -> Option<ReportedRepository> {
+        let repository: Repository = self.aliased(name).as_deref().unwrap_or(name).parse().ok()?;
+        Some(repository.into())
+    }
+
+    /// As [`Origin::repository`], for a sender whose names may have capital letters.
+    pub(crate) fn repository_with_capitals(&self, name: &str) -> Option<ReportedRepository> {
+        let aliased = self.aliased(name);
+        ReportedRepository::with_capitals(aliased.as_deref().unwrap_or(name)).ok()
+    }
+
+    /// The name that an alias gives to `name`; [`None`] if no alias has its prefix.
+    pub(crate) fn aliased(&self, name: &str) -> Option<String> {
+        self.aliases.iter().find_map(|(from, to)| {
             let rest = name.strip_prefix(from.as_str())?;
             let path = match (to.as_str(), rest.strip_prefix('/')) {
                 ("", rest) => rest?.to_owned(),
@@ -31,8 +59,7 @@ impl Origin<'_> {
                 (_, None) => return None,
             };
             Some(path)
-        });
-        aliased.as_deref().unwrap_or(name).parse().ok()
+        })
     }
 }
 
@@ -45,7 +72,7 @@ mod tests {
         let host = |configured, told: &[&str]| {
             let origin = Origin {
                 registry_host: configured,
-                aliases: &[],
+                ..Origin::default()
             };
             origin.host(told.iter().copied().map(Some)).map(|host| host.to_string())
         };
@@ -56,11 +83,29 @@ mod tests {
     }
 
     #[test]
+    fn a_fallback_replaces_what_is_assumed_and_not_what_is_reported() {
+        let host = |origin: &Origin<'_>, reported| {
+            let host = origin.host_or([reported], Some("assumed.example"));
+            host.map(|host| host.to_string())
+        };
+        let configured = Origin {
+            fallback_host: Some("mine.example"),
+            ..Origin::default()
+        };
+        assert_eq!(host(&configured, None).as_deref(), Some("mine.example"));
+        assert_eq!(
+            host(&configured, Some("other.example")).as_deref(),
+            Some("other.example")
+        );
+        assert_eq!(host(&Origin::default(), None).as_deref(), Some("assumed.example"));
+    }
+
+    #[test]
     fn an_alias_replaces_whole_components() {
         let aliases = [("docker-local".into(), "docker".into()), ("root".into(), String::new())];
         let origin = Origin {
-            registry_host: None,
             aliases: &aliases,
+            ..Origin::default()
         };
         let name = |told: &str| origin.repository(told).map(|name| name.to_string());
         assert_eq!(name("docker-local/a/b").as_deref(), Some("docker/a/b"));

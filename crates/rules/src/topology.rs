@@ -6,8 +6,6 @@
 
 use std::collections::VecDeque;
 
-use transship_notifications::Format;
-
 use transship_oci::Code;
 
 use crate::document::Document;
@@ -24,7 +22,6 @@ pub(crate) fn check(document: &Document, diagnostics: &mut Diagnostics) {
         let path = Path::of("rules").index(position);
         check_edition(document, rule, &path, diagnostics);
         check_partition(document, rule, &path, diagnostics);
-        check_deliveries(document, rule, diagnostics);
     }
     let graph = Graph::of(document);
     graph.check_cycles(diagnostics);
@@ -69,18 +66,6 @@ fn check_partition(document: &Document, rule: &Rule, path: &Path, diagnostics: &
             path.key("destination").key("registry"),
             fault(Code::PartitionRefused, sentence),
         );
-    }
-}
-
-/// A webhook whose deliveries cannot be read yet would lose events.
-fn check_deliveries(document: &Document, rule: &Rule, diagnostics: &mut Diagnostics) {
-    let name = &rule.source.registry;
-    let Some(registry) = document.registries.get(name).filter(|_| rule.is_on_event()) else {
-        return;
-    };
-    if registry.webhook.is_some() && !Format::of(registry.provider).is_some_and(Format::is_read) {
-        let path = Path::of("registries").key(name).key("webhook");
-        diagnostics.not_yet(path, &format!("reading the notifications of {}", registry.provider));
     }
 }
 

@@ -17,13 +17,14 @@ pub struct Pushed<'a> {
     pub kind: Option<Kind>,
 }
 
-impl<'a> From<&'a Event> for Pushed<'a> {
-    fn from(event: &'a Event) -> Self {
-        Self {
-            repository: &event.repository,
+impl<'a> Pushed<'a> {
+    /// The push of `event`; [`None`] if the name of its repository is not valid, so that no rule can match.
+    pub fn of(event: &'a Event) -> Option<Self> {
+        Some(Self {
+            repository: event.repository.valid()?,
             tag: event.tag.as_ref(),
             kind: event.kind.certain(),
-        }
+        })
     }
 }
 

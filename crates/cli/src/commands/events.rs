@@ -54,10 +54,7 @@ struct Parse {
 }
 
 fn format_help() -> String {
-    let names: Vec<&str> = Format::all()
-        .filter(|format| format.is_read())
-        .map(Format::as_str)
-        .collect();
+    let names: Vec<&str> = Format::all().map(Format::as_str).collect();
     format!("The format: {}", names.join(", "))
 }
 
@@ -104,6 +101,7 @@ impl Parse {
         }
         let origin = Origin {
             registry_host: self.registry_host.as_deref(),
+            fallback_host: None,
             aliases: &self.alias,
         };
         parse(self.provider, &delivery, &origin).map_err(|error| refused(&error))

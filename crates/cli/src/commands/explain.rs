@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use transship_notifications::{Event, EventAction};
-use transship_rules::{Document, Evaluation, Verdict};
+use transship_rules::{Document, Evaluation, Pushed, Verdict};
 
 use super::events::read_input;
 use crate::document;
@@ -126,8 +126,11 @@ fn source_of(document: &Document, event: &Event) -> Option<String> {
 }
 
 fn rules(document: &Document, event: &Event, source: &str) -> Vec<RuleExplanation> {
+    let Some(pushed) = Pushed::of(event) else {
+        return Vec::new();
+    };
     document
-        .evaluate(source, &event.into())
+        .evaluate(source, &pushed)
         .into_iter()
         .map(|evaluation| of_rule(event, evaluation))
         .collect()
@@ -200,6 +203,9 @@ impl Explanation {
                 text.push_str("\n  no registry of the document has this host: add it to the registry's hosts\n");
             }
             (None, None) => text.push_str("\n  the event has no host: select the registry with --source\n"),
+        }
+        if event.repository.valid().is_none() {
+            text.push_str("\n  no rule matches: the name of the repository has capital letters\n");
         }
         let width = self.rules.iter().map(|rule| rule.rule.len()).max().unwrap_or_default();
         for rule in &self.rules {

@@ -8,22 +8,20 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use transship_oci::{Error, MediaType, Provider};
 
-use super::{FormatSpec, Reader};
-use crate::authenticity::fixed_text;
-use crate::error::{invalid, not_json};
+use super::{FormatSpec, no_handshake};
+use crate::authenticity::Proof;
 use crate::event::{Event, EventAction, EventKind};
-use crate::lenient::{List, Table, Text, is_object};
+use crate::image_reference::authority;
+use crate::lenient::{List, Table, Text, is_object, object};
 use crate::{Delivery, Origin};
 
 /// Distribution's own format.
 pub(super) const FORMAT: FormatSpec = FormatSpec {
     name: "distribution",
     provider: Some(Provider::Distribution),
-    reader: Some(Reader {
-        parse,
-        authenticate: fixed_text,
-        is_proof_in_head: true,
-    }),
+    parse,
+    proof: Proof::TEXT,
+    handshake: no_handshake,
 };
 /// GitLab sends the same envelope.
 pub(super) const GITLAB: FormatSpec = FormatSpec {
@@ -44,8 +42,9 @@ struct Envelope<'a> {
     events: Vec<&'a RawValue>,
 }
 
+/// One event, which Azure sends without an envelope.
 #[derive(Deserialize)]
-struct Notification {
+pub(super) struct Notification {
     #[serde(default)]
     id: Text,
     #[serde(default)]
@@ -97,30 +96,27 @@ struct Actor {
 }
 
 fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
-    let body = delivery.body;
-    if !is_object(body) {
-        return Err(invalid("it is not a JSON object"));
-    }
-    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(not_json)?;
+    let envelope: Envelope<'_> = object(delivery.body)?;
     Ok(envelope
         .events
         .into_iter()
         .filter(|raw| is_object(raw.get().as_bytes()))
         .filter_map(|raw| serde_json::from_str::<Notification>(raw.get()).ok())
+        .filter(|notification| !notification.is_blob_push())
         .filter_map(|notification| event(notification, origin))
         .collect())
 }
 
 /// [`None`] for what is of no interest and for what cannot be used.
-fn event(notification: Notification, origin: &Origin<'_>) -> Option<Event> {
-    let action = match notification.action.get()? {
+pub(super) fn event(notification: Notification, origin: &Origin<'_>) -> Option<Event> {
+    let action = match notification.action()? {
         "push" => EventAction::Push,
         "delete" => EventAction::Delete,
         _ => return None,
     };
     let target = notification.target.0?;
     let media_type = target.media_type.get().map(MediaType::new);
-    if action == EventAction::Push && !is_manifest(media_type.as_ref(), &target) {
+    if action == EventAction::Push && !media_type.as_ref().is_none_or(is_kept) {
         return None;
     }
     let repository = origin.repository(target.repository.get()?)?;
@@ -151,14 +147,23 @@ fn event(notification: Notification, origin: &Origin<'_>) -> Option<Event> {
     })
 }
 
-/// Blobs are pushed too. A sender that leaves the type out is judged by the address it gives, or by there being a tag.
-fn is_manifest(media_type: Option<&MediaType>, target: &Target) -> bool {
-    let by_address = || match target.url.get() {
-        Some(url) if url.contains("/blobs/") => false,
-        Some(url) if url.contains("/manifests/") => true,
-        _ => target.tag.get().is_some(),
-    };
-    media_type.map_or_else(by_address, is_kept)
+impl Notification {
+    pub(super) fn action(&self) -> Option<&str> {
+        self.action.get()
+    }
+
+    /// Blobs are pushed too. A sender that leaves the type out is judged by the address it gives, or by there being a tag.
+    fn is_blob_push(&self) -> bool {
+        let Some(target) = self.target.0.as_ref().filter(|_| self.action() == Some("push")) else {
+            return false;
+        };
+        match (target.media_type.get(), target.url.get()) {
+            (Some(_), _) => false,
+            (None, Some(url)) if url.contains("/blobs/") => true,
+            (None, Some(url)) if url.contains("/manifests/") => false,
+            (None, _) => target.tag.get().is_none(),
+        }
+    }
 }
 
 fn is_kept(media_type: &MediaType) -> bool {
@@ -171,11 +176,4 @@ impl Target {
         let first = self.references.0.as_ref()?.first()?.0.as_ref()?;
         first.media_type.get().map(|text| MediaType::new(text).0)
     }
-}
-
-/// The host of an absolute URL; `http.relativeurls` leaves none. A proxy in front changes this and not `request.host`.
-fn authority(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    authority.rsplit('@').next()
 }

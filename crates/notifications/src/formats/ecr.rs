@@ -7,31 +7,34 @@
 use serde::Deserialize;
 use transship_oci::{Error, MediaType, Provider};
 
-use super::{FormatSpec, Reader};
-use crate::authenticity::fixed_text;
-use crate::error::{invalid, not_json};
+use super::{FormatSpec, no_handshake};
+use crate::authenticity::Proof;
+use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
-use crate::lenient::{List, Table, Text, is_object};
+use crate::lenient::{List, Table, Text, object};
 use crate::{Delivery, Origin};
 
 /// The row of the table.
 pub(super) const FORMAT: FormatSpec = FormatSpec {
     name: "ecr",
     provider: Some(Provider::Ecr),
-    reader: Some(Reader {
-        parse,
-        authenticate: fixed_text,
-        is_proof_in_head: true,
-    }),
+    parse,
+    proof: Proof::TEXT,
+    handshake: no_handshake,
 };
+
+/// The type of a push that an input transformer of the bus made a `CloudEvent`, in the form that argocd-image-updater documents
+/// and that is widely copied.
+const TRANSFORMED: &str = "com.amazon.ecr.image.push";
 
 /// What ECR calls itself on the bus. Anyone may put events of other sources there.
 const SOURCE: &str = "aws.ecr";
 
 #[derive(Deserialize)]
 struct Envelope {
+    #[serde(default)]
     source: Text,
-    #[serde(rename = "detail-type")]
+    #[serde(default, rename = "detail-type")]
     detail_type: Text,
     #[serde(default)]
     id: Text,
@@ -45,6 +48,22 @@ struct Envelope {
     resources: List<Text>,
     #[serde(default)]
     detail: Table<Detail>,
+    /// CloudEvents that an input transformer made.
+    #[serde(default, rename = "type")]
+    kind: Text,
+    #[serde(default)]
+    data: Table<Data>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    #[serde(default)]
+    repository_name: Text,
+    #[serde(default)]
+    image_digest: Text,
+    #[serde(default)]
+    image_tag: Text,
 }
 
 #[derive(Deserialize)]
@@ -67,11 +86,10 @@ struct Detail {
 }
 
 fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
-    let body = delivery.body;
-    if !is_object(body) {
-        return Err(invalid("it is not a JSON object"));
+    let envelope: Envelope = object(delivery.body)?;
+    if envelope.kind.get() == Some(TRANSFORMED) {
+        return Ok(transformed(&envelope, origin).into_iter().collect());
     }
-    let envelope: Envelope = serde_json::from_slice(body).map_err(not_json)?;
     if envelope.source.get() != Some(SOURCE) {
         return Err(invalid("its source is not aws.ecr"));
     }
@@ -101,7 +119,29 @@ fn event(envelope: &Envelope, origin: &Origin<'_>) -> Option<Event> {
         ),
         tag,
         digest,
-        media_type: media_type.map(|media_type| media_type.0),
+        media_type: media_type.filter(MediaType::is_manifest).map(|media_type| media_type.0),
+        time: envelope.time.time(),
+        actor: None,
+        event_id: envelope.id.word(),
+    })
+}
+
+/// A push as a `CloudEvent`, whose source is `urn:aws:ecr:<region>:<account>:repository/<name>`.
+fn transformed(envelope: &Envelope, origin: &Origin<'_>) -> Option<Event> {
+    let data = envelope.data.0.as_ref()?;
+    let (region, account) = envelope.source.get().and_then(place_of_resource)?;
+    let (tag, digest) = (data.image_tag.parse(), data.image_digest.parse());
+    if tag.is_none() && digest.is_none() {
+        return None;
+    }
+    Some(Event {
+        action: EventAction::Push,
+        registry_host: origin.host([host_of(region, account).as_deref()]),
+        repository: origin.repository(data.repository_name.get()?)?,
+        kind: EventKind::of(tag.as_ref(), None, None),
+        tag,
+        digest,
+        media_type: None,
         time: envelope.time.time(),
         actor: None,
         event_id: envelope.id.word(),
@@ -124,10 +164,13 @@ fn action(detail_type: &str, detail: &Detail) -> Option<EventAction> {
 /// brought, of those in which it arrived.
 fn host(envelope: &Envelope) -> Option<String> {
     let arrived = envelope.resources.0.as_ref().and_then(|resources| resources.first());
-    let (region, account) = match arrived.and_then(Text::get).and_then(place_of_arn) {
-        Some(arrived) => arrived,
-        None => (envelope.region.get()?, envelope.account.get()?),
-    };
+    match arrived.and_then(Text::get).and_then(place_of_resource) {
+        Some((region, account)) => host_of(region, account),
+        None => host_of(envelope.region.get()?, envelope.account.get()?),
+    }
+}
+
+fn host_of(region: &str, account: &str) -> Option<String> {
     let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
     let is_region = !region.is_empty()
         && region
@@ -142,10 +185,10 @@ fn host(envelope: &Envelope) -> Option<String> {
     (is_account && is_region).then(|| format!("{account}.dkr.ecr.{region}.{domain}"))
 }
 
-/// Region and account of `arn:<partition>:ecr:<region>:<account>:repository/<name>`.
-fn place_of_arn(arn: &str) -> Option<(&str, &str)> {
-    let mut parts = arn.splitn(6, ':');
-    let is_ecr = parts.next() == Some("arn") && parts.next().is_some() && parts.next() == Some("ecr");
+/// Region and account of `arn:<partition>:ecr:<region>:<account>:repository/<name>`, or of the same with `urn`.
+fn place_of_resource(name: &str) -> Option<(&str, &str)> {
+    let mut parts = name.splitn(6, ':');
+    let is_ecr = matches!(parts.next(), Some("arn" | "urn")) && parts.next().is_some() && parts.next() == Some("ecr");
     let place = (parts.next()?, parts.next()?);
     (is_ecr && parts.next()?.starts_with("repository/")).then_some(place)
 }

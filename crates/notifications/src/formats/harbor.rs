@@ -1,4 +1,4 @@
-//! Harbor: its own format, the CloudEvents of 2.8 and later, and the words of Harbor 1.
+//! Harbor: its own format, the CloudEvents of 2.8 and later, and the words of Harbor 1, which Tencent Cloud sends as well.
 //!
 //! One body is one happening with one or more resources. A push by digest carries the digest as its tag; charts pushed as
 //! OCI artifacts look like images; the old chart repository is not a registry and is ignored. Source: goharbor/harbor,
@@ -8,23 +8,28 @@
 use serde::Deserialize;
 use transship_oci::{Error, Provider};
 
-use super::{FormatSpec, Reader};
-use crate::authenticity::fixed_text;
-use crate::error::{invalid, not_json};
+use super::{FormatSpec, no_handshake};
+use crate::authenticity::Proof;
+use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
 use crate::image_reference::{self, ImageReference};
-use crate::lenient::{List, Seconds, Table, Text, is_object};
+use crate::lenient::{List, Seconds, Table, Text, object};
 use crate::{Delivery, Origin};
 
 /// The row of the table.
 pub(super) const FORMAT: FormatSpec = FormatSpec {
     name: "harbor",
     provider: Some(Provider::Harbor),
-    reader: Some(Reader {
-        parse,
-        authenticate: fixed_text,
-        is_proof_in_head: true,
-    }),
+    parse,
+    proof: Proof::TEXT,
+    handshake: no_handshake,
+};
+/// Tencent Container Registry sends the body of Harbor 1, with the header that its trigger is given. Source: Tencent Cloud,
+/// Container Registry, "Managing Triggers".
+pub(super) const TENCENT_TCR: FormatSpec = FormatSpec {
+    name: "tencent-tcr",
+    provider: Some(Provider::TencentTcr),
+    ..FORMAT
 };
 
 #[derive(Deserialize)]
@@ -78,11 +83,7 @@ struct Repository {
 }
 
 fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
-    let body = delivery.body;
-    if !is_object(body) {
-        return Err(invalid("it is not a JSON object"));
-    }
-    let envelope: Envelope = serde_json::from_slice(body).map_err(not_json)?;
+    let envelope: Envelope = object(delivery.body)?;
     let kind = envelope.kind.get().ok_or_else(|| invalid("it has no type"))?;
     let Some(action) = action(kind) else {
         return Ok(Vec::new());

@@ -1,17 +1,30 @@
 //! The formats in which registries report what happened: one file each, and one table that names them.
 //!
-//! To add a format, write its file here with a `const FORMAT: FormatSpec`, and replace its [`FormatSpec::not_yet`] row. The
-//! command line, the document and the intake read the table and need no change.
+//! To add a format, write its file here with a `const FORMAT: FormatSpec`, and add its row to [`TABLE`]. The command line, the
+//! document and the intake read the table and need no change. README.md lists the steps.
 
+mod aliyun_acr;
+mod aliyun_eventbridge;
+mod artifactory;
+mod azure_acr;
+mod azure_eventgrid;
 mod distribution;
+mod dockerhub;
 mod ecr;
+mod ghcr;
+mod gitea;
+mod google_ar;
 mod harbor;
+mod nexus;
+mod quay;
+mod zot;
 
 use std::fmt;
 use std::str::FromStr;
 
-use transship_oci::{Code, Error, Operation, Provider};
+use transship_oci::{Error, Provider};
 
+use crate::authenticity::Proof;
 use crate::{Delivery, Event, Origin};
 
 /// Every format, in the order in which help and messages list them.
@@ -19,22 +32,20 @@ static TABLE: &[FormatSpec] = &[
     distribution::FORMAT,
     distribution::GITLAB,
     harbor::FORMAT,
-    FormatSpec::not_yet("aliyun-acr", Some(Provider::AliyunAcr)),
-    // The same by way of the event bus of Alibaba Cloud.
-    FormatSpec::not_yet("aliyun-eventbridge", None),
-    FormatSpec::not_yet("tencent-tcr", Some(Provider::TencentTcr)),
+    aliyun_acr::FORMAT,
+    aliyun_eventbridge::FORMAT,
+    harbor::TENCENT_TCR,
     ecr::FORMAT,
-    FormatSpec::not_yet("azure-acr", Some(Provider::AzureAcr)),
-    // The same by way of Azure Event Grid.
-    FormatSpec::not_yet("azure-eventgrid", None),
-    FormatSpec::not_yet("dockerhub", Some(Provider::DockerHub)),
-    FormatSpec::not_yet("quay", Some(Provider::Quay)),
-    FormatSpec::not_yet("ghcr", Some(Provider::Ghcr)),
-    FormatSpec::not_yet("google-ar", Some(Provider::GoogleAr)),
-    FormatSpec::not_yet("artifactory", Some(Provider::Artifactory)),
-    FormatSpec::not_yet("nexus", Some(Provider::Nexus)),
-    FormatSpec::not_yet("zot", Some(Provider::Zot)),
-    FormatSpec::not_yet("gitea", Some(Provider::Gitea)),
+    azure_acr::FORMAT,
+    azure_eventgrid::FORMAT,
+    dockerhub::FORMAT,
+    quay::FORMAT,
+    ghcr::FORMAT,
+    google_ar::FORMAT,
+    artifactory::FORMAT,
+    nexus::FORMAT,
+    zot::FORMAT,
+    gitea::FORMAT,
     distribution::GENERIC,
 ];
 
@@ -44,30 +55,17 @@ pub(crate) struct FormatSpec {
     name: &'static str,
     /// The provider that sends it unless the document names another format; [`None`] for a format that only a document names.
     provider: Option<Provider>,
-    /// How it is read; [`None`] if this version does not read it.
-    reader: Option<Reader>,
-}
-
-/// How deliveries of a format are read.
-#[derive(Clone, Copy)]
-pub(crate) struct Reader {
     /// The events of a delivery in order; may be empty.
     parse: fn(&Delivery<'_>, &Origin<'_>) -> Result<Vec<Event>, Error>,
-    /// Checks that a delivery knows the secret: see [`crate::authenticate`].
-    authenticate: fn(&Delivery<'_>, &str) -> Result<(), Error>,
-    /// The proof is in the headers or the URL, so `authenticate` does not read the body.
-    is_proof_in_head: bool,
+    /// How its sender proves that it knows the secret.
+    proof: Proof,
+    /// What it expects in the response: see [`crate::handshake`].
+    handshake: fn(&Delivery<'_>) -> Option<String>,
 }
 
-impl FormatSpec {
-    /// A format that is part of the language and that this version does not read.
-    const fn not_yet(name: &'static str, provider: Option<Provider>) -> Self {
-        Self {
-            name,
-            provider,
-            reader: None,
-        }
-    }
+/// For formats whose senders expect nothing in the response.
+fn no_handshake(_: &Delivery<'_>) -> Option<String> {
+    None
 }
 
 /// A format of deliveries: a provider's own, or that of the bus that carries its events.
@@ -90,29 +88,21 @@ impl Format {
         self.0.name
     }
 
-    /// True if this version reads deliveries of this format.
-    pub const fn is_read(self) -> bool {
-        self.0.reader.is_some()
+    /// True if a delivery can be authenticated before its body is read.
+    pub const fn is_proof_in_head(self) -> bool {
+        self.0.proof.is_in_head()
     }
 
-    /// True if a delivery can be authenticated before its body is read. False for a format that is not read.
-    pub fn is_proof_in_head(self) -> bool {
-        self.0.reader.is_some_and(|reader| reader.is_proof_in_head)
+    pub(crate) const fn proof(self) -> Proof {
+        self.0.proof
     }
 
     pub(crate) fn parse(self, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {
-        (self.reader()?.parse)(delivery, origin)
+        (self.0.parse)(delivery, origin)
     }
 
-    pub(crate) fn authenticate(self, delivery: &Delivery<'_>, secret: &str) -> Result<(), Error> {
-        (self.reader()?.authenticate)(delivery, secret)
-    }
-
-    fn reader(self) -> Result<Reader, Error> {
-        self.0.reader.ok_or_else(|| {
-            let message = format!("{} {self}", Code::FormatNotYetSupported.meaning());
-            Error::new(Code::FormatNotYetSupported, Operation::default(), message)
-        })
+    pub(crate) fn handshake(self, delivery: &Delivery<'_>) -> Option<String> {
+        (self.0.handshake)(delivery)
     }
 }
 

@@ -72,7 +72,7 @@ fn the_host_is_the_configured_one_then_the_urls_then_the_requests() {
     assert_eq!(host(json!({ "url": "https://user@told.example/v2/" })), "told.example");
     let origin = Origin {
         registry_host: Some("mine.example"),
-        aliases: &[],
+        ..Origin::default()
     };
     let body = envelope(&[push(json!({}))]).to_string();
     let events = read_from(named("generic"), &body, &origin).unwrap();

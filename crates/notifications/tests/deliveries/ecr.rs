@@ -154,3 +154,27 @@ fn an_event_of_somebody_else_is_no_delivery() {
         assert_eq!(error.code(), "DELIVERY_INVALID", "{body}");
     }
 }
+
+#[test]
+fn a_push_that_an_input_transformer_made_a_cloud_event_is_read() {
+    let event = |changes: Value| {
+        let event = json!({
+            "specversion": "1.0", "id": "1-2-3", "type": "com.amazon.ecr.image.push",
+            "source": "urn:aws:ecr:eu-west-1:123456789012:repository/core/app", "subject": "core/app:v1",
+            "time": "2026-01-02T03:04:05Z",
+            "data": { "repositoryName": "core/app", "imageDigest": digest('a'), "imageTag": "v1", "registryId": "123456789012" },
+        });
+        read(named("ecr"), &crate::with(event, changes))
+    };
+    let events = event(json!({}));
+    assert_eq!(
+        (&events[0]["registry_host"], &events[0]["event_id"]),
+        (&json!("123456789012.dkr.ecr.eu-west-1.amazonaws.com"), &json!("1-2-3"))
+    );
+    assert_eq!(
+        (&events[0]["tag"], &events[0]["digest"]),
+        (&json!("v1"), &json!(digest('a')))
+    );
+    assert!(event(json!({ "data": { "imageTag": "", "imageDigest": "" } })).is_empty());
+    assert!(event(json!({ "source": "my.app" })).is_empty());
+}

@@ -318,9 +318,6 @@ codes! {
     NotAuthentic => "NOT_AUTHENTIC", PERMANENT,
         "the delivery does not prove that its sender knows the secret",
         "Set the same secret at the sender and in the document.";
-    FormatNotYetSupported => "FORMAT_NOT_YET_SUPPORTED", PERMANENT,
-        "this version does not support deliveries of the format",
-        "See the formats that `transship events parse --help` lists.";
     UnknownSource => "UNKNOWN_SOURCE", PERMANENT,
         "the document has no source of that name",
         "Compare the last part of the URL with the names under `registries`.";

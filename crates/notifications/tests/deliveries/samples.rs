@@ -1,0 +1,140 @@
+//! The samples in `events/`: what they contain, and how each of them is authenticated.
+
+use std::collections::BTreeMap;
+
+use http::HeaderMap;
+use serde::Deserialize;
+use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
+
+use crate::{headers_of, named};
+
+/// The secret of all samples.
+pub const SECRET: &str = "right";
+
+/// A row of `deliveries.json`, with the body of its file.
+#[derive(Deserialize)]
+pub struct Sample {
+    pub file: String,
+    format: String,
+    headers: BTreeMap<String, String>,
+    /// What follows `/hooks/{source}/` in the URL.
+    token: Option<String>,
+    /// The number of events.
+    events: usize,
+    #[serde(skip)]
+    pub body: Vec<u8>,
+}
+
+impl Sample {
+    /// All samples.
+    pub fn all() -> Vec<Self> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/");
+        let read = |name: &str| std::fs::read(format!("{folder}{name}")).unwrap();
+        let mut samples: Vec<Self> = serde_json::from_slice(&read("deliveries.json")).unwrap();
+        for sample in &mut samples {
+            sample.body = read(&sample.file);
+        }
+        samples
+    }
+
+    pub fn format(&self) -> Format {
+        named(&self.format)
+    }
+
+    pub fn headers(&self) -> HeaderMap {
+        let headers: Vec<(&str, &str)> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        headers_of(&headers)
+    }
+
+    pub fn read(&self) -> Vec<Event> {
+        let delivery = Delivery {
+            headers: &self.headers(),
+            body: &self.body,
+            token: None,
+        };
+        parse(self.format(), &delivery, &Origin::default()).unwrap()
+    }
+
+    fn is_authentic(&self, body: &[u8], secret: &str) -> bool {
+        let delivery = Delivery {
+            headers: &self.headers(),
+            body,
+            token: self.token.as_deref(),
+        };
+        authenticate(self.format(), &delivery, secret).is_ok()
+    }
+}
+
+#[test]
+fn the_samples_are_read() {
+    let read: Vec<_> = Sample::all()
+        .iter()
+        .map(|sample| (sample.file.clone(), sample.read()))
+        .collect();
+    insta::assert_json_snapshot!(read);
+}
+
+#[test]
+fn each_sample_has_the_number_of_events_that_is_written_with_it() {
+    for sample in Sample::all() {
+        assert_eq!(sample.read().len(), sample.events, "{}", sample.file);
+    }
+}
+
+#[test]
+fn each_format_has_a_sample() {
+    let samples = Sample::all();
+    for format in Format::all().filter(|format| format.as_str() != "generic") {
+        let has_sample = samples.iter().any(|sample| sample.format() == format);
+        assert!(has_sample, "{format}");
+    }
+}
+
+#[test]
+fn each_sample_is_authentic_with_its_secret_alone() {
+    for sample in Sample::all() {
+        let file = &sample.file;
+        for secret in ["right", "old\nright", "right\nnew", "{\"hook\":\"right\"}"] {
+            assert!(sample.is_authentic(&sample.body, secret), "{file} {secret}");
+        }
+        for secret in ["wrong", "Right", "righ", "", "\n", "right "] {
+            assert!(!sample.is_authentic(&sample.body, secret), "{file} {secret}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_of_a_signed_body_is_not_authentic() {
+    let mut signed = 0;
+    for mut sample in Sample::all()
+        .into_iter()
+        .filter(|sample| !sample.format().is_proof_in_head())
+    {
+        signed += 1;
+        for at in 0..sample.body.len() {
+            sample.body[at] ^= 1;
+            assert!(!sample.is_authentic(&sample.body, SECRET), "{} {at}", sample.file);
+            sample.body[at] ^= 1;
+            assert!(!sample.is_authentic(&sample.body[..at], SECRET), "{} {at}", sample.file);
+        }
+        assert!(sample.is_authentic(&sample.body, SECRET), "{}", sample.file);
+    }
+    assert_eq!(signed, 4, "GitHub, Gitea, Artifactory and Nexus sign their bodies");
+}
+
+#[test]
+fn a_body_signed_for_one_sender_is_not_authentic_without_its_header() {
+    for sample in Sample::all() {
+        let delivery = Delivery {
+            headers: &HeaderMap::new(),
+            body: &sample.body,
+            token: None,
+        };
+        let error = authenticate(sample.format(), &delivery, SECRET).unwrap_err();
+        assert_eq!(error.code(), "NOT_AUTHENTIC", "{}", sample.file);
+    }
+}
