@@ -14,8 +14,10 @@
 #![expect(clippy::print_stdout, reason = "a table on standard output is what it is for")]
 
 mod cases;
+mod deliveries;
 mod lambda;
 mod measure;
+mod neighbours;
 mod table;
 mod tools;
 
@@ -31,7 +33,8 @@ struct Arguments {
     /// One round, a smaller image: does everything work?
     #[arg(long)]
     quick: bool,
-    /// Only this case: large, requests, distant, again, again-referrers, second-repository, import-large, import-shared, lambda.
+    /// Only this case: large, requests, distant, again, again-referrers, second-repository, import-large, import-shared, lambda, neighbours,
+    /// deliveries.
     #[arg(long, value_parser = only_of)]
     only: Option<Only>,
     /// How often each client runs.
@@ -44,21 +47,41 @@ struct Arguments {
 enum Only {
     Case(Case),
     Lambda,
+    Neighbours,
+    Deliveries,
 }
 
 fn only_of(word: &str) -> Result<Only, String> {
     if word == lambda::WORD {
         return Ok(Only::Lambda);
     }
+    if word == neighbours::WORD {
+        return Ok(Only::Neighbours);
+    }
+    if word == deliveries::WORD {
+        return Ok(Only::Deliveries);
+    }
     let found = Case::ALL.into_iter().find(|case| case.word() == word);
     found.map(Only::Case).ok_or_else(|| {
         let words: Vec<_> = Case::ALL.iter().map(|case| case.word()).collect();
-        format!("one of {}, {}", words.join(", "), lambda::WORD)
+        format!(
+            "one of {}, {}, {}, {}",
+            words.join(", "),
+            lambda::WORD,
+            neighbours::WORD,
+            deliveries::WORD
+        )
     })
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if arguments.only == Some(Only::Neighbours) {
+        return neighbours::run(arguments.quick);
+    }
+    if arguments.only == Some(Only::Deliveries) {
+        return deliveries::run(arguments.quick);
+    }
     ensure!(!DockerRegistry::skipped(), "docker-registry is not installed");
     if arguments.only == Some(Only::Lambda) {
         return lambda::run(arguments.quick);
@@ -79,6 +102,8 @@ fn main() -> Result<()> {
     }
     if arguments.only.is_none() {
         lambda::run(arguments.quick)?;
+        neighbours::run(arguments.quick)?;
+        deliveries::run(arguments.quick)?;
     }
     Ok(())
 }

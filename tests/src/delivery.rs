@@ -27,6 +27,11 @@ pub fn push_event(host: &str, repository: &str, tag: &str, digest: &str, number:
 
 /// Posts it to source `a` of a `serve`, with the secret.
 pub fn post(serve: &str, event: &str) -> Response {
+    post_to(serve, "a", event)
+}
+
+/// The same to any source.
+pub fn post_to(serve: &str, source: &str, event: &str) -> Response {
     let headers = [("Content-Type", DISTRIBUTION_EVENTS), ("Authorization", HOOK_SECRET)];
-    http::request("POST", serve, "/hooks/a", &headers, event.as_bytes()).expect("serve answers")
+    http::request("POST", serve, &format!("/hooks/{source}"), &headers, event.as_bytes()).expect("serve answers")
 }

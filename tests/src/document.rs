@@ -30,11 +30,18 @@ impl Document {
     /// Adds a rule from namespace `from` of `a` to namespace `to` of `b`; `more` are further fields in YAML flow style,
     /// such as `existing: overwrite`.
     #[must_use]
-    pub fn rule(mut self, name: &str, from: &str, to: &str, more: &str) -> Self {
+    pub fn rule(self, name: &str, from: &str, to: &str, more: &str) -> Self {
+        self.rule_between(name, ("a", from), ("b", to), more)
+    }
+
+    /// The same between the namespaces of any two registries.
+    #[must_use]
+    pub fn rule_between(mut self, name: &str, from: (&str, &str), to: (&str, &str), more: &str) -> Self {
         let more = if more.is_empty() { "enabled: true" } else { more };
         self.rules.push(format!(
-            "{{ name: {name}, source: {{ registry: a, namespace: \"{from}\" }}, \
-             destination: {{ registry: b, namespace: \"{to}\" }}, trigger: [event], {more} }}"
+            "{{ name: {name}, source: {{ registry: {}, namespace: \"{}\" }}, \
+             destination: {{ registry: {}, namespace: \"{}\" }}, trigger: [event], {more} }}",
+            from.0, from.1, to.0, to.1
         ));
         self
     }

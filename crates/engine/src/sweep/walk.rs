@@ -98,17 +98,20 @@ impl Walk<'_> {
     /// Repositories of the rule that were not looked at in whole, of the current page, and the next page; [`None`] if the registry
     /// does not say what it has.
     async fn page(&self) -> Result<Option<(Selected<Repository>, Option<PageCursor>)>> {
-        if let Some(only) = self.rule.source.only_repository() {
-            let only = Selected {
-                selected: vec![only],
+        let at = self.cursor.repository.as_ref();
+        let is_next = |repository: &Repository| at.is_none_or(|at| repository >= at);
+        if let Some(mut named) = self.rule.source.named_repositories() {
+            named.retain(|repository| is_next(repository) && self.rule.source.holds(repository));
+            named.sort_unstable();
+            named.dedup();
+            let named = Selected {
+                selected: named,
                 is_cut: false,
             };
-            return Ok(Some((only, None)));
+            return Ok(Some((named, None)));
         }
         match self.source.catalog_page(self.cursor.page.as_ref()).await? {
             Listing::Page(page) => {
-                let at = self.cursor.repository.as_ref();
-                let is_next = |repository: &Repository| at.is_none_or(|at| repository >= at);
                 let repositories = Selected::of(&page, self.looks_left, |repository| {
                     is_next(repository) && self.rule.source.holds(repository)
                 });
@@ -117,7 +120,7 @@ impl Walk<'_> {
             Listing::Refused(how) => {
                 tracing::warn!(
                     code = Code::SweepNoCatalog.as_str(),
-                    "{how}; name the repositories in separate rules (source.repository: NAME), or allow this login to list the catalog"
+                    "{how}; name the repositories (source.repository: [NAME, NAME]), or allow this login to list the catalog"
                 );
                 Ok(None)
             }

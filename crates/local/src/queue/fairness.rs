@@ -3,11 +3,20 @@
 //! The destination with the fewest messages in flight is first. A queue with a [`Share`] also keeps workers free: a pair of
 //! source and destination gets another worker only while more than twice as many are free as it has, and a host only while
 //! more are free than it has. One pair therefore occupies at most about a third of the workers, several slow pairs share the
-//! rest in the same way, and the first message of another host finds a free worker. A silent destination does not use up the
-//! share of its source: a pair without a worker gets one while more than a quarter of all workers is free.
+//! rest in the same way, and the first message of another host finds a free worker.
+//!
+//! A slow or silent registry does not use up the share of those it exchanges images with. A host is *quick* if a message of it
+//! was done within [`QUICK_MS`] lately; what a quick host has in flight with hosts that are not quick does not count against
+//! it. A pair without a worker gets any free one if both of its hosts are quick or have nothing in flight, otherwise one while
+//! more than a quarter of all workers is free, or an eighth if neither host occupies more than half of the workers.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+/// A message that was done within this many milliseconds of its delivery shows that both of its hosts are quick.
+const QUICK_MS: i64 = 10_000;
+/// How long that holds, in milliseconds.
+const QUICK_FOR_MS: i64 = 60_000;
 
 /// What a job reads and where it writes. Names of registries and of other groups; a source without a name is not shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,6 +50,8 @@ pub(crate) struct InFlight {
 pub(crate) struct Share {
     workers: usize,
     host_of: Arc<dyn Fn(&str) -> String + Send + Sync>,
+    /// When a message of a host was last done quickly, in milliseconds since 1970.
+    quick: Arc<Mutex<HashMap<String, i64>>>,
 }
 
 impl Share {
@@ -49,7 +60,30 @@ impl Share {
         Self {
             workers: workers.max(1),
             host_of: Arc::new(host_of),
+            quick: Arc::default(),
         }
+    }
+
+    /// Notes that a message of `peers` that was delivered at `delivered` was done at `now`, in milliseconds since 1970.
+    pub(crate) fn done(&self, peers: &Peers, delivered: i64, now: i64) {
+        if now.saturating_sub(delivered) >= QUICK_MS {
+            return;
+        }
+        let Peers { source, destination } = self.hosts(peers);
+        if let Ok(mut quick) = self.quick.lock() {
+            quick.retain(|_, done| is_lately(*done, now));
+            quick.insert(source, now);
+            quick.insert(destination, now);
+        }
+    }
+
+    /// The hosts that are quick at `now`.
+    fn quick(&self, now: i64) -> HashSet<String> {
+        let Ok(quick) = self.quick.lock() else {
+            return HashSet::new();
+        };
+        let lately = quick.iter().filter(|(_, done)| is_lately(**done, now));
+        lately.map(|(host, _)| host.clone()).collect()
     }
 
     fn hosts(&self, peers: &Peers) -> Peers {
@@ -60,6 +94,10 @@ impl Share {
     }
 }
 
+fn is_lately(done: i64, now: i64) -> bool {
+    now.abs_diff(done) < QUICK_FOR_MS.unsigned_abs()
+}
+
 /// Numbers of messages in flight.
 #[derive(Default)]
 struct Loads {
@@ -67,6 +105,7 @@ struct Loads {
     sources: HashMap<String, usize>,
     destinations: HashMap<String, usize>,
     pairs: HashMap<Peers, usize>,
+    quick: HashSet<String>,
 }
 
 impl Loads {
@@ -87,26 +126,61 @@ impl Loads {
         self.destinations.get(&peers.destination).copied().unwrap_or_default()
     }
 
+    /// What counts against the source of `peers`: all that it has in flight, or if it is quick what it has with quick
+    /// destinations.
+    fn against_source(&self, peers: &Peers) -> usize {
+        if !self.quick.contains(&peers.source) {
+            return self.source(peers);
+        }
+        let pairs = self.pairs.iter().filter(|(pair, _)| pair.source == peers.source);
+        let quick = pairs.filter(|(pair, _)| self.quick.contains(&pair.destination));
+        quick.map(|(_, count)| count).sum()
+    }
+
+    /// The same for the destination.
+    fn against_destination(&self, peers: &Peers) -> usize {
+        if !self.quick.contains(&peers.destination) {
+            return self.destination(peers);
+        }
+        let pairs = self
+            .pairs
+            .iter()
+            .filter(|(pair, _)| pair.destination == peers.destination);
+        let quick = pairs.filter(|(pair, _)| pair.source.is_empty() || self.quick.contains(&pair.source));
+        quick.map(|(_, count)| count).sum()
+    }
+
     /// True if another message of `peers` may occupy one of `workers`.
     fn allow(&self, peers: &Peers, workers: usize) -> bool {
         let free = workers.saturating_sub(self.all);
         let pair = self.pairs.get(peers).copied().unwrap_or_default();
-        let is_within_share = 2 * pair < free && self.source(peers) < free && self.destination(peers) < free;
-        is_within_share || pair == 0 && 4 * free > workers
+        if pair == 0 && free > 0 {
+            let (source, destination) = (self.source(peers), self.destination(peers));
+            let are_quick = [&peers.source, &peers.destination]
+                .into_iter()
+                .all(|host| host.is_empty() || self.quick.contains(host));
+            let is_within_half = 2 * source.max(destination) <= workers && 8 * free > workers;
+            return are_quick || source + destination == 0 || is_within_half || 4 * free > workers;
+        }
+        2 * pair < free && self.against_source(peers) < free && self.against_destination(peers) < free
     }
 }
 
 /// Up to `max` messages in the order of their delivery, within `share`. Ties go to the pair that is first after the `turn`-th,
-/// so that all pairs are served if few messages are in flight.
+/// so that all pairs are served if few messages are in flight. `now` is in milliseconds since 1970.
 pub(crate) fn choose(
     waiting: Vec<Waiting>,
     in_flight: &[InFlight],
     share: Option<&Share>,
     max: usize,
     turn: usize,
+    now: i64,
 ) -> Vec<i64> {
     let hosts = |peers: &Peers| share.map_or_else(|| peers.clone(), |share| share.hosts(peers));
-    let mut loads = Loads::default();
+    let mut loads = Loads {
+        quick: share.map(|share| share.quick(now)).unwrap_or_default(),
+        ..Loads::default()
+    };
     for pair in in_flight {
         loads.add(&hosts(&pair.peers), pair.count);
     }

@@ -151,12 +151,17 @@ pub(super) fn extend(transaction: &Transaction<'_>, receipt: &Receipt, visible: 
     Ok(())
 }
 
-/// Removes a held message.
-pub(super) fn complete(transaction: &Transaction<'_>, receipt: &Receipt) -> Result<()> {
+/// Removes a held message. Returns its pair and when it was delivered, in milliseconds since 1970.
+pub(super) fn complete(transaction: &Transaction<'_>, receipt: &Receipt) -> Result<Option<(Peers, i64)>> {
     transaction
-        .prepare_cached("DELETE FROM message WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1")?
-        .execute(params![receipt.id, receipt.receive_count])?;
-    Ok(())
+        .prepare_cached(
+            "DELETE FROM message WHERE id = ?1 AND receive_count = ?2 AND in_flight = 1
+             RETURNING destination, source, hidden_since",
+        )?
+        .query_row(params![receipt.id, receipt.receive_count], |row| {
+            Ok((peers(row)?, row.get(2)?))
+        })
+        .optional()
 }
 
 /// Gives a held message back without counting its delivery.

@@ -125,14 +125,14 @@ impl SqliteQueue {
     }
 
     /// Changes the message that `receipt` holds; an outdated receipt changes nothing.
-    async fn held(
+    async fn held<T: Default + Send + 'static>(
         &self,
         operation: &'static str,
         receipt: &str,
-        change: impl FnOnce(&Transaction<'_>, &Receipt) -> rusqlite::Result<()> + Send + 'static,
-    ) -> Result<()> {
+        change: impl FnOnce(&Transaction<'_>, &Receipt) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
         let Some(receipt) = Receipt::parse(receipt) else {
-            return Ok(());
+            return Ok(T::default());
         };
         self.database
             .write(Durability::Process, move |transaction| change(transaction, &receipt))
@@ -186,7 +186,7 @@ impl TaskReceiver for SqliteQueue {
                 messages::show_hidden_by_clock(transaction, now)?;
                 let waiting = messages::waiting(transaction, now, max)?;
                 let in_flight = messages::in_flight(transaction, now)?;
-                fairness::choose(waiting, &in_flight, share.as_ref(), max, turn)
+                fairness::choose(waiting, &in_flight, share.as_ref(), max, turn, now)
                     .into_iter()
                     .map(|id| messages::hand_out(transaction, id, now, until))
                     .collect()
@@ -207,8 +207,11 @@ impl TaskReceiver for SqliteQueue {
     }
 
     async fn complete(&self, receipt: &str) -> Result<()> {
-        self.held("complete", receipt, messages::complete).await?;
-        if self.share.is_some() {
+        let done = self.held("complete", receipt, messages::complete).await?;
+        if let Some(share) = &self.share {
+            if let Some((peers, delivered)) = done {
+                share.done(&peers, delivered, self.now());
+            }
             self.arrived.notify_one();
         }
         Ok(())

@@ -46,7 +46,7 @@ impl Workers {
     /// Offers many messages of a pair, and returns how many workers take one.
     fn offer(&mut self, source: &str, destination: &str) -> usize {
         let offered = vec![waiting(source, destination, 0..1000)];
-        let taken = choose(offered, &self.in_flight, Some(&self.share), self.free(), 0).len();
+        let taken = choose(offered, &self.in_flight, Some(&self.share), self.free(), 0, 0).len();
         self.in_flight.push(in_flight(source, destination, taken));
         taken
     }
@@ -64,6 +64,7 @@ fn destinations_take_turns() {
         None,
         5,
         0,
+        0,
     );
     assert_eq!(chosen, [1, 11, 21, 2, 22]);
 }
@@ -75,6 +76,7 @@ fn a_slow_destination_leaves_the_workers_to_others() {
         &[in_flight("s", "slow", 5)],
         None,
         4,
+        0,
         0,
     );
     assert_eq!(chosen, [101, 102, 103, 104]);
@@ -88,6 +90,7 @@ fn a_slow_source_leaves_the_workers_to_others() {
         None,
         4,
         0,
+        0,
     );
     assert_eq!(chosen, [101, 102, 103, 104]);
 }
@@ -95,14 +98,14 @@ fn a_slow_source_leaves_the_workers_to_others() {
 #[test]
 fn one_at_a_time_still_gives_each_its_turn() {
     let both = || vec![waiting("s", "a", [1]), waiting("s", "b", [11])];
-    assert_eq!(choose(both(), &[], None, 1, 0), [1]);
-    assert_eq!(choose(both(), &[], None, 1, 1), [11]);
-    assert_eq!(choose(both(), &[], None, 1, 2), [1]);
+    assert_eq!(choose(both(), &[], None, 1, 0, 0), [1]);
+    assert_eq!(choose(both(), &[], None, 1, 1, 0), [11]);
+    assert_eq!(choose(both(), &[], None, 1, 2, 0), [1]);
 }
 
 #[test]
 fn nothing_waiting_gives_nothing() {
-    assert!(choose(Vec::new(), &[], None, 3, 7).is_empty());
+    assert!(choose(Vec::new(), &[], None, 3, 7, 0).is_empty());
 }
 
 #[test]
@@ -139,6 +142,22 @@ fn silent_destinations_do_not_use_up_the_share_of_their_source() {
 }
 
 #[test]
+fn two_slow_sources_and_two_silent_destinations_leave_workers_to_the_pair_between_their_peers() {
+    let mut workers = Workers::new(16);
+    for (source, destination) in [("s1", "b"), ("s2", "b"), ("a", "d1"), ("a", "d2")] {
+        assert!(workers.offer(source, destination) > 0, "{source} {destination}");
+        workers.offer(source, destination);
+    }
+    assert_eq!(workers.offer("a", "b"), 1, "nothing is known about the pair yet");
+    workers.in_flight.pop();
+    workers.share.done(&peers("a", "b"), 0, 0);
+    assert_eq!(workers.offer("a", "b"), 2, "it is quick");
+    workers.in_flight.pop();
+    workers.share.done(&peers("s1", "b"), 0, QUICK_MS);
+    assert_eq!(workers.offer("s1", "b"), 0, "one that takes long is not");
+}
+
+#[test]
 fn a_source_with_any_number_of_destinations_leaves_workers_to_others() {
     for workers in [4, 16, 64] {
         let mut workers = Workers::new(workers);
@@ -164,11 +183,11 @@ fn the_names_of_one_host_have_one_share() {
     let host_of = |name: &str| name.split('-').next().unwrap_or_default().to_owned();
     let share = Share::new(12, host_of);
     let names = |destination: &str| vec![waiting("s", destination, 0..100)];
-    let taken = choose(names("host-1"), &[], Some(&share), 12, 0).len();
+    let taken = choose(names("host-1"), &[], Some(&share), 12, 0, 0).len();
     assert_eq!(taken, 4);
     let busy = [in_flight("s", "host-1", taken)];
-    assert_eq!(choose(names("host-2"), &busy, Some(&share), 8, 0).len(), 0);
-    assert!(!choose(names("other"), &busy, Some(&share), 8, 0).is_empty());
+    assert_eq!(choose(names("host-2"), &busy, Some(&share), 8, 0, 0).len(), 0);
+    assert!(!choose(names("other"), &busy, Some(&share), 8, 0, 0).is_empty());
 }
 
 proptest! {
@@ -186,7 +205,7 @@ proptest! {
             busy.push(in_flight("s", &destination, *count));
             next += size;
         }
-        let mut chosen = choose(pairs, &busy, None, max, turn);
+        let mut chosen = choose(pairs, &busy, None, max, turn, 0);
         prop_assert_eq!(chosen.len(), max.min(usize::try_from(next).unwrap()));
         chosen.sort_unstable();
         chosen.dedup();
@@ -203,7 +222,7 @@ proptest! {
             .iter()
             .map(|(source, destination, size)| waiting(&format!("s{source}"), &format!("d{destination}"), 0..*size))
             .collect();
-        let chosen = choose(offered, &[], Some(&share), workers, 0);
+        let chosen = choose(offered, &[], Some(&share), workers, 0, 0);
         prop_assert!(!chosen.is_empty() && chosen.len() <= workers);
     }
 }
