@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use metrics::counter;
 use transship_oci::{Code, Result};
 use transship_registry::Registry;
 use transship_rules::Rule;
@@ -134,6 +135,11 @@ impl<'a> SweepRule<'a> {
             stuck,
             looks_left: STEP_TAGS_MAX,
             made: 0,
+            rule_version: jobs.configuration.current().fingerprint(rule),
+            recorded: 0,
+            adopted: 0,
+            unexplained: 0,
+            failed: 0,
         };
         let ended = match self.run.budget {
             Some(budget) => tokio::time::timeout(budget.left(), walk.run()).await,
@@ -143,7 +149,16 @@ impl<'a> SweepRule<'a> {
             jobs.share_pause(registry).await;
         }
         let looked = STEP_TAGS_MAX - walk.looks_left;
-        tracing::info!(looked, missed = walk.made, "compared tags");
+        let Walk {
+            made,
+            adopted,
+            unexplained,
+            failed,
+            ..
+        } = walk;
+        tracing::info!(looked, missed = made, adopted, unexplained, failed, "compared tags");
+        counter!("KeptUnexplained").increment(unexplained as u64);
+        self.report_lost_ledger(&walk).await?;
         let wait = match ended {
             Ok(Ok(End::Whole)) => None,
             Ok(Ok(End::Enough)) => Some(Duration::ZERO),
@@ -160,6 +175,25 @@ impl<'a> SweepRule<'a> {
             stuck: walk.stuck,
             wait,
         })
+    }
+
+    /// Reports once that the destination was filled and the ledger empty when its first sweep began.
+    async fn report_lost_ledger(&self, walk: &Walk<'_>) -> Result<()> {
+        let first_sweep = &self.jobs.ledger.first_sweep;
+        let unknown = walk.adopted + walk.unexplained;
+        if unknown <= walk.recorded || !first_sweep.is_first(self.started).await? {
+            return Ok(());
+        }
+        if first_sweep.report(self.jobs.now()).await? {
+            counter!("LedgerLost").increment(1);
+            tracing::error!(
+                code = Code::LedgerLost.as_str(),
+                adopted = walk.adopted,
+                unexplained = walk.unexplained,
+                "the ledger was empty beside a destination that has images: equal tags were adopted; tags that differ are kept under existing: follow"
+            );
+        }
+        Ok(())
     }
 
     /// The ends of the unfinished copies of the rule, until there are [`BACKLOG_TASKS_MAX`]. Those of other rules are passed

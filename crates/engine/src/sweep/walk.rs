@@ -14,6 +14,7 @@ use transship_oci::{Backoff, Code, Error, Persistence, Repository, Result, Tag};
 use transship_registry::{Listing, Page, PageCursor, Registry, RemoteRepository};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
+use super::compare::Compared;
 use super::rule::WAIT_MAX;
 use crate::job::Cursor;
 use crate::jobs::Jobs;
@@ -30,6 +31,8 @@ const STRIDE_TAGS: usize = 32;
 /// Tags that are compared at the same time.
 const PARALLEL_TAGS: usize = 4;
 
+/// Kept tags that one message logs by name.
+const KEPT_LOGGED_MAX: usize = 20;
 /// Pages of tags of one repository that are read for its digest tags alone. If there are more, each digest tag is asked for.
 const DIGEST_TAG_PAGES_MAX: usize = 200;
 /// After so many failures at one place, digest tags are asked for one by one, because listing all may not fit into a slot.
@@ -54,6 +57,16 @@ pub(super) struct Walk<'a> {
     pub(super) stuck: u32,
     pub(super) looks_left: usize,
     pub(super) made: usize,
+    /// See [`Snapshot::fingerprint`].
+    pub(super) rule_version: String,
+    /// Equal tags that the ledger knew.
+    pub(super) recorded: usize,
+    /// Equal tags that it did not know, and knows now.
+    pub(super) adopted: usize,
+    /// Tags that are kept though we did not write what they name, as far as the ledger knows.
+    pub(super) unexplained: usize,
+    /// Tags that are missing because their copies failed permanently.
+    pub(super) failed: usize,
 }
 
 /// Why a walk ended.
@@ -249,13 +262,18 @@ impl Walk<'_> {
             .map(|(tag, destination)| self.compare(repository, tag, destination, digest_tags))
             .collect();
         let compared: Vec<_> = stream::iter(looks).buffered(PARALLEL_TAGS).collect().await;
-        let mut tasks = Vec::new();
+        let (mut equal, mut missed) = (Vec::new(), Vec::new());
         for (tag, compared) in tags.iter().zip(compared) {
             match compared {
-                Ok(missed) => tasks.extend(missed),
+                Ok(Compared::Nothing) => {}
+                Ok(Compared::Equal(replica)) => equal.push(*replica),
+                Ok(Compared::Unexplained(destination)) => self.keep(repository, tag, &destination),
+                Ok(Compared::Missed(task)) => missed.push(*task),
                 Err(error) => self.pass_over(error, repository, Some(tag))?,
             }
         }
+        self.adopt(equal).await?;
+        let tasks = self.not_failed(missed).await?;
         send_then_record(
             self.jobs.queue.as_ref(),
             self.jobs.ledger.history.as_ref(),
@@ -267,6 +285,25 @@ impl Walk<'_> {
         self.looks_left = self.looks_left.saturating_sub(tags.len());
         self.move_to(repository, page.cloned(), tags.last().cloned());
         Ok(())
+    }
+
+    /// Counts a tag that keeps what we did not write, and logs the first of them.
+    fn keep(&mut self, repository: &Repository, tag: &Tag, destination: &ImageRef) {
+        self.unexplained += 1;
+        if self.unexplained <= KEPT_LOGGED_MAX {
+            tracing::warn!(
+                code = "DESTINATION_KEPT",
+                %repository,
+                %tag,
+                %destination,
+                "the destination tag differs and is kept: the ledger does not say that Transship wrote it"
+            );
+        }
+    }
+
+    /// Identifies this sweep as the holder of leases, of which it takes none.
+    pub(super) fn holder(&self) -> String {
+        format!("{} {}", self.jobs.worker, self.execution.id)
     }
 
     /// The cursor goes past this tag of a page, or to the beginning of the page.
@@ -299,7 +336,7 @@ impl Walk<'_> {
         };
         let wait = match told {
             Wait::Asked(asked) => asked,
-            Wait::AtOnce | Wait::Growing => {
+            Wait::AtOnce | Wait::Growing | Wait::ForDocument => {
                 self.stuck += 1;
                 ERROR_BACKOFF.wait(self.stuck - 1)
             }
