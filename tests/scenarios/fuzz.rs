@@ -25,13 +25,17 @@ fn sample(name: &str) -> Vec<u8> {
 
 #[test]
 fn a_manifest_that_is_read_has_its_bytes_and_its_digest() {
-    fuzz("manifests", &MANIFESTS.map(|text| text.as_bytes().to_vec()), |_, bytes| {
-        for content_type in [None, Some(OCI_MANIFEST)] {
-            if let Ok(manifest) = Manifest::parse(Bytes::copy_from_slice(bytes), content_type) {
-                assert_eq!(manifest.digest(), &Digest::sha256(bytes));
+    fuzz(
+        "manifests",
+        &MANIFESTS.map(|text| text.as_bytes().to_vec()),
+        |_, bytes| {
+            for content_type in [None, Some(OCI_MANIFEST)] {
+                if let Ok(manifest) = Manifest::parse(Bytes::copy_from_slice(bytes), content_type) {
+                    assert_eq!(manifest.digest(), &Digest::sha256(bytes));
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 #[test]
@@ -41,25 +45,33 @@ fn a_reference_that_is_read_is_read_again_from_its_text() {
         "registry.example.com/core/app@sha256:7dc66294dc545ec68cba211e1627866be17e25f3ddf7094a7033d5cf4ad2d57e",
         "[::1]:5000/a",
     ];
-    fuzz("references", &inputs.map(|text| text.as_bytes().to_vec()), |_, bytes| {
-        let Ok(text) = str::from_utf8(bytes) else { return };
-        if let Ok(reference) = text.parse::<Reference>() {
-            let again: Reference = reference.to_string().parse().unwrap();
-            assert_eq!(again.to_string(), reference.to_string(), "{text}");
-        }
-    });
+    fuzz(
+        "references",
+        &inputs.map(|text| text.as_bytes().to_vec()),
+        |_, bytes| {
+            let Ok(text) = str::from_utf8(bytes) else { return };
+            if let Ok(reference) = text.parse::<Reference>() {
+                let again: Reference = reference.to_string().parse().unwrap();
+                assert_eq!(again.to_string(), reference.to_string(), "{text}");
+            }
+        },
+    );
 }
 
 #[test]
 fn a_document_that_is_read_or_refused_never_panics() {
     let yaml = "version: 1\nregistries:\n  a: { provider: harbor, endpoint: \"https://a.example\", webhook: { secret: \"env:A\" } }\n  b: { provider: ecr, endpoint: \"https://b.example\" }\nrules:\n  - { name: x, source: { registry: a, namespace: core, tag: { regex: \"^v\" } }, destination: { registry: b, repository: \"m/{repository}\" } }\n";
-    fuzz("documents", &[yaml.as_bytes().to_vec(), sample("document.json")], |_, bytes| {
-        if let Ok(text) = str::from_utf8(bytes)
-            && let Err(errors) = Document::parse(text)
-        {
-            assert!(!errors.to_string().is_empty());
-        }
-    });
+    fuzz(
+        "documents",
+        &[yaml.as_bytes().to_vec(), sample("document.json")],
+        |_, bytes| {
+            if let Ok(text) = str::from_utf8(bytes)
+                && let Err(errors) = Document::parse(text)
+            {
+                assert!(!errors.to_string().is_empty());
+            }
+        },
+    );
 }
 
 #[test]
