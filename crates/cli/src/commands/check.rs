@@ -1,5 +1,7 @@
 //! `transship check`: validates the document and, with `--connect`, tests its registries and secrets.
 
+mod deliver;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::output::Form;
 use crate::table::table;
 use crate::{document, logging, units};
 use transship_oci::Result;
+use url::Url;
 
 /// Time limits for interactive use: fail fast.
 const RETRIES: Retries = Retries {
@@ -39,6 +42,10 @@ pub(crate) struct Arguments {
     /// Connect to every registry with its credentials, and read every secret
     #[arg(long)]
     connect: bool,
+    /// Post trial deliveries, authentic and not, to the webhook at this address: `https://HOST` for all sources of the document, or
+    /// `https://HOST/hooks/NAME` for one
+    #[arg(long, value_name = "URL")]
+    deliver: Option<Url>,
     /// Folder below which the files of `file:` secrets must be
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_SECRETS_DIR", hide_env_values = true)]
     secrets_dir: Option<PathBuf>,
@@ -53,6 +60,7 @@ struct Findings {
     warnings: Vec<Warning>,
     connections: Vec<Probe>,
     secrets: Vec<Probe>,
+    deliveries: Vec<Probe>,
 }
 
 /// An import of the document.
@@ -93,12 +101,13 @@ struct Probe {
 enum Tried {
     Endpoint(String),
     Secret(String),
+    Delivery(String),
 }
 
 impl Tried {
     fn as_str(&self) -> &str {
         match self {
-            Self::Endpoint(text) | Self::Secret(text) => text,
+            Self::Endpoint(text) | Self::Secret(text) | Self::Delivery(text) => text,
         }
     }
 }
@@ -119,9 +128,13 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         warnings: warnings.collect(),
         connections: Vec::new(),
         secrets: Vec::new(),
+        deliveries: Vec::new(),
     };
+    let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process(), arguments.secrets_dir));
+    if let Some(url) = &arguments.deliver {
+        findings.deliveries = deliver::deliver(&parsed.document, &secrets, url).await?;
+    }
     if arguments.connect {
-        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process(), arguments.secrets_dir));
         findings.secrets = read_secrets(&parsed.document, &secrets).await;
         findings.connections = connect(parsed.document, secrets).await;
     }
@@ -235,8 +248,14 @@ impl Probe {
     }
 }
 
+impl Findings {
+    fn probes(&self) -> impl Iterator<Item = &Probe> {
+        self.connections.iter().chain(&self.secrets).chain(&self.deliveries)
+    }
+}
+
 fn verdict(findings: &Findings) -> Result<(), Failure> {
-    let probes = || findings.connections.iter().chain(&findings.secrets);
+    let probes = || findings.probes();
     let failed: Vec<String> = probes()
         .filter(|probe| !probe.ok)
         .map(|probe| {
@@ -288,7 +307,7 @@ fn text(findings: &Findings) -> String {
             probe.message.clone().unwrap_or_default(),
         ]
     };
-    let rows: Vec<_> = findings.connections.iter().chain(&findings.secrets).map(row).collect();
+    let rows: Vec<_> = findings.probes().map(row).collect();
     if !rows.is_empty() {
         text.push_str(&table(["registry", "what", "result", "time", "note"], &rows));
     }
@@ -334,6 +353,10 @@ mod tests {
             }],
             connections: vec![probe(Tried::Endpoint("https://r.example".into()), ok)],
             secrets: vec![probe(Tried::Secret("env:HOOK".into()), true)],
+            deliveries: vec![probe(
+                Tried::Delivery("https://hooks.example/hooks/hub with its secret".into()),
+                true,
+            )],
         }
     }
 

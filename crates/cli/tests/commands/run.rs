@@ -54,7 +54,12 @@ pub fn command(arguments: &[&str]) -> Command {
 
 /// Runs the binary until it ends.
 pub fn run(arguments: &[&str]) -> Run {
-    let Output { status, stdout, stderr } = command(arguments).output().unwrap();
+    finished(&mut command(arguments))
+}
+
+/// Runs a command until it ends.
+pub fn finished(command: &mut Command) -> Run {
+    let Output { status, stdout, stderr } = command.output().unwrap();
     Run {
         code: status.code().unwrap_or(-1),
         out: String::from_utf8(stdout).unwrap(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::run::{command, run};
+use crate::run::{command, finished, run};
 
 const DOCUMENT: &str = r#"version: 1
 registries:
@@ -247,4 +247,33 @@ fn the_first_sweep_begins_at_the_start() {
     serve.until_serving();
     // The registry is not there, so the sweep says so.
     serve.until(|event| event["code"] == "CONNECT_FAILED");
+}
+
+#[test]
+fn a_trial_delivery_finds_a_wrong_secret_before_the_first_push() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let mut serve = Serve::start_in(&folder, DOCUMENT, &["--sweep", "off"]);
+    let address = serve.until_serving();
+    let config = serve.config();
+    let check = |secret: &str, url: &str| {
+        let mut command = command(&["check", "--json", "--deliver", url, "--config"]);
+        finished(command.arg(&config).env("HOOK", secret))
+    };
+    for url in [format!("http://{address}"), format!("http://{address}/hooks/a")] {
+        let tried = check("secret", &url);
+        assert_eq!(tried.code, 0, "{tried:?}");
+        let deliveries = tried.json()["deliveries"].clone();
+        assert_eq!(
+            deliveries.as_array().map(Vec::len),
+            Some(2),
+            "with the secret and without: {deliveries}"
+        );
+    }
+    let tried = check("wrong", &format!("http://{address}"));
+    assert_eq!((tried.code, tried.error_code()), (1, "CHECK_FAILED"));
+    assert_eq!(tried.json()["deliveries"][0]["code"], "DELIVERY_REFUSED", "{tried:?}");
+    assert_eq!(check("secret", &format!("http://{address}/hooks/nobody")).code, 2);
+    serve.stop();
+    let tried = check("secret", &format!("http://{address}"));
+    assert_eq!(tried.json()["deliveries"][0]["code"], "CONNECT_FAILED", "{tried:?}");
 }

@@ -2,6 +2,8 @@
 //!
 //! The signature covers the body as it was sent, so it is checked before a form or JSON is decoded.
 
+use std::fmt::Write as _;
+
 use ring::hmac::{self, Algorithm, HMAC_SHA1_FOR_LEGACY_USE_ONLY, HMAC_SHA256};
 use transship_oci::Error;
 
@@ -57,6 +59,16 @@ impl Signature {
     /// True if the delivery has the header.
     pub(super) fn is_in(&self, delivery: &Delivery<'_>) -> bool {
         delivery.header(self.header).is_some()
+    }
+
+    /// The header that signs `body` with `secret`.
+    pub(super) fn of(&self, secret: &str, body: &[u8]) -> (String, String) {
+        let key = hmac::Key::new(self.algorithm(), secret.as_bytes());
+        let mut value = self.prefix.to_owned();
+        for byte in hmac::sign(&key, body).as_ref() {
+            let _ = write!(value, "{byte:02x}");
+        }
+        (self.header.to_owned(), value)
     }
 
     const fn algorithm(&self) -> Algorithm {

@@ -108,6 +108,16 @@ pub fn authenticate(
     }
 }
 
+/// The header, its name and value, with which a sender of `format` proves that it knows `secret`, in a delivery of `body`.
+/// [`None`] if the secret is empty. Of two secrets, the first is used.
+pub fn prove(format: Format, secret: &str, body: &[u8]) -> Option<(String, String)> {
+    let secret = secrets_of(secret).into_iter().next()?;
+    match format.proof() {
+        Proof::Text(_) => Some(text::shown(&secret)),
+        Proof::Signed(signatures) => Some(signatures.first()?.of(&secret, body)),
+    }
+}
+
 /// The secrets in `text`: its lines, and the values of a JSON object, which is what the consoles of secret stores write.
 fn secrets_of(text: &str) -> Vec<String> {
     let values = serde_json::from_str::<BTreeMap<String, String>>(text).unwrap_or_default();

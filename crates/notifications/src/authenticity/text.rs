@@ -50,6 +50,14 @@ pub(super) fn check(delivery: &Delivery<'_>, headers: &[&str], secrets: &[String
     }
 }
 
+/// The header that shows `secret`.
+pub(super) fn shown(secret: &str) -> (String, String) {
+    match header_of(secret) {
+        Some((name, value)) => (name.to_string(), value.to_owned()),
+        None => (AUTHORIZATION.to_string(), secret.to_owned()),
+    }
+}
+
 /// True if one of `shown` is one of `secrets`. Hashes are compared, so the length of a secret does not show either.
 pub(super) fn is_one_of<S: AsRef<[u8]>>(shown: &[impl AsRef<[u8]>], secrets: &[S]) -> bool {
     let shown: Vec<_> = shown.iter().map(Sha256::digest).collect();

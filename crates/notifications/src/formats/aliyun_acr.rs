@@ -20,6 +20,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::TEXT,
     handshake: None,
+    trial: r#"{"push_data":{},"repository":{}}"#,
 };
 
 #[derive(Deserialize)]

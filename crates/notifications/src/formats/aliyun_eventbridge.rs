@@ -22,6 +22,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::Text(&["x-eventbridge-signature-token"]),
     handshake: None,
+    trial: r#"{"type":"trial"}"#,
 };
 
 #[derive(Deserialize)]

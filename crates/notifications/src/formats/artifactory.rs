@@ -24,6 +24,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::Signed(&[Signature::sha256("x-jfrog-event-auth").or_secret()]),
     handshake: None,
+    trial: r#"{"domain":"trial","event_type":"trial"}"#,
 };
 
 #[derive(Deserialize)]

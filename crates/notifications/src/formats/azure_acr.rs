@@ -20,6 +20,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::TEXT,
     handshake: None,
+    trial: r#"{"action":"trial"}"#,
 };
 
 fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {

@@ -24,6 +24,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::TEXT,
     handshake: Some(validation_code),
+    trial: r#"[{"eventType":"trial"}]"#,
 };
 
 /// One event of either schema.

@@ -22,6 +22,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::TEXT,
     handshake: None,
+    trial: r#"{"events":[]}"#,
 };
 /// GitLab sends the same envelope.
 pub(super) const GITLAB: FormatSpec = FormatSpec {

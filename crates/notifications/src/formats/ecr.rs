@@ -21,6 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::TEXT,
     handshake: None,
+    trial: r#"{"source":"aws.ecr"}"#,
 };
 
 /// The type of a push that an input transformer of the bus made a `CloudEvent`, in the form that argocd-image-updater documents

@@ -24,6 +24,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::Signed(&[Signature::sha256("x-hub-signature-256").with_prefix("sha256=")]),
     handshake: None,
+    trial: r#"{"action":"trial"}"#,
 };
 
 #[derive(Deserialize)]

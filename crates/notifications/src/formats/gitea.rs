@@ -27,6 +27,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
         Signature::sha256("x-hub-signature-256").with_prefix("sha256="),
     ]),
     handshake: None,
+    trial: r#"{"action":"trial"}"#,
 };
 
 #[derive(Deserialize)]

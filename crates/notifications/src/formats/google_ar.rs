@@ -22,6 +22,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::TEXT,
     handshake: None,
+    trial: r#"{"action":"trial"}"#,
 };
 
 /// Pub/Sub's envelope.

@@ -23,6 +23,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::TEXT,
     handshake: None,
+    trial: r#"{"type":"TRIAL"}"#,
 };
 /// Tencent Container Registry sends the body of Harbor 1, with the header that its trigger is given. Source: Tencent Cloud,
 /// Container Registry, "Managing Triggers".

@@ -61,6 +61,8 @@ pub(crate) struct FormatSpec {
     proof: Proof,
     /// What it expects in the response: see [`crate::handshake`].
     handshake: Option<fn(&Delivery<'_>) -> Option<String>>,
+    /// A body that is valid and reports nothing, with which a webhook is tried.
+    trial: &'static str,
 }
 
 /// A format of deliveries: a provider's own, or that of the bus that carries its events.
@@ -93,6 +95,11 @@ impl Format {
     /// True if its senders sign the body.
     pub const fn is_signed(self) -> bool {
         matches!(self.0.proof, Proof::Signed(_))
+    }
+
+    /// A body that is valid and reports nothing, with which a webhook can be tried.
+    pub const fn trial(self) -> &'static str {
+        self.0.trial
     }
 
     pub(crate) const fn proof(self) -> Proof {
@@ -151,6 +158,49 @@ mod tests {
             assert_eq!(format.as_str().parse(), Ok(format));
         }
         assert_eq!("svn".parse::<Format>(), Err(UnknownFormat));
+    }
+
+    #[test]
+    fn the_trial_of_every_format_is_valid_and_reports_nothing() {
+        let headers = http::HeaderMap::new();
+        for format in Format::all() {
+            let body = format.trial().as_bytes();
+            let delivery = Delivery {
+                headers: &headers,
+                body,
+                token: None,
+            };
+            let events = crate::parse(format, &delivery, &Origin::default());
+            assert_eq!(events.map(|events| events.len()).ok(), Some(0), "{format}");
+        }
+    }
+
+    #[test]
+    fn what_proves_a_secret_is_accepted_with_it_and_with_no_other() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        for format in Format::all() {
+            let body = format.trial().as_bytes();
+            for secret in ["s3cret", "X-Hook: s3cret"] {
+                let (name, value) = crate::prove(format, secret, body).unwrap();
+                let mut headers = http::HeaderMap::new();
+                headers.insert(http::HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+                let delivery = Delivery {
+                    headers: &headers,
+                    body,
+                    token: None,
+                };
+                let is_authentic = |secret| {
+                    let expected = crate::Expected {
+                        secret: Some(secret),
+                        now,
+                        ..crate::Expected::default()
+                    };
+                    crate::authenticate(format, &delivery, crate::Part::Whole, &expected, &|_| None).is_ok()
+                };
+                assert!(is_authentic(secret) && !is_authentic("other"), "{format} {secret}");
+            }
+            assert_eq!(crate::prove(format, "\n", body), None);
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::Signed(&[Signature::sha1("x-nexus-webhook-signature")]),
     handshake: None,
+    trial: r#"{"action":"trial"}"#,
 };
 
 #[derive(Deserialize)]

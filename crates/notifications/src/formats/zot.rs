@@ -22,6 +22,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     parse,
     proof: Proof::TEXT,
     handshake: None,
+    trial: r#"{"type":"trial"}"#,
 };
 
 /// The attributes of a `CloudEvent`.

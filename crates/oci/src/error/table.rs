@@ -312,6 +312,9 @@ codes! {
         "Write the object, or order the import, again.";
 
     // Deliveries, uploads and orders.
+    DeliveryRefused => "DELIVERY_REFUSED", PERMANENT,
+        "the webhook did not answer a trial delivery as expected",
+        "See the note of `transship check --deliver`: the secret or the address of the source is another one there, or a proxy is in between.";
     DeliveryInvalid => "DELIVERY_INVALID", PERMANENT,
         "the body is not a delivery of this format",
         "Check the format that the sender is configured for and the registry's `provider` in the document.";
