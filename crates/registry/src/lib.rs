@@ -35,6 +35,7 @@ pub use catalog::Catalog;
 pub use clients::use_ring;
 pub use credentials::{Anonymous, Credentials, Login};
 pub use exchange::failure::ErrorBody;
+pub use limits::Bandwidth;
 pub use login::NoLogin;
 pub use profile::{Profile, UploadForm};
 pub use registry::{Options, Registry};

@@ -1,6 +1,6 @@
 //! The result of an attempt: a terminal state with its code and message, or another attempt.
 
-use transship_copy::{KeepReason, Report, State};
+use transship_copy::{KeepReason, Report, SkipReason, State};
 use transship_oci::{Code, Error, Existing, Side};
 
 use super::CopyImage;
@@ -70,6 +70,11 @@ impl CopyImage<'_> {
                 };
                 (TaskState::Kept, Some("DESTINATION_KEPT"), Some(why.to_owned()))
             }
+            State::Skipped if report.skipped == Some(SkipReason::Labels) => (
+                TaskState::Skipped,
+                Some("LABELS_NOT_MATCHED"),
+                Some("the image does not have the labels that the rule selects".to_owned()),
+            ),
             State::Skipped => (
                 TaskState::Skipped,
                 Some("KIND_NOT_MATCHED"),

@@ -69,6 +69,7 @@ fn options(rule: &Rule) -> Options {
         existing: rule.existing,
         referrers: rule.referrers,
         kinds: rule.kinds.clone(),
+        labels: rule.source.labels.clone(),
         ..Options::default()
     }
 }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use metrics::gauge;
 
 use self::rule::SweepRule;
+pub(crate) use self::rule::TAG_PAGES_MAX;
 use crate::job::{Job, Run, Sweep, SweepStep, WAIT_MAX};
 use crate::jobs::Jobs;
 use crate::{Envelope, Next, Outgoing, Result, StoreName, TaskEntry};

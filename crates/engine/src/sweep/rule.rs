@@ -29,7 +29,7 @@ const STRIDE_TAGS: usize = 32;
 /// Tags that are compared at the same time.
 const PARALLEL_TAGS: usize = 4;
 /// Pages of tags of one repository: 200 000 tags where a registry gives 1000 at once.
-const TAG_PAGES_MAX: usize = 200;
+pub(crate) const TAG_PAGES_MAX: usize = 200;
 /// Pages of a catalog. Some registries have been seen to page without end.
 const CATALOG_PAGES_MAX: u32 = 10_000;
 /// Unfinished tasks of a rule beyond which its sweep waits.
@@ -365,9 +365,16 @@ impl Walk<'_> {
                 digest_tags.entry(attached.subject_tag()).or_default().push(tag.clone());
             }
         }
+        // Which tags are the latest depends on all of them.
+        let selected: Option<HashSet<Tag>> = match self.rule.source.latest {
+            Some(_) => Some(self.rule.source.select(&tags)?.into_iter().cloned().collect()),
+            None => None,
+        };
+        let is_selected = |tag: &Tag| selected.as_ref().is_none_or(|selected| selected.contains(tag));
         let rest = tags.into_iter().filter(|tag| after.is_none_or(|after| tag > after));
         Ok(Tags {
             matched: rest
+                .filter(is_selected)
                 .filter_map(|tag| self.destination_of(repository, &tag).map(|place| (tag, place)))
                 .collect(),
             digest_tags,

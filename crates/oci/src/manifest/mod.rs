@@ -208,6 +208,11 @@ impl Manifest {
         }
     }
 
+    /// The annotations by key.
+    pub const fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.annotations
+    }
+
     /// An index or a manifest list.
     pub const fn is_index(&self) -> bool {
         matches!(self.body, Body::Index { .. })
