@@ -25,5 +25,6 @@ mod replicate;
 mod retries;
 mod scan;
 mod seeded;
+mod selection;
 mod sweep;
 mod sweep_attachments;

@@ -76,7 +76,7 @@ impl Draft {
         let known = self
             .registries
             .iter_mut()
-            .find(|(_, known)| known.endpoint == registry.endpoint);
+            .find(|(_, known)| host(&known.endpoint) == host(&registry.endpoint));
         if let Some((name, known)) = known {
             known.credentials = known.credentials.take().or(registry.credentials);
             return name.clone();
@@ -220,6 +220,11 @@ impl Rule {
 fn flow(fields: &[(&'static str, Value)]) -> String {
     let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key}: {value}")).collect();
     format!("{{ {} }}", fields.join(", "))
+}
+
+/// An address without its scheme.
+fn host(endpoint: &str) -> &str {
+    endpoint.split_once("://").map_or(endpoint, |(_, host)| host)
 }
 
 /// The position of the rule in `rules[3].source`.

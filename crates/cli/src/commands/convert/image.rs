@@ -24,18 +24,22 @@ impl Image {
             .trim()
             .trim_start_matches("docker://")
             .trim_start_matches("https://");
+        // A regular expression of tags between slashes may follow the colon, and may contain anything.
+        let (text, regex) = match text.find(":/") {
+            Some(at) => (&text[..at], Some(text[at + 1..].to_owned())),
+            None => (text, None),
+        };
         let (named, digest) = match text.split_once('@') {
             Some((named, digest)) => (named, Some(digest.to_owned())),
             None => (text, None),
         };
         let (host, path) = split_host(named);
         let start = path.rfind('/').map_or(0, |slash| slash + 1);
-        // A regular expression between slashes may follow the colon.
-        let colon = path.find(":/").or_else(|| path[start..].find(':').map(|at| start + at));
-        let (repository, tag) = match colon {
-            Some(at) => (&path[..at], Some(path[at + 1..].to_owned())),
+        let (repository, tag) = match path[start..].find(':') {
+            Some(at) => (&path[..start + at], Some(path[start + at + 1..].to_owned())),
             None => (path, None),
         };
+        let tag = regex.or(tag);
         let repository = repository.trim_matches('/');
         let repository = if host == "docker.io" && !repository.contains('/') && !repository.is_empty() {
             format!("library/{repository}")

@@ -17,7 +17,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use transship_oci::Result;
 
-use self::draft::Draft;
 use super::events::read_input;
 use crate::failure::{Exit, Failure};
 use crate::output::{Form, note};
