@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use transship_copy::SystemClock;
@@ -97,6 +98,7 @@ impl Platform {
             return Ok(configuration.clone());
         }
         let load = async {
+            let began = Timestamp::now();
             let document = source.load().await?;
             let retries = Retries {
                 max_wait: MAX_WAIT,
@@ -104,7 +106,9 @@ impl Platform {
             };
             let credentials = credentials_of(parts.aws.clone(), Arc::clone(&parts.secrets));
             let secrets = Arc::clone(&parts.secrets);
-            Ok(Configuration::new(document, credentials, secrets, retries))
+            let configuration = Configuration::new(document, credentials, secrets, retries);
+            configuration.confirm(began);
+            Ok(configuration)
         };
         let loaded = Box::pin(self.configuration.get_or_try_init(|| load));
         if let Ok(loaded) = timeout(time_limit, loaded).await {

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use transship_copy::{Progress, SystemClock};
-use transship_engine::ledger::Ledger;
+use transship_engine::ledger::{Failures, Ledger};
 use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_http::Server;
 use transship_local::{Database, SqliteLedger, SqliteQueue};
@@ -103,6 +103,7 @@ impl Service {
             },
             dead_letters: DeadLetterRecorder {
                 history: Arc::clone(&ledger) as _,
+                failures: Failures::new(Arc::clone(&ledger) as _),
                 clock: Arc::new(SystemClock),
             },
             concurrency: settings.concurrency,

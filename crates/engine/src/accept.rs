@@ -40,7 +40,7 @@ pub enum Accepted {
     Tasks {
         /// Number of events that created tasks.
         events: usize,
-        /// The executions of these tasks.
+        /// The executions of these tasks, except those that are recorded once they are known to be more than a part of an image.
         executions: Vec<String>,
     },
 }
@@ -155,6 +155,7 @@ impl Intake {
             return Ok(Accepted::Nothing { code });
         }
         self.make_durable(&planned).await?;
+        planned.retain(|task| !task.is_recorded_late());
         let mut executions: Vec<String> = planned.into_iter().map(|task| task.execution.id).collect();
         let mut seen = HashSet::new();
         executions.retain(|id| seen.insert(id.clone()));

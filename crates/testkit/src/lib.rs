@@ -12,6 +12,7 @@ pub mod images;
 pub mod lambda_runtime;
 pub mod layouts;
 pub mod memory;
+pub mod metrics;
 pub mod ministack;
 pub mod processes;
 pub mod proxy;

@@ -14,21 +14,29 @@ use super::attachment::Subject;
 use super::ledger_adapters::{LedgerLease, LedgerLocations, LedgerReplicas, LedgerSessions};
 use super::outcome::AttemptResult;
 use super::throttled::Throttled;
+use crate::configuration::{Snapshot, Standing};
 use crate::job::Source;
 use crate::retry_policy::Wait;
-use crate::{ImageRef, Replica, TaskState};
+use crate::{ImageRef, Replica};
 
 impl CopyImage<'_> {
     /// Copies the image once.
     pub(super) async fn attempt(&self) -> Result<AttemptResult> {
         let Self { jobs, task, .. } = self;
         let snapshot = jobs.configuration.current();
+        match self.standing(&snapshot) {
+            Standing::Enabled => {}
+            Standing::Ended(code) => return Ok(self.cancelled(code)),
+            Standing::Unclear => return Ok(Self::unclear()),
+        }
         let destination = match snapshot.registry(&task.destination.registry) {
             Ok(destination) => destination,
+            Err(_) if self.is_unknown(&snapshot, &task.destination.registry) => return Ok(Self::unclear()),
             Err(error) => return Ok(self.failed(error.code(), error.to_string())),
         };
         let source = match task.source.registry().map(|image| snapshot.registry(&image.registry)) {
             Some(Ok(source)) => Some(source),
+            Some(Err(_)) if self.is_unknown(&snapshot, task.source.origin()) => return Ok(Self::unclear()),
             Some(Err(error)) => return Ok(self.failed(error.code(), error.to_string())),
             None => None,
         };
@@ -53,6 +61,19 @@ impl CopyImage<'_> {
         result
     }
 
+    /// What the document says about the rule or import of the task.
+    pub(super) fn standing(&self, snapshot: &Snapshot) -> Standing {
+        match &self.task.source {
+            Source::Registry(_) => snapshot.standing_of_rule(&self.task.execution),
+            Source::Stored { .. } => snapshot.standing_of_import(&self.task.execution),
+        }
+    }
+
+    /// True if the document has no such registry, but another version that is newer may have it.
+    fn is_unknown(&self, snapshot: &Snapshot, registry: &str) -> bool {
+        !snapshot.document.registries.contains_key(registry) && !snapshot.covers(&self.task.execution)
+    }
+
     async fn copy_registry(
         &self,
         image: &ImageRef,
@@ -61,7 +82,11 @@ impl CopyImage<'_> {
     ) -> Result<AttemptResult> {
         let source = source.repository(image.repository.clone());
         let (from, to) = if self.task.is_attachment {
-            match self.subject(image, &source).await? {
+            let subject = match &self.known_subject {
+                Some(known) => known.clone(),
+                None => self.subject(image, &source).await?,
+            };
+            match subject {
                 Subject::Replicated(subject) => (Target::Digest(subject.clone()), Target::Digest(subject)),
                 Subject::Pending => {
                     return Ok(AttemptResult::Later {
@@ -71,9 +96,7 @@ impl CopyImage<'_> {
                     });
                 }
                 Subject::None(code, message) => {
-                    let outcome = self
-                        .jobs
-                        .outcome(TaskState::Skipped, None, Some(code), Some(message.into()));
+                    let outcome = self.skipped(code, message);
                     return Ok(AttemptResult::Ended(outcome, Vec::new()));
                 }
             }

@@ -12,14 +12,16 @@ mod ledger_adapters;
 mod outcome;
 mod throttled;
 
+use attachment::Subject;
 use jiff::Timestamp;
 use lease::AttemptLease;
 use outcome::AttemptResult;
 
-use crate::job::{CopyTask, Run};
+use crate::job::{CopyTask, Run, Source};
 use crate::jobs::{Jobs, Pause};
+use crate::ledger::Failure;
 use crate::retry_policy::{DELAY_MIN, Wait, tries_of};
-use crate::{Begin, Next, Result, TaskEntry};
+use crate::{Begin, Next, Outcome, Result, TaskEntry, TaskState};
 use transship_oci::Code;
 use transship_registry::Registry;
 
@@ -31,6 +33,8 @@ pub(crate) struct CopyImage<'a> {
     run: Run,
     /// The number of the attempt, from 1; 0 before it is begun.
     attempt: u32,
+    /// What an untagged manifest belongs to, if that was found out before the attempt.
+    known_subject: Option<Subject>,
 }
 
 impl<'a> CopyImage<'a> {
@@ -41,12 +45,21 @@ impl<'a> CopyImage<'a> {
             entry: task.entry(),
             run,
             attempt: 0,
+            known_subject: None,
         }
     }
 
     /// One attempt.
     #[tracing::instrument(skip_all, fields(execution = self.task.execution.id, task = self.task.id, rule = self.task.execution.rule))]
     pub(crate) async fn run(mut self) -> Result<Next> {
+        if self.task.is_recorded_late()
+            && let Some(Subject::None(code @ Code::NotAReferrer, message)) = self.look_at_subject().await
+        {
+            tracing::debug!(code = code.as_str(), source = self.entry.source, "{message}");
+            let outcome = self.skipped(code, message);
+            self.jobs.end_if_recorded(&self.entry, &outcome).await?;
+            return Ok(Next::Done);
+        }
         self.attempt = match self.jobs.ledger.history.begin(&self.entry, self.jobs.now()).await? {
             Begin::Finished(state) => return self.after_end(state).await,
             Begin::Attempt(attempt) => attempt,
@@ -75,6 +88,7 @@ impl<'a> CopyImage<'a> {
         let Self { jobs, task, entry, .. } = self;
         let (code, message, wait, is_paused) = match result {
             AttemptResult::Ended(outcome, replicas) => {
+                self.remember_failure(&outcome).await;
                 jobs.end(entry, &outcome, &replicas, &self.holder()).await?;
                 return Ok(Next::Done);
             }
@@ -86,8 +100,9 @@ impl<'a> CopyImage<'a> {
             }
         };
         let attempts = self.attempt;
-        // A look at a pause is not a try.
-        if !is_paused && jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts) {
+        let is_exhausted = jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts);
+        // A look at a pause is not a try, and a newer document is waited for without end.
+        if !is_paused && is_exhausted && wait != Wait::ForDocument {
             jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }
@@ -97,7 +112,7 @@ impl<'a> CopyImage<'a> {
                 let registries = self.registries();
                 jobs.wait_for(delay, &registries.iter().collect::<Vec<_>>()).await
             }
-            Wait::AtOnce | Wait::Growing => (delay, None),
+            Wait::AtOnce | Wait::Growing | Wait::ForDocument => (delay, None),
         };
         let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
         let (source, destination) = (&entry.source, &entry.destination);
@@ -117,12 +132,37 @@ impl<'a> CopyImage<'a> {
         })
     }
 
+    /// Remembers a permanent failure, so that no sweep tries it again. If that fails, one does.
+    async fn remember_failure(&self, outcome: &Outcome) {
+        let Self { jobs, task, .. } = self;
+        let (TaskState::Failed, Some(digest), Source::Registry(_)) = (outcome.state, &task.expected, &task.source)
+        else {
+            return;
+        };
+        let snapshot = jobs.configuration.current();
+        let rule = snapshot.document.rule(&task.execution.rule);
+        let failure = Failure {
+            digest: digest.clone(),
+            rule_version: rule.map(|rule| snapshot.fingerprint(rule)),
+            at_ms: outcome.finished.as_millisecond(),
+        };
+        let failures = &jobs.ledger.failures;
+        if let Err(error) = failures.add(&task.execution.rule, &task.destination, &failure).await {
+            tracing::warn!(code = error.code(), %error, "a failure could not be remembered, so the next sweep tries the task again");
+        }
+    }
+
     /// The registries of the task that the document in force has.
     fn registries(&self) -> Vec<Registry> {
         let snapshot = self.jobs.configuration.current();
         let source = self.task.source.registry().map(|image| &image.registry);
         let names = source.into_iter().chain([&self.task.destination.registry]);
         names.filter_map(|name| snapshot.registry(name).ok()).collect()
+    }
+
+    fn skipped(&self, code: Code, message: &str) -> Outcome {
+        self.jobs
+            .outcome(TaskState::Skipped, None, Some(code.as_str()), Some(message.into()))
     }
 
     /// The holder of this attempt's leases.

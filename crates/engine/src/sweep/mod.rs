@@ -46,7 +46,10 @@ impl<'a> SweepPart<'a> {
     pub(crate) async fn run(self) -> Result<Next> {
         let started = self.sweep.started.unwrap_or_else(|| self.jobs.now());
         match &self.sweep.step {
-            None => Ok(self.begin(started)),
+            None => {
+                self.jobs.ledger.first_sweep.begin(started).await?;
+                Ok(self.begin(started))
+            }
             Some(SweepStep::Tasks { registry }) => self.resend_tasks(registry).await,
             Some(SweepStep::Incomplete) => self.report_incomplete().await,
             Some(SweepStep::Rule { rule, after }) => {

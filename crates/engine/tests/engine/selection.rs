@@ -46,7 +46,7 @@ fn labelled(seed: u64, labels: &[(&str, &str)], annotations: &[(&str, &str)]) ->
         "annotations": map(annotations),
     });
     sample(
-        manifest,
+        &manifest,
         "application/vnd.oci.image.manifest.v1+json",
         vec![(digest, config)],
         Vec::new(),
@@ -68,11 +68,11 @@ fn index_of(child: &Sample) -> Sample {
     let blobs = attestation.blobs.iter().chain(&child.blobs);
     let blobs = blobs.map(|(digest, bytes)| (digest.clone(), bytes.clone())).collect();
     let manifests = attestation.manifests.iter().chain(&child.manifests).cloned().collect();
-    sample(index, "application/vnd.oci.image.index.v1+json", blobs, manifests)
+    sample(&index, "application/vnd.oci.image.index.v1+json", blobs, manifests)
 }
 
 fn sample(
-    root: serde_json::Value,
+    root: &serde_json::Value,
     media_type: &str,
     blobs: Vec<(Digest, Bytes)>,
     mut manifests: Vec<SampleManifest>,

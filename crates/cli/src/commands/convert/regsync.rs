@@ -150,7 +150,7 @@ fn convert(sync: &Sync, defaults: &Settings, draft: &mut Draft) -> Result<(), Fa
         return Ok(());
     }
     let mut rule = match sync.kind.as_str() {
-        "registry" => whole_registry(sync, draft)?,
+        "registry" => whole_registry(sync, draft),
         "repository" => repository(sync, draft)?,
         "image" => {
             let Some(rule) = image(sync, draft)? else { return Ok(()) };
@@ -198,7 +198,7 @@ fn repository(sync: &Sync, draft: &mut Draft) -> Result<Rule, Failure> {
     Ok(rule)
 }
 
-fn whole_registry(sync: &Sync, draft: &mut Draft) -> Result<Rule, Failure> {
+fn whole_registry(sync: &Sync, draft: &mut Draft) -> Rule {
     let place = |text: &str| {
         let (host, path) = text.split_once('/').unwrap_or((text, ""));
         (host.to_owned(), path.trim_matches('/').to_owned())
@@ -216,7 +216,7 @@ fn whole_registry(sync: &Sync, draft: &mut Draft) -> Result<Rule, Failure> {
         rule.destination
             .extend([("namespace", json!(into)), ("flatten", json!(0))]);
     }
-    Ok(rule)
+    rule
 }
 
 fn tags(sync: &Sync, draft: &mut Draft) -> Option<Value> {
