@@ -41,7 +41,7 @@ async fn has_labels(source: &dyn Source, root: &Manifest, wanted: &BTreeMap<Stri
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    remove(&mut missing, root.annotations());
+    remove(&mut missing, &root.annotations());
     if missing.is_empty() {
         return Ok(true);
     }
@@ -50,7 +50,7 @@ async fn has_labels(source: &dyn Source, root: &Manifest, wanted: &BTreeMap<Stri
         None => None,
     };
     if let Some(child) = &child {
-        remove(&mut missing, child.annotations());
+        remove(&mut missing, &child.annotations());
     }
     let image = child.as_ref().unwrap_or(root);
     if let Some(config) = image.config().filter(|_| !missing.is_empty()) {

@@ -1,13 +1,13 @@
-//! Rules that select the latest tags: whether the tag of a task is one of them is decided when the task runs, by the tags that the
-//! repository has then.
+//! A task of a rule that selects the latest tags: whether its tag is one of them is decided when the task runs, by the tags that
+//! the repository has then.
 
-use transship_oci::{Code, Error, Result, Tag, Target, Verb};
+use transship_oci::{Code, Result, Target};
 use transship_registry::Registry;
 use transship_rules::Rule;
 
 use super::CopyImage;
 use super::outcome::AttemptResult;
-use crate::sweep::TAG_PAGES_MAX;
+use crate::latest::latest_tags;
 use crate::{ImageRef, TaskState};
 
 impl CopyImage<'_> {
@@ -22,27 +22,12 @@ impl CopyImage<'_> {
         let (Some(rule), Target::Tag(tag)) = (rule, &image.target) else {
             return Ok(None);
         };
-        if rule.source.latest.is_none() || self.task.is_attachment || rule.source.registry != image.registry {
+        if self.task.is_attachment || rule.source.registry != image.registry {
             return Ok(None);
         }
-        let tags = source
-            .repository(image.repository.clone())
-            .list_tags(None, TAG_PAGES_MAX)
-            .await?;
-        let mut tags: Vec<Tag> = tags.ok_or_else(|| {
-            let sentence =
-                "the rule selects the latest tags, but the registry does not list its tags, or there are too many";
-            Error::new(
-                Code::LatestUndecidable,
-                Verb::TagsList.on(image.repository.as_str()),
-                sentence,
-            )
-        })?;
-        // A tag may be listed later than it is pushed.
-        if !tags.contains(tag) {
-            tags.push(tag.clone());
-        }
-        if rule.source.select(&tags)?.contains(&tag) {
+        let repository = source.repository(image.repository.clone());
+        let latest = latest_tags(&rule.source, &repository, Some(tag)).await?;
+        if latest.is_none_or(|latest| latest.has(tag)) {
             return Ok(None);
         }
         let code = Code::TagNotLatest;

@@ -6,6 +6,7 @@
 
 mod compare;
 mod rule;
+mod walk;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +15,6 @@ use jiff::Timestamp;
 use metrics::gauge;
 
 use self::rule::SweepRule;
-pub(crate) use self::rule::TAG_PAGES_MAX;
 use crate::job::{Job, Run, Sweep, SweepStep, WAIT_MAX};
 use crate::jobs::Jobs;
 use crate::{Envelope, Next, Outgoing, Result, StoreName, TaskEntry};

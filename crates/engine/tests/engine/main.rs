@@ -27,6 +27,7 @@ mod retries;
 mod scan;
 mod seeded;
 mod selection;
+mod senders;
 mod stopped;
 mod sweep;
 mod sweep_attachments;

@@ -16,7 +16,7 @@ use crate::{Descriptor, Digest};
 mod written;
 
 use written::Written;
-pub(crate) use written::of_manifest;
+pub(crate) use written::with_annotations;
 
 /// Maximum size of a manifest in bytes. Registries limit manifests to 4 MiB (distribution, zot); the specification requires
 /// support for at least 4 MB.
@@ -34,14 +34,9 @@ pub struct Manifest {
     body: Body,
     subject: Option<Descriptor>,
     artifact_type: Option<String>,
-    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one per manifest, and images are the common case"
-)]
 enum Body {
     Image {
         config: Descriptor,
@@ -129,8 +124,7 @@ impl Manifest {
         } else {
             return Err(Error::refused(Code::ManifestUnsupported, shown(&media_type.0)));
         };
-        let (subject, artifact_type, annotations) =
-            (written.subject()?, written.artifact_type(), written.annotations());
+        let (subject, artifact_type) = (written.subject()?, written.artifact_type());
         let sent_as = sent.filter(|sent| *sent != media_type);
         let manifest = Self {
             bytes,
@@ -140,16 +134,21 @@ impl Manifest {
             body,
             subject,
             artifact_type,
-            annotations,
         };
         let count = manifest.children().len() + manifest.blobs().count();
         if count > MAX_DESCRIPTORS {
-            return Err(Error::refused(
-                Code::ManifestInvalid,
-                format!("{count} descriptors; the limit is {MAX_DESCRIPTORS}"),
-            ));
+            return Err(too_many(count));
         }
         Ok(manifest)
+    }
+
+    /// The same manifest with a copy of its bytes. The bytes of a manifest that was just read may hold memory that readers share.
+    #[must_use]
+    pub fn with_own_bytes(self) -> Self {
+        Self {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            ..self
+        }
     }
 
     /// The original bytes, which are written unchanged.
@@ -191,6 +190,13 @@ impl Manifest {
         }
     }
 
+    /// [`Manifest::children`] with their annotations, which are read for this and not kept.
+    pub fn annotated_children(&self) -> Vec<Descriptor> {
+        let written = Written::parse(&self.bytes);
+        let children = written.and_then(|written| written.annotated_manifests());
+        children.unwrap_or_else(|_| self.children().to_vec())
+    }
+
     /// Config and layers, in order; empty for an index.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         let (config, layers) = match &self.body {
@@ -208,9 +214,10 @@ impl Manifest {
         }
     }
 
-    /// The annotations by key.
-    pub const fn annotations(&self) -> &BTreeMap<String, String> {
-        &self.annotations
+    /// The annotations by key, which are read for this and not kept.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let annotations = Written::parse(&self.bytes).map(|written| written.annotations());
+        annotations.unwrap_or_default()
     }
 
     /// An index or a manifest list.
@@ -235,9 +242,10 @@ impl Manifest {
             .artifact_type
             .clone()
             .or_else(|| self.config().map(|config| config.media_type.0.clone()));
+        let annotations = Written::parse(&self.bytes).map(|written| written.annotations());
         Descriptor {
             artifact_type,
-            annotations: self.annotations.clone(),
+            annotations: annotations.unwrap_or_default(),
             ..self.descriptor()
         }
     }
@@ -306,6 +314,13 @@ fn check_supported(media_type: &MediaType) -> Result<(), Error> {
         return Err(Error::refused(Code::ManifestUnsupported, why));
     }
     Ok(())
+}
+
+fn too_many(count: usize) -> Error {
+    Error::refused(
+        Code::ManifestInvalid,
+        format!("{count} descriptors; the limit is {MAX_DESCRIPTORS}"),
+    )
 }
 
 fn schema1() -> Error {
