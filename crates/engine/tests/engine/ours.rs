@@ -292,7 +292,10 @@ async fn an_event_that_our_own_copy_caused_ends_after_one_comparison() {
     event["target"]["url"] = format!("{}/v2/core/app/manifests/{}", fixture.b.url(), image.root).into();
     let body = serde_json::json!({ "events": [event] }).to_string();
     let accepted = fixture.hook("b", None, &body).await.unwrap();
-    assert!(matches!(accepted, transship_engine::Accepted::Tasks { events: 1, .. }), "{accepted:?}");
+    assert!(
+        matches!(accepted, transship_engine::Accepted::Tasks { events: 1, .. }),
+        "{accepted:?}"
+    );
     fixture.drain().await;
     assert_eq!(fixture.states().await, ["unchanged", "succeeded"], "newest first");
     let own = |requests: Vec<transship_embedded_registry::RequestRecord>, before: usize| {
