@@ -16,8 +16,9 @@ use transship_notifications::{Delivery, Event, Format, Origin, authenticate, par
 use transship_oci::{Code, Error, Operation, Provider, Result};
 use transship_rules::{Document, Pushed, Registry, Webhook};
 
+use crate::delivery_log;
 use crate::ledger::History;
-use crate::plan::plan;
+use crate::plan::{is_nobodys_referrer, plan};
 use crate::send::{now, send_then_record};
 use crate::{Configuration, CopyTask, Secrets, Snapshot, TaskQueue};
 
@@ -114,7 +115,7 @@ impl Intake {
             .map(|(name, _)| name)
             .collect();
         if sources.is_empty() {
-            warn_of_foreign(provider.as_str(), &events);
+            delivery_log::foreign(provider.as_str(), &events);
             return Ok(Accepted::Nothing {
                 code: Some(Code::HostMismatch),
             });
@@ -133,6 +134,7 @@ impl Intake {
         let received = now(self.clock.as_ref());
         let mut planned = Vec::new();
         let mut accepted = 0;
+        let mut traced = Vec::new();
         for event in events {
             let before = planned.len();
             let Some(pushed) = Pushed::of(event) else {
@@ -152,11 +154,21 @@ impl Intake {
                 );
             }
             accepted += usize::from(planned.len() > before);
+            traced.push((event, before..planned.len()));
+        }
+        let source = sources.join(",");
+        if !planned.is_empty() {
+            self.make_durable(&planned).await?;
+        }
+        for (event, made) in traced {
+            match planned.get(made) {
+                Some(made) if !made.is_empty() => delivery_log::accepted(&source, event, made),
+                _ => delivery_log::unmatched(&source, event, is_nobodys_referrer(event)),
+            }
         }
         if planned.is_empty() {
             return Ok(Accepted::Nothing { code });
         }
-        self.make_durable(&planned).await?;
         let mut executions: Vec<String> = planned.into_iter().map(|task| task.execution.id).collect();
         let mut seen = HashSet::new();
         executions.retain(|id| seen.insert(id.clone()));
@@ -245,7 +257,7 @@ impl Admission<'_> {
         let (events, foreign): (Vec<_>, Vec<_>) = events
             .into_iter()
             .partition(|event| event.registry_host.as_ref().is_none_or(|host| registry.is_called(host)));
-        warn_of_foreign(source, &foreign);
+        delivery_log::foreign(source, &foreign);
         let code = (!foreign.is_empty()).then_some(Code::HostMismatch);
         self.intake.plan_and_send(document, &[source], &events, code).await
     }
@@ -262,21 +274,4 @@ fn format_of(provider: Provider) -> Result<Format> {
 
 fn read(provider: Provider, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>> {
     parse(format_of(provider)?, delivery, origin).map_err(|error| rejected(Code::DeliveryInvalid, error.to_string()))
-}
-
-/// Logs that events name a host that does not belong to `source`.
-fn warn_of_foreign(source: &str, foreign: &[Event]) {
-    let Some(event) = foreign.first() else { return };
-    let host = event
-        .registry_host
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    tracing::warn!(
-        code = Code::HostMismatch.as_str(),
-        source,
-        host,
-        events = foreign.len(),
-        "a delivery names a host that does not belong to the registry; if it does, add it to the registry's `hosts`"
-    );
 }

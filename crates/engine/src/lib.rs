@@ -7,6 +7,7 @@ mod accept;
 mod configuration;
 mod copy_image;
 mod dead_letters;
+mod delivery_log;
 mod execution;
 mod image_ref;
 mod import;

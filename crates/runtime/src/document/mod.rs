@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use metrics::counter;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use transship_copy::{Clock, SystemClock};
@@ -102,6 +103,10 @@ impl DocumentSource {
 
     /// Reads the document. Fails with the reader's error or with the code of the document's first fault.
     pub async fn load(&self) -> Result<Document> {
+        self.read_first().await.inspect_err(|_| count_refused())
+    }
+
+    async fn read_first(&self) -> Result<Document> {
         self.update(|seen| seen.read_at = Some(self.clock.now()));
         let Some(DocumentText { text, version }) = self.reader.read(None).await? else {
             let name = self.name();
@@ -195,6 +200,7 @@ impl DocumentSource {
                 configuration.replace(document);
             }
             Change::Refused(errors) => {
+                count_refused();
                 for error in errors.iter() {
                     tracing::error!(
                         code = error.code(),
@@ -203,17 +209,25 @@ impl DocumentSource {
                     );
                 }
             }
-            Change::Unreadable(error) => tracing::error!(
-                code = error.code(),
-                place,
-                "the document cannot be read, the last valid version stays in force: {error}"
-            ),
+            Change::Unreadable(error) => {
+                count_refused();
+                tracing::error!(
+                    code = error.code(),
+                    place,
+                    "the document cannot be read, the last valid version stays in force: {error}"
+                );
+            }
         }
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
         change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Counts a read of a document that is not valid, or that cannot be read.
+fn count_refused() {
+    counter!("DocumentRefused").increment(1);
 }
 
 /// Logs the warnings of a document.
