@@ -14,6 +14,7 @@
 #![expect(clippy::print_stdout, reason = "a table on standard output is what it is for")]
 
 mod cases;
+mod deliveries;
 mod lambda;
 mod measure;
 mod neighbours;
@@ -32,7 +33,8 @@ struct Arguments {
     /// One round, a smaller image: does everything work?
     #[arg(long)]
     quick: bool,
-    /// Only this case: large, requests, distant, again, again-referrers, second-repository, import-large, import-shared, lambda, neighbours.
+    /// Only this case: large, requests, distant, again, again-referrers, second-repository, import-large, import-shared, lambda, neighbours,
+    /// deliveries.
     #[arg(long, value_parser = only_of)]
     only: Option<Only>,
     /// How often each client runs.
@@ -46,6 +48,7 @@ enum Only {
     Case(Case),
     Lambda,
     Neighbours,
+    Deliveries,
 }
 
 fn only_of(word: &str) -> Result<Only, String> {
@@ -55,10 +58,19 @@ fn only_of(word: &str) -> Result<Only, String> {
     if word == neighbours::WORD {
         return Ok(Only::Neighbours);
     }
+    if word == deliveries::WORD {
+        return Ok(Only::Deliveries);
+    }
     let found = Case::ALL.into_iter().find(|case| case.word() == word);
     found.map(Only::Case).ok_or_else(|| {
         let words: Vec<_> = Case::ALL.iter().map(|case| case.word()).collect();
-        format!("one of {}, {}, {}", words.join(", "), lambda::WORD, neighbours::WORD)
+        format!(
+            "one of {}, {}, {}, {}",
+            words.join(", "),
+            lambda::WORD,
+            neighbours::WORD,
+            deliveries::WORD
+        )
     })
 }
 
@@ -66,6 +78,9 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.only == Some(Only::Neighbours) {
         return neighbours::run(arguments.quick);
+    }
+    if arguments.only == Some(Only::Deliveries) {
+        return deliveries::run(arguments.quick);
     }
     ensure!(!DockerRegistry::skipped(), "docker-registry is not installed");
     if arguments.only == Some(Only::Lambda) {
@@ -88,6 +103,7 @@ fn main() -> Result<()> {
     if arguments.only.is_none() {
         lambda::run(arguments.quick)?;
         neighbours::run(arguments.quick)?;
+        deliveries::run(arguments.quick)?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ pub(crate) fn accepted(source: &str, event: &Event, tasks: &[CopyTask]) {
         tag,
         digest,
     } = Subject::of(event);
-    for task in tasks {
+    for task in tasks.iter().filter(|task| !task.is_recorded_late()) {
         let (execution, rule) = (task.execution.id.as_str(), task.execution.rule.as_str());
         tracing::info!(
             source,

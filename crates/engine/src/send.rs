@@ -17,7 +17,7 @@ use transship_oci::Code;
 /// Executions that are recorded at the same time.
 const PARALLEL_RECORDS: usize = 8;
 
-/// Sends `tasks`, then records them. Recording may take at most `record_timeout`.
+/// Sends `tasks`, then records them, except those that are recorded late. Recording may take at most `record_timeout`.
 pub(crate) async fn send_then_record(
     queue: &dyn TaskQueue,
     history: &dyn History,
@@ -25,7 +25,11 @@ pub(crate) async fn send_then_record(
     record_timeout: Option<Duration>,
 ) -> Result<()> {
     let messages: Vec<Outgoing> = tasks.iter().cloned().map(Outgoing::now).collect();
-    let entries = tasks.iter().map(CopyTask::entry).collect();
+    let entries = tasks
+        .iter()
+        .filter(|task| !task.is_recorded_late())
+        .map(CopyTask::entry)
+        .collect();
     send_then_record_entries(queue, history, &messages, entries, record_timeout).await
 }
 

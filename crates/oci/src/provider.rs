@@ -79,6 +79,26 @@ impl Provider {
             _ => None,
         }
     }
+
+    /// The least and the largest number of path components that the registry's repositories have; [`None`] for no limit.
+    ///
+    /// Docker Hub: <https://docs.docker.com/docker-hub/repos/create/>. Alibaba Cloud: a repository is in a namespace, and its name
+    /// has no slash (harbor `src/pkg/reg/adapter/aliacr`). The others need an owner, project or namespace.
+    pub const fn repository_levels(self) -> (usize, Option<usize>) {
+        match self {
+            Self::DockerHub | Self::AliyunAcr => (2, Some(2)),
+            Self::Harbor | Self::TencentTcr | Self::Quay | Self::Ghcr | Self::GoogleAr | Self::Gitea | Self::GitLab => {
+                (2, None)
+            }
+            Self::Distribution
+            | Self::Ecr
+            | Self::AzureAcr
+            | Self::Artifactory
+            | Self::Nexus
+            | Self::Zot
+            | Self::Generic => (1, None),
+        }
+    }
 }
 
 /// The text is not the name of a provider.

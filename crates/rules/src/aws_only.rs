@@ -1,6 +1,8 @@
 //! Settings that only the stack deployed on AWS supports. Elsewhere they are accepted, so that the same document can be used
 //! for both, and fail with their own code when they are used.
 
+use transship_oci::Code;
+
 use crate::document::Document;
 use crate::error::Warning;
 use crate::path::Path;
@@ -25,6 +27,8 @@ impl Document {
                     .flatten()
                     .map(|(key, message)| (path.key(key), message));
                 let warnings = notes.chain(tls).map(|(path, message)| Warning {
+                    code: Code::NeedsAws,
+                    position: None,
                     path: path.to_string(),
                     message,
                 });

@@ -8,11 +8,12 @@ use crate::check;
 use crate::error::Errors;
 use crate::error::{Diagnostics, Warning};
 use crate::import::Import;
+use crate::index::Index;
 use crate::policy::Topology;
 use crate::registry::Registry;
 use crate::rule::Rule;
 use crate::syntax;
-use crate::verdict::{Evaluation, Pushed};
+use crate::verdict::{Evaluation, Pushed, Verdict};
 
 /// A validated document: registries, rules and imports.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Document {
     pub rules: Vec<Rule>,
     /// The imports, in the order of the document.
     pub imports: Vec<Import>,
+    /// Finds rules by what they read.
+    pub(crate) index: Index,
 }
 
 /// An exception: rules from one registry to the other do not count for cycles and partitions.
@@ -69,6 +72,34 @@ impl Document {
                 verdict: rule.evaluate(source_registry, pushed),
             })
             .collect()
+    }
+
+    /// The rules that match a push to the registry named `source_registry`, with their destinations, in the order of the
+    /// document. The time does not depend on the number of rules that read elsewhere.
+    pub fn matching<'a>(
+        &'a self,
+        source_registry: &'a str,
+        pushed: &'a Pushed<'_>,
+    ) -> impl Iterator<Item = Evaluation<'a>> {
+        let found = self.candidates(source_registry, pushed);
+        found.filter(|found| !matches!(found.verdict, Verdict::No(_)))
+    }
+
+    /// The results of the rules whose registry and repositories can be those of a push, in the order of the document. No other
+    /// rule matches.
+    pub fn candidates<'a>(
+        &'a self,
+        source_registry: &'a str,
+        pushed: &'a Pushed<'_>,
+    ) -> impl Iterator<Item = Evaluation<'a>> {
+        let positions = self.index.candidates(source_registry, pushed.repository);
+        let rules = positions
+            .into_iter()
+            .filter_map(|position| self.rules.get(position as usize));
+        rules.map(|rule| Evaluation {
+            rule,
+            verdict: rule.evaluate(source_registry, pushed),
+        })
     }
 
     /// The names of the registries with the host `host`.

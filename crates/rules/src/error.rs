@@ -8,6 +8,7 @@ use std::fmt;
 use transship_oci::{Code, Operation};
 
 use crate::path::{Path, locate};
+use crate::pattern::Expressions;
 
 /// One fault of a document: what is wrong, and at which field.
 ///
@@ -152,13 +153,20 @@ impl std::error::Error for Errors {
 }
 
 /// The most errors that are reported; the author of a document with more of them fixes these first.
-const MAX_ERRORS: usize = 50;
+pub(crate) const MAX_ERRORS: usize = 50;
+
+/// The most warnings that are reported.
+const MAX_WARNINGS: usize = 50;
 
 /// A setting that is valid but probably a mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
+    /// The stable code.
+    pub code: Code,
     /// The path of the field, such as `registries.hub.webhook`.
     pub path: String,
+    /// The position of the field in the text, if it is known.
+    pub position: Option<Position>,
     /// The consequence, and what to do about it.
     pub message: String,
 }
@@ -167,29 +175,14 @@ pub struct Warning {
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics {
     errors: Vec<(Path, transship_oci::Error)>,
-    warnings: Vec<Warning>,
-    /// Size of all patterns so far, in the units of [`crate::pattern::units`].
-    pattern_units: u64,
+    warnings: Vec<(Path, Code, String)>,
+    /// Warnings beyond [`MAX_WARNINGS`].
+    more_warnings: usize,
+    /// The patterns so far.
+    pub(crate) expressions: Expressions,
 }
 
-/// Maximum size of all patterns of a document together. A unit needs up to 1 KiB of memory when it is compiled.
-const PATTERN_UNITS_MAX: u64 = 50_000;
-/// Size of a pattern that does not count: a document may have any number of ordinary patterns.
-const ORDINARY_UNITS: u64 = 64;
-
 impl Diagnostics {
-    /// Counts a pattern of `units`. The sentence says that there is no room for it.
-    pub(crate) fn count_pattern(&mut self, units: u64) -> Result<(), String> {
-        self.pattern_units = self.pattern_units.saturating_add(units.saturating_sub(ORDINARY_UNITS));
-        if self.pattern_units > PATTERN_UNITS_MAX {
-            return Err(
-                "the patterns of the document are too large together: use smaller repetitions and shorter lists"
-                    .to_owned(),
-            );
-        }
-        Ok(())
-    }
-
     /// Records an error at `path`.
     pub(crate) fn error(&mut self, path: Path, fault: transship_oci::Error) {
         if self.errors.len() < MAX_ERRORS {
@@ -209,11 +202,12 @@ impl Diagnostics {
     }
 
     /// Records a warning.
-    pub(crate) fn warn(&mut self, path: &Path, message: impl Into<String>) {
-        self.warnings.push(Warning {
-            path: path.to_string(),
-            message: message.into(),
-        });
+    pub(crate) fn warn(&mut self, code: Code, path: &Path, message: impl Into<String>) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push((path.clone(), code, message.into()));
+        } else {
+            self.more_warnings += 1;
+        }
     }
 
     /// True if there is no error so far.
@@ -221,17 +215,46 @@ impl Diagnostics {
         self.errors.is_empty()
     }
 
-    /// The warnings, or every error with its position in `text`.
+    /// The warnings, or every error, with their positions in `text`.
     pub(crate) fn finish(self, text: &str) -> Result<Vec<Warning>, Errors> {
+        let paths: Vec<&Path> = if self.errors.is_empty() {
+            self.warnings.iter().map(|(path, ..)| path).collect()
+        } else {
+            self.errors.iter().map(|(path, _)| path).collect()
+        };
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let positions = locate(text, &paths);
         let errors = self
             .errors
             .into_iter()
-            .map(|(path, fault)| Error {
-                position: locate(text, &path),
+            .zip(&positions)
+            .map(|((path, fault), position)| Error {
+                position: *position,
                 ..Error::new(fault, path.to_string())
+            });
+        if let Some(errors) = Errors::of(errors.collect()) {
+            return Err(errors);
+        }
+        let warnings = self.warnings.into_iter().zip(positions);
+        let mut warnings: Vec<Warning> = warnings
+            .map(|((path, code, message), position)| Warning {
+                code,
+                path: path.to_string(),
+                position,
+                message,
             })
             .collect();
-        Errors::of(errors).map_or(Ok(self.warnings), Err)
+        if self.more_warnings > 0 {
+            warnings.push(Warning {
+                code: Code::ConfigInvalid,
+                path: String::new(),
+                position: None,
+                message: format!("{} more warnings are not shown", self.more_warnings),
+            });
+        }
+        Ok(warnings)
     }
 }
 

@@ -6,13 +6,17 @@
 
 mod aws_only;
 mod check;
+mod deletes;
 mod document;
 mod error;
 mod import;
+mod index;
 mod namespace;
 mod naming;
 mod path;
 mod pattern;
+mod pitfalls;
+mod platforms;
 mod policy;
 mod rate;
 mod raw;
@@ -24,10 +28,12 @@ mod syntax;
 mod topology;
 mod verdict;
 
+pub use deletes::{DeleteLimit, Deletes};
 pub use document::{Document, Link, Parsed};
 pub use error::{Error, Errors, Position, Warning};
 pub use import::{Import, ImportDestination};
 pub use namespace::Namespace;
+pub use platforms::Platforms;
 pub use policy::Topology;
 pub use registry::{PUBLIC_PARTITION, Registry, Tls, TlsIdentity, Webhook};
 pub use rule::{Rule, RuleDestination, Source, Trigger};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use transship_oci::Repository;
 
+use crate::pattern::Scope;
+
 /// A path of components, or the root. `core` contains `core/app` and `core/a/b`, but neither `corex/app` nor `core`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Namespace(String);
@@ -31,6 +33,27 @@ impl Namespace {
     /// True for the root, which contains every repository.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The scope of whole names whose part below this namespace is `below`.
+    pub(crate) fn scope(&self, below: &Scope) -> Scope {
+        if self.is_root() {
+            return below.clone();
+        }
+        Scope {
+            text: format!("{}/{}", self.0, below.text),
+            is_exact: below.is_exact,
+        }
+    }
+
+    /// The number of components.
+    pub(crate) fn levels(&self) -> usize {
+        if self.is_root() { 0 } else { self.0.split('/').count() }
+    }
+
+    /// The path without its first `count` components.
+    pub(crate) fn without(&self, count: usize) -> &str {
+        self.0.splitn(count + 1, '/').nth(count).unwrap_or_default()
     }
 
     /// The path of `repository` below this namespace, or [`None`] if it is not below it.

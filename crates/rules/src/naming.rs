@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::fmt::Write as _;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
@@ -12,6 +13,8 @@ use transship_oci::{Repository, Tag};
 
 use crate::error::shown;
 use crate::namespace::Namespace;
+use crate::pattern::Scope;
+use crate::rule::Source;
 
 /// What is removed from the front of a repository's path. Its last component is always kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(crate) struct Naming {
     pub(crate) flatten: Flatten,
     pub(crate) repository: Template,
     pub(crate) tag: Template,
+    /// The largest number of path components that the destination registry allows.
+    pub(crate) levels_max: Option<usize>,
 }
 
 /// Text with placeholders.
@@ -70,12 +75,20 @@ impl Naming {
         } else {
             format!("{}/{name}", self.into)
         };
-        name.parse().map_err(|_| {
+        let repository: Repository = name.parse().map_err(|_| {
             format!(
                 "the destination repository would be {}, which is not a valid name",
                 shown(&name)
             )
-        })
+        })?;
+        let levels = name.split('/').count();
+        if let Some(most) = self.levels_max.filter(|most| levels > *most) {
+            return Err(format!(
+                "the destination repository would be {}, which has {levels} levels, but the registry allows {most}",
+                shown(&name)
+            ));
+        }
+        Ok(repository)
     }
 
     /// The tag at the destination.
@@ -104,47 +117,138 @@ impl Naming {
         Ok(filled)
     }
 
-    /// The path at or below which everything is written, given the same for what is read; and whether it can only be
-    /// that path itself.
-    pub(crate) fn scope(&self, source: &str, is_exact: bool) -> (String, bool) {
-        let mut name = String::new();
-        let mut is_complete = true;
+    /// The scope of the names at the destination of repositories of `source`.
+    pub(crate) fn scope(&self, source: &Scope) -> Scope {
+        let mut text = self.into.scope(&Scope::ALL).text;
         for part in &self.repository.0 {
-            let (text, is_known) = match part {
+            let (known, is_whole) = match part {
                 Part::Text(text) => (text.as_str(), true),
                 Part::Namespace => (self.from.as_str(), true),
                 Part::Tag => ("", false),
-                Part::Repository => self.flattened_scope(source, is_exact),
+                Part::Repository if source.is_exact => (self.flatten.apply(&self.from, &source.text), true),
+                Part::Repository => (self.flatten.prefix(&self.from, &source.text), false),
             };
-            name.push_str(text);
-            if !is_known {
-                is_complete = false;
-                // The literal path of a source consists of whole components; other texts may continue within the last one.
-                if text.is_empty() {
-                    name.truncate(name.rfind('/').unwrap_or(0));
-                }
-                break;
+            text.push_str(known);
+            if !is_whole {
+                return Scope::prefix(text);
             }
         }
-        let path = match (self.into.as_str(), name.as_str()) {
-            ("", name) => name.to_owned(),
-            (into, "") => into.to_owned(),
-            (into, name) => format!("{into}/{name}"),
-        };
-        (path, is_complete)
+        Scope::exact(text)
     }
 
-    /// What flatten leaves of the literal path `source`, and whether that is the whole name.
-    fn flattened_scope<'a>(&self, source: &'a str, is_exact: bool) -> (&'a str, bool) {
-        if is_exact {
-            return (self.flatten.apply(&self.from, source), true);
+    /// A name that the rule can give, for messages.
+    pub(crate) fn example(&self, source: &Source) -> String {
+        let scopes = source.scopes();
+        let written = scopes.first().map_or(Scope::ALL, |scope| self.scope(scope));
+        if written.is_exact {
+            written.text
+        } else {
+            format!("{}…", written.text)
         }
-        let rest = match self.flatten {
-            Flatten::Namespace => self.from.below(source).unwrap_or_default(),
-            Flatten::Components(count) => source.splitn(count + 1, '/').nth(count).unwrap_or_default(),
-            Flatten::All => "",
-        };
-        (rest, false)
+    }
+
+    /// A text that is the same for two rules if they give the same names to repositories with the same path below their
+    /// namespaces.
+    pub(crate) fn pattern(&self) -> String {
+        let into = self.into.scope(&Scope::ALL).text;
+        format!("{into}{}", self.relative(&self.repository))
+    }
+
+    /// The same for tags.
+    pub(crate) fn tag_pattern(&self) -> String {
+        self.relative(&self.tag)
+    }
+
+    /// `template` with the path below the namespace as its only unknown besides the tag. Braces are not valid in names.
+    fn relative(&self, template: &Template) -> String {
+        let mut text = String::new();
+        for part in &template.0 {
+            match part {
+                Part::Text(part) => text.push_str(part),
+                Part::Tag => text.push_str("{tag}"),
+                Part::Namespace => text.push_str(self.from.as_str()),
+                Part::Repository => match self.flatten.beyond(&self.from) {
+                    Beyond::Namespace(rest) => {
+                        text.push_str(rest);
+                        text.push_str("/{below}");
+                    }
+                    Beyond::Components(0) => text.push_str("{below}"),
+                    Beyond::Components(count) => {
+                        let _ = write!(text, "{{below {count}}}");
+                    }
+                    Beyond::All => text.push_str("{last}"),
+                },
+            }
+        }
+        text
+    }
+
+    /// True if two different images never get the same name. False does not say that two do.
+    pub(crate) fn is_injective(&self) -> bool {
+        let keeps_path = matches!(
+            self.flatten.beyond(&self.from),
+            Beyond::Namespace(_) | Beyond::Components(0)
+        );
+        let has = |template: &Template, part| template.uses(part);
+        let (repository, tag) = (&self.repository, &self.tag);
+        let names_both = has(repository, &Part::Tag) && has(tag, &Part::Repository);
+        keeps_path && has(repository, &Part::Repository) && has(tag, &Part::Tag) && !names_both
+    }
+
+    /// The least and the largest number of path components of a name at the destination; [`None`] for no limit. `below`: the
+    /// same of the path below the source namespace.
+    pub(crate) fn levels(&self, below: (usize, Option<usize>)) -> (usize, Option<usize>) {
+        let slashes = |text: &str| text.bytes().filter(|byte| *byte == b'/').count();
+        let (mut least, mut most) = (self.into.levels() + 1, Some(self.into.levels() + 1));
+        for part in &self.repository.0 {
+            let (part_least, part_most) = match part {
+                Part::Text(text) => (slashes(text), Some(slashes(text))),
+                Part::Namespace => (slashes(self.from.as_str()), Some(slashes(self.from.as_str()))),
+                Part::Tag => (0, Some(0)),
+                Part::Repository => {
+                    let left = |levels: usize| match self.flatten.beyond(&self.from) {
+                        Beyond::Namespace(rest) => slashes(rest) + levels,
+                        Beyond::Components(count) => levels.saturating_sub(count + 1),
+                        Beyond::All => 0,
+                    };
+                    let is_all = matches!(self.flatten, Flatten::All);
+                    (left(below.0), below.1.map(left).or(is_all.then_some(0)))
+                }
+            };
+            least += part_least;
+            most = most.zip(part_most).map(|(most, part)| most + part);
+        }
+        (least, most)
+    }
+}
+
+/// What flatten removes, seen from the source namespace.
+enum Beyond<'a> {
+    /// This rest of the namespace is kept.
+    Namespace(&'a str),
+    /// The namespace and this number of components below it are removed.
+    Components(usize),
+    /// Everything but the last component is removed.
+    All,
+}
+
+impl Flatten {
+    fn beyond(self, from: &Namespace) -> Beyond<'_> {
+        match self {
+            Self::All => Beyond::All,
+            Self::Namespace => Beyond::Components(0),
+            Self::Components(count) if count >= from.levels() => Beyond::Components(count - from.levels()),
+            Self::Components(count) => Beyond::Namespace(from.without(count)),
+        }
+    }
+
+    /// What every result begins with, of repositories below `from` that begin with `prefix`.
+    fn prefix<'a>(self, from: &Namespace, prefix: &'a str) -> &'a str {
+        match self {
+            Self::Namespace => from.below(prefix).unwrap_or_default(),
+            Self::Components(count) => prefix.splitn(count + 1, '/').nth(count).unwrap_or_default(),
+            Self::All => "",
+        }
     }
 }
 
@@ -258,6 +362,7 @@ mod tests {
             flatten,
             repository: Template::parse(repository).unwrap(),
             tag: Template::parse(tag).unwrap(),
+            levels_max: None,
         }
     }
 
@@ -307,40 +412,116 @@ mod tests {
 
     #[test]
     fn the_scope_of_a_destination_is_as_narrow_as_is_certain() {
-        let with = |flatten, template: &str, source: &str, exact| {
-            naming("core", "copy", flatten, template, "{tag}").scope(source, exact)
-        };
-        let scope = |path: &str, exact| (path.to_owned(), exact);
-        assert_eq!(
-            with(Flatten::Namespace, "{repository}", "core", false),
-            scope("copy", false)
-        );
-        assert_eq!(
-            with(Flatten::Namespace, "{repository}", "core/team", false),
-            scope("copy/team", false)
-        );
-        assert_eq!(
-            with(Flatten::Namespace, "{repository}", "core/app", true),
-            scope("copy/app", true)
-        );
-        assert_eq!(
-            with(Flatten::Components(0), "m/{repository}", "core", false),
-            scope("copy/m/core", false)
-        );
-        assert_eq!(
-            with(Flatten::Components(2), "{repository}", "core", false),
-            scope("copy", false)
-        );
-        assert_eq!(
-            with(Flatten::All, "{repository}", "core/team", false),
-            scope("copy", false)
-        );
-        assert_eq!(with(Flatten::All, "x/{tag}", "core/app", true), scope("copy/x", false));
-        assert_eq!(with(Flatten::All, "x-{tag}", "core/app", true), scope("copy", false));
-        assert_eq!(
-            with(Flatten::Namespace, "x-{repository}", "core/app", true),
-            scope("copy/x-app", true)
-        );
+        for (flatten, template, source, scope) in [
+            (
+                Flatten::Namespace,
+                "{repository}",
+                Scope::prefix("core/"),
+                Scope::prefix("copy/"),
+            ),
+            (
+                Flatten::Namespace,
+                "{repository}",
+                Scope::prefix("core/team/"),
+                Scope::prefix("copy/team/"),
+            ),
+            (
+                Flatten::Namespace,
+                "{repository}",
+                Scope::prefix("core/te"),
+                Scope::prefix("copy/te"),
+            ),
+            (
+                Flatten::Namespace,
+                "{repository}",
+                Scope::exact("core/app"),
+                Scope::exact("copy/app"),
+            ),
+            (
+                Flatten::Components(0),
+                "m/{repository}",
+                Scope::prefix("core/"),
+                Scope::prefix("copy/m/core/"),
+            ),
+            (
+                Flatten::Components(2),
+                "{repository}",
+                Scope::prefix("core/"),
+                Scope::prefix("copy/"),
+            ),
+            (
+                Flatten::Components(2),
+                "{repository}",
+                Scope::prefix("core/a/b"),
+                Scope::prefix("copy/b"),
+            ),
+            (
+                Flatten::All,
+                "{repository}",
+                Scope::prefix("core/team/"),
+                Scope::prefix("copy/"),
+            ),
+            (
+                Flatten::All,
+                "x/{tag}",
+                Scope::exact("core/app"),
+                Scope::prefix("copy/x/"),
+            ),
+            (
+                Flatten::All,
+                "x-{tag}",
+                Scope::exact("core/app"),
+                Scope::prefix("copy/x-"),
+            ),
+            (
+                Flatten::Namespace,
+                "x-{repository}",
+                Scope::exact("core/app"),
+                Scope::exact("copy/x-app"),
+            ),
+            (
+                Flatten::Namespace,
+                "x-{repository}-y",
+                Scope::prefix("core/"),
+                Scope::prefix("copy/x-"),
+            ),
+        ] {
+            let naming = naming("core", "copy", flatten, template, "{tag}");
+            assert_eq!(naming.scope(&source), scope, "{flatten:?} {template}");
+        }
+    }
+
+    #[test]
+    fn rules_that_give_the_same_names_have_the_same_pattern() {
+        let pattern = |from, into, flatten, template| naming(from, into, flatten, template, "{tag}").pattern();
+        let copy = pattern("core", "copy", Flatten::Namespace, "{repository}");
+        assert_eq!(copy, "copy/{below}");
+        assert_eq!(copy, pattern("team/a", "copy", Flatten::Components(2), "{repository}"));
+        assert_eq!(copy, pattern("", "copy", Flatten::Namespace, "{repository}"));
+        assert_eq!(copy, pattern("x/copy", "", Flatten::Components(1), "{repository}"));
+        assert_ne!(copy, pattern("core", "copy", Flatten::All, "{repository}"));
+        assert_ne!(copy, pattern("core", "copy", Flatten::Components(2), "{repository}"));
+    }
+
+    #[test]
+    fn the_levels_of_a_destination_follow_from_those_of_the_source() {
+        for (flatten, template, below, levels) in [
+            (Flatten::Namespace, "{repository}", (1, Some(1)), (2, Some(2))),
+            (Flatten::Namespace, "{repository}", (1, None), (2, None)),
+            (Flatten::Components(0), "{repository}", (1, Some(2)), (3, Some(4))),
+            (Flatten::Components(2), "{repository}", (1, Some(3)), (2, Some(3))),
+            (Flatten::All, "{repository}", (1, None), (2, Some(2))),
+            (Flatten::All, "m/{repository}-{tag}", (1, None), (3, Some(3))),
+            (
+                Flatten::Namespace,
+                "{namespace}/{repository}",
+                (2, Some(2)),
+                (4, Some(4)),
+            ),
+        ] {
+            let naming = naming("core", "copy", flatten, template, "{tag}");
+            assert_eq!(naming.levels(below), levels, "{flatten:?} {template}");
+        }
     }
 
     proptest! {
@@ -357,11 +538,13 @@ mod tests {
             let source: Repository = format!("core/{rest}").parse().unwrap();
             if let Ok(mapped) = name.repository(&source, Some(&tag)) {
                 prop_assert!(name.into.below(mapped.as_str()).is_some(), "{mapped} escaped {into}");
-                let (scope, is_exact) = name.scope(source.as_str(), true);
-                let inside = mapped.as_str() == scope || mapped.as_str().starts_with(&format!("{scope}/"));
-                prop_assert!(inside && (!is_exact || mapped.as_str() == scope), "{mapped} outside {scope}");
-                let (scope, _) = name.scope("core", false);
-                prop_assert!(mapped.as_str() == scope || mapped.as_str().starts_with(&format!("{scope}/")), "{mapped} outside {scope}");
+                for scope in [Scope::exact(source.as_str()), Scope::prefix("core/")] {
+                    let scope = name.scope(&scope);
+                    prop_assert!(scope.holds(&Scope::exact(mapped.as_str())), "{mapped} outside {scope:?}");
+                }
+                let (least, most) = name.levels((rest.split('/').count(), Some(rest.split('/').count())));
+                let levels = mapped.as_str().split('/').count();
+                prop_assert!(least <= levels && most.is_some_and(|most| levels <= most), "{mapped} {least} {most:?}");
             }
         }
     }

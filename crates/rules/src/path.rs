@@ -82,8 +82,10 @@ impl fmt::Display for Path {
 
 /// A collection that is being traversed.
 struct Frame {
-    /// Number of segments of the wanted path up to here; [`None`] outside the path.
-    depth: Option<usize>,
+    /// The wanted paths that lead here, by their numbers; empty outside all paths.
+    wanted: Vec<usize>,
+    /// Number of segments of these paths up to here.
+    depth: usize,
     /// The next entry.
     next: Next,
 }
@@ -94,13 +96,17 @@ enum Next {
     Value(String, Position),
 }
 
-/// The position of `path` in `text`, or of the nearest field around it. A field that a YAML alias brings in has the position of
-/// the alias. [`None`] for the document as a whole, and for a text that cannot be read.
-pub(crate) fn locate(text: &str, path: &Path) -> Option<Position> {
-    let mut found = None;
+/// The position of each of `paths` in `text`, or of the nearest field around it, in one pass. A field that a YAML alias brings in
+/// has the position of the alias. [`None`] for the document as a whole, and for a text that cannot be read.
+pub(crate) fn locate(text: &str, paths: &[&Path]) -> Vec<Option<Position>> {
+    let mut found = vec![None; paths.len()];
+    let mut missing = paths.len();
     let mut frames: Vec<Frame> = Vec::new();
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.ok()?;
+        let Ok((event, span)) = event else { break };
+        if missing == 0 {
+            break;
+        }
         let next = match event {
             Event::SequenceEnd | Event::MappingEnd => {
                 frames.pop();
@@ -112,53 +118,81 @@ pub(crate) fn locate(text: &str, path: &Path) -> Option<Position> {
             _ => continue,
         };
         let here = position(&span);
-        let Some((depth, position)) = enter(frames.last_mut(), path, &event, here, next.is_some()) else {
+        let Some(Entered {
+            wanted,
+            depth,
+            position,
+        }) = enter(frames.last_mut(), paths, &event, here, next.is_some())
+        else {
             // A collection as a key is skipped.
-            frames.extend(next.map(|next| Frame { depth: None, next }));
+            frames.extend(next.map(|next| Frame {
+                wanted: Vec::new(),
+                depth: 0,
+                next,
+            }));
             continue;
         };
-        if depth.is_some_and(|depth| depth > 0) {
-            found = Some(position);
+        for &number in wanted.iter().filter(|_| depth > 0) {
+            found[number] = Some(position);
+            missing -= usize::from(depth == paths[number].0.len());
         }
-        if depth == Some(path.0.len()) {
-            return found;
-        }
-        frames.extend(next.map(|next| Frame { depth, next }));
+        frames.extend(next.map(|next| Frame { wanted, depth, next }));
     }
     found
 }
 
-/// Moves `frame` past one node: how deep on the path the node is, and its position; [`None`] for a key.
+/// A node on the way: the paths that lead to it, their segments up to it, and its position.
+struct Entered {
+    wanted: Vec<usize>,
+    depth: usize,
+    position: Position,
+}
+
+/// Moves `frame` past one node; [`None`] for a key.
 fn enter(
     frame: Option<&mut Frame>,
-    path: &Path,
+    paths: &[&Path],
     event: &Event<'_>,
     here: Position,
     is_collection: bool,
-) -> Option<(Option<usize>, Position)> {
+) -> Option<Entered> {
     let Some(frame) = frame else {
-        return Some((Some(0), here));
+        return Some(Entered {
+            wanted: (0..paths.len()).collect(),
+            depth: 0,
+            position: here,
+        });
     };
-    let wanted = frame.depth.and_then(|depth| path.0.get(depth));
-    let deeper = |matches: bool| frame.depth.filter(|_| matches).map(|depth| depth + 1);
+    let depth = frame.depth + 1;
+    let leads = |segment: &dyn Fn(&Segment) -> bool| {
+        let wanted = frame.wanted.iter().copied();
+        wanted
+            .filter(|number| paths[*number].0.get(frame.depth).is_some_and(segment))
+            .collect()
+    };
     match std::mem::replace(&mut frame.next, Next::Key) {
         Next::Index(index) => {
-            let depth = deeper(wanted == Some(&Segment::Index(index)));
+            let wanted = leads(&|segment| matches!(segment, Segment::Index(wanted) if *wanted == index));
             frame.next = Next::Index(index + 1);
-            Some((depth, here))
+            Some(Entered {
+                wanted,
+                depth,
+                position: here,
+            })
         }
         Next::Key => {
             let key = match event {
-                Event::Scalar(text, ..) => text.to_string(),
+                Event::Scalar(text, ..) if !frame.wanted.is_empty() => text.to_string(),
                 _ => String::new(),
             };
             frame.next = Next::Value(key, here);
             None
         }
-        Next::Value(key, key_position) => {
-            let depth = deeper(matches!(wanted, Some(Segment::Key(name)) if *name == key));
-            Some((depth, if is_collection { key_position } else { here }))
-        }
+        Next::Value(key, key_position) => Some(Entered {
+            wanted: leads(&|segment| matches!(segment, Segment::Key(name) if *name == key)),
+            depth,
+            position: if is_collection { key_position } else { here },
+        }),
     }
 }
 
@@ -177,7 +211,7 @@ mod tests {
     const TEXT: &str = "registries:\n  a: {endpoint: \"x\"}\nrules:\n  - name: one\n  - name: two\n    source: { namespace: core,\n              tag: { regex: \"(\" } }\n";
 
     fn at(path: &Path) -> (u64, u64) {
-        let position = locate(TEXT, path).unwrap();
+        let position = locate(TEXT, &[path])[0].unwrap();
         (position.line, position.column)
     }
 
@@ -197,6 +231,21 @@ mod tests {
     #[test]
     fn a_field_that_is_not_written_stands_where_its_parent_does() {
         assert_eq!(at(&Path::of("rules").index(1).key("source").key("registry")), (6, 5));
-        assert_eq!(locate(TEXT, &Path::of("links")), None);
+        assert_eq!(locate(TEXT, &[&Path::of("links")]), [None]);
+    }
+
+    #[test]
+    fn many_fields_are_found_in_one_pass() {
+        let rules = Path::of("rules");
+        let paths = [
+            rules.index(1).key("name"),
+            Path::of("links"),
+            rules.index(0).key("name"),
+            rules.clone(),
+            rules,
+        ];
+        let found = locate(TEXT, &paths.each_ref());
+        let lines: Vec<_> = found.iter().map(|found| found.map(|position| position.line)).collect();
+        assert_eq!(lines, [Some(5), None, Some(4), Some(3), Some(3)]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
@@ -19,6 +20,9 @@ const UNITS: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
+/// Rates that a limit may have, in bytes per second.
+const BANDWIDTH_BYTES: RangeInclusive<u64> = 1024..=100 * 1024 * 1024 * 1024;
+
 /// A rate as it is in the document; checked by [`Rate::bytes_per_second`].
 #[derive(Debug, Clone)]
 pub(crate) struct Rate(String);
@@ -27,6 +31,16 @@ impl Rate {
     /// The rate in bytes per second; [`None`] is unlimited. The error is a sentence.
     pub(crate) fn bytes_per_second(&self) -> Result<Option<u64>, String> {
         parse(&self.0).map_err(|why| format!("{} {why}", shown(&self.0)))
+    }
+
+    /// The rate of a limit, which is within [`BANDWIDTH_BYTES`].
+    pub(crate) fn bandwidth(&self) -> Result<Option<u64>, String> {
+        match self.bytes_per_second()? {
+            Some(bytes) if !BANDWIDTH_BYTES.contains(&bytes) => {
+                Err("expected a rate from 1KiB/s to 100GiB/s, or -1 for unlimited".to_owned())
+            }
+            bytes => Ok(bytes),
+        }
     }
 }
 

@@ -106,6 +106,16 @@ impl Registry {
             .any(|name| self.is_called(name))
     }
 
+    /// Its hosts in a form that is the same for two names of one host.
+    pub(crate) fn canonical_hosts(&self) -> impl Iterator<Item = String> {
+        let hosts = std::iter::once(&self.host).chain(&self.hosts);
+        hosts.map(|host| {
+            let name = self.canonical(host);
+            // The default port of https is written by others whose own scheme is http, too.
+            name.strip_suffix(":443").map(str::to_owned).unwrap_or(name)
+        })
+    }
+
     fn canonical(&self, host: &RegistryHost) -> String {
         let default_port = if self.endpoint.scheme() == "http" {
             ":80"

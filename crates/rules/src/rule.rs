@@ -1,10 +1,15 @@
 //! A validated rule with compiled patterns: whether it matches an image, and separately, what starts it.
 
-use transship_oci::{DigestTag, Existing, Kind, Referrers, Repository, Tag};
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
+use transship_oci::{Code, DigestTag, Error, Existing, Kind, Referrers, Repository, Result, Tag, Verb};
+
+use crate::deletes::Deletes;
 use crate::namespace::Namespace;
 use crate::naming::Naming;
-use crate::pattern::{Match, Matcher, Pattern};
+use crate::pattern::{Filter, Match, Scope, version_of};
+use crate::platforms::Platforms;
 use crate::verdict::{Destination, Pushed, Reason, Verdict};
 
 /// Which images are copied from which registry to which destination.
@@ -26,8 +31,14 @@ pub struct Rule {
     pub triggers: Vec<Trigger>,
     /// What to do if the destination tag already names another image.
     pub existing: Existing,
+    /// What to do when an image is deleted at the source.
+    pub deletes: Deletes,
     /// What to do with signatures, SBOMs and other referrers.
     pub referrers: Referrers,
+    /// The platforms to copy.
+    pub platforms: Platforms,
+    /// Bytes per second of all tasks of the rule together, in each process; [`None`] for no limit.
+    pub bandwidth: Option<u64>,
 }
 
 /// The images that a rule selects.
@@ -38,9 +49,13 @@ pub struct Source {
     /// The namespace of the repositories.
     pub namespace: Namespace,
     /// Matched against the path below the namespace.
-    pub(crate) repository: Pattern,
+    pub(crate) repository: Filter,
     /// Matched against the tag.
-    pub(crate) tag: Pattern,
+    pub(crate) tag: Filter,
+    /// Of the tags of a repository that pass: only this number of the highest versions. A listing of the tags decides.
+    pub latest: Option<NonZeroU32>,
+    /// The image has all of these labels. Its manifest and configuration decide.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The destination of a rule.
@@ -88,7 +103,26 @@ impl Rule {
         }
     }
 
-    fn destination_of(&self, pushed: &Pushed<'_>) -> Result<Verdict, Reason> {
+    /// What a worker has to read before it is certain that a tag that matches is copied, as keys of the rule.
+    pub fn left_to_workers(&self, pushed: &Pushed<'_>) -> Vec<&'static str> {
+        let is_kind_open = !self.kinds.is_empty() && pushed.kind.is_none();
+        let left = [
+            (is_kind_open, "kinds"),
+            (!self.source.labels.is_empty(), "source.labels"),
+            (self.source.latest.is_some(), "source.tag.latest"),
+        ];
+        left.into_iter()
+            .filter_map(|(is_left, key)| is_left.then_some(key))
+            .collect()
+    }
+
+    /// True if two different images never get the same name at the destination. False does not say that two do.
+    pub fn keeps_names_apart(&self) -> bool {
+        let is_one = |filter: &Filter| filter.names().is_some_and(|names| names.len() == 1);
+        self.destination.naming.is_injective() || is_one(&self.source.repository) && is_one(&self.source.tag)
+    }
+
+    fn destination_of(&self, pushed: &Pushed<'_>) -> std::result::Result<Verdict, Reason> {
         self.source.admits_repository(pushed.repository)?;
         match pushed.tag {
             Some(tag) if DigestTag::of(tag).is_none() => self.tagged(pushed, tag).map(Verdict::Matches),
@@ -96,7 +130,7 @@ impl Rule {
         }
     }
 
-    fn tagged(&self, pushed: &Pushed<'_>, tag: &Tag) -> Result<Destination, Reason> {
+    fn tagged(&self, pushed: &Pushed<'_>, tag: &Tag) -> std::result::Result<Destination, Reason> {
         if let Some(kind) = pushed.kind
             && !self.kinds.is_empty()
             && !self.kinds.contains(&kind)
@@ -119,7 +153,7 @@ impl Rule {
     }
 
     /// An attachment keeps its tag, because the tag contains the digest of its subject.
-    fn follower(&self, repository: &Repository, tag: Option<&Tag>) -> Result<Destination, Reason> {
+    fn follower(&self, repository: &Repository, tag: Option<&Tag>) -> std::result::Result<Destination, Reason> {
         if self.referrers == Referrers::Exclude {
             return Err(Reason::ReferrersExcluded);
         }
@@ -141,15 +175,42 @@ impl Rule {
 }
 
 impl Source {
-    /// The only repository of the rule, if the document names it in full, so that no listing is needed.
-    pub fn only_repository(&self) -> Option<Repository> {
-        let Some(Matcher::Exact(below)) = &self.repository.include else {
-            return None;
+    /// The repositories of the rule, if the document names them in full, so that no catalog is needed.
+    pub fn named_repositories(&self) -> Option<Vec<Repository>> {
+        let names = self.repository.names()?;
+        let whole = names.into_iter().map(|name| self.namespace.scope(&Scope::exact(name)));
+        Some(whole.filter_map(|scope| scope.text.parse().ok()).collect())
+    }
+
+    /// Of the tags of one repository, those that pass and that `latest` leaves, in the order of the versions, the highest first.
+    /// Without `latest`: those that pass, in their order. `LATEST_UNDECIDABLE` if one that passes is not a version.
+    pub fn select<'t>(&self, tags: impl IntoIterator<Item = &'t Tag>) -> Result<Vec<&'t Tag>> {
+        let passes = |tag: &&Tag| DigestTag::of(tag).is_none() && self.admits_tag(tag).is_ok();
+        let passed = tags.into_iter().filter(passes);
+        let Some(latest) = self.latest else {
+            return Ok(passed.collect());
         };
-        if self.namespace.is_root() {
-            return below.parse().ok();
-        }
-        format!("{}/{below}", self.namespace).parse().ok()
+        let versions = passed.map(|tag| {
+            let version = version_of(tag.as_str()).ok_or_else(|| {
+                let sentence = format!(
+                    "the tag {:?} is not a version, and the registry's list of tags has no times, so it cannot be decided which tags are the latest: add semver: \"*\", or exclude the tag",
+                    tag.as_str()
+                );
+                Error::new(Code::LatestUndecidable, Verb::Configuration, sentence)
+            })?;
+            Ok((version, tag))
+        });
+        let mut versions = versions.collect::<Result<Vec<_>>>()?;
+        versions.sort_unstable_by(|one, other| other.cmp(one));
+        versions.dedup();
+        versions.truncate(usize::try_from(latest.get()).unwrap_or(usize::MAX));
+        Ok(versions.into_iter().map(|(_, tag)| tag).collect())
+    }
+
+    /// Scopes that together hold every repository of the rule, by their whole names.
+    pub(crate) fn scopes(&self) -> Vec<Scope> {
+        let below = self.repository.scopes();
+        below.iter().map(|scope| self.namespace.scope(scope)).collect()
     }
 
     /// True if the rule selects repositories of this name, regardless of their tags.
@@ -157,22 +218,23 @@ impl Source {
         self.admits_repository(repository).is_ok()
     }
 
-    fn admits_repository(&self, repository: &Repository) -> Result<(), Reason> {
+    fn admits_repository(&self, repository: &Repository) -> std::result::Result<(), Reason> {
         let below = self
             .namespace
             .below(repository.as_str())
             .ok_or_else(|| Reason::OutsideNamespace(self.namespace.clone()))?;
         match self.repository.matches(below) {
             Match::Included => Ok(()),
-            Match::NotIncluded => Err(Reason::RepositoryNotIncluded),
+            Match::NotIncluded | Match::OutsideVersions => Err(Reason::RepositoryNotIncluded),
             Match::Excluded => Err(Reason::RepositoryExcluded),
         }
     }
 
-    fn admits_tag(&self, tag: &Tag) -> Result<(), Reason> {
+    fn admits_tag(&self, tag: &Tag) -> std::result::Result<(), Reason> {
         match self.tag.matches(tag.as_str()) {
             Match::Included => Ok(()),
             Match::NotIncluded => Err(Reason::TagNotIncluded),
+            Match::OutsideVersions => Err(Reason::TagOutsideVersions),
             Match::Excluded => Err(Reason::TagExcluded),
         }
     }

@@ -7,12 +7,20 @@ use serde_saphyr::Error as Cause;
 
 use transship_oci::Code;
 
-use crate::error::{Error, Errors, Position, fault, shown};
+use crate::error::{Error, Errors, fault, shown};
 use crate::path::{Path, locate};
+use crate::pitfalls::Place;
 use crate::raw;
 
 /// Maximum size of a document in bytes.
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+
+/// Maximum number of values of a document: ten thousand rules have about 300,000.
+const MAX_NODES: usize = 1_000_000;
+/// Maximum number of aliases and merge keys.
+const MAX_ALIASES: usize = 50_000;
+/// Maximum number of values that aliases repeat.
+const MAX_REPEATED_NODES: usize = 400_000;
 
 /// Reads the text.
 pub(crate) fn read(text: &str) -> Result<raw::Document, Errors> {
@@ -26,6 +34,17 @@ pub(crate) fn read(text: &str) -> Result<raw::Document, Errors> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_NODES,
+            max_events: 2 * MAX_NODES,
+            max_aliases: MAX_ALIASES,
+            max_merge_keys: MAX_ALIASES,
+            // The limit of what aliases repeat is the one that counts.
+            enforce_alias_anchor_ratio: false,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MAX_REPEATED_NODES,
+        },
     };
     let mut path = Path::default();
     serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
@@ -38,55 +57,45 @@ pub(crate) fn read(text: &str) -> Result<raw::Document, Errors> {
 }
 
 fn refusal(text: &str, path: &Path, cause: &Cause) -> Error {
-    let cause = cause.without_snippet();
+    let outer = cause.without_snippet();
+    let cause = innermost(outer);
     let path = match cause {
         // The path ends at the mapping that holds the key.
         Cause::SerdeUnknownField { field, .. } if !path.ends_with(field) => path.key(field),
         _ => path.clone(),
     };
-    let reported = cause.location().map(|location| Position {
+    let reported = outer.location().map(|location| crate::error::Position {
         line: location.line(),
         column: location.column(),
     });
-    let quotes = reported.as_ref().and_then(|position| quoting_advice(text, position));
+    let place = Place {
+        text,
+        position: reported,
+    };
+    let located = || locate(text, &[&path]).pop().flatten();
     let position = match cause {
-        Cause::SerdeMissingField { .. } => locate(text, &path).or(reported),
-        _ => reported.or_else(|| locate(text, &path)),
+        Cause::SerdeMissingField { .. } => located().or(reported),
+        _ => reported.or_else(located),
     };
     Error {
         position,
         ..Error::new(
-            fault(Code::ConfigInvalid, sentence(&path, cause, quotes)),
+            fault(Code::ConfigInvalid, sentence(&path, cause, &place)),
             path.to_string(),
         )
     }
 }
 
-/// The sentence for a pattern without the quotes that YAML needs, judged by the text where the parser stopped.
-fn quoting_advice(text: &str, position: &Position) -> Option<String> {
-    let line = text.lines().nth(usize::try_from(position.line).ok()?.checked_sub(1)?)?;
-    let (key, value) = line.split_once(':').unwrap_or(("", line));
-    let is_comment = key.trim_start().starts_with('#');
-    // What follows a key, a bracket, a comma or a dash.
-    let begins = |sign: char| {
-        let after =
-            |before: char| value.contains(&format!("{before} {sign}")) || value.contains(&format!("{before}{sign}"));
-        value.trim_start().starts_with(sign) || [':', '[', '{', ',', '-'].into_iter().any(after)
-    };
-    let sign = ['*', '!', '&', '%', '@', '`'].into_iter().find(|sign| begins(*sign));
-    match sign {
-        Some(sign) if !is_comment => Some(format!(
-            "YAML gives {sign} at the start of a value a meaning of its own: put the value in quotes, as in \"{sign}…\""
-        )),
-        None if value.contains('"') && value.contains('\\') => Some(
-            "in double quotes a backslash starts an escape: put the value in single quotes, as in '^v\\d+$'".to_owned(),
-        ),
-        _ => None,
+/// The error itself, where an alias brought it in.
+fn innermost(mut cause: &Cause) -> &Cause {
+    while let Cause::AliasError { error, .. } = cause {
+        cause = error.without_snippet();
     }
+    cause
 }
 
-/// `quotes` is the sentence for an error of the syntax, if the text suggests one.
-fn sentence(path: &Path, cause: &Cause, quotes: Option<String>) -> String {
+/// `place` is where the parser or the reader stopped.
+fn sentence(path: &Path, cause: &Cause, place: &Place<'_>) -> String {
     let is_secret = path.passes("credentials") || path.passes("webhook");
     match cause {
         Cause::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
@@ -98,7 +107,8 @@ fn sentence(path: &Path, cause: &Cause, quotes: Option<String>) -> String {
         Cause::SerdeInvalidType {
             unexpected, expected, ..
         } => {
-            format!("wrong type: found {unexpected}, expected {expected}")
+            let advice = place.type_advice(expected).unwrap_or_default();
+            format!("wrong type: found {unexpected}, expected {expected}{advice}")
         }
         Cause::SerdeInvalidValue {
             unexpected, expected, ..
@@ -109,16 +119,38 @@ fn sentence(path: &Path, cause: &Cause, quotes: Option<String>) -> String {
             format!("duplicate key {}: keep one", shown(key))
         }
         Cause::Unexpected { expected, .. } => match *expected {
-            "mapping start" => "expected a mapping of keys and values".to_owned(),
+            "mapping start" => {
+                "expected a mapping of keys and values, as in \"key: value\" with a space after the colon".to_owned()
+            }
             "sequence start" => "expected a list: write [] for an empty one".to_owned(),
             "string scalar" => "expected a text".to_owned(),
             other => format!("expected {other}"),
         },
-        Cause::InvalidBooleanStrict { .. } => "expected true or false".to_owned(),
-        Cause::NullIntoString { .. } => "expected a text: write \"\" for an empty one".to_owned(),
+        Cause::InvalidBooleanStrict { .. } => match place.token() {
+            Some("yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y") => {
+                "expected true or false: write true".to_owned()
+            }
+            Some("no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N") => {
+                "expected true or false: write false".to_owned()
+            }
+            _ => "expected true or false".to_owned(),
+        },
+        Cause::NullIntoString { .. } => match place.comment_advice() {
+            Some(advice) => advice,
+            None => "expected a text: write \"\" for an empty one".to_owned(),
+        },
         Cause::MultipleDocuments { .. } => "the file contains more than one document: keep one".to_owned(),
         Cause::Eof { .. } => "the document is empty: add version, registries and rules".to_owned(),
-        cause => quotes.unwrap_or_else(|| plain(cause)),
+        Cause::Budget { .. } => {
+            "the document has too many values, or they are nested too deeply: split it, or write fewer".to_owned()
+        }
+        Cause::AliasReplayLimitExceeded { .. }
+        | Cause::AliasExpansionLimitExceeded { .. }
+        | Cause::AliasReplayStackDepthExceeded { .. }
+        | Cause::AliasReplayCounterOverflow { .. } => {
+            "aliases repeat too much of the document: write the values out, or fewer of them".to_owned()
+        }
+        cause => place.syntax_advice().unwrap_or_else(|| plain(cause)),
     }
 }
 

@@ -84,6 +84,9 @@ pub enum Reason {
     /// The tag pattern does not match.
     #[error("the tag does not match source.tag")]
     TagNotIncluded,
+    /// The tag is not a version in the range.
+    #[error("the tag is not a version that source.tag.semver holds")]
+    TagOutsideVersions,
     /// The tag pattern leaves it out.
     #[error("source.tag.exclude excludes the tag")]
     TagExcluded,
@@ -112,6 +115,7 @@ impl Reason {
             Self::RepositoryNotIncluded => "REPOSITORY_NOT_INCLUDED",
             Self::RepositoryExcluded => "REPOSITORY_EXCLUDED",
             Self::TagNotIncluded => "TAG_NOT_INCLUDED",
+            Self::TagOutsideVersions => "TAG_OUTSIDE_VERSIONS",
             Self::TagExcluded => "TAG_EXCLUDED",
             Self::Kind(_) => "KIND_NOT_INCLUDED",
             Self::ReferrersExcluded => "REFERRERS_EXCLUDED",

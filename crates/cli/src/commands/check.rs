@@ -68,7 +68,10 @@ struct Imported {
 
 #[derive(Debug, Serialize)]
 struct Warning {
+    code: &'static str,
     path: String,
+    line: Option<u64>,
+    column: Option<u64>,
     message: String,
 }
 
@@ -108,10 +111,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         .warnings
         .into_iter()
         .chain(parsed.document.needs_aws())
-        .map(|warning| Warning {
-            path: warning.path,
-            message: warning.message,
-        });
+        .map(Warning::of);
     let mut findings = Findings {
         registries: parsed.document.registries.len(),
         rules: parsed.document.rules.len(),
@@ -189,6 +189,18 @@ async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Pr
     probes
 }
 
+impl Warning {
+    fn of(warning: transship_rules::Warning) -> Self {
+        Self {
+            code: warning.code.as_str(),
+            path: warning.path,
+            line: warning.position.map(|position| position.line),
+            column: warning.position.map(|position| position.column),
+            message: warning.message,
+        }
+    }
+}
+
 impl Imported {
     fn of(import: &Import) -> Self {
         let to = &import.destination;
@@ -260,7 +272,11 @@ fn text(findings: &Findings) -> String {
         text.push_str(&table(["import", "from", "to"], &rows));
     }
     for warning in &findings.warnings {
-        let _ = writeln!(text, "warning: {}: {}", warning.path, warning.message);
+        let place = match (warning.line, warning.column) {
+            (Some(line), Some(column)) => format!("{} (line {line}, column {column})", warning.path),
+            _ => warning.path.clone(),
+        };
+        let _ = writeln!(text, "warning: {}: {place}: {}", warning.code, warning.message);
     }
     let row = |probe: &Probe| {
         [
@@ -313,7 +329,10 @@ mod tests {
                 },
             ],
             warnings: vec![Warning {
+                code: "RULE_NEVER_MATCHES",
                 path: "rules[0]".into(),
+                line: Some(7),
+                column: Some(3),
                 message: "it does nothing".into(),
             }],
             connections: vec![probe(Tried::Endpoint("https://r.example".into()), ok)],

@@ -11,16 +11,33 @@ use super::CopyImage;
 use crate::ImageRef;
 
 /// What an attachment belongs to.
+#[derive(Clone)]
 pub(super) enum Subject {
     /// We copied the image it belongs to.
     Replicated(Digest),
     /// The image may be being copied.
     Pending,
     /// There is no image to follow: code and message.
-    None(&'static str, &'static str),
+    None(Code, &'static str),
 }
 
 impl CopyImage<'_> {
+    /// What the untagged manifest of this task belongs to, before the task is begun. Most belong to nothing, because they are
+    /// children of an index, and leave no task. What was found is kept for the attempt. [`None`] if the registry is paused or
+    /// does not answer: the attempt says why.
+    pub(super) async fn look_at_subject(&mut self) -> Option<Subject> {
+        let snapshot = self.jobs.configuration.current();
+        let image = self.task.source.registry()?;
+        let registry = snapshot.registry(&image.registry).ok()?;
+        if self.jobs.pause_of(&[&registry]).await.is_some() {
+            return None;
+        }
+        let source = registry.repository(image.repository.clone());
+        let subject = self.subject(image, &source).await.ok()?;
+        self.known_subject = Some(subject.clone());
+        Some(subject)
+    }
+
     /// The subject of `image`, which is a referrer or a digest tag, and whether we copied it to the destination.
     pub(super) async fn subject(&self, image: &ImageRef, source: &RemoteRepository) -> Result<Subject> {
         let subject = match &image.target {
@@ -34,13 +51,16 @@ impl CopyImage<'_> {
             target @ Target::Digest(_) => match source.manifest_get(target).await? {
                 Some(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
                 None => {
-                    return Ok(Subject::None("SOURCE_GONE", "the manifest is no longer at the source"));
+                    return Ok(Subject::None(
+                        Code::SourceGone,
+                        "the manifest is no longer at the source",
+                    ));
                 }
             },
         };
         let Some(subject) = subject else {
             return Ok(Subject::None(
-                "NOT_A_REFERRER",
+                Code::NotAReferrer,
                 "an untagged manifest without a subject is copied with its image",
             ));
         };
@@ -59,7 +79,7 @@ impl CopyImage<'_> {
             return Ok(Subject::Replicated(subject));
         }
         Ok(Subject::None(
-            "SUBJECT_NOT_REPLICATED",
+            Code::SubjectNotReplicated,
             "the image that it belongs to is not replicated; it will be copied together with the image",
         ))
     }

@@ -15,7 +15,7 @@ use super::ledger_adapters::{LedgerLease, LedgerLocations, LedgerReplicas, Ledge
 use super::outcome::AttemptResult;
 use crate::job::Source;
 use crate::retry_policy::Wait;
-use crate::{ImageRef, Replica, TaskState};
+use crate::{ImageRef, Replica};
 
 impl CopyImage<'_> {
     /// Copies the image once.
@@ -53,7 +53,11 @@ impl CopyImage<'_> {
     ) -> Result<AttemptResult> {
         let source = source.repository(image.repository.clone());
         let (from, to) = if self.task.is_attachment {
-            match self.subject(image, &source).await? {
+            let subject = match &self.known_subject {
+                Some(known) => known.clone(),
+                None => self.subject(image, &source).await?,
+            };
+            match subject {
                 Subject::Replicated(subject) => (Target::Digest(subject.clone()), Target::Digest(subject)),
                 Subject::Pending => {
                     return Ok(AttemptResult::Later {
@@ -63,9 +67,7 @@ impl CopyImage<'_> {
                     });
                 }
                 Subject::None(code, message) => {
-                    let outcome = self
-                        .jobs
-                        .outcome(TaskState::Skipped, None, Some(code), Some(message.into()));
+                    let outcome = self.skipped(code, message);
                     return Ok(AttemptResult::Ended(outcome, Vec::new()));
                 }
             }

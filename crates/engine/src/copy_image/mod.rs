@@ -10,6 +10,7 @@ mod lease;
 mod ledger_adapters;
 mod outcome;
 
+use attachment::Subject;
 use jiff::Timestamp;
 use lease::AttemptLease;
 use outcome::AttemptResult;
@@ -17,7 +18,7 @@ use outcome::AttemptResult;
 use crate::job::{CopyTask, Run};
 use crate::jobs::{Jobs, Pause};
 use crate::retry_policy::{DELAY_MIN, Wait, tries_of};
-use crate::{Begin, Next, Result, TaskEntry};
+use crate::{Begin, Next, Outcome, Result, TaskEntry, TaskState};
 use transship_oci::Code;
 use transship_registry::Registry;
 
@@ -29,6 +30,8 @@ pub(crate) struct CopyImage<'a> {
     run: Run,
     /// The number of the attempt, from 1; 0 before it is begun.
     attempt: u32,
+    /// What an untagged manifest belongs to, if that was found out before the attempt.
+    known_subject: Option<Subject>,
 }
 
 impl<'a> CopyImage<'a> {
@@ -39,12 +42,21 @@ impl<'a> CopyImage<'a> {
             entry: task.entry(),
             run,
             attempt: 0,
+            known_subject: None,
         }
     }
 
     /// One attempt.
     #[tracing::instrument(skip_all, fields(execution = self.task.execution.id, task = self.task.id, rule = self.task.execution.rule))]
     pub(crate) async fn run(mut self) -> Result<Next> {
+        if self.task.is_recorded_late()
+            && let Some(Subject::None(code @ Code::NotAReferrer, message)) = self.look_at_subject().await
+        {
+            tracing::debug!(code = code.as_str(), source = self.entry.source, "{message}");
+            let outcome = self.skipped(code, message);
+            self.jobs.end_if_recorded(&self.entry, &outcome).await?;
+            return Ok(Next::Done);
+        }
         self.attempt = match self.jobs.ledger.history.begin(&self.entry, self.jobs.now()).await? {
             Begin::Finished(state) => return self.after_end(state).await,
             Begin::Attempt(attempt) => attempt,
@@ -121,6 +133,11 @@ impl<'a> CopyImage<'a> {
         let source = self.task.source.registry().map(|image| &image.registry);
         let names = source.into_iter().chain([&self.task.destination.registry]);
         names.filter_map(|name| snapshot.registry(name).ok()).collect()
+    }
+
+    fn skipped(&self, code: Code, message: &str) -> Outcome {
+        self.jobs
+            .outcome(TaskState::Skipped, None, Some(code.as_str()), Some(message.into()))
     }
 
     /// The holder of this attempt's leases.

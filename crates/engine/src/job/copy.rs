@@ -104,6 +104,15 @@ impl std::fmt::Display for Source {
 }
 
 impl CopyTask {
+    /// True for the push of a manifest that no tag names. Most are children of an index and come with it, so such a task is
+    /// recorded when a worker has found out that it refers to something, and a child leaves nothing for a person to read past.
+    pub(crate) const fn is_recorded_late(&self) -> bool {
+        match &self.source {
+            Source::Registry(image) => self.is_attachment && matches!(image.target, Target::Digest(_)),
+            Source::Stored { .. } => false,
+        }
+    }
+
     /// The task as the ledger keeps it.
     pub fn entry(&self) -> TaskEntry {
         let (source, destination) = (self.source.to_string(), self.destination.to_string());

@@ -292,15 +292,15 @@ impl Walk<'_> {
 
     /// Repositories, and what comes after them; [`None`] if the registry does not say what it has.
     async fn page(&self) -> Result<Option<(Vec<Repository>, Option<String>)>> {
-        if let Some(only) = self.rule.source.only_repository() {
-            return Ok(Some((vec![only], None)));
+        if let Some(named) = self.rule.source.named_repositories() {
+            return Ok(Some((named, None)));
         }
         match self.source.catalog(self.cursor.page.as_deref()).await? {
             Catalog::Page { repositories, next } => Ok(Some((repositories, next))),
             Catalog::Refused(how) => {
                 tracing::warn!(
                     code = Code::SweepNoCatalog.as_str(),
-                    "{how}; name the repositories in separate rules (source.repository: NAME), or allow this login to list the catalog"
+                    "{how}; name the repositories (source.repository: [NAME, NAME]), or allow this login to list the catalog"
                 );
                 Ok(None)
             }

@@ -174,6 +174,15 @@ codes! {
     KindNotMatched => "KIND_NOT_MATCHED", PERMANENT,
         "the rule does not select this kind of content",
         "Nothing, or add the kind to `kinds` of the rule.";
+    LabelsNotMatched => "LABELS_NOT_MATCHED", PERMANENT,
+        "the image does not have the labels that the rule selects",
+        "Nothing, or change `source.labels` of the rule.";
+    TagNotLatest => "TAG_NOT_LATEST", PERMANENT,
+        "the tag is not among the latest versions that the rule selects",
+        "Nothing, or raise `source.tag.latest` of the rule.";
+    LatestUndecidable => "LATEST_UNDECIDABLE", PERMANENT,
+        "the rule selects the latest tags, and one of the tags is not a version",
+        "Add `semver: \"*\"` to `source.tag`, or exclude the tag that the message names. Then redrive the task.";
     NotAReferrer => "NOT_A_REFERRER", PERMANENT,
         "an untagged manifest without a subject is copied with its image",
         "Nothing to do.";
@@ -365,6 +374,33 @@ codes! {
     TopologyStrict => "TOPOLOGY_STRICT", PERMANENT,
         "the rules are allowed by the topology `acyclic` but not by `strict`",
         "Set `topology: acyclic`, or change the rules that the message names.";
+    DestinationConflict => "DESTINATION_CONFLICT", PERMANENT,
+        "two rules write the same destination tags from different sources, or a rule gives several images one name",
+        "Give each rule a namespace of its own or different tags, or allow one of them under `links` with the reason.";
+    DestinationPathInvalid => "DESTINATION_PATH_INVALID", PERMANENT,
+        "the destination registry cannot hold repositories with this number of path components",
+        "Set `flatten: all`, or change `destination.namespace`. Docker Hub and Alibaba Cloud have two levels.";
+    RuleNeverMatches => "RULE_NEVER_MATCHES", PERMANENT,
+        "the conditions of the rule contradict each other, so that nothing can match",
+        "Change or remove the condition that the message names.";
+    CredentialsUnencrypted => "CREDENTIALS_UNENCRYPTED", PERMANENT,
+        "credentials are sent without encryption",
+        "Write an https endpoint if the registry offers one.";
+    LimitAdjusted => "LIMIT_ADJUSTED", PERMANENT,
+        "a limit is outside its bounds and is used as the nearest value",
+        "Write a value within the bounds that the message names.";
+    WebhookMissing => "WEBHOOK_MISSING", PERMANENT,
+        "rules wait for events of a registry whose deliveries are refused, because it has no webhook secret",
+        "Add `webhook` to the registry, or write `trigger: []` in the rule.";
+    WebhookOpen => "WEBHOOK_OPEN", PERMANENT,
+        "the deliveries of a registry are accepted from anyone",
+        "Add a secret under `webhook` if the sender supports one.";
+    ImportsOverlap => "IMPORTS_OVERLAP", PERMANENT,
+        "two imports copy the same objects to the same place",
+        "Give each import a prefix or namespace of its own.";
+    NeedsAws => "NEEDS_AWS", PERMANENT,
+        "the setting has an effect in the stack deployed on AWS only",
+        "Nothing, if the document is for the stack. Elsewhere use the setting that the message names.";
     PartitionRefused => "PARTITION_REFUSED", PERMANENT,
         "the rule copies from the public partition into another one, and no link allows that",
         "Add the link to the document if that is intended.";
@@ -406,6 +442,9 @@ codes! {
     TagExcluded => "TAG_EXCLUDED", PERMANENT,
         "`source.tag.exclude` excludes the tag",
         "Nothing, or change `source.tag.exclude`.";
+    TagOutsideVersions => "TAG_OUTSIDE_VERSIONS", PERMANENT,
+        "the tag is not a version in the range of the rule",
+        "Nothing, or change `source.tag.semver`.";
     KindNotIncluded => "KIND_NOT_INCLUDED", PERMANENT,
         "the kinds of the rule do not include this kind of content",
         "Nothing, or add the kind to `kinds`.";

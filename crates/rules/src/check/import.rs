@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{check_known, check_name, namespace};
+use super::{Known, check_known, check_name, namespace};
 use transship_oci::Code;
 
 use crate::document::Document;
@@ -16,7 +16,7 @@ use crate::registry::Registry;
 pub(super) fn imports(
     raw: Vec<raw::Import>,
     rules: &BTreeSet<String>,
-    registries: &[String],
+    registries: &Known,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Import> {
     let mut names = BTreeSet::new();
@@ -49,7 +49,7 @@ fn check_unique(
     diagnostics.error(path.clone(), fault(Code::DuplicateRule, sentence));
 }
 
-fn import(raw: raw::Import, path: &Path, registries: &[String], diagnostics: &mut Diagnostics) -> Option<Import> {
+fn import(raw: raw::Import, path: &Path, registries: &Known, diagnostics: &mut Diagnostics) -> Option<Import> {
     diagnostics.accept(
         &path.key("name"),
         check_name(&raw.name).map_err(|why| fault(Code::RuleInvalid, why)),
@@ -78,7 +78,7 @@ fn import(raw: raw::Import, path: &Path, registries: &[String], diagnostics: &mu
 fn destination(
     raw: &raw::ImportDestination,
     path: &Path,
-    registries: &[String],
+    registries: &Known,
     diagnostics: &mut Diagnostics,
 ) -> Option<ImportDestination> {
     check_known(&raw.registry, registries, &path.key("registry"), diagnostics);
@@ -128,6 +128,7 @@ pub(super) fn warn_of_overlaps(document: &Document, diagnostics: &mut Diagnostic
             .find(|earlier| overlap(earlier, later, &document.registries));
         if let Some(earlier) = earlier {
             diagnostics.warn(
+                Code::ImportsOverlap,
                 &Path::of("imports").index(position),
                 format!(
                     "the import {:?} brings the same objects to the same place, and where they name one tag existing decides about the later one: give each a prefix or namespace of its own",

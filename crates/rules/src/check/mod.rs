@@ -8,15 +8,19 @@ mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use transship_oci::Code;
+use transship_oci::{Code, Provider};
 
 use crate::document::{Document, Link};
 use crate::error::{Diagnostics, fault, shown};
+use crate::index::Index;
 use crate::namespace::Namespace;
 use crate::path::Path;
 use crate::raw;
 use crate::registry::Registry;
 use crate::topology;
+
+/// The registries that the document names.
+type Known = BTreeMap<String, Provider>;
 
 /// Checks the whole document. What could not be read is missing from the result, and noted in `diagnostics`.
 pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Document {
@@ -24,7 +28,8 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
         let sentence = format!("version {} of the document is not known: write 1", raw.version);
         diagnostics.error(Path::of("version"), fault(Code::ConfigInvalid, sentence));
     }
-    let names: Vec<String> = raw.registries.keys().cloned().collect();
+    let providers = raw.registries.iter();
+    let names: Known = providers.map(|(name, raw)| (name.clone(), raw.provider)).collect();
     let registries: BTreeMap<String, Registry> = raw
         .registries
         .into_iter()
@@ -42,10 +47,19 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
     let rule_names: BTreeSet<String> = raw.rules.iter().map(|rule| rule.name.clone()).collect();
     let rules = rule::rules(raw.rules, &names, diagnostics);
     let imports = import::imports(raw.imports, &rule_names, &names, diagnostics);
+    let later = [
+        ("failover", raw.failover),
+        ("operators", raw.operators),
+        ("notify", raw.notify),
+    ];
+    for (key, _) in later.into_iter().filter(|(_, section)| section.is_some()) {
+        diagnostics.not_yet(Path::of(key), &format!("the section {key}"));
+    }
     let document = Document {
         registries,
         topology: raw.topology,
         links,
+        index: Index::of(&rules),
         rules,
         imports,
     };
@@ -58,7 +72,7 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
     document
 }
 
-fn check_link(raw: raw::Link, names: &[String], path: &Path, diagnostics: &mut Diagnostics) -> Link {
+fn check_link(raw: raw::Link, names: &Known, path: &Path, diagnostics: &mut Diagnostics) -> Link {
     check_known(&raw.from, names, &path.key("from"), diagnostics);
     check_known(&raw.to, names, &path.key("to"), diagnostics);
     if raw.because.trim().is_empty() {
@@ -73,12 +87,12 @@ fn check_link(raw: raw::Link, names: &[String], path: &Path, diagnostics: &mut D
 }
 
 /// Notes a fault if no registry is called `name`.
-fn check_known(name: &str, names: &[String], path: &Path, diagnostics: &mut Diagnostics) {
-    if names.iter().any(|known| known == name) {
+fn check_known(name: &str, names: &Known, path: &Path, diagnostics: &mut Diagnostics) {
+    if names.contains_key(name) {
         return;
     }
     let nearest = names
-        .iter()
+        .keys()
         .map(|known| (strsim::damerau_levenshtein(known, name), known))
         .min()
         .filter(|(distance, known)| *distance <= known.len() / 3 + usize::from(known.len() > 2));
@@ -130,6 +144,7 @@ fn warn_of_deliveries(document: &Document, diagnostics: &mut Diagnostics) {
         }
         if registry.webhook.is_none() {
             diagnostics.warn(
+                Code::WebhookMissing,
                 &path,
                 format!(
                     "it has no webhook secret, so its deliveries are refused and events never start the rule {:?}: add webhook, or write trigger: [] in the rule",
@@ -138,6 +153,7 @@ fn warn_of_deliveries(document: &Document, diagnostics: &mut Diagnostics) {
             );
         } else if registry.webhook == Some(crate::Webhook::Anyone) {
             diagnostics.warn(
+                Code::WebhookOpen,
                 &path,
                 "anyone with access to the address can start its rules: add a secret if the sender supports one",
             );

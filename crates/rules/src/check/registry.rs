@@ -16,8 +16,6 @@ use crate::secret_reference::{CredentialsRef, NotAReference, SecretReference};
 const REQUESTS_PER_SECOND: RangeInclusive<f64> = 0.001..=100_000.0;
 /// Concurrent uploads.
 const UPLOADS: RangeInclusive<u32> = 1..=10_000;
-/// Bytes per second.
-const BANDWIDTH_BYTES: RangeInclusive<u64> = 1024..=100 * 1024 * 1024 * 1024;
 
 /// Reads a registry; [`None`] if it has no usable endpoint.
 pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics: &mut Diagnostics) -> Option<Registry> {
@@ -41,6 +39,7 @@ pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics:
     )?;
     if credentials.is_some() && endpoint.scheme() == "http" && !is_loopback(&endpoint) {
         diagnostics.warn(
+            Code::CredentialsUnencrypted,
             &endpoint_path,
             "credentials travel unencrypted over http: write https if the registry offers it",
         );
@@ -194,6 +193,7 @@ fn limits(raw: &raw::Limits, path: &Path, diagnostics: &mut Diagnostics) -> Limi
         let kept = rate.clamp(*REQUESTS_PER_SECOND.start(), *REQUESTS_PER_SECOND.end());
         if !REQUESTS_PER_SECOND.contains(&rate) {
             diagnostics.warn(
+                Code::LimitAdjusted,
                 &rate_path,
                 format!("the rate is used as {kept}: it can be 0.001 (one request in 1000 s) to 100000"),
             );
@@ -207,13 +207,7 @@ fn limits(raw: &raw::Limits, path: &Path, diagnostics: &mut Diagnostics) -> Limi
         );
     }
     let bandwidth = raw.bandwidth.as_ref().and_then(|rate| {
-        let parsed = rate.bytes_per_second().and_then(|bytes| match bytes {
-            Some(bytes) if !BANDWIDTH_BYTES.contains(&bytes) => {
-                Err("expected a rate from 1KiB/s to 100GiB/s, or -1 for unlimited".to_owned())
-            }
-            bytes => Ok(bytes),
-        });
-        let parsed = parsed.map_err(|why| fault(Code::ConfigInvalid, why));
+        let parsed = rate.bandwidth().map_err(|why| fault(Code::ConfigInvalid, why));
         diagnostics.accept(&path.key("bandwidth"), parsed).flatten()
     });
     Limits {

@@ -8,18 +8,22 @@ mod registry;
 mod rule;
 mod text_or;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny};
 
 use crate::policy::Topology;
 
 pub(crate) use crate::rate::Rate;
 pub(crate) use import::{Import, ImportDestination};
 pub(crate) use registry::{Credentials, Limits, Registry, Tls, Webhook};
-pub(crate) use rule::{Deletes, Destination, Exclude, KindWord, PatternKeys, Rule, Source, TagTable, Trigger};
-pub(crate) use text_or::TextOr;
+pub(crate) use rule::{
+    Deletes, Destination, Exclude, KindWord, PatternTable, Platforms, Rule, Source, TagPattern, TagTable, Trigger,
+};
+pub(crate) use text_or::{OneOrMany, TextOr};
 
 /// The configuration of Transship: registries, and the rules and imports that copy images to them.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -41,6 +45,35 @@ pub(crate) struct Document {
     /// Images in buckets that the stack deployed on AWS copies to a registry when they are uploaded.
     #[serde(default)]
     pub(crate) imports: Vec<Import>,
+    /// Sites between which clients are switched. Not supported by this version.
+    #[serde(default)]
+    pub(crate) failover: Option<Later>,
+    /// People and programs that may use the API. Not supported by this version.
+    #[serde(default)]
+    pub(crate) operators: Option<Later>,
+    /// Notifications of failures. Not supported by this version.
+    #[serde(default)]
+    pub(crate) notify: Option<Later>,
+}
+
+/// A section that is not supported yet: its content is not read.
+#[derive(Debug, Clone)]
+pub(crate) struct Later;
+
+impl<'de> Deserialize<'de> for Later {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+impl JsonSchema for Later {
+    fn schema_name() -> Cow<'static, str> {
+        "Later".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array" })
+    }
 }
 
 /// An exception: rules from one registry to the other do not count for cycles and partitions.

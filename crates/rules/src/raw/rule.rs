@@ -1,12 +1,16 @@
 //! A rule in the document.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use transship_oci::{Existing, Referrers};
 
-use super::{Rate, TextOr, yes};
+use super::{OneOrMany, Rate, TextOr, yes};
 use crate::naming::Flatten;
 
 /// Which images are copied from which registry to which destination.
@@ -41,12 +45,15 @@ pub(crate) struct Rule {
     /// What to do with signatures, SBOMs and other manifests that refer to an image.
     #[serde(default)]
     pub(crate) referrers: Referrers,
-    /// The platforms of an image to copy. Not supported by this version.
+    /// The platforms of an image to copy, such as `linux/amd64`. Absent or empty: all. Not supported by this version.
     #[serde(default)]
-    pub(crate) platforms: Vec<String>,
-    /// Bytes per second for this rule. -1 or absent: unlimited, which is the only value that this version supports.
+    pub(crate) platforms: Option<Platforms>,
+    /// Bytes per second of all tasks of this rule together, in each process that works on them. -1 or absent: unlimited.
     #[serde(default)]
     pub(crate) bandwidth: Option<Rate>,
+    /// Also copies what existed before the rule. Not supported by this version.
+    #[serde(default)]
+    pub(crate) backfill: bool,
 }
 
 /// The images that a rule selects.
@@ -58,98 +65,77 @@ pub(crate) struct Source {
     /// The repositories below this path of whole components: `core` contains `core/app` and `core/a/b`, but not `corex/app`. ""
     /// contains all.
     pub(crate) namespace: String,
-    /// The repositories, by their path below the namespace: one name, a glob, or a pattern. Absent: all.
+    /// The repositories, by their path below the namespace: a name, a glob, a list of both, or a pattern. Absent: all.
     #[serde(default)]
     pub(crate) repository: Option<Pattern>,
-    /// The tags: one tag, a glob, or a pattern. Absent: all.
+    /// The tags: a tag, a glob, a list of both, or a pattern. Absent: all.
     #[serde(default)]
     pub(crate) tag: Option<TagPattern>,
-    /// Only images with these labels. Not supported by this version.
+    /// Only images with all of these labels, which are the annotations of the manifest and the labels of the image's
+    /// configuration. A worker reads them.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// One name, a glob, or a pattern.
-pub(crate) type Pattern = TextOr<PatternTable>;
+/// A name, a glob, a list of both, or a pattern.
+pub(crate) type Pattern = OneOrMany<TextOr<PatternTable>>;
 
-/// A pattern; without `glob` and `regex` it matches everything that `exclude` leaves.
+/// A pattern: all of its conditions must hold, and of each list one entry. Without conditions it matches everything that
+/// `exclude` leaves.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PatternTable {
     /// Matches the whole text: `*` within a component, `**` for any components, `?`, `[a-z]`, `{a,b}`.
     #[serde(default)]
-    pub(crate) glob: Option<String>,
+    pub(crate) glob: Option<OneOrMany<String>>,
     /// Matches anywhere in the text: anchor it with `^` and `$`. `\w`, `\d` and `\s` are ASCII.
     #[serde(default)]
-    pub(crate) regex: Option<String>,
-    /// What is excluded: one name, a glob, or a pattern.
+    pub(crate) regex: Option<OneOrMany<String>>,
+    /// What is excluded: a name, a glob, a pattern, or a list of them.
     #[serde(default)]
-    pub(crate) exclude: Option<TextOr<Exclude>>,
+    pub(crate) exclude: Option<OneOrMany<TextOr<Exclude>>>,
 }
 
-/// What a pattern excludes.
+/// What a pattern excludes: one condition.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Exclude {
     /// Matches the whole text.
     #[serde(default)]
-    pub(crate) glob: Option<String>,
+    pub(crate) glob: Option<OneOrMany<String>>,
     /// Matches anywhere in the text.
     #[serde(default)]
-    pub(crate) regex: Option<String>,
+    pub(crate) regex: Option<OneOrMany<String>>,
+    /// Tags that are versions in this range.
+    #[serde(default)]
+    pub(crate) semver: Option<OneOrMany<String>>,
 }
 
-/// One tag, or a pattern.
-pub(crate) type TagPattern = TextOr<TagTable>;
+/// A tag, a glob, a list of both, or a pattern.
+pub(crate) type TagPattern = OneOrMany<TextOr<TagTable>>;
 
-/// A pattern of tags; without `glob` and `regex` it matches everything that `exclude` leaves.
+/// A pattern of tags: all of its conditions must hold, and of each list one entry. Without conditions it matches everything that
+/// `exclude` leaves.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TagTable {
     /// Matches the whole tag: `*` any characters, `?` one, `[a-z]`, `{a,b}`.
     #[serde(default)]
-    pub(crate) glob: Option<String>,
+    pub(crate) glob: Option<OneOrMany<String>>,
     /// Matches anywhere in the tag: anchor it with `^` and `$`. `\w`, `\d` and `\s` are ASCII.
     #[serde(default)]
-    pub(crate) regex: Option<String>,
-    /// What is excluded: one name, a glob, or a pattern.
+    pub(crate) regex: Option<OneOrMany<String>>,
+    /// Versions in this range, such as `>=1.2 <2` or `^1.4 || ~2.0`. A tag is a version with or without `v` in front.
     #[serde(default)]
-    pub(crate) exclude: Option<TextOr<Exclude>>,
-    /// The range of versions. Not supported by this version.
+    pub(crate) semver: Option<OneOrMany<String>>,
+    /// What is excluded: a tag, a glob, a pattern, or a list of them.
     #[serde(default)]
-    pub(crate) semver: Option<String>,
-    /// The number of highest or newest tags. Not supported by this version.
+    pub(crate) exclude: Option<OneOrMany<TextOr<Exclude>>>,
+    /// Of the tags that the other conditions leave in a repository: only this number of the highest versions.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     pub(crate) latest: Option<u32>,
 }
-
-/// The keys that patterns of repositories and of tags share. (One struct inside the other would be shorter, but serde cannot
-/// refuse unknown keys of a flattened one.)
-pub(crate) trait PatternKeys {
-    fn glob(&self) -> Option<&str>;
-    fn regex(&self) -> Option<&str>;
-    fn exclude(&self) -> Option<&TextOr<Exclude>>;
-}
-
-macro_rules! pattern_keys {
-    ($($table:ty),+) => {
-        $(impl PatternKeys for $table {
-            fn glob(&self) -> Option<&str> {
-                self.glob.as_deref()
-            }
-
-            fn regex(&self) -> Option<&str> {
-                self.regex.as_deref()
-            }
-
-            fn exclude(&self) -> Option<&TextOr<Exclude>> {
-                self.exclude.as_ref()
-            }
-        })+
-    };
-}
-
-pattern_keys!(PatternTable, TagTable);
 
 /// A kind of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -186,22 +172,194 @@ pub(crate) struct Destination {
 }
 
 /// What starts a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trigger {
     /// A notification of the source registry.
     Event,
-    /// A cron expression. Not supported by this version.
-    Schedule(String),
+    /// A schedule.
+    Schedule(Schedule),
+}
+
+/// A schedule. Not supported by this version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Schedule {
+    /// A cron expression of five fields.
+    pub(crate) schedule: String,
+    /// The time zone of the expression, such as `Asia/Shanghai`. Absent: UTC.
+    #[serde(default)]
+    pub(crate) timezone: Option<String>,
 }
 
 /// What to do when an image is deleted at the source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Default)]
 pub(crate) enum Deletes {
     /// Nothing.
     #[default]
     Ignore,
-    /// Delete it at the destination as well. Not supported by this version.
-    Propagate,
+    /// Delete it at the destination as well.
+    Propagate(Option<String>),
 }
+
+/// Whether deletes are propagated, and how many.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeletesTable {
+    /// Delete at the destination what is deleted at the source. Not supported by this version.
+    pub(crate) propagate: bool,
+    /// The number of deletes in a period, such as `10 per hour`; further ones wait for an operator. Absent: unlimited.
+    #[serde(default)]
+    pub(crate) at_most: Option<String>,
+}
+
+/// The platforms of an image to copy.
+#[derive(Debug, Clone)]
+pub(crate) struct Platforms {
+    /// The platforms.
+    pub(crate) only: Vec<String>,
+    /// The index is copied unchanged, with only these platforms.
+    pub(crate) sparse: bool,
+    /// It is written as a mapping.
+    pub(crate) is_table: bool,
+}
+
+/// The platforms of an image to copy.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlatformsTable {
+    /// The platforms, such as `linux/arm64/v8`.
+    pub(crate) only: Vec<String>,
+    /// Copies the index unchanged, with only these platforms, where the destination accepts it.
+    #[serde(default)]
+    pub(crate) sparse: bool,
+}
+
+/// A deserializer of a value that has two forms, and its schema.
+macro_rules! two_forms {
+    ($name:ident, $expecting:literal, $description:literal, [$($schema:tt)*], { $($method:item)+ }) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Forms;
+
+                impl<'de> Visitor<'de> for Forms {
+                    type Value = $name;
+
+                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        formatter.write_str($expecting)
+                    }
+
+                    $($method)+
+                }
+
+                deserializer.deserialize_any(Forms)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                let forms = forms(generator, [$($schema)*]);
+                json_schema!({ "description": $description, "anyOf": forms })
+            }
+        }
+    };
+}
+
+/// A form of a value in the schema.
+enum FormOf {
+    Table(fn(&mut SchemaGenerator) -> Schema),
+    Other(Schema),
+}
+
+fn forms<const N: usize>(generator: &mut SchemaGenerator, forms: [FormOf; N]) -> Vec<Schema> {
+    let form = |form| match form {
+        FormOf::Table(schema) => schema(generator),
+        FormOf::Other(schema) => schema,
+    };
+    forms.into_iter().map(form).collect()
+}
+
+two_forms!(
+    Trigger,
+    "event, or a mapping such as { schedule: \"0 3 * * *\" }",
+    "What starts a rule: `event`, which is a notification of the source registry, or a schedule.",
+    [
+        FormOf::Other(json_schema!({ "const": "event" })),
+        FormOf::Table(SchemaGenerator::subschema_for::<Schedule>)
+    ],
+    {
+        fn visit_str<E: Error>(self, word: &str) -> Result<Trigger, E> {
+            match word {
+                "event" => Ok(Trigger::Event),
+                word => Err(E::unknown_variant(word, &["event", "schedule"])),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Trigger, A::Error> {
+            Schedule::deserialize(MapAccessDeserializer::new(map)).map(Trigger::Schedule)
+        }
+    }
+);
+
+two_forms!(
+    Deletes,
+    "ignore, propagate, or a mapping such as { propagate: true, at_most: 10 per hour }",
+    "Whether deletes at the source are repeated at the destination: `ignore`, `propagate`, or with a limit. Only `ignore` is supported by this version.",
+    [
+        FormOf::Other(json_schema!({ "enum": ["ignore", "propagate"] })),
+        FormOf::Table(SchemaGenerator::subschema_for::<DeletesTable>)
+    ],
+    {
+        fn visit_str<E: Error>(self, word: &str) -> Result<Deletes, E> {
+            match word {
+                "ignore" => Ok(Deletes::Ignore),
+                "propagate" => Ok(Deletes::Propagate(None)),
+                word => Err(E::unknown_variant(word, &["ignore", "propagate"])),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Deletes, A::Error> {
+            let table = DeletesTable::deserialize(MapAccessDeserializer::new(map))?;
+            Ok(if table.propagate {
+                Deletes::Propagate(table.at_most)
+            } else {
+                Deletes::Ignore
+            })
+        }
+    }
+);
+
+two_forms!(
+    Platforms,
+    "a list of platforms such as [linux/amd64], or a mapping such as { only: [linux/amd64], sparse: true }",
+    "The platforms of an image to copy: a list, or a mapping with `sparse`.",
+    [
+        FormOf::Other(json_schema!({ "type": "array", "items": { "type": "string" } })),
+        FormOf::Table(SchemaGenerator::subschema_for::<PlatformsTable>)
+    ],
+    {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Platforms, A::Error> {
+            let mut only = Vec::new();
+            while let Some(platform) = list.next_element()? {
+                only.push(platform);
+            }
+            Ok(Platforms {
+                only,
+                sparse: false,
+                is_table: false,
+            })
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Platforms, A::Error> {
+            let table = PlatformsTable::deserialize(MapAccessDeserializer::new(map))?;
+            Ok(Platforms {
+                only: table.only,
+                sparse: table.sparse,
+                is_table: true,
+            })
+        }
+    }
+);

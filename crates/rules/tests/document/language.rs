@@ -29,14 +29,18 @@ rules:
     source: { registry: hangzhou, namespace: core, repository: { glob: "**" }, tag: { regex: "^v\\d+", exclude: { glob: "*-rc*" }, semver: ">=1.2", latest: 20 }, labels: { a: b } }
     kinds: [image, chart]
     destination: { registry: zhangjiakou, namespace: core, flatten: namespace, repository: "{repository}", tag: "{tag}" }
-    trigger: [event, { schedule: "0 3 * * *" }]
+    trigger: [event, { schedule: "0 3 * * *", timezone: Asia/Shanghai }]
     existing: follow
-    deletes: propagate
+    deletes: { propagate: true, at_most: 10 per hour }
     referrers: include
-    platforms: [linux/amd64]
+    platforms: { only: [linux/amd64], sparse: true }
     bandwidth: 50MiB/s
+    backfill: true
 imports:
   - { name: seed, description: what was there before, enabled: true, bucket: my-layouts, prefix: to-zhangjiakou/, destination: { registry: zhangjiakou, namespace: core }, existing: keep, referrers: exclude }
+failover: [{ name: main }]
+operators: []
+notify: []
 "#;
 
 #[test]
@@ -52,13 +56,16 @@ fn what_is_not_honoured_is_refused_by_name_and_nothing_else_is() {
         [
             "registries.hangzhou.aliases",
             "registries.hangzhou.webhook.format",
-            "rules[0].source.tag.semver",
             "rules[0].source.tag.latest",
             "rules[0].source.labels",
             "rules[0].trigger[1].schedule",
             "rules[0].deletes",
             "rules[0].platforms",
             "rules[0].bandwidth",
+            "rules[0].backfill",
+            "failover",
+            "operators",
+            "notify",
         ]
     );
 }

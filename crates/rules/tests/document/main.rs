@@ -10,6 +10,7 @@
 mod imports;
 mod language;
 mod matching;
+mod properties;
 mod refusals;
 mod topology;
 

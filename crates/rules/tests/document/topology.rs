@@ -73,6 +73,28 @@ fn a_rule_within_one_registry_may_not_feed_itself() {
             false,
         ),
         (
+            "namespace: core, repository: { glob: \"app-*\" }",
+            "repository: \"core/copy-{repository}\", flatten: namespace",
+            false,
+        ),
+        (
+            "namespace: core, repository: { glob: \"app-*\" }",
+            "repository: \"core/{repository}-copy\", flatten: namespace",
+            true,
+        ),
+        (
+            "namespace: core, repository: { exclude: [\"x/**\", { regex: \"^copy/\" }] }",
+            "namespace: core/copy",
+            false,
+        ),
+        ("namespace: core, repository: [app, web]", "namespace: core/copy", false),
+        (
+            "namespace: core, repository: [app, copy/app]",
+            "namespace: core/copy",
+            true,
+        ),
+        ("namespace: core", "tag: \"{tag}-copy\"", true),
+        (
             "namespace: core, repository: { glob: \"*\" }",
             "repository: \"{repository}-copy\"",
             true,
@@ -180,4 +202,164 @@ fn a_basic_edition_cannot_be_a_source() {
         refusal.starts_with("EDITION_CANNOT_BE_SOURCE: rules[0].source.registry "),
         "{refusal}"
     );
+}
+
+#[test]
+fn a_cycle_is_found_through_rules_that_hold_each_other() {
+    let nested = format!(
+        "rules:\n{}{}{}",
+        rule("wide", ("a", "namespace: core"), ("b", "namespace: \"\"")),
+        rule("deep", ("b", "namespace: team/a/b"), ("a", "namespace: x")),
+        rule("back", ("a", "namespace: x/y"), ("a", "namespace: core/z")),
+    );
+    assert!(refused(&nested).contains("wide -> deep -> back -> wide"));
+    parse(&nested.replace("namespace: x/y", "namespace: xx/y"));
+    parse(
+        &nested
+            .replace(
+                "namespace: team/a/b",
+                "namespace: team/a/b, repository: { glob: \"**\", exclude: \"**\" }",
+            )
+            .replace("glob: \"**\", exclude: \"**\"", "glob: \"c/**\"")
+            .replace("namespace: core }", "namespace: core, repository: { glob: \"d/**\" } }"),
+    );
+}
+
+#[test]
+fn two_rules_may_not_write_one_tag_from_different_sources() {
+    let two = |one: (&str, &str), other: (&str, &str), more: &str| {
+        format!(
+            "rules:\n{}{}{more}",
+            rule("one", ("a", one.0), ("b", one.1)),
+            rule("other", ("a", other.0), ("b", other.1)),
+        )
+    };
+    for (one, other) in [
+        ((CORE, "namespace: copy"), ("namespace: team", "namespace: copy")),
+        ((CORE, ""), ("namespace: x/core", "flatten: 1")),
+        (
+            ("namespace: core, repository: app", "namespace: copy"),
+            ("namespace: team, repository: app", "namespace: copy"),
+        ),
+        (
+            ("namespace: core, repository: [app, web]", "namespace: copy"),
+            ("namespace: team, repository: [web, db]", "namespace: copy"),
+        ),
+        (
+            ("namespace: core, repository: app", "repository: one"),
+            ("namespace: core, repository: web", "repository: one"),
+        ),
+        (
+            (CORE, "namespace: copy, repository: all"),
+            ("namespace: team", "namespace: copy, repository: all"),
+        ),
+        (
+            (CORE, "namespace: copy"),
+            ("namespace: team, tag: \"v*\"", "namespace: copy"),
+        ),
+        (
+            ("namespace: core, tag: \"v*\"", "namespace: copy"),
+            ("namespace: team, tag: \"v1*\"", "namespace: copy"),
+        ),
+        (
+            ("namespace: core, tag: v1", "namespace: copy"),
+            ("namespace: team, tag: { regex: \"^v\" }", "namespace: copy"),
+        ),
+        (
+            (CORE, "namespace: copy, flatten: all"),
+            ("namespace: core/team", "namespace: copy, flatten: all"),
+        ),
+    ] {
+        let refusal = refused(&two(one, other, ""));
+        assert!(
+            refusal.starts_with("DESTINATION_CONFLICT: rules[1].destination ")
+                && refusal.contains("\"one\" and \"other\""),
+            "{one:?} {other:?}: {refusal}"
+        );
+        assert_eq!(refusal.lines().count(), 1, "{refusal}");
+        parse(&two(
+            one,
+            other,
+            "links: [{ from: a, to: b, because: names never meet }]\n",
+        ));
+        parse(&two(one, other, "").replace("name: other", "name: other, enabled: false"));
+        parse(
+            &two(one, other, "")
+                .replace("{ name: one,", "{ name: one, kinds: [chart],")
+                .replace("{ name: other,", "{ name: other, kinds: [image],"),
+        );
+    }
+    for (one, other) in [
+        ((CORE, "namespace: copy"), ("namespace: team", "namespace: copy/team")),
+        (
+            (CORE, "namespace: copy"),
+            ("namespace: team", "namespace: copy, flatten: 0"),
+        ),
+        (
+            (CORE, "namespace: copy"),
+            ("namespace: team", "namespace: copy, tag: \"{tag}-team\""),
+        ),
+        (
+            ("namespace: core, tag: v1", "namespace: copy"),
+            ("namespace: team, tag: v2", "namespace: copy"),
+        ),
+        (
+            ("namespace: core, tag: \"v*\"", "namespace: copy"),
+            ("namespace: team, tag: { exclude: \"v*\" }", "namespace: copy"),
+        ),
+        (
+            ("namespace: core, tag: \"v*\"", "namespace: copy"),
+            ("namespace: core, tag: latest", "namespace: copy"),
+        ),
+        (
+            ("namespace: core, repository: app", "namespace: copy"),
+            ("namespace: core, repository: web", "namespace: copy"),
+        ),
+    ] {
+        parse(&two(one, other, ""));
+    }
+}
+
+#[test]
+fn strict_sees_places_within_places() {
+    let nested = |first: &str, second: &str| {
+        format!(
+            "topology: strict\nrules:\n{}{}",
+            rule("first", ("a", "namespace: one"), ("b", first)),
+            rule("second", ("a", "namespace: two"), ("b", second)),
+        )
+    };
+    for (first, second) in [
+        ("namespace: copy", "namespace: copy/deep"),
+        ("namespace: copy/deep", "namespace: copy"),
+    ] {
+        let refusal = refused(&nested(first, second));
+        assert!(
+            refusal.starts_with("TOPOLOGY_STRICT: rules[1].destination "),
+            "{refusal}"
+        );
+        assert_eq!(refusal.lines().count(), 1, "{refusal}");
+    }
+    parse(&nested("namespace: copy", "namespace: copies"));
+}
+
+#[test]
+fn ten_thousand_rules_are_checked_without_comparing_each_pair() {
+    // Comparing each pair took minutes; no time is asserted.
+    let mut text = String::from("rules:\n");
+    for number in 0..3000 {
+        let (there, back) = (format!("namespace: n{number}"), format!("namespace: m{number}"));
+        let rest = "namespace: \"\", repository: { exclude: \"x*/**\" }";
+        text += &rule(&format!("r{number}"), ("a", &there), ("b", &back));
+        text += &rule(
+            &format!("s{number}"),
+            ("b", rest),
+            ("a", &format!("{there}, flatten: 0")),
+        );
+    }
+    let Err(errors) = transship_rules::Document::parse(&with(&text)) else {
+        panic!("accepted")
+    };
+    assert_eq!(errors.iter().count(), 50, "the first errors");
+    assert_eq!(errors.code(), "RULE_CYCLE");
 }

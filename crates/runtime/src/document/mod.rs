@@ -233,7 +233,14 @@ fn count_refused() {
 /// Logs the warnings of a document.
 pub fn warn(warnings: &[Warning]) {
     for warning in warnings {
-        tracing::warn!(field = warning.path, "{}", warning.message);
+        let line = warning.position.map(|position| position.line);
+        tracing::warn!(
+            code = warning.code.as_str(),
+            field = warning.path,
+            line,
+            "{}",
+            warning.message
+        );
     }
 }
 
