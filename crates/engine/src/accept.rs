@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
 use transship_oci::{Code, Error, Operation, Provider, Result};
-use transship_rules::{Document, Evaluation, Pushed, Registry, Verdict, Webhook};
+use transship_rules::{Document, Pushed, Registry, Webhook};
 
 use crate::delivery_log;
 use crate::ledger::History;
@@ -147,7 +147,7 @@ impl Intake {
             };
             for source in sources {
                 for found in document.candidates(source, &pushed) {
-                    log_decision(source, event, &found);
+                    delivery_log::decision(source, event, &found);
                     planned.extend(plan(source, event, found.rule, found.verdict, received));
                 }
             }
@@ -274,37 +274,3 @@ fn format_of(provider: Provider) -> Result<Format> {
 fn read(provider: Provider, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>> {
     parse(format_of(provider)?, delivery, origin).map_err(|error| rejected(Code::DeliveryInvalid, error.to_string()))
 }
-<<<<<<< HEAD
-=======
-
-/// Logs why a rule matches an event or not, as `transship explain` prints it.
-fn log_decision(source: &str, event: &Event, found: &Evaluation<'_>) {
-    let (rule, repository) = (found.rule.name.as_str(), event.repository.as_str());
-    let tag = event.tag.as_ref().map(tracing::field::display);
-    match &found.verdict {
-        Verdict::Matches(_) => tracing::debug!(rule, source, repository, tag, "the rule matches"),
-        Verdict::Follows(_) => tracing::debug!(rule, source, repository, tag, "the content follows its subject"),
-        Verdict::No(reason) => {
-            let code = reason.code();
-            tracing::debug!(rule, source, repository, tag, code, why = %reason, "the rule does not match");
-        }
-    }
-}
-
-/// Logs that events name a host that does not belong to `source`.
-fn warn_of_foreign(source: &str, foreign: &[Event]) {
-    let Some(event) = foreign.first() else { return };
-    let host = event
-        .registry_host
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    tracing::warn!(
-        code = Code::HostMismatch.as_str(),
-        source,
-        host,
-        events = foreign.len(),
-        "a delivery names a host that does not belong to the registry; if it does, add it to the registry's `hosts`"
-    );
-}
->>>>>>> main

@@ -6,6 +6,7 @@
 use metrics::counter;
 use transship_notifications::{Event, EventAction};
 use transship_oci::Code;
+use transship_rules::{Evaluation, Verdict};
 
 use crate::CopyTask;
 
@@ -76,6 +77,20 @@ pub(crate) fn foreign(source: &str, events: &[Event]) {
         events = events.len(),
         "a delivery names a host that does not belong to the registry; if it does, add it to the registry's `hosts`"
     );
+}
+
+/// Logs why a rule matches an event or not, as `transship explain` prints it.
+pub(crate) fn decision(source: &str, event: &Event, found: &Evaluation<'_>) {
+    let (rule, repository) = (found.rule.name.as_str(), event.repository.as_str());
+    let tag = event.tag.as_ref().map(tracing::field::display);
+    match &found.verdict {
+        Verdict::Matches(_) => tracing::debug!(rule, source, repository, tag, "the rule matches"),
+        Verdict::Follows(_) => tracing::debug!(rule, source, repository, tag, "the content follows its subject"),
+        Verdict::No(reason) => {
+            let code = reason.code();
+            tracing::debug!(rule, source, repository, tag, code, why = %reason, "the rule does not match");
+        }
+    }
 }
 
 /// What an event is about, as text.
