@@ -10,7 +10,7 @@ use transship_oci::Result;
 /// Arguments of `transship dead-letters`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The queues behind the task queue have messages that Transship did not send, and events that no function accepted. A message that a worker has at this moment is not listed.\n\nExamples:\n  transship dead-letters --queue https://sqs.eu-west-1.amazonaws.com/111122223333/transship-TaskQueue-1ABC\n  transship dead-letters --remove 5fea7756-0ea4-451a-a703-a558b933e274 --json"
+    after_help = "The queues behind the task queue have messages that Transship did not send, and events that no function accepted. A message that a worker has at this moment is not listed.\n\nExamples:\n  transship dead-letters --queue https://sqs.eu-west-1.amazonaws.com/111122223333/tasks\n  transship dead-letters --remove 5fea7756-0ea4-451a-a703-a558b933e274 --json"
 )]
 pub(crate) struct Arguments {
     /// URL of the task queue of a deployed stack [env: `TRANSSHIP_QUEUE_URL`]
