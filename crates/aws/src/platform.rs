@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use transship_copy::SystemClock;
 use transship_engine::ledger::{Ledger, PendingBlobs};
 use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_registry::Retries;
-use transship_runtime::DocumentSource;
+use transship_runtime::{DocumentSource, PublishedKeys};
 
 use crate::{Aws, BucketStores, DOCUMENT_OPTIONS, DocumentLocation, DynamoLedger, SqsQueue, credentials_of, secrets};
 use transship_oci::{Code, Error, Operation, Result};
@@ -101,6 +102,7 @@ impl Platform {
             return Ok(configuration.clone());
         }
         let load = async {
+            let began = Timestamp::now();
             let document = source.load().await?;
             let retries = Retries {
                 max_wait: MAX_WAIT,
@@ -108,7 +110,9 @@ impl Platform {
             };
             let credentials = credentials_of(parts.aws.clone(), Arc::clone(&parts.secrets));
             let secrets = Arc::clone(&parts.secrets);
-            Ok(Configuration::new(document, credentials, secrets, retries))
+            let configuration = Configuration::new(document, credentials, secrets, retries);
+            configuration.confirm(began);
+            Ok(configuration)
         };
         let loaded = Box::pin(self.configuration.get_or_try_init(|| load));
         if let Ok(loaded) = timeout(time_limit, loaded).await {
@@ -126,6 +130,7 @@ impl Platform {
             queue: Arc::clone(&parts.queue) as _,
             history: Arc::clone(&parts.ledger) as _,
             secrets: Arc::clone(&parts.secrets),
+            keys: Arc::new(PublishedKeys::new(Arc::new(SystemClock))),
             clock: Arc::new(SystemClock),
         }
     }

@@ -23,6 +23,7 @@ mod registries;
 mod service;
 mod stack_import;
 mod table;
+mod terminal;
 mod units;
 
 use std::process::ExitCode;

@@ -12,13 +12,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use transship_copy::{Progress, SystemClock};
-use transship_engine::ledger::Ledger;
+use transship_engine::ledger::{Failures, Ledger};
 use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_http::Server;
 use transship_local::{Database, SqliteLedger, SqliteQueue};
 use transship_registry::Retries;
 use transship_rules::Document;
-use transship_runtime::{DeadLetterRecorder, Environment, JobHandler, MessageProcessor, Worker, process_secrets};
+use transship_runtime::{
+    DeadLetterRecorder, Environment, JobHandler, MessageProcessor, PublishedKeys, Worker, process_secrets,
+};
 
 use crate::credentials::credentials_of_document;
 use crate::failure::{Exit, Failure, sentence};
@@ -81,6 +83,7 @@ impl Service {
             queue: Arc::new(queue.clone()),
             history: Arc::clone(&ledger) as _,
             secrets,
+            keys: Arc::new(PublishedKeys::new(Arc::new(SystemClock))),
             clock: Arc::new(SystemClock),
         };
         let jobs = Jobs {
@@ -103,6 +106,7 @@ impl Service {
             },
             dead_letters: DeadLetterRecorder {
                 history: Arc::clone(&ledger) as _,
+                failures: Failures::new(Arc::clone(&ledger) as _),
                 clock: Arc::new(SystemClock),
             },
             concurrency: settings.concurrency,

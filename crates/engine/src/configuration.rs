@@ -2,16 +2,26 @@
 //!
 //! A new version of the document replaces the old one whole; one that is refused changes nothing. Who holds a
 //! [`Snapshot`] keeps what it saw.
+//!
+//! A process may have an older version than the process that accepted a task. What must hold: nothing is ended because of what
+//! the document lacks ([`Standing`]) unless this version is known to be as new as the task.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use transship_oci::{Code, Error, Result, Verb};
 use transship_registry::{Credentials, Options, Profile, Registry, Retries};
-use transship_rules::Document;
+use transship_rules::{Document, Rule};
 
-use crate::Secrets;
+use crate::import::DIRECTED;
+use crate::plan::id;
 use crate::secrets::ReferredTls;
+use crate::{Execution, Secrets};
+
+/// How far the clocks of two workers may differ.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
 /// Makes the credentials of a registry of the document: its name and its entry are given.
 pub type CredentialsOf = dyn Fn(&transship_rules::Registry) -> Arc<dyn Credentials> + Send + Sync;
@@ -35,6 +45,29 @@ pub struct Snapshot {
     credentials: Arc<CredentialsOf>,
     secrets: Arc<dyn Secrets>,
     retries: Retries,
+    newness: RwLock<Newness>,
+}
+
+/// What is known about how new a version is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Newness {
+    /// No other version can be in force anywhere.
+    Only,
+    /// It was the newest at this time.
+    NewestAt(Timestamp),
+    /// The newest one cannot be used, and this older one takes its place.
+    Fallback,
+}
+
+/// What the document says about the rule or import of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is enabled.
+    Enabled,
+    /// It is not enabled, or the document does not have it any more: the code.
+    Ended(Code),
+    /// As before, but this version may be older than the task.
+    Unclear,
 }
 
 impl Configuration {
@@ -59,10 +92,35 @@ impl Configuration {
         Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts another version in force. Tasks at work end with the one they began with.
+    /// Puts another version in force, the only one there is. Tasks at work end with the one they began with.
     pub fn replace(&self, document: Document) {
+        self.put_in_force(document, Newness::Only);
+    }
+
+    /// Puts another version in force, which was the newest at `now`.
+    pub fn replace_with_newest(&self, document: Document, now: Timestamp) {
+        self.put_in_force(document, Newness::NewestAt(now));
+    }
+
+    /// Puts an older version in force, because the newest one cannot be used. Until another version is in force, nothing is
+    /// cancelled or deleted, and tasks whose rule is not in it wait.
+    pub fn fall_back(&self, document: Document) {
+        self.put_in_force(document, Newness::Fallback);
+    }
+
+    /// Notes that the version in force is the newest at `now`. Nothing changes for a fallback.
+    pub fn confirm(&self, now: Timestamp) {
+        let current = self.current();
+        let mut newness = current.newness.write().unwrap_or_else(PoisonError::into_inner);
+        if *newness != Newness::Fallback {
+            *newness = Newness::NewestAt(now);
+        }
+    }
+
+    fn put_in_force(&self, document: Document, newness: Newness) {
         let (credentials, secrets) = (Arc::clone(&self.0.credentials), Arc::clone(&self.0.secrets));
-        let next = Snapshot::new(document, credentials, secrets, self.0.retries);
+        let mut next = Snapshot::new(document, credentials, secrets, self.0.retries);
+        next.newness = RwLock::new(newness);
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 }
@@ -75,6 +133,73 @@ impl Snapshot {
             credentials,
             secrets,
             retries,
+            newness: RwLock::new(Newness::Only),
+        }
+    }
+
+    /// True if an older version of the document took the place of one that cannot be used. Nothing may be cancelled or deleted
+    /// then.
+    pub fn is_fallback(&self) -> bool {
+        self.newness() == Newness::Fallback
+    }
+
+    /// Identifies the settings that the copies of `rule` depend on: its own and those of its registries. Secrets are not among
+    /// them, only their names.
+    pub fn fingerprint(&self, rule: &Rule) -> String {
+        let registry = |name: &str| format!("{:?}", self.document.registries.get(name));
+        let parts = [
+            format!("{rule:?}"),
+            registry(&rule.source.registry),
+            registry(&rule.destination.registry),
+        ];
+        id("v", &parts.each_ref().map(String::as_str))
+    }
+
+    /// When this version was known to be the newest for the last time; [`None`]: it is a fallback, or the only one there is.
+    pub fn newest_at(&self) -> Option<Timestamp> {
+        match self.newness() {
+            Newness::NewestAt(time) => Some(time),
+            Newness::Only | Newness::Fallback => None,
+        }
+    }
+
+    /// True if this version is known to be as new as what was accepted as `execution`: what it lacks, it lacks for good.
+    pub(crate) fn covers(&self, execution: &Execution) -> bool {
+        match self.newness() {
+            Newness::Only => true,
+            Newness::NewestAt(time) => {
+                let accepted = execution.created.saturating_add(CLOCK_SKEW_MAX);
+                time >= accepted.unwrap_or(Timestamp::MAX)
+            }
+            Newness::Fallback => false,
+        }
+    }
+
+    fn newness(&self) -> Newness {
+        *self.newness.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the document says about the rule of `execution`.
+    pub(crate) fn standing_of_rule(&self, execution: &Execution) -> Standing {
+        let rule = self.document.rule(&execution.rule);
+        self.standing(execution, rule.map(|rule| rule.enabled))
+    }
+
+    /// The same for its import. An order that named its destination itself is in no document.
+    pub(crate) fn standing_of_import(&self, execution: &Execution) -> Standing {
+        let import = self.document.import(&execution.rule);
+        if import.is_none() && execution.rule == DIRECTED {
+            return Standing::Enabled;
+        }
+        self.standing(execution, import.map(|import| import.enabled))
+    }
+
+    fn standing(&self, execution: &Execution, is_enabled: Option<bool>) -> Standing {
+        match is_enabled {
+            Some(true) => Standing::Enabled,
+            _ if !self.covers(execution) => Standing::Unclear,
+            Some(false) => Standing::Ended(Code::RuleDisabled),
+            None => Standing::Ended(Code::RuleRemoved),
         }
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use metrics::counter;
 use transship_copy::Clock;
 
-use crate::ledger::History;
+use crate::job::Source;
+use crate::ledger::{Failure, Failures, History};
 use crate::send::now;
 use crate::{Counts, Job, Outcome, Result, TaskState};
 use transship_oci::Code;
@@ -21,6 +22,8 @@ const NO_HOLDER: &str = "";
 pub struct DeadLetters {
     /// The history of tasks.
     pub history: Arc<dyn History>,
+    /// Tags that failed permanently.
+    pub failures: Failures,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -50,6 +53,17 @@ impl DeadLetters {
             bytes: Counts::default(),
             finished: now(self.clock.as_ref()),
         };
+        if let Job::Copy(task) = job
+            && let (Source::Registry(_), Some(digest)) = (&task.source, &task.expected)
+        {
+            let failure = Failure {
+                digest: digest.clone(),
+                rule_version: None,
+                at_ms: outcome.finished.as_millisecond(),
+            };
+            let rule = &task.execution.rule;
+            self.failures.add(rule, &task.destination, &failure).await?;
+        }
         if self.history.finish(&entry, &outcome, &[], NO_HOLDER).await? {
             counter!("Tasks", "State" => TaskState::Failed.as_str()).increment(1);
             tracing::error!(

@@ -37,22 +37,29 @@ words!(
     ExecutionState {
         /// A task is not terminal.
         Running = "running",
+        /// Every task that is not terminal waits. Lists of operators find this out, see [`crate::operations`].
+        Waiting = "waiting",
         /// All ended well.
         Succeeded = "succeeded",
         /// Some failed.
         Partial = "partial",
-        /// All failed.
+        /// None ended well.
         Failed = "failed",
+        /// All were cancelled.
+        Cancelled = "cancelled",
     }
 );
 
 impl ExecutionState {
-    /// The state of an execution with `total` tasks, of which `terminal` ended and `succeeded` ended well.
-    pub const fn derive(total: u64, terminal: u64, succeeded: u64) -> Self {
+    /// The state of an execution with `total` tasks, of which `terminal` ended, `succeeded` of them well, and `cancelled` of them
+    /// because they were cancelled.
+    pub const fn derive(total: u64, terminal: u64, succeeded: u64, cancelled: u64) -> Self {
         if terminal < total {
             Self::Running
         } else if succeeded == total {
             Self::Succeeded
+        } else if cancelled == total {
+            Self::Cancelled
         } else if succeeded == 0 {
             Self::Failed
         } else {
@@ -82,4 +89,8 @@ pub struct ExecutionRecord {
     pub repositories: u64,
     /// Number of bytes sent and mounted.
     pub bytes: u64,
+    /// The code of what a waiting execution waits for.
+    pub code: Option<String>,
+    /// The message for the code.
+    pub message: Option<String>,
 }

@@ -44,6 +44,8 @@ pub(crate) enum Wait {
     Asked(Duration),
     /// From [`DELAY_MIN`], longer after each try.
     Growing,
+    /// The same for a newer version of the document, however long it takes.
+    ForDocument,
 }
 
 impl Wait {
@@ -76,7 +78,7 @@ impl RetryPolicy {
         match wait {
             Wait::AtOnce => Duration::ZERO,
             Wait::Asked(asked) => asked,
-            Wait::Growing => backoff(tries, id).min(self.max_delay),
+            Wait::Growing | Wait::ForDocument => backoff(tries, id).min(self.max_delay),
         }
     }
 

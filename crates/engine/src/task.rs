@@ -32,6 +32,7 @@ impl TaskEntry {
             destination_repository: None,
             destination,
             digest: None,
+            redrive_of: None,
             job,
         }
     }
@@ -188,4 +189,8 @@ pub struct TaskRecord {
     pub finished: Option<Timestamp>,
     /// Bytes by how they came to the destination.
     pub bytes: Counts,
+    /// The task that this one repeats.
+    pub redrive_of: Option<String>,
+    /// The task that repeats this one.
+    pub redriven_by: Option<String>,
 }

@@ -16,6 +16,8 @@
 //! | `HandedOver` | count | | `runtime`: a message sent on as a new one |
 //! | `Uploads` | count | | the bulk import function: objects in its events |
 //! | `Looks` | count | | the bulk import function: scans that it sent |
+//! | `KeptUnexplained` | count | | `engine`: tags that are kept and that the ledger does not know, when a task ends and at each sweep |
+//! | `LedgerLost` | count | | `engine`: once, if the first sweep finds an empty ledger beside a filled destination |
 //! | `SourcesIncomplete` | count | | `engine`, at each sweep: sources that wait for missing content |
 
 /// The unit of a metric.

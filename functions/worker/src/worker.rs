@@ -11,6 +11,7 @@ use transship_aws::Platform;
 use transship_aws::emf::Emf;
 use transship_copy::{NoProgress, SystemClock};
 use transship_engine::Envelope;
+use transship_engine::ledger::Failures;
 use transship_oci::Code;
 use transship_runtime::{
     DeadLetterRecorder, JobHandler, MessageHandler, MessageProcessor, Received, Undecided, run_batch,
@@ -83,8 +84,10 @@ impl Worker {
     }
 
     async fn record(&self, messages: Vec<SqsMessage>) -> Vec<String> {
+        let ledger = &self.platform.parts().await.ledger;
         let recorder = DeadLetterRecorder {
-            history: Arc::clone(&self.platform.parts().await.ledger) as _,
+            history: Arc::clone(ledger) as _,
+            failures: Failures::new(Arc::clone(ledger) as _),
             clock: Arc::new(SystemClock),
         };
         let letters: Vec<Received> = messages.into_iter().map(received).collect();

@@ -1,8 +1,8 @@
 //! Replicas: what we wrote to a destination, the manifests it consists of, and the lease to write it. Kept forever:
 //! `existing: follow` rests on it.
 //!
-//! Calls: claim one, withdraw two, release one, settle one for each (two if another worker took the lease), get one, holds one for each
-//! megabyte of the destination repository's replicas.
+//! Calls: claim one, withdraw two, release one, settle one for each (two if another worker took the lease), get one, find one for each 100, holds one for
+//! each megabyte of the destination repository's replicas.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -291,6 +291,25 @@ impl Replicas for DynamoLedger {
         found
             .map(|item| read(&item, destination.clone()))
             .transpose()
+            .map_err(|error| self.table.unreadable(error, operation))
+    }
+
+    async fn find(&self, destinations: &[ImageRef]) -> Result<HashMap<ImageRef, Replica>> {
+        let operation = "replicas";
+        let names = |item: &Item| {
+            let part = |name| text_of(item, name).unwrap_or_default().to_owned();
+            (part("pk"), part("sk"))
+        };
+        let keys: Vec<Item> = destinations.iter().map(key_of).collect();
+        let of_key: HashMap<_, &ImageRef> = keys.iter().map(names).zip(destinations).collect();
+        let items = self.table.batch_get(operation, keys, false).await?;
+        let replicas = items.iter().filter_map(|item| {
+            let destination = of_key.get(&names(item))?;
+            Some((item, (*destination).clone()))
+        });
+        replicas
+            .map(|(item, destination)| Ok((destination.clone(), read(item, destination)?)))
+            .collect::<Answered<_>>()
             .map_err(|error| self.table.unreadable(error, operation))
     }
 

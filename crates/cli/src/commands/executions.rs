@@ -5,12 +5,14 @@ use std::time::Duration;
 use clap::Args;
 use transship_engine::ExecutionRecord;
 use transship_engine::ledger::ExecutionQuery;
-use transship_engine::operations::list_executions;
+use transship_engine::operations::{list_executions, list_executions_of_repository};
 
 use super::ledger::{Store, shown_time};
+use super::selection::Selection;
 use crate::failure::Failure;
 use crate::output::Form;
-use crate::table::table;
+use crate::table::{shown, table};
+use crate::terminal;
 use crate::units;
 use transship_oci::Result;
 
@@ -22,6 +24,8 @@ use transship_oci::Result;
 pub(crate) struct Arguments {
     #[command(flatten)]
     store: Store,
+    #[command(flatten)]
+    selection: Selection,
     /// Maximum number of executions to list, newest first; 0 lists all
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     limit: usize,
@@ -30,27 +34,97 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     let history = arguments.store.history().await?;
-    let records = list_executions(history.as_ref(), &ExecutionQuery::default(), arguments.limit).await?;
-    form.print(&records, |records| text(records))
+    let Selection {
+        rule,
+        repository,
+        since,
+        open,
+    } = &arguments.selection;
+    let query = ExecutionQuery {
+        rule: rule.clone(),
+        from: *since,
+        is_open: *open,
+        ..ExecutionQuery::default()
+    };
+    let (history, limit) = (history.as_ref(), arguments.limit);
+    let records = match repository {
+        Some(repository) => list_executions_of_repository(history, &query, repository, limit).await?,
+        None => list_executions(history, &query, limit).await?,
+    };
+    let none = if arguments.selection.is_limited() {
+        "no executions found"
+    } else {
+        "no executions yet"
+    };
+    form.print(&records, |records| text(records, none, terminal::width()))
 }
 
-fn text(records: &[ExecutionRecord]) -> String {
+/// The records as a table; if that is wider than `width`, as blocks that fit. `none` is the text for no records.
+fn text(records: &[ExecutionRecord], none: &str, width: Option<usize>) -> String {
     if records.is_empty() {
-        return "no executions yet".to_owned();
+        return none.to_owned();
     }
+    let table = table_of(records);
+    match width {
+        Some(width) if !terminal::fits(&table, width) => records.iter().map(|record| block_of(record, width)).collect(),
+        _ => table,
+    }
+}
+
+fn success(record: &ExecutionRecord) -> String {
+    format!("{:.0} %", record.success_ratio * 100.0)
+}
+
+fn elapsed(record: &ExecutionRecord) -> String {
+    let ms = record.duration_ms;
+    ms.map_or_else(String::new, |ms| units::duration(Duration::from_millis(ms)))
+}
+
+/// What a waiting execution waits for.
+fn reason(record: &ExecutionRecord) -> String {
+    let code = record.code.as_deref().unwrap_or_default();
+    match &record.message {
+        Some(message) => format!("{code}: {message}"),
+        None => code.to_owned(),
+    }
+}
+
+fn block_of(record: &ExecutionRecord, width: usize) -> String {
+    let head = format!(
+        "{}  {}  {}  {}",
+        record.id,
+        record.state,
+        success(record),
+        shown_time(record.created)
+    );
+    let repositories = match record.repositories {
+        1 => "1 repository".to_owned(),
+        many => format!("{many} repositories"),
+    };
+    let parts = [
+        shown(&record.rule),
+        record.trigger.to_string(),
+        elapsed(record),
+        repositories,
+        units::bytes(record.bytes),
+    ];
+    let told: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    terminal::block(&[head, told.join(", "), shown(&reason(record))], width)
+}
+
+fn table_of(records: &[ExecutionRecord]) -> String {
     let row = |record: &ExecutionRecord| {
         [
             record.id.clone(),
             record.rule.clone(),
             record.trigger.to_string(),
             shown_time(record.created),
-            record
-                .duration_ms
-                .map_or_else(String::new, |ms| units::duration(Duration::from_millis(ms))),
+            elapsed(record),
             record.state.to_string(),
-            format!("{:.0} %", record.success_ratio * 100.0),
+            success(record),
             record.repositories.to_string(),
             units::bytes(record.bytes),
+            reason(record),
         ]
     };
     let heads = [
@@ -63,6 +137,7 @@ fn text(records: &[ExecutionRecord]) -> String {
         "success",
         "repositories",
         "bytes",
+        "note",
     ];
     table(heads, &records.iter().map(row).collect::<Vec<_>>())
 }
@@ -85,13 +160,17 @@ mod tests {
             success_ratio: 0.5,
             repositories: 2,
             bytes: 2048,
+            code: (state == ExecutionState::Waiting).then(|| "CONNECT_FAILED".into()),
+            message: (state == ExecutionState::Waiting).then(|| "no connection".into()),
         };
         let records = [
             record(Some(1500), ExecutionState::Partial),
             record(None, ExecutionState::Running),
+            record(None, ExecutionState::Waiting),
         ];
-        insta::assert_snapshot!(text(&records));
+        insta::assert_snapshot!(text(&records, "none", None));
+        insta::assert_snapshot!(text(&records, "none", Some(60)));
         insta::assert_json_snapshot!(records[0]);
-        assert_eq!(text(&[]), "no executions yet");
+        assert_eq!(text(&[], "none", None), "none");
     }
 }

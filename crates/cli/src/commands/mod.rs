@@ -13,6 +13,7 @@ mod ledger;
 pub(crate) mod redrive;
 pub(crate) mod resume;
 pub(crate) mod schema;
+mod selection;
 pub(crate) mod serve;
 pub(crate) mod tasks;
 

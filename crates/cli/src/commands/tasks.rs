@@ -1,27 +1,32 @@
 //! `transship tasks`: lists tasks with their state, code and message.
 
 use clap::Args;
-use transship_engine::ledger::{By, TaskQuery};
-use transship_engine::operations::list_tasks;
+use transship_engine::ledger::{By, Filter, TaskQuery};
+use transship_engine::operations::{list_tasks, list_unresolved};
 use transship_engine::{TaskRecord, TaskState};
 
 use super::ledger::{Store, shown_time};
+use super::selection::Selection;
 use crate::failure::Failure;
 use crate::output::Form;
-use crate::table::table;
+use crate::table::{shown, table};
+use crate::terminal;
 use transship_oci::Result;
 
 /// Arguments of `transship tasks`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  transship tasks --data /var/lib/transship --state failed\n  transship tasks e-3f0a9c1d2b4e5f60718a --data /var/lib/transship --json"
+    after_help = "Examples:\n  transship tasks --data /var/lib/transship --state failed\n  transship tasks --data /var/lib/transship --open --rule core\n  transship tasks e-3f0a9c1d2b4e5f60718a --data /var/lib/transship --json"
 )]
 pub(crate) struct Arguments {
     /// Limit to this execution
     execution: Option<String>,
     #[command(flatten)]
     store: Store,
-    /// Limit to this state: queued, running, waiting, succeeded, unchanged, kept, skipped, failed or cancelled
+    #[command(flatten)]
+    selection: Selection,
+    /// Limit to this state: queued, running, waiting, succeeded, unchanged, kept, skipped, failed or cancelled; failed lists only
+    /// what is still missing
     #[arg(long, value_parser = state)]
     state: Option<TaskState>,
     /// Maximum number of tasks to list, newest first; 0 lists all
@@ -35,17 +40,83 @@ fn state(word: &str) -> Result<TaskState, &'static str> {
 
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
-    let mut query = TaskQuery::new(arguments.execution.map_or(By::Newest, By::Execution));
-    query.filter.state = arguments.state;
     let history = arguments.store.history().await?;
-    let records = list_tasks(history.as_ref(), &query, arguments.limit).await?;
-    form.print(&records, |records| text(records))
+    let history = history.as_ref();
+    let query = query(&arguments);
+    let records = if query.by == By::Failed {
+        list_unresolved(history, &query.filter, arguments.limit).await?
+    } else {
+        list_tasks(history, &query, arguments.limit).await?
+    };
+    form.print(&records, |records| text(records, terminal::width()))
 }
 
-fn text(records: &[TaskRecord]) -> String {
+/// The list that the arguments select, by the access path that reads the fewest tasks.
+fn query(arguments: &Arguments) -> TaskQuery {
+    let Arguments {
+        selection,
+        state,
+        execution,
+        ..
+    } = arguments;
+    let is_open = selection.open || state.is_some_and(|state| !state.is_terminal());
+    let by = match (execution, &selection.rule, selection.since) {
+        (Some(id), ..) => By::Execution(id.clone()),
+        _ if is_open => By::Open,
+        _ if *state == Some(TaskState::Failed) => By::Failed,
+        (None, Some(name), from) => By::Rule {
+            name: name.clone(),
+            from,
+            until: None,
+        },
+        (None, None, Some(from)) => By::Since(from),
+        (None, None, None) => By::Newest,
+    };
+    let is_missing = *state == Some(TaskState::Failed);
+    TaskQuery {
+        by,
+        filter: Filter {
+            state: *state,
+            rule: selection.rule.clone(),
+            repository: selection.repository.clone(),
+            since: selection.since,
+            is_open: selection.open,
+            is_redriven: is_missing.then_some(false),
+            ..Filter::default()
+        },
+    }
+}
+
+/// The records as a table; if that is wider than `width`, as blocks that fit.
+fn text(records: &[TaskRecord], width: Option<usize>) -> String {
     if records.is_empty() {
         return "no tasks found".to_owned();
     }
+    let table = table_of(records);
+    match width {
+        Some(width) if !terminal::fits(&table, width) => records.iter().map(|record| block_of(record, width)).collect(),
+        _ => table,
+    }
+}
+
+fn block_of(record: &TaskRecord, width: usize) -> String {
+    let head = format!(
+        "{}  {}  {}  {}",
+        record.id,
+        record.state,
+        shown_time(record.created),
+        shown(&record.rule)
+    );
+    let way = format!("{} -> {}", shown(&record.source), shown(&record.destination));
+    let lines = [
+        head,
+        terminal::short_digests(&way),
+        terminal::short_digests(&shown(&note(record))),
+    ];
+    terminal::block(&lines, width)
+}
+
+fn table_of(records: &[TaskRecord]) -> String {
     let row = |record: &TaskRecord| {
         [
             record.id.clone(),
@@ -78,9 +149,10 @@ fn note(record: &TaskRecord) -> String {
         Some(message) => format!("{code}: {message}"),
         None => code,
     };
-    match record.next {
-        Some(next) => format!("{told} (next at {})", shown_time(next)),
-        None => told,
+    match (record.next, &record.redriven_by) {
+        (Some(next), _) => format!("{told} (next at {})", shown_time(next)),
+        (None, Some(successor)) => format!("{told} (redriven as {successor})"),
+        (None, None) => told,
     }
 }
 
@@ -108,8 +180,12 @@ mod tests {
             next: Some(jiff::Timestamp::UNIX_EPOCH),
             finished: None,
             bytes: Counts::default(),
+            redrive_of: None,
+            redriven_by: None,
         };
-        insta::assert_snapshot!(text(std::slice::from_ref(&record)));
+        insta::assert_snapshot!(text(std::slice::from_ref(&record), None));
+        insta::assert_snapshot!(text(std::slice::from_ref(&record), Some(60)));
+        assert!(terminal::fits(&text(std::slice::from_ref(&record), Some(60)), 60));
         insta::assert_json_snapshot!(record);
     }
 

@@ -7,7 +7,7 @@ mod attached;
 mod sides;
 mod survey;
 
-use transship_oci::{AtSide as _, Descriptor, Manifest, Result, Side, Target};
+use transship_oci::{AtSide as _, Descriptor, Digest, Manifest, Result, Side, Target};
 
 pub(crate) use attached::{Lack, PARALLEL_ATTACHMENTS};
 pub(crate) use sides::Sides;
@@ -77,6 +77,9 @@ pub struct Comparison {
     pub destination: Option<Descriptor>,
     /// A copy would give what the destination names a tag of its own first.
     pub backup: bool,
+    /// Manifests of the image that both sides have, as far as they were read, the root first. Only [`Extent::FirstDifference`]
+    /// reports them, of equal images.
+    pub members: Vec<Digest>,
     /// Manifests of the image that a copy would write, the root among them.
     pub manifests: Vec<Descriptor>,
     /// What is attached to the image at the source, and missing or different at the destination.
@@ -111,6 +114,7 @@ impl Comparison {
             source: None,
             destination: None,
             backup: false,
+            members: Vec::new(),
             manifests: Vec::new(),
             attachments: Vec::new(),
             kept_tags: Vec::new(),
@@ -184,13 +188,17 @@ async fn first_difference(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Re
         return Ok(comparison(Action::Absent));
     };
     let there = found.as_ref().map(|found| &found.digest);
-    let differs = match sides.decide(&request.to, there, &root.digest, None).await? {
+    match sides.decide(&request.to, there, &root.digest, None).await? {
         Decision::Keep(reason) => return Ok(comparison(Action::Keep(reason))),
-        Decision::Write { .. } => true,
-        Decision::Equal => lacks_attachment(sides, root).await?,
-    };
-    if !differs {
-        return Ok(comparison(Action::Unchanged));
+        Decision::Write { .. } => {}
+        Decision::Equal => {
+            if let Some(members) = equal_members(sides, root).await? {
+                return Ok(Comparison {
+                    members,
+                    ..comparison(Action::Unchanged)
+                });
+            }
+        }
     }
     let is_let_pass = is_of_a_kind(request, root).await?;
     Ok(comparison(if is_let_pass { Action::Copy } else { Action::Skip }))
@@ -209,10 +217,11 @@ async fn is_of_a_kind(request: &CompareRequest<'_>, root: &Descriptor) -> Result
     }
 }
 
-/// True if something is attached to the image at the source that a copy would write. `root` is the same on both sides.
-async fn lacks_attachment(sides: &Sides<'_>, root: &Descriptor) -> Result<bool> {
+/// The manifests of an image whose `root` is the same on both sides, as far as they are read; [`None`] if something is attached
+/// to it at the source that a copy would write.
+async fn equal_members(sides: &Sides<'_>, root: &Descriptor) -> Result<Option<Vec<Digest>>> {
     if sides.options.referrers == Referrers::Exclude {
-        return Ok(false);
+        return Ok(Some(vec![root.digest.clone()]));
     }
     let own = root.digest.fallback_tag();
     let has_others = |tags: &DigestTags| tags.keys().any(|subject| *subject != own);
@@ -227,8 +236,9 @@ async fn lacks_attachment(sides: &Sides<'_>, root: &Descriptor) -> Result<bool> 
         vec![root.clone()]
     };
     let survey = Survey::first(sides);
+    let digests = members.iter().map(|member| member.digest.clone()).collect();
     survey.attachments(members).await?;
-    Ok(survey.has_found())
+    Ok((!survey.has_found()).then_some(digests))
 }
 
 /// Reads what a copy reads, in the same order, and adds up what it would write.

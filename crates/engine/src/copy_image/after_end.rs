@@ -9,6 +9,7 @@ use transship_oci::{Digest, DigestTag, Referrers, Result, Target};
 
 use super::CopyImage;
 use super::ledger_adapters::LedgerReplicas;
+use crate::configuration::Standing;
 use crate::job::{CopyTask, Source};
 use crate::plan::id;
 use crate::retry_policy::{DELAY_MIN, Wait};
@@ -30,6 +31,17 @@ impl CopyImage<'_> {
         // What was cancelled stays so. What was skipped does not belong at the destination: the push of its subject copies it.
         if matches!(state, TaskState::Cancelled | TaskState::Skipped) {
             return Ok(Next::Done);
+        }
+        match self.standing(&jobs.configuration.current()) {
+            Standing::Enabled => {}
+            Standing::Ended(_) => return Ok(Next::Done),
+            Standing::Unclear => {
+                return Ok(Next::Again(jobs.retry_policy.delay(
+                    run.tries.saturating_add(1),
+                    &task.id,
+                    Wait::ForDocument,
+                )));
+            }
         }
         let ends = match self.lasting_ends().await {
             Ok(Some(ends)) => ends,

@@ -13,6 +13,7 @@ use super::CopyImage;
 use super::attachment::Subject;
 use super::ledger_adapters::{LedgerLease, LedgerLocations, LedgerReplicas, LedgerSessions};
 use super::outcome::AttemptResult;
+use crate::configuration::{Snapshot, Standing};
 use crate::job::Source;
 use crate::retry_policy::Wait;
 use crate::{ImageRef, Replica};
@@ -22,12 +23,19 @@ impl CopyImage<'_> {
     pub(super) async fn attempt(&self) -> Result<AttemptResult> {
         let Self { jobs, task, .. } = self;
         let snapshot = jobs.configuration.current();
+        match self.standing(&snapshot) {
+            Standing::Enabled => {}
+            Standing::Ended(code) => return Ok(self.cancelled(code)),
+            Standing::Unclear => return Ok(Self::unclear()),
+        }
         let destination = match snapshot.registry(&task.destination.registry) {
             Ok(destination) => destination,
+            Err(_) if self.is_unknown(&snapshot, &task.destination.registry) => return Ok(Self::unclear()),
             Err(error) => return Ok(self.failed(error.code(), error.to_string())),
         };
         let source = match task.source.registry().map(|image| snapshot.registry(&image.registry)) {
             Some(Ok(source)) => Some(source),
+            Some(Err(_)) if self.is_unknown(&snapshot, task.source.origin()) => return Ok(Self::unclear()),
             Some(Err(error)) => return Ok(self.failed(error.code(), error.to_string())),
             None => None,
         };
@@ -43,6 +51,19 @@ impl CopyImage<'_> {
             jobs.share_pause(registry).await;
         }
         result
+    }
+
+    /// What the document says about the rule or import of the task.
+    pub(super) fn standing(&self, snapshot: &Snapshot) -> Standing {
+        match &self.task.source {
+            Source::Registry(_) => snapshot.standing_of_rule(&self.task.execution),
+            Source::Stored { .. } => snapshot.standing_of_import(&self.task.execution),
+        }
+    }
+
+    /// True if the document has no such registry, but another version that is newer may have it.
+    fn is_unknown(&self, snapshot: &Snapshot, registry: &str) -> bool {
+        !snapshot.document.registries.contains_key(registry) && !snapshot.covers(&self.task.execution)
     }
 
     async fn copy_registry(

@@ -15,8 +15,9 @@ use jiff::Timestamp;
 use lease::AttemptLease;
 use outcome::AttemptResult;
 
-use crate::job::{CopyTask, Run};
+use crate::job::{CopyTask, Run, Source};
 use crate::jobs::{Jobs, Pause};
+use crate::ledger::Failure;
 use crate::retry_policy::{DELAY_MIN, Wait, tries_of};
 use crate::{Begin, Next, Outcome, Result, TaskEntry, TaskState};
 use transship_oci::Code;
@@ -85,6 +86,7 @@ impl<'a> CopyImage<'a> {
         let Self { jobs, task, entry, .. } = self;
         let (code, message, wait, is_paused) = match result {
             AttemptResult::Ended(outcome, replicas) => {
+                self.remember_failure(&outcome).await;
                 jobs.end(entry, &outcome, &replicas, &self.holder()).await?;
                 return Ok(Next::Done);
             }
@@ -96,8 +98,9 @@ impl<'a> CopyImage<'a> {
             }
         };
         let attempts = self.attempt;
-        // A look at a pause is not a try.
-        if !is_paused && jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts) {
+        let is_exhausted = jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts);
+        // A look at a pause is not a try, and a newer document is waited for without end.
+        if !is_paused && is_exhausted && wait != Wait::ForDocument {
             jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }
@@ -107,7 +110,7 @@ impl<'a> CopyImage<'a> {
                 let registries = self.registries();
                 jobs.wait_for(delay, &registries.iter().collect::<Vec<_>>()).await
             }
-            Wait::AtOnce | Wait::Growing => (delay, None),
+            Wait::AtOnce | Wait::Growing | Wait::ForDocument => (delay, None),
         };
         let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
         let (source, destination) = (&entry.source, &entry.destination);
@@ -125,6 +128,26 @@ impl<'a> CopyImage<'a> {
             Some(host) => Next::AgainWhenResumed(host, delay),
             None => Next::Again(delay),
         })
+    }
+
+    /// Remembers a permanent failure, so that no sweep tries it again. If that fails, one does.
+    async fn remember_failure(&self, outcome: &Outcome) {
+        let Self { jobs, task, .. } = self;
+        let (TaskState::Failed, Some(digest), Source::Registry(_)) = (outcome.state, &task.expected, &task.source)
+        else {
+            return;
+        };
+        let snapshot = jobs.configuration.current();
+        let rule = snapshot.document.rule(&task.execution.rule);
+        let failure = Failure {
+            digest: digest.clone(),
+            rule_version: rule.map(|rule| snapshot.fingerprint(rule)),
+            at_ms: outcome.finished.as_millisecond(),
+        };
+        let failures = &jobs.ledger.failures;
+        if let Err(error) = failures.add(&task.execution.rule, &task.destination, &failure).await {
+            tracing::warn!(code = error.code(), %error, "a failure could not be remembered, so the next sweep tries the task again");
+        }
     }
 
     /// The registries of the task that the document in force has.

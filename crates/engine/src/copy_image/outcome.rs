@@ -1,5 +1,6 @@
 //! The result of an attempt: a terminal state with its code and message, or another attempt.
 
+use metrics::counter;
 use transship_copy::{KeepReason, Report, State};
 use transship_oci::{Code, Error, Existing, Side};
 
@@ -40,6 +41,24 @@ impl CopyImage<'_> {
         AttemptResult::Ended(self.jobs.failed(code, message), Vec::new())
     }
 
+    /// The task ends because its rule does not act any more.
+    pub(super) fn cancelled(&self, code: Code) -> AttemptResult {
+        let message = Some(code.meaning().to_owned());
+        let outcome = self
+            .jobs
+            .outcome(TaskState::Cancelled, None, Some(code.as_str()), message);
+        AttemptResult::Ended(outcome, Vec::new())
+    }
+
+    /// The task waits for a version of the document that is as new as it.
+    pub(super) fn unclear() -> AttemptResult {
+        AttemptResult::Later {
+            code: Code::RuleUnclear.as_str().into(),
+            message: Code::RuleUnclear.meaning().to_owned(),
+            wait: Wait::ForDocument,
+        }
+    }
+
     pub(super) fn outcome(&self, report: &Report) -> Outcome {
         let (state, code, message) = match report.state {
             State::Copied if !report.kept_tags.is_empty() => (
@@ -61,6 +80,9 @@ impl CopyImage<'_> {
             State::Copied => (TaskState::Succeeded, None, None),
             State::Unchanged => (TaskState::Unchanged, None, None),
             State::Kept => {
+                if report.kept == Some(KeepReason::NotOurs) {
+                    counter!("KeptUnexplained").increment(1);
+                }
                 let why = match (report.kept, self.task.policy.existing) {
                     (Some(KeepReason::OtherSource), _) => {
                         "a later push of another image to the same destination tag has it"

@@ -13,9 +13,9 @@ use transship_copy::Clock;
 use transship_layout::ObjectMeaning;
 use transship_oci::{Code, Digest, Error, Existing, Operation, Referrers, Repository, Result, Target};
 
-use super::Import;
 use super::list::registry_of;
 use super::scan::pending_scans;
+use super::{DIRECTED, Import};
 use crate::job::{ListPrefix, Scan};
 use crate::ledger::PendingBlobs;
 use crate::send::now;
@@ -143,6 +143,11 @@ impl ImportIntake {
             let message = format!("the document has no import {name:?}");
             Error::new(Code::UnknownImport, Operation::default(), message)
         })?;
+        if !written.enabled {
+            return Err(invalid(format!(
+                "the import {name:?} of the document is not enabled: set enabled: true, or use to instead of import"
+            )));
+        }
         let is_more = order.existing.is_some() || order.referrers.is_some();
         if is_more || order.bucket.as_ref().is_some_and(|bucket| *bucket != written.bucket) {
             let sentence = "bucket, existing and referrers are set by the import of the document: omit them, or use to instead of import";
@@ -178,7 +183,7 @@ impl ImportIntake {
         })?;
         let path = path.trim_end_matches('/');
         let import = Import {
-            name: "import".to_owned(),
+            name: DIRECTED.to_owned(),
             registry,
             path: if path.is_empty() {
                 None

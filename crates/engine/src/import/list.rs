@@ -32,6 +32,10 @@ impl<'a> ListSources<'a> {
     /// Continues the listing until its slot is over.
     #[tracing::instrument(skip_all, fields(execution = self.list.execution.id, rule = self.list.import.name))]
     pub(crate) async fn run(mut self) -> Result<Next> {
+        let entry = self.list.entry();
+        if let Some(next) = self.list.import.stopped(self.jobs, &entry, self.run.tries).await? {
+            return Ok(next);
+        }
         let name = self.list.import.registry.clone();
         let Some(registry) = registry_of(&self.jobs.configuration.current().document, &name) else {
             let error = unknown_registry(&name, Verb::Search);

@@ -21,9 +21,15 @@ use serde::{Deserialize, Serialize};
 use transship_layout::{Image, Refused, SourceRef};
 use transship_oci::{Error, Existing, Referrers, Repository, Result, Target, Verb};
 
+use crate::configuration::Standing;
 use crate::job::{CopyTask, Policy, Scan, Source};
+use crate::jobs::Jobs;
 use crate::plan::id;
-use crate::{Execution, ImageRef, StoreName, TaskEntry, Trigger};
+use crate::retry_policy::Wait;
+use crate::{Execution, ImageRef, Next, StoreName, TaskEntry, TaskState, Trigger};
+
+/// The name of an import whose order says itself where the images go.
+pub(crate) const DIRECTED: &str = "import";
 
 /// The destination and policy of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +70,33 @@ impl Import {
             rule: self.name.clone(),
             trigger: Trigger::Import,
             created,
+        }
+    }
+
+    /// What happens with a job whose import is not enabled any more; [`None`]: it is. `entry` is the task of the job.
+    async fn stopped(&self, jobs: &Jobs, entry: &TaskEntry, tries: u32) -> Result<Option<Next>> {
+        match jobs.configuration.current().standing_of_import(&entry.execution) {
+            Standing::Enabled => Ok(None),
+            Standing::Ended(code) => {
+                let (text, message) = (code.as_str(), code.meaning().to_owned());
+                let outcome = jobs.outcome(TaskState::Cancelled, None, Some(text), Some(message));
+                tracing::info!(
+                    code = text,
+                    source = entry.source,
+                    import = self.name,
+                    "a job of an import was cancelled"
+                );
+                jobs.end_if_recorded(entry, &outcome).await?;
+                Ok(Some(Next::Done))
+            }
+            Standing::Unclear => {
+                let tries = tries.saturating_add(1);
+                Ok(Some(Next::Again(jobs.retry_policy.delay(
+                    tries,
+                    &entry.id,
+                    Wait::ForDocument,
+                ))))
+            }
         }
     }
 

@@ -54,6 +54,10 @@ impl<'a> ScanSource<'a> {
     /// Scans the source. Nothing of the scan itself is recorded unless it fails.
     #[tracing::instrument(skip_all, fields(execution = self.scan.execution.id, rule = self.scan.execution.rule))]
     pub(crate) async fn run(self) -> Result<Next> {
+        let entry = self.scan.entry();
+        if let Some(next) = self.scan.import.stopped(self.jobs, &entry, self.run.tries).await? {
+            return Ok(next);
+        }
         let scanning = Box::pin(self.scan());
         let scanned = match self.run.budget {
             Some(budget) => timeout(budget.left(), scanning).await.unwrap_or_else(|_| {

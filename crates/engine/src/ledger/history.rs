@@ -39,9 +39,29 @@ pub struct TaskEntry {
     pub destination: String,
     /// The digest that the event named.
     pub digest: Option<Digest>,
+    /// The id of the failed or cancelled task that this one repeats, if an operator redrove it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive_of: Option<String>,
     /// The JSON of the job, to be sent again. An entry of the previous release has the JSON of that release's task; one that
     /// is older still is empty and cannot be sent again.
     pub job: String,
+}
+
+impl TaskEntry {
+    /// True if the task reads from or writes to `repository`: its name, with or without the registry in front.
+    fn is_about(&self, repository: &str) -> bool {
+        let is = |registry: &str, name: &Repository| {
+            let name = name.as_str();
+            repository == name
+                || repository.strip_suffix(name).and_then(|rest| rest.strip_suffix('/')) == Some(registry)
+        };
+        let destination = self.destination_repository.as_ref();
+        destination.is_some_and(|name| is(&self.destination_registry, name))
+            || self
+                .source_repository
+                .as_ref()
+                .is_some_and(|name| is(&self.origin, name))
+    }
 }
 
 /// The access path of a list of tasks: which tasks are read, and in what order.
@@ -71,6 +91,8 @@ pub enum By {
     Failed,
     /// All tasks.
     Newest,
+    /// The tasks that were created (they or their execution) at this time or later.
+    Since(Timestamp),
 }
 
 /// Conditions that are applied to the tasks an access path reads. The default admits every task.
@@ -86,12 +108,21 @@ pub struct Filter {
     pub destination_registry: Option<String>,
     /// Only tasks whose last code is this one.
     pub code: Option<String>,
+    /// Only tasks that read from or write to this repository: `REPOSITORY`, or `REGISTRY/REPOSITORY`.
+    pub repository: Option<String>,
+    /// Only tasks that were created at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only tasks that have not ended.
+    pub is_open: bool,
+    /// Only tasks that were redriven, or only those that were not.
+    pub is_redriven: Option<bool>,
 }
 
 impl Filter {
-    /// True if the task passes, where `record` is what the list shows of it.
-    pub fn admits(&self, entry: &TaskEntry, state: TaskState, code: Option<&str>) -> bool {
+    /// True if the task passes. `state` and `code` are those that the list shows; `is_redriven`: another task repeats it.
+    pub fn admits(&self, entry: &TaskEntry, state: TaskState, code: Option<&str>, is_redriven: bool) -> bool {
         self.state.is_none_or(|wanted| wanted == state)
+            && (!self.is_open || !state.is_terminal())
             && self.rule.as_ref().is_none_or(|rule| *rule == entry.execution.rule)
             && self.origin.as_ref().is_none_or(|origin| *origin == entry.origin)
             && self
@@ -99,6 +130,9 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|registry| *registry == entry.destination_registry)
             && self.code.as_ref().is_none_or(|wanted| code == Some(wanted))
+            && self.since.is_none_or(|since| entry.created >= since)
+            && self.is_redriven.is_none_or(|wanted| wanted == is_redriven)
+            && self.repository.as_ref().is_none_or(|wanted| entry.is_about(wanted))
     }
 }
 
@@ -141,6 +175,8 @@ pub struct ExecutionQuery {
     pub state: Option<ExecutionState>,
     /// Only those with this trigger: a filter.
     pub trigger: Option<Trigger>,
+    /// Only those that have not ended: a filter.
+    pub is_open: bool,
 }
 
 impl ExecutionQuery {
@@ -148,6 +184,7 @@ impl ExecutionQuery {
     pub fn admits(&self, record: &ExecutionRecord) -> bool {
         self.state.is_none_or(|state| state == record.state)
             && self.trigger.is_none_or(|trigger| trigger == record.trigger)
+            && (!self.is_open || record.duration_ms.is_none())
     }
 }
 
@@ -176,6 +213,10 @@ pub trait History: Send + Sync {
     /// never recorded. In the same transaction the end is counted, and `settled` replicas are remembered as
     /// [`super::Replicas::settle`] does for `holder` at [`Outcome::finished`]. The replicas are remembered in any case.
     async fn finish(&self, task: &TaskEntry, outcome: &Outcome, settled: &[Replica], holder: &str) -> Result<bool>;
+
+    /// Remembers that `successor` repeats a task that ended: [`TaskRecord::redriven_by`]. Nothing happens if another task repeats
+    /// it already, or if it was never recorded.
+    async fn redriven(&self, task: &TaskEntry, successor: &str) -> Result<()>;
 
     /// A page of tasks.
     async fn tasks(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskRecord>>;

@@ -5,10 +5,13 @@
 //! - [`Hints`]: values that expire and may be lost;
 //! - [`Records`]: versioned values that do not expire.
 //!
-//! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`] and [`PendingBlobs`], which are written once, here.
+//! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`] and [`PendingBlobs`], which are written
+//! once, here; on [`Records`] [`FirstSweep`].
 //!
 //! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
 
+mod failures;
+mod first_sweep;
 mod hints;
 mod history;
 mod leases;
@@ -22,6 +25,8 @@ mod shared;
 mod uploads;
 
 pub use crate::ImageRef;
+pub use failures::{Failure, Failures};
+pub use first_sweep::FirstSweep;
 pub use hints::{Freshness, Hint, Hints, NoHints, Put};
 pub use history::{By, ExecutionQuery, Filter, History, TaskEntry, TaskQuery};
 pub use leases::Leases;

@@ -1,5 +1,6 @@
 //! What we wrote to each destination tag, and which worker may write it now.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -122,6 +123,10 @@ pub trait Replicas: Send + Sync {
 
     /// What we wrote to the destination, or were about to write.
     async fn get(&self, destination: &ImageRef) -> Result<Option<Replica>>;
+
+    /// What we wrote to each of the destinations, which are different from each other, or were about to write; it may be a moment
+    /// old. Those without a replica are left out. One call for each 100.
+    async fn find(&self, destinations: &[ImageRef]) -> Result<HashMap<ImageRef, Replica>>;
 
     /// True if a replica at `destination` (registry, repository) that was made from `source` holds `manifest`, as root or as
     /// part.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Hints, History, Leases, Locations, Pauses, Replicas, Uploads};
+use super::{Failures, FirstSweep, Hints, History, Leases, Locations, Pauses, Records, Replicas, Uploads};
 
 /// What all jobs of a process share of the ledger.
 #[derive(Clone)]
@@ -19,11 +19,15 @@ pub struct Ledger {
     pub uploads: Uploads,
     /// Leases of other things than destinations.
     pub leases: Leases,
+    /// Tags that failed permanently.
+    pub failures: Failures,
+    /// The first sweep of the ledger.
+    pub first_sweep: FirstSweep,
 }
 
 impl Ledger {
     /// The ledger of an adapter that implements its ports.
-    pub fn new<L: History + Replicas + Hints + 'static>(adapter: &Arc<L>) -> Self {
+    pub fn new<L: History + Replicas + Hints + Records + 'static>(adapter: &Arc<L>) -> Self {
         let hints = || Arc::clone(adapter) as Arc<dyn Hints>;
         Self {
             history: Arc::clone(adapter) as _,
@@ -32,6 +36,8 @@ impl Ledger {
             pauses: Pauses::new(hints()),
             uploads: Uploads::new(hints()),
             leases: Leases::new(hints()),
+            failures: Failures::new(hints()),
+            first_sweep: FirstSweep::new(Arc::clone(adapter) as _),
         }
     }
 }

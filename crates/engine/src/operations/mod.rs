@@ -4,6 +4,8 @@ mod lists;
 mod redrive;
 mod resume;
 
-pub use lists::{find_execution, list_entries, list_executions, list_tasks};
+pub use lists::{
+    find_execution, list_entries, list_executions, list_executions_of_repository, list_tasks, list_unresolved,
+};
 pub use redrive::{Redrive, Redriven};
 pub use resume::{Resume, Resumed};

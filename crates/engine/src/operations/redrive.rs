@@ -7,17 +7,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use transship_copy::Clock;
 
 use crate::ledger::{By, History, TaskEntry, TaskQuery};
 use crate::operations::{list_entries, list_tasks};
 use crate::plan::id;
-use crate::send::{now, send_then_record_entries};
+use crate::send::now;
 use crate::{Envelope, Execution, Outgoing, Result, TaskQueue, TaskState, Trigger};
 
 /// Number of messages in one send.
 const BATCH_MESSAGES: usize = 100;
+/// Old tasks that are changed at the same time.
+const PARALLEL_LINKS: usize = 8;
 
 /// Retries failed or cancelled tasks.
 pub struct Redrive {
@@ -49,9 +52,7 @@ impl Redrive {
             successors.truncate(left);
             left -= successors.len();
             for batch in successors.chunks(BATCH_MESSAGES) {
-                let (entries, messages): (Vec<_>, Vec<_>) = batch.iter().cloned().unzip();
-                let (queue, history) = (self.queue.as_ref(), self.history.as_ref());
-                send_then_record_entries(queue, history, &messages, entries, None).await?;
+                self.send(batch).await?;
             }
             if !successors.is_empty() {
                 redriven.redriven += successors.len();
@@ -59,6 +60,26 @@ impl Redrive {
             }
         }
         Ok(redriven)
+    }
+
+    /// Sends new tasks, then records them and that they repeat the old ones. What is not recorded now is recorded by the worker
+    /// that begins the task, and by the next redrive.
+    async fn send(&self, successors: &[Successor]) -> Result<()> {
+        let messages: Vec<Outgoing> = successors.iter().map(|(_, _, message)| message.clone()).collect();
+        self.queue.send(&messages).await?;
+        let entries: Vec<TaskEntry> = successors.iter().map(|(_, entry, _)| entry.clone()).collect();
+        if let Err(error) = self.history.record(&entries).await {
+            tracing::warn!(code = error.code(), %error, tasks = entries.len(), "redriven tasks are in the queue, but could not be recorded in the ledger");
+            return Ok(());
+        }
+        let links: Vec<_> = successors
+            .iter()
+            .map(|(old, new, _)| self.history.redriven(old, &new.id))
+            .collect();
+        stream::iter(links)
+            .buffer_unordered(PARALLEL_LINKS)
+            .try_collect::<()>()
+            .await
     }
 
     /// New tasks by their new execution, the newest first.
@@ -69,14 +90,15 @@ impl Redrive {
             (of(By::Failed), TaskState::Failed),
             (of(By::Newest), TaskState::Cancelled),
         ] {
-            let query = TaskQuery::new(by).in_state(state);
+            let mut query = TaskQuery::new(by).in_state(state);
+            query.filter.is_redriven = Some(false);
             ended.extend(list_entries(self.history.as_ref(), &query).await?);
         }
         ended.sort_by_key(|entry| std::cmp::Reverse(entry.created));
         let mut groups: Vec<(Execution, Vec<Successor>)> = Vec::new();
         for old in ended {
             let execution = self.execution_after(&old);
-            let Some(successor) = successor(&old, &execution) else {
+            let Some(successor) = successor(old, &execution) else {
                 continue;
             };
             match groups.iter_mut().find(|(known, _)| known.id == execution.id) {
@@ -86,7 +108,14 @@ impl Redrive {
         }
         for (execution, successors) in &mut groups {
             let known = self.known(&execution.id).await?;
-            successors.retain(|(entry, _)| !known.contains(&entry.id));
+            let (done, new): (Vec<_>, Vec<_>) = std::mem::take(successors)
+                .into_iter()
+                .partition(|(_, entry, _)| known.contains(&entry.id));
+            *successors = new;
+            // A redrive that was cut short, or an earlier release, recorded them alone.
+            for (old, entry, _) in &done {
+                self.history.redriven(old, &entry.id).await?;
+            }
         }
         Ok(groups)
     }
@@ -108,18 +137,21 @@ impl Redrive {
     }
 }
 
-/// A new task, and the message that begins it.
-type Successor = (TaskEntry, Outgoing);
+/// The old task, the new one, and the message that begins it.
+type Successor = (TaskEntry, TaskEntry, Outgoing);
 
 /// The task that takes the place of `old`: the same work, not begun. [`None`], logged, if another release recorded it.
-fn successor(old: &TaskEntry, execution: &Execution) -> Option<Successor> {
+fn successor(old: TaskEntry, execution: &Execution) -> Option<Successor> {
     let read = old.envelope();
     let read = read.inspect_err(|error| {
         tracing::error!(code = error.code(), %error, task = old.id, "a task cannot be redriven");
     });
     let job = read.ok()?.job.restarted(id("t", &["redrive", &old.id]), execution);
-    let entry = job.task()?;
+    let entry = TaskEntry {
+        redrive_of: Some(old.id.clone()),
+        ..job.task()?
+    };
     let delay = Duration::ZERO;
     let envelope = Envelope::new(job);
-    Some((entry, Outgoing { envelope, delay }))
+    Some((old, entry, Outgoing { envelope, delay }))
 }

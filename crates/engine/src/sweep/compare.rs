@@ -1,32 +1,46 @@
 //! What a sweep does about one tag: nothing if source and destination are equal, with everything that is attached to the
 //! image, or if the rule would keep what is there.
 //!
-//! What must hold: a task is made only for what the rule would change, so a sweep of equal registries makes none.
+//! What must hold: a task is made only for what the rule would change, so a sweep of equal registries makes none; and only for
+//! what did not fail permanently before, unless the tag or the rule changed since.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use transship_copy::{
-    Action, CompareRequest, DigestTags, Extent, NoLocations, Options, Owner, Replicas, TagClaim, compare,
+    Action, CompareRequest, DigestTags, Extent, KeepReason, NoLocations, Options, Owner, Replicas, TagClaim, compare,
 };
 use transship_oci::{Digest, Repository, Result, Tag, Target};
 use transship_rules::{Destination, Rule};
 
 use super::rule::Walk;
 use crate::job::CopyTask;
+use crate::ledger::Failure;
 use crate::plan::{destination_of, task_of};
 use crate::{ImageRef, Replica, ledger};
 
+/// What a comparison of one tag found.
+pub(crate) enum Compared {
+    /// Nothing to do, and nothing to learn.
+    Nothing,
+    /// Both sides are equal: the replica that a copy would have recorded.
+    Equal(Box<Replica>),
+    /// The destination keeps an image that we did not write, as far as the ledger knows.
+    Unexplained(ImageRef),
+    /// The task that copies the tag, or what is attached to its image.
+    Missed(Box<CopyTask>),
+}
+
 impl Walk<'_> {
-    /// The task that copies `tag`, or what is attached to its image, if either was missed. `digest_tags`: those of
-    /// `repository`.
+    /// Compares both sides of `tag`. `digest_tags`: those of `repository`.
     pub(crate) async fn compare(
         &self,
         repository: &Repository,
         tag: &Tag,
         destination: Destination,
         digest_tags: &DigestTags,
-    ) -> Result<Option<CopyTask>> {
+    ) -> Result<Compared> {
         let target = Target::Tag(tag.clone());
         let destination = destination_of(destination, &target);
         let source = ImageRef {
@@ -35,7 +49,7 @@ impl Walk<'_> {
             target,
         };
         if self.is_under_way(&source, &destination) {
-            return Ok(None);
+            return Ok(Compared::Nothing);
         }
         let replicas = SweptReplicas {
             written: Arc::clone(&self.jobs.ledger.replicas),
@@ -54,13 +68,90 @@ impl Walk<'_> {
             extent: Extent::FirstDifference,
         })
         .await?;
-        let Some(wanted) = comparison.source.filter(|_| comparison.action == Action::Copy) else {
-            return Ok(None);
+        let Some(wanted) = comparison.source else {
+            return Ok(Compared::Nothing);
         };
-        let occurrence = format!("sweep {} {}", self.execution.created, wanted.digest);
-        let mut task = task_of(self.rule, source, destination, &self.execution, &occurrence);
-        task.expected = Some(wanted.digest);
-        Ok(Some(task))
+        Ok(match comparison.action {
+            Action::Copy => {
+                let occurrence = format!("sweep {} {}", self.execution.created, wanted.digest);
+                let mut task = task_of(self.rule, source, destination, &self.execution, &occurrence);
+                task.expected = Some(wanted.digest);
+                Compared::Missed(Box::new(task))
+            }
+            Action::Unchanged => Compared::Equal(Box::new(Replica {
+                destination,
+                source: Some(source),
+                digest: wanted.digest,
+                earlier: Vec::new(),
+                manifests: comparison.members,
+                rule: self.rule.name.clone(),
+                written: self.jobs.now(),
+                // Not known. So any push that is accepted from now on is later.
+                accepted: Timestamp::UNIX_EPOCH,
+            })),
+            Action::Keep(KeepReason::NotOurs) => Compared::Unexplained(destination),
+            Action::Keep(_) | Action::Skip | Action::Absent => Compared::Nothing,
+        })
+    }
+
+    /// Records the replicas of equal tags that the ledger does not know, so that `existing: follow` replaces them when the
+    /// source moves. A tag that a worker is writing, or has written since, stays as it is.
+    pub(crate) async fn adopt(&mut self, equal: Vec<Replica>) -> Result<()> {
+        let replicas = &self.jobs.ledger.replicas;
+        let destinations: Vec<ImageRef> = equal.iter().map(|replica| replica.destination.clone()).collect();
+        let known = replicas.find(&destinations).await?;
+        let mut adopted = Vec::new();
+        for mut replica in equal {
+            match known.get(&replica.destination) {
+                Some(known) if known.is_ours(&replica.digest) => self.recorded += 1,
+                Some(known) => {
+                    // The record is older than what both sides have, as after a restore of the ledger.
+                    replica.accepted = known.accepted;
+                    adopted.push(replica);
+                }
+                None => adopted.push(replica),
+            }
+        }
+        if adopted.is_empty() {
+            return Ok(());
+        }
+        replicas.settle(&adopted, &self.holder(), self.jobs.now()).await?;
+        self.adopted += adopted.len();
+        Ok(())
+    }
+
+    /// The tasks whose copies have not failed permanently before: neither the tag nor the rule changed since.
+    pub(crate) async fn not_failed(&mut self, missed: Vec<CopyTask>) -> Result<Vec<CopyTask>> {
+        let destinations: Vec<&ImageRef> = missed.iter().map(|task| &task.destination).collect();
+        let ledger = &self.jobs.ledger;
+        let failures = ledger
+            .failures
+            .find(&self.rule.name, &destinations, self.jobs.now())
+            .await?;
+        let mut tasks = Vec::new();
+        for task in missed {
+            let failure = failures.get(&task.destination);
+            let has_failed = failure.filter(|failure| self.is_the_same(failure, &task));
+            // It may have arrived after all, and been removed since.
+            if let Some(failure) = has_failed
+                && !ledger.replicas.get(&task.destination).await?.is_some_and(|replica| {
+                    task.expected.as_ref() == Some(&replica.digest) && replica.written.as_millisecond() > failure.at_ms
+                })
+            {
+                self.failed += 1;
+                continue;
+            }
+            tasks.push(task);
+        }
+        Ok(tasks)
+    }
+
+    fn is_the_same(&self, failure: &Failure, task: &CopyTask) -> bool {
+        task.expected.as_ref() == Some(&failure.digest)
+            && failure
+                .rule_version
+                .as_ref()
+                .is_none_or(|version| *version == self.rule_version)
     }
 }
 
@@ -137,8 +228,8 @@ mod tests {
             earlier: earlier.iter().copied().cloned().collect(),
             manifests: Vec::new(),
             rule: "core".into(),
-            written: jiff::Timestamp::UNIX_EPOCH,
-            accepted: jiff::Timestamp::UNIX_EPOCH,
+            written: Timestamp::UNIX_EPOCH,
+            accepted: Timestamp::UNIX_EPOCH,
         }
     }
 

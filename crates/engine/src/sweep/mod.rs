@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use metrics::gauge;
+use metrics::{gauge, histogram};
 
 use self::rule::SweepRule;
 use crate::job::{Job, Run, Sweep, SweepStep, WAIT_MAX};
@@ -45,7 +45,10 @@ impl<'a> SweepPart<'a> {
     pub(crate) async fn run(self) -> Result<Next> {
         let started = self.sweep.started.unwrap_or_else(|| self.jobs.now());
         match &self.sweep.step {
-            None => Ok(self.begin(started)),
+            None => {
+                self.jobs.ledger.first_sweep.begin(started).await?;
+                Ok(self.begin(started))
+            }
             Some(SweepStep::Tasks { registry }) => self.resend_tasks(registry).await,
             Some(SweepStep::Incomplete) => self.report_incomplete().await,
             Some(SweepStep::Rule { rule, after }) => {
@@ -120,6 +123,8 @@ impl<'a> SweepPart<'a> {
             "sent tasks again that no worker processes"
         );
         for entry in &lost {
+            let age = now.duration_since(entry.execution.created).as_millis_f64();
+            histogram!("OldestUnfinishedTask", "Rule" => entry.execution.rule.clone()).record(age.max(0.0));
             let message = format!("no worker has updated the task since before {before}, so it was sent again");
             jobs.ledger
                 .history

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
+use metrics::counter;
 use transship_copy::DigestTags;
 use transship_oci::{Backoff, Code, DigestTag, Error, Persistence, Repository, Result, Tag};
 use transship_registry::{Catalog, Registry};
 use transship_rules::{Destination, Pushed, Rule, Verdict};
 
+use super::compare::Compared;
 use crate::job::{Cursor, Run, Source, Sweep, SweepStep};
 use crate::jobs::Jobs;
 use crate::ledger::{self, By, TaskQuery};
@@ -32,6 +34,8 @@ const PARALLEL_TAGS: usize = 4;
 const TAG_PAGES_MAX: usize = 200;
 /// Pages of a catalog. Some registries have been seen to page without end.
 const CATALOG_PAGES_MAX: u32 = 10_000;
+/// Kept tags that one message logs by name.
+const KEPT_LOGGED_MAX: usize = 20;
 /// Unfinished tasks of a rule beyond which its sweep waits.
 const BACKLOG_TASKS_MAX: usize = 1000;
 /// For how long.
@@ -69,6 +73,16 @@ pub(crate) struct Walk<'a> {
     stuck: u32,
     looks_left: usize,
     made: usize,
+    /// See [`Snapshot::fingerprint`].
+    pub(super) rule_version: String,
+    /// Equal tags that the ledger knew.
+    pub(super) recorded: usize,
+    /// Equal tags that it did not know, and knows now.
+    pub(super) adopted: usize,
+    /// Tags that are kept though we did not write what they name, as far as the ledger knows.
+    unexplained: usize,
+    /// Tags that are missing because their copies failed permanently.
+    pub(super) failed: usize,
 }
 
 /// The rest of a walk: from where, after how many failures there, and after which wait; [`None`]: there is no rest.
@@ -183,6 +197,11 @@ impl<'a> SweepRule<'a> {
             stuck,
             looks_left: STEP_TAGS_MAX,
             made: 0,
+            rule_version: jobs.configuration.current().fingerprint(rule),
+            recorded: 0,
+            adopted: 0,
+            unexplained: 0,
+            failed: 0,
         };
         let ended = match self.run.budget {
             Some(budget) => tokio::time::timeout(budget.left(), walk.run()).await,
@@ -192,7 +211,16 @@ impl<'a> SweepRule<'a> {
             jobs.share_pause(registry).await;
         }
         let looked = STEP_TAGS_MAX - walk.looks_left;
-        tracing::info!(looked, missed = walk.made, "compared tags");
+        let Walk {
+            made,
+            adopted,
+            unexplained,
+            failed,
+            ..
+        } = walk;
+        tracing::info!(looked, missed = made, adopted, unexplained, failed, "compared tags");
+        counter!("KeptUnexplained").increment(unexplained as u64);
+        self.report_lost_ledger(&walk).await?;
         let wait = match ended {
             Ok(Ok(End::Whole)) => None,
             Ok(Ok(End::Enough)) => Some(Duration::ZERO),
@@ -209,6 +237,25 @@ impl<'a> SweepRule<'a> {
             stuck: walk.stuck,
             wait,
         })
+    }
+
+    /// Reports once that the destination was filled and the ledger empty when its first sweep began.
+    async fn report_lost_ledger(&self, walk: &Walk<'_>) -> Result<()> {
+        let first_sweep = &self.jobs.ledger.first_sweep;
+        let unknown = walk.adopted + walk.unexplained;
+        if unknown <= walk.recorded || !first_sweep.is_first(self.started).await? {
+            return Ok(());
+        }
+        if first_sweep.report(self.jobs.now()).await? {
+            counter!("LedgerLost").increment(1);
+            tracing::error!(
+                code = Code::LedgerLost.as_str(),
+                adopted = walk.adopted,
+                unexplained = walk.unexplained,
+                "the ledger was empty beside a destination that has images: equal tags were adopted; tags that differ are kept under existing: follow"
+            );
+        }
+        Ok(())
     }
 
     /// The ends of the unfinished copies of the rule, until there are [`BACKLOG_TASKS_MAX`]. Those of other rules are passed
@@ -399,13 +446,18 @@ impl Walk<'_> {
             .map(|(tag, destination)| self.compare(repository, tag, destination.clone(), digest_tags))
             .collect();
         let compared: Vec<_> = stream::iter(looks).buffered(PARALLEL_TAGS).collect().await;
-        let mut tasks = Vec::new();
+        let (mut equal, mut missed) = (Vec::new(), Vec::new());
         for ((tag, _), compared) in tags.iter().zip(compared) {
             match compared {
-                Ok(missed) => tasks.extend(missed),
+                Ok(Compared::Nothing) => {}
+                Ok(Compared::Equal(replica)) => equal.push(*replica),
+                Ok(Compared::Unexplained(destination)) => self.keep(repository, tag, &destination),
+                Ok(Compared::Missed(task)) => missed.push(*task),
                 Err(error) => self.pass_over(error, repository, Some(tag))?,
             }
         }
+        self.adopt(equal).await?;
+        let tasks = self.not_failed(missed).await?;
         send_then_record(
             self.jobs.queue.as_ref(),
             self.jobs.ledger.history.as_ref(),
@@ -417,6 +469,25 @@ impl Walk<'_> {
         self.looks_left = self.looks_left.saturating_sub(tags.len());
         self.move_to(repository, tags.last().map(|(tag, _)| tag.clone()));
         Ok(())
+    }
+
+    /// Counts a tag that keeps what we did not write, and logs the first of them.
+    fn keep(&mut self, repository: &Repository, tag: &Tag, destination: &ImageRef) {
+        self.unexplained += 1;
+        if self.unexplained <= KEPT_LOGGED_MAX {
+            tracing::warn!(
+                code = "DESTINATION_KEPT",
+                %repository,
+                %tag,
+                %destination,
+                "the destination tag differs and is kept: the ledger does not say that Transship wrote it"
+            );
+        }
+    }
+
+    /// Identifies this sweep as the holder of leases, of which it takes none.
+    pub(super) fn holder(&self) -> String {
+        format!("{} {}", self.jobs.worker, self.execution.id)
     }
 
     /// The cursor goes past this tag, or past a repository of which there is nothing to look at.
@@ -448,7 +519,7 @@ impl Walk<'_> {
         };
         let wait = match told {
             Wait::Asked(asked) => asked,
-            Wait::AtOnce | Wait::Growing => {
+            Wait::AtOnce | Wait::Growing | Wait::ForDocument => {
                 self.stuck += 1;
                 ERROR_BACKOFF.wait(self.stuck - 1)
             }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_engine::ledger::{
-    Claim, Cursor, ExecutionQuery, Freshness, Hint, Hints, History, Key, Page, Put, Replicas, TaskQuery,
+    Claim, Cursor, ExecutionQuery, Freshness, Hint, Hints, History, Key, Page, Put, Record, Records, Replicas,
+    TaskQuery,
 };
 use transship_engine::{Begin, ExecutionRecord, ImageRef, Outcome, Replica, TaskEntry, TaskRecord};
 use transship_oci::{Code, Digest, Error, Repository, Result, Verb};
@@ -92,6 +93,11 @@ impl History for WatchedLedger {
         self.inner.finish(task, outcome, settled, holder).await
     }
 
+    async fn redriven(&self, task: &TaskEntry, successor: &str) -> Result<()> {
+        self.call("redriven", None).await?;
+        self.inner.redriven(task, successor).await
+    }
+
     async fn tasks(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskRecord>> {
         self.inner.tasks(query, after, limit).await
     }
@@ -157,6 +163,11 @@ impl Replicas for WatchedLedger {
         Replicas::get(&self.inner, destination).await
     }
 
+    async fn find(&self, destinations: &[ImageRef]) -> Result<HashMap<ImageRef, Replica>> {
+        self.call("replicas", None).await?;
+        self.inner.find(destinations).await
+    }
+
     async fn holds(
         &self,
         destination: (&str, &Repository),
@@ -192,5 +203,25 @@ impl Hints for WatchedLedger {
 
     async fn children(&self, family: &str, limit: usize, now: Timestamp) -> Result<Vec<(Key, String)>> {
         self.inner.children(family, limit, now).await
+    }
+}
+
+#[async_trait]
+impl Records for WatchedLedger {
+    async fn get(&self, key: &Key) -> Result<Option<Record>> {
+        Records::get(&self.inner, key).await
+    }
+
+    async fn put_if(&self, key: &Key, expected: Option<u64>, value: &str) -> Result<Option<u64>> {
+        self.call("record_put_if", None).await?;
+        Records::put_if(&self.inner, key, expected, value).await
+    }
+
+    async fn remove_if(&self, key: &Key, expected: u64) -> Result<bool> {
+        self.inner.remove_if(key, expected).await
+    }
+
+    async fn list(&self, family: &str, prefix: &str, after: Option<&Cursor>, limit: usize) -> Result<Page<Record>> {
+        self.inner.list(family, prefix, after, limit).await
     }
 }

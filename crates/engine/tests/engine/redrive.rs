@@ -1,10 +1,11 @@
 //! Redrive: a failed task is retried once, and a new task that fails can be redriven as well.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use transship_embedded_registry::faults::Action;
-use transship_engine::ledger::{By, History, TaskQuery};
-use transship_engine::operations::{Redrive, Redriven, find_execution, list_entries};
+use transship_engine::ledger::{By, Filter, History, TaskQuery};
+use transship_engine::operations::{Redrive, Redriven, find_execution, list_entries, list_unresolved};
 use transship_engine::{Outcome, TaskState, Trigger};
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images;
@@ -50,6 +51,59 @@ async fn what_failed_succeeds_once_its_cause_is_gone_and_stays_told() {
     let new = find_execution(fixture.ledger.as_ref(), &told.executions[0]).await;
     let new = new.unwrap().unwrap();
     assert_eq!((new.trigger, new.success_ratio), (Trigger::Manual, 1.0));
+    let tasks = fixture.tasks().await;
+    let [old, new] = tasks.as_slice() else {
+        panic!("{tasks:?}")
+    };
+    assert_eq!(old.redriven_by.as_ref(), Some(&new.id));
+    assert_eq!(new.redrive_of.as_ref(), Some(&old.id));
+}
+
+/// The ids of what failed and is still missing.
+async fn unresolved(fixture: &Fixture) -> Vec<String> {
+    let listed = list_unresolved(fixture.ledger.as_ref(), &Filter::default(), 0).await;
+    listed.unwrap().into_iter().map(|task| task.id).collect()
+}
+
+#[tokio::test]
+async fn what_failed_is_listed_until_it_is_there() {
+    let fixture = Fixture::new().await;
+    fail(&fixture).await;
+    let first = fixture.tasks().await.remove(0).id;
+    assert_eq!(unresolved(&fixture).await, [first.as_str()]);
+    // The new task fails as well: it alone is what is missing.
+    redrive(&fixture).run(None, 0).await.unwrap();
+    assert!(unresolved(&fixture).await.is_empty(), "it is being tried again");
+    fixture.drain().await;
+    let [second] = unresolved(&fixture).await.try_into().unwrap();
+    assert_ne!(second, first);
+    // A later push brings the tag up to date, without a redrive.
+    fixture.b.set_faults(None);
+    fixture.clock.advance(Duration::from_mins(1));
+    fixture.push_and_tell(&images::image(2, &[100])).await;
+    fixture.drain().await;
+    assert!(unresolved(&fixture).await.is_empty());
+    be_refused(&fixture);
+    fixture.clock.advance(Duration::from_mins(1));
+    fixture.push_and_tell(&images::image(3, &[100])).await;
+    fixture.drain().await;
+    let [third] = unresolved(&fixture).await.try_into().unwrap();
+    let limited = list_unresolved(fixture.ledger.as_ref(), &Filter::default(), 1)
+        .await
+        .unwrap();
+    assert_eq!(limited[0].id, third);
+}
+
+#[tokio::test]
+async fn a_redrive_that_was_cut_short_is_linked_by_the_next_one() {
+    let fixture = Fixture::new().await;
+    fail(&fixture).await;
+    fixture.ledger.fail(|call, _| call == "redriven");
+    assert!(redrive(&fixture).run(None, 0).await.is_err());
+    fixture.ledger.heal();
+    assert_eq!(redrive(&fixture).run(None, 0).await.unwrap(), Redriven::default());
+    let tasks = fixture.tasks().await;
+    assert_eq!(tasks[0].redriven_by.as_ref(), Some(&tasks[1].id));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The port of replicas: the rows are those of [`replicas`].
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,6 +52,20 @@ impl Replicas for SqliteLedger {
         let destination = destination.clone();
         self.read("replica", move |connection| replicas::at(connection, &destination))
             .await
+    }
+
+    async fn find(&self, destinations: &[ImageRef]) -> Result<HashMap<ImageRef, Replica>> {
+        let destinations = destinations.to_vec();
+        self.read("replicas", move |connection| {
+            let mut found = HashMap::new();
+            for destination in destinations {
+                if let Some(replica) = replicas::at(connection, &destination)? {
+                    found.insert(destination, replica);
+                }
+            }
+            Ok(found)
+        })
+        .await
     }
 
     async fn holds(

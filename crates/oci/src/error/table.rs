@@ -417,6 +417,19 @@ codes! {
         "part of the language of documents that this version does not support",
         "Remove the field, or use a newer version.";
 
+    LedgerLost => "LEDGER_LOST", PERMANENT,
+        "the ledger is empty, but the destination has images",
+        "A new stack or data folder beside a filled destination, or a table that was lost. Nothing is lost at the registries, and equal tags were adopted. If the ledger existed before, restore it, or set `existing: overwrite` on the rules until a sweep has brought the kept tags up to date.";
+    RuleRemoved => "RULE_REMOVED", PERMANENT,
+        "the document has no rule or import of that name any more",
+        "Nothing if it was removed on purpose. Otherwise add it again: the next sweep copies what is missing, and a redrive the cancelled tasks.";
+    RuleDisabled => "RULE_DISABLED", PERMANENT,
+        "the rule or import is not enabled any more",
+        "Nothing if it was disabled on purpose. Otherwise set `enabled: true`: the next sweep copies what is missing, and a redrive the cancelled tasks.";
+    RuleUnclear => "RULE_UNCLEAR", TEMPORARY,
+        "the version of the document that is in force here may be older than the task, and does not enable its rule or its registry",
+        "Nothing at first: the worker reads the document again. If it lasts, the newest version of the document cannot be used: repair it.";
+
     // Why a rule does not apply to an event (`transship explain --event`).
     OtherRegistry => "OTHER_REGISTRY", PERMANENT,
         "the rule has another source registry",

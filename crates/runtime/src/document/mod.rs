@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use metrics::counter;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -69,6 +70,8 @@ struct Seen {
     read_at: Option<SystemTime>,
     /// The last read failed, and this was logged.
     is_unreadable: bool,
+    /// The newest version is not valid.
+    is_refused: bool,
 }
 
 /// What a read found.
@@ -143,8 +146,7 @@ impl DocumentSource {
             is_due
         });
         if is_due {
-            let change = self.check().await;
-            self.apply(change, configuration);
+            self.check_and_apply(configuration).await;
         }
     }
 
@@ -152,9 +154,15 @@ impl DocumentSource {
     pub async fn watch(&self, configuration: &Configuration, reload: &Notify) {
         loop {
             let _ = timeout(self.options.interval, reload.notified()).await;
-            let change = self.check().await;
-            self.apply(change, configuration);
+            self.check_and_apply(configuration).await;
         }
+    }
+
+    async fn check_and_apply(&self, configuration: &Configuration) {
+        // What was the newest when it was read was the newest when the read began.
+        let began = Timestamp::try_from(self.clock.now()).unwrap_or(Timestamp::MIN);
+        let change = self.check().await;
+        self.apply(change, configuration, began);
     }
 
     async fn check(&self) -> Change {
@@ -167,6 +175,7 @@ impl DocumentSource {
                 let parsed = Document::parse(&text);
                 self.update(|seen| {
                     seen.is_unreadable = false;
+                    seen.is_refused = parsed.is_err();
                     if parsed.is_ok() || !repeats_faults {
                         seen.version = version;
                     }
@@ -187,17 +196,21 @@ impl DocumentSource {
         }
     }
 
-    fn apply(&self, change: Change, configuration: &Configuration) {
+    fn apply(&self, change: Change, configuration: &Configuration, began: Timestamp) {
         let place = self.name();
         match change {
-            Change::None => {}
+            Change::None => {
+                if self.update(|seen| !seen.is_unreadable && !seen.is_refused) {
+                    configuration.confirm(began);
+                }
+            }
             Change::New(parsed) => {
                 let Parsed { document, warnings } = *parsed;
                 let rules = document.rules.len();
                 tracing::info!(place, rules, "a new version of the document is in force");
                 warn(&warnings);
                 warn(&(self.options.warnings)(&document));
-                configuration.replace(document);
+                configuration.replace_with_newest(document, began);
             }
             Change::Refused(errors) => {
                 count_refused();

@@ -70,3 +70,48 @@ async fn every_change_is_logged_once_or_a_fault_for_as_long_as_it_lasts() {
         assert_eq!(check(&source_repeated).await, again, "{text:?}");
     }
 }
+
+#[tokio::test]
+async fn a_version_is_confirmed_only_while_it_is_the_newest() {
+    let text = Scripted::default();
+    *text.0.lock().unwrap() = Some(GOOD.to_owned());
+    let clock = Arc::new(ManualClock::default());
+    let options = DocumentOptions {
+        interval: Duration::from_secs(30),
+        repeats_faults: false,
+        warnings: |_| Vec::new(),
+    };
+    let source = DocumentSource::with_clock(Box::new(text.clone()), options, Arc::clone(&clock) as _);
+    let configuration = configuration(source.load().await.unwrap());
+    let other = GOOD.replace("a:", "b:");
+    let mut confirmed = Vec::new();
+    for newest in [
+        Some(GOOD),
+        Some(other.as_str()),
+        Some("version: 7"),
+        Some("version: 7"),
+        None,
+        None,
+        Some(GOOD),
+    ] {
+        *text.0.lock().unwrap() = newest.map(str::to_owned);
+        clock.advance(Duration::from_secs(31));
+        let now = Timestamp::try_from(clock.now()).unwrap();
+        source.refresh(&configuration).await;
+        confirmed.push(configuration.current().newest_at() == Some(now));
+    }
+    assert_eq!(confirmed, [true, true, false, false, false, false, true]);
+}
+
+fn configuration(document: Document) -> Configuration {
+    let secrets: Arc<dyn transship_engine::Secrets> = Arc::new(crate::process_secrets(
+        crate::Environment::of::<String, String>([]),
+        None,
+    ));
+    Configuration::new(
+        document,
+        Arc::new(|_| Arc::new(transship_registry::Anonymous)),
+        secrets,
+        transship_registry::Retries::default(),
+    )
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use transship_copy::Clock;
 use transship_engine::DeadLetters;
-use transship_engine::ledger::History;
+use transship_engine::ledger::{Failures, History};
 
 use super::{Message, Received};
 
@@ -17,6 +17,8 @@ use super::{Message, Received};
 pub struct DeadLetterRecorder {
     /// The history of tasks.
     pub history: Arc<dyn History>,
+    /// Tags that failed permanently.
+    pub failures: Failures,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -39,6 +41,7 @@ impl DeadLetterRecorder {
     pub(crate) async fn record(&self, message: &Message) -> bool {
         let letters = DeadLetters {
             history: Arc::clone(&self.history),
+            failures: self.failures.clone(),
             clock: Arc::clone(&self.clock),
         };
         let Message { received, envelope } = message;
@@ -88,6 +91,7 @@ mod tests {
     async fn run(ledger: &Arc<MemoryLedger>, messages: Vec<Received>) -> Vec<String> {
         let recorder = DeadLetterRecorder {
             history: Arc::clone(ledger) as _,
+            failures: Failures::new(Arc::clone(ledger) as _),
             clock: Arc::new(SystemClock),
         };
         recorder.run(messages).await

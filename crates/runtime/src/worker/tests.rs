@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use transship_copy::{SystemClock, TimeBudget};
-use transship_engine::ledger::{By, TaskQuery};
+use transship_engine::ledger::{By, Failures, TaskQuery};
 use transship_engine::operations::list_tasks;
 use transship_engine::{Envelope, Job, Next, Outgoing, TaskQueue as _, TaskRecord, TaskState};
 use transship_oci::Result;
@@ -76,6 +76,7 @@ impl Fixture {
             },
             dead_letters: DeadLetterRecorder {
                 history: Arc::clone(&self.ledger) as _,
+                failures: Failures::new(Arc::clone(&self.ledger) as _),
                 clock: Arc::new(SystemClock),
             },
             concurrency: 4,

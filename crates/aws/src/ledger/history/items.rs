@@ -39,6 +39,10 @@ pub(super) struct TaskItem {
     follows: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     named: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redrive_of: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redriven_by: Option<String>,
     /// [`None`] in an item of the previous release, which has all of this in its body.
     #[serde(flatten)]
     listed: Option<Listed>,
@@ -120,6 +124,8 @@ impl TaskItem {
             repository: task.source_repository.clone(),
             follows: task.is_attachment,
             named: task.digest.clone(),
+            redrive_of: task.redrive_of.clone(),
+            redriven_by: None,
             listed: Some(listed),
             end: End::default(),
         }
@@ -132,6 +138,10 @@ impl TaskItem {
 
     pub(super) fn code(&self) -> Option<&str> {
         self.end.code.as_deref()
+    }
+
+    pub(super) const fn is_redriven(&self) -> bool {
+        self.redriven_by.is_some()
     }
 
     /// The task as it was first recorded or begun.
@@ -160,6 +170,7 @@ impl TaskItem {
             destination_repository: listed.destination_repository.clone(),
             destination: listed.destination.clone(),
             digest: self.named.clone(),
+            redrive_of: self.redrive_of.clone(),
             job: self.body.clone(),
         })
     }
@@ -192,6 +203,8 @@ impl TaskItem {
             next: end.next.map(time).transpose()?,
             finished: end.finished.map(time).transpose()?,
             bytes: self.bytes(),
+            redrive_of: self.redrive_of.clone(),
+            redriven_by: self.redriven_by.clone(),
         })
     }
 

@@ -57,7 +57,7 @@ impl<T> Reader<'_, T> {
         let Some(item) = item else { return };
         let read = read::<TaskItem>(item).and_then(|task| {
             let entry = task.entry()?;
-            if is_meant(&task) && self.filter.admits(&entry, task.state, task.code()) {
+            if is_meant(&task) && self.filter.admits(&entry, task.state, task.code(), task.is_redriven()) {
                 return (self.read_item)(&task).map(Some);
             }
             Ok(None)
@@ -112,6 +112,7 @@ pub(super) async fn tasks<T>(
     let position = match &query.by {
         By::Execution(id) => of_execution(&mut reader, id, after).await?,
         By::Newest => of_executions(&mut reader, None, (None, None), retention, after).await?,
+        By::Since(from) => of_executions(&mut reader, None, (Some(*from), None), retention, after).await?,
         By::Rule { name, from, until } => {
             of_executions(&mut reader, Some(name), (*from, *until), retention, after).await?
         }

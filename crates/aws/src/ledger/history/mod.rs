@@ -56,6 +56,10 @@ impl History for DynamoLedger {
         self.tasks_of().finish(task, outcome, settled, holder).await
     }
 
+    async fn redriven(&self, task: &TaskEntry, successor: &str) -> Result<()> {
+        self.tasks_of().redriven(task, successor).await
+    }
+
     async fn tasks(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskRecord>> {
         lists::tasks(&self.table, query, after, limit, self.retention, TaskItem::record).await
     }

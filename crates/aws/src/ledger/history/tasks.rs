@@ -222,6 +222,15 @@ impl Tasks<'_> {
         self.table.update("wait", task_key(task), change).await?;
         Ok(())
     }
+
+    /// Remembers the task that repeats an ended one, unless there is one.
+    pub(super) async fn redriven(&self, task: &TaskEntry, successor: &str) -> Result<()> {
+        let change = Change::default()
+            .set("redriven_by", text(successor))
+            .only_if("attribute_exists(#finished) AND attribute_not_exists(#redriven_by)");
+        self.table.update("redriven", task_key(task), change).await?;
+        Ok(())
+    }
 }
 
 /// The tasks of each execution, each once, within what a transaction takes.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
-use transship_engine::{ExecutionRecord, ExecutionState, Trigger};
+use transship_engine::{ExecutionRecord, ExecutionState, TaskState, Trigger};
 
 use super::items::{TaskItem, read, time};
 use super::keys::{self, OWN};
@@ -48,6 +48,7 @@ struct Totals {
     total: u64,
     terminal: u64,
     succeeded: u64,
+    cancelled: u64,
     bytes: u64,
     last: Option<i64>,
     repositories: usize,
@@ -62,7 +63,7 @@ impl ExecutionItem {
             None => Self::computed(items)?,
         };
         let created = time(self.created)?;
-        let state = ExecutionState::derive(totals.total, totals.terminal, totals.succeeded);
+        let state = ExecutionState::derive(totals.total, totals.terminal, totals.succeeded, totals.cancelled);
         let elapsed_ms = totals.last.unwrap_or(self.created) - self.created;
         Ok(ExecutionRecord {
             id: self.pk.strip_prefix("E#").unwrap_or_default().to_owned(),
@@ -78,6 +79,8 @@ impl ExecutionItem {
             },
             repositories: u64::try_from(totals.repositories).unwrap_or(u64::MAX),
             bytes: totals.bytes,
+            code: None,
+            message: None,
         })
     }
 
@@ -92,6 +95,7 @@ impl ExecutionItem {
             let succeeded =
                 counters.ended_succeeded + counters.ended_unchanged + counters.ended_kept + counters.ended_skipped;
             totals.succeeded += succeeded;
+            totals.cancelled += counters.ended_cancelled;
             totals.terminal += succeeded + counters.ended_failed + counters.ended_cancelled;
             totals.bytes += counters.bytes;
             totals.last = totals.last.max(counters.last);
@@ -111,6 +115,7 @@ impl ExecutionItem {
             totals.total += 1;
             totals.terminal += u64::from(task.state.is_terminal());
             totals.succeeded += u64::from(task.state.is_success());
+            totals.cancelled += u64::from(task.state == TaskState::Cancelled);
             let bytes = task.bytes();
             totals.bytes += bytes.copied + bytes.mounted;
             totals.last = totals.last.max(task.finished());

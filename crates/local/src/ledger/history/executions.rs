@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, params};
 use transship_engine::ledger::TaskEntry;
-use transship_engine::{ExecutionRecord, ExecutionState, Outcome, Trigger};
+use transship_engine::{ExecutionRecord, ExecutionState, Outcome, TaskState, Trigger};
 
 use crate::column;
 
@@ -38,7 +38,8 @@ pub(super) fn count_end(transaction: &Transaction<'_>, task: &TaskEntry, outcome
     transaction
         .prepare_cached(
             "UPDATE history_execution
-             SET terminal = terminal + 1, succeeded = succeeded + ?2, bytes = bytes + ?3, last = max(coalesce(last, ?4), ?4)
+             SET terminal = terminal + 1, succeeded = succeeded + ?2, cancelled = cancelled + ?5, bytes = bytes + ?3,
+                 last = max(coalesce(last, ?4), ?4)
              WHERE id = ?1",
         )?
         .execute(params![
@@ -46,6 +47,7 @@ pub(super) fn count_end(transaction: &Transaction<'_>, task: &TaskEntry, outcome
             outcome.state.is_success(),
             column::number(outcome.bytes.copied + outcome.bytes.mounted),
             outcome.finished.as_millisecond(),
+            outcome.state == TaskState::Cancelled,
         ])?;
     Ok(())
 }
@@ -61,7 +63,12 @@ pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<Execution
 /// The execution of a row.
 pub(super) fn record(row: &Row<'_>) -> Result<ExecutionRecord> {
     let (total, succeeded) = (column::count(row, "total")?, column::count(row, "succeeded")?);
-    let state = ExecutionState::derive(total, column::count(row, "terminal")?, succeeded);
+    let state = ExecutionState::derive(
+        total,
+        column::count(row, "terminal")?,
+        succeeded,
+        column::count(row, "cancelled")?,
+    );
     let created = column::time(row, "created")?;
     let last = column::time_option(row, "last")?.unwrap_or(created);
     let elapsed_ms = last.as_millisecond() - created.as_millisecond();
@@ -79,5 +86,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<ExecutionRecord> {
         },
         repositories: column::count(row, "repositories")?,
         bytes: column::count(row, "bytes")?,
+        code: None,
+        message: None,
     })
 }

@@ -22,6 +22,11 @@ impl Path {
     fn of(by: &By) -> Self {
         let (condition, values, order) = match by {
             By::Newest => ("TRUE", Vec::new(), "t.created"),
+            By::Since(from) => {
+                let mut path = Self::new("TRUE", Vec::new(), "t.created");
+                path.between(Some(*from), None);
+                return path;
+            }
             By::Execution(id) => ("t.execution = ?", vec![Value::from(id.clone())], "t.created"),
             By::Rule { name, from, until } => {
                 let mut path = Self::new("t.rule = ?", vec![Value::from(name.clone())], "t.created");
@@ -110,7 +115,12 @@ pub(super) fn tasks<T>(
     Path::of(&query.by).page(connection, tasks::COLUMNS, after, limit, |row| {
         let state = column::word(row, "state", TaskState::parse)?;
         let code: Option<String> = row.get("code")?;
-        let is_admitted = query.filter.admits(&tasks::entry(row)?, state, code.as_deref());
+        let is_admitted = {
+            let is_redriven = row.get::<_, Option<String>>("redriven_by")?.is_some();
+            query
+                .filter
+                .admits(&tasks::entry(row)?, state, code.as_deref(), is_redriven)
+        };
         is_admitted.then(|| read(row)).transpose()
     })
 }

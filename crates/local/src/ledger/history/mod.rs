@@ -65,6 +65,14 @@ impl History for SqliteLedger {
         .await
     }
 
+    async fn redriven(&self, task: &TaskEntry, successor: &str) -> Result<()> {
+        let (task, successor) = (task.clone(), successor.to_owned());
+        self.write("redriven", move |transaction| {
+            tasks::redriven(transaction, &task, &successor)
+        })
+        .await
+    }
+
     async fn tasks(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskRecord>> {
         let (query, after) = (query.clone(), after.map(position).transpose()?);
         self.read("tasks", move |connection| {

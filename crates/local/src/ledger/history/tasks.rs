@@ -19,8 +19,8 @@ pub(super) fn add(transaction: &Transaction<'_>, task: &TaskEntry) -> Result<()>
         .prepare_cached(
             "INSERT INTO history_task (id, execution, rule, action, origin, source_repository, is_attachment, source,
                                        destination_registry, destination_repository, destination, named, job,
-                                       state, created, touched)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'queued', ?14, ?14)
+                                       redrive_of, state, created, touched)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'queued', ?15, ?15)
              ON CONFLICT (execution, id) DO NOTHING",
         )?
         .execute(params![
@@ -37,6 +37,7 @@ pub(super) fn add(transaction: &Transaction<'_>, task: &TaskEntry) -> Result<()>
             task.destination,
             task.digest.as_ref().map(ToString::to_string),
             task.job,
+            task.redrive_of,
             task.created.as_millisecond(),
         ])?;
     if added > 0 {
@@ -111,6 +112,17 @@ pub(super) fn finish(transaction: &Transaction<'_>, task: &TaskEntry, outcome: &
     Ok(ended > 0)
 }
 
+/// Remembers the task that repeats an ended one, unless there is one.
+pub(super) fn redriven(transaction: &Transaction<'_>, task: &TaskEntry, successor: &str) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE history_task SET redriven_by = ?3
+             WHERE execution = ?1 AND id = ?2 AND redriven_by IS NULL AND finished IS NOT NULL",
+        )?
+        .execute(params![task.execution.id, task.id, successor])?;
+    Ok(())
+}
+
 /// Tasks that have not ended and were last touched before `before`, or after the latest possible time, the longest untouched
 /// first.
 pub(super) fn untouched(
@@ -164,6 +176,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<TaskEntry> {
         destination_repository: column::parsed_option(row, "destination_repository")?,
         destination: row.get("destination")?,
         digest: column::parsed_option(row, "named")?,
+        redrive_of: row.get("redrive_of")?,
         job: row.get("job")?,
     })
 }
@@ -192,5 +205,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<TaskRecord> {
             mounted: column::count(row, "mounted")?,
             skipped: column::count(row, "skipped")?,
         },
+        redrive_of: row.get("redrive_of")?,
+        redriven_by: row.get("redriven_by")?,
     })
 }

@@ -65,7 +65,12 @@ impl State {
         let rows: Vec<&Row> = self.tasks.iter().filter(of).collect();
         let count = |test: fn(TaskState) -> bool| rows.iter().filter(|row| test(row.record.state)).count() as u64;
         let (total, succeeded) = (rows.len() as u64, count(TaskState::is_success));
-        let state = ExecutionState::derive(total, count(TaskState::is_terminal), succeeded);
+        let state = ExecutionState::derive(
+            total,
+            count(TaskState::is_terminal),
+            succeeded,
+            count(|state| state == TaskState::Cancelled),
+        );
         let last = rows.iter().filter_map(|row| row.record.finished).max();
         let elapsed = last.unwrap_or(execution.created).duration_since(execution.created);
         let repositories: BTreeSet<_> = rows
@@ -95,6 +100,8 @@ impl State {
                 .iter()
                 .map(|row| row.record.bytes.copied + row.record.bytes.mounted)
                 .sum(),
+            code: None,
+            message: None,
         }
     }
 
@@ -102,6 +109,7 @@ impl State {
     fn by(&self, by: &By) -> Vec<(Position, &Row)> {
         let is_meant = |row: &&Row| match by {
             By::Newest => true,
+            By::Since(from) => row.entry.created >= *from,
             By::Execution(id) => row.entry.execution.id == *id,
             By::Rule { name, from, until } => {
                 let created = row.entry.created;
@@ -133,7 +141,12 @@ impl State {
         let rows = self.by(&query.by);
         let admits = |row: &&Row| {
             let record = &row.record;
-            query.filter.admits(&row.entry, record.state, record.code.as_deref())
+            query.filter.admits(
+                &row.entry,
+                record.state,
+                record.code.as_deref(),
+                record.redriven_by.is_some(),
+            )
         };
         paged(rows, after, limit, admits, read)
     }
@@ -194,6 +207,8 @@ fn queued(entry: &TaskEntry) -> TaskRecord {
         next: None,
         finished: None,
         bytes: Counts::default(),
+        redrive_of: entry.redrive_of.clone(),
+        redriven_by: None,
     }
 }
 
@@ -246,6 +261,18 @@ impl History for MemoryLedger {
         record.finished = Some(outcome.finished);
         record.next = None;
         Ok(true)
+    }
+
+    async fn redriven(&self, task: &TaskEntry, successor: &str) -> Result<()> {
+        let mut state = self.history();
+        if let Some(row) = state
+            .tasks
+            .iter_mut()
+            .find(|row| row.is_of(task) && row.record.state.is_terminal())
+        {
+            row.record.redriven_by.get_or_insert_with(|| successor.to_owned());
+        }
+        Ok(())
     }
 
     async fn tasks(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskRecord>> {

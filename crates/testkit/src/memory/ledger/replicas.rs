@@ -1,5 +1,6 @@
 //! Replicas and commit leases in memory.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -121,6 +122,15 @@ impl Replicas for MemoryLedger {
     async fn get(&self, destination: &ImageRef) -> Result<Option<Replica>> {
         let state = self.history();
         Ok(state.replicas.get(destination).map(|held| held.replica.clone()))
+    }
+
+    async fn find(&self, destinations: &[ImageRef]) -> Result<HashMap<ImageRef, Replica>> {
+        let state = self.history();
+        let found = destinations.iter().filter_map(|destination| {
+            let held = state.replicas.get(destination)?;
+            Some((destination.clone(), held.replica.clone()))
+        });
+        Ok(found.collect())
     }
 
     async fn holds(

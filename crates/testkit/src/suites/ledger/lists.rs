@@ -67,6 +67,10 @@ pub(super) async fn tasks_are_listed_newest_first_and_filtered(ledger: Ledger) {
         rule: Some("core-images".to_owned()),
         origin: Some("hangzhou".to_owned()),
         destination_registry: Some("zhangjiakou".to_owned()),
+        since: Some(at(2)),
+        repository: Some("core/app".to_owned()),
+        is_redriven: Some(false),
+        is_open: true,
         code: None,
     });
     assert_eq!(ids(history, &all_conditions).await, ["task-2"]);
@@ -183,6 +187,57 @@ pub(super) async fn a_rule_is_listed_by_time(ledger: Ledger) {
         until: None,
     });
     assert_eq!(ids(history, &query).await, ["task-3"]);
+}
+
+pub(super) async fn tasks_are_listed_since_a_time(ledger: Ledger) {
+    let history = &*ledger.history;
+    for number in 1..=5 {
+        history.record(&[entry_alone(number)]).await.unwrap();
+    }
+    let since = async |seconds| ids(history, &TaskQuery::new(By::Since(at(seconds)))).await;
+    assert_eq!(since(4).await, ["task-5", "task-4"]);
+    assert!(since(6).await.is_empty());
+    let (paged, _) = pages(history, &TaskQuery::new(By::Since(at(2))), None, 3).await;
+    assert_eq!(paged, ["task-5", "task-4", "task-3", "task-2"]);
+    let mut query = TaskQuery::new(By::Newest);
+    query.filter.since = Some(at(5));
+    assert_eq!(ids(history, &query).await, ["task-5"]);
+}
+
+pub(super) async fn tasks_of_a_repository_and_tasks_that_were_redriven_are_told_apart(ledger: Ledger) {
+    let history = &*ledger.history;
+    let mut other = entry_alone(2);
+    other.source_repository = Some(repository("core/other"));
+    other.destination_repository = Some(repository("app"));
+    for task in [entry_alone(1), other, entry_alone(3)] {
+        history.record(std::slice::from_ref(&task)).await.unwrap();
+        finish(history, &task, TaskState::Failed, 10 + task.created.as_second()).await;
+    }
+    let of = |filter: Filter, by: By| TaskQuery { by, filter };
+    let named = |name: &str| Filter {
+        repository: Some(name.to_owned()),
+        ..Filter::default()
+    };
+    for (name, expected) in [
+        ("core/app", &["task-3", "task-1"] as &[&str]),
+        ("hangzhou/core/app", &["task-3", "task-1"]),
+        ("zhangjiakou/copy/app", &["task-3", "task-1"]),
+        ("zhangjiakou/core/app", &[]),
+        ("app", &["task-2"]),
+        ("core", &[]),
+    ] {
+        assert_eq!(ids(history, &of(named(name), By::Newest)).await, expected, "{name}");
+    }
+    history.redriven(&entry_alone(1), "task-9").await.unwrap();
+    let redriven = |is_redriven| Filter {
+        is_redriven: Some(is_redriven),
+        ..Filter::default()
+    };
+    assert_eq!(ids(history, &of(redriven(true), By::Failed)).await, ["task-1"]);
+    assert_eq!(
+        ids(history, &of(redriven(false), By::Failed)).await,
+        ["task-3", "task-2"]
+    );
 }
 
 pub(super) async fn a_destination_is_listed(ledger: Ledger) {

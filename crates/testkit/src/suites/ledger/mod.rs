@@ -51,6 +51,7 @@ pub async fn history<L: History + Replicas + 'static>(make: impl AsyncFn() -> Ar
             tasks::an_end_stays_whatever_comes_later,
             tasks::an_unknown_task_neither_waits_nor_ends,
             tasks::tasks_are_kept_as_they_were_recorded,
+            tasks::a_task_and_the_one_that_repeats_it_name_each_other,
             tasks::untouched_tasks_are_found,
             tasks::a_repository_is_busy_while_a_task_reads_it,
             tasks::an_attachment_keeps_no_repository_busy,
@@ -61,6 +62,8 @@ pub async fn history<L: History + Replicas + 'static>(make: impl AsyncFn() -> Ar
             lists::a_cursor_survives_inserts,
             lists::a_filter_makes_short_pages_that_continue,
             lists::a_rule_is_listed_by_time,
+            lists::tasks_are_listed_since_a_time,
+            lists::tasks_of_a_repository_and_tasks_that_were_redriven_are_told_apart,
             lists::a_destination_is_listed,
             lists::open_tasks_are_listed_across_origins,
             lists::failed_tasks_are_listed,
@@ -68,6 +71,7 @@ pub async fn history<L: History + Replicas + 'static>(make: impl AsyncFn() -> Ar
             lists::executions_of_a_rule_and_a_time_are_listed,
             lists::a_cursor_of_another_list_is_refused,
             totals::the_state_of_an_execution_follows_its_tasks,
+            totals::an_execution_whose_tasks_were_all_cancelled_is_cancelled,
             totals::totals_are_those_of_the_tasks,
             totals::a_duplicate_counts_once,
             totals::an_execution_is_known_by_its_first_task,
@@ -84,6 +88,7 @@ pub async fn replicas(make: impl AsyncFn() -> Arc<dyn Replicas>) {
         [
             replicas::a_replica_is_remembered_whole_and_replaced,
             replicas::a_claim_keeps_what_was_before_it,
+            replicas::several_replicas_are_found_at_once,
             replicas::a_replica_by_digest_is_found_by_its_manifests,
             replicas::replicas_are_found_by_any_manifest_they_hold,
             replicas::a_lease_has_one_holder,
@@ -130,6 +135,7 @@ pub async fn hints(make: impl AsyncFn() -> Arc<dyn Hints>) {
             values::a_pause_is_ended,
             values::simultaneous_pauses_leave_the_longest,
             values::an_upload_is_found_until_it_expires,
+            values::the_last_failure_of_each_tag_is_found_until_it_expires,
             pending::a_blob_nobody_waits_for_reports_nothing,
             pending::the_last_arrival_reports,
             pending::a_blob_named_twice_is_one,
@@ -155,6 +161,7 @@ pub async fn records(make: impl AsyncFn() -> Arc<dyn Records>) {
             records::a_record_is_removed_by_its_version,
             records::a_removed_record_has_no_earlier_version,
             records::records_are_listed_by_prefix_in_pages,
+            records::one_sweep_is_the_first_and_one_caller_reports,
         ]
     );
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use transship_engine::ledger::{Cursor, Key, Record, Records};
+use transship_engine::ledger::{Cursor, FirstSweep, Key, Record, Records};
+
+use crate::suites::at;
 
 fn key(name: &str) -> Key {
     Key::new("family", name)
@@ -106,4 +108,16 @@ pub(super) async fn records_are_listed_by_prefix_in_pages(records: Arc<dyn Recor
     let rest = records.list("family", "run/", first.next.as_ref(), 10).await.unwrap();
     let rest: Vec<String> = rest.items.into_iter().map(|record| record.key.name).collect();
     assert_eq!(rest, ["run/aa", "run/b", "run/c"], "inserts do not move the cursor");
+}
+
+pub(super) async fn one_sweep_is_the_first_and_one_caller_reports(records: Arc<dyn Records>) {
+    let first = FirstSweep::new(records);
+    assert!(!first.is_first(at(1)).await.unwrap(), "none began");
+    for started in [1, 2, 1] {
+        first.begin(at(started)).await.unwrap();
+    }
+    assert!(first.is_first(at(1)).await.unwrap());
+    assert!(!first.is_first(at(2)).await.unwrap());
+    assert!(first.report(at(3)).await.unwrap());
+    assert!(!first.report(at(4)).await.unwrap());
 }

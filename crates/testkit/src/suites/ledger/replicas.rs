@@ -307,3 +307,16 @@ pub(super) async fn a_clock_that_was_ahead_decides_nothing(replicas: Arc<dyn Rep
         .unwrap();
     assert_eq!(replicas.get(&now.destination).await.unwrap(), Some(now));
 }
+
+pub(super) async fn several_replicas_are_found_at_once(replicas: Arc<dyn Replicas>) {
+    let known: Vec<Replica> = (1..=120).map(|number| replica(number, &["index", "amd64"])).collect();
+    replicas.settle(&known, "a", at(0)).await.unwrap();
+    let mut wanted: Vec<_> = known.iter().map(|replica| replica.destination.clone()).collect();
+    wanted.push(replica(500, &["x"]).destination);
+    let found = replicas.find(&wanted).await.unwrap();
+    assert_eq!(found.len(), known.len());
+    for replica in known {
+        assert_eq!(found.get(&replica.destination), Some(&replica));
+    }
+    assert!(replicas.find(&[]).await.unwrap().is_empty());
+}

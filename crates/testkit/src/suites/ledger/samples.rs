@@ -22,6 +22,7 @@ pub fn entry(number: u32) -> TaskEntry {
         destination_repository: Some(repository("copy/app")),
         destination: place("zhangjiakou", "copy/app", number).to_string(),
         digest: Some(Digest::sha256(&number.to_be_bytes())),
+        redrive_of: None,
         job: format!(r#"{{"kind":"copy","number":{number}}}"#),
     }
 }

@@ -71,6 +71,8 @@ pub(super) async fn recording_makes_tasks_queued(ledger: Ledger) {
             next: None,
             finished: None,
             bytes: Counts::default(),
+            redrive_of: None,
+            redriven_by: None,
         }
     );
 }
@@ -409,4 +411,36 @@ pub(super) async fn replicas_are_settled_though_the_task_had_ended(ledger: Ledge
     );
     let last = replica(1, &["last"]);
     assert_eq!(replicas.get(&last.destination).await.unwrap(), Some(last));
+}
+
+pub(super) async fn a_task_and_the_one_that_repeats_it_name_each_other(ledger: Ledger) {
+    let history = &*ledger.history;
+    let [old, open, unknown] = [1, 2, 3].map(entry);
+    history.record(&[old.clone(), open.clone()]).await.unwrap();
+    assert!(finish(history, &old, TaskState::Failed, 5).await);
+    let new = TaskEntry {
+        redrive_of: Some(old.id.clone()),
+        ..entry(4)
+    };
+    history.record(std::slice::from_ref(&new)).await.unwrap();
+    for task in [&old, &open, &unknown] {
+        history.redriven(task, &new.id).await.unwrap();
+    }
+    history.redriven(&old, "a later one").await.unwrap();
+    let link = |record: TaskRecord| (record.redrive_of, record.redriven_by);
+    assert_eq!(link(listed(history, &old.id).await), (None, Some(new.id.clone())));
+    assert_eq!(link(listed(history, &new.id).await), (Some(old.id.clone()), None));
+    assert_eq!(link(listed(history, &open.id).await), (None, None), "it has not ended");
+    assert_eq!(
+        all(history).await.len(),
+        3,
+        "one that was never recorded is not made up"
+    );
+    let entries = history
+        .entries(&TaskQuery::new(By::Newest), None, 10)
+        .await
+        .unwrap()
+        .items;
+    let found = entries.into_iter().find(|found| found.id == new.id).unwrap();
+    assert_eq!(found.redrive_of, new.redrive_of);
 }

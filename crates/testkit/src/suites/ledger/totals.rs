@@ -61,6 +61,34 @@ pub(super) async fn the_state_of_an_execution_follows_its_tasks(ledger: Ledger) 
     assert_eq!(history.execution("nobody").await.unwrap(), None);
 }
 
+pub(super) async fn an_execution_whose_tasks_were_all_cancelled_is_cancelled(ledger: Ledger) {
+    let history = &*ledger.history;
+    history.record(&[entry(1), entry(2)]).await.unwrap();
+    let cancel = async |number| {
+        let ended = history
+            .finish(&entry(number), &ending(TaskState::Cancelled, 5), &[], "")
+            .await;
+        assert!(ended.unwrap());
+        only(history).await.state
+    };
+    assert_eq!(cancel(1).await, ExecutionState::Running);
+    assert_eq!(cancel(2).await, ExecutionState::Cancelled);
+    let open = |is_open| ExecutionQuery {
+        is_open,
+        ..ExecutionQuery::default()
+    };
+    assert!(
+        history
+            .executions(&open(true), None, 10)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    history.record(&[entry(3)]).await.unwrap();
+    assert_eq!(history.executions(&open(true), None, 10).await.unwrap().items.len(), 1);
+}
+
 pub(super) async fn totals_are_those_of_the_tasks(ledger: Ledger) {
     for make in [entry, entry_of_many] {
         let history = &*ledger.history;
@@ -217,7 +245,12 @@ async fn compare(history: &dyn History, counted: &ExecutionRecord) {
     let tasks = history.tasks(&of_execution, None, 1000).await.unwrap().items;
     let number = |test: fn(TaskState) -> bool| tasks.iter().filter(|task| test(task.state)).count() as u64;
     let (total, succeeded) = (tasks.len() as u64, number(TaskState::is_success));
-    let state = ExecutionState::derive(total, number(TaskState::is_terminal), succeeded);
+    let state = ExecutionState::derive(
+        total,
+        number(TaskState::is_terminal),
+        succeeded,
+        number(|state| state == TaskState::Cancelled),
+    );
     assert_eq!(counted.state, state, "{}", counted.id);
     assert!(
         is_close(counted.success_ratio, succeeded as f64 / total as f64),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use transship_copy::{Arrival, Continuation};
-use transship_engine::ledger::{Hints, Leases, Locations, Pauses, Uploads};
+use transship_engine::ledger::{Failure, Failures, Hints, Leases, Locations, Pauses, Uploads};
+use transship_oci::Digest;
 
 use super::samples::{digest, repository};
 use crate::suites::at;
+use crate::suites::samples::place;
 
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
@@ -353,4 +355,24 @@ pub(super) async fn an_upload_is_found_until_it_expires(hints: Arc<dyn Hints>) {
     assert_eq!(find("task-1", "layer", 0).await, None);
     assert_eq!(find("task-1", "other", 0).await, Some(upload("other", 7)));
     assert_eq!(find("task-2", "layer", 0).await, Some(upload("layer", 9)));
+}
+
+pub(super) async fn the_last_failure_of_each_tag_is_found_until_it_expires(hints: Arc<dyn Hints>) {
+    let failures = Failures::new(hints);
+    let [one, two] = [1, 2].map(|number| place("zhangjiakou", "copy/app", number));
+    let failure = |text: &[u8], rule: Option<&str>| Failure {
+        digest: Digest::sha256(text),
+        rule_version: rule.map(str::to_owned),
+        at_ms: at(1).as_millisecond(),
+    };
+    let find = async |rule: &str, now| failures.find(rule, &[&one, &two], now).await.unwrap();
+    assert!(find("core", at(1)).await.is_empty());
+    for (text, rule) in [(b"old", None), (b"new", Some("v1"))] {
+        failures.add("core", &one, &failure(text, rule)).await.unwrap();
+    }
+    let found = find("core", at(2)).await;
+    assert_eq!(found.get(&one), Some(&failure(b"new", Some("v1"))));
+    assert_eq!(found.len(), 1);
+    assert!(find("other", at(2)).await.is_empty(), "failures are those of a rule");
+    assert!(find("core", at(91 * 86_400)).await.is_empty());
 }
