@@ -122,9 +122,17 @@ fn each_alarm_is_raised_by_what_it_is_for() {
     assert_eq!(stage.deliver("a", HOOK_SECRET, &first).status, 503);
     stage.assert_raises(&["DocumentRefused"]);
 
-    // What works raises nothing.
+    // A ledger that is empty beside a filled destination, as if it were lost: one tag is equal, another one is not.
     stage.stack.configure(&stage.document());
     stage.stack.aws().secret_put("transship/wrong", "tests:wrong");
+    stage.push("core/equal", 6);
+    Image::single(6, &[500]).push(&stage.good.host(), "copy/equal", "v1");
+    stage.push("core/other", 7);
+    Image::single(8, &[500]).push(&stage.good.host(), "copy/other", "v1");
+    stage.stack.send(r#"{"version":1,"sweep":{}}"#);
+    stage.assert_raises(&["KeptUnexplained", "LedgerLost"]);
+
+    // What works raises nothing.
     assert_eq!(stage.deliver("a", HOOK_SECRET, &first).status, 202);
     let (source, good) = (stage.source.host(), stage.good.host());
     let arrived = until(PATIENCE, || {
@@ -143,7 +151,7 @@ fn each_alarm_is_raised_by_what_it_is_for() {
         (&"core/app".into(), &"v1".into(), true)
     );
 
-    // A push that no rule takes is counted and can be traced, and is no alarm.
+    // A push that no rule takes is counted and can be traced, and raises no alarm.
     let other = stage.push("elsewhere/app", 2);
     assert_eq!(stage.deliver("a", HOOK_SECRET, &other).status, 200);
     let unmatched = stage.logged("webhook", "no rule takes");

@@ -12,7 +12,7 @@ use http::HeaderMap;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, Part, handshake, parse};
 use transship_oci::{Code, Provider, Result};
-use transship_rules::{Document, Pushed, Registry};
+use transship_rules::{Document, Pushed, Registry, Webhook};
 
 use crate::authenticity::rejected;
 use crate::delivery_log;
