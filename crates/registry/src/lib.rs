@@ -32,11 +32,11 @@ mod tags;
 mod tls;
 mod upload;
 
-pub use catalog::Catalog;
 pub use clients::use_ring;
 pub use credentials::{Anonymous, Credentials, Login};
 pub use exchange::failure::ErrorBody;
 pub use login::NoLogin;
+pub use pages::{Listing, Page, PageCursor};
 pub use profile::{Profile, UploadForm};
 pub use public_file::fetch_public;
 pub use registry::{Options, Registry};
