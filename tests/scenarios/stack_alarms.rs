@@ -1,6 +1,6 @@
 //! Each alarm on a metric of Transship, raised by what it is for: computed from the lines that the deployed functions wrote.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! What every deployment relies on in the templates, read from their text. Needs no tools.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use transship_tests::template::{Alarm, Template};
 
 /// Metrics of AWS that an alarm may use, with their dimensions. Sources: the pages about metrics of Amazon SQS, AWS Lambda (also for

@@ -71,7 +71,7 @@ impl Stack {
         let mut stack = Self {
             aws,
             outputs: BTreeMap::new(),
-            ministack: ministack,
+            ministack,
         };
         stack.create(&parameters);
         stack

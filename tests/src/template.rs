@@ -1,7 +1,7 @@
 //! The templates as text: their parameters, resources and alarms.
 //!
 //! Here because the templates are written in one form (two spaces, one property in a line), so that no YAML parser with
-//! CloudFormation's tags is needed.
+//! `CloudFormation`'s tags is needed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -116,7 +116,7 @@ impl Alarm {
         }
     }
 
-    /// True if lines of the embedded metric format raise the alarm, as CloudWatch computes it: the statistic of the values
+    /// True if lines of the embedded metric format raise the alarm, as `CloudWatch` computes it: the statistic of the values
     /// of one period is compared with the threshold. `resolve` gives the value of a `!Ref`.
     pub fn is_raised_by(&self, lines: &[Value], resolve: impl Fn(&str) -> String) -> bool {
         let resolve = |text: &str| text.strip_prefix("!Ref ").map_or_else(|| text.to_owned(), &resolve);
