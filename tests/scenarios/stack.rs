@@ -179,7 +179,15 @@ fn an_event_of_ecr_passes_the_rule_and_becomes_a_task() {
     scan["detail-type"] = json!("ECR Image Scan");
     assert!(!stack.rule_takes(&scan));
 
-    stack.invoke_webhook(&event);
+    let mut replicated = event.clone();
+    replicated["detail-type"] = json!("ECR Replication Action");
+    replicated["detail"]["action-type"] = json!("REPLICATE");
+    assert!(
+        stack.rule_takes(&replicated),
+        "images that ECR's own replication copied"
+    );
+
+    stack.invoke_webhook(&replicated);
     assert_arrives(&stack, &source, &destination, "app", "v1");
     assert_all_is_well(&stack, &stack.until_at_rest(1, PATIENCE));
 }
@@ -229,4 +237,80 @@ fn what_no_notification_told_is_found_by_the_sweep() {
         assert_arrives(&stack, &source, &destination, name, "v1");
     }
     assert_all_is_well(&stack, &stack.until_at_rest(2, PATIENCE));
+}
+
+#[test]
+fn a_new_stack_takes_up_the_table_and_the_buckets_of_a_deleted_one() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let mut stack = Stack::deploy(&[]);
+    let (source, destination) = (DockerRegistry::start(), locked_registry());
+    let known = document(&stack, &source, &destination);
+    stack.configure(&known);
+    Image::single(41, &[3000]).push(&source.host(), "core/one", "v1");
+    stack.send(r#"{"version":1,"sweep":{}}"#);
+    assert_arrives(&stack, &source, &destination, "one", "v1");
+    let before = stack.until_at_rest(1, PATIENCE);
+    let kept = [
+        ("ExistingTable", "TableName"),
+        ("ExistingConfigurationBucket", "ConfigurationBucket"),
+        ("ExistingLayoutsBucket", "LayoutsBucket"),
+    ]
+    .map(|(parameter, output)| (parameter, stack.output(output).to_owned()));
+
+    stack.deploy_again(&kept);
+    for (_, name) in &kept {
+        assert!(!name.is_empty());
+    }
+    assert_eq!(stack.output("TableName"), kept[0].1);
+    assert_eq!(stack.tasks(), before, "the ledger is the one of the deleted stack");
+    // The document is still in its bucket, so nothing is configured here.
+    Image::single(42, &[3000]).push(&source.host(), "core/two", "v1");
+    stack.send(r#"{"version":1,"sweep":{}}"#);
+    assert_arrives(&stack, &source, &destination, "two", "v1");
+    assert_all_is_well(&stack, &stack.until_at_rest(2, PATIENCE));
+}
+
+#[test]
+fn a_stack_under_the_rules_of_an_account_works() {
+    if DockerRegistry::skipped() {
+        return;
+    }
+    let stack = Stack::deploy_with(|aws| {
+        let key = aws.key_create();
+        let keys = ["TableKeyArn", "QueueKeyArn", "BucketKeyArn", "LogKeyArn"].map(|name| (name, key.clone()));
+        let others = [
+            ("PermissionsBoundaryArn", "arn:aws:iam::aws:policy/PowerUserAccess"),
+            ("RolePath", "/team/transship/"),
+            ("NamePrefix", "team-"),
+            ("Tracing", "Active"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()));
+        keys.into_iter().chain(others).collect()
+    });
+    assert_eq!(stack.output("WebhookFunction"), "team-webhook");
+    assert_eq!(stack.queue_name(), "team-tasks");
+    assert!(
+        stack.output("WorkerRole").contains(":role/team/transship/transship-"),
+        "{}",
+        stack.output("WorkerRole")
+    );
+    let (source, destination) = (DockerRegistry::start(), locked_registry());
+    stack.configure(&document(&stack, &source, &destination));
+    Image::single(51, &[3000]).push(&source.host(), "core/one", "v1");
+    stack.send(r#"{"version":1,"sweep":{}}"#);
+    assert_arrives(&stack, &source, &destination, "one", "v1");
+    assert_all_is_well(&stack, &stack.until_at_rest(1, PATIENCE));
+}
+
+#[test]
+fn behind_an_http_api_the_stack_is_created_in_a_vpc() {
+    let stack = Stack::deploy(&[
+        ("WebhookDoor", "HttpApi"),
+        ("VpcSubnets", "subnet-0a1b2c3d4e5f60718"),
+        ("VpcSecurityGroups", "sg-0a1b2c3d4e5f60718"),
+        ("VpcFunctions", "All"),
+    ]);
+    assert!(!stack.output("WebhookUrl").is_empty());
 }

@@ -33,6 +33,7 @@ pub mod scenario;
 pub mod serve;
 pub mod skopeo;
 pub mod stack;
+pub mod template;
 pub mod transship;
 pub mod wait;
 pub mod watch;

@@ -11,7 +11,7 @@
 
 mod package;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,10 +19,13 @@ use transship_testkit::ministack::MiniStack;
 
 use crate::aws::Aws;
 use crate::serve::TERMINAL_STATES;
+use crate::template::Template;
 use crate::{Document, HOOK_SECRET, wait};
 
 /// The stack's name; the log groups bear it.
 const NAME: &str = "transship";
+/// The functions, as their log groups are named.
+const FUNCTIONS: [&str; 3] = ["webhook", "worker", "bulk-import"];
 /// Where artifacts lie before they are deployed, as those of `sam package` do.
 const ARTIFACTS: &str = "artifacts";
 const DEPLOYMENT: Duration = Duration::from_mins(1);
@@ -33,7 +36,7 @@ pub struct Stack {
     // Before the emulator, which answers its last questions.
     aws: Aws,
     outputs: BTreeMap<String, String>,
-    _ministack: MiniStack,
+    ministack: MiniStack,
 }
 
 impl Stack {
@@ -42,6 +45,19 @@ impl Stack {
     /// # Panics
     /// If MiniStack is not installed, or the stack cannot be created.
     pub fn deploy(parameters: &[(&str, &str)]) -> Self {
+        Self::deploy_with(|_| {
+            parameters
+                .iter()
+                .map(|(key, value)| (*key, (*value).to_owned()))
+                .collect()
+        })
+    }
+
+    /// The same with parameters that are made with the emulator.
+    ///
+    /// # Panics
+    /// As of [`Stack::deploy`].
+    pub fn deploy_with<'a>(parameters: impl FnOnce(&Aws) -> Vec<(&'a str, String)>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -51,8 +67,35 @@ impl Stack {
             .unwrap_or_else(|error| panic!("{error}"));
         let aws = Aws::at(ministack.host().as_ref());
         upload_artifacts(&aws);
-        aws.stack_create(NAME, &package::template(&aws.endpoint(), ARTIFACTS), parameters);
-        let created = wait::until(DEPLOYMENT, || match aws.stack_status(NAME).as_str() {
+        let parameters = parameters(&aws);
+        let mut stack = Self {
+            aws,
+            outputs: BTreeMap::new(),
+            ministack,
+        };
+        stack.create(&parameters);
+        stack
+    }
+
+    /// Deletes the stack, and deploys it again with these parameters.
+    ///
+    /// # Panics
+    /// If one of them fails.
+    pub fn deploy_again(&mut self, parameters: &[(&str, String)]) {
+        self.aws.stack_delete(NAME);
+        let deleted = wait::until(DEPLOYMENT, || match self.aws.stack_status(NAME).as_str() {
+            "" | "DELETE_COMPLETE" => Ok(()),
+            status => Err(status.to_owned()),
+        });
+        assert_eq!(deleted, Ok(()), "{}", self.aws.stack_failures(NAME));
+        self.create(parameters);
+    }
+
+    fn create(&mut self, parameters: &[(&str, String)]) {
+        let parameters: Vec<_> = parameters.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let template = package::template(&self.aws.endpoint(), ARTIFACTS);
+        self.aws.stack_create(NAME, &template, &parameters);
+        let created = wait::until(DEPLOYMENT, || match self.aws.stack_status(NAME).as_str() {
             "CREATE_COMPLETE" => Ok(Ok(())),
             status if status.ends_with("IN_PROGRESS") => Err(status.to_owned()),
             status => Ok(Err(status.to_owned())),
@@ -60,14 +103,10 @@ impl Stack {
         assert!(
             created == Ok(Ok(())),
             "the stack is not created ({created:?}): {}\n{}",
-            aws.stack_failures(NAME),
-            ministack.log()
+            self.aws.stack_failures(NAME),
+            self.ministack.log()
         );
-        Self {
-            outputs: aws.stack_outputs(NAME),
-            aws,
-            _ministack: ministack,
-        }
+        self.outputs = self.aws.stack_outputs(NAME);
     }
 
     /// An output of the template.
@@ -222,6 +261,22 @@ impl Stack {
         self.log(function).into_iter().filter(is_named).collect()
     }
 
+    /// The names of the alarms of the namespace `Transship` that the metrics in the logs of all functions raise.
+    pub fn alarms_raised(&self) -> BTreeSet<String> {
+        let lines: Vec<Value> = FUNCTIONS.iter().flat_map(|function| self.log(function)).collect();
+        let parameters = Template::read("template.yaml");
+        let value = |name: &str| match name {
+            "Stack" => NAME.to_owned(),
+            parameter => parameters.default_of(parameter),
+        };
+        let alarms = Template::read("infra/observability.yaml").alarms();
+        alarms
+            .into_iter()
+            .filter(|alarm| alarm.namespace == "Transship" && alarm.is_raised_by(&lines, value))
+            .map(|alarm| alarm.name)
+            .collect()
+    }
+
     /// True if the template's rule for ECR takes the event.
     pub fn rule_takes(&self, event: &Value) -> bool {
         self.rule("WebhookFunctionEcrImages", event)
@@ -239,7 +294,7 @@ impl Stack {
 
     /// The last lines of all functions, for messages.
     pub fn logs_tail(&self) -> String {
-        ["webhook", "worker", "bulk-import"]
+        FUNCTIONS
             .map(|function| {
                 let lines = self.log_lines(function);
                 let tail = &lines[lines.len().saturating_sub(20)..];

@@ -5,6 +5,8 @@
 //! nothing if no recorder is installed. There is one line for each set of dimensions, written at the end of each invocation.
 //! Values that are not flushed are lost with the process, so correctness must not depend on a metric.
 //!
+//! Every metric has the dimension `Stack`, because an account may have several stacks.
+//!
 //! `transship_runtime` has the table of metrics and their units.
 //!
 //! The format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
@@ -20,6 +22,8 @@ use metrics::{
 use serde_json::{Map, Value, json};
 use transship_runtime::{MetricUnit, is_summed_up};
 
+/// The environment variable with the name of the stack.
+const STACK: &str = "TRANSSHIP_STACK";
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Transship";
 /// Maximum number of values of one metric on one line that `CloudWatch` accepts.
@@ -27,7 +31,11 @@ const VALUES_MAX: usize = 100;
 
 /// Values since the last flush. Cheap to clone; clones share them.
 #[derive(Clone, Default)]
-pub struct Emf(Arc<Mutex<Measured>>);
+pub struct Emf {
+    /// The dimension of all metrics; [`None`] outside a stack.
+    stack: Option<Arc<str>>,
+    measured: Arc<Mutex<Measured>>,
+}
 
 /// By dimensions, then by metric.
 type Measured = BTreeMap<Dimensions, BTreeMap<String, Measure>>;
@@ -49,9 +57,19 @@ struct Series {
 }
 
 impl Emf {
-    /// Installs the recorder of the process; [`None`] if the process already has another one, which is kept.
+    /// The recorder of a function of the stack `stack`.
+    pub fn of_stack(stack: &str) -> Self {
+        Self {
+            stack: Some(stack.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Installs the recorder of the process; [`None`] if the process already has another one, which is kept. The stack is
+    /// that of the environment.
     pub fn install() -> Option<Self> {
-        let emf = Self::default();
+        let stack = std::env::var(STACK).ok().filter(|name| !name.is_empty());
+        let emf = stack.as_deref().map(Self::of_stack).unwrap_or_default();
         metrics::set_global_recorder(emf.clone()).is_ok().then_some(emf)
     }
 
@@ -64,9 +82,9 @@ impl Emf {
         }
     }
 
-    /// The lines, each with its line feed.
-    fn take(&self, now: SystemTime) -> String {
-        let measured = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    /// The lines since the last flush, each with its line feed.
+    pub fn take(&self, now: SystemTime) -> String {
+        let measured = std::mem::take(&mut *self.measured.lock().unwrap_or_else(PoisonError::into_inner));
         let timestamp_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut text = String::new();
         for (dimensions, measures) in measured {
@@ -83,7 +101,12 @@ impl Emf {
                     .map(|(name, values)| (name.clone(), values.drain(..values.len().min(VALUES_MAX)).collect()))
                     .collect();
                 rest.retain(|(_, values)| !values.is_empty());
-                text.push_str(&line(&dimensions, now, u64::try_from(timestamp_ms).unwrap_or(u64::MAX)));
+                text.push_str(&line(
+                    self.stack.as_deref(),
+                    &dimensions,
+                    now,
+                    u64::try_from(timestamp_ms).unwrap_or(u64::MAX),
+                ));
                 text.push('\n');
             }
         }
@@ -106,7 +129,7 @@ impl Emf {
 
 impl Series {
     fn change(&self, empty: Measure, change: impl FnOnce(&mut Measure)) {
-        let mut measured = self.emf.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut measured = self.emf.measured.lock().unwrap_or_else(PoisonError::into_inner);
         let measures = measured.entry(self.dimensions.clone()).or_default();
         change(measures.entry(self.name.clone()).or_insert(empty));
     }
@@ -176,11 +199,12 @@ impl Recorder for Emf {
     }
 }
 
-fn line(dimensions: &Dimensions, measures: Vec<(String, Vec<f64>)>, timestamp_ms: u64) -> String {
-    let names: Vec<&str> = dimensions.iter().map(|(name, _)| name.as_str()).collect();
-    let mut sets = vec![names];
-    if measures.iter().any(|(name, _)| is_summed_up(name)) {
-        sets.push(Vec::new());
+fn line(stack: Option<&str>, dimensions: &Dimensions, measures: Vec<(String, Vec<f64>)>, timestamp_ms: u64) -> String {
+    let of_all: Vec<&str> = stack.map(|_| "Stack").into_iter().collect();
+    let names = dimensions.iter().map(|(name, _)| name.as_str());
+    let mut sets = vec![of_all.iter().copied().chain(names).collect()];
+    if measures.iter().any(|(name, _)| is_summed_up(name)) && !dimensions.is_empty() {
+        sets.push(of_all);
     }
     let said: Vec<Value> = measures
         .iter()
@@ -194,6 +218,7 @@ fn line(dimensions: &Dimensions, measures: Vec<(String, Vec<f64>)>, timestamp_ms
             "CloudWatchMetrics": [{ "Namespace": NAMESPACE, "Dimensions": sets, "Metrics": said }],
         }),
     );
+    line.extend(stack.map(|stack| ("Stack".to_owned(), json!(stack))));
     line.extend(dimensions.iter().map(|(name, value)| (name.clone(), json!(value))));
     for (name, values) in measures {
         let value = match values.as_slice() {
@@ -263,6 +288,23 @@ mod tests {
         assert_eq!(
             (&line["Rule"], &line["ReplicationLag"]),
             (&json!("core"), &json!(1500.0))
+        );
+    }
+
+    #[test]
+    fn every_metric_names_its_stack() {
+        let emf = Emf::of_stack("prod");
+        with_local_recorder(&emf, || {
+            histogram!("ReplicationLag", "Rule" => "core").record(1500.0);
+            counter!("HandedOver").increment(1);
+        });
+        let lines = lines(&emf);
+        let sets = |line: &Value| line["_aws"]["CloudWatchMetrics"][0]["Dimensions"].clone();
+        assert_eq!(sets(&lines[0]), json!([["Stack"]]));
+        assert_eq!(sets(&lines[1]), json!([["Stack", "Rule"], ["Stack"]]));
+        assert_eq!(
+            (&lines[0]["Stack"], &lines[1]["Stack"]),
+            (&json!("prod"), &json!("prod"))
         );
     }
 

@@ -25,7 +25,7 @@ pub use document::{DOCUMENT_OPTIONS, DocumentLocation};
 pub use ledger::DynamoLedger;
 pub use platform::{LOG_VARIABLES, Parts, Platform};
 pub use secrets::secrets;
-pub use sqs::SqsQueue;
+pub use sqs::{Letter, Letters, SqsQueue};
 pub use store::S3Store;
 pub use stores::BucketStores;
 pub use uploads::Invocation;

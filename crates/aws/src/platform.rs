@@ -26,6 +26,8 @@ const CONFIG: &str = "TRANSSHIP_CONFIG";
 pub const LOG_VARIABLES: [&str; 2] = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"];
 /// The URL of the task queue.
 const QUEUE_URL: &str = "TRANSSHIP_QUEUE_URL";
+/// The URL of the queue that only operators read.
+const UNDELIVERED_URL: &str = "TRANSSHIP_UNDELIVERED_URL";
 /// The name of the ledger's table.
 const TABLE: &str = "TRANSSHIP_TABLE";
 
@@ -34,6 +36,7 @@ pub struct Platform {
     location: DocumentLocation,
     document: OnceCell<DocumentSource>,
     queue_url: String,
+    undelivered_url: Option<String>,
     table: String,
     parts: OnceCell<Parts>,
     configuration: OnceCell<Configuration>,
@@ -61,6 +64,7 @@ impl Platform {
             location,
             document: OnceCell::new(),
             queue_url: variable(QUEUE_URL)?,
+            undelivered_url: variable(UNDELIVERED_URL).ok(),
             table: variable(TABLE)?,
             parts: OnceCell::new(),
             configuration: OnceCell::new(),
@@ -158,6 +162,12 @@ impl Platform {
             retry_policy: RetryPolicy::default(),
             worker,
         }
+    }
+
+    /// The queue that only operators read, for messages that are not Transship's; [`None`] if the stack has none.
+    pub async fn undelivered(&self) -> Option<SqsQueue> {
+        let url = self.undelivered_url.clone()?;
+        Some(SqsQueue::new(&self.parts().await.aws, url))
     }
 
     /// True if `arn` is that of the task queue.

@@ -12,11 +12,12 @@ use http::HeaderMap;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, Part, handshake, parse};
 use transship_oci::{Code, Provider, Result};
-use transship_rules::{Document, Evaluation, Pushed, Registry, Verdict, Webhook};
+use transship_rules::{Document, Pushed, Registry, Webhook};
 
 use crate::authenticity::rejected;
+use crate::delivery_log;
 use crate::ledger::History;
-use crate::plan::plan;
+use crate::plan::{is_nobodys_referrer, plan};
 use crate::send::{now, send_then_record};
 use crate::{Configuration, CopyTask, Secrets, SigningKeys, Snapshot, TaskQueue};
 
@@ -131,7 +132,7 @@ impl Intake {
             .map(|(name, _)| name)
             .collect();
         if sources.is_empty() {
-            warn_of_foreign(provider.as_str(), &events);
+            delivery_log::foreign(provider.as_str(), &events);
             return Ok(Accepted::Nothing {
                 code: Some(Code::HostMismatch),
             });
@@ -150,6 +151,7 @@ impl Intake {
         let received = now(self.clock.as_ref());
         let mut planned = Vec::new();
         let mut accepted = 0;
+        let mut traced = Vec::new();
         for event in events {
             let before = planned.len();
             let Some(pushed) = Pushed::of(event) else {
@@ -162,16 +164,26 @@ impl Intake {
             };
             for source in sources {
                 for found in document.candidates(source, &pushed) {
-                    log_decision(source, event, &found);
+                    delivery_log::decision(source, event, &found);
                     planned.extend(plan(source, event, found.rule, found.verdict, received));
                 }
             }
             accepted += usize::from(planned.len() > before);
+            traced.push((event, before..planned.len()));
+        }
+        let source = sources.join(",");
+        if !planned.is_empty() {
+            self.make_durable(&planned).await?;
+        }
+        for (event, made) in traced {
+            match planned.get(made) {
+                Some(made) if !made.is_empty() => delivery_log::accepted(&source, event, made),
+                _ => delivery_log::unmatched(&source, event, is_nobodys_referrer(event)),
+            }
         }
         if planned.is_empty() {
             return Ok(Accepted::Nothing { code });
         }
-        self.make_durable(&planned).await?;
         planned.retain(|task| !task.is_recorded_late());
         let mut executions: Vec<String> = planned.into_iter().map(|task| task.execution.id).collect();
         let mut seen = HashSet::new();
@@ -228,7 +240,7 @@ impl Admission<'_> {
                 .as_ref()
                 .is_some_and(|host| registry.is_called(host))
         });
-        warn_of_foreign(source, &foreign);
+        delivery_log::foreign(source, &foreign);
         let code = (!foreign.is_empty()).then_some(Code::HostMismatch);
         self.intake.plan_and_send(document, &[source], &events, code).await
     }
@@ -236,35 +248,4 @@ impl Admission<'_> {
 
 fn read(format: Format, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>> {
     parse(format, delivery, origin).map_err(|error| rejected(Code::DeliveryInvalid, error.to_string()))
-}
-
-/// Logs why a rule matches an event or not, as `transship explain` prints it.
-fn log_decision(source: &str, event: &Event, found: &Evaluation<'_>) {
-    let (rule, repository) = (found.rule.name.as_str(), event.repository.as_str());
-    let tag = event.tag.as_ref().map(tracing::field::display);
-    match &found.verdict {
-        Verdict::Matches(_) => tracing::debug!(rule, source, repository, tag, "the rule matches"),
-        Verdict::Follows(_) => tracing::debug!(rule, source, repository, tag, "the content follows its subject"),
-        Verdict::No(reason) => {
-            let code = reason.code();
-            tracing::debug!(rule, source, repository, tag, code, why = %reason, "the rule does not match");
-        }
-    }
-}
-
-/// Logs that events name a host that does not belong to `source`.
-fn warn_of_foreign(source: &str, foreign: &[Event]) {
-    let Some(event) = foreign.first() else { return };
-    let host = event
-        .registry_host
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    tracing::warn!(
-        code = Code::HostMismatch.as_str(),
-        source,
-        host,
-        events = foreign.len(),
-        "a delivery names a host that does not belong to the registry; if it does, add it to the registry's `hosts`"
-    );
 }

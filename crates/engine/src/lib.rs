@@ -8,6 +8,7 @@ mod authenticity;
 mod configuration;
 mod copy_image;
 mod dead_letters;
+mod delivery_log;
 mod execution;
 mod image_ref;
 mod import;

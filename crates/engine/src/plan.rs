@@ -91,7 +91,7 @@ pub(crate) fn destination_of(destination: Destination, from: &Target) -> ImageRe
 }
 
 /// True for an untagged Docker manifest: schema 2 has no `subject`, so it is a child, and comes with its list.
-fn is_nobodys_referrer(event: &Event) -> bool {
+pub(crate) fn is_nobodys_referrer(event: &Event) -> bool {
     event.tag.is_none() && matches!(event.media_type.as_deref(), Some(DOCKER_MANIFEST | DOCKER_LIST))
 }
 

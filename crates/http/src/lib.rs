@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use metrics::counter;
 use serde_json::json;
 use transship_engine::{Accepted, Intake};
 use transship_notifications::Delivery;
@@ -162,6 +163,10 @@ fn rejected(source: &str, error: &Error) -> Response {
         Code::DeliveryTooSlow => StatusCode::REQUEST_TIMEOUT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
+    // With another status the sender sends the delivery again.
+    if !status.is_server_error() {
+        counter!("DeliveriesRefused", "Code" => error.kind().as_str()).increment(1);
+    }
     // The name in the URL is any text.
     let source: String = source.chars().flat_map(char::escape_debug).take(100).collect();
     tracing::warn!(

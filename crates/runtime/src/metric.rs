@@ -8,6 +8,10 @@
 //! | `BytesCopied`, `BytesMounted` | bytes | | `engine`, when a task ends |
 //! | `Requests` | count | `Registry`, `Status` (`2xx` … `5xx`, `none`) | `registry` |
 //! | `OldestTaskAge` | milliseconds | | `runtime`: since the message was sent |
+//! | `OldestUnfinishedTask` | milliseconds | `Rule`, and all rules together | `runtime`, when a task is sent on: since its event; `engine`, when a sweep sends it again |
+//! | `DeliveriesRefused` | count | `Code`, and all together | `http`: a delivery that is refused for good; `engine`: one that names another host |
+//! | `PushesUnmatched` | count | `Source`, and all together | `engine`: pushes that no rule takes |
+//! | `DocumentRefused` | count | | `runtime`: a read of a document that is not valid or cannot be read |
 //! | `MessagesInvalid` | count | | `runtime`: an invalid message |
 //! | `HandedOver` | count | | `runtime`: a message sent on as a new one |
 //! | `Uploads` | count | | the bulk import function: objects in its events |
@@ -31,7 +35,7 @@ impl MetricUnit {
     /// The unit of the metric `name`.
     pub fn of(name: &str) -> Self {
         match name {
-            "ReplicationLag" | "OldestTaskAge" => Self::Milliseconds,
+            "ReplicationLag" | "OldestTaskAge" | "OldestUnfinishedTask" => Self::Milliseconds,
             "BytesCopied" | "BytesMounted" => Self::Bytes,
             _ => Self::Count,
         }
@@ -49,5 +53,11 @@ impl MetricUnit {
 
 /// True for a metric that is also recorded without its dimensions, because an alarm does not know the rules in advance.
 pub fn is_summed_up(metric: &str) -> bool {
-    metric == "ReplicationLag"
+    [
+        "ReplicationLag",
+        "OldestUnfinishedTask",
+        "DeliveriesRefused",
+        "PushesUnmatched",
+    ]
+    .contains(&metric)
 }

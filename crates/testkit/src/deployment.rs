@@ -12,10 +12,16 @@ use crate::{Error, ErrorKind, Result};
 
 /// The name of the ledger's table.
 pub const TABLE: &str = "transship";
+/// The name of the stack, which is a dimension of its metrics.
+pub const STACK: &str = "prod";
 /// The name of the task queue.
 pub const QUEUE: &str = "tasks";
 /// The name of the dead-letter queue.
 pub const DEAD_LETTERS: &str = "dead-letters";
+/// The name of the queue behind it, which only operators read.
+pub const UNDELIVERED: &str = "undelivered";
+/// Receives after which a message is moved to the queue behind its own: more than any test needs.
+const RECEIVES_MAX: u32 = 1000;
 const BUCKET: &str = "configuration";
 const DOCUMENT: &str = "transship.yaml";
 
@@ -25,6 +31,7 @@ pub struct Deployment {
     stack: MiniStack,
     queue_url: String,
     dead_letters_url: String,
+    undelivered_url: String,
     client: reqwest::Client,
 }
 
@@ -35,10 +42,12 @@ impl Deployment {
             stack: MiniStack::start().await?,
             queue_url: String::new(),
             dead_letters_url: String::new(),
+            undelivered_url: String::new(),
             client: crate::http::client(),
         };
-        deployment.dead_letters_url = deployment.queue_create(DEAD_LETTERS).await?;
-        deployment.queue_url = deployment.queue_create(QUEUE).await?;
+        deployment.undelivered_url = deployment.queue_create(UNDELIVERED, None).await?;
+        deployment.dead_letters_url = deployment.queue_create(DEAD_LETTERS, Some(UNDELIVERED)).await?;
+        deployment.queue_url = deployment.queue_create(QUEUE, Some(DEAD_LETTERS)).await?;
         deployment.table_create().await?;
         deployment.object(Method::PUT, "", "").await?;
         Ok(deployment)
@@ -59,13 +68,20 @@ impl Deployment {
         &self.dead_letters_url
     }
 
+    /// URL of the queue behind it, which only operators read.
+    pub fn undelivered_url(&self) -> &str {
+        &self.undelivered_url
+    }
+
     /// The environment of a function of this stack.
     pub fn environment(&self) -> Vec<(String, String)> {
         [
             ("AWS_ENDPOINT_URL", self.endpoint()),
             ("TRANSSHIP_CONFIG", format!("s3://{BUCKET}/{DOCUMENT}")),
             ("TRANSSHIP_QUEUE_URL", self.queue_url.clone()),
+            ("TRANSSHIP_UNDELIVERED_URL", self.undelivered_url.clone()),
             ("TRANSSHIP_TABLE", TABLE.to_owned()),
+            ("TRANSSHIP_STACK", STACK.to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
@@ -99,6 +115,12 @@ impl Deployment {
             .collect())
     }
 
+    /// Sends a message to a queue.
+    pub async fn queue_send(&self, url: &str, body: &str) -> Result<()> {
+        let request = json!({ "QueueUrl": url, "MessageBody": body });
+        self.ask("AmazonSQS.SendMessage", &request).await.map(drop)
+    }
+
     /// Number of messages in a queue: visible, hidden and delayed ones.
     pub async fn queue_depth(&self, url: &str) -> Result<usize> {
         let request = json!({ "QueueUrl": url, "AttributeNames": ["All"] });
@@ -122,8 +144,16 @@ impl Deployment {
         self.ask("DynamoDB_20120810.DeleteTable", &request).await.map(drop)
     }
 
-    async fn queue_create(&self, name: &str) -> Result<String> {
-        let answer = self.ask("AmazonSQS.CreateQueue", &json!({ "QueueName": name })).await?;
+    /// Creates a queue, before `next` if there is one. Returns its URL.
+    async fn queue_create(&self, name: &str, next: Option<&str>) -> Result<String> {
+        let mut attributes = json!({});
+        if let Some(next) = next {
+            let arn = format!("arn:aws:sqs:us-east-1:000000000000:{next}");
+            let policy = json!({ "deadLetterTargetArn": arn, "maxReceiveCount": RECEIVES_MAX });
+            attributes["RedrivePolicy"] = policy.to_string().into();
+        }
+        let request = json!({ "QueueName": name, "Attributes": attributes });
+        let answer = self.ask("AmazonSQS.CreateQueue", &request).await?;
         Ok(answer["QueueUrl"].as_str().unwrap_or_default().to_owned())
     }
 

@@ -63,7 +63,10 @@ impl BulkImport {
         let looks = self.intake(timeout).await?.uploaded(uploads).await?;
         counter!("Uploads").increment(count(uploads.len()));
         counter!("Looks").increment(count(looks));
-        tracing::info!(uploads = uploads.len(), looks, "accepted uploads");
+        for upload in uploads {
+            let (bucket, key, looks) = (upload.bucket.as_str(), upload.key.as_str(), looks);
+            tracing::info!(bucket, key, looks, "accepted an upload");
+        }
         Ok(json!({ "looks": looks }))
     }
 

@@ -10,7 +10,9 @@ use tokio::sync::OnceCell;
 use transship_aws::Platform;
 use transship_aws::emf::Emf;
 use transship_copy::{NoProgress, SystemClock};
+use transship_engine::Envelope;
 use transship_engine::ledger::Failures;
+use transship_oci::Code;
 use transship_runtime::{
     DeadLetterRecorder, JobHandler, MessageHandler, MessageProcessor, Received, Undecided, run_batch,
 };
@@ -88,8 +90,47 @@ impl Worker {
             failures: Failures::new(Arc::clone(ledger) as _),
             clock: Arc::new(SystemClock),
         };
-        recorder.run(messages.into_iter().map(received).collect()).await
+        let letters: Vec<Received> = messages.into_iter().map(received).collect();
+        let mut staying = recorder.run(letters.clone()).await;
+        for letter in letters.iter().filter(|letter| is_foreign(letter)) {
+            if self.set_aside(letter).await {
+                staying.retain(|id| *id != letter.id);
+            }
+        }
+        staying
     }
+
+    /// Moves a message that is not Transship's to the queue that only operators read. In the dead-letter queue it would be
+    /// received again and again, and no operator could see it or delete it.
+    async fn set_aside(&self, letter: &Received) -> bool {
+        let Some(undelivered) = self.platform.undelivered().await else {
+            return false;
+        };
+        let message_id = letter.id.as_str();
+        match undelivered.set_aside(&letter.body).await {
+            Ok(()) => {
+                tracing::warn!(
+                    code = Code::MessageInvalid.as_str(),
+                    message_id,
+                    "a dead letter is not valid and was set aside: `transship dead-letters` shows and removes it"
+                );
+                true
+            }
+            Err(error) => {
+                tracing::error!(
+                    code = error.code(),
+                    message_id,
+                    "a dead letter could not be set aside: {error}"
+                );
+                false
+            }
+        }
+    }
+}
+
+/// True for a message that no release of Transship up to this one sent.
+fn is_foreign(letter: &Received) -> bool {
+    Envelope::parse(&letter.body).is_err()
 }
 
 fn received(message: SqsMessage) -> Received {

@@ -35,6 +35,13 @@ fn a_layout_whose_last_blob_is_held_back_becomes_tasks_when_it_comes() {
         }
     });
     assert_eq!(told.unwrap().as_f64(), Some(0.0), "nothing waits for an hour yet");
+    let line = stage.stack.metric("worker", "SourcesIncomplete").remove(0);
+    let directive = &line["_aws"]["CloudWatchMetrics"][0];
+    assert_eq!(
+        (&directive["Dimensions"], &line["Stack"]),
+        (&serde_json::json!([["Stack"]]), &"transship".into()),
+        "as its alarm reads it"
+    );
 
     stage.upload(&held);
     let tasks = stage.at_rest(2);

@@ -98,6 +98,7 @@ pub fn service_of(target: &str) -> &'static str {
         "AmazonSSM" => "ssm",
         "Logs_20140328" => "logs",
         "AWSEvents" => "events",
+        "TrentService" => "kms",
         _ => "other",
     }
 }

@@ -5,18 +5,22 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Aws;
-use crate::http;
+use crate::http::{self, Response};
 
 impl Aws {
     fn cloudformation(&self, fields: &[(&str, &str)]) -> String {
+        let answer = self.try_cloudformation(fields);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    }
+
+    fn try_cloudformation(&self, fields: &[(&str, &str)]) -> Response {
         let form: Vec<_> = fields
             .iter()
             .map(|(name, value)| format!("{name}={}", http::encoded_part(value)))
             .collect();
         let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-        let answer = self.request("cloudformation", "POST", "/", &headers, form.join("&").as_bytes());
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.text()
+        self.request("cloudformation", "POST", "/", &headers, form.join("&").as_bytes())
     }
 
     /// Begins to create a stack.
@@ -43,9 +47,22 @@ impl Aws {
         self.cloudformation(&fields);
     }
 
-    /// `CREATE_COMPLETE` and the like.
+    /// Begins to delete a stack.
+    pub fn stack_delete(&self, name: &str) {
+        self.cloudformation(&[("Action", "DeleteStack"), ("StackName", name)]);
+    }
+
+    /// Makes a KMS key. Its ARN.
+    pub fn key_create(&self) -> String {
+        let made = self.ask("TrentService.CreateKey", &json!({}));
+        made["KeyMetadata"]["Arn"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// `CREATE_COMPLETE` and the like; empty if there is no such stack.
     pub fn stack_status(&self, name: &str) -> String {
-        let text = self.cloudformation(&[("Action", "DescribeStacks"), ("StackName", name)]);
+        let text = self
+            .try_cloudformation(&[("Action", "DescribeStacks"), ("StackName", name)])
+            .text();
         texts(&text, "StackStatus").into_iter().next().unwrap_or_default()
     }
 

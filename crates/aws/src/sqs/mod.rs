@@ -5,6 +5,7 @@
 //! failed messages.
 
 mod entry;
+mod letters;
 mod receiver;
 
 use std::time::Duration;
@@ -16,6 +17,8 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use transship_engine::{Outgoing, TaskQueue};
 use transship_oci::{Backoff, Code, Error, Result, Verb};
+
+pub use letters::{Letter, Letters};
 
 use crate::Aws;
 use crate::error::AwsError;

@@ -32,6 +32,12 @@ pub(crate) struct Queue {
     queue: Option<String>,
 }
 
+/// The URL of the stack's task queue: the argument, else the environment.
+pub(crate) fn queue_url(argument: Option<&String>) -> Result<String, Failure> {
+    let url = argument.cloned().or_else(|| variable("TRANSSHIP_QUEUE_URL"));
+    url.ok_or_else(|| Failure::usage("the stack's queue is missing: set --queue URL or TRANSSHIP_QUEUE_URL"))
+}
+
 /// The ledger that arguments and environment select.
 #[derive(Debug, PartialEq, Eq)]
 enum Chosen {
@@ -64,16 +70,7 @@ impl Store {
                 let ledger = Arc::new(SqliteLedger::new(database.clone()));
                 Ok((ledger, Arc::new(SqliteQueue::new(database))))
             }
-            Chosen::Stack(table) => {
-                let url = queue
-                    .queue
-                    .clone()
-                    .or_else(|| variable("TRANSSHIP_QUEUE_URL"))
-                    .ok_or_else(|| {
-                        Failure::usage("the stack's queue is missing: set --queue URL or TRANSSHIP_QUEUE_URL")
-                    })?;
-                stack::history_and_queue(table, url).await
-            }
+            Chosen::Stack(table) => stack::history_and_queue(table, queue_url(queue.queue.as_ref())?).await,
         }
     }
 
@@ -116,6 +113,9 @@ fn existing(data: &Path) -> Result<Database, Failure> {
 
 /// A history and a queue, open for writing.
 pub(crate) type Pair = (Arc<dyn History>, Arc<dyn TaskQueue>);
+
+#[cfg(not(feature = "aws"))]
+pub(crate) use stack::refused as not_built;
 
 /// The value of an environment variable, unless it is empty.
 fn variable(name: &str) -> Option<String> {
@@ -175,7 +175,7 @@ mod stack {
         std::future::ready(Err(refused()))
     }
 
-    fn refused() -> Failure {
+    pub(crate) fn refused() -> Failure {
         Failure::new(
             Exit::Input,
             "AWS_NOT_BUILT",

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod copy;
+pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod events;
 pub(crate) mod executions;
@@ -35,6 +36,7 @@ pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Executions(arguments) => executions::run(arguments, form).await,
         Command::Tasks(arguments) => tasks::run(arguments, form).await,
         Command::Redrive(arguments) => redrive::run(arguments, form).await,
+        Command::DeadLetters(arguments) => dead_letters::run(arguments, form).await,
         Command::Resume(arguments) => resume::run(arguments, form).await,
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),

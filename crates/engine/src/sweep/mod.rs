@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use metrics::gauge;
+use metrics::{gauge, histogram};
 
 use self::rule::SweepRule;
 use crate::job::{Job, Run, Sweep, SweepStep, WAIT_MAX};
@@ -124,6 +124,8 @@ impl<'a> SweepPart<'a> {
             "sent tasks again that no worker processes"
         );
         for entry in &lost {
+            let age = now.duration_since(entry.execution.created).as_millis_f64();
+            histogram!("OldestUnfinishedTask", "Rule" => entry.execution.rule.clone()).record(age.max(0.0));
             let message = format!("no worker has updated the task since before {before}, so it was sent again");
             jobs.ledger
                 .history

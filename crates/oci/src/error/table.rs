@@ -537,6 +537,9 @@ codes! {
     UnknownExecution => "UNKNOWN_EXECUTION", PERMANENT,
         "there is no such execution",
         "`transship executions` lists them.";
+    UnknownMessage => "UNKNOWN_MESSAGE", PERMANENT,
+        "no queue has such a message now",
+        "`transship dead-letters` lists them. A message that a worker has is not listed; it is again after some minutes.";
     AwsNotBuilt => "AWS_NOT_BUILT", PERMANENT,
         "this build cannot reach a deployed stack",
         "Build one that can with `cargo install --path crates/cli --features aws`, or name a data folder with --data.";

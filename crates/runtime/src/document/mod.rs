@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use metrics::counter;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use transship_copy::{Clock, SystemClock};
@@ -105,6 +106,10 @@ impl DocumentSource {
 
     /// Reads the document. Fails with the reader's error or with the code of the document's first fault.
     pub async fn load(&self) -> Result<Document> {
+        self.read_first().await.inspect_err(|_| count_refused())
+    }
+
+    async fn read_first(&self) -> Result<Document> {
         self.update(|seen| seen.read_at = Some(self.clock.now()));
         let Some(DocumentText { text, version }) = self.reader.read(None).await? else {
             let name = self.name();
@@ -208,6 +213,7 @@ impl DocumentSource {
                 configuration.replace_with_newest(document, began);
             }
             Change::Refused(errors) => {
+                count_refused();
                 for error in errors.iter() {
                     tracing::error!(
                         code = error.code(),
@@ -216,17 +222,25 @@ impl DocumentSource {
                     );
                 }
             }
-            Change::Unreadable(error) => tracing::error!(
-                code = error.code(),
-                place,
-                "the document cannot be read, the last valid version stays in force: {error}"
-            ),
+            Change::Unreadable(error) => {
+                count_refused();
+                tracing::error!(
+                    code = error.code(),
+                    place,
+                    "the document cannot be read, the last valid version stays in force: {error}"
+                );
+            }
         }
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
         change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Counts a read of a document that is not valid, or that cannot be read.
+fn count_refused() {
+    counter!("DocumentRefused").increment(1);
 }
 
 /// Logs the warnings of a document.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use metrics::counter;
+use metrics::{counter, histogram};
 use tokio::time::timeout;
 use transship_copy::{Progress, TimeBudget};
 use transship_engine::{Envelope, Jobs, Next, Outgoing, TaskQueue};
@@ -132,6 +132,7 @@ impl MessageProcessor {
 
     /// Sends the message on as a new one.
     async fn hand_over(&self, received: &Received, next: Outgoing, deadline: Option<Deadline>) -> bool {
+        measure_unfinished(&next.envelope);
         let is_sent = self.send(received, &[next], deadline).await;
         counter!("HandedOver").increment(u64::from(is_sent));
         is_sent
@@ -151,6 +152,7 @@ impl MessageProcessor {
 
     /// Sends `next` in place of a message that was not tried.
     pub(super) async fn defer(&self, received: &Received, next: Outgoing, deadline: Option<Deadline>) -> bool {
+        measure_unfinished(&next.envelope);
         let is_sent = self.send_once(received, &[next], deadline).await;
         counter!("HandedOver").increment(u64::from(is_sent));
         is_sent
@@ -182,6 +184,15 @@ impl MessageProcessor {
                 false
             }
         }
+    }
+}
+
+/// Publishes how long a job that is sent on has been unfinished. Counted from its event, not from its message: each wait is
+/// a new message, and a queue tells only how old those are.
+fn measure_unfinished(envelope: &Envelope) {
+    if let Some(execution) = envelope.job.execution() {
+        let age = Timestamp::now().duration_since(execution.created).as_millis_f64();
+        histogram!("OldestUnfinishedTask", "Rule" => execution.rule.clone()).record(age.max(0.0));
     }
 }
 
