@@ -229,6 +229,9 @@ codes! {
         "Let the login list tags, or remove old tags.";
 
     // Layouts, archives, storage trees and their stores.
+    SourceReplaced => "SOURCE_REPLACED", PERMANENT,
+        "a newer version of the source was uploaded before this one was complete",
+        "Nothing: the newer version is imported.";
     SourceEmpty => "SOURCE_EMPTY", PERMANENT,
         "nothing that can be imported was found",
         "Check the bucket and prefix, or the folder, in the message: a layout, an archive or a storage tree is expected.";
