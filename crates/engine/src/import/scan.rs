@@ -29,8 +29,8 @@ const BATCH_TASKS_MAX: usize = 100;
 const WAIT_FOR_CONTENT: Duration = Duration::from_hours(30 * 24);
 /// The entries of what a source waits for expire later, because a sweep must find the source to end it.
 const PENDING_TTL: Duration = Duration::from_hours(45 * 24);
-/// When a source that waits is scanned again, if nothing arrives before.
-const RESCAN_INTERVAL: Duration = Duration::from_hours(1);
+/// When a source that waits is scanned again, at the latest. Sweeps do it before.
+const RESCAN_INTERVAL: Duration = Duration::from_hours(24);
 /// A source that could not be read in this many slots will not be read in another.
 const TIME_SLOTS_MAX: u32 = 5;
 
