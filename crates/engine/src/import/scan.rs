@@ -47,6 +47,8 @@ enum ScanEnd {
     Tasks,
     /// There is nothing that could become an image.
     Nothing,
+    /// The file that names the images of an upload is missing.
+    Unnamed,
     /// The source is incomplete: the task that waits, and for what.
     Waits(Box<Scan>, String),
     /// There was no time to make all tasks: the scan of the rest.
@@ -91,14 +93,26 @@ impl<'a> ScanSource<'a> {
         let outcome = match end {
             ScanEnd::Unfinished(rest) => return Ok(Next::Send(vec![Outgoing::now(*rest)])),
             ScanEnd::Tasks => jobs.outcome(TaskState::Succeeded, None, None, None),
+            ScanEnd::Nothing if self.scan.is_by_digest() => {
+                let message = "an untagged manifest without a subject is copied with its image".to_owned();
+                jobs.outcome(TaskState::Skipped, None, Some("NOT_A_REFERRER"), Some(message))
+            }
             ScanEnd::Nothing => {
                 let message = format!("{}: nothing that can be imported was found", self.scan.entry().source);
                 jobs.failed(Code::SourceEmpty.as_str(), message)
+            }
+            ScanEnd::Unnamed => {
+                let message = "the file that names its images is missing".to_owned();
+                let code = Some(Code::SourceIncomplete.as_str());
+                jobs.outcome(TaskState::Skipped, None, code, Some(message))
             }
             ScanEnd::Waits(waiting, message) => {
                 let entry = waiting.entry();
                 let code = Code::SourceIncomplete.as_str();
                 let age = waiting.execution.age(jobs.now());
+                if age < WAIT_FOR_CONTENT && waiting.is_by_digest() {
+                    return Ok(Next::Done);
+                }
                 if age < WAIT_FOR_CONTENT {
                     let next = jobs.now().checked_add(RESCAN_INTERVAL).unwrap_or(Timestamp::MAX);
                     jobs.ledger.history.record(std::slice::from_ref(&entry)).await?;
@@ -178,6 +192,12 @@ impl<'a> ScanSource<'a> {
         let names = index_version(Arc::clone(&store), found, only).await?;
         let end = match inspect(Arc::clone(&store), found, only).await? {
             Inspection::Nothing => ScanEnd::Nothing,
+            Inspection::Incomplete { missing }
+                if scan.is_upload && missing.iter().all(|one| one.digest().is_none()) =>
+            {
+                // The upload of the file that names images sends a scan of its own.
+                ScanEnd::Unnamed
+            }
             Inspection::Incomplete { missing } => {
                 let waiting = self.waiting(&names);
                 self.wait_for(&waiting, &place, &missing).await?;
@@ -358,7 +378,8 @@ impl<'a> ScanSource<'a> {
             execution = execution.id,
             "a source became tasks"
         );
-        if images + refused_images == 0 {
+        // A manifest of a storage tree that is no image by itself belongs to another one.
+        if images + refused_images == 0 && scan.only.is_none() {
             return Ok(ScanEnd::Nothing);
         }
         Ok(ScanEnd::Tasks)

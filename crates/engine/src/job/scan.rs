@@ -91,6 +91,12 @@ impl Scan {
         id("l", &[&self.key(), &self.execution.id])
     }
 
+    /// True for the upload of a manifest of a storage tree that may have no tag. It may be a part of another image, so it is not
+    /// recorded while it waits.
+    pub(crate) const fn is_by_digest(&self) -> bool {
+        self.is_upload && matches!(self.only, Some(Target::Digest(_)))
+    }
+
     /// The same scan as part of `execution`.
     pub(crate) fn of_execution(&self, execution: Execution) -> Self {
         Self {
