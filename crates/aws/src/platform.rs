@@ -13,7 +13,7 @@ use transship_copy::SystemClock;
 use transship_engine::ledger::{Ledger, PendingBlobs};
 use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_registry::Retries;
-use transship_runtime::DocumentSource;
+use transship_runtime::{DocumentSource, PublishedKeys};
 
 use crate::{
     ActiveVersion, Aws, BucketStores, DOCUMENT_OPTIONS, DocumentLocation, DynamoLedger, SqsQueue, credentials_of,
@@ -142,6 +142,7 @@ impl Platform {
             queue: Arc::clone(&parts.queue) as _,
             history: Arc::clone(&parts.ledger) as _,
             secrets: Arc::clone(&parts.secrets),
+            keys: Arc::new(PublishedKeys::new(Arc::new(SystemClock))),
             clock: Arc::new(SystemClock),
         }
     }

@@ -18,7 +18,9 @@ use transship_http::Server;
 use transship_local::{Database, SqliteLedger, SqliteQueue};
 use transship_registry::Retries;
 use transship_rules::Document;
-use transship_runtime::{DeadLetterRecorder, Environment, JobHandler, MessageProcessor, Worker, process_secrets};
+use transship_runtime::{
+    DeadLetterRecorder, Environment, JobHandler, MessageProcessor, PublishedKeys, Worker, process_secrets,
+};
 
 use crate::credentials::credentials_of_document;
 use crate::failure::{Exit, Failure, sentence};
@@ -81,6 +83,7 @@ impl Service {
             queue: Arc::new(queue.clone()),
             history: Arc::clone(&ledger) as _,
             secrets,
+            keys: Arc::new(PublishedKeys::new(Arc::new(SystemClock))),
             clock: Arc::new(SystemClock),
         };
         let jobs = Jobs {

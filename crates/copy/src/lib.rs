@@ -11,6 +11,7 @@ mod copy;
 mod decide;
 pub mod graph;
 mod inline;
+pub mod memory;
 mod parallel;
 mod ports;
 mod progress;

@@ -4,25 +4,21 @@
 //! contains the whole task, so the ledger may be updated later. Ids are deterministic, so a delivery that is received three
 //! times creates one task. The document in force at the time of the delivery applies.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use secrecy::ExposeSecret;
 use transship_copy::Clock;
-use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
-use transship_oci::{Code, Error, Operation, Provider, Result};
+use transship_notifications::{Delivery, Event, Format, Origin, Part, handshake, parse};
+use transship_oci::{Code, Provider, Result};
 use transship_rules::{Document, Evaluation, Pushed, Registry, Verdict, Webhook};
 
+use crate::authenticity::rejected;
 use crate::ledger::History;
 use crate::plan::plan;
 use crate::send::{now, send_then_record};
-use crate::{Configuration, CopyTask, Secrets, Snapshot, TaskQueue};
-
-/// Maximum age of a cached webhook secret that rejects a delivery; an older one is read again.
-const SECRET_AGE_MAX: Duration = Duration::from_mins(1);
+use crate::{Configuration, CopyTask, Secrets, SigningKeys, Snapshot, TaskQueue};
 
 /// Time limit for recording in the ledger. No delivery depends on it, and a sender that reaches its time-out sends everything
 /// again.
@@ -43,6 +39,11 @@ pub enum Accepted {
         /// The executions of these tasks, except those that are recorded once they are known to be more than a part of an image.
         executions: Vec<String>,
     },
+    /// The sender asks whether its deliveries are wanted, and expects this text in the response.
+    Handshake {
+        /// The text.
+        response: String,
+    },
 }
 
 /// Accepts deliveries.
@@ -55,6 +56,8 @@ pub struct Intake {
     pub history: Arc<dyn History>,
     /// The secrets of the senders.
     pub secrets: Arc<dyn Secrets>,
+    /// The public keys of the senders' clouds.
+    pub keys: Arc<dyn SigningKeys>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -70,26 +73,40 @@ impl Intake {
             .await
     }
 
-    /// Checks what can be known before the body is read: that the document has the source and, if the proof of its format is
-    /// in the headers or the URL, that the sender knows the secret. Errors as of [`Intake::accept`].
+    /// Checks what can be known before the body is read: that the document has the source, and that the sender is the expected
+    /// one, unless the proof of that is in the body. Errors as of [`Intake::accept`].
     pub async fn admit(&self, source: &str, headers: &HeaderMap, token: Option<&str>) -> Result<Admission<'_>> {
         let snapshot = self.configuration.current();
-        let Some(registry) = snapshot.document.registries.get(source) else {
-            return Err(rejected(Code::UnknownSource, "there is no source with that name"));
-        };
-        let format = format_of(registry.provider)?;
-        let is_authentic = format.is_proof_in_head();
-        if is_authentic {
-            let body = &[];
-            self.authenticate(format, &Delivery { headers, body, token }, registry)
-                .await?;
-        }
+        let registry = registry_of(&snapshot, source)?;
+        let body = &[];
+        let head = Delivery { headers, body, token };
+        let is_authentic = self.is_authentic(registry, &head, Part::Head).await?;
         Ok(Admission {
             intake: self,
             snapshot,
             source: source.to_owned(),
             is_authentic,
         })
+    }
+
+    /// Checks whether deliveries to `source` are wanted, for a sender that asks with `OPTIONS` before the first one. A sender that
+    /// shows tokens shows none here: its deliveries are checked. Errors as of [`Intake::accept`], and `METHOD_NOT_ALLOWED` for a
+    /// format whose senders do not ask.
+    pub async fn consent(&self, source: &str, headers: &HeaderMap, token: Option<&str>) -> Result<()> {
+        let snapshot = self.configuration.current();
+        let registry = registry_of(&snapshot, source)?;
+        if !registry.format.has_handshake() {
+            return Err(rejected(
+                Code::MethodNotAllowed,
+                "method not allowed: use POST for deliveries",
+            ));
+        }
+        if matches!(registry.webhook, Some(Webhook::Identity { .. })) {
+            return Ok(());
+        }
+        let body = &[];
+        let head = Delivery { headers, body, token };
+        self.is_authentic(registry, &head, Part::Head).await.map(drop)
     }
 
     /// Accepts an event of `provider` that the cloud delivered by invoking a function. It needs no authentication: on AWS only ECR
@@ -103,7 +120,7 @@ impl Intake {
             body,
             token: None,
         };
-        let events = read(provider, &delivery, &Origin::default())?;
+        let events = read(Format::of(provider), &delivery, &Origin::default())?;
         let Some(host) = events.iter().find_map(|event| event.registry_host.as_ref()) else {
             return Ok(Accepted::Nothing { code: None });
         };
@@ -165,41 +182,6 @@ impl Intake {
         })
     }
 
-    async fn authenticate(&self, format: Format, delivery: &Delivery<'_>, registry: &Registry) -> Result<()> {
-        let reference = match &registry.webhook {
-            Some(Webhook::Anyone) => return Ok(()),
-            Some(Webhook::Secret { reference, .. }) => reference,
-            None => {
-                return Err(rejected(
-                    Code::NotAuthentic,
-                    "this source has no webhook secret: set one in the document",
-                ));
-            }
-        };
-        let unavailable = |error: Error| {
-            tracing::error!(code = error.code(), %error, "a webhook secret could not be read, so deliveries are answered 503");
-            rejected(Code::Unavailable, "the secret of this source is not available now")
-        };
-        let secret = self.secrets.secret(reference).await.map_err(unavailable)?;
-        if authenticate(format, delivery, secret.expose_secret()).is_ok() {
-            return Ok(());
-        }
-        // The secret may have been rotated. The age limits how often unauthenticated deliveries cause a read.
-        let anew = self
-            .secrets
-            .secret_anew(reference, SECRET_AGE_MAX)
-            .await
-            .map_err(unavailable)?;
-        anew.filter(|anew| authenticate(format, delivery, anew.expose_secret()).is_ok())
-            .map(drop)
-            .ok_or_else(|| {
-                rejected(
-                    Code::NotAuthentic,
-                    "the delivery does not contain the secret of this source",
-                )
-            })
-    }
-
     async fn make_durable(&self, tasks: &[CopyTask]) -> Result<()> {
         let sent = send_then_record(self.queue.as_ref(), self.history.as_ref(), tasks, Some(RECORD_TIMEOUT));
         sent.await.map_err(|error| {
@@ -209,9 +191,9 @@ impl Intake {
     }
 }
 
-/// Why a delivery is rejected: the message is what the sender reads.
-fn rejected(code: Code, message: impl Into<Cow<'static, str>>) -> Error {
-    Error::new(code, Operation::default(), message)
+fn registry_of<'a>(snapshot: &'a Snapshot, source: &str) -> Result<&'a Registry> {
+    let unknown = || rejected(Code::UnknownSource, "there is no source with that name");
+    snapshot.document.registries.get(source).ok_or_else(unknown)
 }
 
 /// A sender whose body may be read: see [`Intake::admit`]. The document in force at the time of the admission applies.
@@ -226,13 +208,12 @@ impl Admission<'_> {
     /// Accepts the delivery: see [`Intake::accept`].
     pub async fn accept(&self, delivery: &Delivery<'_>) -> Result<Accepted> {
         let (document, source) = (&self.snapshot.document, self.source.as_str());
-        let Some(registry) = document.registries.get(source) else {
-            return Err(rejected(Code::UnknownSource, "there is no source with that name"));
-        };
+        let registry = registry_of(&self.snapshot, source)?;
         if !self.is_authentic {
-            self.intake
-                .authenticate(format_of(registry.provider)?, delivery, registry)
-                .await?;
+            self.intake.is_authentic(registry, delivery, Part::Whole).await?;
+        }
+        if let Some(response) = handshake(registry.format, delivery) {
+            return Ok(Accepted::Handshake { response });
         }
         // The host is read from the body to detect a body of another registry.
         let origin = Origin {
@@ -240,27 +221,21 @@ impl Admission<'_> {
             fallback_host: Some(registry.host().as_str()),
             aliases: &registry.aliases,
         };
-        let events = read(registry.provider, delivery, &origin)?;
-        let (events, foreign): (Vec<_>, Vec<_>) = events
-            .into_iter()
-            .partition(|event| event.registry_host.as_ref().is_none_or(|host| registry.is_called(host)));
+        let events = read(registry.format, delivery, &origin)?;
+        let (events, foreign): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| {
+            event
+                .registry_host
+                .as_ref()
+                .is_some_and(|host| registry.is_called(host))
+        });
         warn_of_foreign(source, &foreign);
         let code = (!foreign.is_empty()).then_some(Code::HostMismatch);
         self.intake.plan_and_send(document, &[source], &events, code).await
     }
 }
 
-fn format_of(provider: Provider) -> Result<Format> {
-    Format::of(provider).ok_or_else(|| {
-        rejected(
-            Code::DeliveryInvalid,
-            "notifications of this provider are not supported",
-        )
-    })
-}
-
-fn read(provider: Provider, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>> {
-    parse(format_of(provider)?, delivery, origin).map_err(|error| rejected(Code::DeliveryInvalid, error.to_string()))
+fn read(format: Format, delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>> {
+    parse(format, delivery, origin).map_err(|error| rejected(Code::DeliveryInvalid, error.to_string()))
 }
 
 /// Logs why a rule matches an event or not, as `transship explain` prints it.

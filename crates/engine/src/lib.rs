@@ -4,6 +4,7 @@
 //! A message carries the whole job, so the queue alone is enough: send, then record; the worker upserts.
 
 mod accept;
+mod authenticity;
 mod configuration;
 mod copy_image;
 mod dead_letters;
@@ -35,7 +36,7 @@ pub use job::{
 };
 pub use jobs::Jobs;
 pub use ledger::{PendingScan, Replica, TaskEntry};
-pub use ports::{Begin, ReceivedMessage, Secrets, Stores, TaskQueue, TaskReceiver};
+pub use ports::{Begin, ReceivedMessage, Secrets, SigningKeys, Stores, TaskQueue, TaskReceiver};
 pub use retry_policy::RetryPolicy;
 pub use secrets::SecretTable;
 pub use store_name::StoreName;

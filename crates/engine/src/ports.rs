@@ -94,6 +94,17 @@ pub trait Secrets: Send + Sync {
     }
 }
 
+/// Fetches the public keys with which clouds sign. The URLs are those that [`transship_notifications::authenticate`] asks for: they
+/// are at a few fixed hosts, and a delivery cannot name others. Nothing secret is sent.
+#[async_trait]
+pub trait SigningKeys: Send + Sync {
+    /// The content of `url`. An adapter may cache it for some hours. Error: `UNAVAILABLE`.
+    async fn keys(&self, url: &str) -> Result<Arc<[u8]>>;
+
+    /// The content as it was at most `age` ago, for use when the cached one does not have a key.
+    async fn keys_anew(&self, url: &str, age: Duration) -> Result<Arc<[u8]>>;
+}
+
 /// The stores of layouts and archives.
 pub trait Stores: Send + Sync {
     /// The store with this name. `STORE_UNKNOWN` if it cannot be read here. Sends nothing.

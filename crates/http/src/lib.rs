@@ -12,21 +12,21 @@ pub use server::Server;
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use transship_engine::{Accepted, Intake};
 use transship_notifications::Delivery;
-use transship_oci::{Code, Error};
+use transship_oci::{Code, Error, Operation};
 
 use crate::body::Bodies;
 
 /// Maximum size of a delivery in bytes. Distribution sends about 1 KB; `GitHub` could send 25 MB, which is never useful here.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// `POST /hooks/{source}`, `POST /hooks/{source}/{token}`, `GET /healthz`; a trailing slash makes no difference.
+/// `POST` and `OPTIONS` of `/hooks/{source}` and `/hooks/{source}/{token}`, `GET /healthz`; a trailing slash makes no difference.
 pub fn router(intake: Arc<Intake>) -> Router {
     let door = Door {
         intake,
@@ -34,9 +34,12 @@ pub fn router(intake: Arc<Intake>) -> Router {
     };
     Router::new()
         .route("/healthz", get(|| async { Json(json!({ "status": "ok" })) }))
-        .route("/hooks/{source}", post(hook))
-        .route("/hooks/{source}/", post(hook))
-        .route("/hooks/{source}/{*token}", post(hook_with_token))
+        .route("/hooks/{source}", post(hook).options(consent))
+        .route("/hooks/{source}/", post(hook).options(consent))
+        .route(
+            "/hooks/{source}/{*token}",
+            post(hook_with_token).options(consent_with_token),
+        )
         .fallback(|request: Request| async move {
             log_refused(&request, StatusCode::NOT_FOUND, Code::NotFound, "there is no such path");
             refusal(
@@ -72,6 +75,42 @@ async fn hook_with_token(
     take(&door, &source, Some(&token), request).await
 }
 
+async fn consent(State(door): State<Door>, Path(source): Path<String>, headers: HeaderMap) -> Response {
+    grant(&door, &source, None, &headers).await
+}
+
+async fn consent_with_token(
+    State(door): State<Door>,
+    Path((source, token)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    grant(&door, &source, Some(&token), &headers).await
+}
+
+/// Answers a sender that asks whether its deliveries are wanted. Source: CloudEvents, "HTTP 1.1 Web Hooks for Event Delivery",
+/// section 4, Abuse Protection.
+async fn grant(door: &Door, source: &str, token: Option<&str>, headers: &HeaderMap) -> Response {
+    if let Err(error) = door.intake.consent(source, headers, token).await {
+        return rejected(source, &error);
+    }
+    let Some(origin) = headers.get("webhook-request-origin") else {
+        let error = Error::new(
+            Code::DeliveryInvalid,
+            Operation::default(),
+            "the request has no WebHook-Request-Origin",
+        );
+        return rejected(source, &error);
+    };
+    tracing::info!(source, "allowed a sender of events");
+    let mut response = StatusCode::OK.into_response();
+    response.headers_mut().insert("webhook-allowed-origin", origin.clone());
+    if headers.contains_key("webhook-request-rate") {
+        let unlimited = HeaderValue::from_static("*");
+        response.headers_mut().insert("webhook-allowed-rate", unlimited);
+    }
+    response
+}
+
 async fn take(door: &Door, source: &str, token: Option<&str>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let admission = match door.intake.admit(source, &parts.headers, token).await {
@@ -100,6 +139,10 @@ async fn take(door: &Door, source: &str, token: Option<&str>, request: Request) 
             )
                 .into_response()
         }
+        Ok(Accepted::Handshake { response }) => {
+            tracing::info!(source, "confirmed a subscription");
+            Json(json!({ "validationResponse": response })).into_response()
+        }
         Ok(Accepted::Nothing { code: None }) => Json(json!({ "accepted": 0, "executions": [] })).into_response(),
         Ok(Accepted::Nothing { code: Some(code) }) => {
             let message = "the delivery names a host that does not belong to this source";
@@ -114,6 +157,7 @@ fn rejected(source: &str, error: &Error) -> Response {
         Code::UnknownSource => StatusCode::NOT_FOUND,
         Code::NotAuthentic => StatusCode::UNAUTHORIZED,
         Code::DeliveryInvalid => StatusCode::BAD_REQUEST,
+        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::DeliveryTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::DeliveryTooSlow => StatusCode::REQUEST_TIMEOUT,
         _ => StatusCode::SERVICE_UNAVAILABLE,

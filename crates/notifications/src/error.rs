@@ -24,8 +24,8 @@ pub(crate) fn not_json(error: serde_json::Error) -> Error {
     invalid.with_source(error)
 }
 
-/// `NOT_AUTHENTIC`: the delivery does not contain the secret; HTTP 401, exit 3.
-pub(crate) fn not_authentic() -> Error {
-    let message = "the delivery does not contain the secret: set the Authorization header at the sender to the secret";
+/// `NOT_AUTHENTIC`: the sender is not the expected one; HTTP 401, exit 3. `why` is a sentence about the delivery.
+pub(crate) fn not_authentic(why: &str) -> Error {
+    let message = format!("the delivery is not authentic: {why}");
     Error::new(Code::NotAuthentic, Operation::default(), message)
 }

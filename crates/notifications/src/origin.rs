@@ -9,7 +9,7 @@ use crate::ReportedRepository;
 pub struct Origin<'a> {
     /// The registry's host, which has precedence over the one in the delivery.
     pub registry_host: Option<&'a str>,
-    /// The registry's host, for deliveries that name none.
+    /// The registry's host, for deliveries that name none. With it, an event without a host names something that is none.
     pub fallback_host: Option<&'a str>,
     /// Repository prefixes of whole components in deliveries, and those that clients use. The first match applies.
     pub aliases: &'a [(String, String)],
@@ -30,10 +30,16 @@ impl Origin<'_> {
         if let Some(configured) = self.registry_host {
             return configured.parse().ok();
         }
-        let mut reported = reported.into_iter().flatten();
-        reported
-            .find_map(|host| host.parse().ok())
-            .or_else(|| self.fallback_host.or(assumed)?.parse().ok())
+        let mut is_named = false;
+        for name in reported.into_iter().flatten().filter(|name| !name.is_empty()) {
+            match name.parse() {
+                Ok(host) => return Some(host),
+                Err(_) => is_named = true,
+            }
+        }
+        // A delivery that names something else than a host is not one of the configured registry.
+        let fallback = self.fallback_host.or(assumed).filter(|_| !is_named)?;
+        fallback.parse().ok()
     }
 
     /// The repository that deliveries call `name`; [`None`] if it is not a valid repository name.
@@ -98,6 +104,15 @@ mod tests {
             Some("other.example")
         );
         assert_eq!(host(&Origin::default(), None).as_deref(), Some("assumed.example"));
+        assert_eq!(host(&configured, Some("")).as_deref(), Some("mine.example"));
+        for trick in [
+            "mine.example@evil.example",
+            "mine.example:x",
+            "mine example",
+            "\u{043c}ine.example",
+        ] {
+            assert_eq!(host(&configured, Some(trick)), None, "{trick}");
+        }
     }
 
     #[test]

@@ -20,16 +20,13 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Declared size in bytes, which must not be used to allocate memory.
     pub size: u64,
-    /// URLs of a non-distributable layer, which are never used.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub urls: Vec<String>,
     /// The content itself, base64, for small content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
     /// The artifact type of a manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// Annotations by key.
+    /// Annotations by key, at most 1,000. Empty in the lists of a manifest: see [`crate::Manifest::annotated_children`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The platform of the image.
@@ -56,7 +53,6 @@ impl Descriptor {
             media_type,
             digest,
             size,
-            urls: Vec::new(),
             data: None,
             artifact_type: None,
             annotations: BTreeMap::new(),
@@ -69,6 +65,6 @@ impl<'de> Deserialize<'de> for Descriptor {
     /// Reads the descriptor of a manifest from JSON. `null` is an empty list or map, and only type, digest and size can refuse it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = Box::<RawValue>::deserialize(deserializer)?;
-        manifest::of_manifest(&written, &"the descriptor").map_err(|error| D::Error::custom(error.message()))
+        manifest::with_annotations(&written, &"the descriptor").map_err(|error| D::Error::custom(error.message()))
     }
 }

@@ -59,12 +59,9 @@ fn credentials(registry: &Registry) -> Option<Note> {
 }
 
 fn webhook(registry: &Registry) -> Option<Note> {
-    match &registry.webhook {
-        Some(Webhook::Secret { reference, .. }) if reference.cloud().is_some() => {
-            Some(("webhook", format!("{reference} {ELSEWHERE}")))
-        }
-        _ => None,
-    }
+    let mut references = registry.webhook.iter().flat_map(Webhook::references);
+    let reference = references.find(|reference| reference.cloud().is_some())?;
+    Some(("webhook", format!("{reference} {ELSEWHERE}")))
 }
 
 fn tls(registry: &Registry) -> impl Iterator<Item = Note> {

@@ -1,5 +1,6 @@
 //! A validated registry of the document: its endpoint, its other hosts, and its limits.
 
+use transship_notifications::{Format, Identity, SignedUrl};
 use transship_oci::{Limits, Network, Provider, RegistryHost};
 use url::Url;
 
@@ -14,7 +15,7 @@ pub struct Registry {
     pub endpoint: Url,
     /// Other hosts of the registry, as written.
     pub hosts: Vec<RegistryHost>,
-    /// Repository prefixes in deliveries, and the prefixes that clients use instead. Empty in this version.
+    /// Repository prefixes in deliveries, and the prefixes that clients use instead; a longer prefix comes before a shorter one.
     pub aliases: Vec<(String, String)>,
     /// A description for readers of the document.
     pub description: Option<String>,
@@ -31,6 +32,8 @@ pub struct Registry {
     pub credentials: Option<CredentialsRef>,
     /// How its deliveries are authenticated; [`None`] means that none are accepted.
     pub webhook: Option<Webhook>,
+    /// The format of its deliveries: that of its provider, unless `webhook.format` names another one.
+    pub format: Format,
     /// Its limits.
     pub limits: Limits,
     /// The certificates of its connections; [`None`]: the default roots are trusted, and no client certificate is sent.
@@ -38,6 +41,14 @@ pub struct Registry {
     /// The host of `endpoint`, validated with the document.
     pub(crate) host: RegistryHost,
 }
+
+/// The names of Docker Hub. Source: distribution/reference, `normalize.go`; Docker, "Registry API".
+const DOCKER_HUB: [&str; 4] = [
+    "docker.io",
+    "index.docker.io",
+    "registry-1.docker.io",
+    "registry.hub.docker.com",
+];
 
 /// The default partition of a registry.
 pub const PUBLIC_PARTITION: &str = "public";
@@ -69,9 +80,28 @@ pub enum Webhook {
     Secret {
         /// Its content is one line, or two while the secret is being changed.
         reference: SecretReference,
-        /// The format of the deliveries, if not the provider's own. [`None`] in this version.
-        format: Option<String>,
+        /// What the signature of the event bus of Alibaba Cloud covers; [`None`]: it is not verified.
+        signed_url: Option<SignedUrl>,
     },
+    /// The sender shows a signed token of its cloud.
+    Identity {
+        /// The sender that the token must name, and the audience.
+        identity: Identity,
+        /// The keys of the tokens, as a JSON Web Key Set; [`None`]: they are fetched from the cloud.
+        keys: Option<SecretReference>,
+    },
+}
+
+impl Webhook {
+    /// Every reference to a secret.
+    pub fn references(&self) -> impl Iterator<Item = &SecretReference> {
+        match self {
+            Self::Anyone => None,
+            Self::Secret { reference, .. } => Some(reference),
+            Self::Identity { keys, .. } => keys.as_ref(),
+        }
+        .into_iter()
+    }
 }
 
 impl Tls {
@@ -123,9 +153,18 @@ impl Registry {
             ":443"
         };
         let name = host.as_str().to_ascii_lowercase();
-        match name.strip_suffix(default_port) {
+        let name = match name.strip_suffix(default_port) {
             Some(bare) => bare.to_owned(),
             None => name,
+        };
+        match self.provider {
+            // Clients write the first name, and connect to the others.
+            Provider::DockerHub if DOCKER_HUB.contains(&name.as_str()) => DOCKER_HUB[0].to_owned(),
+            // Names of one registry in its VPC and in Alibaba's own network; deliveries name the public one.
+            Provider::AliyunAcr if name.ends_with(".aliyuncs.com") => name
+                .replacen("registry-vpc.", "registry.", 1)
+                .replacen("registry-internal.", "registry.", 1),
+            _ => name,
         }
     }
 }

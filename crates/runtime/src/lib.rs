@@ -11,6 +11,7 @@ mod fetch_cache;
 pub mod logging;
 mod message;
 mod metric;
+mod published_keys;
 mod secrets;
 mod worker;
 
@@ -24,5 +25,6 @@ pub use environment::Environment;
 pub use fetch_cache::{Cached, FetchCache, Freshness};
 pub use message::{DeadLetterRecorder, JobHandler, MessageHandler, MessageProcessor, Received, Undecided};
 pub use metric::{MetricUnit, is_summed_up};
+pub use published_keys::PublishedKeys;
 pub use secrets::{CachedSecrets, REFUSED_LOGIN_TTL, SecretLogin, process_secrets, secret_of, secret_unavailable};
 pub use worker::Worker;

@@ -14,9 +14,11 @@ pub mod layouts;
 pub mod memory;
 pub mod metrics;
 pub mod ministack;
+pub mod mutation;
 pub mod processes;
 pub mod proxy;
 mod server;
+pub mod signing;
 pub mod suites;
 
 pub use error::{Error, ErrorKind, Result};

@@ -86,6 +86,8 @@ async fn event(intake: &Intake, body: &[u8]) -> Result<Response<Body>, Diagnosti
             tracing::info!(events, executions = executions.len(), "accepted an event");
             Ok(Json(json!({ "accepted": events, "executions": executions })).into_response())
         }
+        // An event of ECR asks nothing.
+        Ok(Accepted::Handshake { .. }) => Ok(StatusCode::OK.into_response()),
         Ok(Accepted::Nothing { code }) => {
             Ok(Json(json!({ "accepted": 0, "executions": [], "code": code.map(Code::as_str) })).into_response())
         }

@@ -170,16 +170,13 @@ async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Pr
                 .map(|error| (error.code().to_owned(), error.message().to_owned()));
             probes.push(Probe::new(name, Tried::Secret(reference.to_string()), failure, begin));
         }
-        let webhook = match &registry.webhook {
-            Some(Webhook::Secret { reference, .. }) => Some(reference),
-            _ => None,
-        };
+        let webhook = registry.webhook.iter().flat_map(Webhook::references);
         let tls = registry
             .tls
             .iter()
             .flat_map(Tls::references)
             .map(|(_, reference)| reference);
-        for reference in webhook.into_iter().chain(tls) {
+        for reference in webhook.chain(tls) {
             let begin = Instant::now();
             let failure = secrets.secret(reference).await.err();
             let failure = failure.map(|error| (error.code().to_owned(), error.message().to_owned()));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
+use transship_notifications::{Delivery, Event, Expected, Format, Origin, Part, authenticate, parse};
 use transship_oci::{Code, Error};
 
 use crate::failure::{Exit, Failure};
@@ -97,7 +97,12 @@ impl Parse {
             token: None,
         };
         if let Some(secret) = &self.secret {
-            authenticate(self.provider, &delivery, secret).map_err(|error| refused(&error))?;
+            let expected = Expected {
+                secret: Some(secret),
+                ..Expected::default()
+            };
+            let checked = authenticate(self.provider, &delivery, Part::Whole, &expected, &|_| None);
+            checked.map_err(|error| refused(&error))?;
         }
         let origin = Origin {
             registry_host: self.registry_host.as_deref(),

@@ -211,7 +211,9 @@ fn tell_hooks(document: &Document, listener: &TcpListener) {
         if let Some(webhook) = &registry.webhook {
             let proof = match webhook {
                 Webhook::Anyone => "without a secret",
-                Webhook::Secret { .. } => "with its secret as Authorization header",
+                Webhook::Secret { .. } if registry.format.is_signed() => "signed with its secret",
+                Webhook::Secret { .. } => "with its secret as Authorization header or at the end of the URL",
+                Webhook::Identity { .. } => "with a token of its cloud",
             };
             tracing::info!("notifications of {name}: POST http://{address}/hooks/{name} {proof}");
         }

@@ -4,6 +4,7 @@
 
 mod copy;
 mod copy_dry_run;
+mod deliveries;
 mod demo;
 mod import;
 mod input;

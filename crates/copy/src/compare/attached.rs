@@ -6,6 +6,7 @@
 //! HEADs.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use transship_oci::referrers::cosign_tags;
@@ -72,7 +73,24 @@ pub(crate) enum Lack {
 }
 
 /// Lists what is attached to each manifest it visits, and goes on there.
-struct Lister<'a>(&'a Sides<'a>);
+struct Lister<'a> {
+    sides: &'a Sides<'a>,
+    found: Count,
+}
+
+/// The number of attachments of an image, as they are found.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicUsize);
+
+impl Count {
+    /// Counts `more`. `GRAPH_TOO_LARGE` if they are too many.
+    pub(crate) fn add(&self, more: usize) -> Result<()> {
+        if self.0.fetch_add(more, Ordering::Relaxed) + more > MAX_ATTACHMENTS {
+            return Err(Error::of(Code::GraphTooLarge, Verb::Referrers));
+        }
+        Ok(())
+    }
+}
 
 #[async_trait]
 impl Visitor for Lister<'_> {
@@ -80,7 +98,8 @@ impl Visitor for Lister<'_> {
     type Error = Error;
 
     async fn visit(&self, subject: &Descriptor) -> Result<(Vec<Attachment>, Vec<Descriptor>)> {
-        let attached = self.0.attached_to(&subject.digest).await?;
+        let attached = self.sides.attached_to(&subject.digest).await?;
+        self.found.add(attached.len())?;
         let next = attached
             .iter()
             .map(|attachment| attachment.manifest().clone())
@@ -102,13 +121,15 @@ impl Sides<'_> {
     /// Everything attached to `members`, in an order in which it can be written.
     pub(crate) async fn attachments(&self, members: Vec<Descriptor>) -> Result<Vec<Attachment>> {
         let limits = limits(members.len(), PARALLEL_ATTACHMENTS);
-        let found = walk(members, limits, &Lister(self)).await?;
-        let is_too_large = matches!(found.beyond, Some(Beyond::Manifests(_)));
-        let attachments: Vec<Attachment> = found.into_visited().flat_map(|(_, attached)| attached).collect();
-        if is_too_large || attachments.len() > MAX_ATTACHMENTS {
+        let lister = Lister {
+            sides: self,
+            found: Count::default(),
+        };
+        let found = walk(members, limits, &lister).await?;
+        if matches!(found.beyond, Some(Beyond::Manifests(_))) {
             return Err(Error::of(Code::GraphTooLarge, Verb::Referrers));
         }
-        Ok(attachments)
+        Ok(found.into_visited().flat_map(|(_, attached)| attached).collect())
     }
 
     /// What the source has attached to `subject`.
@@ -116,13 +137,9 @@ impl Sides<'_> {
         let (is_listed, tags) = match self.digest_tags {
             None => (true, cosign_tags(subject).filter_map(|tag| tag.parse().ok()).collect()),
             Some(known) => {
-                let fallback = subject.fallback_tag();
-                let known = known.get(&fallback).map_or(&[][..], Vec::as_slice);
-                let (fallback, cosign): (Vec<Tag>, Vec<Tag>) =
-                    known.iter().cloned().partition(|tag| tag.as_str() == fallback);
                 let is_listed =
-                    !fallback.is_empty() || self.source.has_referrers_api(subject).await.at(Side::Source)?;
-                (is_listed, cosign)
+                    known.has_fallback(subject) || self.source.has_referrers_api(subject).await.at(Side::Source)?;
+                (is_listed, known.cosign(subject))
             }
         };
         let listed = async {

@@ -4,16 +4,17 @@
 //! send. Both read the two sides as the copy itself does (`sides`, `attached`) and follow the same decisions.
 
 mod attached;
+mod digest_tags;
 mod sides;
 mod survey;
 
-use transship_oci::{AtSide as _, Descriptor, Digest, Manifest, Result, Side, Target};
+use transship_oci::{AtSide as _, Descriptor, Digest, Result, Side, Target};
 
 pub(crate) use attached::{Lack, PARALLEL_ATTACHMENTS};
 pub(crate) use sides::Sides;
 
 pub use attached::Attachment;
-pub use sides::DigestTags;
+pub use digest_tags::DigestTags;
 
 use crate::compare::survey::Survey;
 use crate::graph::{Graph, members};
@@ -223,12 +224,12 @@ async fn equal_members(sides: &Sides<'_>, root: &Descriptor) -> Result<Option<Ve
     if sides.options.referrers == Referrers::Exclude {
         return Ok(Some(vec![root.digest.clone()]));
     }
-    let own = root.digest.fallback_tag();
-    let has_others = |tags: &DigestTags| tags.keys().any(|subject| *subject != own);
     let may_be_below = match sides.digest_tags {
         None => true,
         // Asked once, before the manifests of the image are looked at side by side.
-        Some(tags) => sides.source.has_referrers_api(&root.digest).await.at(Side::Source)? || has_others(tags),
+        Some(tags) => {
+            sides.source.has_referrers_api(&root.digest).await.at(Side::Source)? || tags.has_others(&root.digest)
+        }
     };
     let members = if may_be_below {
         sides.members_of(root.clone()).await?
@@ -286,12 +287,12 @@ async fn everything(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<C
     .await?;
     survey.graph(&graph).await?;
     if options.referrers != Referrers::Exclude {
-        let mut all: Vec<Descriptor> = graph.manifests.iter().map(Manifest::descriptor).collect();
+        let mut all: Vec<Descriptor> = graph.descriptors().collect();
         all.extend(members(request.source, graph.present.clone()).await?);
         survey.attachments(all).await?;
         survey.require(&request.from).await?;
     }
-    let manifests = graph.manifests.iter().map(Manifest::descriptor).collect();
+    let manifests = graph.descriptors().collect();
     Ok(Comparison {
         backup,
         manifests,

@@ -6,13 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use transship_oci::{AtSide as _, Descriptor, Digest, Error, Manifest, Result, Side, Tag, Target};
 
+use super::DigestTags;
 use crate::decide::{decide, needs_record};
 use crate::graph::members;
 use crate::{Decision, Destination, Options, Owner, Replicas, Source};
-
-/// The digest tags of a repository, by the fallback tag of the manifest they are named after, as
-/// [`transship_oci::DigestTag::subject_tag`] returns it.
-pub type DigestTags = HashMap<String, Vec<Tag>>;
 
 /// What is compared, and by which rules.
 pub(crate) struct Sides<'a> {

@@ -6,11 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Result, Side, Target, Verb};
 
-use super::attached::{Lack, PARALLEL_ATTACHMENTS, limits};
+use super::attached::{Count, Lack, PARALLEL_ATTACHMENTS, limits};
 use super::sides::Sides;
 use super::{Action, Attachment, Comparison};
 use crate::approach::Route;
-use crate::graph::{Beyond, Graph, Visitor, blobs, walk};
+use crate::graph::{Beyond, Graph, Node, Visitor, blobs, named_blobs, walk};
 use crate::parallel::side_by_side;
 use crate::{BlobEnd, BlobLocation, BlobLocations, Counts, Referrers};
 
@@ -25,6 +25,8 @@ pub(crate) struct Survey<'a> {
     locations: Option<&'a dyn BlobLocations>,
     /// The destination may hold parts of the image that no memory names.
     may_be_partial: bool,
+    /// Attachments that were listed.
+    count: Count,
     found: Mutex<Found>,
 }
 
@@ -50,6 +52,7 @@ impl<'a> Survey<'a> {
             sides,
             locations: None,
             may_be_partial: true,
+            count: Count::default(),
             found: Mutex::default(),
         }
     }
@@ -60,6 +63,7 @@ impl<'a> Survey<'a> {
             sides,
             locations: Some(locations),
             may_be_partial,
+            count: Count::default(),
             found: Mutex::default(),
         }
     }
@@ -145,12 +149,20 @@ impl<'a> Survey<'a> {
 
     /// Adds the manifests of `graph` and the blobs they name.
     pub(crate) async fn graph(&self, graph: &Graph) -> Result<()> {
-        let (blobs, foreign) = blobs(&graph.manifests);
+        for group in graph.groups() {
+            self.group(&group).await?;
+        }
+        Ok(())
+    }
+
+    async fn group(&self, nodes: &[&Node]) -> Result<()> {
+        let named = named_blobs(nodes, self.sides.source).await?;
+        let (blobs, foreign) = blobs(named.iter().map(AsRef::as_ref));
         let blobs: Vec<Descriptor> = {
             let mut found = self.found();
             found.foreign_layers += foreign;
-            for manifest in &graph.manifests {
-                found.manifests += u64::from(found.counted.insert(manifest.digest().clone()));
+            for node in nodes {
+                found.manifests += u64::from(found.counted.insert(node.descriptor().digest.clone()));
             }
             let is_new = |blob: &Descriptor| found.counted.insert(blob.digest.clone());
             blobs.into_iter().filter(is_new).collect()
@@ -213,6 +225,7 @@ impl Visitor for Survey<'_> {
             return Ok(((), Vec::new()));
         }
         let attached = self.sides.attached_to(&subject.digest).await?;
+        self.count.add(attached.len())?;
         if self.is_required() {
             self.found().listed.extend(attached.iter().cloned());
         }

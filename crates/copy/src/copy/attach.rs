@@ -30,27 +30,41 @@ impl CopyRun<'_> {
         pushed.into_iter().collect::<Result<()>>().and(listed)
     }
 
+    /// Attachments that are indexes are written one after another, because each may be as large as an image.
     async fn push_attachment(&self, attachment: &Attachment) -> Result<()> {
-        match self.sides.lack_of(attachment, self.may_be_partial()).await? {
-            Lack::Nothing => Ok(()),
-            Lack::Kept(tag) => {
-                self.state().kept_tags.push(tag.to_string());
-                Ok(())
-            }
-            Lack::Referrer(manifest) => {
-                let target = Target::Digest(manifest.digest().clone());
-                let graph = Graph::load(self.request.source, *manifest, None).await?;
-                self.push_graph(&graph, &target).await
-            }
-            Lack::Listing(manifest) => {
-                self.state().add_unlisted(&manifest);
-                Ok(())
-            }
-            Lack::Tag { tag, is_there } => {
-                if is_there {
-                    self.set_may_be_partial();
+        let is_index = attachment.manifest().media_type.is_index();
+        let mut turn = if is_index {
+            Some(self.index_turn.lock().await)
+        } else {
+            None
+        };
+        loop {
+            match self.sides.lack_of(attachment, self.may_be_partial()).await? {
+                Lack::Nothing => return Ok(()),
+                Lack::Kept(tag) => {
+                    self.state().kept_tags.push(tag.to_string());
+                    return Ok(());
                 }
-                self.push_tag(tag).await
+                // It was listed as another type. It is read again, because no manifest is held while others are waited for.
+                Lack::Referrer(manifest) if manifest.is_index() && turn.is_none() => {
+                    drop(manifest);
+                    turn = Some(self.index_turn.lock().await);
+                }
+                Lack::Referrer(manifest) => {
+                    let target = Target::Digest(manifest.digest().clone());
+                    let graph = Graph::load(self.request.source, *manifest, None).await?;
+                    return self.push_graph(&graph, &target).await;
+                }
+                Lack::Listing(manifest) => {
+                    self.state().add_unlisted(&manifest);
+                    return Ok(());
+                }
+                Lack::Tag { tag, is_there } => {
+                    if is_there {
+                        self.set_may_be_partial();
+                    }
+                    return self.push_tag(tag).await;
+                }
             }
         }
     }

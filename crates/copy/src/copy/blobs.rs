@@ -3,14 +3,16 @@
 //! A blob is mounted from a known location if there is one, asked for where that can save a transfer, and sent otherwise.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use transship_oci::{AtSide as _, Code, Descriptor, Digest, Result, Side};
 
 use super::run::CopyRun;
 use crate::approach::{Approach, HEAD_BLOB_BYTES_MIN, Route};
 use crate::inline::Inline;
-use crate::parallel::side_by_side;
+
 use crate::{Arrival, BlobEnd, BlobLocation, Mount, Step, UploadOptions, UploadSession};
 
 /// Up to this size round trips dominate the cost of a blob, above it bandwidth.
@@ -38,16 +40,37 @@ impl CopyRun<'_> {
             PARALLEL_SMALL_BLOBS
         };
         let remembered = Remembered::default();
-        let transfers = blobs
-            .iter()
-            .map(|blob| self.push_blob_in_time(blob, &known, &remembered));
-        let result = side_by_side(transfers.collect(), parallel).await;
+        let result = self.push_side_by_side(blobs, parallel, &known, &remembered).await;
         // Also after a failure: blobs that arrived need not be sent again.
         self.remember(remembered.take_all()).await;
-        if result?.into_iter().all(|is_there| is_there) {
+        if result? {
             Ok(())
         } else {
             Err(self.source_error(Code::SlotOver))
+        }
+    }
+
+    /// A transfer is prepared when it begins, because there may be thousands. Returns false if the time of this worker ended.
+    async fn push_side_by_side(
+        &self,
+        blobs: &[Descriptor],
+        parallel: usize,
+        known: &HashMap<Digest, BlobLocation>,
+        remembered: &Remembered,
+    ) -> Result<bool> {
+        let mut are_there = true;
+        let mut running = FuturesUnordered::new();
+        let mut waiting = blobs.iter();
+        loop {
+            while running.len() < parallel
+                && let Some(blob) = waiting.next()
+            {
+                running.push(self.push_blob_in_time(blob, known, remembered));
+            }
+            match running.next().await {
+                Some(is_there) => are_there &= is_there?,
+                None => return Ok(are_there),
+            }
         }
     }
 
@@ -72,7 +95,7 @@ impl CopyRun<'_> {
         known: &HashMap<Digest, BlobLocation>,
         remembered: &Remembered,
     ) -> Result<()> {
-        let cell = Arc::clone(self.state().moved.entry(blob.digest.clone()).or_default());
+        let cell = self.state().moving(&blob.digest);
         let mut is_there = cell.lock().await;
         if *is_there {
             return Ok(());

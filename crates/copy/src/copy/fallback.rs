@@ -13,6 +13,7 @@ use transship_oci::referrers::ReferrerList;
 use transship_oci::{AtSide as _, Backoff, Code, Descriptor, Digest, Error, Manifest, Result, Side, Tag, Target, Verb};
 
 use super::run::CopyRun;
+use crate::graph::Node;
 
 /// Times that a list is written before the task is tried again.
 const LIST_WRITES_MAX: u32 = 5;
@@ -32,7 +33,7 @@ enum Named {
 impl CopyRun<'_> {
     /// Lists the referrers that the destination stored without listing them.
     pub(super) async fn list_unlisted(&self) -> Result<()> {
-        let unlisted = std::mem::take(&mut self.state().unlisted);
+        let unlisted = self.state().take_unlisted();
         let mut result = Ok(());
         for (subject, referrers) in unlisted {
             let tag: Tag = subject
@@ -87,7 +88,7 @@ impl CopyRun<'_> {
                 None => Manifest::parse(list.to_bytes(), None)
                     .map_err(|error: Error| error.during(Verb::ManifestPut.on(target)))?,
             };
-            self.push_manifest(target, &index).await?;
+            self.push_manifest(target, &Node::alone(index)).await?;
         }
         Err(Error::of(Code::CommitBusy, Verb::FallbackTag.on(target)))
     }

@@ -13,10 +13,10 @@ mod run;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Manifest, Result, Side, Target, Verb};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Result, Side, Target, Verb};
 
 use crate::compare::Attachment;
-use crate::graph::{Graph, members};
+use crate::graph::{Graph, Node, members};
 use crate::ports::source_manifest;
 use crate::request::{Report, Request, State};
 use crate::{Decision, Existing, KeepReason, Referrers};
@@ -125,6 +125,7 @@ impl CopyRun<'_> {
             return Ok(Round::Done(State::Skipped, root_descriptor.digest, Vec::new()));
         }
         if there.is_some_and(|there| there.digest == root_descriptor.digest) {
+            drop(root);
             return self.complete(&root_descriptor).await;
         }
         if there.is_some() {
@@ -132,7 +133,7 @@ impl CopyRun<'_> {
         }
         let known = self.may_be_partial().then_some(request.destination);
         let graph = Graph::load(request.source, root, known).await?;
-        let mut parts: Vec<Descriptor> = graph.manifests.iter().map(Manifest::descriptor).collect();
+        let mut parts: Vec<Descriptor> = graph.descriptors().collect();
         if options.referrers == Referrers::Exclude {
             parts.extend(graph.present.iter().cloned());
             self.push_parts(&graph).await?;
@@ -190,7 +191,10 @@ impl CopyRun<'_> {
             return Ok(Some(Round::Moved(None)));
         };
         let may_move = self.request.from.tag().is_some();
-        if may_move && read.elapsed() > READ_AGE_MAX && self.source_now().await?.as_ref() != Some(root.digest()) {
+        if may_move
+            && read.elapsed() > READ_AGE_MAX
+            && self.source_now().await?.as_ref() != Some(&root.descriptor().digest)
+        {
             return Ok(Some(Round::Moved(None)));
         }
         // Registries cannot compare and swap. A copy that may not replace everything checks once more, right before the write.
@@ -221,8 +225,8 @@ impl CopyRun<'_> {
         // A tag that is gone by now was there when it was read, and there is nothing newer.
         let may_move = self.request.from.tag().is_some();
         match if may_move { self.source_now().await? } else { None } {
-            Some(now) if now != *root.digest() => Ok(Round::Moved(Some(root.descriptor()))),
-            _ => Ok(Round::Done(State::Copied, root.digest().clone(), Vec::new())),
+            Some(now) if now != root.descriptor().digest => Ok(Round::Moved(Some(root.descriptor().clone()))),
+            _ => Ok(Round::Done(State::Copied, root.descriptor().digest.clone(), Vec::new())),
         }
     }
 
@@ -251,7 +255,7 @@ impl CopyRun<'_> {
         else {
             return Ok(());
         };
-        self.push_manifest(&backup, &old).await
+        self.push_manifest(&backup, &Node::alone(old)).await
     }
 
     /// Refuses a source that does not name what its event said. In a later round the source has moved on, which is allowed.

@@ -5,19 +5,18 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use transship_oci::{AtSide as _, Code, Manifest, Result, Side, Target};
+use transship_oci::{AtSide as _, Code, Descriptor, Manifest, Result, Side, Target};
 
 use super::run::CopyRun;
-use crate::graph::{Graph, blobs, blobs_of};
+use crate::graph::{Graph, Node, bare_below, blobs, blobs_of, named_blobs};
 use crate::parallel::side_by_side;
 use crate::ports::source_manifest;
 use crate::{BlobEnd, Step};
 
-/// Manifests that are written with their blobs before the next ones begin. The next attempt skips everything below a manifest
-/// that is there; otherwise an image of hundreds of manifests could use up each attempt with HEADs of blobs that arrived.
-const GROUP_MANIFESTS: usize = 32;
 /// Manifests written at the same time.
 const PARALLEL_MANIFESTS: usize = 8;
+/// Blobs of a manifest that the graph could not keep, which are listed at a time.
+const UNKEPT_BLOBS: usize = 2_000;
 
 impl CopyRun<'_> {
     /// Pushes all of a graph, its root under `target`.
@@ -31,51 +30,81 @@ impl CopyRun<'_> {
 
     /// Pushes all of a graph except its root: blobs before manifests, children before parents.
     pub(super) async fn push_parts(&self, graph: &Graph) -> Result<()> {
-        let (all, foreign) = blobs(&graph.manifests);
-        self.state().foreign_layers += foreign;
-        let is_large = graph.manifests.len() > GROUP_MANIFESTS;
-        if !is_large {
-            self.push_blobs(&all).await?;
-        }
-        for group in graph.levels().iter().flat_map(|level| level.chunks(GROUP_MANIFESTS)) {
-            if is_large {
-                self.push_blobs(&blobs(group.iter().copied()).0).await?;
+        for group in graph.groups() {
+            match group.as_slice() {
+                [node] if !node.knows_blobs() => self.push_blobs_of_unkept(node).await?,
+                group => {
+                    let named = named_blobs(group, self.request.source).await?;
+                    let (all, foreign) = blobs(named.iter().map(AsRef::as_ref));
+                    self.state().foreign_layers += foreign;
+                    self.push_blobs(&all).await?;
+                }
             }
-            let puts = group
-                .iter()
-                .map(|child| async move { self.push_manifest(&Target::Digest(child.digest().clone()), child).await });
-            side_by_side(puts.collect(), PARALLEL_MANIFESTS).await?;
+            for level in graph.levels(&group) {
+                let puts = level
+                    .into_iter()
+                    .map(|child| async move { self.push_manifest(&child.as_target(), child).await });
+                side_by_side(puts.collect(), PARALLEL_MANIFESTS).await?;
+            }
         }
-        if is_large {
-            self.push_blobs(&blobs(graph.root()).0).await?;
+        Ok(())
+    }
+
+    /// Pushes the blobs of a manifest that names too many to keep. It is read again for each part of them.
+    async fn push_blobs_of_unkept(&self, node: &Node) -> Result<()> {
+        for done in 0.. {
+            let part = {
+                let named = node.blobs(self.request.source).await?;
+                let (mut all, foreign) = blobs(named.iter().map(AsRef::as_ref));
+                if done == 0 {
+                    self.state().foreign_layers += foreign;
+                }
+                all.drain(..all.len().min(done * UNKEPT_BLOBS));
+                all.truncate(UNKEPT_BLOBS);
+                all.shrink_to_fit();
+                all
+            };
+            if part.is_empty() {
+                break;
+            }
+            self.push_blobs(&part).await?;
         }
         Ok(())
     }
 
     /// Writes a manifest; a tag is claimed first. A tag that belongs to a later push is kept.
-    pub(super) async fn push_manifest(&self, target: &Target, manifest: &Manifest) -> Result<()> {
+    pub(super) async fn push_manifest(&self, target: &Target, node: &Node) -> Result<()> {
         if let Target::Tag(tag) = target
-            && !self.claim(tag, manifest.digest()).await?
+            && !self.claim(tag, &node.descriptor().digest).await?
         {
             self.state().kept_tags.push(tag.to_string());
             return Ok(());
         }
-        self.put_manifest(target, manifest).await
+        self.put_manifest(target, node).await
     }
 
     /// Writes a manifest whose tag is claimed. If the destination refuses it because a part is missing (a stale cache, a
     /// collected blob), sends that part without asking and writes the manifest again.
-    pub(super) async fn put_manifest(&self, target: &Target, manifest: &Manifest) -> Result<()> {
-        let destination = self.request.destination;
-        let listed = match destination.manifest_put(target, manifest).await.at(Side::Destination) {
-            Err(error) if error.is(Code::BlobUnknownAtDestination) => {
-                if !self.send_again(manifest).await? {
-                    return Err(error);
-                }
-                destination.manifest_put(target, manifest).await.at(Side::Destination)?
+    pub(super) async fn put_manifest(&self, target: &Target, node: &Node) -> Result<()> {
+        let missing = {
+            let manifest = node.manifest(self.request.source).await?;
+            match self.put_once(target, &manifest).await {
+                Err(error) if error.is(Code::BlobUnknownAtDestination) => (error, Parts::of(&manifest)),
+                put => return put,
             }
-            listed => listed?,
         };
+        // No manifest is held while its parts are read.
+        let (error, parts) = missing;
+        if !self.send_again(parts).await? {
+            return Err(error);
+        }
+        let manifest = node.manifest(self.request.source).await?;
+        self.put_once(target, &manifest).await
+    }
+
+    async fn put_once(&self, target: &Target, manifest: &Manifest) -> Result<()> {
+        let destination = self.request.destination;
+        let listed = destination.manifest_put(target, manifest).await.at(Side::Destination)?;
         self.request.progress.step(Step::ManifestPut {
             digest: manifest.digest(),
         });
@@ -91,13 +120,13 @@ impl CopyRun<'_> {
         Ok(())
     }
 
-    /// Sends the blobs and children of the manifest that were reported as present. Returns false if there are none.
-    fn send_again<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<bool>> {
+    /// Sends the blobs and children of a manifest that were reported as present. Returns false if there are none.
+    fn send_again(&self, parts: Parts) -> BoxFuture<'_, Result<bool>> {
         // Boxed because it is recursive: a child is written in the same way as its parent.
         async move {
             self.set_may_be_partial();
             let mut sent_any = false;
-            for blob in blobs_of(manifest).filter(|blob| !blob.media_type.is_non_distributable()) {
+            for blob in &parts.blobs {
                 if self.state().sent.contains(&blob.digest) {
                     continue;
                 }
@@ -109,11 +138,7 @@ impl CopyRun<'_> {
                 self.count(blob, BlobEnd::Copied);
                 sent_any = true;
             }
-            for child in manifest
-                .children()
-                .iter()
-                .filter(|child| child.media_type.is_manifest())
-            {
+            for child in &parts.children {
                 if self.state().put.contains(&child.digest) {
                     continue;
                 }
@@ -126,5 +151,21 @@ impl CopyRun<'_> {
             Ok(sent_any)
         }
         .boxed()
+    }
+}
+
+/// What a manifest names.
+struct Parts {
+    blobs: Vec<Descriptor>,
+    children: Vec<Descriptor>,
+}
+
+impl Parts {
+    fn of(manifest: &Manifest) -> Self {
+        let blobs = blobs_of(manifest).filter(|blob| !blob.media_type.is_non_distributable());
+        Self {
+            blobs: blobs.cloned().collect(),
+            children: bare_below(manifest),
+        }
     }
 }

@@ -15,6 +15,10 @@ use crate::{BlobEnd, KeepReason, Step, TagClaim};
 
 /// Rounds of one copy whose source tag keeps moving.
 pub(super) const MAX_ROUNDS: usize = 3;
+/// Blobs that a copy takes note of at the same time.
+const NOTED_BLOBS_MAX: usize = 20_000;
+/// The annotations of referrers that a copy keeps until it lists them, in bytes. A list itself has at most 4 MiB.
+const UNLISTED_BYTES_MAX: usize = 1024 * 1024;
 /// Longest wait for another worker's commit of the same target.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two tries to take a lease or to claim a tag.
@@ -24,6 +28,8 @@ const LEASE_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct CopyRun<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) sides: Sides<'a>,
+    /// Held by the attachment that is written now, if it is an index.
+    pub(super) index_turn: AsyncMutex<()>,
     state: Mutex<CopyState>,
 }
 
@@ -40,11 +46,13 @@ pub(super) struct CopyState {
     /// Blobs whose bytes this copy sent: sending them again cannot help.
     pub(super) sent: HashSet<Digest>,
     /// Blobs that this copy moves or moved, true once they are there, so that a blob that attachments share moves once.
-    pub(super) moved: HashMap<Digest, Arc<AsyncMutex<bool>>>,
+    moved: HashMap<Digest, Arc<AsyncMutex<bool>>>,
     /// Manifests this copy wrote.
     pub(super) put: HashSet<Digest>,
     /// Referrers that the destination stored without listing them, by subject.
-    pub(super) unlisted: BTreeMap<Digest, Vec<Descriptor>>,
+    unlisted: BTreeMap<Digest, Vec<Descriptor>>,
+    /// The bytes of the annotations in [`CopyState::unlisted`].
+    unlisted_bytes: usize,
     /// The destination may hold parts of this image at no known location, so each blob is asked for before it is sent.
     may_be_partial: bool,
 }
@@ -52,10 +60,41 @@ pub(super) struct CopyState {
 impl CopyState {
     /// Notes that the destination may not list `manifest` as a referrer of its subject.
     pub(super) fn add_unlisted(&mut self, manifest: &Manifest) {
-        if let Some(subject) = manifest.subject() {
-            let referrers = self.unlisted.entry(subject.digest.clone()).or_default();
-            referrers.push(manifest.referrer_descriptor());
+        let Some(subject) = manifest.subject() else { return };
+        let mut referrer = manifest.referrer_descriptor();
+        let annotations = referrer.annotations.iter();
+        let bytes: usize = annotations.map(|(key, value)| key.len() + value.len()).sum();
+        if self.unlisted_bytes + bytes > UNLISTED_BYTES_MAX {
+            tracing::warn!(digest = %referrer.digest, "the annotations of a referrer are not listed, because they are too large");
+            referrer.annotations.clear();
+        } else {
+            self.unlisted_bytes += bytes;
         }
+        let referrers = self.unlisted.entry(subject.digest.clone()).or_default();
+        referrers.push(referrer);
+    }
+
+    /// What is to be listed, by subject. It counts as listed from now on.
+    pub(super) fn take_unlisted(&mut self) -> BTreeMap<Digest, Vec<Descriptor>> {
+        self.unlisted_bytes = 0;
+        std::mem::take(&mut self.unlisted)
+    }
+
+    /// Notes that the bytes of `blob` were sent. What was noted is forgotten when there is too much of it: at worst a blob is
+    /// asked for, or sent, once more.
+    pub(super) fn add_sent(&mut self, blob: &Digest) {
+        if self.sent.len() >= NOTED_BLOBS_MAX {
+            self.sent.clear();
+        }
+        self.sent.insert(blob.clone());
+    }
+
+    /// The state of `blob`: locked while it is moved, true once it is there.
+    pub(super) fn moving(&mut self, blob: &Digest) -> Arc<AsyncMutex<bool>> {
+        if self.moved.len() >= NOTED_BLOBS_MAX {
+            self.moved.retain(|_, state| Arc::strong_count(state) > 1);
+        }
+        Arc::clone(self.moved.entry(blob.clone()).or_default())
     }
 }
 
@@ -70,6 +109,7 @@ impl<'a> CopyRun<'a> {
                 request.replicas,
                 None,
             ),
+            index_turn: AsyncMutex::default(),
             state: Mutex::new(CopyState {
                 may_be_partial: request.options.is_repeated,
                 ..CopyState::default()
@@ -152,7 +192,7 @@ impl<'a> CopyRun<'a> {
         state.blobs.add(how, 1);
         state.bytes.add(how, blob.size);
         if how == BlobEnd::Copied {
-            state.sent.insert(blob.digest.clone());
+            state.add_sent(&blob.digest);
         }
     }
 

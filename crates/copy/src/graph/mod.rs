@@ -1,19 +1,35 @@
 //! The graph of an image: every manifest below its root, each once, children before parents.
+//!
+//! The graph keeps digests. It keeps the manifests themselves as far as there is room, see [`crate::memory`]; the others are
+//! read again when they are written.
 
+mod node;
+mod reader;
 mod walk;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Manifest, Result, Side, Target, Verb};
+use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Target, Verb};
 
+pub(crate) use node::Node;
 pub use walk::{Beyond, Limits, MAX_DEPTH, Visitor, Walk, walk};
 
+use self::reader::Reader;
+use crate::memory::Keeper;
 use crate::ports::source_manifest;
 use crate::{Destination, Source};
 
 /// More manifests than this in one image are refused.
 const MAX_MANIFESTS: usize = 5_000;
+/// More bytes of manifests in one image are refused: 5,000 manifests of 6.5 KB. The largest indexes that are known have some
+/// hundred manifests of a few KB.
+const GRAPH_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Manifests whose blobs are moved together. The next attempt skips everything below a manifest that is there; otherwise an
+/// image of hundreds of manifests could use up each attempt with HEADs of blobs that arrived.
+const GROUP_MANIFESTS: usize = 32;
 /// Manifests read at the same time.
 const PARALLEL_MANIFESTS: usize = 16;
 
@@ -21,38 +37,11 @@ const PARALLEL_MANIFESTS: usize = 16;
 pub(crate) struct Graph {
     /// Children before parents; the root is last. Manifests that the destination has already are not among them, nor what
     /// is below those.
-    pub(crate) manifests: Vec<Manifest>,
+    pub(crate) nodes: Vec<Node>,
     /// Children that the destination has already.
     pub(crate) present: Vec<Descriptor>,
-}
-
-/// Reads manifests at the source, except those that the destination has.
-struct Reader<'a> {
-    source: &'a dyn Source,
-    known: Option<&'a dyn Destination>,
-}
-
-#[async_trait]
-impl Visitor for Reader<'_> {
-    /// [`None`] if the destination has it.
-    type Visit = Option<Manifest>;
-    type Error = Error;
-
-    async fn visit(&self, manifest: &Descriptor) -> Result<(Option<Manifest>, Vec<Descriptor>)> {
-        let target = Target::Digest(manifest.digest.clone());
-        if let Some(destination) = self.known
-            && destination
-                .manifest_head(&target)
-                .await
-                .at(Side::Destination)?
-                .is_some()
-        {
-            return Ok((None, Vec::new()));
-        }
-        let manifest = source_manifest(self.source, &target).await?;
-        let below = manifests_below(&manifest);
-        Ok((Some(manifest), below))
-    }
+    /// The room of what the nodes keep.
+    _kept: Keeper,
 }
 
 impl Graph {
@@ -64,7 +53,9 @@ impl Graph {
             manifests: MAX_MANIFESTS - 1,
             parallel: PARALLEL_MANIFESTS,
         };
-        let found = walk(manifests_below(&root), limits, &Reader { source, known }).await?;
+        let reader = Reader::new(source, known);
+        let (root, below) = reader.take(root)?;
+        let found = walk(below, limits, &reader).await?;
         match found.beyond {
             None => {}
             Some(Beyond::Levels(digest)) => {
@@ -76,45 +67,75 @@ impl Graph {
         }
         let mut present = Vec::new();
         let mut read = vec![root];
-        for (child, manifest) in found.into_visited() {
-            match manifest {
-                Some(manifest) => read.push(manifest),
+        for (child, node) in found.into_visited() {
+            match node {
+                Some(node) => read.push(node),
                 None => present.push(child),
             }
         }
         Ok(Self {
-            manifests: in_order(read),
+            nodes: node::in_order(read),
             present,
+            _kept: reader.into_kept(),
         })
     }
 
     /// The manifest everything else is below.
-    pub(crate) fn root(&self) -> Option<&Manifest> {
-        self.manifests.last()
+    pub(crate) fn root(&self) -> Option<&Node> {
+        self.nodes.last()
     }
 
-    /// The manifests below the root in groups: a group only names manifests of earlier groups.
-    pub(crate) fn levels(&self) -> Vec<Vec<&Manifest>> {
-        let mut height: HashMap<&Digest, usize> = HashMap::new();
-        let mut levels: Vec<Vec<&Manifest>> = Vec::new();
-        for manifest in self.manifests.iter().take(self.manifests.len().saturating_sub(1)) {
-            let own = manifest
-                .children()
-                .iter()
-                .filter_map(|child| height.get(&child.digest))
-                .map(|below| below + 1)
-                .max()
-                .unwrap_or(0);
-            height.insert(manifest.digest(), own);
-            levels.resize_with(levels.len().max(own + 1), Vec::new);
-            levels[own].push(manifest);
+    /// A descriptor of each manifest.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = Descriptor> {
+        self.nodes.iter().map(|node| node.descriptor().clone())
+    }
+
+    /// All manifests in groups whose blobs are moved together; a group only names manifests of itself and of earlier groups. A
+    /// graph of at most [`GROUP_MANIFESTS`], all of them kept, is one group. Otherwise a manifest whose blobs are not kept is a
+    /// group of its own.
+    pub(crate) fn groups(&self) -> Vec<Vec<&Node>> {
+        if self.nodes.len() <= GROUP_MANIFESTS && self.nodes.iter().all(Node::knows_blobs) {
+            return vec![self.nodes.iter().collect()];
         }
-        levels
+        let mut levels: Vec<Vec<&Node>> = Vec::new();
+        for node in &self.nodes {
+            levels.resize_with(levels.len().max(node.height() + 1), Vec::new);
+            levels[node.height()].push(node);
+        }
+        let mut groups = Vec::new();
+        for level in levels {
+            let (known, unknown): (Vec<&Node>, Vec<&Node>) = level.into_iter().partition(|node| node.knows_blobs());
+            groups.extend(known.chunks(GROUP_MANIFESTS).map(<[_]>::to_vec));
+            groups.extend(unknown.into_iter().map(|node| vec![node]));
+        }
+        groups
+    }
+
+    /// The manifests of `group` in parts: a part only names manifests of earlier parts and groups. The root is not among them.
+    pub(crate) fn levels<'g>(&self, group: &[&'g Node]) -> Vec<Vec<&'g Node>> {
+        let root = self.root().map(|root| &root.descriptor().digest);
+        let mut levels: BTreeMap<usize, Vec<&Node>> = BTreeMap::new();
+        for node in group.iter().filter(|node| Some(&node.descriptor().digest) != root) {
+            levels.entry(node.height()).or_default().push(node);
+        }
+        levels.into_values().collect()
     }
 }
 
+/// The blobs that the manifests of a group name. Those of a manifest that is not kept are read again.
+pub(crate) async fn named_blobs<'n>(group: &[&'n Node], source: &dyn Source) -> Result<Vec<Cow<'n, Descriptor>>> {
+    let mut named = Vec::new();
+    for node in group {
+        named.extend(node.blobs(source).await?);
+    }
+    Ok(named)
+}
+
 /// Reads indexes and nothing else: the manifests they name are known without being read.
-struct IndexReader<'a>(&'a dyn Source);
+struct IndexReader<'a> {
+    source: &'a dyn Source,
+    bytes: AtomicU64,
+}
 
 #[async_trait]
 impl Visitor for IndexReader<'_> {
@@ -126,8 +147,11 @@ impl Visitor for IndexReader<'_> {
             return Ok(((), Vec::new()));
         }
         let target = Target::Digest(manifest.digest.clone());
-        let index = source_manifest(self.0, &target).await?;
-        Ok(((), manifests_below(&index)))
+        let index = source_manifest(self.source, &target).await?;
+        if self.bytes.fetch_add(index.size(), Ordering::Relaxed) + index.size() > GRAPH_BYTES_MAX {
+            return Err(too_many_bytes(&manifest.digest));
+        }
+        Ok(((), bare_below(&index)))
     }
 }
 
@@ -138,15 +162,26 @@ pub(crate) async fn members(source: &dyn Source, roots: Vec<Descriptor>) -> Resu
         manifests: MAX_MANIFESTS,
         parallel: PARALLEL_MANIFESTS,
     };
-    let found = walk(roots, limits, &IndexReader(source)).await?;
+    let reader = IndexReader {
+        source,
+        bytes: AtomicU64::new(0),
+    };
+    let found = walk(roots, limits, &reader).await?;
     Ok(found.into_visited().map(|(manifest, ())| manifest).collect())
 }
 
-/// The blobs these manifests need at the destination, each once, and how many layers are not distributed.
-pub(crate) fn blobs<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> (Vec<Descriptor>, u64) {
+/// `GRAPH_TOO_LARGE`: with the manifest `digest` there are more than [`GRAPH_BYTES_MAX`].
+fn too_many_bytes(digest: &Digest) -> Error {
+    let why = format!("its manifests have more than {GRAPH_BYTES_MAX} bytes");
+    Error::of(Code::GraphTooLarge, Verb::ManifestGet.on(digest)).because(why)
+}
+
+/// The blobs that are needed at the destination, each once, of those that manifests name, and how many layers are not
+/// distributed.
+pub(crate) fn blobs<'a>(named: impl IntoIterator<Item = &'a Descriptor>) -> (Vec<Descriptor>, u64) {
     let mut unique: HashMap<&Digest, &Descriptor> = HashMap::new();
     let mut foreign = 0;
-    for blob in manifests.into_iter().flat_map(blobs_of) {
+    for blob in named {
         if blob.media_type.is_non_distributable() {
             foreign += 1;
         } else {
@@ -177,24 +212,13 @@ pub fn manifests_below(manifest: &Manifest) -> Vec<Descriptor> {
         .collect()
 }
 
-/// Depth-first order: a manifest comes after everything it names. `read` begins with the root. A child may be named by
-/// manifests of several levels and is read at the first, so reversing the order of reading is not enough.
-fn in_order(read: Vec<Manifest>) -> Vec<Manifest> {
-    let root = read.first().map(|root| root.digest().clone());
-    let mut by_digest: HashMap<Digest, Manifest> = read
-        .into_iter()
-        .map(|manifest| (manifest.digest().clone(), manifest))
-        .collect();
-    let mut order = Vec::new();
-    let mut stack: Vec<(Digest, bool)> = root.into_iter().map(|digest| (digest, false)).collect();
-    while let Some((digest, is_expanded)) = stack.pop() {
-        if is_expanded {
-            order.extend(by_digest.remove(&digest));
-        } else if let Some(manifest) = by_digest.get(&digest) {
-            let children: Vec<Digest> = manifest.children().iter().map(|child| child.digest.clone()).collect();
-            stack.push((digest, true));
-            stack.extend(children.into_iter().map(|child| (child, false)));
-        }
-    }
-    order
+/// The manifests one manifest names, with nothing but type, digest and size.
+pub(crate) fn bare_below(manifest: &Manifest) -> Vec<Descriptor> {
+    let children = manifest
+        .children()
+        .iter()
+        .filter(|child| child.media_type.is_manifest());
+    children
+        .map(|child| Descriptor::new(child.media_type.clone(), child.digest.clone(), child.size))
+        .collect()
 }

@@ -6,9 +6,9 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use transship_oci::{Descriptor, Digest};
-
-use crate::parallel::side_by_side;
 
 /// Levels below the root of an image that are followed: indexes within indexes nested deeper than this are refused.
 pub const MAX_DEPTH: usize = 8;
@@ -70,8 +70,8 @@ pub async fn walk<V: Visitor + ?Sized>(
     let mut seen: HashSet<Digest> = HashSet::new();
     let mut levels = Vec::new();
     let mut next = roots;
+    next.retain(|manifest| seen.insert(manifest.digest.clone()));
     loop {
-        next.retain(|manifest| seen.insert(manifest.digest.clone()));
         let Some(first) = next.first() else {
             return Ok(Walk { levels, beyond: None });
         };
@@ -85,17 +85,49 @@ pub async fn walk<V: Visitor + ?Sized>(
         if beyond.is_some() {
             return Ok(Walk { levels, beyond });
         }
-        let visits = next.iter().map(|manifest| visitor.visit(manifest)).collect();
-        let found = side_by_side(visits, limits.parallel).await?;
-        let mut level = Vec::with_capacity(next.len());
-        let mut below = Vec::new();
-        for (manifest, (visit, successors)) in next.into_iter().zip(found) {
-            level.push((manifest, visit));
-            below.extend(successors);
-        }
+        let (level, below) = visit_level(next, limits, visitor, &mut seen).await?;
         levels.push(level);
         next = below;
     }
+}
+
+/// The visited manifests of a level, with what the visits returned.
+type Level<T> = Vec<(Descriptor, T)>;
+
+/// Visits a level, and returns what comes next, in order. Successors are compared with what was `seen` as they are found, and
+/// those beyond the limit are not kept, so that memory follows from the limits and not from what manifests name.
+async fn visit_level<V: Visitor + ?Sized>(
+    manifests: Vec<Descriptor>,
+    limits: Limits,
+    visitor: &V,
+    seen: &mut HashSet<Digest>,
+) -> Result<(Level<V::Visit>, Vec<Descriptor>), V::Error> {
+    let mut visits = Vec::with_capacity(manifests.len());
+    // The place of a successor among all of the level.
+    let mut below: Vec<((usize, usize), Descriptor)> = Vec::new();
+    let mut running = FuturesUnordered::new();
+    let mut waiting = manifests.iter().enumerate();
+    loop {
+        while running.len() < limits.parallel.max(1)
+            && let Some((at, manifest)) = waiting.next()
+        {
+            running.push(visitor.visit(manifest).map(move |found| (at, found)));
+        }
+        let Some((at, found)) = running.next().await else { break };
+        let (visit, successors) = found?;
+        visits.push((at, visit));
+        for (number, successor) in successors.into_iter().enumerate() {
+            if seen.len() <= limits.manifests && seen.insert(successor.digest.clone()) {
+                below.push(((at, number), successor));
+            }
+        }
+    }
+    drop((running, waiting));
+    visits.sort_by_key(|(at, _)| *at);
+    below.sort_by_key(|(place, _)| *place);
+    let visits = visits.into_iter().map(|(_, visit)| visit);
+    let level = manifests.into_iter().zip(visits).collect();
+    Ok((level, below.into_iter().map(|(_, manifest)| manifest).collect()))
 }
 
 #[cfg(test)]

@@ -122,8 +122,14 @@ async fn subject_of(about: &DigestTag, source: &RemoteRepository, target: &Targe
     if about.is_about(&own) {
         return Ok(Some(own));
     }
-    for referrer in index.children() {
-        let referrer = Target::Digest(referrer.digest.clone());
+    let listed: Vec<Target> = index
+        .children()
+        .iter()
+        .map(|entry| Target::Digest(entry.digest.clone()))
+        .collect();
+    // It may be large, and so may each of them.
+    drop(index);
+    for referrer in listed {
         let Some(referrer) = source.manifest_get(&referrer).await? else {
             continue;
         };

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_oci::{Repository, Tag};
+use transship_registry::PageCursor;
 
-use super::{JobKind, Next, Run, is_zero};
+use super::{JobKind, Next, Run};
 use crate::jobs::Jobs;
 use crate::sweep::SweepPart;
 use crate::{Execution, Result, TaskEntry};
@@ -42,19 +43,19 @@ pub enum SweepStep {
     },
 }
 
-/// How far a sweep got, in the order in which the registry lists.
+/// How far a sweep got: the page of the catalog, and the page of tags, by the registry's own links.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The current page of the catalog, by the registry's own name for it; [`None`]: the first.
+    /// The current page of the catalog; [`None`]: the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub page: Option<String>,
-    /// The number of pages before it.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub pages: u32,
-    /// The repository of this page that was compared last; [`None`]: none of them.
+    pub page: Option<PageCursor>,
+    /// The repository of this page that was compared last, in sorted order; [`None`]: none of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<Repository>,
-    /// The last tag of it that was compared.
+    /// The current page of its tags; [`None`]: the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag_page: Option<PageCursor>,
+    /// The last tag of this page that was compared, in sorted order; [`None`]: none of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
 }

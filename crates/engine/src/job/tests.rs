@@ -2,6 +2,8 @@ use transship_layout::SourceKind;
 use transship_oci::{Digest, Target};
 use transship_oci::{Existing, Referrers};
 
+use transship_registry::PageCursor;
+
 use super::*;
 use crate::{Execution, Import, StoreName, Trigger};
 
@@ -48,9 +50,9 @@ fn execution() -> Execution {
 
 fn cursor() -> Cursor {
     Cursor {
-        page: Some("n=1000&last=core%2Faa".into()),
-        pages: 1,
+        page: Some(PageCursor::new("n=1000&last=core%2Faa")),
         repository: Some("core/app".parse().unwrap()),
+        tag_page: None,
         tag: Some("v1".parse().unwrap()),
     }
 }

@@ -14,14 +14,14 @@ use transship_copy::{
 use transship_oci::{Digest, Repository, Result, Tag, Target};
 use transship_rules::{Destination, Rule};
 
-use super::rule::Walk;
+use super::walk::Walk;
 use crate::job::CopyTask;
 use crate::ledger::Failure;
 use crate::plan::{destination_of, task_of};
 use crate::{ImageRef, Replica, ledger};
 
 /// What a comparison of one tag found.
-pub(crate) enum Compared {
+pub(super) enum Compared {
     /// Nothing to do, and nothing to learn.
     Nothing,
     /// Both sides are equal: the replica that a copy would have recorded.
@@ -33,13 +33,13 @@ pub(crate) enum Compared {
 }
 
 impl Walk<'_> {
-    /// Compares both sides of `tag`. `digest_tags`: those of `repository`.
-    pub(crate) async fn compare(
+    /// Compares both sides of `tag`. `digest_tags`: those of `repository`; [`None`]: each is asked for.
+    pub(super) async fn compare(
         &self,
         repository: &Repository,
         tag: &Tag,
         destination: Destination,
-        digest_tags: &DigestTags,
+        digest_tags: Option<&DigestTags>,
     ) -> Result<Compared> {
         let target = Target::Tag(tag.clone());
         let destination = destination_of(destination, &target);
@@ -64,7 +64,7 @@ impl Walk<'_> {
             options: options(self.rule),
             locations: &NoLocations,
             replicas: &replicas,
-            digest_tags: Some(digest_tags),
+            digest_tags,
             extent: Extent::FirstDifference,
         })
         .await?;
@@ -96,7 +96,7 @@ impl Walk<'_> {
 
     /// Records the replicas of equal tags that the ledger does not know, so that `existing: follow` replaces them when the
     /// source moves. A tag that a worker is writing, or has written since, stays as it is.
-    pub(crate) async fn adopt(&mut self, equal: Vec<Replica>) -> Result<()> {
+    pub(super) async fn adopt(&mut self, equal: Vec<Replica>) -> Result<()> {
         let replicas = &self.jobs.ledger.replicas;
         let destinations: Vec<ImageRef> = equal.iter().map(|replica| replica.destination.clone()).collect();
         let known = replicas.find(&destinations).await?;
@@ -121,7 +121,7 @@ impl Walk<'_> {
     }
 
     /// The tasks whose copies have not failed permanently before: neither the tag nor the rule changed since.
-    pub(crate) async fn not_failed(&mut self, missed: Vec<CopyTask>) -> Result<Vec<CopyTask>> {
+    pub(super) async fn not_failed(&mut self, missed: Vec<CopyTask>) -> Result<Vec<CopyTask>> {
         let destinations: Vec<&ImageRef> = missed.iter().map(|task| &task.destination).collect();
         let ledger = &self.jobs.ledger;
         let failures = ledger

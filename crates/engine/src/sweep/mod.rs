@@ -6,6 +6,7 @@
 
 mod compare;
 mod rule;
+mod walk;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

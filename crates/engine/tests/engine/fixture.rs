@@ -1,7 +1,7 @@
 //! Two registries, a document, and the setup that replicates from one to the other.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use transship_engine::ledger::{By, ExecutionQuery, Ledger, TaskQuery};
 use transship_engine::operations::{list_executions, list_tasks};
 use transship_engine::{
     Accepted, Configuration, CopyTask, Envelope, ExecutionRecord, Intake, Job, Jobs, Next, Outgoing, ReceivedMessage,
-    RetryPolicy, Secrets, SourceCache, TaskQueue, TaskReceiver, TaskRecord,
+    RetryPolicy, Secrets, SigningKeys, SourceCache, TaskQueue, TaskReceiver, TaskRecord,
 };
 use transship_notifications::Delivery;
 use transship_oci::{Code, Digest, Error, Manifest, Repository, Result, Tag, Target, Verb};
@@ -52,6 +52,35 @@ impl Secrets for Keys {
             return Ok(SECRET.to_owned().into());
         }
         Err(Error::of(Code::SecretUnavailable, Verb::Secret).because(reference))
+    }
+}
+
+/// The sets of keys that a cloud published: the first is cached, the last is in force.
+#[derive(Default)]
+pub struct Published {
+    pub sets: Mutex<Vec<String>>,
+    /// The number of fetches.
+    pub fetches: AtomicU64,
+}
+
+#[async_trait]
+impl SigningKeys for Published {
+    async fn keys(&self, url: &str) -> Result<Arc<[u8]>> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        let sets = self.sets.lock().unwrap();
+        let set = sets
+            .first()
+            .ok_or_else(|| Error::of(Code::Unavailable, Verb::Read.on(url)))?;
+        Ok(Arc::from(set.as_bytes()))
+    }
+
+    async fn keys_anew(&self, url: &str, _age: Duration) -> Result<Arc<[u8]>> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        let sets = self.sets.lock().unwrap();
+        let set = sets
+            .last()
+            .ok_or_else(|| Error::of(Code::Unavailable, Verb::Read.on(url)))?;
+        Ok(Arc::from(set.as_bytes()))
     }
 }
 
@@ -138,6 +167,7 @@ impl Fixture {
             queue: Arc::clone(&queue) as _,
             history: Arc::clone(&ledger) as _,
             secrets: Arc::new(Keys),
+            keys: Arc::new(Published::default()),
             clock: Arc::new(clock.clone()),
         };
         Self {

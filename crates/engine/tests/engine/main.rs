@@ -26,6 +26,7 @@ mod replicate;
 mod retries;
 mod scan;
 mod seeded;
+mod senders;
 mod stopped;
 mod sweep;
 mod sweep_attachments;

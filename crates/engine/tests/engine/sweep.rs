@@ -13,6 +13,7 @@ use transship_engine::{
     Cursor, Envelope, Job, Next, Outgoing, Source, Sweep, SweepStep, TaskQueue, TaskReceiver, TaskState, Trigger,
 };
 use transship_oci::{Repository, Tag};
+use transship_registry::PageCursor;
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images::{self, Sample};
 
@@ -333,9 +334,10 @@ async fn a_sweep_goes_on_behind_any_cursor() {
         // The catalog has two repositories on a page.
         let page = at / 6;
         let cursor = Cursor {
-            page: (page > 0).then(|| format!("n=2&last=core/app-{:03}", 2 * page - 1)),
-            pages: u32::try_from(page).unwrap(),
+            page: (page > 0).then(|| PageCursor::new(format!("n=2&last=core/app-{:03}", 2 * page - 1))),
             repository: Some(repository.clone()),
+            // So has the list of tags.
+            tag_page: (at % 3 == 2).then(|| PageCursor::new("n=2&last=v0001")),
             tag: Some(tag.clone()),
         };
         fixture.a.reset_requests();

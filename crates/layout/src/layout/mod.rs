@@ -216,7 +216,7 @@ impl Layout {
             let Some(manifest) = self.manifest_if_good(&entry.descriptor.digest).await? else {
                 continue;
             };
-            let children = manifest.children().iter().cloned().map(index::candidate);
+            let children = manifest.annotated_children().into_iter().map(index::candidate);
             found.extend(children.filter(|child| !child.names.is_empty()));
         }
         Ok(found)

@@ -54,6 +54,11 @@ impl Signature {
         }
     }
 
+    /// True if the delivery has the header.
+    pub(super) fn is_in(&self, delivery: &Delivery<'_>) -> bool {
+        delivery.header(self.header).is_some()
+    }
+
     const fn algorithm(&self) -> Algorithm {
         match self.hash {
             Hash::Sha256 => HMAC_SHA256,
@@ -82,7 +87,13 @@ pub(super) fn check(delivery: &Delivery<'_>, signatures: &[Signature], secrets: 
             is_known |= hmac::verify(&key, delivery.body, &tag).is_ok();
         }
     }
-    if is_known { Ok(()) } else { Err(not_authentic()) }
+    if is_known {
+        Ok(())
+    } else {
+        Err(not_authentic(
+            "its signature is missing, or not made with the secret of this source",
+        ))
+    }
 }
 
 /// The bytes that hexadecimal digits stand for.

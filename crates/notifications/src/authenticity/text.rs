@@ -41,7 +41,13 @@ pub(super) fn check(delivery: &Delivery<'_>, headers: &[&str], secrets: &[String
             .collect();
         is_known |= is_one_of(&shown, &[value]);
     }
-    if is_known { Ok(()) } else { Err(not_authentic()) }
+    if is_known {
+        Ok(())
+    } else {
+        Err(not_authentic(
+            "it does not contain the secret of this source: set the Authorization header at the sender to the secret, or end the URL with it",
+        ))
+    }
 }
 
 /// True if one of `shown` is one of `secrets`. Hashes are compared, so the length of a secret does not show either.

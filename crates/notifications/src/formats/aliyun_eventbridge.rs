@@ -7,8 +7,8 @@
 use serde::Deserialize;
 use transship_oci::Error;
 
+use super::FormatSpec;
 use super::aliyun_acr::is_region;
-use super::{FormatSpec, no_handshake};
 use crate::authenticity::Proof;
 use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
@@ -21,7 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: None,
     parse,
     proof: Proof::Text(&["x-eventbridge-signature-token"]),
-    handshake: no_handshake,
+    handshake: None,
 };
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
 use transship_oci::{Digest, Error, Provider, Tag};
 
-use super::{FormatSpec, no_handshake};
+use super::FormatSpec;
 use crate::authenticity::{Proof, Signature};
 use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
@@ -23,7 +23,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Artifactory),
     parse,
     proof: Proof::Signed(&[Signature::sha256("x-jfrog-event-auth").or_secret()]),
-    handshake: no_handshake,
+    handshake: None,
 };
 
 #[derive(Deserialize)]

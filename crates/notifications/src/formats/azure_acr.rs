@@ -5,8 +5,8 @@
 
 use transship_oci::{Error, Provider};
 
+use super::FormatSpec;
 use super::distribution::{Notification, event};
-use super::{FormatSpec, no_handshake};
 use crate::authenticity::Proof;
 use crate::error::invalid;
 use crate::event::Event;
@@ -19,7 +19,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::AzureAcr),
     parse,
     proof: Proof::TEXT,
-    handshake: no_handshake,
+    handshake: None,
 };
 
 fn parse(delivery: &Delivery<'_>, origin: &Origin<'_>) -> Result<Vec<Event>, Error> {

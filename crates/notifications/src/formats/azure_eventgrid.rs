@@ -23,7 +23,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: None,
     parse,
     proof: Proof::TEXT,
-    handshake: validation_code,
+    handshake: Some(validation_code),
 };
 
 /// One event of either schema.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use transship_oci::{Error, MediaType, Provider};
 
-use super::{FormatSpec, no_handshake};
+use super::FormatSpec;
 use crate::authenticity::Proof;
 use crate::event::{Event, EventAction, EventKind};
 use crate::image_reference::authority;
@@ -21,7 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Distribution),
     parse,
     proof: Proof::TEXT,
-    handshake: no_handshake,
+    handshake: None,
 };
 /// GitLab sends the same envelope.
 pub(super) const GITLAB: FormatSpec = FormatSpec {

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use transship_oci::{Error, MediaType, Provider};
 
-use super::{FormatSpec, no_handshake};
+use super::FormatSpec;
 use crate::authenticity::Proof;
 use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
@@ -20,7 +20,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Ecr),
     parse,
     proof: Proof::TEXT,
-    handshake: no_handshake,
+    handshake: None,
 };
 
 /// The type of a push that an input transformer of the bus made a `CloudEvent`, in the form that argocd-image-updater documents

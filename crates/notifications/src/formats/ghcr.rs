@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use transship_oci::{Error, MediaType, Provider, Tag};
 
-use super::{FormatSpec, no_handshake};
+use super::FormatSpec;
 use crate::authenticity::{Proof, Signature};
 use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
@@ -23,7 +23,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Ghcr),
     parse,
     proof: Proof::Signed(&[Signature::sha256("x-hub-signature-256").with_prefix("sha256=")]),
-    handshake: no_handshake,
+    handshake: None,
 };
 
 #[derive(Deserialize)]

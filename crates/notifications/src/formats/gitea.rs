@@ -7,8 +7,8 @@
 use serde::Deserialize;
 use transship_oci::{Digest, Error, Provider, Tag};
 
+use super::FormatSpec;
 use super::ghcr::json_of;
-use super::{FormatSpec, no_handshake};
 use crate::authenticity::{Proof, Signature};
 use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
@@ -26,7 +26,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
         Signature::sha256("x-forgejo-signature"),
         Signature::sha256("x-hub-signature-256").with_prefix("sha256="),
     ]),
-    handshake: no_handshake,
+    handshake: None,
 };
 
 #[derive(Deserialize)]

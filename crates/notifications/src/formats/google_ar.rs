@@ -7,7 +7,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Deserialize;
 use transship_oci::{Digest, Error, Provider, Tag};
 
-use super::{FormatSpec, no_handshake};
+use super::FormatSpec;
 use crate::authenticity::Proof;
 use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
@@ -21,7 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::GoogleAr),
     parse,
     proof: Proof::TEXT,
-    handshake: no_handshake,
+    handshake: None,
 };
 
 /// Pub/Sub's envelope.

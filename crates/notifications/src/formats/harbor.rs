@@ -8,7 +8,7 @@
 use serde::Deserialize;
 use transship_oci::{Error, Provider};
 
-use super::{FormatSpec, no_handshake};
+use super::FormatSpec;
 use crate::authenticity::Proof;
 use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
@@ -22,7 +22,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Harbor),
     parse,
     proof: Proof::TEXT,
-    handshake: no_handshake,
+    handshake: None,
 };
 /// Tencent Container Registry sends the body of Harbor 1, with the header that its trigger is given. Source: Tencent Cloud,
 /// Container Registry, "Managing Triggers".

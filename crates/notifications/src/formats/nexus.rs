@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use transship_oci::{Digest, Error, Provider, Tag};
 
-use super::{FormatSpec, no_handshake};
+use super::FormatSpec;
 use crate::authenticity::{Proof, Signature};
 use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
@@ -20,7 +20,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Nexus),
     parse,
     proof: Proof::Signed(&[Signature::sha1("x-nexus-webhook-signature")]),
-    handshake: no_handshake,
+    handshake: None,
 };
 
 #[derive(Deserialize)]

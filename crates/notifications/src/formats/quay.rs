@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use transship_oci::{Error, Provider};
 
-use super::{FormatSpec, no_handshake};
+use super::FormatSpec;
 use crate::authenticity::Proof;
 use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
@@ -21,7 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Quay),
     parse,
     proof: Proof::TEXT,
-    handshake: no_handshake,
+    handshake: None,
 };
 
 #[derive(Deserialize)]

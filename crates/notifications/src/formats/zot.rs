@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use transship_oci::{Digest, Error, MediaType, Provider, Tag};
 
-use super::{FormatSpec, no_handshake};
+use super::FormatSpec;
 use crate::authenticity::Proof;
 use crate::error::invalid;
 use crate::event::{Event, EventAction, EventKind};
@@ -21,7 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Zot),
     parse,
     proof: Proof::TEXT,
-    handshake: no_handshake,
+    handshake: None,
 };
 
 /// The attributes of a `CloudEvent`.

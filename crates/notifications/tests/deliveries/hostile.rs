@@ -2,9 +2,10 @@
 //! by its sample.
 
 use serde_json::{Map, Value, json};
-use transship_notifications::{Delivery, Event, Format, Origin, authenticate, parse};
+use transship_notifications::{Delivery, Event, Format, Origin, parse};
+use transship_testkit::mutation::fuzz;
 
-use crate::samples::{SECRET, Sample};
+use crate::samples::{SECRET, Sample, is_authentic};
 use crate::{distribution, harbor, named, read_from};
 
 /// Values that no sender means, for every field.
@@ -198,67 +199,23 @@ fn no_body_has_more_events_than_the_limit() {
     }
 }
 
-/// Random changes to samples, read in every format. `TRANSSHIP_FUZZ_SECONDS` makes it run for longer, from a seed that is new
-/// each time; `TRANSSHIP_FUZZ_SEED` repeats a run that failed.
+/// Random changes to samples, read in every format: see [`fuzz`].
 #[test]
 fn no_change_to_a_sample_panics_or_yields_an_invalid_event() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let seconds = number("TRANSSHIP_FUZZ_SECONDS");
-    let fresh = || seconds.map_or(1, |_| fastrand::u64(..));
-    let seed = number("TRANSSHIP_FUZZ_SEED").unwrap_or_else(fresh);
-    let end = seconds.map(|seconds| std::time::Instant::now() + std::time::Duration::from_secs(seconds));
     let samples = Sample::all();
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut runs = 0_u64;
-    while end.map_or(runs < 3000, |end| std::time::Instant::now() < end) {
-        runs += 1;
-        let sample = &samples[random.usize(..samples.len())];
-        let body = changed(sample, &samples, &mut random);
-        let headers = sample.headers();
+    let bodies: Vec<Vec<u8>> = samples.iter().map(|sample| sample.body.clone()).collect();
+    fuzz("notifications", &bodies, |index, body| {
+        let headers = samples[index].headers();
         for format in Format::all() {
             let delivery = Delivery {
                 headers: &headers,
-                body: &body,
+                body,
                 token: None,
             };
-            let _ = authenticate(format, &delivery, SECRET);
+            let _ = is_authentic(format, &delivery, SECRET);
             for event in parse(format, &delivery, &Origin::default()).unwrap_or_default() {
-                check(&event, &format!("seed {seed}, run {runs}, {format}, {}", sample.file));
+                check(&event, format.as_str());
             }
         }
-    }
-    println!("{runs} changed samples with seed {seed}, each in every format");
-}
-
-fn changed(sample: &Sample, samples: &[Sample], random: &mut fastrand::Rng) -> Vec<u8> {
-    let mut body = sample.body.clone();
-    for _ in 0..=random.usize(..4) {
-        if body.is_empty() {
-            break;
-        }
-        let at = random.usize(..body.len());
-        let until = (at + random.usize(..40)).min(body.len());
-        match random.u8(..7) {
-            0 => body[at] = random.u8(..),
-            1 => body[at] ^= 1 << random.u8(..8),
-            2 => body.truncate(at),
-            3 => drop(body.drain(at..until)),
-            4 => {
-                let piece = body[at..until].to_vec();
-                body.splice(at..at, piece);
-            }
-            5 => {
-                let other = &samples[random.usize(..samples.len())].body;
-                let from = random.usize(..other.len());
-                let piece = other[from..(from + random.usize(..60)).min(other.len())].to_vec();
-                body.splice(at..until, piece);
-            }
-            _ => {
-                let values = hostile_values();
-                let value = values[random.usize(..values.len())].to_string();
-                body.splice(at..until, value.into_bytes());
-            }
-        }
-    }
-    body
+    });
 }

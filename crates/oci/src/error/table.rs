@@ -92,6 +92,9 @@ codes! {
     ResponseInvalid => "RESPONSE_INVALID", PERMANENT,
         "the response of the registry does not conform to the specification",
         "Check that the endpoint is a registry and that no proxy answers in its place.";
+    MemoryBusy => "MEMORY_BUSY", TEMPORARY,
+        "too many large manifests or lists are read at the same time",
+        "Nothing at first: it is tried again. If it recurs, a registry sends large manifests or lists very slowly: the messages name the requests.";
     ListAborted => "LIST_ABORTED", TEMPORARY,
         "the listing does not end",
         "See the registry: it links pages without end, or lists more than is followed.";
@@ -140,8 +143,8 @@ codes! {
         "the index is nested too deeply",
         "Push an index that names its images within eight levels.";
     GraphTooLarge => "GRAPH_TOO_LARGE", PERMANENT,
-        "the image has too many manifests",
-        "At most 5,000 manifests and 10,000 attachments of one image are followed: split the index.";
+        "the image has too many manifests, or too large ones",
+        "At most 5,000 manifests, 32 MiB of manifests and 10,000 attachments of one image are copied: split the index, or move data out of annotations.";
     ReferrersMissing => "REFERRERS_MISSING", TEMPORARY,
         "the image has no referrer yet, and the rule requires one",
         "Sign the image, or set `referrers: include` in the rule.";

@@ -4,8 +4,6 @@
 //! therefore preserved. Rejected: schema 1, a body that is both image and index (CVE-2021-41190), a `mediaType` that
 //! contradicts its sender, too many descriptors, and invalid sizes.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -16,7 +14,7 @@ use crate::{Descriptor, Digest};
 mod written;
 
 use written::Written;
-pub(crate) use written::of_manifest;
+pub(crate) use written::with_annotations;
 
 /// Maximum size of a manifest in bytes. Registries limit manifests to 4 MiB (distribution, zot); the specification requires
 /// support for at least 4 MB.
@@ -34,14 +32,9 @@ pub struct Manifest {
     body: Body,
     subject: Option<Descriptor>,
     artifact_type: Option<String>,
-    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one per manifest, and images are the common case"
-)]
 enum Body {
     Image {
         config: Descriptor,
@@ -129,8 +122,7 @@ impl Manifest {
         } else {
             return Err(Error::refused(Code::ManifestUnsupported, shown(&media_type.0)));
         };
-        let (subject, artifact_type, annotations) =
-            (written.subject()?, written.artifact_type(), written.annotations());
+        let (subject, artifact_type) = (written.subject()?, written.artifact_type());
         let sent_as = sent.filter(|sent| *sent != media_type);
         let manifest = Self {
             bytes,
@@ -140,16 +132,21 @@ impl Manifest {
             body,
             subject,
             artifact_type,
-            annotations,
         };
         let count = manifest.children().len() + manifest.blobs().count();
         if count > MAX_DESCRIPTORS {
-            return Err(Error::refused(
-                Code::ManifestInvalid,
-                format!("{count} descriptors; the limit is {MAX_DESCRIPTORS}"),
-            ));
+            return Err(too_many(count));
         }
         Ok(manifest)
+    }
+
+    /// The same manifest with a copy of its bytes. The bytes of a manifest that was just read may hold memory that readers share.
+    #[must_use]
+    pub fn with_own_bytes(self) -> Self {
+        Self {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            ..self
+        }
     }
 
     /// The original bytes, which are written unchanged.
@@ -191,6 +188,13 @@ impl Manifest {
         }
     }
 
+    /// [`Manifest::children`] with their annotations, which are read for this and not kept.
+    pub fn annotated_children(&self) -> Vec<Descriptor> {
+        let written = Written::parse(&self.bytes);
+        let children = written.and_then(|written| written.annotated_manifests());
+        children.unwrap_or_else(|_| self.children().to_vec())
+    }
+
     /// Config and layers, in order; empty for an index.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         let (config, layers) = match &self.body {
@@ -230,9 +234,10 @@ impl Manifest {
             .artifact_type
             .clone()
             .or_else(|| self.config().map(|config| config.media_type.0.clone()));
+        let annotations = Written::parse(&self.bytes).map(|written| written.annotations());
         Descriptor {
             artifact_type,
-            annotations: self.annotations.clone(),
+            annotations: annotations.unwrap_or_default(),
             ..self.descriptor()
         }
     }
@@ -301,6 +306,13 @@ fn check_supported(media_type: &MediaType) -> Result<(), Error> {
         return Err(Error::refused(Code::ManifestUnsupported, why));
     }
     Ok(())
+}
+
+fn too_many(count: usize) -> Error {
+    Error::refused(
+        Code::ManifestInvalid,
+        format!("{count} descriptors; the limit is {MAX_DESCRIPTORS}"),
+    )
 }
 
 fn schema1() -> Error {

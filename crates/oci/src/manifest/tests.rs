@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::media_type::{
     DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, HELM_CONFIG, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
@@ -168,6 +170,29 @@ fn annotations_and_platforms_refuse_nothing() {
         annotations,
         BTreeMap::from([("null".into(), String::new()), ("text".into(), "x".into())])
     );
+}
+
+#[test]
+fn what_is_read_of_a_manifest_is_bounded() {
+    let config = blob(OCI_CONFIG);
+    let notes: Vec<String> = (0..50_000).map(|number| format!(r#""{number:05}":"""#)).collect();
+    let notes = notes.join(",");
+    let noted = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"annotations":{{{notes}}}}}"#);
+    let listed = parse(&noted).unwrap().referrer_descriptor().annotations;
+    assert_eq!(listed.len(), 1_000);
+    assert!(listed.contains_key("00000"));
+    let entry = config.replacen('{', r#"{"annotations":{"a":"b"},"#, 1);
+    let image = parse(&format!(r#"{{"schemaVersion":2,"config":{entry},"layers":[{entry}]}}"#)).unwrap();
+    assert!(image.blobs().all(|blob| blob.annotations.is_empty()));
+    let alone: Descriptor = serde_json::from_str(&entry).unwrap();
+    assert_eq!(alone.annotations.len(), 1);
+    let layers = format!(
+        r#"{{"schemaVersion":2,"config":{config},"layers":[0{}]}}"#,
+        ",0".repeat(100_000)
+    );
+    let refusal = parse(&layers).unwrap_err();
+    assert_eq!(refusal.code(), "MANIFEST_INVALID");
+    assert!(refusal.to_string().contains("100001 descriptors"), "{refusal}");
 }
 
 #[test]

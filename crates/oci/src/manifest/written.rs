@@ -7,11 +7,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::{MAX_DESCRIPTORS, too_many};
 use crate::error::{Code, Error, shown};
 use crate::{Descriptor, Digest, MediaType, Platform};
+
+/// Annotations of one map that are read.
+const MAX_ANNOTATIONS: usize = 1_000;
 
 /// The fields of a manifest. A field that is [`None`] is absent or null.
 #[derive(Deserialize)]
@@ -86,6 +91,14 @@ impl<'a> Written<'a> {
         }
     }
 
+    /// The list of an index with the annotations of its entries.
+    pub(super) fn annotated_manifests(&self) -> Result<Vec<Descriptor>, Error> {
+        match self.manifests {
+            Field::Value(manifests) => list("manifests", Some(manifests), with_annotations),
+            Field::Absent | Field::Null => Ok(Vec::new()),
+        }
+    }
+
     /// True if there is a list of an index that is not null.
     pub(super) const fn lists_manifests(&self) -> bool {
         matches!(self.manifests, Field::Value(_))
@@ -129,8 +142,6 @@ struct WrittenDescriptor<'a> {
     #[serde(borrow, default)]
     size: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    urls: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
     artifact_type: Option<&'a RawValue>,
@@ -150,10 +161,11 @@ struct WrittenPlatform<'a> {
     variant: Option<&'a RawValue>,
 }
 
-/// Which fields of a descriptor must be there beside the digest.
+/// Which fields of a descriptor must be there beside the digest, and whether its annotations are read.
 struct Needs {
     media_type: bool,
     size: bool,
+    annotations: bool,
 }
 
 impl Needs {
@@ -161,19 +173,28 @@ impl Needs {
     const ALL: Self = Self {
         media_type: true,
         size: true,
+        annotations: false,
     };
     const SIZE: Self = Self {
         media_type: false,
-        size: true,
+        ..Self::ALL
     };
     const DIGEST: Self = Self {
-        media_type: false,
         size: false,
+        ..Self::SIZE
     };
 }
 
-/// The descriptor of a manifest. `name` is what errors call it.
-pub(crate) fn of_manifest(written: &RawValue, name: &dyn fmt::Display) -> Result<Descriptor, Error> {
+/// The descriptor of a manifest, with its annotations. `name` is what errors call it.
+pub(crate) fn with_annotations(written: &RawValue, name: &dyn fmt::Display) -> Result<Descriptor, Error> {
+    let needs = Needs {
+        annotations: true,
+        ..Needs::ALL
+    };
+    descriptor(written, name, &needs)
+}
+
+fn of_manifest(written: &RawValue, name: &dyn fmt::Display) -> Result<Descriptor, Error> {
     descriptor(written, name, &Needs::ALL)
 }
 
@@ -205,14 +226,14 @@ fn descriptor(written: &RawValue, name: &dyn fmt::Display, needs: &Needs) -> Res
             ))
         })?,
     };
+    let annotations = needs.annotations.then(|| texts(written.annotations));
     Ok(Descriptor {
         media_type: media_type.unwrap_or_default(),
         digest,
         size,
-        urls: lenient(written.urls).unwrap_or_default(),
         data: text(written.data),
         artifact_type: text(written.artifact_type),
-        annotations: texts(written.annotations),
+        annotations: annotations.unwrap_or_default(),
         platform: platform(written.platform),
     })
 }
@@ -235,9 +256,12 @@ fn list<'a>(
     let Some(written) = written else {
         return Ok(Vec::new());
     };
-    let written: Vec<&RawValue> =
+    let written: Entries<'_> =
         serde_json::from_str(written.get()).map_err(|_| invalid(format_args!("{name} is not a list")))?;
-    let entries = written.into_iter().enumerate();
+    if written.count > MAX_DESCRIPTORS {
+        return Err(too_many(written.count));
+    }
+    let entries = written.first.into_iter().enumerate();
     entries
         .map(|(at, entry)| descriptor(entry, &format_args!("{name}[{at}]")))
         .collect()
@@ -252,14 +276,77 @@ fn text(written: Option<&RawValue>) -> Option<String> {
     lenient(written)
 }
 
-/// A map of texts. As in Go, null is the empty text; a value that is not a text is left out.
+/// A map of texts, the first [`MAX_ANNOTATIONS`] of it. As in Go, null is the empty text; a value that is not a text is left out.
 fn texts(written: Option<&RawValue>) -> BTreeMap<String, String> {
-    let written: BTreeMap<String, &RawValue> = lenient(written).unwrap_or_default();
-    let texts = written.into_iter().filter_map(|(key, value)| {
-        let value: Option<String> = serde_json::from_str(value.get()).ok()?;
-        Some((key, value.unwrap_or_default()))
-    });
-    texts.collect()
+    lenient(written).map_or_else(BTreeMap::new, |Texts(texts)| texts)
+}
+
+/// The first entries of a list, and how many there are. A list of 4 MiB has up to two million, which are not kept.
+struct Entries<'a> {
+    first: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Counting;
+
+        impl<'de> Visitor<'de> for Counting {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Entries<'de>, A::Error> {
+                let mut entries = Entries {
+                    first: Vec::new(),
+                    count: 0,
+                };
+                while let Some(entry) = list.next_element::<&RawValue>()? {
+                    entries.count += 1;
+                    if entries.count <= MAX_DESCRIPTORS {
+                        entries.first.push(entry);
+                    }
+                }
+                Ok(entries)
+            }
+        }
+
+        deserializer.deserialize_seq(Counting)
+    }
+}
+
+/// A map of texts, as [`texts`] reads it. A map of 4 MiB has up to half a million entries, which would take ten times as much.
+struct Texts(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = Texts;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts, A::Error> {
+                let mut texts = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
+                    let has_room = texts.len() < MAX_ANNOTATIONS || texts.contains_key(&key);
+                    if let Ok(value) = serde_json::from_str::<Option<String>>(value.get())
+                        && has_room
+                    {
+                        texts.insert(key, value.unwrap_or_default());
+                    }
+                }
+                Ok(Texts(texts))
+            }
+        }
+
+        deserializer.deserialize_map(Bounded)
+    }
 }
 
 fn invalid(why: impl fmt::Display) -> Error {

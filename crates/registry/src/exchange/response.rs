@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
+use transship_copy::memory::{self, SMALL_BODY_BYTES};
 use transship_oci::{Code, Error, Operation, Result};
 use url::Url;
 
@@ -65,33 +66,57 @@ impl Response {
 }
 
 /// Reads the whole body. Fails if it is larger than `limit` bytes or makes no progress, or too little.
+///
+/// A large body first waits for room ([`memory::reserve`]), and has it until the last copy of the bytes is dropped.
 pub(crate) async fn bounded(
     mut response: reqwest::Response,
     limit: usize,
     idle_timeout: Duration,
     operation: &Operation,
 ) -> Result<Bytes> {
+    let too_large = || {
+        let why = format!("the response is larger than {limit} bytes");
+        Error::new(Code::ResponseTooLarge, operation, why)
+    };
+    let stated = response.content_length();
+    let stated = stated.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if stated.is_some_and(|stated| stated > limit) {
+        return Err(too_large());
+    }
+    let mut room = None;
     let mut body = BytesMut::new();
     let mut pace = Pace::new(idle_timeout);
+    let mut chunk = Bytes::new();
     loop {
+        let length = body.len() + chunk.len();
+        if length > limit {
+            return Err(too_large());
+        }
+        let expected = stated.unwrap_or(0).max(length);
+        if room.is_none() && expected > SMALL_BODY_BYTES {
+            // Once for the whole body: a caller that waited again could wait for another one like it.
+            let bytes = if stated.is_some() { expected } else { limit };
+            let reserved = memory::reserve(bytes).await;
+            room = Some(reserved.ok_or_else(|| Error::of(Code::MemoryBusy, operation))?);
+            body.reserve(expected.saturating_sub(body.len()));
+        }
+        body.extend_from_slice(&chunk);
         let begin = Instant::now();
         match tokio::time::timeout(pace.next_wait(), response.chunk()).await {
-            Ok(Ok(Some(chunk))) if body.len() + chunk.len() > limit => {
-                return Err(Error::new(
-                    Code::ResponseTooLarge,
-                    operation,
-                    format!("the response is larger than {limit} bytes"),
-                ));
+            Ok(Ok(Some(next))) => {
+                pace.record(begin.elapsed(), next.len() as u64);
+                chunk = next;
             }
-            Ok(Ok(Some(chunk))) => {
-                pace.record(begin.elapsed(), chunk.len() as u64);
-                body.extend_from_slice(&chunk);
-            }
-            Ok(Ok(None)) => return Ok(body.freeze()),
+            Ok(Ok(None)) => break,
             Ok(Err(error)) => return Err(transport(error, operation)),
             Err(_) => return Err(stalled(pace.stalled(), operation)),
         }
     }
+    let body = body.freeze();
+    Ok(match room {
+        Some(room) => room.holding(body),
+        None => body,
+    })
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ impl RemoteRepository {
                 response.drain().await;
                 return Ok(Err(NoApi::because("the response is HTML")));
             }
-            let (next, operation) = (pages::next(&response, url), response.operation.clone());
+            let (next, operation) = (pages::next_url(&response, url), response.operation.clone());
             match judge(content_type.as_deref(), &response.body(MAX_BYTES).await?) {
                 Answer::List(listed) => return Ok(Ok((listed, next?))),
                 Answer::Other => return Ok(Err(NoApi::because("the response is not a list"))),

@@ -2,7 +2,7 @@
 
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_oci::Digest;
-use transship_registry::{Catalog, Registry};
+use transship_registry::{Listing, PageCursor, Registry};
 
 use crate::auth::{Logins, bearer};
 use crate::world::{always, answer, asked, client, client_as, name, tag};
@@ -20,12 +20,13 @@ async fn pages(client: &Registry) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut page = None;
     loop {
-        let Catalog::Page { repositories, next } = client.catalog(page.as_deref()).await.unwrap() else {
+        let Listing::Page(listed) = client.catalog_page(page.as_ref()).await.unwrap() else {
             return pages;
         };
+        let repositories = listed.select(usize::MAX, |_| true);
         pages.push(repositories.iter().map(ToString::to_string).collect());
-        match next {
-            Some(next) => page = Some(next),
+        match listed.next() {
+            Some(next) => page = Some(next.clone()),
             None => return pages,
         }
     }
@@ -60,11 +61,11 @@ async fn a_registry_that_refuses_its_catalog_says_how_and_is_no_error() {
     let registry = registry_of(EmbeddedRegistry::builder(), &["a"]).await;
     for code in [400, 401, 403, 404, 405, 410, 501] {
         registry.set_faults(Some(always("GET", "_catalog", answer(code, &[], ""))));
-        let told = client(&registry).catalog(None).await.unwrap();
-        assert!(matches!(told, Catalog::Refused(_)), "{code}: {told:?}");
+        let told = client(&registry).catalog_page(None).await.unwrap();
+        assert!(matches!(told, Listing::Refused(_)), "{code}: {told:?}");
     }
     registry.set_faults(Some(always("GET", "_catalog", answer(503, &[], ""))));
-    let error = client(&registry).catalog(None).await.unwrap_err();
+    let error = client(&registry).catalog_page(None).await.unwrap_err();
     assert_eq!(error.code(), "REGISTRY_UNAVAILABLE");
 }
 
@@ -107,10 +108,11 @@ async fn names_that_are_none_are_left_out_and_pages_that_do_not_end_are_refused(
             "_catalog",
             answer(200, &[("link", link)], body.to_owned()),
         )));
-        let told = client(&registry).catalog(None).await;
+        let told = client(&registry).catalog_page(None).await;
         match (told, expected) {
-            (Ok(Catalog::Page { repositories, next }), Ok(expected)) => {
-                assert_eq!((repositories.len(), next.as_deref()), expected, "{body}");
+            (Ok(Listing::Page(page)), Ok(expected)) => {
+                let found = page.select(9, |_| true).len();
+                assert_eq!((found, page.next().map(PageCursor::query)), expected, "{body}");
             }
             (Err(error), Err(code)) => assert_eq!(error.code(), code, "{body}"),
             (told, expected) => panic!("{body}: {told:?} where {expected:?} is right"),
@@ -118,7 +120,7 @@ async fn names_that_are_none_are_left_out_and_pages_that_do_not_end_are_refused(
     }
     let long = format!("</v2/_catalog?next={}>; rel=\"next\"", "x".repeat(5000));
     registry.set_faults(Some(always("GET", "_catalog", answer(200, &[("link", &long)], "{}"))));
-    let error = client(&registry).catalog(None).await.unwrap_err();
+    let error = client(&registry).catalog_page(None).await.unwrap_err();
     assert_eq!(error.code(), "RESPONSE_INVALID", "it would not fit into a message");
 }
 
@@ -126,12 +128,12 @@ async fn names_that_are_none_are_left_out_and_pages_that_do_not_end_are_refused(
 async fn a_page_that_is_missing_in_the_middle_is_not_the_end() {
     let registry = registry_of(EmbeddedRegistry::builder().page_size(2), &["a", "b", "c"]).await;
     let client = client(&registry);
-    let Catalog::Page { next, .. } = client.catalog(None).await.unwrap() else {
+    let Listing::Page(first) = client.catalog_page(None).await.unwrap() else {
         panic!("the catalog was refused")
     };
     for code in [400, 404, 410, 501] {
         registry.set_faults(Some(always("GET", "_catalog", answer(code, &[], ""))));
-        let error = client.catalog(next.as_deref()).await.unwrap_err();
+        let error = client.catalog_page(first.next()).await.unwrap_err();
         assert_eq!(error.code(), "LIST_ABORTED", "{code}");
         assert!(error.persistence().is_temporary());
     }

@@ -36,7 +36,7 @@ impl World {
     }
 
     async fn first_difference(&self, options: Options) -> Action {
-        let none = DigestTags::new();
+        let none = DigestTags::default();
         let compared = self.compare(Extent::FirstDifference, options, Some(&none)).await;
         compared.unwrap().action
     }

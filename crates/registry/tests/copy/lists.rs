@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::{Action, RequestHead};
 use transship_oci::{Digest, Result, Tag};
-use transship_registry::{Catalog, Registry};
+use transship_registry::{Listing, PageCursor, Registry};
 
 use crate::world::{always, answer, asked, client, name, tag, watch};
 
@@ -18,8 +18,20 @@ async fn registry_of(count: usize, page: usize) -> EmbeddedRegistry {
     registry
 }
 
+/// Every page, in order; [`None`] if the registry does not list.
 async fn tags(client: &Registry) -> Result<Option<Vec<Tag>>> {
-    client.repository(name("core/app")).list_tags(None, 100).await
+    let repository = client.repository(name("core/app"));
+    let (mut tags, mut page) = (Vec::new(), None);
+    loop {
+        let Listing::Page(listed) = repository.tags_page(page.as_ref()).await? else {
+            return Ok(None);
+        };
+        tags.extend(listed.select(usize::MAX, |_| true));
+        page = listed.next().cloned();
+        if page.is_none() {
+            return Ok(Some(tags));
+        }
+    }
 }
 
 async fn count(client: &Registry) -> Option<usize> {
@@ -85,8 +97,8 @@ async fn the_catalog_has_a_page_size_of_its_own() {
     watch(&registry, limited(100, "_catalog", Action::status(413)));
     let client = client(&registry);
     for _ in 0..2 {
-        let told = client.catalog(None).await.unwrap();
-        assert!(matches!(told, Catalog::Page { repositories, .. } if repositories.len() == 2));
+        let told = client.catalog_page(None).await.unwrap();
+        assert!(matches!(told, Listing::Page(page) if page.select(9, |_| true).len() == 2));
     }
     assert_eq!(count(&client).await, Some(3));
     assert_eq!(queries(&registry, "_catalog"), ["n=1000", "n=100", "n=100"]);
@@ -194,4 +206,33 @@ async fn a_404_that_does_not_speak_of_the_repository_is_no_empty_list() {
         registry.set_faults(Some(always("GET", "/tags/list", answer(404, &[], body))));
         assert_eq!(count(&client(&registry)).await, expected, "{body}");
     }
+}
+
+#[tokio::test]
+async fn pages_that_repeat_or_do_not_end_are_aborted() {
+    let registry = registry_of(1, 100).await;
+    watch(&registry, |request| {
+        let is_list = request.path.contains("/tags/list");
+        let next = if request.query == Some("at=1") { "at=2" } else { "at=1" };
+        let link = format!("</v2/core/app/tags/list?{next}>; rel=next");
+        is_list.then(|| answer(200, &[("link", &link)], r#"{"tags":["a"]}"#))
+    });
+    assert_eq!(tags(&client(&registry)).await.unwrap_err().code(), "LIST_ABORTED");
+    assert!(asked(&registry, "GET", "/tags/list").len() < 10);
+}
+
+#[tokio::test]
+async fn a_list_goes_on_from_a_cursor_that_was_stored() {
+    let registry = registry_of(7, 3).await;
+    let repository = client(&registry).repository(name("core/app"));
+    let Listing::Page(first) = repository.tags_page(None).await.unwrap() else {
+        panic!("it is refused");
+    };
+    let stored = serde_json::to_string(first.next().unwrap()).unwrap();
+    drop(first);
+    let cursor: PageCursor = serde_json::from_str(&stored).unwrap();
+    let Listing::Page(second) = repository.tags_page(Some(&cursor)).await.unwrap() else {
+        panic!("it is refused");
+    };
+    assert_eq!(second.select(9, |_| true), ["v003", "v004", "v005"].map(tag));
 }

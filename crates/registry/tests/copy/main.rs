@@ -20,6 +20,7 @@ mod handover;
 mod heads;
 mod hosts;
 mod kept;
+mod large;
 mod limits;
 mod lists;
 mod logins;

@@ -5,6 +5,7 @@ mod import;
 mod pattern;
 mod registry;
 mod rule;
+mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,15 +1,16 @@
 //! Checks one registry.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use transship_oci::{Code, Limits, RegistryHost};
+use transship_oci::{Code, Limits, RegistryHost, Repository};
 use url::Url;
 
-use super::check_name;
+use super::{check_name, webhook};
 use crate::error::{Diagnostics, fault, shown};
 use crate::path::Path;
 use crate::raw::{self, TextOr};
-use crate::registry::{PUBLIC_PARTITION, Registry, Tls, TlsIdentity, Webhook};
+use crate::registry::{PUBLIC_PARTITION, Registry, Tls, TlsIdentity};
 use crate::secret_reference::{CredentialsRef, NotAReference, SecretReference};
 
 /// Requests per second that can be kept. A rate outside is used as the nearest one, with a warning.
@@ -20,16 +21,18 @@ const UPLOADS: RangeInclusive<u32> = 1..=10_000;
 /// Reads a registry; [`None`] if it has no usable endpoint.
 pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics: &mut Diagnostics) -> Option<Registry> {
     diagnostics.accept(path, check_name(name).map_err(|why| fault(Code::ConfigInvalid, why)));
-    if !raw.aliases.is_empty() {
-        diagnostics.not_yet(path.key("aliases"), "naming repositories by aliases");
-    }
     let hosts = hosts(&raw.hosts, &path.key("hosts"), diagnostics);
     let credentials = raw
         .credentials
         .and_then(|raw| credentials(raw, &path.key("credentials"), diagnostics));
-    let webhook = raw
-        .webhook
-        .and_then(|raw| webhook(raw, &path.key("webhook"), diagnostics));
+    let aliases = aliases(raw.aliases, &path.key("aliases"), diagnostics);
+    let (format, webhook) = webhook::webhook(
+        raw.webhook,
+        raw.provider,
+        raw.region.as_deref(),
+        &path.key("webhook"),
+        diagnostics,
+    );
     let limits = limits(&raw.limits, &path.key("limits"), diagnostics);
     let tls = raw.tls.and_then(|raw| tls(&raw, &path.key("tls"), diagnostics));
     let endpoint_path = path.key("endpoint");
@@ -52,7 +55,7 @@ pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics:
         provider: raw.provider,
         endpoint,
         hosts,
-        aliases: Vec::new(),
+        aliases,
         description: raw.description,
         region: raw.region,
         partition: raw.partition.unwrap_or_else(|| PUBLIC_PARTITION.to_owned()),
@@ -60,6 +63,7 @@ pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics:
         network: raw.network,
         credentials,
         webhook,
+        format,
         limits,
         tls,
         host,
@@ -132,28 +136,27 @@ fn credentials(raw: raw::Credentials, path: &Path, diagnostics: &mut Diagnostics
     diagnostics.accept(&path, reference)
 }
 
-fn webhook(raw: TextOr<raw::Webhook>, path: &Path, diagnostics: &mut Diagnostics) -> Option<Webhook> {
-    let table = match raw {
-        TextOr::Text(word) if word == "none" => return Some(Webhook::Anyone),
-        TextOr::Text(_) => {
-            let sentence = "expected none or a mapping such as { secret: \"env:NAME\" }".to_owned();
-            diagnostics.error(path.clone(), fault(Code::ConfigInvalid, sentence));
-            return None;
+/// The aliases, a longer prefix before a shorter one.
+fn aliases(raw: BTreeMap<String, String>, path: &Path, diagnostics: &mut Diagnostics) -> Vec<(String, String)> {
+    let is_prefix = |text: &str| !text.is_empty() && !text.starts_with('/') && !text.ends_with('/');
+    let mut aliases: Vec<(String, String)> = Vec::new();
+    for (from, to) in raw {
+        if !is_prefix(&from) {
+            let sentence = "expected the prefix of repositories in deliveries, without a slash at its ends".to_owned();
+            diagnostics.error(path.key(&from), fault(Code::ConfigInvalid, sentence));
+        } else if !to.is_empty() && to.parse::<Repository>().is_err() {
+            let sentence = format!("{} is not the prefix of a repository", shown(&to));
+            diagnostics.error(path.key(&from), fault(Code::ConfigInvalid, sentence));
+        } else {
+            aliases.push((from, to));
         }
-        TextOr::Table(table) => table,
-    };
-    if table.format.is_some() {
-        diagnostics.not_yet(path.key("format"), "choosing the format of deliveries");
     }
-    let reference = reference(&table.secret, &path.key("secret"), diagnostics)?;
-    Some(Webhook::Secret {
-        reference,
-        format: None,
-    })
+    aliases.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
+    aliases
 }
 
 /// A reference to a secret. The text is not repeated.
-fn reference(text: &str, path: &Path, diagnostics: &mut Diagnostics) -> Option<SecretReference> {
+pub(super) fn reference(text: &str, path: &Path, diagnostics: &mut Diagnostics) -> Option<SecretReference> {
     let reference = text
         .parse()
         .map_err(|why: NotAReference| fault(Code::CredentialsInvalid, format!("this {why}")));

@@ -19,7 +19,7 @@ use crate::policy::Topology;
 
 pub(crate) use crate::rate::Rate;
 pub(crate) use import::{Import, ImportDestination};
-pub(crate) use registry::{Credentials, Limits, Registry, Tls, Webhook};
+pub(crate) use registry::{Credentials, Identity, Limits, Registry, Tls, Webhook};
 pub(crate) use rule::{
     Deletes, Destination, Exclude, KindWord, PatternTable, Platforms, Rule, Source, TagPattern, TagTable, Trigger,
 };

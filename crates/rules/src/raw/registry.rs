@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use transship_notifications::Format;
 use transship_oci::{Network, Provider};
 
 use super::{Rate, TextOr};
@@ -20,8 +21,11 @@ pub(crate) struct Registry {
     /// Other hosts of the registry in references and deliveries, as `host` or `host:port`.
     #[serde(default)]
     pub(crate) hosts: Vec<String>,
-    /// Repository prefixes in deliveries, and the prefixes that clients use instead. Not supported by this version.
+    /// Repository prefixes of whole path components in deliveries, and the prefixes that clients use instead. For Artifactory, the
+    /// key of the local repository and the virtual repository; for Nexus with path-based routing, the name of the repository
+    /// and the prefix of the path. An empty value removes the prefix.
     #[serde(default)]
+    #[schemars(extend("examples" = [{ "docker-local": "docker" }]))]
     pub(crate) aliases: BTreeMap<String, String>,
     /// A description for readers of the document.
     #[serde(default)]
@@ -84,10 +88,45 @@ pub(crate) struct EcrRole {
 pub(crate) struct Webhook {
     /// The reference to the secret: `env:NAME`, `file:PATH`, `secretsmanager:NAME` or `ssm:NAME`. Its content is one line, or two
     /// while the secret is being changed.
-    pub(crate) secret: String,
-    /// The format of the deliveries, if it is not the provider's default. Not supported by this version.
     #[serde(default)]
+    pub(crate) secret: Option<String>,
+    /// The signed token of a cloud that the sender shows, in place of a secret.
+    #[serde(default)]
+    pub(crate) identity: Option<Identity>,
+    /// The format of the deliveries, if it is not the provider's own: `aliyun-eventbridge` or `azure-eventgrid`, or any other.
+    #[serde(default)]
+    #[schemars(schema_with = "formats")]
     pub(crate) format: Option<String>,
+    /// The public URL of this webhook, exactly as the target of Alibaba Cloud's event bus names it. With it, the signatures of the
+    /// bus are verified as well as the secret. Requires `region`.
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+}
+
+/// A signed token of a cloud (JSON Web Token). Write `email` for Google, or `tenant` for Microsoft Entra.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// The audience of the token, as configured at the sender.
+    pub(crate) audience: String,
+    /// The service account in whose name Pub/Sub pushes.
+    #[serde(default)]
+    pub(crate) email: Option<String>,
+    /// The id of the tenant.
+    #[serde(default)]
+    pub(crate) tenant: Option<String>,
+    /// The id of the application that sends. Absent: Event Grid of the public cloud.
+    #[serde(default)]
+    pub(crate) application: Option<String>,
+    /// The reference to the keys of the tokens as a JSON Web Key Set. Absent: they are fetched from the cloud.
+    #[serde(default)]
+    pub(crate) keys: Option<String>,
+}
+
+/// The names of all formats.
+fn formats(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let names: Vec<&str> = Format::all().map(Format::as_str).collect();
+    schemars::json_schema!({ "enum": names, "type": ["string", "null"] })
 }
 
 /// Certificates as PEM, each by a reference: `env:NAME`, `file:PATH`, `secretsmanager:NAME` or `ssm:NAME`. They are read again

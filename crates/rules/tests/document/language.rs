@@ -17,9 +17,10 @@ registries:
     edition: premium
     network: public
     credentials: secretsmanager:transship/hangzhou
-    webhook: { secret: "secretsmanager:transship/hangzhou-hook", format: aliyun-eventbridge }
+    webhook: { secret: "secretsmanager:transship/hangzhou-hook", format: aliyun-eventbridge, url: "https://hooks.example.com/hooks/hangzhou" }
     limits: { requests_per_second: 20, uploads: 8, bandwidth: 200MiB/s }
-  zhangjiakou: { provider: aliyun-acr, endpoint: https://b.example.com, credentials: { ecr: { role: "arn:aws:iam::123456789012:role/x" } }, webhook: none }
+  zhangjiakou: { provider: aliyun-acr, endpoint: https://b.example.com, credentials: { ecr: { role: "arn:aws:iam::123456789012:role/x" } }, webhook: { identity: { audience: x, tenant: 00000000-0000-0000-0000-000000000001, application: 00000000-0000-0000-0000-000000000002, keys: "env:KEYS" } } }
+  gar: { provider: google-ar, endpoint: https://gar.example.com, webhook: { identity: { audience: x, email: a@b } } }
 topology: acyclic
 links: [{ from: hangzhou, to: zhangjiakou, because: agreed }]
 rules:
@@ -54,8 +55,6 @@ fn what_is_not_honoured_is_refused_by_name_and_nothing_else_is() {
     assert_eq!(
         paths,
         [
-            "registries.hangzhou.aliases",
-            "registries.hangzhou.webhook.format",
             "rules[0].source.tag.latest",
             "rules[0].source.labels",
             "rules[0].trigger[1].schedule",
@@ -76,8 +75,10 @@ fn the_published_schema_knows_every_key_that_is_read() {
     let keys = EVERYTHING
         .split(|character: char| !(character.is_ascii_lowercase() || character == '_' || character == ':'))
         .filter_map(|word| word.strip_suffix(':'))
-        .filter(|word| word.len() > 1 && !matches!(*word, "hangzhou" | "zhangjiakou" | "docker-local" | "local"));
-    for key in keys.filter(|key| !key.contains(':') && !matches!(*key, "https" | "secretsmanager" | "arn")) {
+        .filter(|word| {
+            word.len() > 1 && !matches!(*word, "hangzhou" | "zhangjiakou" | "gar" | "docker-local" | "local")
+        });
+    for key in keys.filter(|key| !key.contains(':') && !matches!(*key, "https" | "secretsmanager" | "arn" | "env")) {
         assert!(schema.contains(&format!("\"{key}\":")), "{key}");
     }
 }

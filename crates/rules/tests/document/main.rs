@@ -12,6 +12,7 @@ mod language;
 mod matching;
 mod properties;
 mod refusals;
+mod senders;
 mod topology;
 
 use transship_rules::{Document, Parsed};

@@ -557,11 +557,10 @@ fn secrets_are_referred_to_and_never_repeated() {
         ("credentials: { ecr: {} }", "CONFIG_INVALID", "credentials.ecr"),
         ("webhook: { secret: \"ssm:\" }", "CREDENTIALS_INVALID", "webhook.secret"),
         (
-            "webhook: { secret: \"env:X\", format: harbor }",
-            "NOT_YET_SUPPORTED",
+            "webhook: { secret: \"env:X\", format: svn }",
+            "CONFIG_INVALID",
             "webhook.format",
         ),
-        ("aliases: { docker-local: docker }", "NOT_YET_SUPPORTED", "aliases"),
     ] {
         let refusal = refused_registry(&format!("provider: generic, endpoint: \"https://r.example\", {fields}"));
         assert!(
