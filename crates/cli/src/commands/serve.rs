@@ -100,22 +100,20 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let reader = FileDocument::new(arguments.config.clone(), Code::ConfigUnreadable);
     let reader = reader.with_copy(arguments.data.join(DOCUMENT_COPY));
     let source = DocumentSource::new(Box::new(reader), DOCUMENT_OPTIONS);
-    let mut logging = Some(arguments.log);
+    logging::begin_service(arguments.log);
     let read = match document::load(&arguments.config) {
         Ok((text, parsed)) => Ok((text, parsed)),
         // A file that is not there is a mistyped name.
         Err(refused) if arguments.config.is_file() => {
-            logging.take().map(logging::begin_service);
             let why = Error::new(
                 Code::ConfigInvalid,
                 Verb::Configuration.on(source.name()),
-                refused.to_string(),
+                "it is not valid",
             );
             Err(source.load_earlier(&why).await.ok_or(refused)?)
         }
         Err(refused) => return Err(refused),
     };
-    logging.take().map(logging::begin_service);
     let (newest, document) = match read {
         Ok((text, parsed)) => {
             transship_runtime::warn(&parsed.warnings);
@@ -148,20 +146,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         tracing::info!(tasks = released, "resuming tasks that a previous process had started");
     }
     let configuration = service.configuration.clone();
-    let source = match newest {
-        Some(text) => {
-            let in_force = DocumentText {
-                version: Some(text.clone()),
-                text: text.clone(),
-                id: None,
-            };
-            source.note(&in_force).await;
-            source.with_version(text)
-        }
-        None => {
-            configuration.fall_back(document);
-            source
-        }
+    let source = if let Some(text) = newest {
+        let in_force = DocumentText {
+            version: Some(text.clone()),
+            text: text.clone(),
+            id: None,
+        };
+        source.note(&in_force).await;
+        source.with_version(text)
+    } else {
+        configuration.fall_back(document);
+        source
     };
     let reload = Arc::new(Notify::new());
     let hangups = tokio::spawn(reload_on(signals.hangup, Arc::clone(&reload)));

@@ -402,7 +402,7 @@ impl<'a> ScanSource<'a> {
 fn message_of(missing: &[Missing]) -> String {
     let first = match missing.first() {
         Some(Missing::Blob { digest, .. }) => digest.to_string(),
-        Some(Missing::File(name)) => name.to_string(),
+        Some(Missing::File(name)) => name.clone(),
         None => String::new(),
     };
     let count = match missing.len() {
