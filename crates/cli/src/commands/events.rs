@@ -31,7 +31,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  transship events parse --provider distribution delivery.json\n  transship events parse --provider harbor --secret s3cret --header 'Authorization: s3cret' body.json\n\nExit code 2: the body is not a valid delivery of this format.\nExit code 3: the delivery is not authentic (checked only with --secret)."
+    after_help = "Examples:\n  transship events parse --provider distribution delivery.json\n  transship events parse --provider harbor --secret s3cret --header 'Authorization: s3cret' body.json\n  transship events parse --provider ghcr --secret s3cret --header 'X-Hub-Signature-256: sha256=…' body.json\n\nExit code 2: the body is not a valid delivery of this format.\nExit code 3: the delivery is not authentic (checked only with --secret)."
 )]
 struct Parse {
     #[arg(long, value_name = "FORMAT", value_parser = format, help = format_help())]
