@@ -306,7 +306,7 @@ async fn a_redriven_order_searches_again() {
         bucket
             .store
             .is_forbidden
-            .store(is, std::sync::atomic::Ordering::Relaxed)
+            .store(is, std::sync::atomic::Ordering::Relaxed);
     };
     let redrive = || Redrive {
         history: std::sync::Arc::clone(&bucket.fixture.ledger) as _,
