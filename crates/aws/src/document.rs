@@ -1,11 +1,16 @@
 //! The document of a function: an object in S3, or a file in its package.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_s3::primitives::ByteStream;
+use transship_engine::ledger::{Key, Records};
 use transship_oci::{Code, Error, Result, Verb};
-use transship_runtime::{DOCUMENT_BYTES_MAX, DocumentOptions, DocumentReader, DocumentText, FileDocument};
+use transship_runtime::{
+    DOCUMENT_BYTES_MAX, DocumentOptions, DocumentReader, DocumentText, EARLIER_VERSIONS_MAX, FileDocument,
+};
 
 use crate::Aws;
 use crate::error::AwsError;
@@ -65,8 +70,8 @@ impl DocumentLocation {
         &self.name
     }
 
-    /// The reader of the document. Sends nothing yet.
-    pub fn reader(&self, aws: &Aws) -> Box<dyn DocumentReader> {
+    /// The reader of the document. Sends nothing yet. `active`: where the version in force is recorded.
+    pub fn reader(&self, aws: &Aws, active: ActiveVersion) -> Box<dyn DocumentReader> {
         match &self.place {
             Place::File(path) => Box::new(FileDocument::new(path.clone(), Code::ConfigUnavailable)),
             Place::Object { bucket, key } => Box::new(S3Document {
@@ -74,6 +79,7 @@ impl DocumentLocation {
                 name: self.name.clone(),
                 bucket: bucket.clone(),
                 key: key.clone(),
+                active,
             }),
         }
     }
@@ -85,6 +91,71 @@ struct S3Document {
     name: String,
     bucket: String,
     key: String,
+    active: ActiveVersion,
+}
+
+/// The record of the version of the document that is in force.
+#[derive(Clone)]
+pub struct ActiveVersion {
+    /// Where it is recorded; [`None`]: nowhere.
+    pub records: Option<Arc<dyn Records>>,
+    /// This process records it. The others only read it.
+    pub is_writer: bool,
+}
+
+impl ActiveVersion {
+    /// Nothing is recorded.
+    pub const NONE: Self = Self {
+        records: None,
+        is_writer: false,
+    };
+
+    fn key() -> Key {
+        Key::new("document", "active")
+    }
+
+    /// The version that was recorded last. A failure counts as none: the versions of the object are still there.
+    async fn find(&self) -> Option<String> {
+        let found = self.records.as_ref()?.get(&Self::key()).await;
+        let found = found
+            .inspect_err(|error| tracing::debug!(code = error.code(), %error, "the version in force is not known"));
+        Some(found.ok()??.value)
+    }
+
+    async fn record(&self, version: &str) -> Result<()> {
+        let Some(records) = self.records.as_ref().filter(|_| self.is_writer) else {
+            return Ok(());
+        };
+        let known = records.get(&Self::key()).await?;
+        if known.as_ref().is_some_and(|known| known.value == version) {
+            return Ok(());
+        }
+        // Of two workers that record at the same time, one may: both read the newest version.
+        records
+            .put_if(&Self::key(), known.map(|known| known.version), version)
+            .await?;
+        Ok(())
+    }
+}
+
+impl S3Document {
+    fn failed(&self, why: impl Into<String>) -> Error {
+        unavailable(&self.name, why)
+    }
+
+    /// The text of an object, within the limit.
+    async fn text(&self, body: ByteStream) -> Result<String> {
+        let mut body = body;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| self.failed(format!("it cannot be read: {error}")))?;
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+                return Err(self.failed(format!("it is larger than {DOCUMENT_BYTES_MAX} bytes")));
+            }
+        }
+        String::from_utf8(bytes).map_err(|_| self.failed("it is not UTF-8 text"))
+    }
 }
 
 #[async_trait]
@@ -94,27 +165,57 @@ impl DocumentReader for S3Document {
     }
 
     async fn read(&self, known: Option<&str>) -> Result<Option<DocumentText>> {
-        let failed = |why: String| unavailable(&self.name, why);
         let request = self.aws.s3().get_object().bucket(&self.bucket).key(&self.key);
         let response = match request.set_if_none_match(known.map(str::to_owned)).send().await {
             Ok(response) => response,
             Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 304) => return Ok(None),
             Err(error) => {
-                return Err(failed(AwsError::of(&error).of_secret("the object", "s3:GetObject")));
+                return Err(self.failed(AwsError::of(&error).of_secret("the object", "s3:GetObject")));
             }
         };
-        let version = response.e_tag;
-        let mut body = response.body;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| failed(format!("it cannot be read: {error}")))?;
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
-                return Err(failed(format!("it is larger than {DOCUMENT_BYTES_MAX} bytes")));
+        let (version, id) = (response.e_tag, response.version_id);
+        let text = self.text(response.body).await?;
+        Ok(Some(DocumentText { text, version, id }))
+    }
+
+    async fn earlier(&self) -> Result<Vec<String>> {
+        let mut ids: Vec<String> = self.active.find().await.into_iter().collect();
+        let request = self
+            .aws
+            .s3()
+            .list_object_versions()
+            .bucket(&self.bucket)
+            .prefix(&self.key);
+        let listed = request.send().await;
+        let listed = listed.map_err(|error| {
+            self.failed(AwsError::of(&error).of_secret("the versions of the object", "s3:ListBucketVersions"))
+        })?;
+        let versions = listed.versions.unwrap_or_default().into_iter();
+        let others = versions
+            .filter(|version| version.key.as_deref() == Some(self.key.as_str()))
+            .filter_map(|version| version.version_id)
+            .take(EARLIER_VERSIONS_MAX);
+        for id in others {
+            if !ids.contains(&id) {
+                ids.push(id);
             }
         }
-        let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8 text".to_owned()))?;
-        Ok(Some(DocumentText { text, version }))
+        Ok(ids)
+    }
+
+    async fn read_earlier(&self, id: &str) -> Result<String> {
+        let request = self.aws.s3().get_object().bucket(&self.bucket).key(&self.key);
+        let response = request.version_id(id).send().await.map_err(|error| {
+            self.failed(AwsError::of(&error).of_secret("a version of the object", "s3:GetObjectVersion"))
+        })?;
+        self.text(response.body).await
+    }
+
+    async fn note(&self, in_force: &DocumentText) -> Result<()> {
+        match &in_force.id {
+            Some(id) => self.active.record(id).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ mod uploads;
 
 pub use clients::Aws;
 pub use credentials::credentials_of;
-pub use document::{DOCUMENT_OPTIONS, DocumentLocation};
+pub use document::{ActiveVersion, DOCUMENT_OPTIONS, DocumentLocation};
 pub use ledger::DynamoLedger;
 pub use platform::{LOG_VARIABLES, Parts, Platform};
 pub use secrets::secrets;

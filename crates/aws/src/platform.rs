@@ -15,7 +15,10 @@ use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, S
 use transship_registry::Retries;
 use transship_runtime::{DocumentSource, PublishedKeys};
 
-use crate::{Aws, BucketStores, DOCUMENT_OPTIONS, DocumentLocation, DynamoLedger, SqsQueue, credentials_of, secrets};
+use crate::{
+    ActiveVersion, Aws, BucketStores, DOCUMENT_OPTIONS, DocumentLocation, DynamoLedger, SqsQueue, credentials_of,
+    secrets,
+};
 use transship_oci::{Code, Error, Operation, Result};
 
 /// Longest wait for a registry within a task. For a longer wait, the task returns to the queue.
@@ -40,6 +43,7 @@ pub struct Platform {
     table: String,
     parts: OnceCell<Parts>,
     configuration: OnceCell<Configuration>,
+    records_document: bool,
 }
 
 /// The adapters.
@@ -68,7 +72,15 @@ impl Platform {
             table: variable(TABLE)?,
             parts: OnceCell::new(),
             configuration: OnceCell::new(),
+            records_document: false,
         })
+    }
+
+    /// The same for the function that records which version of the document is in force.
+    #[must_use]
+    pub const fn recording_the_document(mut self) -> Self {
+        self.records_document = true;
+        self
     }
 
     /// The adapters; made when they are first asked for.
@@ -89,7 +101,11 @@ impl Platform {
     /// take the time of the work.
     pub async fn configuration(&self, time_limit: Duration) -> Result<Configuration> {
         let parts = self.parts().await;
-        let make = || async { DocumentSource::new(self.location.reader(&parts.aws), DOCUMENT_OPTIONS) };
+        let active = ActiveVersion {
+            records: Some(Arc::clone(&parts.ledger) as _),
+            is_writer: self.records_document,
+        };
+        let make = || async { DocumentSource::new(self.location.reader(&parts.aws, active), DOCUMENT_OPTIONS) };
         let source = self.document.get_or_init(make).await;
         if let Some(configuration) = self.configuration.get() {
             if timeout(time_limit, source.refresh(configuration)).await.is_err() {
@@ -103,15 +119,15 @@ impl Platform {
         }
         let load = async {
             let began = Timestamp::now();
-            let document = source.load().await?;
+            let loaded = source.load().await?;
             let retries = Retries {
                 max_wait: MAX_WAIT,
                 ..Retries::default()
             };
             let credentials = credentials_of(parts.aws.clone(), Arc::clone(&parts.secrets));
             let secrets = Arc::clone(&parts.secrets);
-            let configuration = Configuration::new(document, credentials, secrets, retries);
-            configuration.confirm(began);
+            let configuration = Configuration::new(loaded.document.clone(), credentials, secrets, retries);
+            loaded.put_in_force(&configuration, began);
             Ok(configuration)
         };
         let loaded = Box::pin(self.configuration.get_or_try_init(|| load));

@@ -10,13 +10,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use transship_aws::{Aws, DOCUMENT_OPTIONS, DocumentLocation};
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use transship_aws::{ActiveVersion, Aws, DOCUMENT_OPTIONS, DocumentLocation};
 use transship_engine::Configuration;
 use transship_engine::SecretTable;
 use transship_registry::{Anonymous, Retries};
 use transship_rules::Document;
 use transship_runtime::DocumentSource;
 use transship_testkit::clock::ManualClock;
+use transship_testkit::memory::MemoryLedger;
 use transship_testkit::ministack::MiniStack;
 use transship_testkit::proxy::FaultProxy;
 
@@ -38,7 +40,9 @@ fn in_force(document: Document) -> Configuration {
 }
 
 fn source(location: &str, aws: &Aws, clock: &ManualClock) -> DocumentSource {
-    let reader = DocumentLocation::parse(location).unwrap().reader(aws);
+    let reader = DocumentLocation::parse(location)
+        .unwrap()
+        .reader(aws, ActiveVersion::NONE);
     DocumentSource::with_clock(reader, DOCUMENT_OPTIONS, Arc::new(clock.clone()))
 }
 
@@ -141,7 +145,7 @@ async fn a_document_is_read_again_when_it_changes_and_kept_when_it_breaks() {
         assert!(error.to_string().contains("line 1"), "{error}");
 
         place.write(&document(1)).await;
-        let configuration = in_force(source.load().await.unwrap());
+        let configuration = in_force(source.load().await.unwrap().document);
         let look = async || {
             clock.advance(DOCUMENT_OPTIONS.interval);
             source.refresh(&configuration).await;
@@ -189,7 +193,7 @@ async fn a_document_that_did_not_change_is_not_sent_again() {
     place.write(&document(1)).await;
     let clock = ManualClock::default();
     let source = source(&place.name(), &aws, &clock);
-    let configuration = in_force(source.load().await.unwrap());
+    let configuration = in_force(source.load().await.unwrap().document);
     proxy.reset_requests();
     for _ in 0..100 {
         source.refresh(&configuration).await;
@@ -216,4 +220,54 @@ async fn a_place_that_is_none_is_said_to_be_none() {
         let error = DocumentLocation::parse(text).err().unwrap();
         assert_eq!(error.code(), "CONFIG_UNAVAILABLE", "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_start_with_a_broken_document_uses_the_version_in_force_or_the_newest_valid_one() {
+    let stack = MiniStack::start().await.unwrap();
+    let aws = Aws::emulated(&stack.endpoint()).await;
+    aws.s3().create_bucket().bucket("configuration").send().await.unwrap();
+    let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled);
+    let request = aws.s3().put_bucket_versioning().bucket("configuration");
+    request
+        .versioning_configuration(versioning.build())
+        .send()
+        .await
+        .unwrap();
+    let place = Place::Bucket(aws.clone());
+    let ledger = Arc::new(MemoryLedger::default());
+    let load = async |active: ActiveVersion| {
+        let reader = DocumentLocation::parse(&place.name()).unwrap().reader(&aws, active);
+        let loaded = DocumentSource::new(reader, DOCUMENT_OPTIONS).load().await;
+        loaded.map(|loaded| (loaded.document.registries.len(), loaded.is_fallback))
+    };
+    let recorded = |is_writer| ActiveVersion {
+        records: Some(Arc::clone(&ledger) as _),
+        is_writer,
+    };
+    for registries in [1, 2] {
+        place.write(&document(registries)).await;
+        assert_eq!(load(recorded(true)).await.unwrap(), (registries, false));
+    }
+    place.write(&document(3)).await;
+    assert_eq!(load(recorded(false)).await.unwrap(), (3, false), "it is not recorded");
+    place.write("version: 1\nregistries: {").await;
+    place.write("{").await;
+    assert_eq!(load(recorded(false)).await.unwrap(), (2, true), "the version in force");
+    assert_eq!(
+        load(ActiveVersion::NONE).await.unwrap(),
+        (3, true),
+        "the newest valid one"
+    );
+    place.remove().await;
+    assert_eq!(
+        load(recorded(true)).await.unwrap(),
+        (2, true),
+        "also if the object is gone"
+    );
+    for _ in 0..10 {
+        place.write("{").await;
+    }
+    let error = load(ActiveVersion::NONE).await.unwrap_err();
+    assert_eq!(error.code(), "CONFIG_INVALID", "ten versions are tried");
 }

@@ -1,7 +1,7 @@
-//! An import in a deployed stack: the order is sent to its queue, and its ledger is polled until the import has ended.
+//! An import in a deployed stack: the order is sent to its queue, and its execution is followed to its recorded end.
 //!
-//! A source is not recorded before it is scanned, nor while it waits for missing content. The end is therefore recognized by
-//! the absence of changes: all tasks have ended, and no new task appeared for some time.
+//! What must hold: the import is reported as done only if the ledger says that its execution ended. A source that waits for
+//! missing content keeps the execution open; after some time it is reported as missing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use transship_copy::Counts;
 use transship_engine::ledger::{By, History, TaskQuery};
-use transship_engine::operations::{list_entries, list_tasks};
+use transship_engine::operations::{find_execution, list_entries, list_tasks};
 use transship_engine::{
-    Import, Job, ListPrefix, Outgoing, Source, StoreName, TaskEntry, TaskQueue, TaskRecord, TaskState,
+    ExecutionRecord, Import, Job, ListPrefix, Outgoing, Source, StoreName, TaskEntry, TaskQueue, TaskRecord, TaskState,
 };
 
 use crate::bucket::InBucket;
@@ -37,18 +37,18 @@ pub(crate) struct StackImport {
 pub(crate) struct PollIntervals {
     /// Time between two reads of the ledger.
     pub(crate) interval: Duration,
-    /// Time without a new task, after the last one ended, that ends the import.
-    pub(crate) silence: Duration,
-    /// Maximum time until the first task appears.
+    /// Maximum time until the execution appears in the ledger.
     pub(crate) begin: Duration,
+    /// Time that missing content is waited for after everything else ended.
+    pub(crate) content: Duration,
 }
 
 impl Default for PollIntervals {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(2),
-            silence: Duration::from_secs(30),
             begin: Duration::from_mins(5),
+            content: Duration::from_secs(30),
         }
     }
 }
@@ -60,22 +60,33 @@ impl StackImport {
         let execution = import.execution(&now.to_string(), now);
         let id = execution.id.clone();
         let list = ListPrefix::new(import, StoreName::bucket(&source.bucket), &source.key, execution);
+        let entry = list.entry();
         self.queue.send(&[Outgoing::now(list)]).await?;
+        if let Err(error) = self.history.record(&[entry]).await {
+            tracing::warn!(code = error.code(), %error, "the order is in the queue; a worker records it");
+        }
         Ok(id)
     }
 
-    /// Waits until every task of the execution has ended, and reports the results.
+    /// Waits until the execution has ended, or until nothing but missing content keeps it open, and reports the results.
     pub(crate) async fn follow(&self, execution: &str, shown: &ImagesShown) -> Result<ImportReport, Failure> {
-        let mut followed = Followed::new(Instant::now(), self.pace, self.history.lag());
+        let mut followed = Followed::new(Instant::now(), self.pace);
         loop {
+            let record = find_execution(self.history.as_ref(), execution).await?;
             let records = list_tasks(self.history.as_ref(), &of(execution), 0).await?;
-            shown.followed(&records);
-            match followed.next(&records, Instant::now()) {
-                Next::Look => tokio::time::sleep(self.pace.interval).await,
+            shown.followed(
+                &records
+                    .iter()
+                    .filter(|record| !is_source(record))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
+            match followed.next(record.as_ref(), &records, Instant::now()) {
+                Next::Read => tokio::time::sleep(self.pace.interval).await,
                 Next::End => return self.report(execution, &records).await,
                 Next::GiveUp => {
                     let sentence = format!(
-                        "the stack found no image within {} minutes: see `transship tasks {execution}` later, or the worker's log for errors",
+                        "the stack did not begin the order within {} minutes: see `transship tasks {execution}` later, or the worker's log for errors",
                         self.pace.begin.as_secs() / 60
                     );
                     return Err(Failure::new(Exit::Failed, "IMPORT_NOT_BEGUN", sentence));
@@ -86,7 +97,12 @@ impl StackImport {
 
     async fn report(&self, execution: &str, records: &[TaskRecord]) -> Result<ImportReport, Failure> {
         let mut originals = HashMap::new();
-        for state in [TaskState::Failed, TaskState::Cancelled, TaskState::Skipped] {
+        for state in [
+            TaskState::Failed,
+            TaskState::Cancelled,
+            TaskState::Skipped,
+            TaskState::Waiting,
+        ] {
             if records.iter().any(|record| record.state == state) {
                 let tasks = list_entries(self.history.as_ref(), &of(execution).in_state(state)).await?;
                 originals.extend(tasks.into_iter().map(|task| (task.id.clone(), task)));
@@ -103,48 +119,67 @@ fn of(execution: &str) -> TaskQuery {
 /// What to do after reading the ledger.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    Look,
+    Read,
     End,
     GiveUp,
 }
 
 /// What is known about an execution.
 struct Followed {
-    silence: Duration,
-    begin: Duration,
-    tasks: usize,
-    ended: usize,
-    changed: Instant,
+    pace: PollIntervals,
+    begun: Instant,
+    /// The record of the last read, if it said that the execution ended.
+    ended: Option<ExecutionRecord>,
+    /// Since when nothing but missing content keeps the execution open.
+    incomplete: Option<Instant>,
 }
 
 impl Followed {
-    fn new(now: Instant, pace: PollIntervals, lag: Duration) -> Self {
+    const fn new(now: Instant, pace: PollIntervals) -> Self {
         Self {
-            silence: pace.silence + lag,
-            begin: pace.begin + lag,
-            tasks: 0,
-            ended: 0,
-            changed: now,
+            pace,
+            begun: now,
+            ended: None,
+            incomplete: None,
         }
     }
 
-    fn next(&mut self, records: &[TaskRecord], now: Instant) -> Next {
-        let ended = records.iter().filter(|record| record.state.is_terminal()).count();
-        if (records.len(), ended) != (self.tasks, self.ended) {
-            (self.tasks, self.ended) = (records.len(), ended);
-            self.changed = now;
+    fn next(&mut self, execution: Option<&ExecutionRecord>, tasks: &[TaskRecord], now: Instant) -> Next {
+        let Some(execution) = execution else {
+            let is_over = now.duration_since(self.begun) >= self.pace.begin;
+            return if is_over { Next::GiveUp } else { Next::Read };
+        };
+        // The worker has not begun. The order itself is recorded by this command.
+        let is_untouched = tasks.iter().all(|task| task.state == TaskState::Queued);
+        if is_untouched && now.duration_since(self.begun) >= self.pace.begin {
+            return Next::GiveUp;
         }
-        let silence = now.duration_since(self.changed);
-        match self.tasks {
-            0 if silence >= self.begin => Next::GiveUp,
-            0 => Next::Look,
-            tasks if tasks == ended && silence >= self.silence => Next::End,
-            _ => Next::Look,
+        if execution.duration_ms.is_some() {
+            // The counters of a large execution are several items, which are not read at one moment.
+            let is_certain = self.ended.as_ref() == Some(execution);
+            self.ended = Some(execution.clone());
+            return if is_certain { Next::End } else { Next::Read };
         }
+        self.ended = None;
+        let mut open = tasks.iter().filter(|task| !task.state.is_terminal()).peekable();
+        if open.peek().is_none() || !open.all(is_incomplete) {
+            self.incomplete = None;
+            return Next::Read;
+        }
+        let since = *self.incomplete.get_or_insert(now);
+        if now.duration_since(since) >= self.pace.content {
+            return Next::End;
+        }
+        Next::Read
     }
 }
 
-/// The report of tasks that have all ended. `originals` are the tasks whose job is needed for the report.
+/// True for a source that waits for missing content.
+fn is_incomplete(record: &TaskRecord) -> bool {
+    record.state == TaskState::Waiting && record.code.as_deref() == Some(Code::SourceIncomplete.as_str())
+}
+
+/// The report of tasks that have ended, or wait for missing content. `originals` are the tasks whose job is needed for the report.
 fn report(records: &[TaskRecord], originals: &HashMap<String, TaskEntry>) -> ImportReport {
     let mut report = ImportReport::default();
     for record in records.iter().filter(|record| !is_source(record)) {
@@ -155,9 +190,11 @@ fn report(records: &[TaskRecord], originals: &HashMap<String, TaskEntry>) -> Imp
         };
         match record.state {
             TaskState::Succeeded => report.count_as(End::Copied, bytes),
+            // Of a source of an earlier release.
             TaskState::Skipped if record.code.as_deref() == Some(Code::SourceIncomplete.as_str()) => {
                 report.fail(failed(record, originals.get(&record.id)));
             }
+            TaskState::Skipped if record.code.as_deref() == Some(Code::SourceReplaced.as_str()) => {}
             TaskState::Skipped if record.code.as_deref() == Some(Code::ArchiveWithoutImages.as_str()) => {
                 report.skip(failed(record, originals.get(&record.id)));
             }
@@ -193,7 +230,7 @@ fn failed(record: &TaskRecord, original: Option<&TaskEntry>) -> Failed {
     }
 }
 
-/// True for a source whose images became tasks; these are reported instead. An image that arrived has a digest.
+/// True for a listing or a source whose images became tasks; these are reported instead. An image that arrived has a digest.
 const fn is_source(record: &TaskRecord) -> bool {
     matches!(record.state, TaskState::Succeeded) && record.digest.is_none()
 }
@@ -212,8 +249,8 @@ mod tests {
 
     const AT_ONCE: PollIntervals = PollIntervals {
         interval: Duration::ZERO,
-        silence: Duration::ZERO,
         begin: Duration::ZERO,
+        content: Duration::ZERO,
     };
 
     fn fleet() -> (StackImport, Arc<MemoryLedger>, Arc<MemoryQueue>) {
@@ -353,33 +390,79 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_is_when_all_ended_and_for_some_time_nothing_came() {
+    async fn the_end_is_that_of_the_ledger_read_twice() {
         let pace = PollIntervals {
-            silence: Duration::from_secs(30),
             begin: Duration::from_mins(5),
+            content: Duration::from_secs(30),
             ..AT_ONCE
         };
-        let none = records(&[]).await;
-        let one = records(&[TaskState::Succeeded]).await;
-        let open = records(&[TaskState::Succeeded, TaskState::Queued]).await;
-        let both = records(&[TaskState::Succeeded, TaskState::Failed]).await;
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
-        let mut followed = Followed::new(begin, pace, Duration::from_secs(5));
-        for (records, seconds, next) in [
-            (&none, 299, Next::Look),
-            (&one, 300, Next::Look),
-            (&one, 334, Next::Look),
-            (&open, 335, Next::Look),
-            (&open, 9000, Next::Look),
-            (&both, 9001, Next::Look),
-            (&both, 9035, Next::Look),
-            (&both, 9036, Next::End),
-        ] {
-            assert_eq!(followed.next(records, at(seconds)), next, "{seconds}");
+        let open = records(&[TaskState::Succeeded, TaskState::Queued]).await;
+        let ended = records(&[TaskState::Succeeded, TaskState::Failed]).await;
+        let mut incomplete = records(&[TaskState::Succeeded, TaskState::Queued]).await;
+        for record in incomplete.iter_mut().filter(|record| !record.state.is_terminal()) {
+            record.state = TaskState::Waiting;
+            record.code = Some("SOURCE_INCOMPLETE".into());
         }
-        let mut followed = Followed::new(begin, pace, Duration::from_secs(5));
-        assert_eq!(followed.next(&none, at(304)), Next::Look);
-        assert_eq!(followed.next(&none, at(305)), Next::GiveUp);
+        let execution = |duration_ms, bytes| ExecutionRecord {
+            id: "execution-1".into(),
+            rule: "import".into(),
+            trigger: transship_engine::Trigger::Import,
+            created: Timestamp::UNIX_EPOCH,
+            duration_ms,
+            state: transship_engine::ExecutionState::Running,
+            success_ratio: 1.0,
+            repositories: 1,
+            bytes,
+            code: None,
+            message: None,
+        };
+        let (running, end, other_end) = (execution(None, 0), execution(Some(1), 0), execution(Some(2), 5));
+        let mut followed = Followed::new(begin, pace);
+        for (execution, tasks, seconds, next) in [
+            (None, &[][..], 299, Next::Read),
+            (Some(&running), &open[..], 299, Next::Read),
+            (Some(&running), &open, 9000, Next::Read),
+            (Some(&end), &open, 9001, Next::Read),
+            (Some(&running), &open, 9002, Next::Read),
+            (Some(&running), &incomplete, 9003, Next::Read),
+            (Some(&running), &open, 9004, Next::Read),
+            (Some(&running), &incomplete, 9100, Next::Read),
+            (Some(&running), &incomplete, 9129, Next::Read),
+            (Some(&running), &incomplete, 9130, Next::End),
+            (Some(&end), &ended, 9131, Next::Read),
+            (Some(&other_end), &ended, 9132, Next::Read),
+            (Some(&other_end), &ended, 9133, Next::End),
+        ] {
+            assert_eq!(followed.next(execution, tasks, at(seconds)), next, "{seconds}");
+        }
+        let queued = records(&[TaskState::Queued]).await;
+        for (execution, tasks) in [(None, &[][..]), (Some(&running), &queued[..])] {
+            let mut followed = Followed::new(begin, pace);
+            assert_eq!(followed.next(execution, tasks, at(299)), Next::Read);
+            assert_eq!(followed.next(execution, tasks, at(300)), Next::GiveUp);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_still_waits_for_content_is_missing() {
+        let (fleet, ledger, _) = fleet();
+        end(&ledger, 1, TaskState::Succeeded).await;
+        end(&ledger, 9, TaskState::Queued).await;
+        let open = list_entries(ledger.as_ref(), &of("execution-1").in_state(TaskState::Queued))
+            .await
+            .unwrap();
+        let next = Timestamp::UNIX_EPOCH;
+        ledger
+            .wait(&open[0], "SOURCE_INCOMPLETE", "2 objects are missing", next)
+            .await
+            .unwrap();
+        let shown = ImagesShown::suitable(Form::Json);
+        let report = fleet.follow("execution-1", &shown).await.unwrap();
+        assert_eq!((report.images, report.copied, report.failed.len()), (2, 1, 1));
+        assert_eq!(report.failed[0].code, "SOURCE_INCOMPLETE");
+        assert_eq!(report.failed[0].source, "s3://layouts/seed/app");
+        assert!(report.end(Form::Json).is_err());
     }
 }

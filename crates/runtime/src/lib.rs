@@ -18,7 +18,8 @@ mod worker;
 pub use batch::run_batch;
 pub use bounded_file::read_bounded;
 pub use document::{
-    DOCUMENT_BYTES_MAX, DocumentOptions, DocumentReader, DocumentSource, DocumentText, FileDocument, warn,
+    DOCUMENT_BYTES_MAX, DocumentOptions, DocumentReader, DocumentSource, DocumentText, EARLIER_VERSIONS_MAX,
+    FileDocument, Loaded, warn,
 };
 pub use environment::Environment;
 pub use fetch_cache::{Cached, FetchCache, Freshness};

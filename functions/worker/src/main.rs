@@ -12,7 +12,7 @@ use worker::Worker;
 async fn main() -> anyhow::Result<()> {
     logging::begin(&transship_aws::LOG_VARIABLES);
     let emf = Emf::install().unwrap_or_default();
-    let worker = Worker::new(Platform::from_environment()?, emf);
+    let worker = Worker::new(Platform::from_environment()?.recording_the_document(), emf);
     let worker = &worker;
     lambda_runtime::run(service_fn(async |event| worker.work(event).await))
         .await

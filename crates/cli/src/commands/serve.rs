@@ -16,9 +16,9 @@ use tokio::sync::Notify;
 use transship_copy::NoProgress;
 use transship_engine::{Outgoing, Sweep, TaskQueue as _};
 use transship_local::{DataLock, Database, SqliteQueue};
-use transship_oci::Code;
+use transship_oci::{Code, Error, Verb};
 use transship_rules::{Document, Webhook};
-use transship_runtime::{DocumentOptions, DocumentSource, Environment, FileDocument};
+use transship_runtime::{DocumentOptions, DocumentSource, DocumentText, Environment, FileDocument};
 
 use crate::document;
 use crate::failure::{Exit, Failure};
@@ -65,6 +65,9 @@ const DOCUMENT_OPTIONS: DocumentOptions = DocumentOptions {
     warnings: Document::needs_aws,
 };
 
+/// The file in the data folder with the version of the document that was in force last.
+const DOCUMENT_COPY: &str = "document-in-force.yaml";
+
 /// Time between two sweeps; [`None`] disables them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Interval(Option<Duration>);
@@ -94,20 +97,41 @@ async fn order_sweeps(queue: SqliteQueue, interval: Interval) {
 
 /// Runs the command until a signal stops it.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let (text, parsed) = document::load(&arguments.config)?;
+    let reader = FileDocument::new(arguments.config.clone(), Code::ConfigUnreadable);
+    let reader = reader.with_copy(arguments.data.join(DOCUMENT_COPY));
+    let source = DocumentSource::new(Box::new(reader), DOCUMENT_OPTIONS);
     logging::begin_service(arguments.log);
-    transship_runtime::warn(&parsed.warnings);
-    transship_runtime::warn(&parsed.document.needs_aws());
-    warn_of_imports(&parsed.document);
+    let read = match document::load(&arguments.config) {
+        Ok((text, parsed)) => Ok((text, parsed)),
+        // A file that is not there is a mistyped name.
+        Err(refused) if arguments.config.is_file() => {
+            let why = Error::new(
+                Code::ConfigInvalid,
+                Verb::Configuration.on(source.name()),
+                "it is not valid",
+            );
+            Err(source.load_earlier(&why).await.ok_or(refused)?)
+        }
+        Err(refused) => return Err(refused),
+    };
+    let (newest, document) = match read {
+        Ok((text, parsed)) => {
+            transship_runtime::warn(&parsed.warnings);
+            (Some(text), parsed.document)
+        }
+        Err(earlier) => (None, earlier),
+    };
+    transship_runtime::warn(&document.needs_aws());
+    warn_of_imports(&document);
     // Signals are caught before the first message, because a caller that reads it may send a signal at once.
     let signals = Signals::listen()?;
     raise_file_limit();
     let _lock = DataLock::acquire(&arguments.data)?;
     let database = Database::open(&arguments.data)?;
     let listener = listen(arguments.listen).await?;
-    tell_hooks(&parsed.document, &listener);
+    tell_hooks(&document, &listener);
     let service = Service::build(
-        parsed.document,
+        document.clone(),
         database,
         Environment::process(),
         Arc::new(NoProgress),
@@ -121,9 +145,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if released > 0 {
         tracing::info!(tasks = released, "resuming tasks that a previous process had started");
     }
-    let reader = FileDocument::new(arguments.config, Code::ConfigUnreadable);
-    let source = DocumentSource::new(Box::new(reader), DOCUMENT_OPTIONS).with_version(text);
     let configuration = service.configuration.clone();
+    let source = if let Some(text) = newest {
+        let in_force = DocumentText {
+            version: Some(text.clone()),
+            text: text.clone(),
+            id: None,
+        };
+        source.note(&in_force).await;
+        source.with_version(text)
+    } else {
+        configuration.fall_back(document);
+        source
+    };
     let reload = Arc::new(Notify::new());
     let hangups = tokio::spawn(reload_on(signals.hangup, Arc::clone(&reload)));
     let watched = tokio::spawn(async move { source.watch(&configuration, &reload).await });

@@ -106,7 +106,7 @@ impl ImportIntake {
                 is_upload: true,
                 ..Scan::new(&import, &store, &found, target.as_ref(), &execution)
             };
-            Some((scan.key(), Outgoing::now(scan)))
+            Some((scan.pending_id(), Outgoing::now(scan)))
         };
         imports
             .filter(|import| import.holds(&upload.bucket, &upload.key))

@@ -2,8 +2,9 @@
 //!
 //! A bucket may hold more than one slot can list, so a listing goes on where it stopped, in another message. What must hold:
 //! each source is scanned however often the listing is interrupted; a listing that finds nothing is recorded as failed, with
-//! the prefix.
+//! the prefix; and the execution of an order ends only after its listing and every scan ended, so both are recorded as tasks.
 
+use jiff::Timestamp;
 use transship_oci::{Error, Result, Verb};
 use transship_rules::Document;
 
@@ -11,7 +12,7 @@ use crate::configuration::unknown_registry;
 use crate::job::{ListPrefix, Run, Scan};
 use crate::jobs::Jobs;
 use crate::retry_policy::Wait;
-use crate::{Next, Outgoing, TaskState};
+use crate::{Begin, Next, Outgoing, TaskEntry, TaskState};
 
 /// One delivery of a [`ListPrefix`].
 pub(crate) struct ListSources<'a> {
@@ -36,17 +37,21 @@ impl<'a> ListSources<'a> {
         if let Some(next) = self.list.import.stopped(self.jobs, &entry, self.run.tries).await? {
             return Ok(next);
         }
+        if let Begin::Finished(state) = self.jobs.ledger.history.begin(&entry, self.jobs.now()).await? {
+            tracing::debug!(%state, "received a message whose listing has already ended");
+            return Ok(Next::Done);
+        }
         let name = self.list.import.registry.clone();
         let Some(registry) = registry_of(&self.jobs.configuration.current().document, &name) else {
             let error = unknown_registry(&name, Verb::Search);
-            return self.fail(&error).await;
+            return self.fail(&entry, &error).await;
         };
         self.list.import.registry = registry;
         let before = self.list.at.clone();
         let error = match self.list().await {
             Ok(true) => {
                 let outcome = self.jobs.outcome(TaskState::Succeeded, None, None, None);
-                self.jobs.end_if_recorded(&self.list.entry(), &outcome).await?;
+                self.jobs.end(&entry, &outcome, &[], "").await?;
                 return Ok(Next::Done);
             }
             Ok(false) => return Ok(Next::Send(vec![Outgoing::now(self.list)])),
@@ -56,9 +61,12 @@ impl<'a> ListSources<'a> {
         let policy = self.jobs.retry_policy;
         let is_exhausted = policy.is_exhausted(&self.list.execution, self.jobs.now(), tries);
         if error.persistence().is_permanent() || is_exhausted {
-            return self.fail(&error).await;
+            return self.fail(&entry, &error).await;
         }
         let delay = policy.delay(tries, &self.list.execution.id, Wait::of(&error));
+        let next = self.jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
+        let (history, code) = (&self.jobs.ledger.history, error.code());
+        history.wait(&entry, code, &error.to_string(), next).await?;
         tracing::warn!(code = error.code(), %error, ?delay, "a listing will continue later");
         Ok(Next::Send(vec![Outgoing::later(self.list, delay).with_tries(tries)]))
     }
@@ -80,8 +88,12 @@ impl<'a> ListSources<'a> {
             let scans = found
                 .iter()
                 .map(|found| Scan::new(import, name, found, None, execution));
-            let scans: Vec<Outgoing> = scans.map(Outgoing::now).collect();
+            let scans: Vec<Scan> = scans.collect();
             if !scans.is_empty() {
+                // Before they are sent: an execution must not end while a scan is only a message.
+                let entries: Vec<TaskEntry> = scans.iter().map(Scan::entry).collect();
+                self.jobs.ledger.history.record(&entries).await?;
+                let scans: Vec<Outgoing> = scans.into_iter().map(Outgoing::now).collect();
                 self.jobs.queue.send(&scans).await?;
             }
             self.list.at = at;
@@ -91,9 +103,9 @@ impl<'a> ListSources<'a> {
         }
     }
 
-    async fn fail(&self, error: &Error) -> Result<Next> {
-        let entry = self.list.entry();
-        self.jobs.fail(&entry, error.code(), error.to_string()).await?;
+    async fn fail(&self, entry: &TaskEntry, error: &Error) -> Result<Next> {
+        let outcome = self.jobs.failed(error.code(), error.to_string());
+        self.jobs.end(entry, &outcome, &[], "").await?;
         Ok(Next::Done)
     }
 }

@@ -280,9 +280,9 @@ mod tests {
         assert_eq!(
             ways,
             [
-                way("s3://layouts/app:v1", "zhangjiakou/core/app:v1"),
+                way("s3://layouts/to/app:v1", "zhangjiakou/core/app:v1"),
                 way(
-                    &format!("s3://layouts/app@{digest}"),
+                    &format!("s3://layouts/to/app@{digest}"),
                     &format!("zhangjiakou/core/app@{digest}")
                 ),
             ]
@@ -336,8 +336,8 @@ mod tests {
             };
             import.refused(&scan, &found, &refused, &execution).unwrap().source
         };
-        assert_eq!(source("v1", Some(&digest)), "s3://layouts/app:v1");
-        assert_eq!(source("a/b", Some(&digest)), format!("s3://layouts/app@{digest}"));
+        assert_eq!(source("v1", Some(&digest)), "s3://layouts/to/app:v1");
+        assert_eq!(source("a/b", Some(&digest)), format!("s3://layouts/to/app@{digest}"));
         assert_eq!(source("a/b", None), "s3://layouts/to/app");
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Objects arrive in any order. An incomplete source waits for the blobs it misses, by their digests; the last of them to
 //! arrive sends the scan again. What must hold: a blob that arrives while the scan decides is not missed, so the scan looks
-//! for missing blobs once more after it recorded them; every scan of the same version of a source makes the same tasks; and
-//! one bad image is recorded with its code and leaves the others alone.
+//! for missing blobs once more after it recorded them; every scan of the same version of a source makes the same tasks; one bad
+//! image is recorded with its code and leaves the others alone; and a source that is incomplete is a task that waits, so that its
+//! execution stays open until everything has arrived or the wait expired.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,16 +17,20 @@ use transship_layout::{
 };
 use transship_oci::{Code, Digest, Error, Result, Target, Verb};
 
-use crate::job::{Envelope, Job, Run, Scan};
+use crate::job::{CopyTask, Envelope, Job, Run, Scan};
 use crate::jobs::Jobs;
 use crate::retry_policy::Wait;
 use crate::send::send_then_record;
-use crate::{Execution, Next, Outgoing, PendingScan, TaskState};
+use crate::{Begin, Execution, Next, Outcome, Outgoing, PendingScan, TaskEntry, TaskState};
 
 /// Tasks that are sent at once.
 const BATCH_TASKS_MAX: usize = 100;
-/// A source that was not completed for this long is forgotten. Its index, uploaded again, is scanned again.
-const PENDING_TTL: Duration = Duration::from_hours(30 * 24);
+/// A source that was not completed for this long fails. Its index, uploaded again, is scanned again.
+const WAIT_FOR_CONTENT: Duration = Duration::from_hours(30 * 24);
+/// The entries of what a source waits for expire later, because a sweep must find the source to end it.
+const PENDING_TTL: Duration = Duration::from_hours(45 * 24);
+/// When a source that waits is scanned again, at the latest. Sweeps do it before.
+const RESCAN_INTERVAL: Duration = Duration::from_hours(24);
 /// A source that could not be read in this many slots will not be read in another.
 const TIME_SLOTS_MAX: u32 = 5;
 
@@ -38,10 +43,14 @@ pub(crate) struct ScanSource<'a> {
 
 /// How a scan ended.
 enum ScanEnd {
-    /// The images are tasks, if there are any.
+    /// The images are tasks, at least one.
     Tasks,
-    /// The source is incomplete and waits.
-    Waits,
+    /// There is nothing that could become an image.
+    Nothing,
+    /// The file that names the images of an upload is missing.
+    Unnamed,
+    /// The source is incomplete: the task that waits, and for what.
+    Waits(Box<Scan>, String),
     /// There was no time to make all tasks: the scan of the rest.
     Unfinished(Box<Scan>),
 }
@@ -58,6 +67,13 @@ impl<'a> ScanSource<'a> {
         if let Some(next) = self.scan.import.stopped(self.jobs, &entry, self.run.tries).await? {
             return Ok(next);
         }
+        if self.is_recorded() {
+            let history = &self.jobs.ledger.history;
+            if let Begin::Finished(state) = history.begin(&entry, self.jobs.now()).await? {
+                tracing::debug!(%state, "received a message whose scan has already ended");
+                return Ok(Next::Done);
+            }
+        }
         let scanning = Box::pin(self.scan());
         let scanned = match self.run.budget {
             Some(budget) => timeout(budget.left(), scanning).await.unwrap_or_else(|_| {
@@ -73,16 +89,60 @@ impl<'a> ScanSource<'a> {
     }
 
     async fn conclude(&self, end: ScanEnd) -> Result<Next> {
+        let jobs = self.jobs;
         let outcome = match end {
             ScanEnd::Unfinished(rest) => return Ok(Next::Send(vec![Outgoing::now(*rest)])),
-            ScanEnd::Tasks => self.jobs.outcome(TaskState::Succeeded, None, None, None),
-            ScanEnd::Waits => {
-                let message = "the source waits for missing content".to_owned();
-                self.jobs
-                    .outcome(TaskState::Skipped, None, Some("SOURCE_INCOMPLETE"), Some(message))
+            ScanEnd::Tasks => jobs.outcome(TaskState::Succeeded, None, None, None),
+            ScanEnd::Nothing if self.scan.is_by_digest() => {
+                let message = "an untagged manifest without a subject is copied with its image".to_owned();
+                jobs.outcome(TaskState::Skipped, None, Some("NOT_A_REFERRER"), Some(message))
+            }
+            ScanEnd::Nothing => {
+                let message = format!("{}: nothing that can be imported was found", self.scan.entry().source);
+                jobs.failed(Code::SourceEmpty.as_str(), message)
+            }
+            ScanEnd::Unnamed => {
+                let message = "the file that names its images is missing".to_owned();
+                let code = Some(Code::SourceIncomplete.as_str());
+                jobs.outcome(TaskState::Skipped, None, code, Some(message))
+            }
+            ScanEnd::Waits(waiting, message) => {
+                let entry = waiting.entry();
+                let code = Code::SourceIncomplete.as_str();
+                let age = waiting.execution.age(jobs.now());
+                if age < WAIT_FOR_CONTENT && waiting.is_by_digest() {
+                    return Ok(Next::Done);
+                }
+                if age < WAIT_FOR_CONTENT {
+                    let next = jobs.now().checked_add(RESCAN_INTERVAL).unwrap_or(Timestamp::MAX);
+                    jobs.ledger.history.record(std::slice::from_ref(&entry)).await?;
+                    jobs.ledger.history.wait(&entry, code, &message, next).await?;
+                    return Ok(Next::Done);
+                }
+                jobs.sources.pending().settle(&waiting.pending_id(), jobs.now()).await?;
+                let days = WAIT_FOR_CONTENT.as_secs() / 86_400;
+                let message = format!("{message}; nothing more is expected after {days} days");
+                jobs.end_if_recorded(&entry, &jobs.failed(code, message)).await?;
+                return Ok(Next::Done);
             }
         };
-        self.jobs.end_if_recorded(&self.scan.entry(), &outcome).await?;
+        jobs.end_if_recorded(&self.scan.entry(), &outcome).await?;
+        Ok(Next::Done)
+    }
+
+    /// True if the ledger has the scan from its beginning: the operator who ordered it waits for its end.
+    const fn is_recorded(&self) -> bool {
+        !self.scan.is_upload
+    }
+
+    /// Ends the scan, which is recorded now if it is not yet.
+    async fn end(&self, outcome: &Outcome) -> Result<Next> {
+        let entry = self.scan.entry();
+        if self.is_recorded() {
+            self.jobs.end(&entry, outcome, &[], "").await?;
+        } else {
+            self.jobs.end_unrecorded(&entry, outcome).await?;
+        }
         Ok(Next::Done)
     }
 
@@ -92,33 +152,34 @@ impl<'a> ScanSource<'a> {
         let entry = scan.entry();
         let (code, message) = (error.code(), error.to_string());
         if error.is(Code::ArchiveWithoutImages) {
-            let skipped = jobs.outcome(TaskState::Skipped, None, Some(code), Some(message));
-            jobs.end_unrecorded(&entry, &skipped).await?;
-            return Ok(Next::Done);
+            return self
+                .end(&jobs.outcome(TaskState::Skipped, None, Some(code), Some(message)))
+                .await;
         }
         if error.persistence().is_permanent() {
-            jobs.fail(&entry, code, message).await?;
-            return Ok(Next::Done);
+            return self.end(&jobs.failed(code, message)).await;
         }
         if error.is(Code::SlotOver) && tries >= TIME_SLOTS_MAX {
             let message = format!(
                 "the source could not be read in {TIME_SLOTS_MAX} time slots: raise WorkerTimeout, or upload a plain tar or a layout instead of a compressed archive, then redrive"
             );
-            jobs.fail(&entry, code, message).await?;
-            return Ok(Next::Done);
+            return self.end(&jobs.failed(code, message)).await;
         }
         if jobs.retry_policy.is_exhausted(&scan.execution, jobs.now(), tries) {
-            jobs.fail(&entry, code, message).await?;
-            return Ok(Next::Done);
+            return self.end(&jobs.failed(code, message)).await;
         }
         let delay = jobs.retry_policy.delay(tries, &scan.id, Wait::of(error));
         tracing::warn!(
             code,
-            why = message,
+            why = %message,
             ?delay,
             source = entry.source,
             "a source will be scanned again"
         );
+        if self.is_recorded() {
+            let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
+            jobs.ledger.history.wait(&entry, code, &message, next).await?;
+        }
         Ok(Next::Again(delay))
     }
 
@@ -130,22 +191,29 @@ impl<'a> ScanSource<'a> {
         let place = self.place();
         let names = index_version(Arc::clone(&store), found, only).await?;
         let end = match inspect(Arc::clone(&store), found, only).await? {
-            Inspection::Nothing => ScanEnd::Tasks,
+            Inspection::Nothing => ScanEnd::Nothing,
+            Inspection::Incomplete { missing }
+                if scan.is_upload && missing.iter().all(|one| one.digest().is_none()) =>
+            {
+                // The upload of the file that names images sends a scan of its own.
+                ScanEnd::Unnamed
+            }
             Inspection::Incomplete { missing } => {
-                self.wait_for(&place, &missing).await?;
+                let waiting = self.waiting(&names);
+                self.wait_for(&waiting, &place, &missing).await?;
                 if index_version(store, found, only).await? != names {
                     // What was recorded belongs to an index that was replaced, and a scan of the new one may already be over.
                     jobs.queue.send(&[Outgoing::now((*scan).clone())]).await?;
                 }
-                return Ok(ScanEnd::Waits);
+                return Ok(ScanEnd::Waits(Box::new(waiting), message_of(&missing)));
             }
             Inspection::Complete { source, version } => {
                 let listings = self.listings(&source).await?;
                 self.send_images(&listings, &version).await?
             }
         };
-        if matches!(end, ScanEnd::Tasks) {
-            jobs.sources.pending().settle(&scan.key(), jobs.now()).await?;
+        if !matches!(end, ScanEnd::Unfinished(_)) {
+            self.settle().await?;
         }
         Ok(end)
     }
@@ -155,24 +223,62 @@ impl<'a> ScanSource<'a> {
         format!("{}/{}", self.scan.store, self.scan.source.place())
     }
 
-    async fn wait_for(&self, place: &str, missing: &[Missing]) -> Result<()> {
+    /// The scan as the task that waits. Every scan of an upload that finds the version `names` is the same task, in the execution
+    /// that its images will belong to.
+    fn waiting(&self, names: &str) -> Scan {
+        let scan = self.scan;
+        if scan.is_upload {
+            scan.of_execution(self.execution_of(names))
+        } else {
+            scan.clone()
+        }
+    }
+
+    /// The source waits for nothing more. A scan of an earlier version of it that waited is sent again, because its task must
+    /// end.
+    async fn settle(&self) -> Result<()> {
         let Self { jobs, scan, .. } = self;
+        let (pending, id) = (jobs.sources.pending(), scan.pending_id());
+        let Some(waited) = pending.find(&id, jobs.now()).await? else {
+            return Ok(());
+        };
+        let of_others: Vec<Outgoing> = pending_scans(vec![waited])
+            .map(|(_, message)| message)
+            .filter(|message| message.envelope.job.task().is_some_and(|task| task.id != scan.id))
+            .collect();
+        if !of_others.is_empty() {
+            jobs.queue.send(&of_others).await?;
+        }
+        pending.settle(&id, jobs.now()).await
+    }
+
+    async fn wait_for(&self, scan: &Scan, place: &str, missing: &[Missing]) -> Result<()> {
+        let jobs = self.jobs;
         let waiting = jobs.sources.pending();
         let blobs: Vec<Digest> = missing.iter().filter_map(Missing::digest).cloned().collect();
-        if blobs.is_empty() {
-            // The upload of a file that names images sends a scan of its own.
-            return waiting.settle(&scan.key(), jobs.now()).await;
-        }
         let now = jobs.now();
+        let id = scan.pending_id();
+        if scan.is_upload
+            && let Some(before) = waiting.find(&id, now).await?
+        {
+            self.replace(scan, &before).await?;
+        }
         let pending = PendingScan {
-            id: scan.key(),
+            id,
             job: scan.entry().job,
             since: scan.execution.created,
             blobs: blobs.len(),
         };
         let expires = now.checked_add(PENDING_TTL).unwrap_or(Timestamp::MAX);
         waiting.wait_for(&pending, place, &blobs, expires).await?;
-        tracing::info!(code = Code::SourceIncomplete.as_str(), source = scan.source.key, missing = blobs.len(), first = %blobs[0], "a source waits for missing content");
+        tracing::info!(
+            code = Code::SourceIncomplete.as_str(),
+            execution = scan.execution.id,
+            source = scan.source.key,
+            missing = missing.len(),
+            why = message_of(missing),
+            "a source waits for missing content"
+        );
         let store = jobs.sources.store(&scan.store)?;
         let mut complete: HashMap<String, Outgoing> = HashMap::new();
         for blob in arrived_since(store, &scan.source, missing).await? {
@@ -183,6 +289,23 @@ impl<'a> ScanSource<'a> {
             jobs.queue.send(&complete).await?;
         }
         Ok(())
+    }
+
+    /// Ends the task of an earlier version of the source, which `scan` takes the place of.
+    async fn replace(&self, scan: &Scan, before: &PendingScan) -> Result<()> {
+        let Ok(Envelope {
+            job: Job::Scan(old), ..
+        }) = Envelope::parse(&before.job)
+        else {
+            return Ok(());
+        };
+        if old.id == scan.id {
+            return Ok(());
+        }
+        let message = "a newer version of the source was uploaded before this one was complete".to_owned();
+        let code = Some(Code::SourceReplaced.as_str());
+        let outcome = self.jobs.outcome(TaskState::Skipped, None, code, Some(message));
+        self.jobs.end_if_recorded(&old.entry(), &outcome).await
     }
 
     /// The images of each part of `source`. A part that cannot be read is its own refused image.
@@ -214,9 +337,10 @@ impl<'a> ScanSource<'a> {
     async fn send_images(&self, listings: &[(SourceRef, Listing)], version: &str) -> Result<ScanEnd> {
         let Self { jobs, scan, run } = self;
         let execution = self.execution_of(version);
-        let (mut tasks, mut refused_images) = (Vec::new(), 0);
+        let (mut tasks, mut refused_images, mut images) = (Vec::new(), 0, 0);
         for (part, listing) in listings {
             refused_images += listing.refused.len();
+            images += listing.images.len();
             for refused in listing.refused.iter().filter(|_| scan.done == 0) {
                 let entry = scan.import.refused(scan, part, refused, &execution)?;
                 let error = &refused.error;
@@ -235,7 +359,16 @@ impl<'a> ScanSource<'a> {
                     ..(*scan).clone()
                 })));
             }
-            send_then_record(jobs.queue.as_ref(), jobs.ledger.history.as_ref(), batch, None).await?;
+            if self.is_recorded() {
+                // The execution of an order must not end while a task is only a message, so an error is not passed over.
+                let entries: Vec<TaskEntry> = batch.iter().map(CopyTask::entry).collect();
+                jobs.queue
+                    .send(&batch.iter().cloned().map(Outgoing::now).collect::<Vec<_>>())
+                    .await?;
+                jobs.ledger.history.record(&entries).await?;
+            } else {
+                send_then_record(jobs.queue.as_ref(), jobs.ledger.history.as_ref(), batch, None).await?;
+            }
             done += batch.len();
         }
         tracing::info!(
@@ -245,6 +378,10 @@ impl<'a> ScanSource<'a> {
             execution = execution.id,
             "a source became tasks"
         );
+        // A manifest of a storage tree that is no image by itself belongs to another one.
+        if images + refused_images == 0 && scan.only.is_none() {
+            return Ok(ScanEnd::Nothing);
+        }
         Ok(ScanEnd::Tasks)
     }
 
@@ -261,7 +398,21 @@ impl<'a> ScanSource<'a> {
     }
 }
 
-/// The messages of scans that waited, by their keys. One that cannot be read is logged and left out.
+/// What a source misses, as the list of tasks shows it.
+fn message_of(missing: &[Missing]) -> String {
+    let first = match missing.first() {
+        Some(Missing::Blob { digest, .. }) => digest.to_string(),
+        Some(Missing::File(name)) => name.clone(),
+        None => String::new(),
+    };
+    let count = match missing.len() {
+        1 => "1 object is".to_owned(),
+        many => format!("{many} objects are"),
+    };
+    format!("{count} missing, first {first}: upload what is missing")
+}
+
+/// The messages of scans that waited, by their ids among those that wait. One that cannot be read is logged and left out.
 pub(super) fn pending_scans(scans: Vec<PendingScan>) -> impl Iterator<Item = (String, Outgoing)> {
     scans.into_iter().filter_map(|PendingScan { job, .. }| {
         let read = Envelope::parse(&job);
@@ -270,7 +421,7 @@ pub(super) fn pending_scans(scans: Vec<PendingScan>) -> impl Iterator<Item = (St
         );
         let envelope = read.ok()?;
         let key = match &envelope.job {
-            Job::Scan(scan) => scan.key(),
+            Job::Scan(scan) => scan.pending_id(),
             _ => job,
         };
         let delay = Duration::ZERO;

@@ -96,13 +96,9 @@ impl std::fmt::Display for Source {
         match self {
             Self::Registry(image) => write!(formatter, "{image}"),
             Self::Stored { store, found, target } => {
-                // The top of the searched prefix has no path of its own.
-                let path = match found.path.as_str() {
-                    "" => found.key.trim_end_matches('/'),
-                    path => path,
-                };
-                let slash = if path.is_empty() { "" } else { "/" };
-                write!(formatter, "{store}{slash}{path}{}{target}", target.separator())
+                let found = found.to_string();
+                let slash = if found.is_empty() { "" } else { "/" };
+                write!(formatter, "{store}{slash}{found}{}{target}", target.separator())
             }
         }
     }

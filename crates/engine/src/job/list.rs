@@ -11,7 +11,8 @@ use crate::{Execution, Result, StoreName, TaskEntry};
 
 /// Finds layouts, archives and storage trees below a prefix, page by page, and sends a scan of each.
 ///
-/// The ledger records it only if it fails.
+/// The ledger records it when it begins. It ends after every scan that it sent was recorded, so the execution does not end before
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListPrefix {
     /// The task under which a failure is recorded.

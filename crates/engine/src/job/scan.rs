@@ -12,7 +12,7 @@ use crate::{Execution, Result, StoreName, TaskEntry};
 
 /// Makes a task of each image of a layout, an archive or a storage tree, as soon as the source is complete.
 ///
-/// The ledger records a scan only if it fails.
+/// The ledger records a scan of an order, and a scan of an upload if it waits for missing content or fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scan {
     /// The task under which a failure is recorded.
@@ -81,6 +81,29 @@ impl Scan {
             "l",
             &[name, registry, &path, self.store.as_str(), &self.source.key, &only],
         )
+    }
+
+    /// Identifies the scan among those that wait. Of an upload the newest version of a source waits; each order waits by itself.
+    pub(crate) fn pending_id(&self) -> String {
+        if self.is_upload {
+            return self.key();
+        }
+        id("l", &[&self.key(), &self.execution.id])
+    }
+
+    /// True for the upload of a manifest of a storage tree that may have no tag. It may be a part of another image, so it is not
+    /// recorded while it waits.
+    pub(crate) const fn is_by_digest(&self) -> bool {
+        self.is_upload && matches!(self.only, Some(Target::Digest(_)))
+    }
+
+    /// The same scan as part of `execution`.
+    pub(crate) fn of_execution(&self, execution: Execution) -> Self {
+        Self {
+            id: Self::id_of(&execution, &self.key()),
+            execution,
+            ..self.clone()
+        }
     }
 
     /// The scan as the ledger keeps it.

@@ -93,7 +93,7 @@ fn what_the_ledger_keeps_is_the_first_message_of_the_job() {
     let entry = task.entry();
     assert_eq!(Envelope::parse(&entry.job).unwrap(), Envelope::new(task));
     assert_eq!((entry.origin.as_str(), entry.source_repository), ("s3://layouts", None));
-    assert_eq!(entry.source, "s3://layouts/team/app:v1");
+    assert_eq!(entry.source, "s3://layouts/to/team/app:v1");
     assert_eq!(entry.destination, "zhangjiakou/core/team/app:v1");
     let list = ListPrefix::new(import(), StoreName::bucket("layouts"), "to/", execution());
     assert_eq!(Envelope::parse(&list.entry().job).unwrap(), Envelope::new(list.clone()));

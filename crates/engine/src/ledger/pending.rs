@@ -135,6 +135,13 @@ impl PendingBlobs {
         Ok(rest.is_empty().then(|| header.scan(id)))
     }
 
+    /// The scan `id` as it waits now; [`None`]: it does not. One call.
+    pub async fn find(&self, id: &str, now: Timestamp) -> Result<Option<PendingScan>> {
+        let key = header_key(id);
+        let headers = self.headers(std::slice::from_ref(&key), now).await?;
+        Ok(headers.get(&key).map(|header| header.scan(id)))
+    }
+
     /// The scan does not wait any more. Nothing happens if it never did. One call, three if it waited.
     pub async fn settle(&self, scan: &str, now: Timestamp) -> Result<()> {
         let key = header_key(scan);

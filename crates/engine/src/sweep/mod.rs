@@ -29,6 +29,8 @@ const UPLOAD_OVERDUE_AFTER: Duration = Duration::from_hours(1);
 /// Incomplete sources that are counted, and that are logged by name.
 const INCOMPLETE_MAX: usize = 1000;
 const INCOMPLETE_LOGGED_MAX: usize = 20;
+/// Incomplete sources that one sweep scans again, the longest waiting first.
+const RESCANNED_SOURCES_MAX: usize = 100;
 
 /// One delivery of a [`Sweep`].
 pub(crate) struct SweepPart<'a> {
@@ -135,13 +137,22 @@ impl<'a> SweepPart<'a> {
         Ok(Next::Done)
     }
 
-    /// Logs sources that have waited so long that what they wait for will hardly come.
+    /// Logs sources that have waited so long that what they wait for will hardly come, and scans them again: the object may have
+    /// come without an event, and a wait ends some day.
     async fn report_incomplete(&self) -> Result<Next> {
         let now = self.jobs.now();
         let before = now.checked_sub(UPLOAD_OVERDUE_AFTER).unwrap_or(Timestamp::MIN);
         let waiting = self.jobs.sources.pending().waiting(INCOMPLETE_MAX, now).await?;
         let overdue: Vec<_> = waiting.iter().filter(|waiting| waiting.since < before).collect();
         gauge!("SourcesIncomplete").set(overdue.len() as f64);
+        let scans = overdue
+            .iter()
+            .take(RESCANNED_SOURCES_MAX)
+            .map(|waiting| Envelope::parse(&waiting.job));
+        let scans: Vec<Outgoing> = scans.flatten().map(|scan| Outgoing::now(scan.job)).collect();
+        if !scans.is_empty() {
+            self.jobs.queue.send(&scans).await?;
+        }
         for waiting in overdue.iter().take(INCOMPLETE_LOGGED_MAX) {
             let Ok(Envelope {
                 job: Job::Scan(scan), ..

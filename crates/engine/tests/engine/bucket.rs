@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use transship_copy::{ByteStream, Clock as _};
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_engine::ledger::PendingBlobs;
-use transship_engine::{ImportIntake, SourceCache, StoreName, Stores, Uploaded};
+use transship_engine::{ImportIntake, SourceCache, StoreName, Stores, TaskRecord, TaskState, Uploaded};
 use transship_layout::{MemoryStore, Object, ObjectStore, Page, Part, Put};
 use transship_oci::{Code, Digest, Error, Result, Verb};
 use transship_testkit::images::Sample;
@@ -177,11 +177,22 @@ impl Bucket {
         }
     }
 
-    /// `source -> destination state code` of every task, in the order of their texts.
+    /// `source -> destination state code` of every task, in the order of their texts. Sources and listings that became tasks, or
+    /// wait, are left out: see [`Bucket::sources`].
     pub async fn told(&self) -> Vec<String> {
+        self.lines(|task| !is_source(task)).await
+    }
+
+    /// The same of the sources and listings that became tasks, or wait.
+    pub async fn sources(&self) -> Vec<String> {
+        self.lines(is_source).await
+    }
+
+    async fn lines(&self, is_wanted: fn(&TaskRecord) -> bool) -> Vec<String> {
         let tasks = self.fixture.tasks().await;
         let mut told: Vec<String> = tasks
             .iter()
+            .filter(|task| is_wanted(task))
             .map(|task| {
                 let code = task.code.as_deref().unwrap_or_default();
                 let line = format!("{} -> {} {} {code}", task.source, task.destination, task.state);
@@ -200,6 +211,10 @@ impl Bucket {
             .filter(|request| matches!(request.method.as_str(), "PUT" | "POST" | "PATCH"))
             .count()
     }
+}
+
+fn is_source(task: &TaskRecord) -> bool {
+    task.digest.is_none() && matches!(task.state, TaskState::Succeeded | TaskState::Waiting)
 }
 
 /// The objects of a layout at `key` that holds `samples` by their names.

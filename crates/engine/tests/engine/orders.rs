@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use transship_copy::TimeBudget;
-use transship_engine::{Next, Order};
+use transship_copy::{NoProgress, TimeBudget};
+use transship_engine::ledger::History as _;
+use transship_engine::operations::Redrive;
+use transship_engine::{Envelope, ExecutionRecord, ExecutionState, Next, Order, TaskReceiver as _};
 use transship_testkit::images;
 
 use crate::bucket::{Bucket, Objects, layout};
 use crate::fixture::{assert_parts, name, tag};
+use crate::sweep::sweep;
 
 fn order(text: &str) -> Order {
     serde_json::from_str(text).unwrap()
@@ -42,7 +45,7 @@ async fn all_that_lies_below_a_prefix_goes_where_the_order_says() {
         assert!(tasks.iter().all(|task| task.execution == execution), "{tasks:?}");
         let told = bucket.told().await;
         assert_eq!(told.len(), 10, "{told:?}");
-        assert!(told.contains(&"s3://layouts/j/k/l:v1 -> b/mirror/j/k/l:v1 succeeded".to_owned()));
+        assert!(told.contains(&"s3://layouts/to-b/j/k/l:v1 -> b/mirror/j/k/l:v1 succeeded".to_owned()));
     }
     assert_parts(&bucket.fixture.b, &name("mirror/c/d"), &images::image(3, &[64]));
 }
@@ -136,7 +139,6 @@ async fn a_search_that_has_no_time_goes_on_in_the_next_message() {
     bucket.put_all(&bucket_of_ten()).await;
     ordered(&bucket, r#"{"import":"seed"}"#).await.unwrap();
     let delivery = {
-        use transship_engine::TaskReceiver as _;
         let received = bucket.fixture.queue.inner.receive(1, Duration::from_mins(1)).await;
         received.unwrap().remove(0)
     };
@@ -145,11 +147,218 @@ async fn a_search_that_has_no_time_goes_on_in_the_next_message() {
     let done = bucket.fixture.work(&delivery.body, Some(budget)).await;
     assert_eq!(done, Next::Done);
     {
-        use transship_engine::TaskReceiver as _;
         bucket.fixture.queue.inner.complete(&delivery.receipt).await.unwrap();
     }
     bucket.fixture.drain().await;
     let told = bucket.told().await;
     assert_eq!(told.len(), 10, "{told:?}");
     assert!(bucket.fixture.b.digest(&name("core/e/g"), &tag("v1")).is_some());
+}
+
+/// The only execution.
+async fn execution(bucket: &Bucket) -> ExecutionRecord {
+    let [execution] = bucket.fixture.executions().await.try_into().unwrap();
+    execution
+}
+
+const ORDER: &str = r#"{"bucket":"layouts","prefix":"to-b/","to":"b/mirror"}"#;
+
+#[tokio::test]
+async fn an_order_is_one_execution_that_ends_with_its_last_image() {
+    let bucket = Bucket::new().await;
+    bucket.put_all(&bucket_of_ten()).await;
+    let id = ordered(&bucket, ORDER).await.unwrap();
+    let history = bucket.fixture.ledger.as_ref();
+    let mut states = Vec::new();
+    while bucket.fixture.queue.inner.depth().await.unwrap() > 0 {
+        bucket.fixture.attempt().await;
+        states.push(history.execution(&id).await.unwrap().unwrap().state);
+    }
+    let (last, before) = states.split_last().unwrap();
+    assert_eq!(*last, ExecutionState::Succeeded);
+    assert!(
+        before.iter().all(|state| *state == ExecutionState::Running),
+        "{states:?}"
+    );
+    assert!(execution(&bucket).await.duration_ms.is_some());
+    // The listing, ten sources, and ten images.
+    assert_eq!((bucket.sources().await.len(), bucket.told().await.len()), (11, 10));
+    assert!(
+        bucket
+            .sources()
+            .await
+            .contains(&"s3://layouts/to-b/c/d -> b/mirror/c/d succeeded".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn an_order_with_an_incomplete_source_waits_until_it_arrives() {
+    let bucket = Bucket::new().await;
+    let mut objects = layout("to-b/whole", &[("v1", &images::image(1, &[64]))]);
+    bucket.put_all(&objects).await;
+    objects = layout("to-b/half", &[("v1", &images::image(2, &[64]))]);
+    let late = objects.keys().find(|key| key.contains("/blobs/")).unwrap().clone();
+    let bytes = objects.remove(&late).unwrap();
+    bucket.put_all(&objects).await;
+    ordered(&bucket, ORDER).await.unwrap();
+    bucket.fixture.drain().await;
+    let waiting = execution(&bucket).await;
+    assert_eq!(
+        (waiting.state, waiting.code.as_deref(), waiting.duration_ms),
+        (ExecutionState::Waiting, Some("SOURCE_INCOMPLETE"), None)
+    );
+    let digest = late.rsplit('/').next().unwrap();
+    assert!(waiting.message.unwrap().contains(digest), "it says what it waits for");
+    // Not even a sweep that scans it again ends it.
+    bucket.fixture.clock.advance(Duration::from_hours(2));
+    sweep(&bucket.fixture).await;
+    assert_eq!(execution(&bucket).await.state, ExecutionState::Waiting);
+    bucket.upload(&late, bytes).await;
+    bucket.fixture.drain().await;
+    assert_eq!(execution(&bucket).await.state, ExecutionState::Succeeded);
+    let told = bucket.told().await;
+    assert!(
+        told.contains(&"s3://layouts/to-b/half:v1 -> b/mirror/half:v1 succeeded".to_owned()),
+        "{told:?}"
+    );
+    assert_eq!(bucket.waiting().await, 0);
+}
+
+#[tokio::test]
+async fn content_that_arrives_without_an_event_is_found_by_a_sweep() {
+    let bucket = Bucket::new().await;
+    let mut objects = layout("to-b/half", &[("v1", &images::image(2, &[64]))]);
+    let late = objects.keys().find(|key| key.contains("/blobs/")).unwrap().clone();
+    let bytes = objects.remove(&late).unwrap();
+    bucket.put_all(&objects).await;
+    ordered(&bucket, ORDER).await.unwrap();
+    bucket.fixture.drain().await;
+    bucket.store.put(&late, bytes).await;
+    bucket.fixture.clock.advance(Duration::from_hours(2));
+    sweep(&bucket.fixture).await;
+    assert_eq!(execution(&bucket).await.state, ExecutionState::Succeeded);
+}
+
+#[tokio::test]
+async fn a_wait_for_content_ends_after_thirty_days() {
+    let mut objects = layout("to-b/half", &[("v1", &images::image(2, &[64]))]);
+    let late = objects.keys().find(|key| key.contains("/blobs/")).unwrap().clone();
+    objects.remove(&late).unwrap();
+    for upload in [false, true] {
+        let bucket = Bucket::new().await;
+        if upload {
+            bucket.upload_all(&objects).await;
+        } else {
+            bucket.put_all(&objects).await;
+            ordered(&bucket, ORDER).await.unwrap();
+        }
+        bucket.fixture.drain().await;
+        for days in [10, 10, 9] {
+            bucket.fixture.clock.advance(Duration::from_hours(24 * days));
+            sweep(&bucket.fixture).await;
+            assert_eq!(execution(&bucket).await.state, ExecutionState::Waiting, "{upload}");
+        }
+        bucket.fixture.clock.advance(Duration::from_hours(48));
+        sweep(&bucket.fixture).await;
+        let ended = execution(&bucket).await;
+        assert!(
+            matches!(ended.state, ExecutionState::Failed | ExecutionState::Partial),
+            "{ended:?}"
+        );
+        let told = bucket.told().await;
+        assert!(
+            told.iter().any(|line| line.ends_with("failed SOURCE_INCOMPLETE")),
+            "{told:?}"
+        );
+        assert_eq!(bucket.waiting().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_source_of_an_order_that_holds_nothing_fails() {
+    let bucket = Bucket::new().await;
+    bucket
+        .store
+        .put(
+            "to-b/empty/oci-layout",
+            Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#),
+        )
+        .await;
+    bucket
+        .store
+        .put(
+            "to-b/empty/index.json",
+            Bytes::from_static(br#"{"schemaVersion":2,"manifests":[]}"#),
+        )
+        .await;
+    ordered(&bucket, ORDER).await.unwrap();
+    bucket.fixture.drain().await;
+    assert_eq!(
+        bucket.told().await,
+        ["s3://layouts/to-b/empty -> b/mirror/empty failed SOURCE_EMPTY"]
+    );
+}
+
+#[tokio::test]
+async fn a_redriven_order_searches_again() {
+    let bucket = Bucket::new().await;
+    let refuse = |is| {
+        bucket
+            .store
+            .is_forbidden
+            .store(is, std::sync::atomic::Ordering::Relaxed);
+    };
+    let redrive = || Redrive {
+        history: std::sync::Arc::clone(&bucket.fixture.ledger) as _,
+        queue: std::sync::Arc::clone(&bucket.fixture.queue) as _,
+        clock: std::sync::Arc::new(bucket.fixture.clock.clone()),
+    };
+    refuse(true);
+    ordered(&bucket, ORDER).await.unwrap();
+    bucket.fixture.drain().await;
+    assert_eq!(bucket.fixture.states().await, ["failed"]);
+    refuse(false);
+    // Granted, but there is nothing yet.
+    redrive().run(None, 0).await.unwrap();
+    bucket.fixture.drain().await;
+    let told = bucket.told().await;
+    assert_eq!(
+        told.iter().filter(|line| line.ends_with("failed SOURCE_EMPTY")).count(),
+        1,
+        "{told:?}"
+    );
+    bucket.put_all(&bucket_of_ten()).await;
+    redrive().run(None, 0).await.unwrap();
+    bucket.fixture.drain().await;
+    let told = bucket.told().await;
+    assert_eq!(
+        told.iter().filter(|line| line.ends_with(":v1 succeeded")).count(),
+        10,
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_order_does_not_end_while_the_ledger_refuses_its_sources() {
+    let bucket = Bucket::new().await;
+    bucket.put_all(&bucket_of_ten()).await;
+    ordered(&bucket, ORDER).await.unwrap();
+    bucket.fixture.ledger.fail(|call, _| call == "record");
+    let delivery = bucket
+        .fixture
+        .queue
+        .inner
+        .receive(1, Duration::from_mins(1))
+        .await
+        .unwrap()
+        .remove(0);
+    let envelope = Envelope::parse(&delivery.body).unwrap();
+    let worked = bucket
+        .fixture
+        .jobs
+        .run(&envelope, std::sync::Arc::new(NoProgress), None)
+        .await;
+    assert!(worked.is_err() || matches!(worked, Ok(Next::Send(_))), "{worked:?}");
+    bucket.fixture.ledger.heal();
+    assert_ne!(execution(&bucket).await.state, ExecutionState::Succeeded);
 }

@@ -241,6 +241,9 @@ codes! {
         "Let the login list tags, or remove old tags.";
 
     // Layouts, archives, storage trees and their stores.
+    SourceReplaced => "SOURCE_REPLACED", PERMANENT,
+        "a newer version of the source was uploaded before this one was complete",
+        "Nothing: the newer version is imported.";
     SourceEmpty => "SOURCE_EMPTY", PERMANENT,
         "nothing that can be imported was found",
         "Check the bucket and prefix, or the folder, in the message: a layout, an archive or a storage tree is expected.";
@@ -362,6 +365,9 @@ codes! {
     ConfigUnreadable => "CONFIG_UNREADABLE", PERMANENT,
         "the file of the document cannot be read",
         "Check its path, its rights and its size.";
+    ConfigFallback => "CONFIG_FALLBACK", TEMPORARY,
+        "the newest version of the document cannot be used, so an earlier one is in force",
+        "Repair the document: `transship check --config transship.yaml` shows line and column. Until then nothing is cancelled or deleted, and tasks of rules that the earlier version lacks wait.";
     ConfigInvalid => "CONFIG_INVALID", PERMANENT,
         "the document has an error of syntax, an unknown key, a wrong type or a value out of range",
         "`transship check --config transship.yaml` shows line and column.";

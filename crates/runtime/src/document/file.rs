@@ -1,6 +1,8 @@
 //! A document in a file.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +21,8 @@ pub struct FileDocument {
     name: String,
     unreadable: Code,
     settle_time: Duration,
+    /// Where the version in force is kept.
+    copy: Option<PathBuf>,
 }
 
 impl FileDocument {
@@ -29,7 +33,15 @@ impl FileDocument {
             path,
             unreadable,
             settle_time: SETTLE_TIME,
+            copy: None,
         }
+    }
+
+    /// The same, with a copy of the version in force at `path`, to start with if the file is not valid then.
+    #[must_use]
+    pub fn with_copy(mut self, path: PathBuf) -> Self {
+        self.copy = Some(path);
+        self
     }
 }
 
@@ -53,19 +65,57 @@ impl DocumentReader for FileDocument {
         Ok((known != Some(text.as_str())).then(|| DocumentText {
             version: Some(text.clone()),
             text,
+            id: None,
         }))
+    }
+
+    async fn earlier(&self) -> Result<Vec<String>> {
+        let copies = self.copy.iter().filter(|copy| copy.is_file());
+        Ok(copies.map(|copy| copy.display().to_string()).collect())
+    }
+
+    async fn read_earlier(&self, _: &str) -> Result<String> {
+        self.text_of(self.copy.clone().unwrap_or_default()).await
+    }
+
+    async fn note(&self, in_force: &DocumentText) -> Result<()> {
+        let Some(copy) = self.copy.clone() else {
+            return Ok(());
+        };
+        let text = in_force.text.clone();
+        let written = tokio::task::spawn_blocking(move || replace(&copy, &text)).await;
+        written.map_err(std::io::Error::other).flatten().map_err(|error| {
+            let message = format!("its copy cannot be written: {error}");
+            Error::new(self.unreadable, Verb::Configuration.on(&self.name), message)
+        })
     }
 }
 
 impl FileDocument {
     async fn text(&self) -> Result<String> {
-        let path = self.path.clone();
+        self.text_of(self.path.clone()).await
+    }
+
+    async fn text_of(&self, path: PathBuf) -> Result<String> {
         let read = tokio::task::spawn_blocking(move || read_bounded(&path, DOCUMENT_BYTES_MAX)).await;
         read.map_err(std::io::Error::other).flatten().map_err(|error| {
             let message = format!("it cannot be read: {error}");
             Error::new(self.unreadable, Verb::Configuration.on(&self.name), message)
         })
     }
+}
+
+/// Writes the file as a whole or not at all; only this user may read it.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The document in force: read, and read again when it changes.
 //!
 //! What must hold: a new version that is not valid, and a document that cannot be read, leave the last valid version in
-//! force and are logged.
+//! force and are logged. A process that starts with such a document falls back to the version that was in force last, otherwise to
+//! the newest earlier one that is valid.
 
 mod file;
 #[cfg(test)]
@@ -34,7 +35,31 @@ pub trait DocumentReader: Send + Sync {
     /// Reads the document. [`None`] if it still has the version `known`. `CONFIG_UNAVAILABLE` or `CONFIG_UNREADABLE` if it
     /// cannot be read or is larger than [`DOCUMENT_BYTES_MAX`].
     async fn read(&self, known: Option<&str>) -> Result<Option<DocumentText>>;
+
+    /// The ids of earlier versions: the one that was noted last, then at most [`EARLIER_VERSIONS_MAX`] others, the newest first.
+    /// Empty if the place keeps none.
+    async fn earlier(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// Reads an earlier version by its id.
+    async fn read_earlier(&self, id: &str) -> Result<String> {
+        let why = format!("it has no version {id}");
+        Err(Error::new(
+            Code::ConfigUnavailable,
+            Verb::Configuration.on(self.name()),
+            why,
+        ))
+    }
+
+    /// Notes that this version is in force.
+    async fn note(&self, _in_force: &DocumentText) -> Result<()> {
+        Ok(())
+    }
 }
+
+/// Earlier versions that are tried if the newest one is not valid.
+pub const EARLIER_VERSIONS_MAX: usize = 10;
 
 /// A document that was read.
 #[derive(Debug, Clone)]
@@ -43,6 +68,28 @@ pub struct DocumentText {
     pub text: String,
     /// Identifies this version. [`None`]: not known, so it is read again each time.
     pub version: Option<String>,
+    /// The id of this version among earlier ones, if the place keeps them.
+    pub id: Option<String>,
+}
+
+/// A document that was loaded at the start of a process.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The document.
+    pub document: Document,
+    /// It is an earlier version, because the newest one cannot be used.
+    pub is_fallback: bool,
+}
+
+impl Loaded {
+    /// Puts the document in force.
+    pub fn put_in_force(self, configuration: &Configuration, now: Timestamp) {
+        if self.is_fallback {
+            configuration.fall_back(self.document);
+        } else {
+            configuration.replace_with_newest(self.document, now);
+        }
+    }
 }
 
 /// How a platform follows its document.
@@ -78,7 +125,7 @@ struct Seen {
 #[derive(Debug)]
 enum Change {
     None,
-    New(Box<Parsed>),
+    New(Box<Parsed>, DocumentText),
     Refused(Errors),
     Unreadable(Error),
 }
@@ -104,14 +151,71 @@ impl DocumentSource {
         self.reader.name()
     }
 
-    /// Reads the document. Fails with the reader's error or with the code of the document's first fault.
-    pub async fn load(&self) -> Result<Document> {
-        self.read_first().await.inspect_err(|_| count_refused())
+    /// Reads the document. If it cannot be used, an earlier version is. If there is none either, fails with the reader's error or
+    /// with the code of the document's first fault.
+    pub async fn load(&self) -> Result<Loaded> {
+        let newest = self.load_newest().await.inspect_err(|_| count_refused());
+        let error = match newest {
+            Ok(document) => {
+                return Ok(Loaded {
+                    document,
+                    is_fallback: false,
+                });
+            }
+            Err(error) => error,
+        };
+        match self.load_earlier(&error).await {
+            Some(document) => Ok(Loaded {
+                document,
+                is_fallback: true,
+            }),
+            None => Err(error),
+        }
     }
 
-    async fn read_first(&self) -> Result<Document> {
+    /// The first earlier version that is valid. `why`: the newest one cannot be used.
+    pub async fn load_earlier(&self, why: &Error) -> Option<Document> {
+        let place = self.name();
+        let ids = self.reader.earlier().await.unwrap_or_else(|error| {
+            tracing::warn!(
+                code = error.code(),
+                place,
+                "earlier versions of the document cannot be listed: {error}"
+            );
+            Vec::new()
+        });
+        for id in ids {
+            let read = self.reader.read_earlier(&id).await;
+            let parsed = read.and_then(|text| Document::parse(&text).map_err(|errors| refused(place, &errors)));
+            match parsed {
+                Ok(parsed) => {
+                    counter!("ConfigurationFallback").increment(1);
+                    tracing::error!(
+                        code = Code::ConfigFallback.as_str(),
+                        place,
+                        version = id,
+                        rules = parsed.document.rules.len(),
+                        why = %why,
+                        "the newest version of the document cannot be used, so an earlier one is in force; nothing is cancelled or deleted until it is repaired"
+                    );
+                    return Some(parsed.document);
+                }
+                Err(error) => {
+                    tracing::debug!(
+                        code = error.code(),
+                        place,
+                        version = id,
+                        "an earlier version cannot be used: {error}"
+                    );
+                }
+            }
+        }
+        None
+    }
+
+    async fn load_newest(&self) -> Result<Document> {
         self.update(|seen| seen.read_at = Some(self.clock.now()));
-        let Some(DocumentText { text, version }) = self.reader.read(None).await? else {
+        let Some(read) = self.reader.read(None).await? else {
             let name = self.name();
             return Err(Error::new(
                 Code::ConfigUnavailable,
@@ -119,10 +223,11 @@ impl DocumentSource {
                 "it is not there",
             ));
         };
-        let parsed = Document::parse(&text).map_err(|errors| refused(self.name(), &errors))?;
+        let parsed = Document::parse(&read.text).map_err(|errors| refused(self.name(), &errors))?;
         warn(&parsed.warnings);
         warn(&(self.options.warnings)(&parsed.document));
-        self.update(|seen| seen.version = version);
+        self.update(|seen| seen.version.clone_from(&read.version));
+        self.note(&read).await;
         Ok(parsed.document)
     }
 
@@ -131,6 +236,17 @@ impl DocumentSource {
     pub fn with_version(self, version: String) -> Self {
         self.update(|seen| seen.version = Some(version));
         self
+    }
+
+    /// Notes for later processes that this version is in force. A failure is logged: an older version may be used then.
+    pub async fn note(&self, in_force: &DocumentText) {
+        if let Err(error) = self.reader.note(in_force).await {
+            tracing::warn!(
+                code = error.code(),
+                place = self.name(),
+                "the version in force could not be noted: {error}"
+            );
+        }
     }
 
     /// Puts a new version of the document in force if there is one. Reads once per interval at most.
@@ -162,7 +278,13 @@ impl DocumentSource {
         // What was the newest when it was read was the newest when the read began.
         let began = Timestamp::try_from(self.clock.now()).unwrap_or(Timestamp::MIN);
         let change = self.check().await;
+        if let Change::New(_, read) = &change {
+            self.note(read).await;
+        }
         self.apply(change, configuration, began);
+        if configuration.current().is_fallback() {
+            counter!("ConfigurationFallback").increment(1);
+        }
     }
 
     async fn check(&self) -> Change {
@@ -171,17 +293,17 @@ impl DocumentSource {
         let repeats_faults = self.options.repeats_faults;
         match read {
             Ok(None) => Change::None,
-            Ok(Some(DocumentText { text, version })) => {
-                let parsed = Document::parse(&text);
+            Ok(Some(read)) => {
+                let parsed = Document::parse(&read.text);
                 self.update(|seen| {
                     seen.is_unreadable = false;
                     seen.is_refused = parsed.is_err();
                     if parsed.is_ok() || !repeats_faults {
-                        seen.version = version;
+                        seen.version.clone_from(&read.version);
                     }
                 });
                 match parsed {
-                    Ok(parsed) => Change::New(Box::new(parsed)),
+                    Ok(parsed) => Change::New(Box::new(parsed), read),
                     Err(errors) => Change::Refused(errors),
                 }
             }
@@ -204,7 +326,7 @@ impl DocumentSource {
                     configuration.confirm(began);
                 }
             }
-            Change::New(parsed) => {
+            Change::New(parsed, _) => {
                 let Parsed { document, warnings } = *parsed;
                 let rules = document.rules.len();
                 tracing::info!(place, rules, "a new version of the document is in force");
