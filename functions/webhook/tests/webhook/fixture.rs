@@ -84,11 +84,11 @@ impl Fixture {
 
 fn document() -> String {
     let destination = json!({ "provider": "distribution", "endpoint": "https://mirror.example.com" });
-    let rule = |name: &str, source: &str| {
+    let rule = |name: &str, source: &str, to: &str| {
         json!({
             "name": name,
             "source": { "registry": source, "namespace": "core" },
-            "destination": { "registry": "mirror", "namespace": "copy" },
+            "destination": { "registry": "mirror", "namespace": to },
         })
     };
     let document = json!({
@@ -105,7 +105,7 @@ fn document() -> String {
             },
             "mirror": destination,
         },
-        "rules": [rule("core", "hub"), rule("ecr", "ecr")],
+        "rules": [rule("core", "hub", "copy"), rule("ecr", "ecr", "copy-of-ecr")],
     });
     document.to_string()
 }
