@@ -40,8 +40,10 @@ pub(crate) enum Command {
     Import(commands::import::Arguments),
     /// Validate a configuration document and test its connections
     Check(commands::check::Arguments),
-    /// Show which rules match an event and why, or what a code means
+    /// Show which rules match an event or image and why, or what a code means
     Explain(commands::explain::Arguments),
+    /// Print a document made from another tool's configuration, and what has no equivalent
+    Convert(commands::convert::Arguments),
     /// List executions, newest first
     Executions(commands::executions::Arguments),
     /// List tasks, newest first

@@ -8,6 +8,7 @@ mod copy_report;
 mod credentials;
 mod demo;
 mod document;
+mod expiry;
 mod failure;
 mod image_source;
 mod import_report;

@@ -1,7 +1,7 @@
 //! What `copy --dry-run` reports: one row per image with what would be done, and totals.
 
 use serde::Serialize;
-use transship_copy::{Action, Comparison, Counts, KeepReason};
+use transship_copy::{Action, Comparison, Counts, KeepReason, SkipReason};
 use transship_oci::{Digest, Error};
 
 use crate::copy_report::Requests;
@@ -103,7 +103,11 @@ impl PlanRow {
                 PlanAction::Keep,
                 Some((Some("DESTINATION_KEPT"), why_kept(reason).to_owned())),
             ),
-            Action::Skip | Action::Absent => {
+            Action::Skip(SkipReason::Labels) => {
+                let reason = "the image does not have the labels".to_owned();
+                (PlanAction::Skip, Some((Some("LABELS_NOT_MATCHED"), reason)))
+            }
+            Action::Skip(SkipReason::Kind) | Action::Absent => {
                 let reason = "the kind of the image is not let pass".to_owned();
                 (PlanAction::Skip, Some((Some("KIND_NOT_MATCHED"), reason)))
             }

@@ -16,6 +16,7 @@ mod parallel;
 mod ports;
 mod progress;
 mod request;
+mod selection;
 mod time_budget;
 mod verify;
 
@@ -29,6 +30,7 @@ pub use ports::{
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
 pub use request::{Counts, Options, Report, Request, State};
+pub use selection::SkipReason;
 pub use time_budget::TimeBudget;
 pub use transship_oci::{Existing, Referrers};
 pub use verify::{Verifier, verify_stream};

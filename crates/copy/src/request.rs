@@ -1,12 +1,14 @@
 //! The request of a copy and its report.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 use transship_oci::{Digest, Existing, Kind, Referrers, Target};
 
 use crate::{
-    BlobEnd, BlobLocations, CommitLease, Continuations, Destination, KeepReason, Progress, Replicas, Source, TimeBudget,
+    BlobEnd, BlobLocations, CommitLease, Continuations, Destination, KeepReason, Progress, Replicas, SkipReason,
+    Source, TimeBudget,
 };
 
 /// One copy: the source, the destination, the options, and the ports it uses.
@@ -44,6 +46,8 @@ pub struct Options {
     pub referrers: Referrers,
     /// The kinds that are copied; empty: all.
     pub kinds: Vec<Kind>,
+    /// The labels that an image must have, all of them: annotations of its manifest or labels of its configuration.
+    pub labels: BTreeMap<String, String>,
     /// What the event says the source tag names. If it names something else, the copy ends with `SOURCE_NOT_SETTLED` and
     /// changes nothing, because some registries notify before they write the tag.
     pub expected: Option<Digest>,
@@ -57,6 +61,7 @@ impl Default for Options {
             existing: Existing::Overwrite,
             referrers: Referrers::Include,
             kinds: Vec::new(),
+            labels: BTreeMap::new(),
             expected: None,
             is_repeated: false,
         }
@@ -73,7 +78,7 @@ pub enum State {
     Unchanged,
     /// The destination holds another image, which may not be replaced.
     Kept,
-    /// The image is of a kind that is not copied.
+    /// The image is of a kind that is not copied, or does not have the labels.
     Skipped,
 }
 
@@ -123,6 +128,8 @@ pub struct Report {
     pub members: Vec<Digest>,
     /// Every tag that was written, with what it names now.
     pub written: Vec<(Target, Digest)>,
+    /// Why the image was skipped, if it was.
+    pub skipped: Option<SkipReason>,
     /// Why the destination tag was kept, if it was.
     pub kept: Option<KeepReason>,
     /// Digest tags (signatures) of the destination that are not ours and were kept.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use transship_oci::{Code, Error, Result, Verb};
-use transship_registry::{Credentials, Options, Profile, Registry, Retries};
+use transship_registry::{Bandwidth, Credentials, Options, Profile, Registry, Retries};
 use transship_rules::{Document, Rule};
 
 use crate::import::DIRECTED;
@@ -35,6 +35,8 @@ struct Shared {
     credentials: Arc<CredentialsOf>,
     secrets: Arc<dyn Secrets>,
     retries: Retries,
+    /// The limits of rules, by the rule's name, with their bytes per second. They outlive a version of the document.
+    bandwidths: Mutex<HashMap<String, (u64, Bandwidth)>>,
 }
 
 /// One version of the document, with its clients.
@@ -84,7 +86,27 @@ impl Configuration {
             credentials,
             secrets,
             retries,
+            bandwidths: Mutex::default(),
         }))
+    }
+
+    /// The limit that all tasks of the rule `name` in this process share; [`None`] if it has none.
+    pub fn bandwidth(&self, name: &str) -> Option<Bandwidth> {
+        let snapshot = self.current();
+        let wanted = snapshot.document.rule(name).and_then(|rule| rule.bandwidth);
+        let mut known = self.0.bandwidths.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(wanted) = wanted else {
+            known.remove(name);
+            return None;
+        };
+        match known.get(name) {
+            Some((rate, bandwidth)) if *rate == wanted => Some(bandwidth.clone()),
+            _ => {
+                let bandwidth = Bandwidth::new(wanted);
+                known.insert(name.to_owned(), (wanted, bandwidth.clone()));
+                Some(bandwidth)
+            }
+        }
     }
 
     /// The version in force now.

@@ -13,6 +13,7 @@ mod image_ref;
 mod import;
 mod job;
 mod jobs;
+mod latest;
 pub mod ledger;
 pub mod operations;
 mod plan;

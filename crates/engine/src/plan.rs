@@ -32,6 +32,7 @@ pub(crate) fn task_of(
             existing: rule.existing,
             referrers: rule.referrers,
             kinds: rule.kinds.clone(),
+            labels: rule.source.labels.clone(),
         },
         is_attachment: false,
         expected: None,

@@ -35,6 +35,7 @@ mod upload;
 pub use clients::use_ring;
 pub use credentials::{Anonymous, Credentials, Login};
 pub use exchange::failure::ErrorBody;
+pub use limits::Bandwidth;
 pub use login::NoLogin;
 pub use pages::{Listing, Page, PageCursor};
 pub use profile::{Profile, UploadForm};

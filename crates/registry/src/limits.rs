@@ -15,7 +15,7 @@ const CELL_BYTES: u64 = 1024;
 pub(crate) struct Limiter {
     requests: Option<DefaultDirectRateLimiter>,
     uploads: Option<Arc<Semaphore>>,
-    bandwidth: Option<Arc<DefaultDirectRateLimiter>>,
+    bandwidth: Option<Bandwidth>,
 }
 
 impl Limiter {
@@ -25,12 +25,7 @@ impl Limiter {
             let burst = NonZeroU32::new(clamped(rate.ceil()))?;
             Some(RateLimiter::direct(quota.allow_burst(burst)))
         });
-        let bandwidth = limits.bandwidth.map(|bytes| {
-            let cells = u32::try_from(bytes.div_ceil(CELL_BYTES)).unwrap_or(u32::MAX);
-            Arc::new(RateLimiter::direct(Quota::per_second(
-                NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN),
-            )))
-        });
+        let bandwidth = limits.bandwidth.map(Bandwidth::new);
         let uploads = limits
             .uploads
             .map(|uploads| Arc::new(Semaphore::new(uploads.max(1) as usize)));
@@ -58,17 +53,24 @@ impl Limiter {
 
     /// The bandwidth limiter, if there is one.
     pub(crate) fn bandwidth(&self) -> Option<Bandwidth> {
-        self.bandwidth.clone().map(Bandwidth)
+        self.bandwidth.clone()
     }
 }
 
-/// Waits until the bandwidth limit allows bytes to pass.
+/// A limit of bytes per second that any number of transfers share. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Bandwidth(Arc<DefaultDirectRateLimiter>);
+pub struct Bandwidth(Arc<DefaultDirectRateLimiter>);
 
 impl Bandwidth {
+    /// A limit of `bytes_per_second`, in steps of 1 KiB.
+    pub fn new(bytes_per_second: u64) -> Self {
+        let cells = u32::try_from(bytes_per_second.div_ceil(CELL_BYTES)).unwrap_or(u32::MAX);
+        let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN);
+        Self(Arc::new(RateLimiter::direct(Quota::per_second(cells))))
+    }
+
     /// Waits until `bytes` more may pass. A piece that is larger than the limit of one second waits in parts.
-    pub(crate) async fn pass(&self, bytes: usize) {
+    pub async fn pass(&self, bytes: usize) {
         let mut cells = u32::try_from((bytes as u64).div_ceil(CELL_BYTES)).unwrap_or(u32::MAX);
         while let Some(ask) = NonZeroU32::new(cells) {
             match self.0.until_n_ready(ask).await {

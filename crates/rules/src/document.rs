@@ -35,9 +35,9 @@ pub struct Document {
 /// An exception: rules from one registry to the other do not count for cycles and partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// The source registry's name.
+    /// The name or the region of the source registry.
     pub from: String,
-    /// The destination registry's name.
+    /// The name or the region of the destination registry.
     pub to: String,
     /// Why the exception is safe.
     pub because: String,

@@ -36,7 +36,7 @@ pub use namespace::Namespace;
 pub use platforms::Platforms;
 pub use policy::Topology;
 pub use registry::{PUBLIC_PARTITION, Registry, Tls, TlsIdentity, Webhook};
-pub use rule::{Rule, RuleDestination, Source, Trigger};
+pub use rule::{LatestTags, Rule, RuleDestination, Source, Trigger};
 pub use schema::schema;
 pub use secret_reference::{CredentialsRef, NotAReference, SECRET_SCHEMES, SecretReference, SecretScheme};
 pub use verdict::{Destination, Evaluation, Pushed, Reason, Verdict};

@@ -1,8 +1,9 @@
 //! A validated rule with compiled patterns: whether it matches an image, and separately, what starts it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
+use semver::Version;
 use transship_oci::{Code, DigestTag, Error, Existing, Kind, Referrers, Repository, Result, Tag, Verb};
 
 use crate::deletes::Deletes;
@@ -182,29 +183,13 @@ impl Source {
         Some(whole.filter_map(|scope| scope.text.parse().ok()).collect())
     }
 
-    /// Of the tags of one repository, those that pass and that `latest` leaves, in the order of the versions, the highest first.
-    /// Without `latest`: those that pass, in their order. `LATEST_UNDECIDABLE` if one that passes is not a version.
-    pub fn select<'t>(&self, tags: impl IntoIterator<Item = &'t Tag>) -> Result<Vec<&'t Tag>> {
-        let passes = |tag: &&Tag| DigestTag::of(tag).is_none() && self.admits_tag(tag).is_ok();
-        let passed = tags.into_iter().filter(passes);
-        let Some(latest) = self.latest else {
-            return Ok(passed.collect());
-        };
-        let versions = passed.map(|tag| {
-            let version = version_of(tag.as_str()).ok_or_else(|| {
-                let sentence = format!(
-                    "the tag {:?} is not a version, and the registry's list of tags has no times, so it cannot be decided which tags are the latest: add semver: \"*\", or exclude the tag",
-                    tag.as_str()
-                );
-                Error::new(Code::LatestUndecidable, Verb::Configuration, sentence)
-            })?;
-            Ok((version, tag))
-        });
-        let mut versions = versions.collect::<Result<Vec<_>>>()?;
-        versions.sort_unstable_by(|one, other| other.cmp(one));
-        versions.dedup();
-        versions.truncate(usize::try_from(latest.get()).unwrap_or(usize::MAX));
-        Ok(versions.into_iter().map(|(_, tag)| tag).collect())
+    /// Collects the latest tags of one repository; [`None`] if the rule selects all that pass.
+    pub fn latest_tags(&self) -> Option<LatestTags<'_>> {
+        Some(LatestTags {
+            source: self,
+            limit: self.latest?.get() as usize,
+            versions: BTreeSet::new(),
+        })
     }
 
     /// Scopes that together hold every repository of the rule, by their whole names.
@@ -237,5 +222,39 @@ impl Source {
             Match::OutsideVersions => Err(Reason::TagOutsideVersions),
             Match::Excluded => Err(Reason::TagExcluded),
         }
+    }
+}
+
+/// The latest tags of one repository: the highest versions of those that pass, as many as the rule selects.
+#[derive(Debug)]
+pub struct LatestTags<'a> {
+    source: &'a Source,
+    limit: usize,
+    versions: BTreeSet<(Version, Tag)>,
+}
+
+impl LatestTags<'_> {
+    /// Adds a tag of the repository. `LATEST_UNDECIDABLE` if it passes and is not a version.
+    pub fn add(&mut self, tag: &Tag) -> Result<()> {
+        if DigestTag::of(tag).is_some() || self.source.admits_tag(tag).is_err() {
+            return Ok(());
+        }
+        let version = version_of(tag.as_str()).ok_or_else(|| {
+            let sentence = format!(
+                "the tag {:?} is not a version, and the registry's list of tags has no times, so it cannot be decided which tags are the latest: add semver: \"*\", or exclude the tag",
+                tag.as_str()
+            );
+            Error::new(Code::LatestUndecidable, Verb::Configuration, sentence)
+        })?;
+        self.versions.insert((version, tag.clone()));
+        if self.versions.len() > self.limit {
+            self.versions.pop_first();
+        }
+        Ok(())
+    }
+
+    /// True if `tag` is among the latest of the tags that were added.
+    pub fn has(&self, tag: &Tag) -> bool {
+        version_of(tag.as_str()).is_some_and(|version| self.versions.contains(&(version, tag.clone())))
     }
 }

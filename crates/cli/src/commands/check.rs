@@ -10,15 +10,15 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use transship_engine::{Configuration, Secrets, Snapshot};
 use transship_registry::Retries;
-use transship_rules::{Document, Import, Tls, Webhook};
+use transship_rules::{CredentialsRef, Document, Import, Tls, Webhook};
 use transship_runtime::{Environment, process_secrets};
 
 use crate::credentials::credentials_of_document;
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
 use crate::table::table;
-use crate::{document, logging, units};
-use transship_oci::Result;
+use crate::{document, expiry, logging, units};
+use transship_oci::{Code, Result};
 
 /// Time limits for interactive use: fail fast.
 const RETRIES: Retries = Retries {
@@ -122,7 +122,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     };
     if arguments.connect {
         let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process(), arguments.secrets_dir));
-        findings.secrets = read_secrets(&parsed.document, &secrets).await;
+        (findings.secrets, findings.warnings) = read_secrets(&parsed.document, &secrets, findings.warnings).await;
         findings.connections = connect(parsed.document, secrets).await;
     }
     form.print(&findings, text)?;
@@ -158,13 +158,30 @@ async fn probe(snapshot: &Snapshot, name: &str) -> Probe {
 
 /// Reads every secret, including those that a registry may not ask for yet: a registry with anonymous reads asks for
 /// credentials only at the first push.
-async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Probe> {
+///
+/// Adds a warning for each login that expires.
+async fn read_secrets(
+    document: &Document,
+    secrets: &Arc<dyn Secrets>,
+    mut warnings: Vec<Warning>,
+) -> (Vec<Probe>, Vec<Warning>) {
     let logins = credentials_of_document(Arc::clone(secrets));
     let mut probes = Vec::new();
     for (name, registry) in &document.registries {
         if let Some(reference) = &registry.credentials {
             let begin = Instant::now();
             let login = logins(registry).login(registry.host(), None).await;
+            // What Docker's configuration has comes from a helper or a login that the user renews.
+            let is_fixed = matches!(reference, CredentialsRef::Secret(_));
+            if let Some(message) = login.as_ref().ok().filter(|_| is_fixed).and_then(expiry::why) {
+                warnings.push(Warning {
+                    code: Code::CredentialsExpire.as_str(),
+                    path: format!("registries.{name}.credentials"),
+                    line: None,
+                    column: None,
+                    message,
+                });
+            }
             let failure = login
                 .err()
                 .map(|error| (error.code().to_owned(), error.message().to_owned()));
@@ -183,7 +200,7 @@ async fn read_secrets(document: &Document, secrets: &Arc<dyn Secrets>) -> Vec<Pr
             probes.push(Probe::new(name, Tried::Secret(reference.to_string()), failure, begin));
         }
     }
-    probes
+    (probes, warnings)
 }
 
 impl Warning {

@@ -1,5 +1,5 @@
-//! `transship explain`: shows for each rule whether it matches an event, and why; or what a code means. It makes no
-//! connections.
+//! `transship explain`: shows for each rule whether it matches an event or an image, and why, and the tasks that follow; or what a
+//! code means. It makes no connections.
 
 mod code;
 
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use transship_notifications::{Event, EventAction};
+use transship_notifications::{Event, EventAction, EventKind};
 use transship_rules::{Document, Evaluation, Pushed, Verdict};
 
 use super::events::read_input;
@@ -21,23 +21,24 @@ use transship_oci::Result;
 /// Arguments of `transship explain`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  transship events parse --provider harbor delivery.json > event.json\n  transship explain --config transship.yaml --event event.json\n  transship explain TLS_ERROR"
+    after_help = "Example:\n  transship events parse --provider harbor delivery.json > event.json\n  transship explain --config transship.yaml --event event.json\n  transship explain --config transship.yaml hangzhou/core/app:v1\n  transship explain TLS_ERROR"
 )]
 pub(crate) struct Arguments {
-    /// Code to explain; upper and lower case are the same
-    #[arg(value_name = "CODE", conflicts_with_all = ["event", "source"])]
-    code: Option<String>,
+    /// Code to explain; upper and lower case are the same. Or an image as REGISTRY/REPOSITORY:TAG, with a name or a host of the
+    /// document, as if it was pushed now
+    #[arg(value_name = "CODE|IMAGE", conflicts_with_all = ["event", "source"])]
+    subject: Option<String>,
     /// Configuration document, YAML or JSON
     #[arg(
         long,
         value_name = "FILE",
         env = "TRANSSHIP_CONFIG",
         hide_env_values = true,
-        required_unless_present = "code"
+        required_unless_present = "subject"
     )]
     config: Option<PathBuf>,
     /// File with an event or an array of events, as printed by `events parse`; - is standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "code")]
+    #[arg(long, value_name = "FILE", required_unless_present = "subject")]
     event: Option<PathBuf>,
     /// Name of the source registry in the document; by default the registry whose host is in the event
     #[arg(long, value_name = "NAME")]
@@ -59,6 +60,20 @@ struct Explanation {
     /// The registry's name in the document; null if no registry has the event's host.
     source: Option<String>,
     rules: Vec<RuleExplanation>,
+    /// What a push like this puts into the queue.
+    tasks: Vec<PlannedTask>,
+}
+
+/// A task that the event creates.
+#[derive(Debug, Serialize)]
+struct PlannedTask {
+    rule: String,
+    action: &'static str,
+    /// `registry/repository:tag`, with the registry's name in the document.
+    source: String,
+    destination: String,
+    /// The parts of the rule that a worker decides, because the event does not say enough.
+    left_to_workers: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,14 +91,24 @@ struct RuleExplanation {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, form: Form) -> Result<(), Failure> {
-    if let Some(code) = &arguments.code {
+    // No code contains a slash, and every image does.
+    let image = arguments.subject.as_deref().filter(|subject| subject.contains('/'));
+    if let (Some(code), None) = (&arguments.subject, image) {
         return code::run(code, form);
     }
-    let (Some(config), Some(event)) = (&arguments.config, &arguments.event) else {
-        return Err(Failure::usage("give a code, or --config FILE and --event FILE"));
+    let Some(config) = &arguments.config else {
+        return Err(Failure::usage("give the document: --config FILE"));
     };
     let (_, parsed) = document::load(config)?;
     let document = parsed.document;
+    if let Some(image) = image {
+        let (source, event) = push_of(&document, image)?;
+        let explanations = vec![explain(&document, event, Some(&source))];
+        return form.print(&explanations, |explanations| text(explanations));
+    }
+    let Some(event) = &arguments.event else {
+        return Err(Failure::usage("give a code, an image, or --event FILE"));
+    };
     if let Some(name) = &arguments.source
         && !document.registries.contains_key(name)
     {
@@ -109,13 +134,115 @@ fn events(bytes: &[u8]) -> Result<Vec<Event>, Failure> {
     }
 }
 
+/// A push of `image` that says nothing but its name, and the name of its registry in the document.
+fn push_of(document: &Document, image: &str) -> Result<(String, Event), Failure> {
+    let invalid = |sentence: String| Failure::new(Exit::Input, "INVALID_REFERENCE", sentence);
+    let (registry, rest) = image.split_once('/').unwrap_or((image, ""));
+    let by_name = document
+        .registries
+        .get_key_value(registry)
+        .map(|(name, _)| name.clone());
+    let by_host = || {
+        let host = registry.parse().ok()?;
+        let (name, _) = document.registries_called(&host).next()?;
+        Some(name.to_owned())
+    };
+    let Some(source) = by_name.or_else(by_host) else {
+        let sentence = format!(
+            "the document has no registry {registry:?}: write REGISTRY/REPOSITORY:TAG with a name or host of it"
+        );
+        return Err(Failure::new(Exit::Input, "UNKNOWN_REGISTRY", sentence));
+    };
+    let (named, digest) = match rest.split_once('@') {
+        Some((named, digest)) => {
+            let digest = digest
+                .parse()
+                .map_err(|_| invalid(format!("{digest:?} is not a valid digest")))?;
+            (named, Some(digest))
+        }
+        None => (rest, None),
+    };
+    let (repository, tag) = match named.rsplit_once(':') {
+        Some((repository, tag)) => {
+            let tag = tag
+                .parse()
+                .map_err(|_| invalid(format!("{tag:?} is not a valid tag")))?;
+            (repository, Some(tag))
+        }
+        None => (named, None),
+    };
+    let parsed: transship_oci::Repository = repository
+        .parse()
+        .map_err(|_| invalid(format!("{repository:?} is not a valid repository")))?;
+    if tag.is_none() && digest.is_none() {
+        return Err(invalid(
+            "the image has neither a tag nor a digest: add :TAG or @DIGEST".to_owned(),
+        ));
+    }
+    let host = document.registries.get(&source).map(|entry| entry.host().clone());
+    let event = Event {
+        action: EventAction::Push,
+        registry_host: host,
+        repository: parsed.into(),
+        tag,
+        digest,
+        kind: EventKind::Unknown,
+        media_type: None,
+        time: None,
+        actor: None,
+        event_id: None,
+    };
+    Ok((source, event))
+}
+
 fn explain(document: &Document, event: Event, source: Option<&str>) -> Explanation {
     let source = source.map(str::to_owned).or_else(|| source_of(document, &event));
-    let rules = match &source {
-        Some(source) => rules(document, &event, source),
-        None => Vec::new(),
+    let (rules, tasks) = match &source {
+        Some(source) => (rules(document, &event, source), tasks(document, &event, source)),
+        None => (Vec::new(), Vec::new()),
     };
-    Explanation { event, source, rules }
+    Explanation {
+        event,
+        source,
+        rules,
+        tasks,
+    }
+}
+
+/// What the event puts into the queue.
+fn tasks(document: &Document, event: &Event, source: &str) -> Vec<PlannedTask> {
+    let Some(pushed) = Pushed::of(event).filter(|_| event.action == EventAction::Push) else {
+        return Vec::new();
+    };
+    let matching = document.matching(source, &pushed);
+    let tasks = matching.filter_map(|Evaluation { rule, verdict }| {
+        let (destination, left_to_workers) = match verdict {
+            Verdict::Matches(destination) => (destination, rule.left_to_workers(&pushed)),
+            Verdict::Follows(destination) => (destination, vec!["the subject"]),
+            Verdict::No(_) => return None,
+        };
+        Some(PlannedTask {
+            rule: rule.name.clone(),
+            action: "copy",
+            source: format!("{source}/{}{}", event.repository, target(event.tag.as_ref(), event)),
+            destination: place(&destination, event),
+            left_to_workers,
+        })
+    });
+    tasks.collect()
+}
+
+fn target(tag: Option<&transship_oci::Tag>, event: &Event) -> String {
+    match (tag, &event.digest) {
+        (Some(tag), _) => format!(":{tag}"),
+        (None, Some(digest)) => format!("@{digest}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn place(destination: &transship_rules::Destination, event: &Event) -> String {
+    let target = target(destination.tag.as_ref(), event);
+    format!("{}/{}{target}", destination.registry, destination.repository)
 }
 
 /// The registry whose host is in the event.
@@ -158,15 +285,10 @@ fn of_rule(event: &Event, Evaluation { rule, verdict }: Evaluation<'_>) -> RuleE
             ("follows", destination, Some(reason.to_owned()))
         }
     };
-    let target = match (&destination.tag, &event.digest) {
-        (Some(tag), _) => format!(":{tag}"),
-        (None, Some(digest)) => format!("@{digest}"),
-        (None, None) => String::new(),
-    };
     RuleExplanation {
         rule: rule.name.clone(),
         verdict,
-        destination: Some(format!("{}/{}{target}", destination.registry, destination.repository)),
+        destination: Some(place(&destination, event)),
         code: None,
         reason,
     }
@@ -191,11 +313,7 @@ impl Explanation {
             .registry_host
             .as_ref()
             .map_or_else(String::new, |host| format!("{host}/"));
-        let target = match (&event.tag, &event.digest) {
-            (Some(tag), _) => format!(":{tag}"),
-            (None, Some(digest)) => format!("@{digest}"),
-            (None, None) => String::new(),
-        };
+        let target = target(event.tag.as_ref(), event);
         let mut text = format!("{action} {host}{}{target}", event.repository);
         match (&self.source, &event.registry_host) {
             (Some(source), _) => text.extend([", source ", source, "\n"]),
@@ -212,6 +330,17 @@ impl Explanation {
             let parts = [rule.destination.as_deref(), rule.reason.as_deref()];
             let told: Vec<String> = parts.into_iter().flatten().map(shown).collect();
             let _ = writeln!(text, "  {:width$}  {:7}  {}", rule.rule, rule.verdict, told.join("  "));
+        }
+        for task in &self.tasks {
+            let left = match task.left_to_workers.as_slice() {
+                [] => String::new(),
+                left => format!(", unless a worker finds that it does not match {}", left.join(", ")),
+            };
+            let _ = writeln!(
+                text,
+                "task: {} {} to {}{left}",
+                task.action, task.source, task.destination
+            );
         }
         text
     }
@@ -256,6 +385,35 @@ rules:
         let digest = transship_oci::Digest::sha256(b"x").to_string();
         let changes = [("tag", serde_json::Value::Null), ("digest", digest.into())];
         insta::assert_snapshot!(text(&explained(&changes)));
+    }
+
+    #[test]
+    fn an_image_is_explained_by_its_name() {
+        let text_of = DOCUMENT.replace(
+            "tag: { regex: \"^v\" } }",
+            "tag: { regex: \"^v\", latest: 2 }, labels: { tier: gold } }, kinds: [image]",
+        );
+        let document = Document::parse(&text_of).unwrap().document;
+        for image in ["a/core/app:v1", "127.0.0.1:1/core/app:v1"] {
+            let (source, event) = push_of(&document, image).unwrap();
+            let explained = explain(&document, event, Some(&source));
+            assert_eq!(explained.rules[0].verdict, "matches");
+            assert_eq!(explained.tasks[0].destination, "b/copy/app:v1");
+            assert_eq!(
+                explained.tasks[0].left_to_workers,
+                ["kinds", "source.labels", "source.tag.latest"]
+            );
+        }
+        for (image, code) in [
+            ("c/core/app:v1", "UNKNOWN_REGISTRY"),
+            ("a/core/app", "INVALID_REFERENCE"),
+            ("a/Core/app:v1", "INVALID_REFERENCE"),
+            ("a/core/app:v 1", "INVALID_REFERENCE"),
+            ("a/core/app@sha256:12", "INVALID_REFERENCE"),
+            ("a/", "INVALID_REFERENCE"),
+        ] {
+            assert_eq!(push_of(&document, image).unwrap_err().code(), code, "{image}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod copy;
 pub(crate) mod demo;
 pub(crate) mod events;
@@ -30,6 +31,7 @@ pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Import(arguments) => import::run(arguments, form).await,
         Command::Check(arguments) => check::run(arguments, form).await,
         Command::Explain(arguments) => explain::run(&arguments, form),
+        Command::Convert(arguments) => convert::run(&arguments, form),
         Command::Executions(arguments) => executions::run(arguments, form).await,
         Command::Tasks(arguments) => tasks::run(arguments, form).await,
         Command::Redrive(arguments) => redrive::run(arguments, form).await,

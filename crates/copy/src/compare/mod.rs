@@ -19,6 +19,7 @@ pub use digest_tags::DigestTags;
 use crate::compare::survey::Survey;
 use crate::graph::{Graph, members};
 use crate::ports::source_manifest;
+use crate::selection::{SkipReason, skip_reason};
 use crate::{BlobLocations, Counts, Decision, Destination, Existing, KeepReason, Options, Referrers, Replicas, Source};
 
 /// What is compared, and how far.
@@ -61,8 +62,8 @@ pub enum Action {
     Unchanged,
     /// Nothing: the destination tag keeps what it names.
     Keep(KeepReason),
-    /// Nothing: the image is of a kind that is not let pass.
-    Skip,
+    /// Nothing: the image is of a kind that is not let pass, or does not have the labels.
+    Skip(SkipReason),
     /// Nothing: the source has no such tag. Only [`Extent::FirstDifference`] reports it; else it is `SOURCE_NOT_FOUND`.
     Absent,
 }
@@ -201,20 +202,24 @@ async fn first_difference(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Re
             }
         }
     }
-    let is_let_pass = is_of_a_kind(request, root).await?;
-    Ok(comparison(if is_let_pass { Action::Copy } else { Action::Skip }))
+    let skipped = skipped(request, root).await?;
+    Ok(comparison(skipped.map_or(Action::Copy, Action::Skip)))
 }
 
-/// True if the kind of the image is let pass, or if it cannot be known: then its copy will report why.
-async fn is_of_a_kind(request: &CompareRequest<'_>, root: &Descriptor) -> Result<bool> {
-    let kinds = &request.options.kinds;
-    if kinds.is_empty() {
-        return Ok(true);
+/// Why the image is not let pass. [`None`] if that cannot be known: then its copy will report why.
+async fn skipped(request: &CompareRequest<'_>, root: &Descriptor) -> Result<Option<SkipReason>> {
+    let options = &request.options;
+    if options.kinds.is_empty() && options.labels.is_empty() {
+        return Ok(None);
     }
-    match source_manifest(request.source, &Target::Digest(root.digest.clone())).await {
-        Ok(manifest) => Ok(kinds.contains(&manifest.kind())),
-        Err(error) if error.persistence().is_permanent() => Ok(true),
-        Err(error) => Err(error),
+    let target = Target::Digest(root.digest.clone());
+    let skipped = async {
+        let root = source_manifest(request.source, &target).await?;
+        skip_reason(request.source, &root, options).await
+    };
+    match skipped.await {
+        Err(error) if error.persistence().is_permanent() => Ok(None),
+        skipped => skipped,
     }
 }
 
@@ -276,8 +281,8 @@ async fn everything(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<C
     }
     let root = source_manifest(request.source, &request.from).await?;
     let wanted = root.descriptor();
-    if !options.kinds.is_empty() && !options.kinds.contains(&root.kind()) {
-        return Ok(survey.comparison(Action::Skip, wanted, found));
+    if let Some(reason) = skip_reason(request.source, &root, options).await? {
+        return Ok(survey.comparison(Action::Skip(reason), wanted, found));
     }
     let graph = Graph::load(
         request.source,

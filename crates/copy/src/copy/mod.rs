@@ -19,6 +19,7 @@ use crate::compare::Attachment;
 use crate::graph::{Graph, Node, members};
 use crate::ports::source_manifest;
 use crate::request::{Report, Request, State};
+use crate::selection::skip_reason;
 use crate::{Decision, Existing, KeepReason, Referrers};
 use run::{CopyRun, MAX_ROUNDS};
 
@@ -121,7 +122,8 @@ impl CopyRun<'_> {
         let root = source_manifest(request.source, &request.from).await?;
         let root_descriptor = root.descriptor();
         self.settled(&root_descriptor.digest, there.is_some())?;
-        if !options.kinds.is_empty() && !options.kinds.contains(&root.kind()) {
+        if let Some(reason) = skip_reason(request.source, &root, options).await? {
+            self.state().skipped = Some(reason);
             return Ok(Round::Done(State::Skipped, root_descriptor.digest, Vec::new()));
         }
         if there.is_some_and(|there| there.digest == root_descriptor.digest) {

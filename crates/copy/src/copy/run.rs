@@ -11,7 +11,7 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Targ
 
 use crate::compare::Sides;
 use crate::request::{Counts, Report, Request, State};
-use crate::{BlobEnd, KeepReason, Step, TagClaim};
+use crate::{BlobEnd, KeepReason, SkipReason, Step, TagClaim};
 
 /// Rounds of one copy whose source tag keeps moving.
 pub(super) const MAX_ROUNDS: usize = 3;
@@ -40,6 +40,7 @@ pub(super) struct CopyState {
     pub(super) blobs: Counts,
     pub(super) bytes: Counts,
     pub(super) written: Vec<(Target, Digest)>,
+    pub(super) skipped: Option<SkipReason>,
     pub(super) kept: Option<KeepReason>,
     pub(super) kept_tags: Vec<String>,
     pub(super) foreign_layers: u64,
@@ -213,6 +214,7 @@ impl<'a> CopyRun<'a> {
             bytes: done.bytes,
             members,
             written: done.written,
+            skipped: done.skipped,
             kept: done.kept,
             kept_tags: done.kept_tags,
             foreign_layers: done.foreign_layers,

@@ -141,6 +141,7 @@ impl CopyImage<'_> {
                 // What is attached arrives with events of its own.
                 referrers: Referrers::Exclude,
                 kinds: policy.kinds.clone(),
+                labels: policy.labels.clone(),
                 ..Options::default()
             },
             locations: &NoLocations,

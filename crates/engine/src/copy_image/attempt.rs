@@ -13,6 +13,7 @@ use super::CopyImage;
 use super::attachment::Subject;
 use super::ledger_adapters::{LedgerLease, LedgerLocations, LedgerReplicas, LedgerSessions};
 use super::outcome::AttemptResult;
+use super::throttled::Throttled;
 use crate::configuration::{Snapshot, Standing};
 use crate::job::Source;
 use crate::retry_policy::Wait;
@@ -44,7 +45,14 @@ impl CopyImage<'_> {
             return Ok(AttemptResult::Paused(pause));
         }
         let result = match (&task.source, &source) {
-            (Source::Registry(image), Some(source)) => self.copy_registry(image, source, &destination).await,
+            (Source::Registry(image), Some(source)) => {
+                let rule = snapshot.document.rule(&task.execution.rule);
+                match self.beyond_latest(rule, image, source).await {
+                    Ok(None) => self.copy_registry(image, source, &destination).await,
+                    Ok(Some(ended)) => Ok(ended),
+                    Err(error) => Err(error),
+                }
+            }
             _ => self.copy_stored(&destination).await,
         };
         for registry in registries {
@@ -95,7 +103,17 @@ impl CopyImage<'_> {
         } else {
             (image.target.clone(), self.task.destination.target.clone())
         };
-        let result = self.copy(&source, from, destination, to).await;
+        let bandwidth = self.jobs.configuration.bandwidth(&self.task.execution.rule);
+        let result = match bandwidth {
+            Some(bandwidth) => {
+                let source = Throttled {
+                    source: &source,
+                    bandwidth,
+                };
+                self.copy(&source, from, destination, to).await
+            }
+            None => self.copy(&source, from, destination, to).await,
+        };
         tracing::debug!(requests_source = source.requests(), "copied");
         result
     }
@@ -163,6 +181,7 @@ impl CopyImage<'_> {
             existing: policy.existing,
             referrers: policy.referrers,
             kinds: policy.kinds.clone(),
+            labels: policy.labels.clone(),
             expected: expected.filter(|_| !self.task.is_attachment && self.is_settling()),
             is_repeated: self.attempt > 1,
         }

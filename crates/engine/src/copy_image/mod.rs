@@ -6,9 +6,11 @@
 mod after_end;
 mod attachment;
 mod attempt;
+mod latest;
 mod lease;
 mod ledger_adapters;
 mod outcome;
+mod throttled;
 
 use attachment::Subject;
 use jiff::Timestamp;

@@ -1,7 +1,7 @@
 //! The result of an attempt: a terminal state with its code and message, or another attempt.
 
 use metrics::counter;
-use transship_copy::{KeepReason, Report, State};
+use transship_copy::{KeepReason, Report, SkipReason, State};
 use transship_oci::{Code, Error, Existing, Side};
 
 use super::CopyImage;
@@ -92,6 +92,11 @@ impl CopyImage<'_> {
                 };
                 (TaskState::Kept, Some("DESTINATION_KEPT"), Some(why.to_owned()))
             }
+            State::Skipped if report.skipped == Some(SkipReason::Labels) => (
+                TaskState::Skipped,
+                Some("LABELS_NOT_MATCHED"),
+                Some("the image does not have the labels that the rule selects".to_owned()),
+            ),
             State::Skipped => (
                 TaskState::Skipped,
                 Some("KIND_NOT_MATCHED"),

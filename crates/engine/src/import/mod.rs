@@ -18,6 +18,7 @@ pub use source_cache::{SourceCache, store_unknown};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use transship_layout::{Image, Refused, SourceRef};
 use transship_oci::{Error, Existing, Referrers, Repository, Result, Target, Verb};
 
@@ -204,6 +205,7 @@ impl Import {
                 existing: self.existing,
                 referrers,
                 kinds: Vec::new(),
+                labels: BTreeMap::new(),
             },
             is_attachment: false,
             expected: None,

@@ -1,5 +1,7 @@
 //! Copy one image to one destination.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use transship_layout::SourceRef;
 use transship_oci::{Digest, Kind, Target};
@@ -58,6 +60,9 @@ pub struct Policy {
     /// The kinds that are copied; empty: every kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<Kind>,
+    /// The labels that an image must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Source {

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Error, Value, from_value};
+use std::collections::BTreeMap;
 use transship_layout::{Discovery, SourceRef};
 use transship_oci::{Digest, Kind, Repository, Target};
 use transship_oci::{Existing, Referrers};
@@ -146,6 +147,7 @@ fn job(task: Task) -> Result<Job, Error> {
             existing: task.existing,
             referrers: task.referrers,
             kinds: task.kinds,
+            labels: BTreeMap::new(),
         },
         is_attachment: task.follows,
         expected: task.hint,

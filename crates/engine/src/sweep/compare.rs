@@ -90,7 +90,7 @@ impl Walk<'_> {
                 accepted: Timestamp::UNIX_EPOCH,
             })),
             Action::Keep(KeepReason::NotOurs) => Compared::Unexplained(destination),
-            Action::Keep(_) | Action::Skip | Action::Absent => Compared::Nothing,
+            Action::Keep(_) | Action::Skip(_) | Action::Absent => Compared::Nothing,
         })
     }
 
@@ -160,6 +160,7 @@ fn options(rule: &Rule) -> Options {
         existing: rule.existing,
         referrers: rule.referrers,
         kinds: rule.kinds.clone(),
+        labels: rule.source.labels.clone(),
         ..Options::default()
     }
 }

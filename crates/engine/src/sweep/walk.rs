@@ -12,12 +12,13 @@ use futures_util::{StreamExt as _, stream};
 use transship_copy::DigestTags;
 use transship_oci::{Backoff, Code, Error, Persistence, Repository, Result, Tag};
 use transship_registry::{Listing, Page, PageCursor, Registry, RemoteRepository};
-use transship_rules::{Destination, Pushed, Rule, Verdict};
+use transship_rules::{Destination, LatestTags, Pushed, Rule, Verdict};
 
 use super::compare::Compared;
 use super::rule::WAIT_MAX;
 use crate::job::Cursor;
 use crate::jobs::Jobs;
+use crate::latest::latest_tags;
 use crate::retry_policy::Wait;
 use crate::send::send_then_record;
 use crate::{Execution, ImageRef};
@@ -147,9 +148,26 @@ impl Walk<'_> {
         let mut page = cursor.and_then(|cursor| cursor.tag_page.clone());
         let mut after = cursor.and_then(|cursor| cursor.tag.clone());
         let mut digest_tags = None;
+        // Which tags are the latest depends on all pages.
+        let listed = self.source.repository(repository.clone());
+        let latest = match latest_tags(&self.rule.source, &listed, None).await {
+            Ok(latest) => latest,
+            Err(error) => {
+                self.pass_over(error, repository, None)?;
+                self.looks_left = self.looks_left.saturating_sub(1);
+                self.move_to(repository, page, after);
+                return Ok(End::Whole);
+            }
+        };
         loop {
             let tags = self
-                .tags(repository, page.as_ref(), after.as_ref(), &mut digest_tags)
+                .tags(
+                    repository,
+                    page.as_ref(),
+                    after.as_ref(),
+                    &mut digest_tags,
+                    latest.as_ref(),
+                )
                 .await;
             self.looks_left = self.looks_left.saturating_sub(1);
             let tags = match tags {
@@ -200,6 +218,7 @@ impl Walk<'_> {
         page: Option<&PageCursor>,
         after: Option<&Tag>,
         digest_tags: &mut Option<Collected>,
+        latest: Option<&LatestTags<'_>>,
     ) -> Result<Option<(Selected<Tag>, Option<PageCursor>)>> {
         let source = self.source.repository(repository.clone());
         let listed = match source.tags_page(page).await? {
@@ -215,7 +234,8 @@ impl Walk<'_> {
         };
         let is_next = |tag: &Tag| after.is_none_or(|after| tag > after);
         let tags = Selected::of(&listed, self.looks_left.max(1), |tag| {
-            is_next(tag) && self.destination_of(repository, tag).is_some()
+            let is_selected = latest.is_none_or(|latest| latest.has(tag));
+            is_next(tag) && is_selected && self.destination_of(repository, tag).is_some()
         });
         let next = listed.next().cloned();
         if digest_tags.is_none() && !tags.selected.is_empty() {

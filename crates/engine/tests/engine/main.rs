@@ -26,6 +26,7 @@ mod replicate;
 mod retries;
 mod scan;
 mod seeded;
+mod selection;
 mod senders;
 mod stopped;
 mod sweep;

@@ -268,3 +268,46 @@ async fn what_was_claimed_and_not_written_is_not_ours() {
         assert_eq!(fixture.states().await.last().map(String::as_str), Some("kept"));
     }
 }
+
+#[tokio::test]
+async fn an_event_that_our_own_copy_caused_ends_after_one_comparison() {
+    let fixture = Fixture::new().await;
+    // A link allows two rules that would start each other endlessly if each copy started another one.
+    let text = format!(
+        "version: 1\nregistries:\n  a: {{ provider: distribution, endpoint: \"{}\", webhook: {{ secret: \"env:HOOK\" }} }}\n  b: {{ provider: distribution, endpoint: \"{}\", webhook: none }}\nlinks: [{{ from: b, to: a, because: copies of copies are equal }}]\nrules:\n  - {{ name: there, source: {{ registry: a, namespace: core }}, destination: {{ registry: b }} }}\n  - {{ name: back, source: {{ registry: b, namespace: core }}, destination: {{ registry: a }} }}\n",
+        fixture.a.url(),
+        fixture.b.url()
+    );
+    let parsed = transship_rules::Document::parse(&text)
+        .map_err(|errors| errors.to_string())
+        .unwrap();
+    fixture.configuration.replace(parsed.document);
+    let image = images::image(1, &[100]);
+    fixture.push_and_tell(&image).await;
+    fixture.drain().await;
+    let before = (fixture.a.requests().len(), fixture.b.requests().len());
+
+    let mut event = fixture.event("v1", &image.root);
+    event["request"]["host"] = fixture.b.host().as_str().into();
+    event["target"]["url"] = format!("{}/v2/core/app/manifests/{}", fixture.b.url(), image.root).into();
+    let body = serde_json::json!({ "events": [event] }).to_string();
+    let accepted = fixture.hook("b", None, &body).await.unwrap();
+    assert!(
+        matches!(accepted, transship_engine::Accepted::Tasks { events: 1, .. }),
+        "{accepted:?}"
+    );
+    fixture.drain().await;
+    let mut states = fixture.states().await;
+    states.sort_unstable();
+    assert_eq!(states, ["succeeded", "unchanged"]);
+    let own = |requests: Vec<transship_embedded_registry::RequestRecord>, before: usize| {
+        let requests = requests.into_iter().skip(before);
+        requests
+            .filter(|request| !request.path.contains("sha256"))
+            .map(|request| request.method.to_string())
+            .collect::<Vec<_>>()
+    };
+    let (at_a, at_b) = (own(fixture.a.requests(), before.0), own(fixture.b.requests(), before.1));
+    assert_eq!((at_a, at_b), (vec!["HEAD".to_owned()], vec!["HEAD".to_owned()]));
+    assert_eq!(fixture.drain().await, 0, "it starts nothing");
+}

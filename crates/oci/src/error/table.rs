@@ -389,6 +389,9 @@ codes! {
     CredentialsUnencrypted => "CREDENTIALS_UNENCRYPTED", PERMANENT,
         "credentials are sent without encryption",
         "Write an https endpoint if the registry offers one.";
+    CredentialsExpire => "CREDENTIALS_EXPIRE", PERMANENT,
+        "the credentials of a registry expire, so that tasks fail later",
+        "Use credentials that do not expire, or a source that renews them.";
     LimitAdjusted => "LIMIT_ADJUSTED", PERMANENT,
         "a limit is outside its bounds and is used as the nearest value",
         "Write a value within the bounds that the message names.";

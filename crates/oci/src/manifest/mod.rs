@@ -4,6 +4,8 @@
 //! therefore preserved. Rejected: schema 1, a body that is both image and index (CVE-2021-41190), a `mediaType` that
 //! contradicts its sender, too many descriptors, and invalid sizes.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -210,6 +212,12 @@ impl Manifest {
             Body::Image { config, .. } => Some(config),
             Body::Index { .. } => None,
         }
+    }
+
+    /// The annotations by key, which are read for this and not kept.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let annotations = Written::parse(&self.bytes).map(|written| written.annotations());
+        annotations.unwrap_or_default()
     }
 
     /// An index or a manifest list.

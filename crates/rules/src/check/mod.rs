@@ -31,6 +31,7 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
     }
     let providers = raw.registries.iter();
     let names: Known = providers.map(|(name, raw)| (name.clone(), raw.provider)).collect();
+    let regions: BTreeSet<String> = raw.registries.values().filter_map(|raw| raw.region.clone()).collect();
     let registries: BTreeMap<String, Registry> = raw
         .registries
         .into_iter()
@@ -43,7 +44,14 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
         .links
         .into_iter()
         .enumerate()
-        .map(|(position, link)| check_link(link, &names, &Path::of("links").index(position), diagnostics))
+        .map(|(position, link)| {
+            check_link(
+                link,
+                (&names, &regions),
+                &Path::of("links").index(position),
+                diagnostics,
+            )
+        })
         .collect();
     let rule_names: BTreeSet<String> = raw.rules.iter().map(|rule| rule.name.clone()).collect();
     let rules = rule::rules(raw.rules, &names, diagnostics);
@@ -73,9 +81,17 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
     document
 }
 
-fn check_link(raw: raw::Link, names: &Known, path: &Path, diagnostics: &mut Diagnostics) -> Link {
-    check_known(&raw.from, names, &path.key("from"), diagnostics);
-    check_known(&raw.to, names, &path.key("to"), diagnostics);
+fn check_link(
+    raw: raw::Link,
+    (names, regions): (&Known, &BTreeSet<String>),
+    path: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Link {
+    for (key, name) in [("from", &raw.from), ("to", &raw.to)] {
+        if !regions.contains(name) {
+            check_known(name, names, &path.key(key), diagnostics);
+        }
+    }
     if raw.because.trim().is_empty() {
         let sentence = "the reason is empty: say why this exception is safe".to_owned();
         diagnostics.error(path.key("because"), fault(Code::ConfigInvalid, sentence));

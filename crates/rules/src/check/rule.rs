@@ -85,15 +85,6 @@ fn refuse_what_is_not_yet_honoured(raw: &raw::Rule, rule: &Rule, path: &Path, di
     if !rule.platforms.only.is_empty() {
         diagnostics.not_yet(path.key("platforms"), "choosing platforms");
     }
-    if rule.source.latest.is_some() {
-        diagnostics.not_yet(path.key("source").key("tag").key("latest"), "choosing the latest tags");
-    }
-    if !rule.source.labels.is_empty() {
-        diagnostics.not_yet(path.key("source").key("labels"), "choosing images by label");
-    }
-    if rule.bandwidth.is_some() {
-        diagnostics.not_yet(path.key("bandwidth"), "limiting the bandwidth of a rule");
-    }
     if raw.backfill {
         diagnostics.not_yet(path.key("backfill"), "copying what existed before the rule");
     }

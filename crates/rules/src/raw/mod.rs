@@ -80,9 +80,9 @@ impl JsonSchema for Later {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Link {
-    /// The source registry's name.
+    /// The name of the source registry, or a region, which stands for all registries in it.
     pub(crate) from: String,
-    /// The destination registry's name.
+    /// The name of the destination registry, or a region.
     pub(crate) to: String,
     /// Why the exception is safe.
     pub(crate) because: String,

@@ -31,7 +31,18 @@ pub(crate) fn check(document: &Document, diagnostics: &mut Diagnostics) {
         .iter()
         .map(|link| (link.from.as_str(), link.to.as_str()))
         .collect();
-    let is_linked = |rule: &Rule| links.contains(&(rule.source.registry.as_str(), rule.destination.registry.as_str()));
+    // A link names registries or regions.
+    let region = |name: &str| {
+        document
+            .registries
+            .get(name)
+            .and_then(|registry| registry.region.as_deref())
+    };
+    let is_linked = |rule: &Rule| {
+        let (from, to) = (rule.source.registry.as_str(), rule.destination.registry.as_str());
+        let names = |name| [Some(name), region(name)].into_iter().flatten();
+        !links.is_empty() && names(from).any(|from| names(to).any(|to| links.contains(&(from, to))))
+    };
     for (position, rule) in document.rules.iter().enumerate().filter(|(_, rule)| rule.enabled) {
         let path = Path::of("rules").index(position);
         check_edition(document, rule, &path, diagnostics);

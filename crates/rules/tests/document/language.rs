@@ -55,12 +55,9 @@ fn what_is_not_honoured_is_refused_by_name_and_nothing_else_is() {
     assert_eq!(
         paths,
         [
-            "rules[0].source.tag.latest",
-            "rules[0].source.labels",
             "rules[0].trigger[1].schedule",
             "rules[0].deletes",
             "rules[0].platforms",
-            "rules[0].bandwidth",
             "rules[0].backfill",
             "failover",
             "operators",

@@ -792,3 +792,30 @@ rules: [{{ name: x, source: {{ registry: a, namespace: core }}, destination: {{ 
     }
     assert!(parse(&rule("")).document.needs_aws().is_empty());
 }
+
+#[test]
+fn thousands_of_patterns_near_the_limit_are_read_and_matched() {
+    let mut text = String::from("rules:\n");
+    for number in 0..2000 {
+        let _ = writeln!(
+            text,
+            "  - {{ name: r{number}, source: {{ registry: a, namespace: core, repository: {{ regex: '^({number}|[a-c]x{{1,40}})$' }}, tag: {{ glob: \"{}{number}*\" }} }}, destination: {{ registry: b, namespace: n{number} }} }}",
+            "v".repeat(55)
+        );
+    }
+    let document = parse(&text).document;
+    let (repository, tag) = (
+        "core/axxx".parse().unwrap(),
+        format!("{}1999-x", "v".repeat(55)).parse().unwrap(),
+    );
+    let pushed = transship_rules::Pushed {
+        repository: &repository,
+        tag: Some(&tag),
+        kind: None,
+    };
+    let matching: Vec<_> = document
+        .matching("a", &pushed)
+        .map(|found| found.rule.name.clone())
+        .collect();
+    assert_eq!(matching, ["r1", "r19", "r199", "r1999"]);
+}

@@ -187,6 +187,23 @@ fn nothing_leaves_the_public_partition_without_a_link() {
     );
     let linked = format!("{finance}links: [{{ from: a, to: b, because: agreed }}]\n");
     assert!(transship_rules::Document::parse(&linked).is_ok());
+    let regions = finance
+        .replace("5000\",", "5000\", region: hangzhou,")
+        .replace("partition: finance", "partition: finance, region: hangzhou-finance");
+    for (from, to, is_allowed) in [
+        ("hangzhou", "hangzhou-finance", true),
+        ("a", "hangzhou-finance", true),
+        ("hangzhou", "b", true),
+        ("hangzhou-finance", "hangzhou", false),
+        ("hangzhou", "shanghai", false),
+    ] {
+        let linked = format!("{regions}links: [{{ from: {from}, to: {to}, because: agreed }}]\n");
+        assert_eq!(
+            transship_rules::Document::parse(&linked).is_ok(),
+            is_allowed,
+            "{from} {to}"
+        );
+    }
     let back = finance
         .replace("source: { registry: a", "source: { registry: b")
         .replace("destination: { registry: b", "destination: { registry: a");

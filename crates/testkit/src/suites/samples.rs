@@ -35,6 +35,7 @@ pub fn copy_task(number: u32) -> CopyTask {
             existing: Existing::Follow,
             referrers: Referrers::Include,
             kinds: Vec::new(),
+            labels: std::collections::BTreeMap::new(),
         },
         is_attachment: false,
         expected: Some(Digest::sha256(&number.to_be_bytes())),
