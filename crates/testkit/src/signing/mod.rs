@@ -1,6 +1,9 @@
 //! Signatures of senders, made with an RSA key that exists for tests only and is public.
 
+use std::fmt::Write as _;
+
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
+use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
@@ -14,6 +17,18 @@ pub const CERTIFICATE: &str = include_str!("test-certificate.pem");
 pub const ONE_TIME_SECRET: &str = "one-time-secret";
 /// [`ONE_TIME_SECRET`], encrypted with the key as the bus does: `openssl pkeyutl -sign`, in base64.
 pub const ENCRYPTED_SECRET: &str = "UbD6W80k2gM6ZK8DQdwOzGAJbtKJqjkSSuQp7fhBQTLj65bqnqlMS8ShUAuKeovh2+BRcbuxS+XYLPJ66brSaRjJOnCehNxvYbfRoMtcc+m7HV0Sw27a1v2vxvwctIW2y6F70vSV+pIybE+6qOZPEYnJ4OI+sgGsjO0qvvFU0PSUSddcgtJibHtnCX52LDP6+COUovXnLfPKaJi/thTk9UrnW9Hk78vt9+b1thgycPAnmJG0sBRoe2N+opQBGfQv5ZniGsxh2nNAgyez6/NRYaxZmeUW1Wvc9LdG1/yRNywhhUH2vEEiSfM8J/Q7EhkD46FXcy7BC81g4nze6+3/wQ==";
+
+/// The signature of `body` with `secret`: HMAC-SHA256, in hexadecimal digits.
+pub fn hmac_sha256(secret: &str, body: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signature = hmac::sign(&key, body);
+    let mut digits = String::new();
+    for byte in signature.as_ref() {
+        // Writing to a text never fails.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
 
 /// A sender with the key.
 pub struct Signer {

@@ -51,8 +51,12 @@ impl Fixture {
     }
 
     pub async fn post(&self, path: &str, secret: &str, body: &str, is_base64: bool) -> Answer {
-        let headers = [("Authorization", secret)];
-        let event = events::function_url("POST", path, &headers, body, is_base64);
+        self.post_with(path, &[("Authorization", secret)], body, is_base64)
+            .await
+    }
+
+    pub async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &str, is_base64: bool) -> Answer {
+        let event = events::function_url("POST", path, headers, body, is_base64);
         let ended = self.invoke(&event).await;
         let Ended::Answered(answer) = ended else {
             panic!("{ended:?}\n{}", self.lambda.log());
@@ -84,11 +88,11 @@ impl Fixture {
 
 fn document() -> String {
     let destination = json!({ "provider": "distribution", "endpoint": "https://mirror.example.com" });
-    let rule = |name: &str, source: &str, to: &str| {
+    let rule = |name: &str, source: &str, namespace: &str| {
         json!({
             "name": name,
             "source": { "registry": source, "namespace": "core" },
-            "destination": { "registry": "mirror", "namespace": to },
+            "destination": { "registry": "mirror", "namespace": namespace },
         })
     };
     let document = json!({
@@ -103,9 +107,27 @@ fn document() -> String {
                 "provider": "ecr",
                 "endpoint": "https://111122223333.dkr.ecr.eu-west-1.amazonaws.com",
             },
+            "ghcr": {
+                "provider": "ghcr",
+                "endpoint": "https://ghcr.io",
+                "webhook": { "secret": "secretsmanager:hook" },
+            },
+            "grid": {
+                "provider": "azure-acr",
+                "endpoint": "https://example.azurecr.io",
+                "webhook": { "secret": "secretsmanager:hook", "format": "azure-eventgrid" },
+            },
             "mirror": destination,
         },
-        "rules": [rule("core", "hub", "copy"), rule("ecr", "ecr", "copy-of-ecr")],
+        "rules": [
+            rule("core", "hub", "hub"),
+            rule("ecr", "ecr", "copy"),
+            {
+                "name": "ghcr",
+                "source": { "registry": "ghcr", "namespace": "example" },
+                "destination": { "registry": "mirror", "namespace": "ghcr" },
+            },
+        ],
     });
     document.to_string()
 }

@@ -3,6 +3,7 @@
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::json;
 use transship_testkit::lambda_runtime::{Ended, events};
+use transship_testkit::signing::hmac_sha256;
 
 use crate::fixture::{Fixture, SECRET, push};
 
@@ -84,4 +85,49 @@ async fn without_a_document_a_delivery_is_to_be_sent_again() {
 
     let whole = Fixture::start().await;
     assert_eq!(whole.deliver(&push("v1")).await.status, 202);
+}
+
+#[tokio::test]
+async fn a_signature_covers_the_bytes_of_a_body_in_both_encodings() {
+    let fixture = Fixture::start().await;
+    let body = include_str!("../../../../events/ghcr-push.json");
+    let signature = format!("sha256={}", hmac_sha256(SECRET, body.as_bytes()));
+    let headers = |signature| {
+        [
+            ("X-GitHub-Event", "package"),
+            ("X-GitHub-Delivery", "d-1"),
+            ("X-Hub-Signature-256", signature),
+        ]
+    };
+    let right = headers(signature.as_str());
+    let plain = fixture.post_with("/hooks/ghcr", &right, body, false).await;
+    assert_eq!((plain.status, &plain.body["accepted"]), (202, &json!(1)), "{plain:?}");
+    let encoded = BASE64_STANDARD.encode(body);
+    let encoded = fixture.post_with("/hooks/ghcr", &right, &encoded, true).await;
+    assert_eq!(
+        (encoded.status, &encoded.body),
+        (202, &plain.body),
+        "the same delivery makes the same tasks"
+    );
+    let changed = fixture
+        .post_with("/hooks/ghcr", &right, &format!("{body} "), false)
+        .await;
+    assert_eq!(changed.status, 401, "{changed:?}");
+    let unsigned = fixture.post_with("/hooks/ghcr", &[], body, false).await;
+    assert_eq!(unsigned.status, 401, "{unsigned:?}");
+}
+
+#[tokio::test]
+async fn event_grid_is_answered_with_its_code_if_the_url_has_the_secret() {
+    let fixture = Fixture::start().await;
+    let body = include_str!("../../../../events/azure-eventgrid-validation.json");
+    let path = format!("/hooks/grid/{}", SECRET.replace(' ', "%20"));
+    let answer = fixture.post_with(&path, &[], body, false).await;
+    assert_eq!(
+        (answer.status, &answer.body["validationResponse"]),
+        (200, &json!("5f0b7c62-6d6e-4d10-8a0c-2d7a4c9b1e34")),
+        "{answer:?}"
+    );
+    let refused = fixture.post_with("/hooks/grid/wrong", &[], body, false).await;
+    assert_eq!(refused.status, 401, "{refused:?}");
 }
