@@ -16,7 +16,7 @@ async fn a_push_to_ecr_makes_its_task() {
     let sent = fixture.sent().await;
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].source.to_string(), "ecr/core/app:v1.0.0");
-    assert_eq!(sent[0].destination.to_string(), "mirror/copy-of-ecr/app:v1.0.0");
+    assert_eq!(sent[0].destination.to_string(), "mirror/copy/app:v1.0.0");
 }
 
 #[tokio::test]
