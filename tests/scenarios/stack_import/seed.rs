@@ -76,6 +76,8 @@ fn two_hundred_images_arrive_in_any_order_and_a_second_time_nothing_moves() {
     let new: Vec<_> = again
         .iter()
         .filter(|task| !known.contains(&task["sk"].to_string()))
+        // A source that waited for the rest of its upload is a task without a digest.
+        .filter(|task| task.get("digest").is_some())
         .collect();
     assert!(new.len() >= corpus.tasks(), "{} new tasks", new.len());
     assert!(new.iter().all(|task| task["state"] != "succeeded"), "{new:?}");

@@ -378,7 +378,7 @@ impl<'a> ScanSource<'a> {
             execution = execution.id,
             "a source became tasks"
         );
-        // A manifest of a storage tree that is no image by itself belongs to another one.
+        // A manifest of a storage tree without a tag and a subject belongs to another one.
         if images + refused_images == 0 && scan.only.is_none() {
             return Ok(ScanEnd::Nothing);
         }
