@@ -12,6 +12,7 @@
 //! | `DeliveriesRefused` | count | `Code`, and all together | `http`: a delivery that is refused for good; `engine`: one that names another host |
 //! | `PushesUnmatched` | count | `Source`, and all together | `engine`: pushes that no rule takes |
 //! | `DocumentRefused` | count | | `runtime`: a read of a document that is not valid or cannot be read |
+//! | `ConfigurationFallback` | count | | `runtime`: a start or a read with an earlier version of the document in force |
 //! | `MessagesInvalid` | count | | `runtime`: an invalid message |
 //! | `HandedOver` | count | | `runtime`: a message sent on as a new one |
 //! | `Uploads` | count | | the bulk import function: objects in its events |
