@@ -118,7 +118,7 @@ fn check_accepts_a_good_document_and_names_what_is_wrong_in_a_bad_one() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_with_its_path() {
-    for later in ["deletes: propagate", "platforms: [linux/amd64]", "bandwidth: 50MiB/s"] {
+    for later in ["deletes: propagate", "platforms: [linux/amd64]", "backfill: true"] {
         let text = Document::between("127.0.0.1:1", "127.0.0.1:2")
             .rule("core", "core", "copy", later)
             .yaml();

@@ -33,7 +33,7 @@ const RETRIES: Retries = Retries {
 /// Arguments of `transship check`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  transship check --config transship.yaml\n  transship check --config transship.yaml --connect\n\nExit code 0: the document is valid. 1: a connection or secret failed. 2: the document is not valid."
+    after_help = "Examples:\n  transship check --config transship.yaml\n  transship check --config transship.yaml --connect\n  transship check --config transship.yaml --deliver https://hooks.example.com\n\nExit code 0: the document is valid. 1: a connection or secret failed. 2: the document is not valid."
 )]
 pub(crate) struct Arguments {
     /// Configuration document, YAML or JSON
