@@ -170,7 +170,9 @@ fn assert_again_moves_nothing(stage: &Stage, first: &[Value], begun_ms: f64) {
     stage.before_destination.reset_requests();
     stage.fleet.bridge().deliver_all_again();
     let tasks = until_at_rest(stage);
-    assert_eq!(tasks.len(), 2 * first.len(), "as many tasks as the first time");
+    // The push of a child of an index leaves a task only if it could not be looked at at once.
+    let lasting = |tasks: &[Value]| tasks.iter().filter(|task| task["code"] != "NOT_A_REFERRER").count();
+    assert_eq!(lasting(&tasks), 2 * lasting(first), "as many tasks as the first time");
     assert_well_recorded(&tasks, begun_ms);
     let writes: Vec<_> = stage
         .before_destination
