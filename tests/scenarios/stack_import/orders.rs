@@ -35,10 +35,13 @@ fn an_order_is_done_and_one_that_cannot_be_says_why() {
     assert!(begun["execution"].is_string(), "{begun}\n{}", stage.stack.logs_tail());
     let named = order(json!({ "import": "seed" }));
     assert!(named["execution"].is_string(), "{named}");
-    let tasks = stage.at_rest(3);
+    // The image of the events, and of each order its listing, its source and its image.
+    let tasks = stage.at_rest(7);
     assert_eq!(failed(&tasks), Vec::<&Value>::new());
     let of_order: Vec<_> = tasks.iter().filter(|task| is_of(task, &begun)).collect();
-    assert_eq!(of_order.len(), 1, "{tasks:?}");
+    assert_eq!(of_order.len(), 3, "{tasks:?}");
+    let images = of_order.iter().filter(|task| task.get("digest").is_some());
+    assert_eq!(images.count(), 1, "{tasks:?}");
     stage.assert_holds(
         &[
             ("from/gap/team/app".to_owned(), ordered.expected()),

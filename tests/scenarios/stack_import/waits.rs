@@ -23,7 +23,14 @@ fn a_layout_whose_last_blob_is_held_back_becomes_tasks_when_it_comes() {
     let held = objects.held_back(|key| key.ends_with(&last));
 
     stage.upload(&objects);
-    assert_eq!(stage.at_rest(0).len(), 0, "a task of an incomplete layout");
+    let waiting = until(PATIENCE, || {
+        let tasks = stage.stack.tasks();
+        match tasks.as_slice() {
+            [task] if task["state"] == "waiting" && stage.stack.waiting() == 0 => Ok(task.clone()),
+            _ => Err(format!("{tasks:?}")),
+        }
+    });
+    assert_eq!(waiting.unwrap()["code"], "SOURCE_INCOMPLETE");
     assert_eq!(stage.stack.awaiting().len(), 1, "{}", stage.stack.logs_tail());
     assert_the_role_names_its_keys(&stage);
     assert!(stage.writes().is_empty());
@@ -44,9 +51,10 @@ fn a_layout_whose_last_blob_is_held_back_becomes_tasks_when_it_comes() {
     );
 
     stage.upload(&held);
-    let tasks = stage.at_rest(2);
+    // The source, and its two images.
+    let tasks = stage.at_rest(3);
     assert_eq!(failed(&tasks), Vec::<&serde_json::Value>::new());
-    assert_eq!(tasks.len(), 2, "{tasks:?}");
+    assert_eq!(tasks.len(), 3, "{tasks:?}");
     stage.assert_holds(&[("core/app".to_owned(), layout.expected())].into());
     stage.assert_clean();
 }
