@@ -121,7 +121,7 @@ fn document() -> String {
         },
         "rules": [
             rule("core", "hub", "hub"),
-            rule("ecr", "ecr", "copy-of-ecr"),
+            rule("ecr", "ecr", "copy"),
             {
                 "name": "ghcr",
                 "source": { "registry": "ghcr", "namespace": "example" },
