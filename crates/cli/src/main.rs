@@ -1,5 +1,6 @@
 //! `transship`: replicates container images between registries. The commands are in `commands`.
 
+mod allocator;
 mod arguments;
 mod attempts;
 mod bucket;

@@ -20,10 +20,10 @@ use transship_oci::{Code, Error, Verb};
 use transship_rules::{Document, Webhook};
 use transship_runtime::{DocumentOptions, DocumentSource, DocumentText, Environment, FileDocument};
 
-use crate::document;
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, LogForm};
 use crate::service::{Service, Settings, raise_file_limit};
+use crate::{allocator, document};
 use transship_oci::Result;
 
 /// Arguments of `transship serve`.
@@ -97,6 +97,7 @@ async fn order_sweeps(queue: SqliteQueue, interval: Interval) {
 
 /// Runs the command until a signal stops it.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    allocator::keep_mmap_threshold();
     let reader = FileDocument::new(arguments.config.clone(), Code::ConfigUnreadable);
     let reader = reader.with_copy(arguments.data.join(DOCUMENT_COPY));
     let source = DocumentSource::new(Box::new(reader), DOCUMENT_OPTIONS);
