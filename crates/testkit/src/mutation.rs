@@ -70,6 +70,7 @@ pub fn fuzz(target: &str, inputs: &[Vec<u8>], mut check: impl FnMut(usize, &[u8]
             resume_unwind(panic);
         }
     }
+    println!("{target}: {runs} runs, seed {seed}");
 }
 
 /// `input` with one to four changes.

@@ -108,7 +108,9 @@ fn unquote(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use proptest::prelude::*;
+    use transship_testkit::mutation::fuzz;
 
     use super::*;
 
@@ -141,6 +143,33 @@ mod tests {
             Some("unterminated")
         );
         assert!(of(&[]).is_empty());
+    }
+
+    #[test]
+    fn no_header_yields_more_than_it_has_or_a_panic() {
+        let inputs = [
+            r#"Bearer realm="https://auth.example.com/token",service="registry.example.com",scope="repository:a/b:pull,push""#,
+            r#"Basic realm="x, \"y\"", "Bearer" realm=https://a/b,service=c, Negotiate"#,
+            "Digest qop=\"auth\", nonce=\"\\\"\", stale=FALSE",
+        ];
+        fuzz(
+            "challenges",
+            &inputs.map(|text| text.as_bytes().to_vec()),
+            |_, bytes| {
+                // What cannot be in a header never gets here.
+                let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+                let mut headers = HeaderMap::new();
+                headers.append(WWW_AUTHENTICATE, value.clone());
+                headers.append(WWW_AUTHENTICATE, value);
+                for challenge in parse(&headers) {
+                    assert!(!challenge.scheme.is_empty());
+                    assert_eq!(challenge.scheme, challenge.scheme.to_ascii_lowercase());
+                    let length: usize = challenge.parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
+                    // A byte that is not UTF-8 is replaced by a character of three.
+                    assert!(length <= 6 * bytes.len(), "{challenge:?}");
+                }
+            },
+        );
     }
 
     proptest! {

@@ -244,6 +244,8 @@ fn are_neighbours(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use transship_testkit::mutation::fuzz;
+
     use super::*;
 
     #[test]
@@ -289,5 +291,20 @@ mod tests {
         ] {
             assert_eq!(life(bad), Err("AUTH_TOKEN_INVALID"), "{bad}");
         }
+    }
+
+    #[test]
+    fn no_answer_of_a_token_service_yields_a_token_without_an_end() {
+        let inputs = [
+            r#"{"token":"abc.def-1","expires_in":300,"issued_at":"2026-01-01T00:00:00Z"}"#,
+            r#"{"access_token":"a","expires_in":-1,"refresh_token":null,"scope":"x"}"#,
+        ];
+        fuzz("tokens", &inputs.map(|text| text.as_bytes().to_vec()), |_, bytes| {
+            if let Ok(token) = read_token(bytes, &Verb::Token.on("t")) {
+                let life = token.until.saturating_duration_since(Instant::now());
+                assert!(life <= Duration::from_hours(24), "{life:?}");
+                assert!(token.header().is_sensitive());
+            }
+        });
     }
 }

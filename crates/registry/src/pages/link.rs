@@ -71,6 +71,9 @@ fn target_of_next(link: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use transship_testkit::mutation::fuzz;
+
     use super::*;
 
     fn of(text: &str) -> Result<Option<String>, &'static str> {
@@ -124,5 +127,29 @@ mod tests {
         for text in [r#"<https://evil.example/x>; rel="next""#, r#"<http://[>; rel="next""#] {
             assert!(of(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn no_link_leads_to_another_origin() {
+        let inputs = [
+            r#"</v2/a/tags/list?n=2&last=b>; rel="next""#,
+            r#"</x>; rel="prev", <?n=2&last=b>; title="a, b"; rel="last next""#,
+            r#"<https://user:secret@upstream.example:8443/v2/other/tags/list?n=2&last=b>; rel=next"#,
+            r#"//evil.example/?last=b; rel='next'"#,
+            r#"<\\evil.example\?a>; rel="next""#,
+        ];
+        let page = Url::parse("https://r.example/v2/a/tags/list?n=2").unwrap();
+        let moved = Url::parse("https://storage.example/x").unwrap();
+        fuzz("links", &inputs.map(|text| text.as_bytes().to_vec()), |_, bytes| {
+            let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+            let mut headers = HeaderMap::new();
+            headers.insert(LINK, value);
+            for answered in [&page, &moved] {
+                if let Ok(Some(found)) = next(&headers, answered, &page) {
+                    assert_eq!(found.origin(), page.origin(), "{found}");
+                    assert!(found.username().is_empty() && found.password().is_none(), "{found}");
+                }
+            }
+        });
     }
 }

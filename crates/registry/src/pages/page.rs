@@ -156,7 +156,8 @@ impl<'de, F: FnMut(&str)> Visitor<'de> for Each<F> {
 
 #[cfg(test)]
 mod tests {
-    use transship_oci::{Tag, Verb};
+    use transship_oci::{Repository, Tag, Verb};
+    use transship_testkit::mutation::fuzz;
 
     use super::*;
 
@@ -216,5 +217,24 @@ mod tests {
         });
         assert_eq!((first.len(), first[0].as_str()), (1000, "0"));
         assert!(asked < 100_000, "{asked}");
+    }
+
+    #[test]
+    fn no_page_yields_a_name_that_is_not_valid() {
+        let inputs = [
+            r#"{"name":"a","tags":["v3","v1",null,"","v2",".","x"]}"#,
+            r#"{"repositories":["core/app","core/a/b","a"],"errors":null}"#,
+            r#"{"errors":[{"code":"NAME_UNKNOWN","detail":{"name":"a"}}]}"#,
+        ];
+        fuzz("lists", &inputs.map(|text| text.as_bytes().to_vec()), |_, bytes| {
+            let body = Bytes::copy_from_slice(bytes);
+            if let Ok(page) = Page::<Tag>::parse(body.clone(), None, &Verb::TagsList.into()) {
+                let names = selected(&page, 9, |_| true);
+                assert!(names.iter().all(|name| name.len() <= 128 && name.is_ascii()), "{names:?}");
+            }
+            if let Ok(page) = Page::<Repository>::parse(body, None, &Verb::TagsList.into()) {
+                page.for_each(|name| assert!(name.as_str().len() <= 255 && name.as_str().is_ascii(), "{name}"));
+            }
+        });
     }
 }
