@@ -147,6 +147,7 @@ impl Platform {
             history: Arc::clone(&parts.ledger) as _,
             secrets: Arc::clone(&parts.secrets),
             keys: Arc::new(PublishedKeys::new(Arc::new(SystemClock))),
+            recent: Arc::default(),
             clock: Arc::new(SystemClock),
         }
     }

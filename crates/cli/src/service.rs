@@ -84,6 +84,7 @@ impl Service {
             history: Arc::clone(&ledger) as _,
             secrets,
             keys: Arc::new(PublishedKeys::new(Arc::new(SystemClock))),
+            recent: Arc::default(),
             clock: Arc::new(SystemClock),
         };
         let jobs = Jobs {

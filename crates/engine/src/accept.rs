@@ -19,7 +19,7 @@ use crate::delivery_log;
 use crate::ledger::History;
 use crate::plan::{is_nobodys_referrer, plan};
 use crate::send::{now, send_then_record};
-use crate::{Configuration, CopyTask, Secrets, SigningKeys, Snapshot, TaskQueue};
+use crate::{Configuration, CopyTask, RecentPushes, Secrets, SigningKeys, Snapshot, TaskQueue};
 
 /// Time limit for recording in the ledger. No delivery depends on it, and a sender that reaches its time-out sends everything
 /// again.
@@ -59,6 +59,8 @@ pub struct Intake {
     pub secrets: Arc<dyn Secrets>,
     /// The public keys of the senders' clouds.
     pub keys: Arc<dyn SigningKeys>,
+    /// The pushes of the last minutes.
+    pub recent: Arc<RecentPushes>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -121,7 +123,8 @@ impl Intake {
             body,
             token: None,
         };
-        let events = read(Format::of(provider), &delivery, &Origin::default())?;
+        let format = Format::of(provider);
+        let events = read(format, &delivery, &Origin::default())?;
         let Some(host) = events.iter().find_map(|event| event.registry_host.as_ref()) else {
             return Ok(Accepted::Nothing { code: None });
         };
@@ -137,18 +140,21 @@ impl Intake {
                 code: Some(Code::HostMismatch),
             });
         }
-        self.plan_and_send(&snapshot.document, &sources, &events, None).await
+        self.plan_and_send(&snapshot.document, &sources, format, &events, None)
+            .await
     }
 
-    /// Sends the tasks for `events` at the registries `sources` to the queue. `code` is the code of the result if there are none.
+    /// Sends the tasks for `events` in `format` at the registries `sources` to the queue. `code` is the code of the result if there are none.
     async fn plan_and_send(
         &self,
         document: &Document,
         sources: &[&str],
+        format: Format,
         events: &[Event],
         code: Option<Code>,
     ) -> Result<Accepted> {
         let received = now(self.clock.as_ref());
+        let recent = Some(self.recent.as_ref()).filter(|_| format.repeats());
         let mut planned = Vec::new();
         let mut accepted = 0;
         let mut traced = Vec::new();
@@ -165,7 +171,7 @@ impl Intake {
             for source in sources {
                 for found in document.candidates(source, &pushed) {
                     delivery_log::decision(source, event, &found);
-                    planned.extend(plan(source, event, found.rule, found.verdict, received));
+                    planned.extend(plan(source, event, found.rule, found.verdict, recent, received));
                 }
             }
             accepted += usize::from(planned.len() > before);
@@ -242,7 +248,9 @@ impl Admission<'_> {
         });
         delivery_log::foreign(source, &foreign);
         let code = (!foreign.is_empty()).then_some(Code::HostMismatch);
-        self.intake.plan_and_send(document, &[source], &events, code).await
+        self.intake
+            .plan_and_send(document, &[source], registry.format, &events, code)
+            .await
     }
 }
 

@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod operations;
 mod plan;
 mod ports;
+mod recent_pushes;
 mod retry_policy;
 mod secrets;
 mod send;
@@ -33,12 +34,13 @@ pub use execution::{Execution, ExecutionRecord, ExecutionState, Trigger};
 pub use image_ref::ImageRef;
 pub use import::{Import, ImportIntake, Order, SharedBlobs, SharingDestination, SourceCache, Uploaded, store_unknown};
 pub use job::{
-    CopyTask, Cursor, ENVELOPE_VERSION, Envelope, Job, ListPrefix, MESSAGE_BYTES_MAX, Next, Outgoing, Policy, Scan,
-    Source, Sweep, SweepStep,
+    CopyTask, Cursor, ENVELOPE_VERSION, Envelope, Ids, Job, ListPrefix, MESSAGE_BYTES_MAX, Next, Outgoing, Policy,
+    Scan, Source, Sweep, SweepStep,
 };
 pub use jobs::Jobs;
 pub use ledger::{PendingScan, Replica, TaskEntry};
 pub use ports::{Begin, ReceivedMessage, Secrets, SigningKeys, Stores, TaskQueue, TaskReceiver};
+pub use recent_pushes::RecentPushes;
 pub use retry_policy::RetryPolicy;
 pub use secrets::SecretTable;
 pub use store_name::StoreName;

@@ -8,8 +8,8 @@ use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
 use transship_oci::{Algorithm, Hasher, Target};
 use transship_rules::{Destination, Rule, Verdict};
 
-use crate::job::{CopyTask, Policy, Source};
-use crate::{Execution, ImageRef, Trigger};
+use crate::job::{CopyTask, Ids, Policy, Source};
+use crate::{Execution, ImageRef, RecentPushes, Trigger};
 
 /// The task of `rule` that copies `source` to `destination`. `occurrence` distinguishes it from every other task with the same
 /// ends.
@@ -36,15 +36,18 @@ pub(crate) fn task_of(
         },
         is_attachment: false,
         expected: None,
+        own: None,
     }
 }
 
-/// The task one rule makes of one event of the registry named `source`, if any.
+/// The task one rule makes of one event of the registry named `source`, if any. `recent` are the pushes of which the event may
+/// be one more report.
 pub(crate) fn plan(
     source: &str,
     event: &Event,
     rule: &Rule,
     verdict: Verdict,
+    recent: Option<&RecentPushes>,
     received: Timestamp,
 ) -> Option<CopyTask> {
     // Deletes are not propagated in this version: the document refuses a rule that asks for it.
@@ -67,17 +70,36 @@ pub(crate) fn plan(
         repository: event.repository.valid()?.clone(),
         target: from,
     };
-    let occurrence = occurrence(event, received);
-    let execution = Execution {
-        id: id("e", &[&rule.name, &source.to_string(), &occurrence]),
-        rule: rule.name.clone(),
-        trigger: Trigger::Event,
-        created: received,
+    let with = |occurrence: &str| {
+        let execution = Execution {
+            id: id("e", &[&rule.name, &source.to_string(), occurrence]),
+            rule: rule.name.clone(),
+            trigger: Trigger::Event,
+            created: received,
+        };
+        task_of(rule, source.clone(), destination.clone(), &execution, occurrence)
     };
+    let own = occurrence(event, received);
+    let first = recent.map_or_else(
+        || own.clone(),
+        |recent| {
+            let key = id("p", &[&rule.name, &source.to_string(), &destination.to_string()]);
+            recent.occurrence_of(key, event.digest.as_ref(), own.clone(), received)
+        },
+    );
+    let task = with(&first);
+    let own = (own != first).then(|| {
+        let own = with(&own);
+        Ids {
+            task: own.id,
+            execution: own.execution.id,
+        }
+    });
     Some(CopyTask {
         is_attachment,
         expected: event.digest.clone(),
-        ..task_of(rule, source, destination, &execution, &occurrence)
+        own,
+        ..task
     })
 }
 

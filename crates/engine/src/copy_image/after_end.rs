@@ -3,6 +3,9 @@
 //!
 //! Therefore both sides are compared, and a new task is created only if they differ twice. Its id derives from the ended task
 //! and from the difference, so that duplicates of the message create the same task.
+//!
+//! A message that is one more report of the push of the task has ids of its own ([`CopyTask::own`]): a new task gets these. The
+//! report may be of another push than the one that the task was skipped or cancelled for, so it is not dropped with the task.
 
 use transship_copy::{Action, CompareRequest, Comparison, Extent, Manifests, NoLocations, Options, compare};
 use transship_oci::{Digest, DigestTag, Referrers, Result, Target};
@@ -10,13 +13,14 @@ use transship_oci::{Digest, DigestTag, Referrers, Result, Target};
 use super::CopyImage;
 use super::ledger_adapters::LedgerReplicas;
 use crate::configuration::Standing;
-use crate::job::{CopyTask, Source};
+use crate::job::{CopyTask, Ids, Source};
 use crate::plan::id;
 use crate::retry_policy::{DELAY_MIN, Wait};
 use crate::send::send_then_record;
 use crate::{Execution, Next, TaskState};
 
 /// What the two sides name.
+#[derive(Default)]
 struct Ends {
     source: Option<Digest>,
     destination: Option<Digest>,
@@ -30,6 +34,9 @@ impl CopyImage<'_> {
         let Self { jobs, task, run, .. } = self;
         // What was cancelled stays so. What was skipped does not belong at the destination: the push of its subject copies it.
         if matches!(state, TaskState::Cancelled | TaskState::Skipped) {
+            if task.own.is_some() {
+                self.send_successor(&self.successor(&Ends::default())).await?;
+            }
             return Ok(Next::Done);
         }
         match self.standing(&jobs.configuration.current()) {
@@ -75,9 +82,13 @@ impl CopyImage<'_> {
             destination = ends.destination.as_ref().map(tracing::field::display),
             "received a message whose task has already ended; the sides differ, so a new task was created"
         );
-        let (queue, history) = (jobs.queue.as_ref(), jobs.ledger.history.as_ref());
-        send_then_record(queue, history, &[successor], None).await?;
+        self.send_successor(&successor).await?;
         Ok(Next::Done)
+    }
+
+    async fn send_successor(&self, successor: &CopyTask) -> Result<()> {
+        let (queue, history) = (self.jobs.queue.as_ref(), self.jobs.ledger.history.as_ref());
+        send_then_record(queue, history, std::slice::from_ref(successor), None).await
     }
 
     /// What both sides name, looked at a second time if they differ: a registry in which another worker just writes may show a
@@ -163,13 +174,18 @@ impl CopyImage<'_> {
         let text = |digest: &Option<Digest>| digest.as_ref().map(ToString::to_string).unwrap_or_default();
         let (source, destination) = (text(&ends.source), text(&ends.destination));
         let derived = |prefix, of: &str| id(prefix, &["differs", of, &source, &destination]);
+        let ids = ended.own.clone().unwrap_or_else(|| Ids {
+            task: derived("t", &ended.id),
+            execution: derived("e", &ended.execution.id),
+        });
         CopyTask {
-            id: derived("t", &ended.id),
+            id: ids.task,
             execution: Execution {
-                id: derived("e", &ended.execution.id),
+                id: ids.execution,
                 ..ended.execution.clone()
             },
-            expected: ends.source.clone(),
+            expected: ends.source.clone().or_else(|| ended.expected.clone()),
+            own: None,
             ..ended.clone()
         }
     }

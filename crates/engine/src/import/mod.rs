@@ -209,6 +209,7 @@ impl Import {
             },
             is_attachment: false,
             expected: None,
+            own: None,
         }
     }
 }

@@ -31,6 +31,19 @@ pub struct CopyTask {
     /// The digest that the event or the listing named. The copy takes what the source names when the task runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Digest>,
+    /// Set if this is one more report of the push of the task: the ids of the task that is made of it if the push has to be
+    /// copied again after the task has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Ids>,
+}
+
+/// The ids of a task and of its execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    /// Of the task.
+    pub task: String,
+    /// Of the execution.
+    pub execution: String,
 }
 
 /// The image that a task reads.
@@ -164,6 +177,7 @@ impl JobKind for CopyTask {
         Self {
             id,
             execution: execution.clone(),
+            own: None,
             ..self
         }
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use transship_copy::{Progress, TimeBudget};
 use transship_oci::{Code, Error, Result, Verb};
 
-pub use copy::{CopyTask, Policy, Source};
+pub use copy::{CopyTask, Ids, Policy, Source};
 pub use list::ListPrefix;
 pub use scan::Scan;
 pub use sweep::{Cursor, Sweep, SweepStep};

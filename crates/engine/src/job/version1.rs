@@ -151,6 +151,7 @@ fn job(task: Task) -> Result<Job, Error> {
         },
         is_attachment: task.follows,
         expected: task.hint,
+        own: None,
     }
     .into())
 }

@@ -168,6 +168,7 @@ impl Fixture {
             history: Arc::clone(&ledger) as _,
             secrets: Arc::new(Keys),
             keys: Arc::new(Published::default()),
+            recent: Arc::default(),
             clock: Arc::new(clock.clone()),
         };
         Self {

@@ -22,6 +22,7 @@ mod ours;
 mod pauses;
 mod redrive;
 mod referrers;
+mod repeated_reports;
 mod replicate;
 mod retries;
 mod scan;

@@ -1,7 +1,7 @@
 //! Random changes to archives and to the files that say what a layout, an archive or a storage tree contains: see
 //! `transship_testkit::mutation`.
 //!
-//! What must hold: nothing panics, every error has a code, and whatever can be read is what its digest names.
+//! What must hold: nothing panics, every error has a code, and the content that can be read has the digest that names it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -19,6 +19,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::AliyunAcr),
     parse,
     proof: Proof::TEXT,
+    repeats: true,
     handshake: None,
     trial: r#"{"push_data":{},"repository":{}}"#,
 };

@@ -21,6 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: None,
     parse,
     proof: Proof::Text(&["x-eventbridge-signature-token"]),
+    repeats: true,
     handshake: None,
     trial: r#"{"type":"trial"}"#,
 };

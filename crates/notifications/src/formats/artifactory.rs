@@ -23,6 +23,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Artifactory),
     parse,
     proof: Proof::Signed(&[Signature::sha256("x-jfrog-event-auth").or_secret()]),
+    repeats: true,
     handshake: None,
     trial: r#"{"domain":"trial","event_type":"trial"}"#,
 };

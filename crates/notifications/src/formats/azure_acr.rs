@@ -19,6 +19,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::AzureAcr),
     parse,
     proof: Proof::TEXT,
+    repeats: true,
     handshake: None,
     trial: r#"{"action":"trial"}"#,
 };

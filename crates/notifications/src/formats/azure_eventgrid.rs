@@ -23,6 +23,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: None,
     parse,
     proof: Proof::TEXT,
+    repeats: true,
     handshake: Some(validation_code),
     trial: r#"[{"eventType":"trial"}]"#,
 };

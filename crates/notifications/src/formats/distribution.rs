@@ -21,6 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Distribution),
     parse,
     proof: Proof::TEXT,
+    repeats: false,
     handshake: None,
     trial: r#"{"events":[]}"#,
 };

@@ -20,6 +20,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Ecr),
     parse,
     proof: Proof::TEXT,
+    repeats: true,
     handshake: None,
     trial: r#"{"source":"aws.ecr"}"#,
 };

@@ -23,6 +23,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Ghcr),
     parse,
     proof: Proof::Signed(&[Signature::sha256("x-hub-signature-256").with_prefix("sha256=")]),
+    repeats: true,
     handshake: None,
     trial: r#"{"action":"trial"}"#,
 };

@@ -26,6 +26,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
         Signature::sha256("x-forgejo-signature"),
         Signature::sha256("x-hub-signature-256").with_prefix("sha256="),
     ]),
+    repeats: true,
     handshake: None,
     trial: r#"{"action":"trial"}"#,
 };

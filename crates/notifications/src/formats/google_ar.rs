@@ -21,6 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::GoogleAr),
     parse,
     proof: Proof::TEXT,
+    repeats: true,
     handshake: None,
     trial: r#"{"action":"trial"}"#,
 };

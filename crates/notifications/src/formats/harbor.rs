@@ -22,6 +22,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Harbor),
     parse,
     proof: Proof::TEXT,
+    repeats: true,
     handshake: None,
     trial: r#"{"type":"TRIAL"}"#,
 };

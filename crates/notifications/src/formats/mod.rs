@@ -59,6 +59,9 @@ pub(crate) struct FormatSpec {
     parse: fn(&Delivery<'_>, &Origin<'_>) -> Result<Vec<Event>, Error>,
     /// How its sender proves that it knows the secret.
     proof: Proof,
+    /// True if one push can arrive as several events that name the same tag: of several kinds, of several replicas of the
+    /// registry, or one for each manifest of an index. False only if that is known not to happen.
+    repeats: bool,
     /// What it expects in the response: see [`crate::handshake`].
     handshake: Option<fn(&Delivery<'_>) -> Option<String>>,
     /// A body that is valid and reports nothing, with which a webhook is tried.
@@ -90,6 +93,11 @@ impl Format {
     /// True if its senders ask whether deliveries are wanted before they send the first one.
     pub const fn has_handshake(self) -> bool {
         self.0.handshake.is_some()
+    }
+
+    /// True if one push can arrive as several events that name the same tag.
+    pub const fn repeats(self) -> bool {
+        self.0.repeats
     }
 
     /// True if its senders sign the body.

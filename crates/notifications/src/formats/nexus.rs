@@ -20,6 +20,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Nexus),
     parse,
     proof: Proof::Signed(&[Signature::sha1("x-nexus-webhook-signature")]),
+    repeats: true,
     handshake: None,
     trial: r#"{"action":"trial"}"#,
 };

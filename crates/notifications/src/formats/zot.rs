@@ -21,6 +21,7 @@ pub(super) const FORMAT: FormatSpec = FormatSpec {
     provider: Some(Provider::Zot),
     parse,
     proof: Proof::TEXT,
+    repeats: false,
     handshake: None,
     trial: r#"{"type":"trial"}"#,
 };

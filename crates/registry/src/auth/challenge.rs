@@ -157,14 +157,20 @@ mod tests {
             &inputs.map(|text| text.as_bytes().to_vec()),
             |_, bytes| {
                 // What cannot be in a header never gets here.
-                let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+                let Ok(value) = HeaderValue::from_bytes(bytes) else {
+                    return;
+                };
                 let mut headers = HeaderMap::new();
                 headers.append(WWW_AUTHENTICATE, value.clone());
                 headers.append(WWW_AUTHENTICATE, value);
                 for challenge in parse(&headers) {
                     assert!(!challenge.scheme.is_empty());
                     assert_eq!(challenge.scheme, challenge.scheme.to_ascii_lowercase());
-                    let length: usize = challenge.parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
+                    let length: usize = challenge
+                        .parameters
+                        .iter()
+                        .map(|(name, value)| name.len() + value.len())
+                        .sum();
                     // A byte that is not UTF-8 is replaced by a character of three.
                     assert!(length <= 6 * bytes.len(), "{challenge:?}");
                 }

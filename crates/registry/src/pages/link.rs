@@ -141,7 +141,9 @@ mod tests {
         let page = Url::parse("https://r.example/v2/a/tags/list?n=2").unwrap();
         let moved = Url::parse("https://storage.example/x").unwrap();
         fuzz("links", &inputs.map(|text| text.as_bytes().to_vec()), |_, bytes| {
-            let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+            let Ok(value) = HeaderValue::from_bytes(bytes) else {
+                return;
+            };
             let mut headers = HeaderMap::new();
             headers.insert(LINK, value);
             for answered in [&page, &moved] {

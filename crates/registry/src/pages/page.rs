@@ -230,7 +230,10 @@ mod tests {
             let body = Bytes::copy_from_slice(bytes);
             if let Ok(page) = Page::<Tag>::parse(body.clone(), None, &Verb::TagsList.into()) {
                 let names = selected(&page, 9, |_| true);
-                assert!(names.iter().all(|name| name.len() <= 128 && name.is_ascii()), "{names:?}");
+                assert!(
+                    names.iter().all(|name| name.len() <= 128 && name.is_ascii()),
+                    "{names:?}"
+                );
             }
             if let Ok(page) = Page::<Repository>::parse(body, None, &Verb::TagsList.into()) {
                 page.for_each(|name| assert!(name.as_str().len() <= 255 && name.as_str().is_ascii(), "{name}"));

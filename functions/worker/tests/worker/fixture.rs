@@ -129,6 +129,7 @@ pub fn task(number: u32) -> CopyTask {
         source: Source::Registry(place("a", "core/app")),
         destination: place("b", "copy/app"),
         expected: None,
+        own: None,
         ..sample
     }
 }
