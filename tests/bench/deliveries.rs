@@ -47,6 +47,8 @@ struct Load {
     _silent: EmbeddedRegistry,
     serve: Mutex<Serve>,
     address: String,
+    /// The host of the source, as its deliveries name it.
+    source: String,
     /// The number of the next event: each delivery is an event of its own.
     next: AtomicU32,
     digest: String,
@@ -85,6 +87,7 @@ impl Load {
         Ok(Self {
             _runtime: runtime,
             address: serve.host(),
+            source: host,
             _silent: silent,
             serve: Mutex::new(serve),
             next: AtomicU32::new(1),
@@ -139,7 +142,7 @@ impl Load {
     fn deliver(&self, stream: &mut TcpStream) -> Result<u32> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let tag = format!("v{number}");
-        let event = delivery::push_event("127.0.0.1:1", "core/app", &tag, &self.digest, number);
+        let event = delivery::push_event(&self.source, "core/app", &tag, &self.digest, number);
         let request = format!(
             "POST /hooks/a HTTP/1.1\r\nHost: {}\r\nAuthorization: {HOOK_SECRET}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n{event}",
             self.address,
