@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+use crate::group::Group;
 use crate::{data_dir, schema};
 use transship_oci::{Code, Error, Operation, Result, Verb};
 
@@ -26,6 +27,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Database {
     connection: Arc<Mutex<Connection>>,
+    group: Group,
 }
 
 /// Durability of a transaction.
@@ -86,6 +88,7 @@ impl Database {
         match found.cmp(&known) {
             std::cmp::Ordering::Equal => Ok(Self {
                 connection: Arc::new(Mutex::new(connection)),
+                group: Group::default(),
             }),
             std::cmp::Ordering::Greater => {
                 let message = format!(
@@ -108,42 +111,24 @@ impl Database {
         self.blocking(|database| query(&database.lock()).map_err(failed)).await
     }
 
-    /// Runs `change` in one transaction on a thread that may block.
+    /// Makes `change` in a transaction on a thread that may block. Changes that arrive together share a transaction; one that
+    /// fails is undone alone.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         durability: Durability,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.blocking(move |database| database.write_blocking(durability, change))
-            .await
+        self.group.write(self, durability, change).await
     }
 
-    /// Like the asynchronous function, on this thread.
-    pub(crate) fn write_blocking<T>(
-        &self,
-        durability: Durability,
-        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T> {
-        let mut connection = self.lock();
-        let synchronous = match durability {
-            Durability::Disk => "full",
-            Durability::Process => "normal",
-        };
-        let write = || {
-            connection.pragma_update(None, "synchronous", synchronous)?;
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let changed = change(&transaction)?;
-            transaction.commit()?;
-            Ok(changed)
-        };
-        write().map_err(failed)
+    /// Number of changes that wait for a transaction.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.group.count()
     }
 
     /// Runs `work` on a thread that may block.
-    pub(crate) async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
         let database = self.clone();
         match tokio::task::spawn_blocking(move || work(&database)).await {
             Ok(result) => result,
@@ -155,6 +140,23 @@ impl Database {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Runs `change` in one transaction.
+pub(crate) fn transact<T>(
+    connection: &mut Connection,
+    durability: Durability,
+    change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let synchronous = match durability {
+        Durability::Disk => "full",
+        Durability::Process => "normal",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let changed = change(&transaction)?;
+    transaction.commit()?;
+    Ok(changed)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
@@ -191,7 +193,7 @@ fn sentence(error: &rusqlite::Error) -> String {
 }
 
 /// A failed statement: the message says what to do, and the callers add the operation and their code.
-fn failed(error: rusqlite::Error) -> Error {
+pub(crate) fn failed(error: rusqlite::Error) -> Error {
     Error::new(Code::DataUnavailable, Operation::default(), sentence(&error)).with_source(error)
 }
 
@@ -263,7 +265,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _writer = Database::open(dir.path()).unwrap();
         let reader = Database::open_read_only(dir.path()).unwrap();
-        let refused = reader.write_blocking(Durability::Process, |transaction| {
+        let refused = transact(&mut reader.lock(), Durability::Process, |transaction| {
             transaction.execute("DELETE FROM hint", [])
         });
         assert!(refused.is_err());

@@ -6,6 +6,7 @@ mod column;
 mod data_dir;
 mod database;
 mod docker_config;
+mod group;
 mod ledger;
 mod object_folder;
 mod queue;

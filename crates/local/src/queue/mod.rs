@@ -5,7 +5,6 @@
 
 mod fairness;
 mod messages;
-mod sends;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +22,6 @@ use crate::Database;
 use crate::database::Durability;
 use fairness::{Peers, Share};
 use messages::{Message, Receipt};
-use sends::Sends;
 use transship_oci::{Code, Error, Result, Verb};
 
 /// A [`TaskQueue`] and [`TaskReceiver`] in a [`Database`]. Clones share it.
@@ -32,7 +30,6 @@ pub struct SqliteQueue {
     database: Database,
     clock: Arc<dyn Clock>,
     arrived: Arc<Notify>,
-    sends: Sends,
     turn: Arc<AtomicUsize>,
     share: Option<Share>,
     /// The last receipt left no message that became visible before this time and may be delivered, in milliseconds since 1970.
@@ -51,7 +48,6 @@ impl SqliteQueue {
             database,
             clock,
             arrived: Arc::default(),
-            sends: Sends::default(),
             turn: Arc::default(),
             share: None,
             seen: Arc::new(AtomicI64::new(i64::MIN)),
@@ -150,9 +146,13 @@ impl TaskQueue for SqliteQueue {
         let messages = messages
             .iter()
             .map(|outgoing| self.message(outgoing))
-            .collect::<Result<_>>()?;
-        self.sends
-            .write(&self.database, messages)
+            .collect::<Result<Vec<_>>>()?;
+        self.database
+            .write(Durability::Disk, move |transaction| {
+                messages
+                    .iter()
+                    .try_for_each(|message| messages::add(transaction, message))
+            })
             .await
             .map_err(|fault| unavailable(fault, "send"))?;
         self.arrived.notify_one();

@@ -25,7 +25,7 @@ async fn sends_that_arrive_together_are_written_together() {
             tokio::spawn(async move { queue.send(&[Outgoing::now(copy_task(number))]).await })
         })
         .collect();
-    while queue.sends.count() < 20 {
+    while queue.database.waiting() < 20 {
         std::thread::yield_now();
     }
     drop(held);
