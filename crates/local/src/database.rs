@@ -23,6 +23,9 @@ const OPENING: &str = "transship.opening";
 /// Maximum wait of a statement for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Pages of 4 KiB in the write-ahead log before they are moved to the file, which every write waits for.
+const LOG_PAGES: i64 = 8192;
+
 /// An open database. Clones share it.
 #[derive(Clone)]
 pub struct Database {
@@ -163,6 +166,7 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
