@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Tasks(commands::tasks::Arguments),
     /// Retry failed or cancelled tasks
     Redrive(commands::redrive::Arguments),
+    /// Stop an execution
+    Cancel(commands::cancel::Arguments),
     /// Show and remove messages of a deployed stack that wait for an operator
     DeadLetters(commands::dead_letters::Arguments),
     /// End the pause of a host that asked for a long wait

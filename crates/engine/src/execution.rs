@@ -45,7 +45,7 @@ words!(
         Partial = "partial",
         /// None ended well.
         Failed = "failed",
-        /// All were cancelled.
+        /// All ended, and some were cancelled.
         Cancelled = "cancelled",
     }
 );
@@ -58,7 +58,7 @@ impl ExecutionState {
             Self::Running
         } else if succeeded == total {
             Self::Succeeded
-        } else if cancelled == total {
+        } else if cancelled > 0 {
             Self::Cancelled
         } else if succeeded == 0 {
             Self::Failed

@@ -34,6 +34,15 @@ pub(crate) struct Pause {
     pub(crate) left: Duration,
 }
 
+/// Why a task does not begin now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// An operator cancelled its execution.
+    Cancelled,
+    /// A host is paused.
+    Paused(Pause),
+}
+
 /// Processes the jobs of the queue.
 pub struct Jobs {
     /// The document in force.
@@ -110,14 +119,25 @@ impl Jobs {
         let hosts: Vec<&str> = registries.iter().map(|registry| registry.host().as_str()).collect();
         let now = self.now();
         let found = self.ledger.pauses.until(&hosts, now).await.ok()?;
-        let Some((host, until)) = found else {
-            for registry in registries {
-                registry.resume();
-            }
-            return None;
-        };
-        let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
-        Some(Pause { host, until, left })
+        kept(found, registries, now)
+    }
+
+    /// What keeps a task of `execution` from beginning: that it was cancelled, or a pause as in [`Jobs::pause_of`]. One call; a
+    /// ledger that does not answer counts as nothing.
+    pub(crate) async fn obstacle_of(&self, execution: &str, registries: &[&Registry]) -> Option<Obstacle> {
+        let hosts: Vec<&str> = registries.iter().map(|registry| registry.host().as_str()).collect();
+        let now = self.now();
+        let found = self.ledger.cancels.with_pauses(execution, &hosts, now).await.ok()?;
+        if found.is_cancelled {
+            return Some(Obstacle::Cancelled);
+        }
+        kept(found.pause, registries, now).map(Obstacle::Paused)
+    }
+
+    /// True if an operator cancelled the execution. A walk over many images asks this for each of its messages and pages, and
+    /// stops. One call.
+    pub(crate) async fn is_cancelled(&self, execution: &str) -> Result<bool> {
+        self.ledger.cancels.is_marked(execution, self.now()).await
     }
 
     /// How a job that waits for `wait`, as a registry asked, is sent again: the time until it looks again, and the paused host.
@@ -153,6 +173,13 @@ impl Jobs {
         Ok(())
     }
 
+    /// The end of a task whose execution an operator cancelled.
+    pub(crate) fn cancelled(&self) -> Outcome {
+        let code = Code::ExecutionCancelled;
+        let message = Some(code.meaning().to_owned());
+        self.outcome(TaskState::Cancelled, None, Some(code.as_str()), message)
+    }
+
     /// Records a job that the ledger does not have yet as a task that failed.
     pub(crate) async fn fail(&self, entry: &TaskEntry, code: &str, message: String) -> Result<()> {
         self.end_unrecorded(entry, &self.failed(code, message)).await
@@ -186,6 +213,18 @@ impl Jobs {
             finished: self.now(),
         }
     }
+}
+
+/// The pause that was found, to be kept. Where there is none, a pause of this process that an operator ended is ended.
+fn kept(found: Option<(String, Timestamp)>, registries: &[&Registry], now: Timestamp) -> Option<Pause> {
+    let Some((host, until)) = found else {
+        for registry in registries {
+            registry.resume();
+        }
+        return None;
+    };
+    let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+    Some(Pause { host, until, left })
 }
 
 /// Logs the end of a task, with a level that depends on its state.

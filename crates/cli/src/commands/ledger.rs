@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use transship_engine::TaskQueue;
-use transship_engine::ledger::{History, Pauses};
-use transship_local::{Database, SqliteLedger, SqliteQueue};
+use transship_engine::ledger::{Cancels, Hints, History, Pauses};
+use transship_local::{DataLock, Database, SqliteLedger, SqliteQueue};
 
 use crate::failure::{Exit, Failure};
 use transship_oci::Result;
@@ -47,7 +47,30 @@ enum Chosen {
 
 /// The history and the queue of a deployed stack.
 pub(crate) async fn of_stack(table: String, queue_url: String) -> Result<Pair, Failure> {
-    stack::history_and_queue(table, queue_url).await
+    let parts = stack::parts(table, queue_url).await?;
+    Ok((parts.history, parts.queue))
+}
+
+/// The parts of a ledger and its queue, open for writing.
+pub(crate) struct Parts {
+    pub(crate) history: Arc<dyn History>,
+    hints: Arc<dyn Hints>,
+    pub(crate) queue: Arc<dyn TaskQueue>,
+}
+
+impl Parts {
+    /// The marks of cancelled executions.
+    pub(crate) fn cancels(&self) -> Cancels {
+        Cancels::new(Arc::clone(&self.hints))
+    }
+}
+
+/// The history and the marks of cancelled executions, open for writing.
+pub(crate) struct Cancellable {
+    pub(crate) history: Arc<dyn History>,
+    pub(crate) cancels: Cancels,
+    /// The right to work in the data folder; [`None`]: workers may be at work.
+    pub(crate) idle: Option<DataLock>,
 }
 
 impl Store {
@@ -62,15 +85,35 @@ impl Store {
         }
     }
 
-    /// Opens the history and the queue for writing; other processes may write to them at the same time.
-    pub(crate) async fn history_and_queue(&self, queue: &Queue) -> Result<Pair, Failure> {
+    /// Opens the ledger and the queue for writing; other processes may write to them at the same time.
+    pub(crate) async fn parts(&self, queue: &Queue) -> Result<Parts, Failure> {
         match self.chosen(variable)? {
             Chosen::Folder(data) => {
                 let database = existing(&data)?;
                 let ledger = Arc::new(SqliteLedger::new(database.clone()));
-                Ok((ledger, Arc::new(SqliteQueue::new(database))))
+                Ok(Parts {
+                    history: Arc::clone(&ledger) as _,
+                    hints: ledger,
+                    queue: Arc::new(SqliteQueue::new(database)),
+                })
             }
-            Chosen::Stack(table) => stack::history_and_queue(table, queue_url(queue.queue.as_ref())?).await,
+            Chosen::Stack(table) => stack::parts(table, queue_url(queue.queue.as_ref())?).await,
+        }
+    }
+
+    /// Opens what a cancel writes; other processes may write to it at the same time. A data folder in which nobody works is
+    /// kept from others.
+    pub(crate) async fn cancellable(&self) -> Result<Cancellable, Failure> {
+        match self.chosen(variable)? {
+            Chosen::Folder(data) => {
+                let ledger = Arc::new(SqliteLedger::new(existing(&data)?));
+                Ok(Cancellable {
+                    cancels: Cancels::new(Arc::clone(&ledger) as _),
+                    history: ledger,
+                    idle: DataLock::acquire(&data).ok(),
+                })
+            }
+            Chosen::Stack(table) => stack::cancellable(table).await,
         }
     }
 
@@ -132,9 +175,9 @@ mod stack {
     use std::sync::Arc;
 
     use transship_aws::{Aws, DynamoLedger, SqsQueue};
-    use transship_engine::ledger::{Hints, History};
+    use transship_engine::ledger::{Cancels, Hints, History};
 
-    use super::Pair;
+    use super::{Cancellable, Parts};
     use crate::failure::Failure;
 
     pub(super) async fn hints(table: String) -> Result<Arc<dyn Hints>, Failure> {
@@ -147,10 +190,24 @@ mod stack {
         Ok(Arc::new(DynamoLedger::new(&aws, table)))
     }
 
-    pub(super) async fn history_and_queue(table: String, queue_url: String) -> Result<Pair, Failure> {
+    pub(super) async fn parts(table: String, queue_url: String) -> Result<Parts, Failure> {
         let aws = Aws::load().await;
         let ledger = Arc::new(DynamoLedger::new(&aws, table));
-        Ok((ledger, Arc::new(SqsQueue::new(&aws, queue_url))))
+        Ok(Parts {
+            history: Arc::clone(&ledger) as _,
+            hints: ledger,
+            queue: Arc::new(SqsQueue::new(&aws, queue_url)),
+        })
+    }
+
+    pub(super) async fn cancellable(table: String) -> Result<Cancellable, Failure> {
+        let aws = Aws::load().await;
+        let ledger = Arc::new(DynamoLedger::new(&aws, table));
+        Ok(Cancellable {
+            cancels: Cancels::new(Arc::clone(&ledger) as _),
+            history: ledger,
+            idle: None,
+        })
     }
 }
 
@@ -160,7 +217,7 @@ mod stack {
 
     use transship_engine::ledger::{Hints, History};
 
-    use super::Pair;
+    use super::{Cancellable, Parts};
     use crate::failure::{Exit, Failure};
 
     pub(super) fn hints(_: String) -> std::future::Ready<Result<Arc<dyn Hints>, Failure>> {
@@ -171,7 +228,11 @@ mod stack {
         std::future::ready(Err(refused()))
     }
 
-    pub(super) fn history_and_queue(_: String, _: String) -> std::future::Ready<Result<Pair, Failure>> {
+    pub(super) fn parts(_: String, _: String) -> std::future::Ready<Result<Parts, Failure>> {
+        std::future::ready(Err(refused()))
+    }
+
+    pub(super) fn cancellable(_: String) -> std::future::Ready<Result<Cancellable, Failure>> {
         std::future::ready(Err(refused()))
     }
 

@@ -1,5 +1,6 @@
 //! The commands: one file for each, with its arguments, its help and its implementation.
 
+pub(crate) mod cancel;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -36,6 +37,7 @@ pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Executions(arguments) => executions::run(arguments, form).await,
         Command::Tasks(arguments) => tasks::run(arguments, form).await,
         Command::Redrive(arguments) => redrive::run(arguments, form).await,
+        Command::Cancel(arguments) => cancel::run(arguments, form).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, form).await,
         Command::Resume(arguments) => resume::run(arguments, form).await,
         Command::Schema(arguments) => schema::run(&arguments),

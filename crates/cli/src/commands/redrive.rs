@@ -30,21 +30,27 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
-    let (history, queue) = arguments.store.history_and_queue(&arguments.queue).await?;
+    let parts = arguments.store.parts(&arguments.queue).await?;
     let execution = arguments.execution.as_deref();
     if let Some(execution) = execution
-        && find_execution(history.as_ref(), execution).await?.is_none()
+        && find_execution(parts.history.as_ref(), execution).await?.is_none()
     {
-        let sentence = format!("the ledger has no execution {execution:?}: run `transship executions` to list them");
-        return Err(Failure::new(Exit::Input, "UNKNOWN_EXECUTION", sentence));
+        return Err(unknown_execution(execution));
     }
     let redrive = Redrive {
-        history,
-        queue,
+        cancels: parts.cancels(),
+        history: parts.history,
+        queue: parts.queue,
         clock: Arc::new(SystemClock),
     };
     let redriven = redrive.run(execution, arguments.limit).await?;
     form.print(&redriven, text)
+}
+
+/// The ledger has no execution with this id.
+pub(super) fn unknown_execution(execution: &str) -> Failure {
+    let sentence = format!("the ledger has no execution {execution:?}: run `transship executions` to list them");
+    Failure::new(Exit::Input, "UNKNOWN_EXECUTION", sentence)
 }
 
 fn text(redriven: &Redriven) -> String {

@@ -16,6 +16,7 @@ use super::outcome::AttemptResult;
 use super::throttled::Throttled;
 use crate::configuration::{Snapshot, Standing};
 use crate::job::Source;
+use crate::jobs::Obstacle;
 use crate::retry_policy::Wait;
 use crate::{ImageRef, Replica};
 
@@ -41,8 +42,10 @@ impl CopyImage<'_> {
             None => None,
         };
         let registries: Vec<&Registry> = source.iter().chain([&destination]).collect();
-        if let Some(pause) = jobs.pause_of(&registries).await {
-            return Ok(AttemptResult::Paused(pause));
+        match jobs.obstacle_of(&task.execution.id, &registries).await {
+            Some(Obstacle::Cancelled) => return Ok(self.cancelled_by_operator()),
+            Some(Obstacle::Paused(pause)) => return Ok(AttemptResult::Paused(pause)),
+            None => {}
         }
         let result = match (&task.source, &source) {
             (Source::Registry(image), Some(source)) => {
@@ -151,7 +154,7 @@ impl CopyImage<'_> {
             destination: task.destination.clone(),
             holder: self.holder(),
         };
-        let copied = copy(Request {
+        let copying = copy(Request {
             source,
             from,
             destination: &remote,
@@ -163,8 +166,12 @@ impl CopyImage<'_> {
             continuations: Some(&sessions),
             budget: self.run.budget,
             progress: Arc::clone(&self.run.progress),
-        })
-        .await;
+        });
+        // A copy that is dropped has written no tag, because a tag that is about to be written is not given up.
+        let copied = tokio::select! {
+            copied = copying => copied,
+            error = replicas.cancellation() => Err(error),
+        };
         let settled = copied
             .as_ref()
             .map_or_else(|_| Vec::new(), |report| written(&replicas, report));

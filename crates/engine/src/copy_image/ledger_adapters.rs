@@ -3,15 +3,16 @@
 //! A failure of blob locations is harmless, because an unknown location only costs requests. A failure of replicas is an error.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::{
     Arrival, BlobLocation, BlobLocations, CommitLease, Continuation, Continuations, Owner, Replicas, TagClaim,
 };
-use transship_oci::{Digest, Repository, Result, Tag, Target};
+use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Target, Verb};
 
 use crate::job::CopyTask;
 use crate::jobs::Jobs;
@@ -20,6 +21,10 @@ use crate::{ImageRef, Replica};
 
 /// Expiry of a commit lease. A commit takes a few requests; if a worker dies during it, the tag is free after this time.
 const LEASE_TTL: Duration = Duration::from_secs(30);
+/// Time between two checks whether the execution was cancelled.
+const CANCEL_INTERVAL: Duration = Duration::from_secs(1);
+/// A check that is more recent is not repeated before the tag is written, so that a small image needs no call more.
+const COMMIT_ASK_AGE: Duration = Duration::from_millis(500);
 /// Expiry of an upload session in the ledger. Registries also forget sessions.
 const SESSION_TTL: Duration = Duration::from_hours(24);
 
@@ -61,6 +66,10 @@ pub(super) struct LedgerReplicas<'a> {
     holder: String,
     /// The destinations whose commit leases this attempt has, each with [`Replica::accepted`] as it is remembered.
     claimed: Mutex<Vec<(ImageRef, Timestamp)>>,
+    /// When it was asked for the last time whether the execution was cancelled.
+    asked: Mutex<Instant>,
+    /// The tag of the task is about to be written, so the copy goes on to its end.
+    is_committing: AtomicBool,
 }
 
 impl<'a> LedgerReplicas<'a> {
@@ -70,7 +79,51 @@ impl<'a> LedgerReplicas<'a> {
             task,
             holder,
             claimed: Mutex::default(),
+            asked: Mutex::new(Instant::now()),
+            is_committing: AtomicBool::new(false),
         }
+    }
+
+    /// Returns when an operator cancelled the execution: never, if the tag is about to be written. It asks in the intervals of
+    /// [`CANCEL_INTERVAL`].
+    pub(super) async fn cancellation(&self) -> Error {
+        loop {
+            tokio::time::sleep(CANCEL_INTERVAL).await;
+            if !self.is_committing.load(Ordering::SeqCst)
+                && let Err(error) = self.expect_not_cancelled().await
+                && !self.is_committing.load(Ordering::SeqCst)
+            {
+                return error;
+            }
+        }
+    }
+
+    /// `EXECUTION_CANCELLED` if an operator cancelled the execution. A ledger that does not answer has no such mark.
+    async fn expect_not_cancelled(&self) -> Result<()> {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if self
+            .jobs
+            .is_cancelled(&self.task.execution.id)
+            .await
+            .unwrap_or_default()
+        {
+            let operation = Verb::Copy.on(&self.task.source);
+            return Err(Error::of(Code::ExecutionCancelled, operation));
+        }
+        Ok(())
+    }
+
+    /// Asks before the tag of the task is written, unless it was asked just before.
+    async fn expect_not_cancelled_before(&self, destination: &ImageRef) -> Result<()> {
+        if *destination != self.task.destination {
+            return Ok(());
+        }
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_committing.load(Ordering::SeqCst) && asked.elapsed() >= COMMIT_ASK_AGE {
+            self.expect_not_cancelled().await?;
+        }
+        self.is_committing.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Releases the commit leases, except those of `settled`, which the end of the task releases.
@@ -135,6 +188,7 @@ impl Replicas for LedgerReplicas<'_> {
 
     async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<TagClaim> {
         let replica = self.replica(tag, digest, Vec::new());
+        self.expect_not_cancelled_before(&replica.destination).await?;
         let (replicas, now) = (&self.jobs.ledger.replicas, self.jobs.now());
         Ok(match replicas.claim(&replica, &self.holder, now, LEASE_TTL).await? {
             Claim::Granted { accepted, .. } => {

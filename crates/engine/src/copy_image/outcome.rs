@@ -31,6 +31,9 @@ impl CopyImage<'_> {
         if self.is_not_there_yet(error) && self.is_settling() {
             return later(Wait::Growing);
         }
+        if error.is(Code::ExecutionCancelled) {
+            return self.cancelled_by_operator();
+        }
         if error.persistence().is_permanent() {
             return self.failed(code, message);
         }
@@ -48,6 +51,11 @@ impl CopyImage<'_> {
             .jobs
             .outcome(TaskState::Cancelled, None, Some(code.as_str()), message);
         AttemptResult::Ended(outcome, Vec::new())
+    }
+
+    /// The task ends because an operator cancelled its execution.
+    pub(super) fn cancelled_by_operator(&self) -> AttemptResult {
+        AttemptResult::Ended(self.jobs.cancelled(), Vec::new())
     }
 
     /// The task waits for a version of the document that is as new as it.

@@ -21,6 +21,16 @@ pub(crate) struct ListSources<'a> {
     run: Run,
 }
 
+/// How a listing stopped.
+enum Listed {
+    /// It is over.
+    Whole,
+    /// The slot is over.
+    Part,
+    /// An operator cancelled the execution.
+    Cancelled,
+}
+
 impl<'a> ListSources<'a> {
     pub(crate) fn new(jobs: &'a Jobs, list: &ListPrefix, run: Run) -> Self {
         Self {
@@ -49,12 +59,16 @@ impl<'a> ListSources<'a> {
         self.list.import.registry = registry;
         let before = self.list.at.clone();
         let error = match self.list().await {
-            Ok(true) => {
+            Ok(Listed::Cancelled) => {
+                self.jobs.end(&entry, &self.jobs.cancelled(), &[], "").await?;
+                return Ok(Next::Done);
+            }
+            Ok(Listed::Whole) => {
                 let outcome = self.jobs.outcome(TaskState::Succeeded, None, None, None);
                 self.jobs.end(&entry, &outcome, &[], "").await?;
                 return Ok(Next::Done);
             }
-            Ok(false) => return Ok(Next::Send(vec![Outgoing::now(self.list)])),
+            Ok(Listed::Part) => return Ok(Next::Send(vec![Outgoing::now(self.list)])),
             Err(error) => error,
         };
         let tries = if self.list.at == before { self.run.tries + 1 } else { 1 };
@@ -71,13 +85,13 @@ impl<'a> ListSources<'a> {
         Ok(Next::Send(vec![Outgoing::later(self.list, delay).with_tries(tries)]))
     }
 
-    /// True if the listing is over, false if its slot is.
-    async fn list(&mut self) -> Result<bool> {
+    /// Lists until the end, or until the slot is over.
+    async fn list(&mut self) -> Result<Listed> {
         let store = self.jobs.sources.store(&self.list.store)?;
         loop {
             let mut at = self.list.at.clone();
             let Some(found) = at.next(store.as_ref()).await? else {
-                return Ok(true);
+                return Ok(Listed::Whole);
             };
             let ListPrefix {
                 import,
@@ -97,8 +111,11 @@ impl<'a> ListSources<'a> {
                 self.jobs.queue.send(&scans).await?;
             }
             self.list.at = at;
+            if self.jobs.is_cancelled(&self.list.execution.id).await? {
+                return Ok(Listed::Cancelled);
+            }
             if self.run.budget.is_some_and(|budget| budget.left() < budget.grace()) {
-                return Ok(false);
+                return Ok(Listed::Part);
             }
         }
     }

@@ -74,8 +74,12 @@ impl Import {
         }
     }
 
-    /// What happens with a job whose import is not enabled any more; [`None`]: it is. `entry` is the task of the job.
+    /// What happens with a job whose execution was cancelled, or whose import is not enabled any more; [`None`]: it goes on. `entry` is the task of the job.
     async fn stopped(&self, jobs: &Jobs, entry: &TaskEntry, tries: u32) -> Result<Option<Next>> {
+        if jobs.is_cancelled(&entry.execution.id).await? {
+            jobs.end_if_recorded(entry, &jobs.cancelled()).await?;
+            return Ok(Some(Next::Done));
+        }
         match jobs.configuration.current().standing_of_import(&entry.execution) {
             Standing::Enabled => Ok(None),
             Standing::Ended(code) => {

@@ -5,11 +5,12 @@
 //! - [`Hints`]: values that expire and may be lost;
 //! - [`Records`]: versioned values that do not expire.
 //!
-//! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`] and [`PendingBlobs`], which are written
+//! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`] and [`PendingBlobs`], which are written
 //! once, here; on [`Records`] [`FirstSweep`].
 //!
 //! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
 
+mod cancels;
 mod failures;
 mod first_sweep;
 mod hints;
@@ -25,6 +26,7 @@ mod shared;
 mod uploads;
 
 pub use crate::ImageRef;
+pub use cancels::{Cancels, Obstacles};
 pub use failures::{Failure, Failures};
 pub use first_sweep::FirstSweep;
 pub use hints::{Freshness, Hint, Hints, NoHints, Put};

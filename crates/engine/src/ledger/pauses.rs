@@ -1,6 +1,6 @@
 //! Pauses of hosts: until when no worker should send requests to a host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -54,20 +54,29 @@ impl Pauses {
 
     /// Which of `hosts` is paused the longest, and until when, if one is at `now`. One call for all; none for no host.
     pub async fn until(&self, hosts: &[&str], now: Timestamp) -> Result<Option<(String, Timestamp)>> {
-        let hosts: BTreeSet<&str> = hosts.iter().copied().collect();
-        let keys: Vec<Key> = hosts.into_iter().map(key_of).collect();
-        let found = self.hints.get(&keys, now, Freshness::Exact).await?;
-        let pauses = found.into_iter().filter_map(|(key, value)| {
-            let host = key.family.strip_prefix(FAMILY)?.to_owned();
-            Some((host, read(&value, now)?))
-        });
-        Ok(pauses.filter(|(_, until)| *until > now).max_by_key(|(_, until)| *until))
+        let keys: Vec<Key> = keys_of(hosts).collect();
+        Ok(longest(self.hints.get(&keys, now, Freshness::Exact).await?, now))
     }
 
     /// Ends the pause of `host`.
     pub async fn resume(&self, host: &str) -> Result<()> {
         self.hints.remove(&key_of(host), None).await
     }
+}
+
+/// The keys of the pauses of `hosts`, each once.
+pub(super) fn keys_of(hosts: &[&str]) -> impl Iterator<Item = Key> {
+    let hosts: BTreeSet<&str> = hosts.iter().copied().collect();
+    hosts.into_iter().map(key_of)
+}
+
+/// The longest of the pauses that are in force at `now`, with its host.
+pub(super) fn longest(found: HashMap<Key, String>, now: Timestamp) -> Option<(String, Timestamp)> {
+    let pauses = found.into_iter().filter_map(|(key, value)| {
+        let host = key.family.strip_prefix(FAMILY)?.to_owned();
+        Some((host, read(&value, now)?))
+    });
+    pauses.filter(|(_, until)| *until > now).max_by_key(|(_, until)| *until)
 }
 
 const FAMILY: &str = "P#";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Failures, FirstSweep, Hints, History, Leases, Locations, Pauses, Records, Replicas, Uploads};
+use super::{Cancels, Failures, FirstSweep, Hints, History, Leases, Locations, Pauses, Records, Replicas, Uploads};
 
 /// What all jobs of a process share of the ledger.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub struct Ledger {
     pub leases: Leases,
     /// Tags that failed permanently.
     pub failures: Failures,
+    /// Executions that an operator cancelled.
+    pub cancels: Cancels,
     /// The first sweep of the ledger.
     pub first_sweep: FirstSweep,
 }
@@ -37,6 +39,7 @@ impl Ledger {
             uploads: Uploads::new(hints()),
             leases: Leases::new(hints()),
             failures: Failures::new(hints()),
+            cancels: Cancels::new(hints()),
             first_sweep: FirstSweep::new(Arc::clone(adapter) as _),
         }
     }

@@ -1,9 +1,11 @@
 //! Operations of operators, called by the command line.
 
+mod cancel;
 mod lists;
 mod redrive;
 mod resume;
 
+pub use cancel::{Cancel, Cancelled};
 pub use lists::{
     find_execution, list_entries, list_executions, list_executions_of_repository, list_tasks, list_unresolved,
 };

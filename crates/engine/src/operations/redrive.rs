@@ -3,7 +3,7 @@
 //! The old task stays unchanged, and a new one is created whose id is derived from the old one. Repeating a redrive therefore
 //! has no effect, and a new task that fails can be redriven as well.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use transship_copy::Clock;
 
-use crate::ledger::{By, History, TaskEntry, TaskQuery};
+use crate::ledger::{By, Cancels, History, TaskEntry, TaskQuery};
 use crate::operations::{list_entries, list_tasks};
 use crate::plan::id;
 use crate::send::now;
@@ -26,6 +26,8 @@ const PARALLEL_LINKS: usize = 8;
 pub struct Redrive {
     /// The history of tasks.
     pub history: Arc<dyn History>,
+    /// The marks of cancelled executions.
+    pub cancels: Cancels,
     /// The queue.
     pub queue: Arc<dyn TaskQueue>,
     /// The clock.
@@ -96,14 +98,20 @@ impl Redrive {
         }
         ended.sort_by_key(|entry| std::cmp::Reverse(entry.created));
         let mut groups: Vec<(Execution, Vec<Successor>)> = Vec::new();
+        let mut next: HashMap<String, Execution> = HashMap::new();
         for old in ended {
-            let execution = self.execution_after(&old);
-            let Some(successor) = successor(old, &execution) else {
+            let execution = match next.get(&old.execution.id) {
+                Some(execution) => execution,
+                None => &*next
+                    .entry(old.execution.id.clone())
+                    .or_insert(self.execution_after(&old).await?),
+            };
+            let Some(successor) = successor(old, execution) else {
                 continue;
             };
             match groups.iter_mut().find(|(known, _)| known.id == execution.id) {
                 Some((_, group)) => group.push(successor),
-                None => groups.push((execution, vec![successor])),
+                None => groups.push((execution.clone(), vec![successor])),
             }
         }
         for (execution, successors) in &mut groups {
@@ -120,13 +128,19 @@ impl Redrive {
         Ok(groups)
     }
 
-    fn execution_after(&self, old: &TaskEntry) -> Execution {
-        Execution {
-            id: id("e", &["redrive", &old.execution.id]),
+    /// The execution of the tasks that repeat those of the execution of `old`: always the same, unless that one was cancelled.
+    async fn execution_after(&self, old: &TaskEntry) -> Result<Execution> {
+        let created = now(self.clock.as_ref());
+        let mut next = id("e", &["redrive", &old.execution.id]);
+        while self.cancels.is_marked(&next, created).await? {
+            next = id("e", &["redrive", &next]);
+        }
+        Ok(Execution {
+            id: next,
             rule: old.execution.rule.clone(),
             trigger: Trigger::Manual,
-            created: now(self.clock.as_ref()),
-        }
+            created,
+        })
     }
 
     /// The tasks that are recorded of an execution.

@@ -15,7 +15,7 @@ use transship_rules::Rule;
 
 use super::walk::{End, STEP_TAGS_MAX, STUCK_STEPS_MAX, Walk};
 use crate::job::{Cursor, Run, Source, Sweep, SweepStep};
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, Obstacle};
 use crate::ledger::{self, By, TaskQuery};
 use crate::plan::id;
 use crate::{Execution, ImageRef, Job, Next, Outgoing, TaskEntry, Trigger};
@@ -111,8 +111,24 @@ impl<'a> SweepRule<'a> {
                 wait: Some(wait),
             })
         };
-        if let Some(pause) = jobs.pause_of(&[&source, &destination]).await {
-            return later(cursor, pause.left);
+        let execution = Execution {
+            id: id("e", &[&rule.name, "sweep", &self.started.to_string()]),
+            rule: rule.name.clone(),
+            trigger: Trigger::Schedule,
+            created: self.started,
+        };
+        match jobs.obstacle_of(&execution.id, &[&source, &destination]).await {
+            Some(Obstacle::Cancelled) => {
+                tracing::info!(
+                    code = Code::ExecutionCancelled.as_str(),
+                    execution = execution.id,
+                    "an operator cancelled the sweep of the rule"
+                );
+                let wait = None;
+                return Ok(Rest { cursor, stuck, wait });
+            }
+            Some(Obstacle::Paused(pause)) => return later(cursor, pause.left),
+            None => {}
         }
         let under_way = self.under_way(rule).await?;
         if under_way.len() >= BACKLOG_TASKS_MAX {
@@ -124,12 +140,7 @@ impl<'a> SweepRule<'a> {
             rule,
             source: source.clone(),
             destination: destination.clone(),
-            execution: Execution {
-                id: id("e", &[&rule.name, "sweep", &self.started.to_string()]),
-                rule: rule.name.clone(),
-                trigger: Trigger::Schedule,
-                created: self.started,
-            },
+            execution,
             under_way,
             cursor,
             stuck,

@@ -192,6 +192,7 @@ async fn a_tag_that_fails_permanently_is_tried_again_when_it_or_its_rule_changes
         assert_eq!(sweep_later(&fixture).await, ["failed"; 3], "an operator redrives it");
         let redrive = Redrive {
             history: Arc::clone(&fixture.ledger) as _,
+            cancels: fixture.jobs.ledger.cancels.clone(),
             queue: Arc::clone(&fixture.queue) as _,
             clock: Arc::new(fixture.clock.clone()),
         };

@@ -12,6 +12,7 @@ mod accept;
 mod attempts;
 mod bucket;
 mod bus;
+mod cancel;
 mod early;
 mod fixture;
 mod healing;

@@ -310,6 +310,7 @@ async fn a_redriven_order_searches_again() {
     };
     let redrive = || Redrive {
         history: std::sync::Arc::clone(&bucket.fixture.ledger) as _,
+        cancels: bucket.fixture.jobs.ledger.cancels.clone(),
         queue: std::sync::Arc::clone(&bucket.fixture.queue) as _,
         clock: std::sync::Arc::new(bucket.fixture.clock.clone()),
     };

@@ -15,6 +15,7 @@ use crate::fixture::Fixture;
 fn redrive(fixture: &Fixture) -> Redrive {
     Redrive {
         history: Arc::clone(&fixture.ledger) as _,
+        cancels: fixture.jobs.ledger.cancels.clone(),
         queue: Arc::clone(&fixture.queue) as _,
         clock: Arc::new(fixture.clock.clone()),
     }

@@ -213,6 +213,7 @@ async fn a_look_that_failed_is_redriven_as_a_look() {
         .store(false, std::sync::atomic::Ordering::Relaxed);
     let redrive = Redrive {
         history: Arc::clone(&bucket.fixture.ledger) as _,
+        cancels: bucket.fixture.jobs.ledger.cancels.clone(),
         queue: Arc::clone(&bucket.fixture.queue) as _,
         clock: Arc::new(bucket.fixture.clock.clone()),
     };

@@ -441,6 +441,9 @@ codes! {
     RuleDisabled => "RULE_DISABLED", PERMANENT,
         "the rule or import is not enabled any more",
         "Nothing if it was disabled on purpose. Otherwise set `enabled: true`: the next sweep copies what is missing, and a redrive the cancelled tasks.";
+    ExecutionCancelled => "EXECUTION_CANCELLED", PERMANENT,
+        "an operator cancelled the execution",
+        "Nothing if it was cancelled on purpose. Otherwise redrive the execution: its cancelled tasks begin again in a new one.";
     RuleUnclear => "RULE_UNCLEAR", TEMPORARY,
         "the version of the document that is in force here may be older than the task, and does not enable its rule or its registry",
         "Nothing at first: the worker reads the document again. If it lasts, the newest version of the document cannot be used: repair it.";
