@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests, and what they share")]
 
+mod cancel;
 mod copy;
 mod copy_dry_run;
 mod deliveries;
