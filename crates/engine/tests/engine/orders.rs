@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use transship_copy::{NoProgress, TimeBudget};
 use transship_engine::ledger::History as _;
-use transship_engine::operations::Redrive;
+use transship_engine::operations::{Cancel, Redrive};
 use transship_engine::{Envelope, ExecutionRecord, ExecutionState, Next, Order, TaskReceiver as _};
 use transship_testkit::images;
 
@@ -337,6 +337,42 @@ async fn a_redriven_order_searches_again() {
         10,
         "{told:?}"
     );
+}
+
+/// The listing, the scans and the copies of an order stop wherever they are, and a redrive brings the rest.
+#[tokio::test]
+async fn an_order_is_cancelled_at_any_point_and_continued() {
+    for attempts in [0, 1, 2, 6, 13] {
+        let bucket = Bucket::new().await;
+        bucket.put_all(&bucket_of_ten()).await;
+        let execution = ordered(&bucket, ORDER).await.unwrap();
+        let fixture = &bucket.fixture;
+        for _ in 0..attempts {
+            fixture.attempt().await;
+        }
+        let cancel = Cancel {
+            history: std::sync::Arc::clone(&fixture.ledger) as _,
+            cancels: fixture.jobs.ledger.cancels.clone(),
+            clock: std::sync::Arc::new(fixture.clock.clone()),
+            is_idle: false,
+        };
+        let cancelled = cancel.run(&execution).await.unwrap().unwrap();
+        assert_eq!(cancelled.state, ExecutionState::Cancelled, "{attempts}");
+        let arrived = fixture.b.repositories();
+        fixture.drain().await;
+        assert_eq!(fixture.b.repositories(), arrived, "{attempts}");
+        let redrive = Redrive {
+            history: std::sync::Arc::clone(&fixture.ledger) as _,
+            cancels: fixture.jobs.ledger.cancels.clone(),
+            queue: std::sync::Arc::clone(&fixture.queue) as _,
+            clock: std::sync::Arc::new(fixture.clock.clone()),
+        };
+        assert!(redrive.run(Some(&execution), 0).await.unwrap().redriven > 0);
+        fixture.drain().await;
+        for (seed, path) in (0..).zip(["a", "b", "c", "c/d", "e/f", "e/g", "h", "i", "j", "j/k/l"]) {
+            assert_parts(&fixture.b, &name(&format!("mirror/{path}")), &images::image(seed, &[64]));
+        }
+    }
 }
 
 #[tokio::test]

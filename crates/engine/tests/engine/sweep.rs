@@ -106,6 +106,23 @@ async fn one_sweep_heals_twenty_dropped_notifications() {
 }
 
 #[tokio::test]
+async fn a_sweep_of_a_rule_that_an_operator_cancelled_makes_no_task() {
+    let push = |fixture: &Fixture| put(&fixture.a, "core/app", "v1", &images::image(1, &[100]));
+    let fixture = Fixture::new().await;
+    push(&fixture);
+    work(&fixture, &step(None), None).await;
+    let [execution] = fixture.executions().await.try_into().unwrap();
+    let fixture = Fixture::new().await;
+    push(&fixture);
+    let now = Timestamp::try_from(fixture.clock.now()).unwrap();
+    fixture.jobs.ledger.cancels.mark(&execution.id, now).await.unwrap();
+    assert_eq!(work(&fixture, &step(None), None).await, Next::Done);
+    assert!(fixture.tasks().await.is_empty());
+    let leases = fixture.take_lease("sweep core-images", Duration::from_mins(1)).await;
+    assert!(leases, "the lease of the rule is free");
+}
+
+#[tokio::test]
 async fn what_is_equal_makes_no_task_and_costs_one_look_at_each_side() {
     let fixture = Fixture::new().await;
     let sample = images::image(1, &[100]);
