@@ -370,7 +370,11 @@ async fn an_order_is_cancelled_at_any_point_and_continued() {
         assert!(redrive.run(Some(&execution), 0).await.unwrap().redriven > 0);
         fixture.drain().await;
         for (seed, path) in (0..).zip(["a", "b", "c", "c/d", "e/f", "e/g", "h", "i", "j", "j/k/l"]) {
-            assert_parts(&fixture.b, &name(&format!("mirror/{path}")), &images::image(seed, &[64]));
+            assert_parts(
+                &fixture.b,
+                &name(&format!("mirror/{path}")),
+                &images::image(seed, &[64]),
+            );
         }
     }
 }
