@@ -101,7 +101,7 @@ impl Store {
         }
     }
 
-    /// Opens what a cancel writes; other processes may write to it at the same time. A data folder in which nobody works is
+    /// Opens what a cancel writes; other processes may write to it at the same time. A data folder that no worker has is
     /// kept from others.
     pub(crate) async fn cancellable(&self) -> Result<Cancellable, Failure> {
         match self.chosen(variable)? {

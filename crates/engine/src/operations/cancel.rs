@@ -2,7 +2,7 @@
 //!
 //! The mark is written first, so that work that begins from now on ends by itself, and then the tasks that have not begun are
 //! ended here. A task that is being worked on is ended by its worker, which looks at the mark about once a second and before it
-//! writes a tag. What must hold: each task ends once, whoever ends it; and two cancels, or a cancel and a redrive, may run at the
+//! writes a tag. What must hold: each task ends once; and two cancels, or a cancel and a redrive, may run at the
 //! same time.
 
 use std::sync::Arc;
