@@ -40,7 +40,12 @@ pub(super) async fn the_state_of_an_execution_follows_its_tasks(ledger: Ledger) 
             ),
             (20, [TaskState::Kept, TaskState::Skipped], ExecutionState::Succeeded),
             (30, [TaskState::Succeeded, TaskState::Failed], ExecutionState::Partial),
-            (40, [TaskState::Failed, TaskState::Cancelled], ExecutionState::Failed),
+            (40, [TaskState::Failed, TaskState::Cancelled], ExecutionState::Cancelled),
+            (
+                50,
+                [TaskState::Succeeded, TaskState::Cancelled],
+                ExecutionState::Cancelled,
+            ),
         ] {
             let id = format!("{trigger}-{number}");
             let tasks = [number, number + 1].map(|of| {
