@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
-use transship_copy::{Arrival, BlobLocation, BlobLocations};
+use transship_copy::{Arrival, BlobLocation, BlobLocations, Flights};
 use transship_engine::ledger::Locations;
 use transship_local::{Database, SqliteLedger};
 use transship_oci::{Digest, RegistryHost, Repository};
@@ -25,6 +25,7 @@ pub(crate) struct RememberedLocations {
     host: RegistryHost,
     locations: OnceCell<Option<Locations>>,
     is_given_up: AtomicBool,
+    flights: Flights,
 }
 
 impl RememberedLocations {
@@ -35,6 +36,7 @@ impl RememberedLocations {
             host,
             locations: OnceCell::new(),
             is_given_up: AtomicBool::new(false),
+            flights: Flights::default(),
         }
     }
 
@@ -101,6 +103,10 @@ impl BlobLocations for RememberedLocations {
         {
             self.give_up(error.code(), &error);
         }
+    }
+
+    fn flights(&self) -> Option<&Flights> {
+        Some(&self.flights)
     }
 }
 

@@ -72,6 +72,14 @@ impl<'a> Route<'a> {
             .is_some_and(|source| known.sources.contains(source))
     }
 
+    /// Where a blob is that came as `arrival` says, for those that waited for it.
+    pub(crate) fn location(&self, arrival: Option<&Arrival>) -> BlobLocation {
+        BlobLocation {
+            repositories: vec![self.here.clone()],
+            sources: arrival.and_then(|arrival| arrival.source.clone()).into_iter().collect(),
+        }
+    }
+
     /// What to remember of a blob that came as `end` says; [`None`] if `known` says it already.
     pub(crate) fn arrival(&self, blob: &Descriptor, known: &BlobLocation, end: BlobEnd) -> Option<Arrival> {
         // Inline bytes say nothing about the repository. What was there before was not asked for at the source.
@@ -86,6 +94,11 @@ impl<'a> Route<'a> {
 }
 
 impl Approach {
+    /// True if the blob is sent, unless it is there by chance: nothing is known that makes that unnecessary.
+    pub(crate) fn may_send_first(&self) -> bool {
+        self.mount_from.is_empty() && !self.is_named
+    }
+
     /// The repositories that the blob may be mounted from: none if the source does not show that it has it.
     pub(crate) async fn proven(&self, source: &dyn Source, blob: &Descriptor) -> &[Repository] {
         let is_proven = self.mount_from.is_empty()

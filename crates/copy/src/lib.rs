@@ -9,6 +9,7 @@ mod compare;
 mod continuation;
 mod copy;
 mod decide;
+mod flights;
 pub mod graph;
 mod inline;
 pub mod memory;
@@ -24,6 +25,7 @@ pub use compare::{Action, Attachment, CompareRequest, Comparison, DigestTags, Ex
 pub use continuation::{Continuation, Continuations};
 pub use copy::copy;
 pub use decide::{Decision, KeepReason, Owner, decide};
+pub use flights::Flights;
 pub use ports::{
     Arrival, BlobLocation, BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Manifests, Mount,
     NoLocations, NoReplicas, Replicas, Source, SystemClock, TagClaim, UploadOptions, UploadSession, source_manifest,

@@ -13,7 +13,7 @@ use transship_oci::{
     AtSide as _, Code, Descriptor, Digest, Error, Manifest, Repository, Result, Side, Tag, Target, Verb,
 };
 
-use crate::{Continuations, Owner, Progress, TimeBudget};
+use crate::{Continuations, Flights, Owner, Progress, TimeBudget};
 
 /// The bytes of a blob, in order, in chunks of any size. An error ends the stream.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
@@ -177,6 +177,11 @@ pub trait BlobLocations: Send + Sync {
 
     /// Removes the entry that `repository` holds `digest`.
     async fn remove(&self, digest: &Digest, repository: &Repository);
+
+    /// The blobs that this process sends to the registry; [`None`]: copies do not wait for each other.
+    fn flights(&self) -> Option<&Flights> {
+        None
+    }
 }
 
 /// No locations are known.

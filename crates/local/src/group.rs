@@ -21,7 +21,7 @@ struct Waiting {
     change: Box<dyn Change>,
 }
 
-/// A change and whoever waits for its result.
+/// A change and the caller that waits for its result.
 trait Change: Send {
     /// Makes the change, and keeps its result until the commit.
     fn make(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()>;

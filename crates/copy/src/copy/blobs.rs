@@ -7,12 +7,12 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use transship_oci::{AtSide as _, Code, Descriptor, Digest, Result, Side};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Repository, Result, Side};
 
 use super::run::CopyRun;
 use crate::approach::{Approach, HEAD_BLOB_BYTES_MIN, Route};
+use crate::flights::Turn;
 use crate::inline::Inline;
-
 use crate::{Arrival, BlobEnd, BlobLocation, Mount, Step, UploadOptions, UploadSession};
 
 /// Up to this size round trips dominate the cost of a blob, above it bandwidth.
@@ -100,10 +100,21 @@ impl CopyRun<'_> {
         if *is_there {
             return Ok(());
         }
-        let unknown = BlobLocation::default();
-        let known = known.get(&blob.digest).unwrap_or(&unknown);
+        let mut known = known.get(&blob.digest).cloned().unwrap_or_default();
         let route = Route::new(self.request.source, self.request.destination, self.may_be_partial());
-        let approach = route.approach(blob, known);
+        let mut approach = route.approach(blob, &known);
+        let mut sending = None;
+        if approach.may_send_first()
+            && let Some(flights) = self.request.locations.flights()
+        {
+            match flights.turn(&blob.digest, self.only_user()).await {
+                Turn::Send(turn) => sending = Some(turn),
+                Turn::Landed(location) => {
+                    known = location;
+                    approach = route.approach(blob, &known);
+                }
+            }
+        }
         self.request.progress.step(Step::BlobBegin {
             digest: &blob.digest,
             size: blob.size,
@@ -112,11 +123,21 @@ impl CopyRun<'_> {
         self.count(blob, how);
         *is_there = true;
         drop(is_there);
-        if let Some(arrival) = route.arrival(blob, known, how) {
+        let arrival = route.arrival(blob, &known, how);
+        if let Some(sending) = sending {
+            sending.landed(route.location(arrival.as_ref()));
+        }
+        if let Some(arrival) = arrival {
             let batch = remembered.add(arrival, blob.size);
             self.remember(batch).await;
         }
         Ok(())
+    }
+
+    /// The destination repository, if a blob there cannot be mounted to others.
+    fn only_user(&self) -> Option<&Repository> {
+        let destination = self.request.destination;
+        (!destination.mounts()).then(|| destination.repository())
     }
 
     async fn move_blob(&self, blob: &Descriptor, approach: &Approach) -> Result<BlobEnd> {
@@ -128,6 +149,9 @@ impl CopyRun<'_> {
             if approach.is_named {
                 let here = destination.repository();
                 self.request.locations.remove(&blob.digest, here).await;
+                if let Some(flights) = self.request.locations.flights() {
+                    flights.forget(&blob.digest, self.only_user());
+                }
             }
         }
         let mut session = None;
@@ -137,6 +161,9 @@ impl CopyRun<'_> {
                 Mount::Mounted => return Ok(BlobEnd::Mounted),
                 Mount::NotMounted(opened) => {
                     self.request.locations.remove(&blob.digest, from).await;
+                    if let Some(flights) = self.request.locations.flights() {
+                        flights.forget(&blob.digest, None);
+                    }
                     if opened.is_some() {
                         session = opened;
                         break;

@@ -143,10 +143,7 @@ impl CopyImage<'_> {
         let remote = destination
             .repository(task.destination.repository.clone())
             .for_writing();
-        let locations = LedgerLocations {
-            jobs,
-            host: destination.host().to_string(),
-        };
+        let locations = LedgerLocations::new(jobs, destination.host().to_string());
         let replicas = LedgerReplicas::new(jobs, task, self.holder());
         let sessions = LedgerSessions { jobs, task };
         let lease = LedgerLease {

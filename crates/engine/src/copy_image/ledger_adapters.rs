@@ -4,13 +4,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::{
-    Arrival, BlobLocation, BlobLocations, CommitLease, Continuation, Continuations, Owner, Replicas, TagClaim,
+    Arrival, BlobLocation, BlobLocations, CommitLease, Continuation, Continuations, Flights, Owner, Replicas, TagClaim,
 };
 use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Target, Verb};
 
@@ -30,8 +30,17 @@ const SESSION_TTL: Duration = Duration::from_hours(24);
 
 /// Blob locations of one destination registry.
 pub(super) struct LedgerLocations<'a> {
-    pub(super) jobs: &'a Jobs,
-    pub(super) host: String,
+    jobs: &'a Jobs,
+    host: String,
+    flights: Arc<Flights>,
+}
+
+impl<'a> LedgerLocations<'a> {
+    /// The locations of the registry at `host`.
+    pub(super) fn new(jobs: &'a Jobs, host: String) -> Self {
+        let flights = jobs.ledger.locations.flights(&host);
+        Self { jobs, host, flights }
+    }
 }
 
 #[async_trait]
@@ -56,6 +65,10 @@ impl BlobLocations for LedgerLocations<'_> {
         if let Err(error) = locations.remove(&self.host, digest, repository, now).await {
             tracing::warn!(code = error.code(), %error, "a wrong blob location could not be removed");
         }
+    }
+
+    fn flights(&self) -> Option<&Flights> {
+        Some(&self.flights)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use transship_copy::{Arrival, BlobLocation};
+use transship_copy::{Arrival, BlobLocation, Flights};
 use transship_oci::{Digest, Repository, Result};
 
 use super::{Freshness, Hint, Hints, Key, Put};
@@ -32,6 +32,8 @@ pub struct Locations {
     hints: Arc<dyn Hints>,
     /// What this process last saw of each blob, so that adding does not need to read first. It may be behind.
     cache: Arc<Mutex<Cache>>,
+    /// What this process sends, by registry host.
+    flights: Arc<Mutex<HashMap<String, Arc<Flights>>>>,
 }
 
 impl Locations {
@@ -40,7 +42,14 @@ impl Locations {
         Self {
             hints,
             cache: Arc::default(),
+            flights: Arc::default(),
         }
+    }
+
+    /// The blobs that this process sends to the registry at `host`.
+    pub fn flights(&self, host: &str) -> Arc<Flights> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(flights.entry(host.to_owned()).or_default())
     }
 
     /// What is known of each digest at the registry at `host`, the latest first; digests that no repository is known to hold

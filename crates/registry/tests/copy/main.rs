@@ -33,5 +33,6 @@ mod samples;
 mod secrets;
 mod stage;
 mod tls;
+mod together;
 mod world;
 mod writes;
