@@ -48,7 +48,7 @@ pub(crate) struct Sending<'a> {
 }
 
 impl Flights {
-    /// Waits until nobody sends the blob. `repository`: the destination, if only this repository can use the blob.
+    /// Waits until no other copy sends the blob. `repository`: the destination, if only this repository can use the blob.
     pub(crate) async fn turn(&self, digest: &Digest, repository: Option<&Repository>) -> Turn<'_> {
         let key = (digest.clone(), repository.cloned());
         loop {
