@@ -238,7 +238,7 @@ const fn is_source(record: &TaskRecord) -> bool {
 #[cfg(test)]
 mod tests {
     use transship_copy::SystemClock;
-    use transship_engine::{Counts, Envelope, Outcome, Scan, TaskReceiver as _};
+    use transship_engine::{Counts, Envelope, Outcome, Scan, TaskCounts, TaskReceiver as _};
     use transship_layout::{SourceKind, SourceRef};
     use transship_oci::{Existing, Referrers};
     use transship_testkit::memory::{MemoryLedger, MemoryQueue};
@@ -406,6 +406,8 @@ mod tests {
             record.code = Some("SOURCE_INCOMPLETE".into());
         }
         let execution = |duration_ms, bytes| ExecutionRecord {
+            tasks: TaskCounts::default(),
+            run: None,
             id: "execution-1".into(),
             rule: "import".into(),
             trigger: transship_engine::Trigger::Import,

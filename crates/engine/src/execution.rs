@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::RunProgress;
 use crate::task::words;
 
 /// The group of tasks that one trigger started under one rule.
@@ -68,6 +69,31 @@ impl ExecutionState {
     }
 }
 
+/// Numbers of tasks of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct TaskCounts {
+    /// All that are recorded.
+    pub total: u64,
+    /// Those that ended well.
+    pub succeeded: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Those that were cancelled.
+    pub cancelled: u64,
+}
+
+impl TaskCounts {
+    /// The counts where `ended` of `total` tasks have ended, `succeeded` of them well.
+    pub const fn of(total: u64, ended: u64, succeeded: u64, cancelled: u64) -> Self {
+        Self {
+            total,
+            succeeded,
+            failed: ended.saturating_sub(succeeded).saturating_sub(cancelled),
+            cancelled,
+        }
+    }
+}
+
 /// An execution in lists. Everything except its first four fields is derived from its tasks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExecutionRecord {
@@ -89,6 +115,11 @@ pub struct ExecutionRecord {
     pub repositories: u64,
     /// Number of bytes sent and mounted.
     pub bytes: u64,
+    /// Number of tasks, by how they stand.
+    pub tasks: TaskCounts,
+    /// What a run found so far; [`None`] for every other execution, and where nothing is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunProgress>,
     /// The code of what a waiting execution waits for.
     pub code: Option<String>,
     /// The message for the code.

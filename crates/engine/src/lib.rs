@@ -21,21 +21,23 @@ mod plan;
 mod ports;
 mod recent_pushes;
 mod retry_policy;
+mod run_rule;
 mod secrets;
 mod send;
 mod store_name;
 mod sweep;
 mod task;
+mod walk;
 
 pub use accept::{Accepted, Admission, Intake};
 pub use configuration::{Configuration, CredentialsOf, Snapshot};
 pub use dead_letters::DeadLetters;
-pub use execution::{Execution, ExecutionRecord, ExecutionState, Trigger};
+pub use execution::{Execution, ExecutionRecord, ExecutionState, TaskCounts, Trigger};
 pub use image_ref::ImageRef;
 pub use import::{Import, ImportIntake, Order, SharedBlobs, SharingDestination, SourceCache, Uploaded, store_unknown};
 pub use job::{
     CopyTask, Cursor, ENVELOPE_VERSION, Envelope, Ids, Job, ListPrefix, MESSAGE_BYTES_MAX, Next, Outgoing, Policy,
-    Scan, Source, Sweep, SweepStep,
+    RunRule, Scan, Source, Sweep, SweepStep,
 };
 pub use jobs::Jobs;
 pub use ledger::{PendingScan, Replica, TaskEntry};
@@ -45,4 +47,6 @@ pub use retry_policy::RetryPolicy;
 pub use secrets::SecretTable;
 pub use store_name::StoreName;
 pub use task::{Action, Counts, Outcome, TaskRecord, TaskState};
+pub use walk::Narrow;
+
 use transship_oci::Result;

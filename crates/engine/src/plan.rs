@@ -33,6 +33,7 @@ pub(crate) fn task_of(
             referrers: rule.referrers,
             kinds: rule.kinds.clone(),
             labels: rule.source.labels.clone(),
+            is_by_hand: false,
         },
         is_attachment: false,
         expected: None,

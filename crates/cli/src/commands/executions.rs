@@ -144,7 +144,7 @@ fn table_of(records: &[ExecutionRecord]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use transship_engine::{ExecutionState, Trigger};
+    use transship_engine::{ExecutionState, TaskCounts, Trigger};
 
     use super::*;
 
@@ -160,6 +160,8 @@ mod tests {
             success_ratio: 0.5,
             repositories: 2,
             bytes: 2048,
+            tasks: TaskCounts::of(2, 2, 1, 0),
+            run: None,
             code: (state == ExecutionState::Waiting).then(|| "CONNECT_FAILED".into()),
             message: (state == ExecutionState::Waiting).then(|| "no connection".into()),
         };

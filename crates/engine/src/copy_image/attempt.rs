@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use transship_copy::{Manifests, Options, Report, Request, Source as CopySource, State, copy};
-use transship_oci::{Result, Target};
+use transship_oci::{Code, Result, Target};
 use transship_registry::Registry;
 
 use super::CopyImage;
@@ -67,7 +67,10 @@ impl CopyImage<'_> {
     /// What the document says about the rule or import of the task.
     pub(super) fn standing(&self, snapshot: &Snapshot) -> Standing {
         match &self.task.source {
-            Source::Registry(_) => snapshot.standing_of_rule(&self.task.execution),
+            Source::Registry(_) => match snapshot.standing_of_rule(&self.task.execution) {
+                Standing::Ended(Code::RuleDisabled) if self.task.policy.is_by_hand => Standing::Enabled,
+                standing => standing,
+            },
             Source::Stored { .. } => snapshot.standing_of_import(&self.task.execution),
         }
     }

@@ -210,6 +210,7 @@ impl Import {
                 referrers,
                 kinds: Vec::new(),
                 labels: BTreeMap::new(),
+                is_by_hand: false,
             },
             is_attachment: false,
             expected: None,

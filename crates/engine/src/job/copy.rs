@@ -76,6 +76,9 @@ pub struct Policy {
     /// The labels that an image must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// An operator asked for the copy although the rule is disabled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_by_hand: bool,
 }
 
 impl Source {

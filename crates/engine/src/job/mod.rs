@@ -6,6 +6,7 @@
 
 mod copy;
 mod list;
+mod run;
 mod scan;
 mod sweep;
 mod version1;
@@ -20,6 +21,7 @@ use transship_oci::{Code, Error, Result, Verb};
 
 pub use copy::{CopyTask, Ids, Policy, Source};
 pub use list::ListPrefix;
+pub use run::RunRule;
 pub use scan::Scan;
 pub use sweep::{Cursor, Sweep, SweepStep};
 
@@ -203,6 +205,8 @@ jobs! {
     Scan(Scan),
     /// Find the sources below a prefix of a store.
     List(ListPrefix),
+    /// Walk the existing images of a rule.
+    Run(RunRule),
     /// Find what was missed.
     Sweep(Sweep),
 }

@@ -148,6 +148,7 @@ fn job(task: Task) -> Result<Job, Error> {
             referrers: task.referrers,
             kinds: task.kinds,
             labels: BTreeMap::new(),
+            is_by_hand: false,
         },
         is_attachment: task.follows,
         expected: task.hint,

@@ -6,7 +6,7 @@
 //! - [`Records`]: versioned values that do not expire.
 //!
 //! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`] and [`PendingBlobs`], which are written
-//! once, here; on [`Records`] [`FirstSweep`].
+//! once, here; on [`Records`] [`FirstSweep`], and on both [`Runs`].
 //!
 //! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
 
@@ -22,6 +22,7 @@ mod pauses;
 mod pending;
 mod records;
 mod replicas;
+mod runs;
 mod shared;
 mod uploads;
 
@@ -38,5 +39,6 @@ pub use pauses::Pauses;
 pub use pending::{PendingBlobs, PendingScan};
 pub use records::{Record, Records, first_version};
 pub use replicas::{Claim, EARLIER_MAX, Replica, Replicas, earlier_of, lease_end_latest, lease_in_force};
+pub use runs::{LastRun, RunProgress, RunWalk, Runs, UNREAD_NAMED_MAX, Unread};
 pub use shared::Ledger;
 pub use uploads::Uploads;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Cancels, Failures, FirstSweep, Hints, History, Leases, Locations, Pauses, Records, Replicas, Uploads};
+use super::{
+    Cancels, Failures, FirstSweep, Hints, History, Leases, Locations, Pauses, Records, Replicas, Runs, Uploads,
+};
 
 /// What all jobs of a process share of the ledger.
 #[derive(Clone)]
@@ -25,6 +27,8 @@ pub struct Ledger {
     pub cancels: Cancels,
     /// The first sweep of the ledger.
     pub first_sweep: FirstSweep,
+    /// Runs of rules.
+    pub runs: Runs,
 }
 
 impl Ledger {
@@ -41,6 +45,7 @@ impl Ledger {
             failures: Failures::new(hints()),
             cancels: Cancels::new(hints()),
             first_sweep: FirstSweep::new(Arc::clone(adapter) as _),
+            runs: Runs::new(Arc::clone(adapter) as _, hints()),
         }
     }
 }

@@ -4,6 +4,7 @@ mod cancel;
 mod lists;
 mod redrive;
 mod resume;
+mod run;
 
 pub use cancel::{Cancel, Cancelled};
 pub use lists::{
@@ -11,3 +12,4 @@ pub use lists::{
 };
 pub use redrive::{Redrive, Redriven};
 pub use resume::{Resume, Resumed};
+pub use run::{StartRun, Started};

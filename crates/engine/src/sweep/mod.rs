@@ -4,9 +4,8 @@
 //! affect the others: the tasks whose worker is gone, by where they read; the tags of each event rule; and the sources of
 //! imports that wait for content that never came.
 
-mod compare;
 mod rule;
-mod walk;
+mod visitor;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use metrics::counter;
-use transship_oci::{Code, Result};
+use transship_oci::{Backoff, Code, Error, Result};
 use transship_registry::Registry;
 use transship_rules::Rule;
 
-use super::walk::{End, STEP_TAGS_MAX, STUCK_STEPS_MAX, Walk};
+use super::visitor::{SweepCounts, SweepVisitor};
 use crate::job::{Cursor, Run, Source, Sweep, SweepStep};
 use crate::jobs::{Jobs, Obstacle};
 use crate::ledger::{self, By, TaskQuery};
 use crate::plan::id;
+use crate::walk::{End, Ends, Narrow, Patience, STEP_TAGS_MAX, Walk};
 use crate::{Execution, ImageRef, Job, Next, Outgoing, TaskEntry, Trigger};
 
 /// Unfinished tasks of a rule beyond which its sweep waits.
@@ -27,7 +28,14 @@ const BACKLOG_WAIT: Duration = Duration::from_mins(5);
 /// A sweep that stops without a word leaves its rule to the next one after so long: twice the longest wait.
 const LEASE_TTL: Duration = Duration::from_mins(30);
 /// The longest wait between two messages: what every queue can hold a message back.
-pub(super) const WAIT_MAX: Duration = Duration::from_mins(15);
+const WAIT_MAX: Duration = Duration::from_mins(15);
+/// How often the sweep waits at one place for errors to pass. Then it goes on past it.
+const STUCK_STEPS_MAX: u32 = 5;
+/// The waits for an error to pass.
+const PATIENCE: Patience = Patience {
+    waits_max: STUCK_STEPS_MAX,
+    backoff: Backoff::doubling(Duration::from_secs(30), WAIT_MAX),
+};
 /// Maximum age of a sweep. An older one ends, and the next one starts from the beginning.
 const RUN_AGE_MAX: Duration = Duration::from_hours(24);
 
@@ -136,44 +144,50 @@ impl<'a> SweepRule<'a> {
         }
         let begun = cursor.clone();
         let mut walk = Walk {
-            jobs,
             rule,
             source: source.clone(),
-            destination: destination.clone(),
-            execution,
-            under_way,
+            narrow: Narrow::default(),
+            patience: PATIENCE,
             cursor,
             stuck,
             looks_left: STEP_TAGS_MAX,
-            made: 0,
+        };
+        let mut visitor = SweepVisitor {
+            ends: Ends {
+                jobs,
+                rule,
+                source: source.clone(),
+                destination: destination.clone(),
+                execution,
+                occurrence: format!("sweep {}", self.started),
+            },
+            under_way,
             rule_version: jobs.configuration.current().fingerprint(rule),
-            recorded: 0,
-            adopted: 0,
-            unexplained: 0,
-            failed: 0,
+            counts: SweepCounts::default(),
         };
         let ended = match self.run.budget {
-            Some(budget) => tokio::time::timeout(budget.left(), walk.run()).await,
-            None => Ok(walk.run().await),
+            Some(budget) => tokio::time::timeout(budget.left(), walk.run(&mut visitor)).await,
+            None => Ok(walk.run(&mut visitor).await),
         };
         for registry in [&source, &destination] {
             jobs.share_pause(registry).await;
         }
         let looked = STEP_TAGS_MAX - walk.looks_left;
-        let Walk {
+        let counts = visitor.counts;
+        let SweepCounts {
             made,
             adopted,
             unexplained,
             failed,
             ..
-        } = walk;
+        } = counts;
         tracing::info!(looked, missed = made, adopted, unexplained, failed, "compared tags");
         counter!("KeptUnexplained").increment(unexplained as u64);
-        self.report_lost_ledger(&walk).await?;
+        self.report_lost_ledger(counts).await?;
         let wait = match ended {
             Ok(Ok(End::Whole)) => None,
             Ok(Ok(End::Enough)) => Some(Duration::ZERO),
-            Ok(Err(error)) => walk.stop(&error),
+            Ok(Err(error)) => stop(&mut walk, &error),
             Err(_) => {
                 if walk.cursor == begun {
                     walk.stuck += 1;
@@ -189,18 +203,18 @@ impl<'a> SweepRule<'a> {
     }
 
     /// Reports once that the destination was filled and the ledger empty when its first sweep began.
-    async fn report_lost_ledger(&self, walk: &Walk<'_>) -> Result<()> {
+    async fn report_lost_ledger(&self, counts: SweepCounts) -> Result<()> {
         let first_sweep = &self.jobs.ledger.first_sweep;
-        let unknown = walk.adopted + walk.unexplained;
-        if unknown <= walk.recorded || !first_sweep.is_first(self.started).await? {
+        let unknown = counts.adopted + counts.unexplained;
+        if unknown <= counts.recorded || !first_sweep.is_first(self.started).await? {
             return Ok(());
         }
         if first_sweep.report(self.jobs.now()).await? {
             counter!("LedgerLost").increment(1);
             tracing::error!(
                 code = Code::LedgerLost.as_str(),
-                adopted = walk.adopted,
-                unexplained = walk.unexplained,
+                adopted = counts.adopted,
+                unexplained = counts.unexplained,
                 "the ledger was empty beside a destination that has images: equal tags were adopted; tags that differ are kept under existing: follow"
             );
         }
@@ -240,6 +254,18 @@ impl<'a> SweepRule<'a> {
         }
         is_over
     }
+}
+
+/// How long the sweep waits for this error to pass; [`None`]: it ends.
+fn stop(walk: &mut Walk<'_>, error: &Error) -> Option<Duration> {
+    let wait = walk.stop(error);
+    match wait {
+        Some(wait) => {
+            tracing::warn!(code = error.code(), %error, ?wait, "the sweep of the rule will continue later");
+        }
+        None => tracing::error!(code = error.code(), %error, "the rule cannot be swept"),
+    }
+    wait
 }
 
 /// Source and destination of a copy between registries.

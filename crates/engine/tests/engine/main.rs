@@ -26,6 +26,7 @@ mod referrers;
 mod repeated_reports;
 mod replicate;
 mod retries;
+mod runs;
 mod scan;
 mod seeded;
 mod selection;

@@ -550,3 +550,19 @@ async fn the_sweep_of_a_long_backlog_waits_for_it() {
     );
     assert_eq!(fixture.tasks().await.len(), 1001);
 }
+
+#[tokio::test]
+async fn a_repository_that_always_fails_behind_one_that_was_walked_is_passed_over() {
+    let script = Script::new([Fault::new("GET", "core/b/tags/list", Action::status(500))
+        .unwrap()
+        .always()]);
+    let a = EmbeddedRegistry::builder().faults(Arc::new(script));
+    let fixture = Fixture::of(a, EmbeddedRegistry::builder(), RULE).await;
+    let sample = images::image(1, &[100]);
+    for repository in ["core/a", "core/b", "core/c"] {
+        put(&fixture.a, repository, "v1", &sample);
+    }
+    sweep(&fixture).await;
+    let arrived = |repository: &str| fixture.b.digest(&name(repository), &tag("v1")).is_some();
+    assert_eq!(["copy/a", "copy/b", "copy/c"].map(arrived), [true, false, true]);
+}

@@ -56,6 +56,7 @@ verbs! {
     Layout => "layout";
     Assemble => "assemble";
     Import => "import";
+    Run => "run";
     LookAt => "look at";
     List => "list";
     Read => "read";

@@ -236,6 +236,15 @@ codes! {
     SweepNoCatalog => "SWEEP_NO_CATALOG", PERMANENT,
         "the registry does not list its repositories",
         "Name the repositories in rules of their own (`source.repository: NAME`), or let the login list the catalog.";
+    UnknownRule => "UNKNOWN_RULE", PERMANENT,
+        "the document has no rule of that name",
+        "Check the name: `transship check --config FILE` lists the rules. A deployed stack uses the document in its bucket.";
+    RunActive => "RUN_ACTIVE", TEMPORARY,
+        "another run of the rule is active",
+        "Wait for its end, or cancel it. Of one rule one run is active at a time; a run of the whole rule is joined.";
+    RunIncomplete => "RUN_INCOMPLETE", TEMPORARY,
+        "a part of the source could not be read, so the run does not count as complete",
+        "See the failed tasks of the execution, which name the part and its code. Repair the cause, then redrive the execution.";
     SweepNoTags => "SWEEP_NO_TAGS", PERMANENT,
         "the registry does not list the tags of a repository, or has too many; it is not swept",
         "Let the login list tags, or remove old tags.";

@@ -36,6 +36,7 @@ pub fn copy_task(number: u32) -> CopyTask {
             referrers: Referrers::Include,
             kinds: Vec::new(),
             labels: std::collections::BTreeMap::new(),
+            is_by_hand: false,
         },
         is_attachment: false,
         expected: Some(Digest::sha256(&number.to_be_bytes())),

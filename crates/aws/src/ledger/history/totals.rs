@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
-use transship_engine::{ExecutionRecord, ExecutionState, TaskState, Trigger};
+use transship_engine::{ExecutionRecord, ExecutionState, TaskCounts, TaskState, Trigger};
 
 use super::items::{TaskItem, read, time};
 use super::keys::{self, OWN};
@@ -79,6 +79,8 @@ impl ExecutionItem {
             },
             repositories: u64::try_from(totals.repositories).unwrap_or(u64::MAX),
             bytes: totals.bytes,
+            tasks: TaskCounts::of(totals.total, totals.terminal, totals.succeeded, totals.cancelled),
+            run: None,
             code: None,
             message: None,
         })

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, params};
 use transship_engine::ledger::TaskEntry;
-use transship_engine::{ExecutionRecord, ExecutionState, Outcome, TaskState, Trigger};
+use transship_engine::{ExecutionRecord, ExecutionState, Outcome, TaskCounts, TaskState, Trigger};
 
 use crate::column;
 
@@ -63,12 +63,8 @@ pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<Execution
 /// The execution of a row.
 pub(super) fn record(row: &Row<'_>) -> Result<ExecutionRecord> {
     let (total, succeeded) = (column::count(row, "total")?, column::count(row, "succeeded")?);
-    let state = ExecutionState::derive(
-        total,
-        column::count(row, "terminal")?,
-        succeeded,
-        column::count(row, "cancelled")?,
-    );
+    let (terminal, cancelled) = (column::count(row, "terminal")?, column::count(row, "cancelled")?);
+    let state = ExecutionState::derive(total, terminal, succeeded, cancelled);
     let created = column::time(row, "created")?;
     let last = column::time_option(row, "last")?.unwrap_or(created);
     let elapsed_ms = last.as_millisecond() - created.as_millisecond();
@@ -86,6 +82,8 @@ pub(super) fn record(row: &Row<'_>) -> Result<ExecutionRecord> {
         },
         repositories: column::count(row, "repositories")?,
         bytes: column::count(row, "bytes")?,
+        tasks: TaskCounts::of(total, terminal, succeeded, cancelled),
+        run: None,
         code: None,
         message: None,
     })

@@ -10,7 +10,7 @@ use transship_engine::ledger::{
     By, Cursor, ExecutionQuery, History, ImageRef, PAGE_ITEMS_READ_MAX, Page, TaskEntry, TaskQuery,
 };
 use transship_engine::{
-    Begin, Counts, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskRecord, TaskState,
+    Begin, Counts, Execution, ExecutionRecord, ExecutionState, Outcome, Replica, TaskCounts, TaskRecord, TaskState,
 };
 use transship_oci::{Code, Error, Repository, Result, Verb};
 
@@ -65,12 +65,11 @@ impl State {
         let rows: Vec<&Row> = self.tasks.iter().filter(of).collect();
         let count = |test: fn(TaskState) -> bool| rows.iter().filter(|row| test(row.record.state)).count() as u64;
         let (total, succeeded) = (rows.len() as u64, count(TaskState::is_success));
-        let state = ExecutionState::derive(
-            total,
+        let (terminal, cancelled) = (
             count(TaskState::is_terminal),
-            succeeded,
             count(|state| state == TaskState::Cancelled),
         );
+        let state = ExecutionState::derive(total, terminal, succeeded, cancelled);
         let last = rows.iter().filter_map(|row| row.record.finished).max();
         let elapsed = last.unwrap_or(execution.created).duration_since(execution.created);
         let repositories: BTreeSet<_> = rows
@@ -100,6 +99,8 @@ impl State {
                 .iter()
                 .map(|row| row.record.bytes.copied + row.record.bytes.mounted)
                 .sum(),
+            tasks: TaskCounts::of(total, terminal, succeeded, cancelled),
+            run: None,
             code: None,
             message: None,
         }

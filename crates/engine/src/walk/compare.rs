@@ -1,8 +1,7 @@
-//! What a sweep does about one tag: nothing if source and destination are equal, with everything that is attached to the
-//! image, or if the rule would keep what is there.
+//! What is found out about one tag: whether a copy would change the destination, with everything that is attached to the image.
 //!
-//! What must hold: a task is made only for what the rule would change, so a sweep of equal registries makes none; and only for
-//! what did not fail permanently before, unless the tag or the rule changed since.
+//! What must hold: a task is made only for what the rule would change, so a walk through equal registries makes none. Both sides
+//! are always asked.
 
 use std::sync::Arc;
 
@@ -11,53 +10,64 @@ use jiff::Timestamp;
 use transship_copy::{
     Action, CompareRequest, DigestTags, Extent, KeepReason, NoLocations, Options, Owner, Replicas, TagClaim, compare,
 };
-use transship_oci::{Digest, Repository, Result, Tag, Target};
-use transship_rules::{Destination, Rule};
+use transship_oci::{Digest, Result, Tag, Target};
+use transship_registry::Registry;
+use transship_rules::Rule;
 
-use super::walk::Walk;
+use super::Pair;
 use crate::job::CopyTask;
-use crate::ledger::Failure;
-use crate::plan::{destination_of, task_of};
-use crate::{ImageRef, Replica, ledger};
+use crate::jobs::Jobs;
+use crate::plan::task_of;
+use crate::{Execution, ImageRef, Replica, ledger};
 
 /// What a comparison of one tag found.
-pub(super) enum Compared {
-    /// Nothing to do, and nothing to learn.
-    Nothing,
+pub(crate) enum Compared {
+    /// The source does not have the tag any more.
+    Absent,
+    /// The rule does not copy an image of this kind, or without these labels.
+    Skipped,
+    /// The destination keeps what it has, and the ledger knows why.
+    Kept,
     /// Both sides are equal: the replica that a copy would have recorded.
     Equal(Box<Replica>),
     /// The destination keeps an image that we did not write, as far as the ledger knows.
-    Unexplained(ImageRef),
+    Unexplained(Pair),
     /// The task that copies the tag, or what is attached to its image.
     Missed(Box<CopyTask>),
 }
 
-impl Walk<'_> {
-    /// Compares both sides of `tag`. `digest_tags`: those of `repository`; [`None`]: each is asked for.
-    pub(super) async fn compare(
-        &self,
-        repository: &Repository,
-        tag: &Tag,
-        destination: Destination,
-        digest_tags: Option<&DigestTags>,
-    ) -> Result<Compared> {
-        let target = Target::Tag(tag.clone());
-        let destination = destination_of(destination, &target);
-        let source = ImageRef {
-            registry: self.rule.source.registry.clone(),
-            repository: repository.clone(),
-            target,
-        };
-        if self.is_under_way(&source, &destination) {
-            return Ok(Compared::Nothing);
-        }
-        let replicas = SweptReplicas {
+/// The two sides of a rule, and the execution of what is found missing.
+pub(crate) struct Ends<'a> {
+    pub(crate) jobs: &'a Jobs,
+    pub(crate) rule: &'a Rule,
+    pub(crate) source: Registry,
+    pub(crate) destination: Registry,
+    /// The execution of all tasks of this walk.
+    pub(crate) execution: Execution,
+    /// Distinguishes the tasks of this walk from all others of the same images.
+    pub(crate) occurrence: String,
+}
+
+/// Equal tags, by whether the ledger knew them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Adoption {
+    /// It did.
+    pub(crate) recorded: usize,
+    /// It did not, and does now.
+    pub(crate) adopted: usize,
+}
+
+impl Ends<'_> {
+    /// Compares both sides of a tag. `digest_tags`: those of its repository; [`None`]: each is asked for.
+    pub(crate) async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Compared> {
+        let Pair { source, destination } = &pair;
+        let replicas = WalkedReplicas {
             written: Arc::clone(&self.jobs.ledger.replicas),
-            source: &source,
-            destination: &destination,
+            source,
+            destination,
         };
         let comparison = compare(&CompareRequest {
-            source: &self.source.repository(repository.clone()),
+            source: &self.source.repository(source.repository.clone()),
             from: source.target.clone(),
             destination: &self.destination.repository(destination.repository.clone()),
             to: destination.target.clone(),
@@ -69,18 +79,18 @@ impl Walk<'_> {
         })
         .await?;
         let Some(wanted) = comparison.source else {
-            return Ok(Compared::Nothing);
+            return Ok(Compared::Absent);
         };
         Ok(match comparison.action {
             Action::Copy => {
-                let occurrence = format!("sweep {} {}", self.execution.created, wanted.digest);
-                let mut task = task_of(self.rule, source, destination, &self.execution, &occurrence);
+                let occurrence = format!("{} {}", self.occurrence, wanted.digest);
+                let mut task = task_of(self.rule, pair.source, pair.destination, &self.execution, &occurrence);
                 task.expected = Some(wanted.digest);
                 Compared::Missed(Box::new(task))
             }
             Action::Unchanged => Compared::Equal(Box::new(Replica {
-                destination,
-                source: Some(source),
+                destination: pair.destination,
+                source: Some(pair.source),
                 digest: wanted.digest,
                 earlier: Vec::new(),
                 manifests: comparison.members,
@@ -89,21 +99,24 @@ impl Walk<'_> {
                 // Not known. So any push that is accepted from now on is later.
                 accepted: Timestamp::UNIX_EPOCH,
             })),
-            Action::Keep(KeepReason::NotOurs) => Compared::Unexplained(destination),
-            Action::Keep(_) | Action::Skip(_) | Action::Absent => Compared::Nothing,
+            Action::Keep(KeepReason::NotOurs) => Compared::Unexplained(pair),
+            Action::Keep(_) => Compared::Kept,
+            Action::Skip(_) => Compared::Skipped,
+            Action::Absent => Compared::Absent,
         })
     }
 
     /// Records the replicas of equal tags that the ledger does not know, so that `existing: follow` replaces them when the
     /// source moves. A tag that a worker is writing, or has written since, stays as it is.
-    pub(super) async fn adopt(&mut self, equal: Vec<Replica>) -> Result<()> {
+    pub(crate) async fn adopt(&self, equal: Vec<Replica>) -> Result<Adoption> {
         let replicas = &self.jobs.ledger.replicas;
         let destinations: Vec<ImageRef> = equal.iter().map(|replica| replica.destination.clone()).collect();
         let known = replicas.find(&destinations).await?;
+        let mut adoption = Adoption::default();
         let mut adopted = Vec::new();
         for mut replica in equal {
             match known.get(&replica.destination) {
-                Some(known) if known.is_ours(&replica.digest) => self.recorded += 1,
+                Some(known) if known.is_ours(&replica.digest) => adoption.recorded += 1,
                 Some(known) => {
                     // The record is older than what both sides have, as after a restore of the ledger.
                     replica.accepted = known.accepted;
@@ -113,45 +126,13 @@ impl Walk<'_> {
             }
         }
         if adopted.is_empty() {
-            return Ok(());
+            return Ok(adoption);
         }
-        replicas.settle(&adopted, &self.holder(), self.jobs.now()).await?;
-        self.adopted += adopted.len();
-        Ok(())
-    }
-
-    /// The tasks whose copies have not failed permanently before: neither the tag nor the rule changed since.
-    pub(super) async fn not_failed(&mut self, missed: Vec<CopyTask>) -> Result<Vec<CopyTask>> {
-        let destinations: Vec<&ImageRef> = missed.iter().map(|task| &task.destination).collect();
-        let ledger = &self.jobs.ledger;
-        let failures = ledger
-            .failures
-            .find(&self.rule.name, &destinations, self.jobs.now())
-            .await?;
-        let mut tasks = Vec::new();
-        for task in missed {
-            let failure = failures.get(&task.destination);
-            let has_failed = failure.filter(|failure| self.is_the_same(failure, &task));
-            // It may have arrived after all, and been removed since.
-            if let Some(failure) = has_failed
-                && !ledger.replicas.get(&task.destination).await?.is_some_and(|replica| {
-                    task.expected.as_ref() == Some(&replica.digest) && replica.written.as_millisecond() > failure.at_ms
-                })
-            {
-                self.failed += 1;
-                continue;
-            }
-            tasks.push(task);
-        }
-        Ok(tasks)
-    }
-
-    fn is_the_same(&self, failure: &Failure, task: &CopyTask) -> bool {
-        task.expected.as_ref() == Some(&failure.digest)
-            && failure
-                .rule_version
-                .as_ref()
-                .is_none_or(|version| *version == self.rule_version)
+        // The holder of leases, of which a walk takes none.
+        let holder = format!("{} {}", self.jobs.worker, self.execution.id);
+        replicas.settle(&adopted, &holder, self.jobs.now()).await?;
+        adoption.adopted = adopted.len();
+        Ok(adoption)
     }
 }
 
@@ -166,14 +147,14 @@ fn options(rule: &Rule) -> Options {
 }
 
 /// What the ledger says we wrote to the repository of `destination`, and whether it came from `source`.
-struct SweptReplicas<'a> {
+struct WalkedReplicas<'a> {
     written: Arc<dyn ledger::Replicas>,
     source: &'a ImageRef,
     destination: &'a ImageRef,
 }
 
 #[async_trait]
-impl Replicas for SweptReplicas<'_> {
+impl Replicas for WalkedReplicas<'_> {
     async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {
         let destination = self.destination.with_target(Target::Tag(tag.clone()));
         let replica = self.written.get(&destination).await?;
@@ -197,7 +178,7 @@ impl Replicas for SweptReplicas<'_> {
 }
 
 /// The writer of `found`, as seen from `source`. Names can map several images to one tag. There the last push decides, and a
-/// sweep does not know which was last.
+/// walk does not know which was last.
 fn owner(replica: Option<&Replica>, source: &ImageRef, found: &Digest) -> Owner {
     match replica.filter(|replica| replica.is_ours(found)) {
         Some(replica) if replica.source.as_ref() == Some(source) => Owner::Ours,
