@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Explain(commands::explain::Arguments),
     /// Print a document made from another tool's configuration, and what has no equivalent
     Convert(commands::convert::Arguments),
+    /// Copy the existing images of a rule that are missing or differ
+    Run(commands::run::Arguments),
     /// List executions, newest first
     Executions(commands::executions::Arguments),
     /// List tasks, newest first

@@ -122,6 +122,11 @@ impl Service {
         }
     }
 
+    /// Works on the queue alone until `stopped` is true, then lets running tasks end for a limited time.
+    pub(crate) async fn work(self, stopped: watch::Receiver<bool>) {
+        self.worker.run(stopped).await;
+    }
+
     /// Runs until `told_to_stop` completes.
     pub(crate) async fn run(
         self,

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use transship_engine::ExecutionRecord;
-use transship_engine::ledger::ExecutionQuery;
+use jiff::Timestamp;
+use transship_engine::ledger::{ExecutionQuery, Runs};
 use transship_engine::operations::{list_executions, list_executions_of_repository};
+use transship_engine::{ExecutionRecord, Trigger};
 
 use super::ledger::{Store, shown_time};
 use super::selection::Selection;
@@ -33,7 +34,8 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
-    let history = arguments.store.history().await?;
+    let ledger = arguments.store.ledger().await?;
+    let history = &ledger.history;
     let Selection {
         rule,
         repository,
@@ -47,16 +49,64 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         ..ExecutionQuery::default()
     };
     let (history, limit) = (history.as_ref(), arguments.limit);
-    let records = match repository {
+    let mut records = match repository {
         Some(repository) => list_executions_of_repository(history, &query, repository, limit).await?,
         None => list_executions(history, &query, limit).await?,
     };
+    tell_runs(&ledger.runs, &mut records).await?;
     let none = if arguments.selection.is_limited() {
         "no executions found"
     } else {
         "no executions yet"
     };
     form.print(&records, |records| text(records, none, terminal::width()))
+}
+
+/// Adds what each run found so far.
+async fn tell_runs(runs: &Runs, records: &mut [ExecutionRecord]) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    let may_be_run = |record: &&mut ExecutionRecord| matches!(record.trigger, Trigger::Manual | Trigger::Schedule);
+    for record in records.iter_mut().filter(may_be_run) {
+        record.run = runs.progress(&record.id, now).await?;
+    }
+    Ok(())
+}
+
+/// What a run found, in one line.
+pub(super) fn run_text(record: &ExecutionRecord) -> String {
+    let Some(run) = &record.run else {
+        return format!("{}, {} succeeded", record.state, success(record));
+    };
+    let mut parts = vec![
+        match run.repositories {
+            1 => "1 repository".to_owned(),
+            many => format!("{many} repositories"),
+        },
+        units::count(run.tags, "tag"),
+        format!("{} equal", run.equal),
+        format!("{} to copy", run.enqueued),
+    ];
+    for (count, what) in [
+        (run.kept, "kept"),
+        (run.skipped, "skipped"),
+        (record.tasks.failed, "failed"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    if run.unreadable > 0 {
+        let names: Vec<String> = run
+            .unread
+            .iter()
+            .map(|unread| format!("{} ({})", unread.name, unread.code))
+            .collect();
+        parts.push(format!("not read: {}", names.join(", ")));
+    }
+    if !run.is_over {
+        parts.push("not at its end".to_owned());
+    }
+    parts.join(", ")
 }
 
 /// The records as a table; if that is wider than `width`, as blocks that fit. `none` is the text for no records.
@@ -80,8 +130,11 @@ fn elapsed(record: &ExecutionRecord) -> String {
     ms.map_or_else(String::new, |ms| units::duration(Duration::from_millis(ms)))
 }
 
-/// What a waiting execution waits for.
+/// What a waiting execution waits for, or what a run found.
 fn reason(record: &ExecutionRecord) -> String {
+    if record.code.is_none() && record.run.is_some() {
+        return run_text(record);
+    }
     let code = record.code.as_deref().unwrap_or_default();
     match &record.message {
         Some(message) => format!("{code}: {message}"),
@@ -154,7 +207,7 @@ mod tests {
             id: "e-1".into(),
             rule: "core".into(),
             trigger: Trigger::Event,
-            created: jiff::Timestamp::UNIX_EPOCH,
+            created: Timestamp::UNIX_EPOCH,
             duration_ms,
             state,
             success_ratio: 0.5,

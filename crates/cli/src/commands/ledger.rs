@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use transship_engine::TaskQueue;
-use transship_engine::ledger::{Cancels, Hints, History, Pauses};
+use transship_engine::ledger::{Cancels, Hints, History, Ledger, Pauses};
 use transship_local::{DataLock, Database, SqliteLedger, SqliteQueue};
 
 use crate::failure::{Exit, Failure};
@@ -117,6 +117,38 @@ impl Store {
         }
     }
 
+    /// The data folder; [`None`]: a stack is selected.
+    pub(crate) fn folder(&self) -> Result<Option<PathBuf>, Failure> {
+        Ok(match self.chosen(variable)? {
+            Chosen::Folder(data) => Some(data),
+            Chosen::Stack(_) => None,
+        })
+    }
+
+    /// Opens the whole ledger for reading; other processes may write to it at the same time.
+    pub(crate) async fn ledger(&self) -> Result<Ledger, Failure> {
+        match self.chosen(variable)? {
+            Chosen::Folder(data) => {
+                let database = Database::open_read_only(&data).map_err(|error| Failure::of(Exit::Input, &error))?;
+                Ok(Ledger::new(&Arc::new(SqliteLedger::new(database))))
+            }
+            Chosen::Stack(table) => stack::ledger(table).await,
+        }
+    }
+
+    /// Opens the whole ledger and the queue for writing; other processes may write to them at the same time. A data folder that
+    /// is not there is created, because the command has a document and can work by itself.
+    pub(crate) async fn ledger_and_queue(&self, queue: &Queue) -> Result<(Ledger, Arc<dyn TaskQueue>), Failure> {
+        match self.chosen(variable)? {
+            Chosen::Folder(data) => {
+                let database = Database::open(&data).map_err(|error| Failure::of(Exit::Input, &error))?;
+                let ledger = Arc::new(SqliteLedger::new(database.clone()));
+                Ok((Ledger::new(&ledger), Arc::new(SqliteQueue::new(database))))
+            }
+            Chosen::Stack(table) => stack::ledger_and_queue(table, queue_url(queue.queue.as_ref())?).await,
+        }
+    }
+
     /// Opens the pauses and the queue in which tasks wait; other processes may use them at the same time. There is
     /// no queue for a stack, whose messages cannot be woken.
     pub(crate) async fn pauses_and_queue(&self) -> Result<(Pauses, Option<Arc<dyn TaskQueue>>), Failure> {
@@ -175,10 +207,25 @@ mod stack {
     use std::sync::Arc;
 
     use transship_aws::{Aws, DynamoLedger, SqsQueue};
-    use transship_engine::ledger::{Cancels, Hints, History};
+    use transship_engine::TaskQueue;
+    use transship_engine::ledger::{Cancels, Hints, History, Ledger};
 
     use super::{Cancellable, Parts};
     use crate::failure::Failure;
+
+    pub(super) async fn ledger(table: String) -> Result<Ledger, Failure> {
+        let aws = Aws::load().await;
+        Ok(Ledger::new(&Arc::new(DynamoLedger::new(&aws, table))))
+    }
+
+    pub(super) async fn ledger_and_queue(
+        table: String,
+        queue_url: String,
+    ) -> Result<(Ledger, Arc<dyn TaskQueue>), Failure> {
+        let aws = Aws::load().await;
+        let ledger = Arc::new(DynamoLedger::new(&aws, table));
+        Ok((Ledger::new(&ledger), Arc::new(SqsQueue::new(&aws, queue_url))))
+    }
 
     pub(super) async fn hints(table: String) -> Result<Arc<dyn Hints>, Failure> {
         let aws = Aws::load().await;
@@ -215,10 +262,22 @@ mod stack {
 mod stack {
     use std::sync::Arc;
 
-    use transship_engine::ledger::{Hints, History};
+    use transship_engine::TaskQueue;
+    use transship_engine::ledger::{Hints, History, Ledger};
 
     use super::{Cancellable, Parts};
     use crate::failure::{Exit, Failure};
+
+    pub(super) fn ledger(_: String) -> std::future::Ready<Result<Ledger, Failure>> {
+        std::future::ready(Err(refused()))
+    }
+
+    pub(super) fn ledger_and_queue(
+        _: String,
+        _: String,
+    ) -> std::future::Ready<Result<(Ledger, Arc<dyn TaskQueue>), Failure>> {
+        std::future::ready(Err(refused()))
+    }
 
     pub(super) fn hints(_: String) -> std::future::Ready<Result<Arc<dyn Hints>, Failure>> {
         std::future::ready(Err(refused()))

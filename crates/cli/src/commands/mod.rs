@@ -12,8 +12,10 @@ pub(crate) mod executions;
 pub(crate) mod explain;
 pub(crate) mod import;
 mod ledger;
+mod place;
 pub(crate) mod redrive;
 pub(crate) mod resume;
+pub(crate) mod run;
 pub(crate) mod schema;
 mod selection;
 pub(crate) mod serve;
@@ -34,6 +36,7 @@ pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Check(arguments) => check::run(arguments, form).await,
         Command::Explain(arguments) => explain::run(&arguments, form),
         Command::Convert(arguments) => convert::run(&arguments, form),
+        Command::Run(arguments) => run::run(arguments, form).await,
         Command::Executions(arguments) => executions::run(arguments, form).await,
         Command::Tasks(arguments) => tasks::run(arguments, form).await,
         Command::Redrive(arguments) => redrive::run(arguments, form).await,

@@ -12,4 +12,5 @@ mod input;
 mod redrive;
 mod resume;
 mod run;
+mod runs;
 mod serve;

@@ -245,6 +245,9 @@ codes! {
     RunIncomplete => "RUN_INCOMPLETE", TEMPORARY,
         "a part of the source could not be read, so the run does not count as complete",
         "See the failed tasks of the execution, which name the part and its code. Repair the cause, then redrive the execution.";
+    RunFailed => "RUN_FAILED", PERMANENT,
+        "not every task of the execution ended well",
+        "See the failed tasks of the execution and their codes. Repair the cause, then redrive the execution.";
     SweepNoTags => "SWEEP_NO_TAGS", PERMANENT,
         "the registry does not list the tags of a repository, or has too many; it is not swept",
         "Let the login list tags, or remove old tags.";

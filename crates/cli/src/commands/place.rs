@@ -1,0 +1,189 @@
+//! Where the commands about a rule work: a data folder with a document, or a deployed stack.
+//!
+//! What must hold: one process at a time works on the queue of a data folder, so a command that waits works on it itself only
+//! while it holds the lock of the folder.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use transship_copy::NoProgress;
+use transship_engine::ledger::Ledger;
+use transship_engine::operations::find_execution;
+use transship_engine::{ExecutionRecord, TaskQueue};
+use transship_local::{DataLock, Database};
+use transship_oci::{Code, Result};
+use transship_rules::Document;
+use transship_runtime::Environment;
+
+use super::ledger::{Queue, Store};
+use crate::document;
+use crate::failure::{Exit, Failure};
+use crate::service::{Service, Settings};
+
+/// The interval at which an execution is read.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// The same in a stack, where each read is a call.
+const STACK_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Tasks that the command works on at the same time.
+const CONCURRENCY: usize = 16;
+
+/// Options that select the document, the ledger and the queue.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Configuration document, YAML or JSON; a deployed stack knows its own
+    #[arg(long, value_name = "FILE", env = "TRANSSHIP_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    store: Store,
+    #[command(flatten)]
+    queue: Queue,
+    /// Folder below which the files of `file:` secrets must be
+    #[arg(long, value_name = "DIR", env = "TRANSSHIP_SECRETS_DIR", hide_env_values = true)]
+    secrets_dir: Option<PathBuf>,
+}
+
+/// What the options select.
+pub(crate) struct Opened {
+    /// The ledger.
+    pub(crate) ledger: Ledger,
+    /// The queue.
+    pub(crate) queue: Arc<dyn TaskQueue>,
+    /// The document; [`None`]: that of the stack.
+    pub(crate) document: Option<Document>,
+    /// The data folder; [`None`]: a stack.
+    data: Option<PathBuf>,
+    secrets_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// Opens the ledger and the queue for writing; other processes may write to them at the same time.
+    pub(crate) async fn open(&self) -> Result<Opened, Failure> {
+        let data = self.store.folder()?;
+        let config = self.config.as_ref().filter(|config| data.is_some() || config.is_file());
+        let document = match config {
+            Some(config) => Some(document::load(config)?.1.document),
+            None if data.is_some() => {
+                return Err(Failure::usage(
+                    "the document is missing: set --config FILE or TRANSSHIP_CONFIG",
+                ));
+            }
+            None => None,
+        };
+        let (ledger, queue) = self.store.ledger_and_queue(&self.queue).await?;
+        Ok(Opened {
+            ledger,
+            queue,
+            document,
+            data,
+            secrets_dir: self.secrets_dir.clone(),
+        })
+    }
+}
+
+impl Opened {
+    /// True if another process works on the queue; [`None`]: not known, because it is that of a stack.
+    pub(crate) fn has_worker(&self) -> Result<Option<bool>, Failure> {
+        Ok(match &self.data {
+            Some(data) => Some(lock(data)?.is_none()),
+            None => None,
+        })
+    }
+
+    /// Waits until the execution has ended, and works on the queue itself while nobody else does.
+    pub(crate) async fn follow(&self, execution: &str) -> Result<ExecutionRecord, Failure> {
+        let mut working = None;
+        let mut ended: Option<ExecutionRecord> = None;
+        let interval = if self.data.is_some() {
+            POLL_INTERVAL
+        } else {
+            STACK_POLL_INTERVAL
+        };
+        let record = loop {
+            if working.is_none() {
+                working = self.work().await?;
+            }
+            let record = self.find(execution).await?;
+            if let Some(record) = record.filter(|record| record.duration_ms.is_some()) {
+                // The counters of a large execution are several items, which are not read at one moment.
+                if ended.as_ref() == Some(&record) || self.data.is_some() {
+                    break record;
+                }
+                ended = Some(record);
+            } else {
+                ended = None;
+            }
+            tokio::time::sleep(interval).await;
+        };
+        if let Some(working) = working {
+            working.end().await;
+        }
+        Ok(record)
+    }
+
+    /// The execution with what a run found so far.
+    pub(crate) async fn find(&self, execution: &str) -> Result<Option<ExecutionRecord>, Failure> {
+        let Some(mut record) = find_execution(self.ledger.history.as_ref(), execution).await? else {
+            return Ok(None);
+        };
+        record.run = self.ledger.runs.progress(execution, Timestamp::now()).await?;
+        Ok(Some(record))
+    }
+
+    /// Begins to work on the queue; [`None`] if another process does, or if it is that of a stack.
+    async fn work(&self) -> Result<Option<Working>, Failure> {
+        let (Some(data), Some(document)) = (&self.data, &self.document) else {
+            return Ok(None);
+        };
+        let Some(lock) = lock(data)? else { return Ok(None) };
+        let service = Service::build(
+            document.clone(),
+            Database::open(data)?,
+            Environment::process(),
+            Arc::new(NoProgress),
+            Settings {
+                concurrency: CONCURRENCY,
+                secrets_dir: self.secrets_dir.clone(),
+            },
+        );
+        // What a process that ended was working on.
+        service.queue.release_all().await?;
+        service.ledger.release_leases().await?;
+        let (stop, stopped) = watch::channel(false);
+        let worker = tokio::spawn(service.work(stopped));
+        Ok(Some(Working {
+            stop,
+            worker,
+            _lock: lock,
+        }))
+    }
+}
+
+/// A worker of this process.
+struct Working {
+    stop: watch::Sender<bool>,
+    worker: JoinHandle<()>,
+    _lock: DataLock,
+}
+
+impl Working {
+    /// Lets running tasks end for a limited time.
+    async fn end(self) {
+        self.stop.send_replace(true);
+        // A panic of the worker was logged, and the queue has what it did not end.
+        let _ = self.worker.await;
+    }
+}
+
+/// The lock of the data folder; [`None`] if another process has it.
+fn lock(data: &std::path::Path) -> Result<Option<DataLock>, Failure> {
+    match DataLock::acquire(data) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.is(Code::DataLocked) => Ok(None),
+        Err(error) => Err(Failure::of(Exit::Input, &error)),
+    }
+}
