@@ -221,6 +221,7 @@ async fn a_repository_that_always_fails_ends_the_run_partial_and_is_named_and_re
     let ledger = Ledger::new(&fixture.ledger);
     let redrive = Redrive {
         history: ledger.history,
+        cancels: ledger.cancels,
         queue: Arc::clone(&fixture.queue) as _,
         clock: Arc::new(fixture.clock.clone()),
     };
