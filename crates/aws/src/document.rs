@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
 use transship_engine::ledger::{Key, Records};
 use transship_oci::{Code, Error, Result, Verb};
+use transship_rules::Document;
 use transship_runtime::{
     DOCUMENT_BYTES_MAX, DocumentOptions, DocumentReader, DocumentText, EARLIER_VERSIONS_MAX, FileDocument,
 };
@@ -19,7 +20,7 @@ use crate::error::AwsError;
 pub const DOCUMENT_OPTIONS: DocumentOptions = DocumentOptions {
     interval: Duration::from_secs(30),
     repeats_faults: true,
-    warnings: |_| Vec::new(),
+    warnings: Document::not_on_aws,
 };
 
 /// Where the document of a function is: `s3://bucket/key` or a path.

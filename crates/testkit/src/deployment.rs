@@ -99,6 +99,12 @@ impl Deployment {
         self.ask("secretsmanager.CreateSecret", &request).await.map(drop)
     }
 
+    /// Creates or replaces a parameter in Systems Manager's Parameter Store.
+    pub async fn parameter_create(&self, name: &str, content: &str) -> Result<()> {
+        let request = json!({ "Name": name, "Value": content, "Type": "SecureString", "Overwrite": true });
+        self.ask("AmazonSSM.PutParameter", &request).await.map(drop)
+    }
+
     /// Deletes the document.
     pub async fn document_remove(&self) -> Result<()> {
         self.object(Method::DELETE, &format!("/{DOCUMENT}"), "").await
@@ -167,6 +173,7 @@ impl Deployment {
         let service = match target.split('.').next() {
             Some("AmazonSQS") => "sqs",
             Some("secretsmanager") => "secretsmanager",
+            Some("AmazonSSM") => "ssm",
             _ => "dynamodb",
         };
         let request = self

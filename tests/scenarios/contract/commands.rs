@@ -117,6 +117,32 @@ fn check_accepts_a_good_document_and_names_what_is_wrong_in_a_bad_one() {
 }
 
 #[test]
+fn the_document_of_the_first_deployment_is_right() {
+    let guide = include_str!("../../../docs/operating.md");
+    let block = guide
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let document: String = block
+        .unwrap()
+        .lines()
+        .map(|line| format!("{}\n", line.strip_prefix("   ").unwrap_or(line)))
+        .collect();
+    let (_folder, path) = file("transship.yaml", &document);
+    let run = transship::run(&["check", "--config", path.to_str().unwrap(), "--json"]);
+    assert_eq!(run.code, 0, "{run:?}\n{document}");
+    let findings = run.json();
+    assert_eq!(
+        (&findings["stack"], &findings["warnings"]),
+        (&true.into(), &serde_json::json!([])),
+        "{findings}"
+    );
+    let run = transship::run(&["check", "--config", path.to_str().unwrap()]);
+    assert!(run.stdout.contains("is valid for a stack on AWS"), "{run:?}");
+    assert!(!run.stdout.contains("warning"), "{run:?}");
+}
+
+#[test]
 fn what_is_not_built_yet_is_refused_with_its_path() {
     for later in ["deletes: propagate", "platforms: [linux/amd64]", "backfill: true"] {
         let text = Document::between("127.0.0.1:1", "127.0.0.1:2")

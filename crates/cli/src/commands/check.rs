@@ -4,18 +4,17 @@ mod deliver;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use futures_util::future::join_all;
 use serde::Serialize;
-use transship_engine::{Configuration, Secrets, Snapshot};
+use transship_engine::{Configuration, Snapshot};
 use transship_registry::Retries;
 use transship_rules::{CredentialsRef, Document, Import, Tls, Webhook};
 use transship_runtime::{Environment, process_secrets};
 
-use crate::credentials::credentials_of_document;
+use crate::credentials::Referred;
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
 use crate::table::table;
@@ -39,7 +38,7 @@ pub(crate) struct Arguments {
     /// Configuration document, YAML or JSON
     #[arg(long, value_name = "FILE", env = "TRANSSHIP_CONFIG", hide_env_values = true)]
     config: PathBuf,
-    /// Connect to every registry with its credentials, and read every secret
+    /// Connect to every registry with its credentials, and read every secret; those of AWS in a build with the feature `aws`
     #[arg(long)]
     connect: bool,
     /// Post trial deliveries, authentic and not, to the webhook at this address: `https://HOST` for all sources of the document, or
@@ -54,6 +53,8 @@ pub(crate) struct Arguments {
 /// Result of the check.
 #[derive(Debug, Serialize)]
 struct Findings {
+    /// The document is for the stack deployed on AWS.
+    stack: bool,
     registries: usize,
     rules: usize,
     imports: Vec<Imported>,
@@ -119,9 +120,10 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     let warnings = parsed
         .warnings
         .into_iter()
-        .chain(parsed.document.needs_aws())
+        .chain(parsed.document.platform_warnings())
         .map(Warning::of);
     let mut findings = Findings {
+        stack: parsed.document.is_for_aws(),
         registries: parsed.document.registries.len(),
         rules: parsed.document.rules.len(),
         imports: parsed.document.imports.iter().map(Imported::of).collect(),
@@ -130,26 +132,26 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         secrets: Vec::new(),
         deliveries: Vec::new(),
     };
-    let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process(), arguments.secrets_dir));
-    if let Some(url) = &arguments.deliver {
-        findings.deliveries = deliver::deliver(&parsed.document, &secrets, url).await?;
-    }
-    if arguments.connect {
-        (findings.secrets, findings.warnings) = read_secrets(&parsed.document, &secrets, findings.warnings).await;
-        findings.connections = connect(parsed.document, secrets).await;
+    let of_process = process_secrets(Environment::process(), arguments.secrets_dir);
+    if arguments.deliver.is_some() || arguments.connect {
+        let referred = Referred::everywhere(of_process).await;
+        if cfg!(not(feature = "aws")) && parsed.document.refers_to_aws() {
+            findings.warnings.push(Warning::aws_not_built());
+        }
+        if let Some(url) = &arguments.deliver {
+            findings.deliveries = deliver::deliver(&parsed.document, &referred.secrets, url).await?;
+        }
+        if arguments.connect {
+            (findings.secrets, findings.warnings) = read_secrets(&parsed.document, &referred, findings.warnings).await;
+            findings.connections = connect(parsed.document, referred).await;
+        }
     }
     form.print(&findings, text)?;
     verdict(&findings)
 }
 
-async fn connect(document: Document, secrets: Arc<dyn Secrets>) -> Vec<Probe> {
-    let snapshot = Configuration::new(
-        document,
-        credentials_of_document(Arc::clone(&secrets)),
-        secrets,
-        RETRIES,
-    )
-    .current();
+async fn connect(document: Document, referred: Referred) -> Vec<Probe> {
+    let snapshot = Configuration::new(document, referred.credentials, referred.secrets, RETRIES).current();
     let names = snapshot.document.registries.keys();
     join_all(names.map(|name| probe(&snapshot, name))).await
 }
@@ -175,15 +177,14 @@ async fn probe(snapshot: &Snapshot, name: &str) -> Probe {
 /// Adds a warning for each login that expires.
 async fn read_secrets(
     document: &Document,
-    secrets: &Arc<dyn Secrets>,
+    Referred { secrets, credentials }: &Referred,
     mut warnings: Vec<Warning>,
 ) -> (Vec<Probe>, Vec<Warning>) {
-    let logins = credentials_of_document(Arc::clone(secrets));
     let mut probes = Vec::new();
     for (name, registry) in &document.registries {
         if let Some(reference) = &registry.credentials {
             let begin = Instant::now();
-            let login = logins(registry).login(registry.host(), None).await;
+            let login = credentials(registry).login(registry.host(), None).await;
             // What Docker's configuration has comes from a helper or a login that the user renews.
             let is_fixed = matches!(reference, CredentialsRef::Secret(_));
             if let Some(message) = login.as_ref().ok().filter(|_| is_fixed).and_then(expiry::why) {
@@ -217,6 +218,16 @@ async fn read_secrets(
 }
 
 impl Warning {
+    fn aws_not_built() -> Self {
+        Self {
+            code: "AWS_NOT_BUILT",
+            path: "registries".to_owned(),
+            line: None,
+            column: None,
+            message: "this build does not read secrets and tokens of AWS: install one that does with `cargo install --path crates/cli --features aws`".to_owned(),
+        }
+    }
+
     fn of(warning: transship_rules::Warning) -> Self {
         Self {
             code: warning.code.as_str(),
@@ -289,7 +300,8 @@ fn verdict(findings: &Findings) -> Result<(), Failure> {
 
 fn text(findings: &Findings) -> String {
     let mut text = format!(
-        "the document is valid: {}, {}{}\n",
+        "the document is valid{}: {}, {}{}\n",
+        if findings.stack { " for a stack on AWS" } else { "" },
         match findings.registries {
             1 => "1 registry".to_owned(),
             many => format!("{many} registries"),
@@ -345,6 +357,7 @@ mod tests {
             elapsed_ms: 12,
         };
         Findings {
+            stack: false,
             registries: 1,
             rules: 2,
             imports: vec![

@@ -428,6 +428,9 @@ codes! {
     NeedsAws => "NEEDS_AWS", PERMANENT,
         "the setting has an effect in the stack deployed on AWS only",
         "Nothing, if the document is for the stack. Elsewhere use the setting that the message names.";
+    NotOnAws => "NOT_ON_AWS", PERMANENT,
+        "the stack deployed on AWS does not read the setting",
+        "Nothing, if the document is for `serve` or a command on a machine. For a stack, keep the secret in Secrets Manager or Parameter Store.";
     PartitionRefused => "PARTITION_REFUSED", PERMANENT,
         "the rule copies from the public partition into another one, and no link allows that",
         "Add the link to the document if that is intended.";

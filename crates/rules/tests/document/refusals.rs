@@ -794,6 +794,49 @@ rules: [{{ name: x, source: {{ registry: a, namespace: core }}, destination: {{ 
 }
 
 #[test]
+fn a_document_for_one_platform_has_no_warnings_and_one_for_none_has_those_of_both() {
+    let document = |hub: &str, mirror: &str| {
+        let rule = "{ name: x, source: { registry: hub, namespace: core }, destination: { registry: mirror, namespace: core } }";
+        let text = format!(
+            "version: 1\nregistries:\n  hub: {{ provider: ecr, endpoint: \"https://123456789012.dkr.ecr.eu-west-1.amazonaws.com\"{hub} }}\n  mirror: {{ provider: harbor, endpoint: \"https://m.example\"{mirror} }}\nrules: [{rule}]"
+        );
+        let parsed = Document::parse(&text).unwrap();
+        assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+        parsed.document
+    };
+    let codes = |document: &Document| -> Vec<String> {
+        let warnings = document.platform_warnings();
+        let code = |warning: &transship_rules::Warning| format!("{} {}", warning.code.as_str(), warning.path);
+        warnings.iter().map(code).collect()
+    };
+    let login = ", credentials: \"secretsmanager:transship/m\"";
+    let role = ", credentials: { ecr: { role: \"arn:aws:iam::123456789012:role/x\" } }";
+    let tls = ", tls: { authorities: \"ssm:/ca\" }";
+    let hook = ", webhook: { secret: \"env:HOOK\" }";
+    let docker = ", credentials: docker";
+    for (hub, mirror) in [("", ""), ("", login), (role, login), (role, tls), (role, "")] {
+        let document = document(hub, mirror);
+        assert!(document.is_for_aws(), "{hub} {mirror}");
+        assert!(codes(&document).is_empty(), "{hub} {mirror}: {:?}", codes(&document));
+    }
+    let on_a_machine = document(&format!("{docker}{hook}"), docker);
+    assert!(!on_a_machine.is_for_aws());
+    assert!(codes(&on_a_machine).is_empty());
+    assert_eq!(on_a_machine.not_on_aws().len(), 3, "a stack warns of each");
+    let of_neither = document("", &format!("{docker}, tls: {{ authorities: \"file:/ca.pem\" }}"));
+    assert!(!of_neither.is_for_aws());
+    assert_eq!(
+        codes(&of_neither),
+        [
+            "NEEDS_AWS registries.hub.credentials",
+            "NEEDS_AWS registries.hub.webhook",
+            "NOT_ON_AWS registries.mirror.credentials",
+            "NOT_ON_AWS registries.mirror.tls.authorities",
+        ]
+    );
+}
+
+#[test]
 fn thousands_of_patterns_near_the_limit_are_read_and_matched() {
     let mut text = String::from("rules:\n");
     for number in 0..2000 {
