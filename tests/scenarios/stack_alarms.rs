@@ -151,6 +151,16 @@ fn each_alarm_is_raised_by_what_it_is_for() {
         (&"core/app".into(), &"v1".into(), true)
     );
 
+    // A new environment of the webhook beside a document that is not valid works with the version before it.
+    stage.stack.configure_text("version: 7\n");
+    let webhook = stage.stack.output("WebhookFunction");
+    stage.stack.aws().function_timeout(webhook, 11);
+    assert_eq!(stage.deliver("a", HOOK_SECRET, &first).status, 202);
+    stage.assert_raises(&["ConfigurationFallback"]);
+    let fallen_back = stage.logged("webhook", "an earlier one is in force");
+    assert_eq!(fallen_back[0]["code"], "CONFIG_FALLBACK", "{fallen_back:?}");
+    stage.stack.configure(&stage.document());
+
     // A push that no rule takes is counted and can be traced, and raises no alarm.
     let other = stage.push("elsewhere/app", 2);
     assert_eq!(stage.deliver("a", HOOK_SECRET, &other).status, 200);
