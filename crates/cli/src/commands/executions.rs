@@ -1,5 +1,7 @@
 //! `transship executions`: lists executions with their trigger and state.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -115,10 +117,28 @@ fn text(records: &[ExecutionRecord], none: &str, width: Option<usize>) -> String
         return none.to_owned();
     }
     let table = table_of(records);
-    match width {
+    let mut text: String = match width {
         Some(width) if !terminal::fits(&table, width) => records.iter().map(|record| block_of(record, width)).collect(),
         _ => table,
+    };
+    if records.len() > 1 {
+        let _ = writeln!(text, "{}", total_of(records));
     }
+    text
+}
+
+/// All records in one line: `3 executions: 1 waiting, 2 succeeded, 4 KB`.
+fn total_of(records: &[ExecutionRecord]) -> String {
+    let mut by_state: BTreeMap<String, usize> = BTreeMap::new();
+    for record in records {
+        *by_state.entry(record.state.to_string()).or_default() += 1;
+    }
+    let mut parts: Vec<String> = by_state
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    parts.push(units::bytes(records.iter().map(|record| record.bytes).sum()));
+    format!("{} executions: {}", records.len(), parts.join(", "))
 }
 
 fn success(record: &ExecutionRecord) -> String {
