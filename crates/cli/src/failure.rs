@@ -74,6 +74,11 @@ impl Failure {
         ExitCode::from(self.exit as u8)
     }
 
+    /// The first line: `CODE: sentence`.
+    pub(crate) fn first_line(&self) -> &str {
+        self.lines.first().map_or("", String::as_str)
+    }
+
     /// The code of the first line.
     #[cfg(test)]
     pub(crate) fn code(&self) -> &str {

@@ -109,7 +109,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let why = Error::new(
                 Code::ConfigInvalid,
                 Verb::Configuration.on(source.name()),
-                "it is not valid",
+                refused.first_line().to_owned(),
             );
             Err(source.load_earlier(&why).await.ok_or(refused)?)
         }

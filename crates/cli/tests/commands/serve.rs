@@ -277,3 +277,82 @@ fn a_trial_delivery_finds_a_wrong_secret_before_the_first_push() {
     let tried = check("secret", &format!("http://{address}"));
     assert_eq!(tried.json()["deliveries"][0]["code"], "CONNECT_FAILED", "{tried:?}");
 }
+
+#[test]
+fn a_start_with_a_broken_document_takes_the_copy_of_the_last_valid_one() {
+    let nothing = r#"{"events":[]}"#;
+    let deliver = |address: &str, source: &str| {
+        let head = "authorization: secret\r\n";
+        request(address, "POST", &format!("/hooks/{source}"), head, nothing).0
+    };
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let options = ["--sweep", "off"];
+    let broken = [
+        DOCUMENT.replace("source:", "sauce:"),
+        DOCUMENT[..DOCUMENT.len() / 2].to_owned(),
+        "version: 2\n".to_owned(),
+        String::new(),
+    ];
+    // Without a copy there is nothing to start with.
+    let config = folder.path().join("t.yaml");
+    std::fs::write(&config, &broken[0]).unwrap();
+    let data = folder.path().join("data");
+    let refused = run(&[
+        "serve",
+        "--config",
+        config.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(
+        (refused.code, refused.error_code()),
+        (2, "CONFIG_INVALID"),
+        "{refused:?}"
+    );
+
+    let mut serve = Serve::start_in(&folder, DOCUMENT, &options);
+    serve.until_serving();
+    serve.stop();
+    for (position, broken) in broken.iter().enumerate() {
+        // A start in this state does not replace the copy, so the next one finds it as well.
+        let mut serve = Serve::start_in(&folder, broken, &options);
+        let fallback = serve.until(|event| event["code"] == "CONFIG_FALLBACK");
+        assert_eq!(fallback["level"], "ERROR", "{fallback}");
+        assert!(
+            fallback["version"]
+                .as_str()
+                .unwrap()
+                .ends_with("document-in-force.yaml"),
+            "{fallback}"
+        );
+        let why = fallback["why"].as_str().unwrap_or_default();
+        let place = if position < 2 { "line " } else { "" };
+        assert!(
+            !why.is_empty() && why.contains(place),
+            "document {position}: {fallback}"
+        );
+        let address = serve.until_serving();
+        assert_eq!((deliver(&address, "a"), deliver(&address, "zz")), (200, 404));
+        serve.stop();
+    }
+
+    let mut serve = Serve::start_in(&folder, &broken[0], &options);
+    let address = serve.until_serving();
+    std::fs::write(
+        serve.config(),
+        DOCUMENT.replace("  a:", "  z:").replace("registry: a", "registry: z"),
+    )
+    .unwrap();
+    serve.until(says("a new version of the document is in force"));
+    assert_eq!((deliver(&address, "z"), deliver(&address, "a")), (200, 404));
+    serve.stop();
+
+    // The repaired one is the copy now.
+    let mut serve = Serve::start_in(&folder, &broken[0], &options);
+    serve.until(|event| event["code"] == "CONFIG_FALLBACK");
+    let address = serve.until_serving();
+    assert_eq!((deliver(&address, "z"), deliver(&address, "a")), (200, 404));
+    serve.stop();
+}

@@ -329,10 +329,12 @@ impl DocumentSource {
             Change::New(parsed, _) => {
                 let Parsed { document, warnings } = *parsed;
                 let rules = document.rules.len();
+                let of_platform = (self.options.warnings)(&document);
+                // The log says that it is in force, so it is by then.
+                configuration.replace_with_newest(document, began);
                 tracing::info!(place, rules, "a new version of the document is in force");
                 warn(&warnings);
-                warn(&(self.options.warnings)(&document));
-                configuration.replace_with_newest(document, began);
+                warn(&of_platform);
             }
             Change::Refused(errors) => {
                 count_refused();
