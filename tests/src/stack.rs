@@ -17,6 +17,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use transship_testkit::ministack::MiniStack;
 
+pub use package::root;
+
 use crate::aws::Aws;
 use crate::serve::TERMINAL_STATES;
 use crate::template::Template;
