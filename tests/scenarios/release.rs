@@ -53,7 +53,7 @@ fn the_list_of_components_is_complete_and_the_same_each_time() {
         "rusqlite",
         "cc",
     ] {
-        assert!(!found.contains(unused), "{unused} is no part of the functions");
+        assert!(!found.contains(unused), "{unused} must not be part of the functions");
     }
     let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
     for component in components.as_array().unwrap() {

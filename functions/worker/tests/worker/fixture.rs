@@ -36,17 +36,17 @@ impl Fixture {
         let a = EmbeddedRegistry::builder().start().await.unwrap();
         let b = EmbeddedRegistry::builder().start().await.unwrap();
         let deployment = Deployment::start().await.unwrap();
-        let function = Function {
-            program: env!("CARGO_BIN_EXE_transship-worker").into(),
-            environment: deployment.environment(),
-            timeout,
-        };
         Self {
-            lambda: Lambda::new(function, 1).unwrap(),
+            lambda: lambda(&deployment, timeout),
             a,
             b,
             deployment,
         }
+    }
+
+    /// The next event starts a new environment, with a log of its own.
+    pub fn restart(&mut self) {
+        self.lambda = lambda(&self.deployment, TIMEOUT);
     }
 
     pub fn document(&self) -> String {
@@ -98,6 +98,15 @@ impl Fixture {
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line[field] == value).collect()
     }
+}
+
+fn lambda(deployment: &Deployment, timeout: Duration) -> Lambda {
+    let function = Function {
+        program: env!("CARGO_BIN_EXE_transship-worker").into(),
+        environment: deployment.environment(),
+        timeout,
+    };
+    Lambda::new(function, 1).unwrap()
 }
 
 /// The ids of the failures in a response.

@@ -10,4 +10,5 @@ mod configuration;
 mod fixture;
 mod letters;
 mod messages;
+mod operator;
 mod outages;
