@@ -11,6 +11,7 @@
 //! | `OldestUnfinishedTask` | milliseconds | `Rule`, and all rules together | `runtime`, when a task is sent on: since its event; `engine`, when a sweep sends it again |
 //! | `DeliveriesRefused` | count | `Code`, and all together | `http`: a delivery that is refused for good; `engine`: one that names another host |
 //! | `PushesUnmatched` | count | `Source`, and all together | `engine`: pushes that no rule takes |
+//! | `PushesNotAnnounced` | count | `Source`, and all together | `engine`, at each sweep: pushes that no delivery announced, of rules whose pushes only the sweep finds |
 //! | `DocumentRefused` | count | | `runtime`: a read of a document that is not valid or cannot be read |
 //! | `ConfigurationFallback` | count | | `runtime`: a start or a read with an earlier version of the document in force |
 //! | `MessagesInvalid` | count | | `runtime`: an invalid message |
@@ -59,6 +60,7 @@ pub fn is_summed_up(metric: &str) -> bool {
         "OldestUnfinishedTask",
         "DeliveriesRefused",
         "PushesUnmatched",
+        "PushesNotAnnounced",
     ]
     .contains(&metric)
 }

@@ -1,6 +1,7 @@
 //! `transship check`: validates the document and, with `--connect`, tests its registries and secrets.
 
 mod deliver;
+mod sources;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ use transship_registry::Retries;
 use transship_rules::{CredentialsRef, Document, Import, Tls, Webhook};
 use transship_runtime::{Environment, process_secrets};
 
+use self::sources::Source;
+use crate::commands::ledger::Store;
 use crate::credentials::Referred;
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
@@ -32,7 +35,7 @@ const RETRIES: Retries = Retries {
 /// Arguments of `transship check`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  transship check --config transship.yaml\n  transship check --config transship.yaml --connect\n  transship check --config transship.yaml --deliver https://hooks.example.com\n\nExit code 0: the document is valid. 1: a connection or secret failed. 2: the document is not valid."
+    after_help = "Examples:\n  transship check --config transship.yaml\n  transship check --config transship.yaml --connect\n  transship check --config transship.yaml --deliver https://hooks.example.com\n  transship check --config transship.yaml --data /var/lib/transship\n\nExit code 0: the document is valid. 1: a connection, secret or delivery failed, or the notifications of a source do not arrive. 2: the document is not valid."
 )]
 pub(crate) struct Arguments {
     /// Configuration document, YAML or JSON
@@ -45,6 +48,12 @@ pub(crate) struct Arguments {
     /// `https://HOST/hooks/NAME` for one
     #[arg(long, value_name = "URL")]
     deliver: Option<Url>,
+    /// Data folder of `serve`: reports each source whose notifications do not arrive
+    #[arg(long, value_name = "DIR", conflicts_with = "table")]
+    data: Option<PathBuf>,
+    /// DynamoDB table of a deployed stack: the same
+    #[arg(long, value_name = "NAME")]
+    table: Option<String>,
     /// Folder below which the files of `file:` secrets must be
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_SECRETS_DIR", hide_env_values = true)]
     secrets_dir: Option<PathBuf>,
@@ -62,6 +71,9 @@ struct Findings {
     connections: Vec<Probe>,
     secrets: Vec<Probe>,
     deliveries: Vec<Probe>,
+    /// Only with a ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<Vec<Source>>,
 }
 
 /// An import of the document.
@@ -131,27 +143,38 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         connections: Vec::new(),
         secrets: Vec::new(),
         deliveries: Vec::new(),
+        sources: None,
     };
     let of_process = process_secrets(Environment::process(), arguments.secrets_dir);
-    if arguments.deliver.is_some() || arguments.connect {
+    let store = Store::of(arguments.data, arguments.table);
+    if arguments.deliver.is_some() || arguments.connect || store.is_some() {
         let referred = Referred::everywhere(of_process).await;
         if cfg!(not(feature = "aws")) && parsed.document.refers_to_aws() {
             findings.warnings.push(Warning::aws_not_built());
         }
         if let Some(url) = &arguments.deliver {
+            findings.warnings.extend(deliver::warning(url));
             findings.deliveries = deliver::deliver(&parsed.document, &referred.secrets, url).await?;
+        }
+        if let Some(store) = store {
+            findings.sources = Some(sources::sources(&snapshot_of(&parsed.document, &referred), &store).await?);
         }
         if arguments.connect {
             (findings.secrets, findings.warnings) = read_secrets(&parsed.document, &referred, findings.warnings).await;
-            findings.connections = connect(parsed.document, referred).await;
+            findings.connections = connect(&parsed.document, &referred).await;
         }
     }
     form.print(&findings, text)?;
     verdict(&findings)
 }
 
-async fn connect(document: Document, referred: Referred) -> Vec<Probe> {
-    let snapshot = Configuration::new(document, referred.credentials, referred.secrets, RETRIES).current();
+fn snapshot_of(document: &Document, referred: &Referred) -> Arc<Snapshot> {
+    let (credentials, secrets) = (Arc::clone(&referred.credentials), Arc::clone(&referred.secrets));
+    Configuration::new(document.clone(), credentials, secrets, RETRIES).current()
+}
+
+async fn connect(document: &Document, referred: &Referred) -> Vec<Probe> {
+    let snapshot = snapshot_of(document, referred);
     let names = snapshot.document.registries.keys();
     join_all(names.map(|name| probe(&snapshot, name))).await
 }
@@ -291,10 +314,17 @@ fn verdict(findings: &Findings) -> Result<(), Failure> {
             format!("{} ({} {code})", probe.registry, probe.tried.as_str())
         })
         .collect();
+    let sources = || findings.sources.iter().flatten();
+    let silent = sources().filter(|source| !source.ok).map(|source| {
+        let code = source.code.unwrap_or_default();
+        format!("{} (rule {} {code})", source.registry, source.rule)
+    });
+    let failed: Vec<String> = failed.into_iter().chain(silent).collect();
     if failed.is_empty() {
         return Ok(());
     }
-    let sentence = format!("{} of {} failed: {}", failed.len(), probes().count(), failed.join(", "));
+    let tried = probes().count() + sources().count();
+    let sentence = format!("{} of {tried} failed: {}", failed.len(), failed.join(", "));
     Err(Failure::new(Exit::Failed, "CHECK_FAILED", sentence))
 }
 
@@ -339,6 +369,10 @@ fn text(findings: &Findings) -> String {
     let rows: Vec<_> = findings.probes().map(row).collect();
     if !rows.is_empty() {
         text.push_str(&table(["registry", "what", "result", "time", "note"], &rows));
+    }
+    if let Some(sources) = &findings.sources {
+        let rows: Vec<_> = sources.iter().map(Source::row).collect();
+        text.push_str(&table(["source", "rule", "last delivery", "result", "note"], &rows));
     }
     text
 }
@@ -387,7 +421,30 @@ mod tests {
                 Tried::Delivery("https://hooks.example/hooks/hub with its secret".into()),
                 true,
             )],
+            sources: Some(vec![Source {
+                registry: "hub".into(),
+                rule: "core".into(),
+                last_delivery: None,
+                found_by_sweep: if ok { 0 } else { 2 },
+                since: (!ok).then_some(jiff::Timestamp::UNIX_EPOCH),
+                ok,
+                code: (!ok).then_some("SOURCE_SILENT"),
+                message: (!ok).then(|| "since 1970-01-01 00:00:00Z only the sweep found pushes (2)".into()),
+            }]),
         }
+    }
+
+    #[test]
+    fn a_source_that_is_silent_fails_the_check() {
+        let mut findings = findings(true);
+        assert!(verdict(&findings).is_ok());
+        findings.sources = super::tests::findings(false).sources;
+        let failure = verdict(&findings).unwrap_err();
+        assert_eq!(failure.exit(), Exit::Failed);
+        assert!(
+            failure.to_string().contains("hub (rule core SOURCE_SILENT)"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -85,6 +85,23 @@ impl Store {
         }
     }
 
+    /// The ledger that arguments of another form select; [`None`]: none.
+    pub(crate) fn of(data: Option<PathBuf>, table: Option<String>) -> Option<Self> {
+        (data.is_some() || table.is_some()).then_some(Self { data, table })
+    }
+
+    /// Opens the history and the hints for reading; other processes may write to them at the same time.
+    pub(crate) async fn history_and_hints(&self) -> Result<(Arc<dyn History>, Arc<dyn Hints>), Failure> {
+        match self.chosen(variable)? {
+            Chosen::Folder(data) => {
+                let database = Database::open_read_only(&data).map_err(|error| Failure::of(Exit::Input, &error))?;
+                let ledger = Arc::new(SqliteLedger::new(database));
+                Ok((Arc::clone(&ledger) as _, ledger))
+            }
+            Chosen::Stack(table) => Ok((stack::history(table.clone()).await?, stack::hints(table).await?)),
+        }
+    }
+
     /// Opens the ledger and the queue for writing; other processes may write to them at the same time.
     pub(crate) async fn parts(&self, queue: &Queue) -> Result<Parts, Failure> {
         match self.chosen(variable)? {

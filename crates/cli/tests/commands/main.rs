@@ -14,3 +14,4 @@ mod resume;
 mod run;
 mod runs;
 mod serve;
+mod silence;

@@ -5,8 +5,8 @@
 //! - [`Hints`]: values that expire and may be lost;
 //! - [`Records`]: versioned values that do not expire.
 //!
-//! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`] and [`PendingBlobs`], which are written
-//! once, here; on [`Records`] [`FirstSweep`], and on both [`Runs`].
+//! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`], [`Silences`] and
+//! [`PendingBlobs`], which are written once, here; on [`Records`] [`FirstSweep`], and on both [`Runs`].
 //!
 //! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
 
@@ -24,6 +24,7 @@ mod records;
 mod replicas;
 mod runs;
 mod shared;
+mod silences;
 mod uploads;
 
 pub use crate::ImageRef;
@@ -41,4 +42,5 @@ pub use records::{Record, Records, first_version};
 pub use replicas::{Claim, EARLIER_MAX, Replica, Replicas, earlier_of, lease_end_latest, lease_in_force};
 pub use runs::{LastRun, RunProgress, RunWalk, Runs, UNREAD_NAMED_MAX, Unread};
 pub use shared::Ledger;
+pub use silences::{Silence, Silences, last_delivery};
 pub use uploads::Uploads;

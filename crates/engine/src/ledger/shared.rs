@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Cancels, Failures, FirstSweep, Hints, History, Leases, Locations, Pauses, Records, Replicas, Runs, Uploads,
+    Cancels, Failures, FirstSweep, Hints, History, Leases, Locations, Pauses, Records, Replicas, Runs, Silences, Uploads,
 };
 
 /// What all jobs of a process share of the ledger.
@@ -25,6 +25,8 @@ pub struct Ledger {
     pub failures: Failures,
     /// Executions that an operator cancelled.
     pub cancels: Cancels,
+    /// Rules whose pushes only the sweep finds.
+    pub silences: Silences,
     /// The first sweep of the ledger.
     pub first_sweep: FirstSweep,
     /// Runs of rules.
@@ -44,6 +46,7 @@ impl Ledger {
             leases: Leases::new(hints()),
             failures: Failures::new(hints()),
             cancels: Cancels::new(hints()),
+            silences: Silences::new(hints()),
             first_sweep: FirstSweep::new(Arc::clone(adapter) as _),
             runs: Runs::new(Arc::clone(adapter) as _, hints()),
         }

@@ -5,6 +5,7 @@
 //! imports that wait for content that never came.
 
 mod rule;
+mod silence;
 mod visitor;
 
 use std::collections::BTreeSet;

@@ -41,9 +41,9 @@ const RUN_AGE_MAX: Duration = Duration::from_hours(24);
 
 /// The sweep of one rule, within one message.
 pub(crate) struct SweepRule<'a> {
-    jobs: &'a Jobs,
+    pub(super) jobs: &'a Jobs,
     name: &'a str,
-    started: Timestamp,
+    pub(super) started: Timestamp,
     run: &'a Run,
 }
 
@@ -184,6 +184,8 @@ impl<'a> SweepRule<'a> {
         tracing::info!(looked, missed = made, adopted, unexplained, failed, "compared tags");
         counter!("KeptUnexplained").increment(unexplained as u64);
         self.report_lost_ledger(counts).await?;
+        let is_last = matches!(ended, Ok(Ok(End::Whole)));
+        self.watch(rule, &visitor.rule_version, counts, is_last).await;
         let wait = match ended {
             Ok(Ok(End::Whole)) => None,
             Ok(Ok(End::Enough)) => Some(Duration::ZERO),

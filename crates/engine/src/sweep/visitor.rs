@@ -39,6 +39,10 @@ pub(super) struct SweepCounts {
     pub(super) unexplained: usize,
     /// Tags that are missing because their copies failed permanently.
     pub(super) failed: usize,
+    /// Tasks that are about a push.
+    pub(super) pushes: u64,
+    /// True if something could not be read.
+    pub(super) is_partial: bool,
 }
 
 impl Visitor for SweepVisitor<'_> {
@@ -72,10 +76,12 @@ impl Visitor for SweepVisitor<'_> {
         let jobs = self.ends.jobs;
         send_then_record(jobs.queue.as_ref(), jobs.ledger.history.as_ref(), &tasks, None).await?;
         self.counts.made += tasks.len();
+        self.counts.pushes += self.pushes_among(&tasks).await?;
         Ok(())
     }
 
     fn pass_over(&mut self, repository: Option<&Repository>, tag: Option<&Tag>, error: &Error) {
+        self.counts.is_partial = true;
         let (repository, tag) = (repository.map(Repository::as_str), tag.map(Tag::as_str));
         tracing::warn!(code = error.code(), %error, repository, tag, "a repository or tag cannot be swept and is skipped");
     }

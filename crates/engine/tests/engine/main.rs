@@ -31,6 +31,7 @@ mod scan;
 mod seeded;
 mod selection;
 mod senders;
+mod silence;
 mod stopped;
 mod sweep;
 mod sweep_attachments;

@@ -251,6 +251,12 @@ codes! {
     SweepNoTags => "SWEEP_NO_TAGS", PERMANENT,
         "the registry does not list the tags of a repository, or has too many; it is not swept",
         "Let the login list tags, or remove old tags.";
+    SecretInClear => "SECRET_IN_CLEAR", PERSISTENT,
+        "deliveries to an address with http:// carry the secret in clear",
+        "Put a proxy that ends TLS in front of the webhook, and give senders its https:// address.";
+    SourceSilent => "SOURCE_SILENT", PERSISTENT,
+        "only the sweep finds pushes of this source: its notifications do not arrive",
+        "Test the webhook with `transship check --deliver URL`, and look at the registry's own record of deliveries: a webhook that is missing for this project or repository, disabled, or has another URL or secret. The images arrive with each sweep. The next delivery ends the report.";
 
     // Layouts, archives, storage trees and their stores.
     SourceReplaced => "SOURCE_REPLACED", PERMANENT,

@@ -11,11 +11,11 @@ use secrecy::ExposeSecret as _;
 use transship_engine::Secrets;
 use transship_notifications::{Format, prove};
 use transship_rules::{Document, Registry, Webhook};
-use url::Url;
+use url::{Host, Url};
 
-use super::{Probe, Tried};
+use super::{Probe, Tried, Warning};
 use crate::failure::{Exit, Failure};
-use transship_oci::Result;
+use transship_oci::{Code, Result};
 
 /// Senders wait about as long.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,6 +53,28 @@ pub(super) async fn deliver(
         .filter(|(name, registry)| only.as_ref().is_none_or(|only| only == *name) && registry.webhook.is_some());
     let posts = sources.map(|(name, registry)| post_to(&client, &base, name, registry, secrets));
     Ok(join_all(posts).await.into_iter().flatten().collect())
+}
+
+/// A warning about an address to which secrets go without encryption, unless it is this machine.
+pub(super) fn warning(url: &Url) -> Option<Warning> {
+    let is_loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => {
+            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|address| address.is_loopback())
+        }
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        None => false,
+    };
+    (url.scheme() != "https" && !is_loopback).then(|| Warning {
+        code: Code::SecretInClear.as_str(),
+        path: "--deliver".to_owned(),
+        line: None,
+        column: None,
+        message: "the address is not https://, so the secrets of senders travel in clear".to_owned(),
+    })
 }
 
 /// The address of the webhook without a trailing slash, and the source that it names, if any.
@@ -165,6 +187,34 @@ fn objection(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_without_encryption_is_warned_of_unless_it_is_this_machine() {
+        let is_warned = |text: &str| warning(&text.parse().unwrap()).is_some();
+        for url in [
+            "http://hooks.example",
+            "http://10.0.0.1:8080/hooks/a",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+            "http://0.0.0.0",
+            "http://[fe80::1]",
+            "ftp://hooks.example",
+        ] {
+            assert!(is_warned(url), "{url}");
+        }
+        for url in [
+            "https://hooks.example",
+            "HTTPS://10.0.0.1",
+            "http://127.0.0.1:8080",
+            "http://127.9.9.9/hooks/a",
+            "http://[::1]:8080",
+            "http://[::ffff:127.0.0.1]",
+            "http://localhost:8080",
+            "http://hooks.localhost.",
+        ] {
+            assert!(!is_warned(url), "{url}");
+        }
+    }
 
     #[test]
     fn the_address_may_name_one_source() {
