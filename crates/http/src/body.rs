@@ -27,7 +27,7 @@ const BODIES_BYTES_MAX: usize = 32 * MAX_BODY_BYTES;
 /// Maximum number of bytes of the bodies of one source that are being read.
 const SOURCE_BYTES_MAX: usize = 8 * MAX_BODY_BYTES;
 /// Number of bytes and time in which the body of a rejected delivery is discarded, so that its sender can read the response.
-const DISCARD_BYTES_MAX: usize = 64 * 1024;
+const DISCARD_BYTES_MAX: usize = 2 * MAX_BODY_BYTES;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The bodies that are being read.
@@ -49,7 +49,7 @@ impl Bodies {
     /// Reads the whole body of a delivery to `source`, which the document has. A body whose announced length is too large is
     /// rejected before it is read. Errors: `DELIVERY_TOO_LARGE`, `DELIVERY_TOO_SLOW`, `DELIVERY_INVALID`, and `UNAVAILABLE` if
     /// there is no room for it.
-    pub(crate) async fn read(&self, source: &str, headers: &HeaderMap, body: Body) -> Result<Bytes> {
+    pub(crate) async fn read(&self, source: &str, headers: &HeaderMap, mut body: Body) -> Result<Bytes> {
         let announced: Option<usize> = headers
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse().ok());
@@ -69,10 +69,13 @@ impl Bodies {
                 "too many deliveries are being read: send it again",
             ));
         };
-        let read = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect());
+        let read = timeout(BODY_TIMEOUT, Limited::new(&mut body, MAX_BODY_BYTES).collect());
         match read.await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                discard(body).await;
+                Err(too_large())
+            }
             Ok(Err(_)) => Err(rejected(
                 Code::DeliveryInvalid,
                 "the body is shorter than its Content-Length",

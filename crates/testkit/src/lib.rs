@@ -4,6 +4,7 @@
 //! The same seed must give the same bytes and the same faults, and everything that is started must stop when it is dropped.
 
 pub mod clock;
+pub mod deliveries;
 pub mod deployment;
 mod error;
 pub mod faults;

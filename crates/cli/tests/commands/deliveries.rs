@@ -4,36 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reqwest::{Client, Method, Response};
-use serde::Deserialize;
 use serde_json::{Value, json};
+use transship_testkit::deliveries::{SampleDelivery, document, file};
 
 use crate::serve::Serve;
-
-fn file(name: &str) -> Vec<u8> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/");
-    std::fs::read(format!("{folder}{name}")).unwrap()
-}
-
-/// A row of `deliveries.json`.
-#[derive(Deserialize)]
-struct Sample {
-    file: String,
-    format: String,
-    headers: BTreeMap<String, String>,
-    token: Option<String>,
-    events: usize,
-}
-
-impl Sample {
-    fn all() -> Vec<Self> {
-        serde_json::from_slice(&file("deliveries.json")).unwrap()
-    }
-
-    fn path(&self) -> String {
-        let token = self.token.as_ref().map(|token| format!("/{token}"));
-        format!("/hooks/{}{}", self.format, token.unwrap_or_default())
-    }
-}
 
 /// `serve` with the document in `events/`.
 struct Fixture {
@@ -48,8 +22,7 @@ impl Fixture {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let hook = folder.path().join("hook");
         std::fs::write(&hook, secret).unwrap();
-        let document = String::from_utf8(file("document.json")).unwrap();
-        let document = document.replace("env:HOOK", &format!("file:{}", hook.display()));
+        let document = document().replace("env:HOOK", &format!("file:{}", hook.display()));
         let mut serve = Serve::start_in(&folder, &document, &["--sweep", "off"]);
         Self {
             address: serve.until_serving(),
@@ -78,8 +51,8 @@ impl Fixture {
 #[tokio::test]
 async fn every_sample_is_accepted_with_its_secret_and_answered_as_promised() {
     let fixture = Fixture::start("right\n");
-    for sample in Sample::all() {
-        let (status, body) = fixture.post(&sample.path(), &sample.headers, file(&sample.file)).await;
+    for sample in SampleDelivery::all() {
+        let (status, body) = fixture.post(&sample.path(), &sample.headers, sample.body.clone()).await;
         if sample.events == 0 {
             assert_eq!(status, 200, "{}", sample.file);
             assert_eq!(
@@ -100,10 +73,26 @@ async fn every_sample_is_accepted_with_its_secret_and_answered_as_promised() {
 }
 
 #[tokio::test]
+async fn a_body_of_more_than_one_mebibyte_is_refused_in_every_format() {
+    let fixture = Fixture::start("right\n");
+    for sample in SampleDelivery::all() {
+        let mut body = sample.body.clone();
+        body.resize((1 << 20) + 1, b' ');
+        let (status, answer) = fixture.post(&sample.path(), &sample.headers, body).await;
+        assert_eq!(
+            (status, &answer["code"]),
+            (413, &json!("DELIVERY_TOO_LARGE")),
+            "{} {answer}",
+            sample.file
+        );
+    }
+}
+
+#[tokio::test]
 async fn no_sample_is_accepted_with_another_secret() {
     let fixture = Fixture::start("wrong\n");
-    for sample in Sample::all() {
-        let (status, body) = fixture.post(&sample.path(), &sample.headers, file(&sample.file)).await;
+    for sample in SampleDelivery::all() {
+        let (status, body) = fixture.post(&sample.path(), &sample.headers, sample.body.clone()).await;
         assert_eq!(
             (status, &body["code"]),
             (401, &json!("NOT_AUTHENTIC")),
@@ -114,7 +103,7 @@ async fn no_sample_is_accepted_with_another_secret() {
             .post(
                 &format!("/hooks/{}", sample.format),
                 &BTreeMap::new(),
-                file(&sample.file),
+                sample.body.clone(),
             )
             .await;
         assert_eq!(status, 401, "{} without a proof", sample.file);

@@ -1,19 +1,18 @@
 //! The senders of every format: the samples in `events/` under the document in `events/`, and senders that show tokens.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use secrecy::SecretString;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use transship_engine::{Accepted, Secrets};
 use transship_notifications::Delivery;
 use transship_oci::{Code, Result};
 use transship_rules::{Document, SecretReference};
+use transship_testkit::deliveries::{SampleDelivery, document, file, headers_of};
 use transship_testkit::signing::Signer;
 
 use crate::fixture::{Fixture, Published};
@@ -21,44 +20,13 @@ use crate::fixture::{Fixture, Published};
 /// 2026-03-14T09:26:53Z
 const NOW_SECONDS: u64 = 1_773_480_413;
 
-fn file(name: &str) -> Vec<u8> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/");
-    std::fs::read(format!("{folder}{name}")).unwrap()
-}
-
-/// A row of `deliveries.json`.
-#[derive(Deserialize)]
-struct Sample {
-    file: String,
-    format: String,
-    headers: BTreeMap<String, String>,
-    token: Option<String>,
-    events: usize,
-}
-
-impl Sample {
-    fn all() -> Vec<Self> {
-        serde_json::from_slice(&file("deliveries.json")).unwrap()
-    }
-
-    async fn post(&self, fixture: &Fixture, body: &[u8]) -> Result<Accepted> {
-        let headers = headers_of(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let delivery = Delivery {
-            headers: &headers,
-            body,
-            token: self.token.as_deref(),
-        };
-        fixture.intake.accept(&self.format, &delivery).await
-    }
-}
-
-fn headers_of<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        let name: HeaderName = name.parse().unwrap();
-        map.append(name, HeaderValue::from_str(value).unwrap());
-    }
-    map
+async fn post(sample: &SampleDelivery, fixture: &Fixture, body: &[u8]) -> Result<Accepted> {
+    let delivery = Delivery {
+        headers: &sample.header_map(),
+        body,
+        token: sample.token.as_deref(),
+    };
+    fixture.intake.accept(&sample.format, &delivery).await
 }
 
 /// One secret for every reference.
@@ -81,19 +49,19 @@ async fn fixture(document: &str, secret: &'static str) -> Fixture {
 }
 
 async fn samples_with(secret: &'static str) -> Fixture {
-    fixture(&String::from_utf8(file("document.json")).unwrap(), secret).await
+    fixture(&document(), secret).await
 }
 
 #[tokio::test]
 async fn the_sample_of_every_format_makes_its_tasks() {
     let fixture = samples_with("right").await;
-    for sample in Sample::all() {
-        let accepted = sample.post(&fixture, &file(&sample.file)).await.unwrap();
+    for sample in SampleDelivery::all() {
+        let accepted = post(&sample, &fixture, &sample.body).await.unwrap();
         match accepted {
             Accepted::Tasks { events, executions } => {
                 // A push without a tag is a child that no rule copies by itself, or follows its subject.
                 assert!(events <= sample.events && events > 0, "{}", sample.file);
-                let again = sample.post(&fixture, &file(&sample.file)).await.unwrap();
+                let again = post(&sample, &fixture, &sample.body).await.unwrap();
                 let same = Accepted::Tasks { events, executions };
                 assert_eq!(again, same, "{}: a repeated delivery makes the same tasks", sample.file);
             }
@@ -132,8 +100,8 @@ async fn the_sample_of_every_format_makes_its_tasks() {
 #[tokio::test]
 async fn with_another_secret_no_sample_makes_a_task() {
     let fixture = samples_with("wrong").await;
-    for sample in Sample::all() {
-        let error = sample.post(&fixture, &file(&sample.file)).await.unwrap_err();
+    for sample in SampleDelivery::all() {
+        let error = post(&sample, &fixture, &sample.body).await.unwrap_err();
         assert_eq!(error.code(), "NOT_AUTHENTIC", "{}", sample.file);
     }
     assert!(fixture.queued().await.is_empty());
@@ -142,9 +110,9 @@ async fn with_another_secret_no_sample_makes_a_task() {
 #[tokio::test]
 async fn a_broken_body_is_refused_after_its_sender_is_known() {
     let fixture = samples_with("right").await;
-    for sample in Sample::all() {
-        let body = file(&sample.file);
-        let error = sample.post(&fixture, &body[..body.len() / 2]).await.unwrap_err();
+    for sample in SampleDelivery::all() {
+        let body = &sample.body;
+        let error = post(&sample, &fixture, &body[..body.len() / 2]).await.unwrap_err();
         assert!(
             matches!(error.code(), "DELIVERY_INVALID" | "NOT_AUTHENTIC"),
             "{}: {error}",

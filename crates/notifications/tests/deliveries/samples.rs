@@ -1,53 +1,37 @@
 //! The samples in `events/`: what they contain, and how each of them is authenticated.
 
-use std::collections::BTreeMap;
-
 use http::HeaderMap;
-use serde::Deserialize;
 use transship_notifications::{Authenticity, Delivery, Event, Expected, Format, Origin, Part, authenticate, parse};
 
-use crate::{headers_of, named};
+pub use transship_testkit::deliveries::SECRET;
+use transship_testkit::deliveries::SampleDelivery;
 
-/// The secret of all samples.
-pub const SECRET: &str = "right";
+use crate::named;
 
-/// A row of `deliveries.json`, with the body of its file.
-#[derive(Deserialize)]
+/// A sample with its format.
 pub struct Sample {
     pub file: String,
-    format: String,
-    headers: BTreeMap<String, String>,
-    /// What follows `/hooks/{source}/` in the URL.
-    token: Option<String>,
-    /// The number of events.
-    events: usize,
-    #[serde(skip)]
     pub body: Vec<u8>,
+    delivery: SampleDelivery,
 }
 
 impl Sample {
     /// All samples.
     pub fn all() -> Vec<Self> {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/");
-        let read = |name: &str| std::fs::read(format!("{folder}{name}")).unwrap();
-        let mut samples: Vec<Self> = serde_json::from_slice(&read("deliveries.json")).unwrap();
-        for sample in &mut samples {
-            sample.body = read(&sample.file);
-        }
-        samples
+        let of = |delivery: SampleDelivery| Self {
+            file: delivery.file.clone(),
+            body: delivery.body.clone(),
+            delivery,
+        };
+        SampleDelivery::all().into_iter().map(of).collect()
     }
 
     pub fn format(&self) -> Format {
-        named(&self.format)
+        named(&self.delivery.format)
     }
 
     pub fn headers(&self) -> HeaderMap {
-        let headers: Vec<(&str, &str)> = self
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        headers_of(&headers)
+        self.delivery.header_map()
     }
 
     pub fn read(&self) -> Vec<Event> {
@@ -63,7 +47,7 @@ impl Sample {
         let delivery = Delivery {
             headers: &self.headers(),
             body,
-            token: self.token.as_deref(),
+            token: self.delivery.token.as_deref(),
         };
         is_authentic(self.format(), &delivery, secret)
     }
@@ -96,7 +80,7 @@ fn the_samples_are_read() {
 #[test]
 fn each_sample_has_the_number_of_events_that_is_written_with_it() {
     for sample in Sample::all() {
-        assert_eq!(sample.read().len(), sample.events, "{}", sample.file);
+        assert_eq!(sample.read().len(), sample.delivery.events, "{}", sample.file);
     }
 }
 
