@@ -18,9 +18,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use transship_oci::Error;
 
-pub use authenticity::{
-    Authenticity, EVENT_GRID_APPLICATION, Expected, Identity, Keys, Part, SignedUrl, authenticate, prove,
-};
+pub use authenticity::{Authenticity, EntraCloud, Expected, Identity, Keys, Part, SignedUrl, authenticate, prove};
 pub use event::{Event, EventAction, EventKind};
 pub use formats::{Format, UnknownFormat};
 pub use origin::Origin;

@@ -23,8 +23,63 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 const CLOCK_LEEWAY: SignedDuration = SignedDuration::from_secs(60);
 /// The keys of Google. Source: Google, "`OpenID` Connect", the `jwks_uri` of the discovery document.
 const GOOGLE_KEYS: &str = "https://www.googleapis.com/oauth2/v3/certs";
-/// The application of Event Grid in the public cloud. Source: Microsoft, "Deliver events to webhooks in different tenants".
-pub const EVENT_GRID_APPLICATION: &str = "4962773b-9cdb-44cf-a8bf-237846a00ab7";
+
+/// A cloud of Microsoft, which has hosts of its own. Source: Microsoft, "National clouds".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntraCloud {
+    /// The global one.
+    Public,
+    /// That of the government of the United States.
+    UsGovernment,
+    /// That of China, which 21Vianet operates.
+    China,
+}
+
+impl EntraCloud {
+    /// Every cloud.
+    pub const ALL: [Self; 3] = [Self::Public, Self::UsGovernment, Self::China];
+
+    /// The name in the document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::UsGovernment => "us-government",
+            Self::China => "china",
+        }
+    }
+
+    /// The cloud of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cloud| cloud.as_str() == name)
+    }
+
+    /// The host that publishes the keys, and issues tokens of version 2.
+    pub const fn login_host(self) -> &'static str {
+        match self {
+            Self::Public => "login.microsoftonline.com",
+            Self::UsGovernment => "login.microsoftonline.us",
+            Self::China => "login.partner.microsoftonline.cn",
+        }
+    }
+
+    /// The host that issues tokens of version 1. That of the United States has the public one.
+    const fn token_service_host(self) -> &'static str {
+        match self {
+            Self::Public | Self::UsGovernment => "sts.windows.net",
+            Self::China => "sts.chinacloudapi.cn",
+        }
+    }
+
+    /// The application of Event Grid; [`None`]: Microsoft does not publish it. Source: Microsoft, "Deliver events to webhooks in
+    /// different tenants".
+    pub const fn event_grid_application(self) -> Option<&'static str> {
+        match self {
+            Self::Public => Some("4962773b-9cdb-44cf-a8bf-237846a00ab7"),
+            Self::UsGovernment => Some("54316b56-3481-47f9-8f30-0300f5542a7b"),
+            Self::China => None,
+        }
+    }
+}
 
 /// The sender, according to the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +97,10 @@ pub enum Identity {
         audience: String,
         /// The tenant.
         tenant: String,
-        /// The application that sends: [`EVENT_GRID_APPLICATION`] for Event Grid.
+        /// The application that sends: see [`EntraCloud::event_grid_application`].
         application: String,
+        /// The cloud of the tenant.
+        cloud: EntraCloud,
     },
 }
 
@@ -83,7 +140,7 @@ impl Identity {
     pub fn keys_url(&self) -> String {
         match self {
             Self::Google { .. } => GOOGLE_KEYS.to_owned(),
-            Self::Entra { tenant, .. } => format!("https://login.microsoftonline.com/{tenant}/discovery/v2.0/keys"),
+            Self::Entra { tenant, cloud, .. } => format!("https://{}/{tenant}/discovery/v2.0/keys", cloud.login_host()),
         }
     }
 
@@ -97,11 +154,16 @@ impl Identity {
                     claims.iss.get().is_some_and(|issuer| issuers.contains(&issuer)),
                 )
             }
-            Self::Entra { audience, tenant, .. } => {
+            Self::Entra {
+                audience,
+                tenant,
+                cloud,
+                ..
+            } => {
                 // Tokens of version 1 and 2. Source: Microsoft, "Access tokens in the Microsoft identity platform".
                 let issuers = [
-                    format!("https://sts.windows.net/{tenant}/"),
-                    format!("https://login.microsoftonline.com/{tenant}/v2.0"),
+                    format!("https://{}/{tenant}/", cloud.token_service_host()),
+                    format!("https://{}/{tenant}/v2.0", cloud.login_host()),
                 ];
                 let is_issuer = claims
                     .iss

@@ -21,7 +21,7 @@ use crate::{Delivery, Format};
 
 pub use eventbridge::SignedUrl;
 pub(crate) use hmac::Signature;
-pub use identity::{EVENT_GRID_APPLICATION, Identity};
+pub use identity::{EntraCloud, Identity};
 
 /// How the sender of a format proves that it knows the secret.
 #[derive(Debug, Clone, Copy)]

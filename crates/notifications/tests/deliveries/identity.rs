@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use transship_notifications::{Authenticity, Delivery, EVENT_GRID_APPLICATION, Expected, Identity, Part, authenticate};
+use transship_notifications::{Authenticity, Delivery, EntraCloud, Expected, Identity, Part, authenticate};
 use transship_oci::Error;
 use transship_testkit::mutation::fuzz;
 use transship_testkit::signing::Signer;
@@ -12,6 +12,8 @@ use crate::{headers_of, named, with};
 
 const KID: &str = "key-1";
 const TENANT: &str = "00000000-0000-0000-0000-000000000001";
+/// The application of Event Grid in the public cloud.
+const EVENT_GRID: &str = "4962773b-9cdb-44cf-a8bf-237846a00ab7";
 /// 2026-03-14T09:26:53Z
 const NOW: i64 = 1_773_480_413;
 
@@ -26,7 +28,8 @@ fn entra() -> Identity {
     Identity::Entra {
         audience: "api://transship".to_owned(),
         tenant: TENANT.to_owned(),
-        application: EVENT_GRID_APPLICATION.to_owned(),
+        application: EVENT_GRID.to_owned(),
+        cloud: EntraCloud::Public,
     }
 }
 
@@ -40,6 +43,7 @@ fn claims_of(identity: &Identity) -> Value {
             audience,
             tenant,
             application,
+            ..
         } => json!({
             "iss": format!("https://sts.windows.net/{tenant}/"), "aud": audience, "tid": tenant, "appid": application,
             "nbf": NOW - 10, "exp": NOW + 3590,
@@ -101,10 +105,59 @@ fn the_token_of_the_expected_sender_is_authentic() {
         assert_eq!(checked(&google(), &token).unwrap(), Authenticity::Proven, "{claims}");
     }
     let version_2 = json!({
-        "iss": format!("https://login.microsoftonline.com/{TENANT}/v2.0"), "appid": null, "azp": EVENT_GRID_APPLICATION,
+        "iss": format!("https://login.microsoftonline.com/{TENANT}/v2.0"), "appid": null, "azp": EVENT_GRID,
     });
     let token = signer.token(KID, &with(claims_of(&entra()), version_2)).unwrap();
     assert_eq!(checked(&entra(), &token).unwrap(), Authenticity::Proven);
+}
+
+#[test]
+fn each_cloud_has_its_own_keys_and_issuers() {
+    let signer = Signer::new().unwrap();
+    let hosts = [
+        (EntraCloud::Public, "login.microsoftonline.com", "sts.windows.net"),
+        (EntraCloud::UsGovernment, "login.microsoftonline.us", "sts.windows.net"),
+        (
+            EntraCloud::China,
+            "login.partner.microsoftonline.cn",
+            "sts.chinacloudapi.cn",
+        ),
+    ];
+    let issuers = |login: &str, service: &str| {
+        [
+            format!("https://{login}/{TENANT}/v2.0"),
+            format!("https://{service}/{TENANT}/"),
+        ]
+    };
+    for (cloud, login, service) in hosts {
+        let Identity::Entra {
+            audience,
+            tenant,
+            application,
+            ..
+        } = entra()
+        else {
+            unreachable!()
+        };
+        let identity = Identity::Entra {
+            audience,
+            tenant,
+            application,
+            cloud,
+        };
+        assert_eq!(
+            identity.keys_url(),
+            format!("https://{login}/{TENANT}/discovery/v2.0/keys")
+        );
+        let own = issuers(login, service);
+        for (_, login, service) in hosts {
+            for issuer in issuers(login, service) {
+                let claims = with(claims_of(&identity), json!({ "iss": issuer }));
+                let checked = checked(&identity, &signer.token(KID, &claims).unwrap());
+                assert_eq!(checked.is_ok(), own.contains(&issuer), "{cloud:?} {issuer}");
+            }
+        }
+    }
 }
 
 #[test]

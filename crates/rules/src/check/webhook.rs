@@ -1,6 +1,6 @@
 //! Checks how the deliveries of a registry are read and authenticated.
 
-use transship_notifications::{EVENT_GRID_APPLICATION, Format, Identity, SignedUrl};
+use transship_notifications::{EntraCloud, Format, Identity, SignedUrl};
 use transship_oci::{Code, Provider};
 use url::Url;
 
@@ -103,21 +103,20 @@ fn identity(raw: raw::Identity, path: &Path, diagnostics: &mut Diagnostics) -> O
         None => None,
     };
     let application = raw.application;
+    let cloud = raw.cloud.as_deref().map_or(Some(EntraCloud::Public), EntraCloud::parse);
     let identity = match (raw.email, raw.tenant) {
         _ if raw.audience.is_empty() => Err("the audience is empty: write the one that is configured at the sender"),
-        (Some(_), None) if application.is_some() => {
-            Err("an application belongs to a tenant: remove it, or write tenant")
+        (Some(_), None) if application.is_some() || raw.cloud.is_some() => {
+            Err("an application and a cloud belong to a tenant: remove them, or write tenant")
         }
         (Some(email), None) if email.contains('@') => Ok(Identity::Google {
             audience: raw.audience,
             email,
         }),
         (Some(_), None) => Err("the email is not that of a service account"),
-        (None, Some(tenant)) if is_uuid(&tenant) && application.as_deref().is_none_or(is_uuid) => Ok(Identity::Entra {
-            audience: raw.audience,
-            tenant,
-            application: application.unwrap_or_else(|| EVENT_GRID_APPLICATION.to_owned()),
-        }),
+        (None, Some(tenant)) if is_uuid(&tenant) && application.as_deref().is_none_or(is_uuid) => {
+            entra(raw.audience, tenant, application, cloud)
+        }
         (None, Some(_)) => Err("tenant and application are ids such as 00000000-0000-0000-0000-000000000000"),
         _ => Err("write either email, for Google, or tenant, for Microsoft Entra"),
     };
@@ -125,6 +124,23 @@ fn identity(raw: raw::Identity, path: &Path, diagnostics: &mut Diagnostics) -> O
     Some(Webhook::Identity {
         identity: diagnostics.accept(path, identity)?,
         keys,
+    })
+}
+
+fn entra(
+    audience: String,
+    tenant: String,
+    application: Option<String>,
+    cloud: Option<EntraCloud>,
+) -> Result<Identity, &'static str> {
+    let cloud = cloud.ok_or("the cloud is not known: write public, us-government or china")?;
+    let application = application.or_else(|| cloud.event_grid_application().map(str::to_owned));
+    let application = application.ok_or("write application: the id of Event Grid in this cloud is not published")?;
+    Ok(Identity::Entra {
+        audience,
+        tenant,
+        application,
+        cloud,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use transship_notifications::Format;
+use transship_notifications::{EntraCloud, Format};
 use transship_oci::{Network, Provider};
 
 use super::{Rate, TextOr};
@@ -115,12 +115,22 @@ pub(crate) struct Identity {
     /// The id of the tenant.
     #[serde(default)]
     pub(crate) tenant: Option<String>,
-    /// The id of the application that sends. Absent: Event Grid of the public cloud.
+    /// The cloud of the tenant: `public`, `us-government` or `china`. Absent: `public`.
+    #[serde(default)]
+    #[schemars(schema_with = "clouds")]
+    pub(crate) cloud: Option<String>,
+    /// The id of the application that sends. Absent: Event Grid of the public cloud or of that of the United States government.
     #[serde(default)]
     pub(crate) application: Option<String>,
     /// The reference to the keys of the tokens as a JSON Web Key Set. Absent: they are fetched from the cloud.
     #[serde(default)]
     pub(crate) keys: Option<String>,
+}
+
+/// The names of all clouds of Microsoft.
+fn clouds(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let names = EntraCloud::ALL.map(EntraCloud::as_str);
+    schemars::json_schema!({ "enum": names, "type": ["string", "null"] })
 }
 
 /// The names of all formats.

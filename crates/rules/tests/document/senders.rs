@@ -1,6 +1,6 @@
 //! How a document says which deliveries a registry sends, and who may send them.
 
-use transship_notifications::{EVENT_GRID_APPLICATION, Identity, SignedUrl};
+use transship_notifications::{EntraCloud, Identity, SignedUrl};
 use transship_rules::{Document, Registry, Webhook};
 
 fn text(fields: &str) -> String {
@@ -117,14 +117,35 @@ fn an_identity_is_that_of_google_or_of_entra() {
             keys: Some("file:/keys".parse().unwrap())
         })
     );
-    let Some(Webhook::Identity {
-        identity: Identity::Entra { application, .. },
-        ..
-    }) = webhook(&format!("tenant: {TENANT}"))
-    else {
-        panic!("it is not an identity of Entra");
-    };
-    assert_eq!(application, EVENT_GRID_APPLICATION);
+    for (fields, cloud, application) in [
+        ("", EntraCloud::Public, "4962773b-9cdb-44cf-a8bf-237846a00ab7"),
+        (
+            ", cloud: public",
+            EntraCloud::Public,
+            "4962773b-9cdb-44cf-a8bf-237846a00ab7",
+        ),
+        (
+            ", cloud: us-government",
+            EntraCloud::UsGovernment,
+            "54316b56-3481-47f9-8f30-0300f5542a7b",
+        ),
+        (
+            ", cloud: china, application: 00000000-0000-0000-0000-000000000002",
+            EntraCloud::China,
+            "00000000-0000-0000-0000-000000000002",
+        ),
+    ] {
+        let Some(Webhook::Identity { identity, .. }) = webhook(&format!("tenant: {TENANT}{fields}")) else {
+            panic!("it is not an identity: {fields}");
+        };
+        let expected = Identity::Entra {
+            audience: "x".to_owned(),
+            tenant: TENANT.to_owned(),
+            application: application.to_owned(),
+            cloud,
+        };
+        assert_eq!(identity, expected, "{fields}");
+    }
     for identity in [
         "audience: x".to_owned(),
         "audience: \"\", email: a@b".to_owned(),
@@ -134,6 +155,9 @@ fn an_identity_is_that_of_google_or_of_entra() {
         "audience: x, tenant: common".to_owned(),
         format!("audience: x, tenant: {TENANT}/../evil"),
         format!("audience: x, tenant: {TENANT}, application: x"),
+        format!("audience: x, tenant: {TENANT}, cloud: germany"),
+        format!("audience: x, tenant: {TENANT}, cloud: china"),
+        "audience: x, email: a@b, cloud: public".to_owned(),
     ] {
         let refusal = refused(&format!("{GAR}, webhook: {{ identity: {{ {identity} }} }}"));
         assert!(
