@@ -436,15 +436,14 @@ mod tests {
 
     #[test]
     fn a_source_that_is_silent_fails_the_check() {
-        let mut findings = findings(true);
-        assert!(verdict(&findings).is_ok());
-        findings.sources = super::tests::findings(false).sources;
-        let failure = verdict(&findings).unwrap_err();
+        let silent = Findings {
+            sources: findings(false).sources,
+            ..findings(true)
+        };
+        let failure = verdict(&silent).unwrap_err();
         assert_eq!(failure.exit(), Exit::Failed);
-        assert!(
-            failure.to_string().contains("hub (rule core SOURCE_SILENT)"),
-            "{failure}"
-        );
+        let shown = format!("{failure:?}");
+        assert!(shown.contains("hub (rule core SOURCE_SILENT)"), "{shown}");
     }
 
     #[test]
