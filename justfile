@@ -28,6 +28,13 @@ functions:
 bench *arguments:
     cargo run --release -p transship-tests --bin bench -- {{ arguments }}
 
+# change the inputs of each parser of bytes from outside at random, each for some seconds
+fuzz seconds="600":
+    TRANSSHIP_FUZZ_SECONDS={{ seconds }} cargo test -p transship-tests --test fuzz -- --nocapture --test-threads 1
+    TRANSSHIP_FUZZ_SECONDS={{ seconds }} cargo test -p transship-notifications --test deliveries -- no_change_to --nocapture --test-threads 1
+    TRANSSHIP_FUZZ_SECONDS={{ seconds }} cargo test -p transship-layout --test hostile -- fuzz:: --nocapture --test-threads 1
+    TRANSSHIP_FUZZ_SECONDS={{ seconds }} cargo test -p transship-registry --lib -- no_header_yields no_link_leads no_page_yields no_answer_of --nocapture --test-threads 1
+
 # review changed snapshots
 snapshots:
     cargo insta review
