@@ -1,6 +1,6 @@
 //! The deliveries in `events/`: one sample of each format, with the headers and the token that its sender would send.
 
-#![expect(clippy::unwrap_used, reason = "equipment of tests")]
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "equipment of tests")]
 
 use std::collections::BTreeMap;
 

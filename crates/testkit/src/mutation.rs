@@ -70,7 +70,9 @@ pub fn fuzz(target: &str, inputs: &[Vec<u8>], mut check: impl FnMut(usize, &[u8]
             resume_unwind(panic);
         }
     }
-    println!("{target}: {runs} runs, seed {seed}");
+    if seconds.is_some() {
+        let _ = writeln!(std::io::stderr(), "{target}: {runs} runs, seed {seed}");
+    }
 }
 
 /// `input` with one to four changes.
