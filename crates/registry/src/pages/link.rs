@@ -134,8 +134,8 @@ mod tests {
         let inputs = [
             r#"</v2/a/tags/list?n=2&last=b>; rel="next""#,
             r#"</x>; rel="prev", <?n=2&last=b>; title="a, b"; rel="last next""#,
-            r#"<https://user:secret@upstream.example:8443/v2/other/tags/list?n=2&last=b>; rel=next"#,
-            r#"//evil.example/?last=b; rel='next'"#,
+            "<https://user:secret@upstream.example:8443/v2/other/tags/list?n=2&last=b>; rel=next",
+            "//evil.example/?last=b; rel='next'",
             r#"<\\evil.example\?a>; rel="next""#,
         ];
         let page = Url::parse("https://r.example/v2/a/tags/list?n=2").unwrap();
