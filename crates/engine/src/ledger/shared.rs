@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Cancels, Failures, FirstSweep, Hints, History, Leases, Locations, Pauses, Records, Replicas, Runs, Silences, Uploads,
+    Cancels, Failures, FirstSweep, Hints, History, Leases, Locations, Pauses, Records, Replicas, Runs, Silences,
+    Uploads,
 };
 
 /// What all jobs of a process share of the ledger.
