@@ -14,6 +14,7 @@ pub mod graph;
 mod inline;
 pub mod memory;
 mod parallel;
+mod platforms;
 mod ports;
 mod progress;
 mod request;
@@ -26,6 +27,7 @@ pub use continuation::{Continuation, Continuations};
 pub use copy::copy;
 pub use decide::{Decision, KeepReason, Owner, decide};
 pub use flights::Flights;
+pub use platforms::{Selected, Selection};
 pub use ports::{
     Arrival, BlobLocation, BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Manifests, Mount,
     NoLocations, NoReplicas, Replicas, Source, SystemClock, TagClaim, UploadOptions, UploadSession, source_manifest,
@@ -34,5 +36,5 @@ pub use progress::{BlobEnd, NoProgress, Progress, Step};
 pub use request::{Counts, Options, Report, Request, State};
 pub use selection::SkipReason;
 pub use time_budget::TimeBudget;
-pub use transship_oci::{Existing, Referrers};
+pub use transship_oci::{Existing, Platforms, Referrers};
 pub use verify::{Verifier, verify_stream};

@@ -13,7 +13,8 @@ use transship_oci::{
     AtSide as _, Code, Descriptor, Digest, Error, Manifest, Repository, Result, Side, Tag, Target, Verb,
 };
 
-use crate::{Continuations, Flights, Owner, Progress, TimeBudget};
+use crate::graph::bare_below;
+use crate::{Continuations, Flights, Owner, Progress, Selected, TimeBudget};
 
 /// The bytes of a blob, in order, in chunks of any size. An error ends the stream.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
@@ -76,6 +77,12 @@ pub trait Source: Manifests + BlobSource {
     /// The manifests whose subject is `subject`, by the API or by the fallback tag, whichever the source has. Each was
     /// listed, none was read. Empty if there are none.
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
+
+    /// The manifests below `manifest` that belong to the image, with nothing but type, digest and size. All that it names, unless
+    /// the index is sparse.
+    fn below(&self, manifest: &Manifest) -> Vec<Descriptor> {
+        bare_below(manifest)
+    }
 }
 
 /// The manifest that `target` names at the source. `SOURCE_NOT_FOUND` if it is not there.
@@ -220,6 +227,11 @@ pub trait Replicas: Send + Sync {
     /// True if [`Replicas::owner`] can answer [`Owner::OtherSource`]. Then it is asked also where everything is replaced.
     fn knows_sources(&self) -> bool {
         false
+    }
+
+    /// What the image became that was copied to `tag`, if only some of its platforms were.
+    async fn selected(&self, _tag: &Tag) -> Result<Option<Selected>> {
+        Ok(None)
     }
 
     /// Takes the right to write `tag`, and records that we are about to write `digest` to it, so that the work of a worker

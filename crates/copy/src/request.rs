@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
-use transship_oci::{Digest, Existing, Kind, Referrers, Target};
+use transship_oci::{Digest, Existing, Kind, Platforms, Referrers, Target};
 
 use crate::{
-    BlobEnd, BlobLocations, CommitLease, Continuations, Destination, KeepReason, Progress, Replicas, SkipReason,
-    Source, TimeBudget,
+    BlobEnd, BlobLocations, CommitLease, Continuations, Destination, KeepReason, Progress, Replicas, Selection,
+    SkipReason, Source, TimeBudget,
 };
 
 /// One copy: the source, the destination, the options, and the ports it uses.
@@ -48,6 +48,8 @@ pub struct Options {
     pub kinds: Vec<Kind>,
     /// The labels that an image must have, all of them: annotations of its manifest or labels of its configuration.
     pub labels: BTreeMap<String, String>,
+    /// The platforms that are copied.
+    pub platforms: Platforms,
     /// What the event says the source tag names. If it names something else, the copy ends with `SOURCE_NOT_SETTLED` and
     /// changes nothing, because some registries notify before they write the tag.
     pub expected: Option<Digest>,
@@ -62,6 +64,7 @@ impl Default for Options {
             referrers: Referrers::Include,
             kinds: Vec::new(),
             labels: BTreeMap::new(),
+            platforms: Platforms::default(),
             expected: None,
             is_repeated: false,
         }
@@ -116,7 +119,7 @@ impl Counts {
 pub struct Report {
     /// The result.
     pub state: State,
-    /// What the destination names now: the source's digest, or what was kept.
+    /// What the destination names now: the source's digest, what the selected platforms of it became, or what was kept.
     pub digest: Digest,
     /// Manifests written.
     pub manifests: u64,
@@ -128,6 +131,8 @@ pub struct Report {
     pub members: Vec<Digest>,
     /// Every tag that was written, with what it names now.
     pub written: Vec<(Target, Digest)>,
+    /// What became of the image, if platforms are selected.
+    pub selection: Option<Selection>,
     /// Why the image was skipped, if it was.
     pub skipped: Option<SkipReason>,
     /// Why the destination tag was kept, if it was.

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt as _;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use transship_oci::{AtSide as _, Descriptor, Manifest, Result, Side, Target};
 
 use crate::ports::source_manifest;
 use crate::{Options, Source, verify_stream};
 
-/// The largest configuration that is read, in bytes. One that is larger has no labels.
+/// The largest configuration that is read, in bytes. Nothing is read of one that is larger.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
 /// Why an image is not selected.
@@ -22,6 +23,10 @@ pub enum SkipReason {
     Kind,
     /// It does not have the labels.
     Labels,
+    /// It has none of the platforms.
+    Platforms,
+    /// It must have a referrer and has none yet.
+    Referrers,
 }
 
 /// Why the image `root` is not selected; [`None`] if it is. Labels cost a request for the configuration, and for an index one
@@ -82,15 +87,19 @@ struct ContainerConfig {
 
 /// The labels of a configuration; none if it is not that of an image.
 async fn config_labels(source: &dyn Source, config: &Descriptor) -> Result<BTreeMap<String, String>> {
+    let parsed: ImageConfig = config_of(source, config).await?;
+    Ok(parsed.config.and_then(|config| config.labels).unwrap_or_default())
+}
+
+/// What is read of a configuration; nothing if it is too large, or not that of an image. One request.
+pub(crate) async fn config_of<T: Default + DeserializeOwned>(source: &dyn Source, config: &Descriptor) -> Result<T> {
     if config.size > CONFIG_BYTES_MAX {
-        return Ok(BTreeMap::new());
+        return Ok(T::default());
     }
     let stream = source.blob_get(config, 0).await.at(Side::Source)?;
     let bytes = verify_stream(stream, config).try_fold(Vec::new(), |mut bytes, chunk| async move {
         bytes.extend_from_slice(&chunk);
         Ok(bytes)
     });
-    let bytes = bytes.await.at(Side::Source)?;
-    let parsed: ImageConfig = serde_json::from_slice(&bytes).unwrap_or_default();
-    Ok(parsed.config.and_then(|config| config.labels).unwrap_or_default())
+    Ok(serde_json::from_slice(&bytes.await.at(Side::Source)?).unwrap_or_default())
 }

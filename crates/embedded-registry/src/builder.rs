@@ -36,6 +36,7 @@ pub(crate) struct Options {
     pub(crate) catalog: bool,
     pub(crate) page_size: usize,
     pub(crate) discard_blobs_above: u64,
+    pub(crate) sparse_indexes: bool,
     pub(crate) forgets_cut_uploads: bool,
     pub(crate) upload_ranges: UploadRanges,
     pub(crate) chunk_min: Option<u64>,
@@ -61,6 +62,7 @@ impl Default for Builder {
                 catalog: true,
                 page_size: usize::MAX,
                 discard_blobs_above: u64::MAX,
+                sparse_indexes: false,
                 forgets_cut_uploads: false,
                 upload_ranges: UploadRanges::Plain,
                 chunk_min: None,
@@ -129,6 +131,13 @@ impl Builder {
     /// Uploads larger than this number of bytes are only hashed and counted. HEAD finds such a blob, GET does not.
     pub const fn discard_blobs_above(mut self, size_bytes: u64) -> Self {
         self.options.discard_blobs_above = size_bytes;
+        self
+    }
+
+    /// Whether the registry accepts an index that names manifests which it does not have, as CNCF Distribution 3 does with
+    /// `validation.manifests.indexes.platforms: none`.
+    pub const fn sparse_indexes(mut self, does: bool) -> Self {
+        self.options.sparse_indexes = does;
         self
     }
 

@@ -56,7 +56,7 @@ impl Registry {
         }
         {
             let mut content = self.store.lock();
-            expect_parts(&content, repository, &manifest)?;
+            expect_parts(&content, repository, &manifest, self.options.sparse_indexes)?;
             content.add_manifest(repository, manifest.digest().clone(), StoredManifest::of(&manifest));
             if let Target::Tag(tag) = target {
                 content.add_tag(repository, tag.clone(), manifest.digest().clone());
@@ -129,7 +129,12 @@ fn digest_for(target: &Target, bytes: &Bytes) -> Result<Digest, Refusal> {
     ))
 }
 
-fn expect_parts(content: &Content, repository: &Repository, manifest: &Manifest) -> Result<(), Refusal> {
+fn expect_parts(
+    content: &Content,
+    repository: &Repository,
+    manifest: &Manifest,
+    is_sparse: bool,
+) -> Result<(), Refusal> {
     let has_blob = |part: &Descriptor| content.blob(repository, &part.digest).is_some();
     let has_manifest = |part: &Descriptor| {
         let target = Target::Digest(part.digest.clone());
@@ -145,6 +150,7 @@ fn expect_parts(content: &Content, repository: &Repository, manifest: &Manifest)
     let missing_child = manifest
         .children()
         .iter()
+        .filter(|part| !is_sparse || !part.media_type.is_manifest())
         .find(|part| !has_manifest(part) && (part.media_type.is_manifest() || !has_blob(part)));
     missing_child.map_or(Ok(()), |part| Err(missing("MANIFEST_UNKNOWN", part)))
 }

@@ -8,7 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Digest, MediaType, manifest};
+use crate::{Digest, MediaType, Platform, manifest};
 
 /// Media type, digest and size of a manifest or blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,18 +32,6 @@ pub struct Descriptor {
     /// The platform of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-}
-
-/// The platform of an image. Unknown fields are ignored, because manifests are copied as bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Platform {
-    /// Operating system, as in `GOOS`.
-    pub os: String,
-    /// Processor architecture, as in `GOARCH`.
-    pub architecture: String,
-    /// Variant of the architecture, such as `v8`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub variant: Option<String>,
 }
 
 impl Descriptor {

@@ -8,7 +8,7 @@ mod digest_tags;
 mod sides;
 mod survey;
 
-use transship_oci::{AtSide as _, Descriptor, Digest, Result, Side, Target};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Result, Side, Target};
 
 pub(crate) use attached::{Lack, PARALLEL_ATTACHMENTS};
 pub(crate) use sides::Sides;
@@ -18,9 +18,12 @@ pub use digest_tags::DigestTags;
 
 use crate::compare::survey::Survey;
 use crate::graph::{Graph, members};
+use crate::platforms::{SelectedSource, selected};
 use crate::ports::source_manifest;
 use crate::selection::{SkipReason, skip_reason};
-use crate::{BlobLocations, Counts, Decision, Destination, Existing, KeepReason, Options, Referrers, Replicas, Source};
+use crate::{
+    BlobLocations, Counts, Decision, Destination, Existing, KeepReason, Options, Referrers, Replicas, Selection, Source,
+};
 
 /// What is compared, and how far.
 pub struct CompareRequest<'a> {
@@ -75,6 +78,12 @@ pub struct Comparison {
     pub action: Action,
     /// What the source names.
     pub source: Option<Descriptor>,
+    /// What the destination is to name: what the source names, or what the selected platforms of it become.
+    pub wanted: Option<Descriptor>,
+    /// What becomes of the image, if platforms are selected and the source has the image.
+    pub selection: Option<Selection>,
+    /// The platforms that the image has, in words, if it has none of those that are selected.
+    pub why_skipped: Option<String>,
     /// What the destination names; [`None`] if nothing.
     pub destination: Option<Descriptor>,
     /// A copy would give what the destination names a tag of its own first.
@@ -114,6 +123,9 @@ impl Comparison {
         Self {
             action,
             source: None,
+            wanted: None,
+            selection: None,
+            why_skipped: None,
             destination: None,
             backup: false,
             members: Vec::new(),
@@ -151,6 +163,32 @@ impl Comparison {
 
 /// Compares the two sides of a copy. Sends no request that changes anything.
 pub async fn compare(request: &CompareRequest<'_>) -> Result<Comparison> {
+    let platforms = &request.options.platforms;
+    let Some(source) = selected(request.source, &request.from, &request.to, platforms, request.replicas) else {
+        return compare_from(request, None).await;
+    };
+    let request = CompareRequest {
+        source: &source,
+        from: request.from.clone(),
+        to: request.to.clone(),
+        options: request.options.clone(),
+        ..*request
+    };
+    match compare_from(&request, Some(&source)).await {
+        Ok(comparison) => Ok(Comparison {
+            source: source.original(),
+            selection: source.selection(),
+            ..comparison
+        }),
+        Err(error) if error.is(Code::PlatformMissing) => Ok(Comparison {
+            why_skipped: Some(error.message().to_owned()),
+            ..Comparison::of(Action::Skip(SkipReason::Platforms))
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+async fn compare_from(request: &CompareRequest<'_>, selected: Option<&SelectedSource<'_>>) -> Result<Comparison> {
     let sides = Sides::new(
         request.source,
         request.destination,
@@ -159,12 +197,16 @@ pub async fn compare(request: &CompareRequest<'_>) -> Result<Comparison> {
         request.digest_tags,
     );
     match request.extent {
-        Extent::FirstDifference => first_difference(request, &sides).await,
-        Extent::Everything => Ok(everything(request, &sides).await?.with_requests(request)),
+        Extent::FirstDifference => first_difference(request, &sides, selected).await,
+        Extent::Everything => Ok(everything(request, &sides, selected).await?.with_requests(request)),
     }
 }
 
-async fn first_difference(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<Comparison> {
+async fn first_difference(
+    request: &CompareRequest<'_>,
+    sides: &Sides<'_>,
+    selected: Option<&SelectedSource<'_>>,
+) -> Result<Comparison> {
     let (wanted, found) = tokio::try_join!(
         async {
             // The tag was listed, so that one look that does not find it is not enough.
@@ -183,6 +225,7 @@ async fn first_difference(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Re
     )?;
     let comparison = |action| Comparison {
         source: wanted.clone(),
+        wanted: wanted.clone(),
         destination: found.clone(),
         ..Comparison::of(action)
     };
@@ -193,7 +236,10 @@ async fn first_difference(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Re
     match sides.decide(&request.to, there, &root.digest, None).await? {
         Decision::Keep(reason) => return Ok(comparison(Action::Keep(reason))),
         Decision::Write { .. } => {}
+        Decision::Equal if lacks_parts(request, selected).await? => {}
         Decision::Equal => {
+            // Of a source that was not read the type of the image is not known.
+            let root = found.as_ref().filter(|_| selected.is_some()).unwrap_or(root);
             if let Some(members) = equal_members(sides, root).await? {
                 return Ok(Comparison {
                     members,
@@ -202,8 +248,31 @@ async fn first_difference(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Re
             }
         }
     }
-    let skipped = skipped(request, root).await?;
+    let skipped = match skipped(request, root).await? {
+        None if lacks_referrer(sides, root).await? => Some(SkipReason::Referrers),
+        skipped => skipped,
+    };
     Ok(comparison(skipped.map_or(Action::Copy, Action::Skip)))
+}
+
+/// True if the image `root` must have a referrer and has none that is proven.
+async fn lacks_referrer(sides: &Sides<'_>, root: &Descriptor) -> Result<bool> {
+    if sides.options.referrers != Referrers::Require {
+        return Ok(false);
+    }
+    let members = sides.members_of(root.clone()).await?;
+    let attachments = sides.attachments(members.clone()).await?;
+    Ok(!sides.has_proven_referrer(&members, &attachments).await?)
+}
+
+/// True if the destination lacks a selected manifest of an index that it has.
+async fn lacks_parts(request: &CompareRequest<'_>, selected: Option<&SelectedSource<'_>>) -> Result<bool> {
+    if !selected.is_some_and(SelectedSource::may_lack_parts) {
+        return Ok(false);
+    }
+    let root = source_manifest(request.source, &request.from).await?;
+    let graph = Graph::load(request.source, root, Some(request.destination)).await?;
+    Ok(graph.nodes.len() > 1)
 }
 
 /// Why the image is not let pass. [`None`] if that cannot be known: then its copy will report why.
@@ -248,7 +317,11 @@ async fn equal_members(sides: &Sides<'_>, root: &Descriptor) -> Result<Option<Ve
 }
 
 /// Reads what a copy reads, in the same order, and adds up what it would write.
-async fn everything(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<Comparison> {
+async fn everything(
+    request: &CompareRequest<'_>,
+    sides: &Sides<'_>,
+    selected: Option<&SelectedSource<'_>>,
+) -> Result<Comparison> {
     let options = &request.options;
     let found = request
         .destination
@@ -268,6 +341,7 @@ async fn everything(request: &CompareRequest<'_>, sides: &Sides<'_>) -> Result<C
             .decide(&request.to, Some(&there.digest), &wanted.digest, None)
             .await?;
         match decision {
+            Decision::Equal if lacks_parts(request, selected).await? => {}
             Decision::Equal => {
                 if options.referrers != Referrers::Exclude {
                     survey.attachments(sides.members_of(wanted.clone()).await?).await?;

@@ -202,7 +202,8 @@ impl<'a> Survey<'a> {
         let is_copy = action == Action::Unchanged && !found.attachments.is_empty();
         Comparison {
             action: if is_copy { Action::Copy } else { action },
-            source: Some(source),
+            source: Some(source.clone()),
+            wanted: Some(source),
             destination,
             attachments: found.attachments,
             kept_tags: found.kept_tags,

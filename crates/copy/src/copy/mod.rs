@@ -10,6 +10,7 @@ mod fallback;
 mod push;
 mod run;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -17,10 +18,11 @@ use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Result, Side, 
 
 use crate::compare::Attachment;
 use crate::graph::{Graph, Node, members};
+use crate::platforms::{SelectedSource, selected};
 use crate::ports::source_manifest;
 use crate::request::{Report, Request, State};
 use crate::selection::skip_reason;
-use crate::{Decision, Existing, KeepReason, Referrers};
+use crate::{Decision, Existing, KeepReason, Options, Referrers};
 use run::{CopyRun, MAX_ROUNDS};
 
 /// If the source was read longer ago than this, it is checked again before the commit.
@@ -28,18 +30,37 @@ const READ_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Copies one image and reports what was done. After an error the destination shows nothing incomplete.
 pub async fn copy(request: Request<'_>) -> Result<Report> {
-    let Some(budget) = request.budget else {
-        return run_rounds(&request).await;
-    };
-    // Transfers end by themselves when the time is over, and then store what arrived, which takes a moment.
-    match tokio::time::timeout(budget.left() + budget.grace(), run_rounds(&request)).await {
-        Ok(result) => result,
-        Err(_) => Err(CopyRun::new(&request).source_error(Code::SlotOver)),
+    let Options { platforms, .. } = &request.options;
+    match selected(request.source, &request.from, &request.to, platforms, request.replicas) {
+        None => copy_from(&request, None).await,
+        Some(source) => {
+            let request = Request {
+                source: &source,
+                from: request.from.clone(),
+                to: request.to.clone(),
+                options: request.options.clone(),
+                progress: Arc::clone(&request.progress),
+                ..request
+            };
+            copy_from(&request, Some(&source)).await
+        }
     }
 }
 
-async fn run_rounds(request: &Request<'_>) -> Result<Report> {
-    let run = CopyRun::new(request);
+async fn copy_from<'a>(request: &'a Request<'a>, selected: Option<&'a SelectedSource<'a>>) -> Result<Report> {
+    let rounds = run_rounds(request, selected);
+    let Some(budget) = request.budget else {
+        return rounds.await;
+    };
+    // Transfers end by themselves when the time is over, and then store what arrived, which takes a moment.
+    match tokio::time::timeout(budget.left() + budget.grace(), rounds).await {
+        Ok(result) => result,
+        Err(_) => Err(CopyRun::new(request, selected).source_error(Code::SlotOver)),
+    }
+}
+
+async fn run_rounds<'a>(request: &'a Request<'a>, selected: Option<&'a SelectedSource<'a>>) -> Result<Report> {
+    let run = CopyRun::new(request, selected);
     let mut there = request
         .destination
         .manifest_head(&request.to)
@@ -100,6 +121,12 @@ impl CopyRun<'_> {
 
     /// The image is there; copies the attachments that are missing.
     async fn complete(&self, there: &Descriptor) -> Result<Round> {
+        if self.selected.is_some_and(SelectedSource::may_lack_parts) {
+            self.set_may_be_partial();
+            let root = source_manifest(self.request.source, &self.request.from).await?;
+            let graph = Graph::load(self.request.source, root, Some(self.request.destination)).await?;
+            self.push_parts(&graph).await?;
+        }
         let mut members = vec![there.clone()];
         if self.request.options.referrers != Referrers::Exclude {
             self.set_may_be_partial();
@@ -142,8 +169,15 @@ impl CopyRun<'_> {
         } else {
             parts.extend(members(request.source, graph.present.clone()).await?);
             let attachments = self.sides.attachments(parts.clone());
-            let ((), attachments) = tokio::try_join!(self.push_parts(&graph), attachments)?;
-            self.require_referrer(&parts, &attachments).await?;
+            let attachments = if options.referrers == Referrers::Require {
+                // Nothing is written before it is known that there is one.
+                let attachments = attachments.await?;
+                self.require_referrer(&parts, &attachments).await?;
+                self.push_parts(&graph).await?;
+                attachments
+            } else {
+                tokio::try_join!(self.push_parts(&graph), attachments)?.1
+            };
             self.push_attachments(&attachments).await?;
         }
         let round = match &request.to {
@@ -262,6 +296,8 @@ impl CopyRun<'_> {
 
     /// Refuses a source that does not name what its event said. In a later round the source has moved on, which is allowed.
     fn settled(&self, source: &Digest, is_later_round: bool) -> Result<()> {
+        let original = self.selected.and_then(SelectedSource::original);
+        let source = original.as_ref().map_or(source, |original| &original.digest);
         match &self.request.options.expected {
             Some(expected) if expected != source && !is_later_round => Err(self.source_error(Code::SourceNotSettled)),
             _ => Ok(()),
@@ -270,8 +306,8 @@ impl CopyRun<'_> {
 
     async fn source_now(&self) -> Result<Option<Digest>> {
         match &self.request.from {
-            Target::Digest(digest) => Ok(Some(digest.clone())),
-            target @ Target::Tag(_) => {
+            Target::Digest(digest) if self.selected.is_none() => Ok(Some(digest.clone())),
+            target => {
                 let source = self.request.source;
                 // The tag was there a moment ago, so that one look that does not find it is not enough.
                 let found = match source.manifest_head(target).await? {

@@ -5,10 +5,10 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use transship_oci::{AtSide as _, Code, Descriptor, Manifest, Result, Side, Target};
+use transship_oci::{AtSide as _, Code, Descriptor, Error, Manifest, Result, Side, Target};
 
 use super::run::CopyRun;
-use crate::graph::{Graph, Node, bare_below, blobs, blobs_of, named_blobs};
+use crate::graph::{Graph, Node, blobs, blobs_of, named_blobs};
 use crate::parallel::side_by_side;
 use crate::ports::source_manifest;
 use crate::{BlobEnd, Step};
@@ -86,20 +86,34 @@ impl CopyRun<'_> {
     /// Writes a manifest whose tag is claimed. If the destination refuses it because a part is missing (a stale cache, a
     /// collected blob), sends that part without asking and writes the manifest again.
     pub(super) async fn put_manifest(&self, target: &Target, node: &Node) -> Result<()> {
-        let missing = {
+        let (refused, is_sparse) = {
             let manifest = node.manifest(self.request.source).await?;
+            let is_sparse = self.selected.is_some_and(|selected| selected.is_sparse(&manifest));
             match self.put_once(target, &manifest).await {
-                Err(error) if error.is(Code::BlobUnknownAtDestination) => (error, Parts::of(&manifest)),
+                Err(error) if error.is(Code::BlobUnknownAtDestination) => {
+                    ((error, self.parts_of(&manifest)), is_sparse)
+                }
+                Err(error) if is_sparse => return Err(sparse(error)),
                 put => return put,
             }
         };
         // No manifest is held while its parts are read.
-        let (error, parts) = missing;
+        let (error, parts) = refused;
         if !self.send_again(parts).await? {
-            return Err(error);
+            return Err(if is_sparse { sparse(error) } else { error });
         }
         let manifest = node.manifest(self.request.source).await?;
-        self.put_once(target, &manifest).await
+        let put = self.put_once(target, &manifest).await;
+        if is_sparse { put.map_err(sparse) } else { put }
+    }
+
+    /// What `manifest` names, as far as it is copied.
+    fn parts_of(&self, manifest: &Manifest) -> Parts {
+        let blobs = blobs_of(manifest).filter(|blob| !blob.media_type.is_non_distributable());
+        Parts {
+            blobs: blobs.cloned().collect(),
+            children: self.request.source.below(manifest),
+        }
     }
 
     async fn put_once(&self, target: &Target, manifest: &Manifest) -> Result<()> {
@@ -154,18 +168,25 @@ impl CopyRun<'_> {
     }
 }
 
+/// `SPARSE_UNSUPPORTED` if `error` refuses an index because of what it lacks. Registries do so with various codes; the parts that
+/// it has were accepted in the same repository before, so that there is no other reason.
+fn sparse(error: Error) -> Error {
+    let is_refusal = match error.kind() {
+        Code::BlobUnknownAtDestination | Code::NotFound => true,
+        Code::RegistryRefused => matches!(error.status(), Some(400 | 404 | 409 | 412 | 422)),
+        _ => false,
+    };
+    if !is_refusal {
+        return error;
+    }
+    let operation = error.operation().clone();
+    Error::of(Code::SparseUnsupported, operation)
+        .because(error.message())
+        .at(Side::Destination)
+}
+
 /// What a manifest names.
 struct Parts {
     blobs: Vec<Descriptor>,
     children: Vec<Descriptor>,
-}
-
-impl Parts {
-    fn of(manifest: &Manifest) -> Self {
-        let blobs = blobs_of(manifest).filter(|blob| !blob.media_type.is_non_distributable());
-        Self {
-            blobs: blobs.cloned().collect(),
-            children: bare_below(manifest),
-        }
-    }
 }

@@ -10,6 +10,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Target, Verb};
 
 use crate::compare::Sides;
+use crate::platforms::SelectedSource;
 use crate::request::{Counts, Report, Request, State};
 use crate::{BlobEnd, KeepReason, SkipReason, Step, TagClaim};
 
@@ -28,6 +29,8 @@ const LEASE_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct CopyRun<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) sides: Sides<'a>,
+    /// The source, if only some platforms are copied.
+    pub(super) selected: Option<&'a SelectedSource<'a>>,
     /// Held by the attachment that is written now, if it is an index.
     pub(super) index_turn: AsyncMutex<()>,
     state: Mutex<CopyState>,
@@ -100,9 +103,10 @@ impl CopyState {
 }
 
 impl<'a> CopyRun<'a> {
-    pub(super) fn new(request: &'a Request<'a>) -> Self {
+    pub(super) fn new(request: &'a Request<'a>, selected: Option<&'a SelectedSource<'a>>) -> Self {
         Self {
             request,
+            selected,
             sides: Sides::new(
                 request.source,
                 request.destination,
@@ -214,6 +218,7 @@ impl<'a> CopyRun<'a> {
             bytes: done.bytes,
             members,
             written: done.written,
+            selection: self.selected.and_then(SelectedSource::selection),
             skipped: done.skipped,
             kept: done.kept,
             kept_tags: done.kept_tags,

@@ -151,7 +151,7 @@ impl Visitor for IndexReader<'_> {
         if self.bytes.fetch_add(index.size(), Ordering::Relaxed) + index.size() > GRAPH_BYTES_MAX {
             return Err(too_many_bytes(&manifest.digest));
         }
-        Ok(((), bare_below(&index)))
+        Ok(((), self.source.below(&index)))
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Manifest, Result, Side, Target, Verb};
 
 use super::node::{Content, Node};
-use super::{GRAPH_BYTES_MAX, MAX_MANIFESTS, Visitor, bare_below, blobs_of, too_many_bytes};
+use super::{GRAPH_BYTES_MAX, MAX_MANIFESTS, Visitor, blobs_of, too_many_bytes};
 use crate::memory::Keeper;
 use crate::ports::source_manifest;
 use crate::{Destination, Source};
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
 
     /// The node of `manifest`, and the manifests it names.
     pub(super) fn take(&self, manifest: Manifest) -> Result<(Node, Vec<Descriptor>)> {
-        let below = bare_below(&manifest);
+        let below = self.source.below(&manifest);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.bytes += manifest.size();
         if state.bytes > GRAPH_BYTES_MAX {
@@ -89,7 +89,8 @@ impl State {
 fn memory_of(descriptor: &Descriptor) -> usize {
     let texts = [&descriptor.data, &descriptor.artifact_type].map(|text| text.as_ref().map_or(0, String::len));
     let platform = descriptor.platform.as_ref().map_or(0, |platform| {
-        platform.os.len() + platform.architecture.len() + platform.variant.as_ref().map_or(0, String::len)
+        let optional = [&platform.variant, &platform.os_version].map(|text| text.as_ref().map_or(0, String::len));
+        platform.os.len() + platform.architecture.len() + optional.iter().sum::<usize>()
     });
     let names = descriptor.media_type.as_str().len() + descriptor.digest.hex().len();
     size_of::<Descriptor>() + names + platform + texts.iter().sum::<usize>()

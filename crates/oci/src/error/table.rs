@@ -147,7 +147,7 @@ codes! {
         "At most 5,000 manifests, 32 MiB of manifests and 10,000 attachments of one image are copied: split the index, or move data out of annotations.";
     ReferrersMissing => "REFERRERS_MISSING", TEMPORARY,
         "the image has no referrer yet, and the rule requires one",
-        "Sign the image, or set `referrers: include` in the rule.";
+        "Sign the image: the task waits for the signature's push, for an hour. After that the push of the signature starts a new task. Or set `referrers: include` in the rule.";
     ReferrersTagConflict => "REFERRERS_TAG_CONFLICT", PERMANENT,
         "a tag that should list referrers is not an index",
         "Remove or rename the tag `sha256-…` that the message names.";
@@ -180,6 +180,15 @@ codes! {
     LabelsNotMatched => "LABELS_NOT_MATCHED", PERMANENT,
         "the image does not have the labels that the rule selects",
         "Nothing, or change `source.labels` of the rule.";
+    PlatformMissing => "PLATFORM_MISSING", PERMANENT,
+        "the image has none of the platforms that are selected",
+        "Nothing, or add one of the platforms that the message names to `platforms` of the rule, or to `--platform`.";
+    PlatformsIncomplete => "PLATFORMS_INCOMPLETE", PERMANENT,
+        "the image lacks some of the platforms that are selected; the others were copied",
+        "Nothing, if that is intended. Else push the image with these platforms, or remove them from `platforms` of the rule.";
+    SparseUnsupported => "SPARSE_UNSUPPORTED", PERMANENT,
+        "the destination does not accept an index some of whose manifests are missing",
+        "Remove `sparse: true`: then an index of only these platforms is written, with a digest of its own. Or allow such indexes at the destination (CNCF Distribution 3: `validation.manifests.indexes.platforms`).";
     TagNotLatest => "TAG_NOT_LATEST", PERMANENT,
         "the tag is not among the latest versions that the rule selects",
         "Nothing, or raise `source.tag.latest` of the rule.";

@@ -13,8 +13,10 @@ use crate::error::{Code, Error, shown};
 use crate::media_type::{self, MediaType};
 use crate::{Descriptor, Digest};
 
+mod derived;
 mod written;
 
+pub use derived::{Replacement, SOURCE_DIGEST};
 use written::Written;
 pub(crate) use written::with_annotations;
 

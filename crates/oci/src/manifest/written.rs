@@ -99,6 +99,26 @@ impl<'a> Written<'a> {
         }
     }
 
+    /// The list of an index as it is written.
+    pub(super) fn raw_manifests(&self) -> Result<Vec<&'a RawValue>, Error> {
+        let Field::Value(manifests) = self.manifests else {
+            return Ok(Vec::new());
+        };
+        let entries: Entries<'a> =
+            serde_json::from_str(manifests.get()).map_err(|_| invalid("manifests is not a list"))?;
+        Ok(entries.first)
+    }
+
+    /// The annotations as they are written, all of them.
+    pub(super) fn raw_annotations(&self) -> BTreeMap<String, Box<RawValue>> {
+        lenient(self.annotations).unwrap_or_default()
+    }
+
+    /// `artifactType` and `subject` as they are written.
+    pub(super) fn raw_others(&self) -> [(&'static str, Option<&'a RawValue>); 2] {
+        [("artifactType", self.artifact_type), ("subject", self.subject)]
+    }
+
     /// True if there is a list of an index that is not null.
     pub(super) const fn lists_manifests(&self) -> bool {
         matches!(self.manifests, Field::Value(_))
@@ -155,6 +175,8 @@ struct WrittenDescriptor<'a> {
 struct WrittenPlatform<'a> {
     #[serde(borrow, default)]
     os: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "os.version")]
+    os_version: Option<&'a RawValue>,
     #[serde(borrow, default)]
     architecture: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -242,6 +264,7 @@ fn platform(written: Option<&RawValue>) -> Option<Platform> {
     let written: WrittenPlatform<'_> = lenient(written)?;
     Some(Platform {
         os: text(written.os).unwrap_or_default(),
+        os_version: text(written.os_version),
         architecture: text(written.architecture).unwrap_or_default(),
         variant: text(written.variant),
     })

@@ -26,6 +26,7 @@ mod lists;
 mod logins;
 mod moving;
 mod order;
+mod platforms;
 mod reads;
 mod referrers;
 mod remembered;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use transship_copy::{
     Arrival, BlobLocation, BlobLocations, Continuations, NoProgress, Options, Owner, Replicas, Report, Request,
-    TagClaim, TimeBudget, copy,
+    Selected, TagClaim, TimeBudget, copy,
 };
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_embedded_registry::{Builder, EmbeddedRegistry, RequestRecord};
@@ -332,7 +332,7 @@ impl BlobLocations for Known {
 
 /// What we wrote, in memory.
 #[derive(Default)]
-pub struct Ours(pub Mutex<HashMap<Tag, Vec<Digest>>>);
+pub struct Ours(pub Mutex<HashMap<Tag, Vec<Digest>>>, pub Mutex<Option<Selected>>);
 
 #[async_trait]
 impl Replicas for Ours {
@@ -340,6 +340,10 @@ impl Replicas for Ours {
         let mut written = self.0.lock().unwrap();
         written.entry(tag.clone()).or_default().retain(|known| known != digest);
         Ok(())
+    }
+
+    async fn selected(&self, _: &Tag) -> Result<Option<Selected>> {
+        Ok(self.1.lock().unwrap().clone())
     }
 
     async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {

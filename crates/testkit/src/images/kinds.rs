@@ -31,6 +31,31 @@ pub fn multi_platform(seed: u64) -> Sample {
     draft.finish()
 }
 
+/// An index of one image for each of `platforms` (`linux/arm64/v8`, `windows(10.0.1)/amd64`), each with an attestation.
+pub fn of_platforms(seed: u64, platforms: &[&str]) -> Sample {
+    let mut draft = Draft::new(seed);
+    let mut children = Vec::new();
+    for (part, text) in (0..).zip(platforms) {
+        let mut parts = text.split('/');
+        let [os, architecture, variant] = [(); 3].map(|()| parts.next());
+        let (os, version) = match os.unwrap_or_default().split_once('(') {
+            Some((os, version)) => (os, Some(version.trim_end_matches(')'))),
+            None => (os.unwrap_or_default(), None),
+        };
+        let mut platform = json!({ "os": os, "architecture": architecture });
+        for (key, value) in [("variant", variant), ("os.version", version)] {
+            if let Some(value) = value {
+                platform[key] = value.into();
+            }
+        }
+        let child = draft.image(Dialect::Oci, part, &platform, &[3_000, 200]);
+        let attestation = attestation(&mut draft, &child);
+        children.extend([child, attestation]);
+    }
+    draft.manifest(&json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children }));
+    draft.finish()
+}
+
 fn attestation(draft: &mut Draft, about: &Value) -> Value {
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v0.1",

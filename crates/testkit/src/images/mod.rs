@@ -18,9 +18,9 @@ use transship_oci::{Digest, Manifest, MediaType, Repository, Tag};
 
 pub use kinds::{
     artifact, docker_image, docker_list, empty_layers, helm_chart, image, large_manifest, multi_platform, nested_index,
-    non_distributable, schema1, sha512_blob, unknown_fields,
+    non_distributable, of_platforms, schema1, sha512_blob, unknown_fields,
 };
-pub use referrers::{with_cosign_signature, with_referrer};
+pub use referrers::{referrer_of, with_cosign_signature, with_referrer};
 pub use unpackable::unpackable;
 pub use virtual_layer::seed_virtual_layer;
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::json;
+use transship_oci::Digest;
 use transship_oci::media_type::OCI_MANIFEST;
 
 use super::Sample;
@@ -27,6 +28,22 @@ pub fn with_referrer(seed: u64) -> Sample {
         "annotations": { "org.opencontainers.image.created": "2026-01-01T00:00:00Z" },
     }));
     draft.finish_with_root()
+}
+
+/// A referrer of the manifest `subject`, which has `size_bytes` bytes.
+pub fn referrer_of(subject: &Digest, size_bytes: usize, seed: u64) -> Sample {
+    let mut draft = Draft::new(seed);
+    let config = draft.blob(EMPTY, Bytes::from_static(b"{}"));
+    let note = draft.json_blob("application/spdx+json", &json!({ "seed": seed }));
+    draft.manifest(&json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": "application/spdx+json",
+        "config": config,
+        "layers": [note],
+        "subject": descriptor(OCI_MANIFEST, subject, size_bytes),
+    }));
+    draft.finish()
 }
 
 /// An image and its signature as cosign stores it: with the tag `sha256-<hex>.sig`, without a subject.
