@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use transship_copy::{Action, Comparison, Counts, KeepReason, SkipReason};
-use transship_oci::{Digest, Error};
+use transship_oci::{Code, Digest, Error};
 
 use crate::copy_report::Requests;
 use crate::failure::sentence;
@@ -107,6 +107,15 @@ impl PlanRow {
                 let reason = "the image does not have the labels".to_owned();
                 (PlanAction::Skip, Some((Some("LABELS_NOT_MATCHED"), reason)))
             }
+            Action::Skip(SkipReason::Platforms) => {
+                let why = comparison.why_skipped.clone();
+                let reason = why.unwrap_or_else(|| Code::PlatformMissing.meaning().to_owned());
+                (PlanAction::Skip, Some((Some("PLATFORM_MISSING"), reason)))
+            }
+            Action::Skip(SkipReason::Referrers) => {
+                let reason = "the image has no referrer yet, and one is required".to_owned();
+                (PlanAction::Skip, Some((Some("REFERRERS_MISSING"), reason)))
+            }
             Action::Skip(SkipReason::Kind) | Action::Absent => {
                 let reason = "the kind of the image is not let pass".to_owned();
                 (PlanAction::Skip, Some((Some("KIND_NOT_MATCHED"), reason)))
@@ -121,7 +130,7 @@ impl PlanRow {
             action,
             code,
             reason,
-            digest: comparison.source.as_ref().map(|root| root.digest.clone()),
+            digest: comparison.wanted.as_ref().map(|root| root.digest.clone()),
             manifests: comparison.manifests_to_write,
             blobs: comparison.blobs,
             bytes: comparison.bytes.copied,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use transship_copy::Options;
-use transship_oci::{Existing, Referrers};
+use transship_oci::{Existing, Platforms, Referrers};
 
 /// The two options.
 #[derive(Debug, Clone, Copy, Args)]
@@ -17,8 +17,9 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// As a copy takes them.
-    pub(crate) fn options(self) -> Options {
+    pub(crate) fn options(self, platforms: Platforms) -> Options {
         Options {
+            platforms,
             existing: self.existing,
             referrers: self.referrers,
             ..Options::default()

@@ -34,6 +34,7 @@ pub(crate) fn task_of(
             kinds: rule.kinds.clone(),
             labels: rule.source.labels.clone(),
             is_by_hand: false,
+            platforms: rule.platforms.clone(),
         },
         is_attachment: false,
         expected: None,

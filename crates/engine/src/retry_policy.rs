@@ -21,6 +21,9 @@ const SETTLE_TRIES_MAX: u32 = 12;
 /// The shortest wait between two tries.
 pub(crate) const DELAY_MIN: Duration = Duration::from_secs(1);
 
+/// How long an image waits for the referrer that its rule requires. Builds sign an image within minutes of its push.
+pub(crate) const REFERRER_TIMEOUT: Duration = Duration::from_hours(1);
+
 /// The waits between the attempts of a task, before the jitter and the maximum of its retry policy.
 const ATTEMPT_BACKOFF: Backoff = Backoff::doubling(DELAY_MIN, Duration::from_secs(4096));
 
@@ -44,6 +47,8 @@ pub(crate) enum Wait {
     Asked(Duration),
     /// From [`DELAY_MIN`], longer after each try.
     Growing,
+    /// The same for a referrer that the rule requires, for [`REFERRER_TIMEOUT`] at most. Its push ends the wait.
+    ForReferrer,
     /// The same for a newer version of the document, however long it takes.
     ForDocument,
 }
@@ -54,6 +59,9 @@ impl Wait {
     pub(crate) fn of(error: &Error) -> Self {
         if error.is(Code::SlotOver) {
             return Self::AtOnce;
+        }
+        if error.is(Code::ReferrersMissing) {
+            return Self::ForReferrer;
         }
         match error.persistence().retry_after() {
             Some(asked) if asked >= DELAY_MIN => Self::Asked(asked),
@@ -78,7 +86,7 @@ impl RetryPolicy {
         match wait {
             Wait::AtOnce => Duration::ZERO,
             Wait::Asked(asked) => asked,
-            Wait::Growing | Wait::ForDocument => backoff(tries, id).min(self.max_delay),
+            Wait::Growing | Wait::ForReferrer | Wait::ForDocument => backoff(tries, id).min(self.max_delay),
         }
     }
 

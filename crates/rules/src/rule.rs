@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use semver::Version;
-use transship_oci::{Code, DigestTag, Error, Existing, Kind, Referrers, Repository, Result, Tag, Verb};
+use transship_oci::{Code, DigestTag, Error, Existing, Kind, Platforms, Referrers, Repository, Result, Tag, Verb};
 
 use crate::deletes::Deletes;
 use crate::namespace::Namespace;
 use crate::naming::Naming;
 use crate::pattern::{Filter, Match, Scope, version_of};
-use crate::platforms::Platforms;
 use crate::verdict::{Destination, Pushed, Reason, Verdict};
 
 /// Which images are copied from which registry to which destination.

@@ -17,7 +17,8 @@ use transship_oci::{Digest, Repository};
 
 use super::DynamoLedger;
 use super::attributes::{
-    key, list_of, parse, target_parse, target_text, text, text_of, texts, time, time_of, time_option, unreadable,
+    key, list_of, parse, target_parse, target_text, text, text_of, text_option, texts, time, time_of, time_option,
+    unreadable,
 };
 use super::expression::{Change, Values};
 use super::table::{Answered, Item, Query, Table, Written};
@@ -111,6 +112,10 @@ impl Settling {
         let manifests = replica.manifests.get(..MANIFESTS_MAX).unwrap_or(&replica.manifests);
         let change = origin(replica)
             .set("manifests", texts(manifests))
+            .set_or_remove(
+                "selected",
+                replica.selected.as_ref().map(|selected| text(selected.to_string())),
+            )
             .value("now", time(now));
         match self {
             Self::Superseded => None,
@@ -194,6 +199,7 @@ fn read(item: &Item, destination: ImageRef) -> Answered<Replica> {
         digest: digests.next().ok_or_else(|| unreadable("digests"))?,
         earlier: digests.collect(),
         manifests: list_of(item, "manifests")?,
+        selected: text_option(item, "selected").map(parse).transpose()?,
         rule: text_of(item, "rule")?.to_owned(),
         written: time_of(item, "written")?,
         accepted: time_option(item, "accepted")?.unwrap_or_default(),

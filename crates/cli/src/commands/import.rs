@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use transship_engine::{Import, SharedBlobs};
 use transship_local::DockerConfig;
-use transship_oci::{Reference, RegistryHost, Repository, Result};
+use transship_oci::{Platforms, Reference, RegistryHost, Repository, Result};
 
 use super::ledger;
 use crate::bucket::InBucket;
@@ -119,7 +119,7 @@ async fn here(arguments: Arguments, form: Form) -> Result<ImportReport, Failure>
         execution: import.execution(&now.to_string(), now),
         store: source.store,
         import,
-        options: arguments.policy.options(),
+        options: arguments.policy.options(Platforms::default()),
         locations: RememberedLocations::new(arguments.data, client.host().clone()),
         client,
         shared: SharedBlobs::default(),

@@ -186,3 +186,51 @@ async fn a_memory_that_cannot_be_used_costs_one_warning_and_nothing_else() {
     assert!(told.err.contains("DATA_UNAVAILABLE"), "{told:?}");
     assert!(told.out.starts_with("copied "), "{told:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn platforms_are_selected_and_a_missing_one_is_an_error() {
+    let two = Two::start().await;
+    let sample = images::of_platforms(21, &["linux/amd64", "linux/arm64/v8", "linux/s390x"]);
+    sample.seed_into(&two.source, &"core/app".parse().unwrap(), &"v1".parse().unwrap());
+    let one = two
+        .report("core/app:v1", "one:v1", &["--platform", "linux/arm64"])
+        .await;
+    assert_eq!(one["state"], "copied");
+    assert_ne!(one["digest"], sample.root.to_string());
+    assert_eq!(two.there("one", "v1").map(Into::into), Some(one["digest"].clone()));
+    let several = ["--platform", "linux/arm64,linux/amd64"];
+    let row = two
+        .copy(
+            "core/app:v1",
+            "several:v1",
+            &[&["--dry-run", "--json"], &several[..]].concat(),
+        )
+        .await;
+    let first = two.report("core/app:v1", "several:v1", &several).await;
+    assert_eq!(row.json()["images"][0]["digest"], first["digest"]);
+    let again = ["--platform", "linux/amd64", "--platform", "linux/arm64/v8"];
+    let again = two.report("core/app:v1", "several:v1", &again).await;
+    assert_eq!(
+        (&again["state"], &again["digest"]),
+        (&"unchanged".into(), &first["digest"])
+    );
+    for more in [
+        &["--platform", "linux/mips"][..],
+        &["--platform", "linux/mips", "--dry-run"],
+    ] {
+        let told = two.copy("core/app:v1", "none:v1", more).await;
+        assert_eq!((told.code, told.error_code()), (1, "PLATFORM_MISSING"), "{told:?}");
+        assert!(
+            told.err.contains("linux/amd64, linux/arm64/v8, linux/s390x"),
+            "{told:?}"
+        );
+    }
+    let told = two
+        .copy("core/app:v1", "some:v1", &["--platform", "linux/mips,linux/amd64"])
+        .await;
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(
+        told.err.contains("PLATFORMS_INCOMPLETE") && told.err.contains("linux/mips"),
+        "{told:?}"
+    );
+}

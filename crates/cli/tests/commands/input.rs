@@ -29,7 +29,9 @@ fn a_command_line_that_is_not_understood_is_one_line_and_exit_2() {
     refused(&[], 2, "USAGE");
     refused(&["copy", "a"], 2, "USAGE");
     refused(&["copy", "a", "b:v1@c"], 2, "INVALID_DIGEST");
-    refused(&["copy", "a", "b", "--platform", "linux/amd64"], 2, "NOT_YET_SUPPORTED");
+    refused(&["copy", "a", "b", "--platform", "amd64"], 2, "USAGE");
+    let pinned = format!("b@sha256:{}", "0".repeat(64));
+    refused(&["copy", "a", &pinned, "--platform", "linux/amd64"], 2, "USAGE");
     refused(&["copy", "oci:/nowhere", "b"], 2, "LAYOUT_INVALID");
     #[cfg(not(feature = "aws"))]
     refused(&["copy", "s3://bucket/x", "b"], 2, "S3_NOT_BUILT");

@@ -153,6 +153,7 @@ impl CopyImage<'_> {
                 referrers: Referrers::Exclude,
                 kinds: policy.kinds.clone(),
                 labels: policy.labels.clone(),
+                platforms: policy.platforms.clone(),
                 ..Options::default()
             },
             locations: &NoLocations,

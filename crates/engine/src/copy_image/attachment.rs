@@ -67,6 +67,7 @@ impl CopyImage<'_> {
         if self.is_replicated(image, &subject).await? {
             return Ok(Subject::Replicated(subject));
         }
+        self.wake_unsigned(&subject).await;
         let history = &self.jobs.ledger.history;
         let is_busy = history.is_busy(&image.registry, &image.repository).await?;
         let lag = history.lag();

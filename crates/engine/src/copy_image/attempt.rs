@@ -189,6 +189,7 @@ impl CopyImage<'_> {
             referrers: policy.referrers,
             kinds: policy.kinds.clone(),
             labels: policy.labels.clone(),
+            platforms: policy.platforms.clone(),
             expected: expected.filter(|_| !self.task.is_attachment && self.is_settling()),
             is_repeated: self.attempt > 1,
         }
@@ -201,7 +202,11 @@ fn written(replicas: &LedgerReplicas<'_>, report: &Report) -> Vec<Replica> {
     let task = replicas.task;
     let own = match (&task.destination.target, task.is_attachment, report.state) {
         (Target::Tag(tag), false, State::Copied | State::Unchanged) => {
-            Some(replicas.replica(tag, &report.digest, report.members.clone()))
+            let selection = report.selection.as_ref();
+            Some(Replica {
+                selected: selection.map(|selection| selection.selected.clone()),
+                ..replicas.replica(tag, &report.digest, report.members.clone())
+            })
         }
         _ => None,
     };

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::{
-    Arrival, BlobLocation, BlobLocations, CommitLease, Continuation, Continuations, Flights, Owner, Replicas, TagClaim,
+    Arrival, BlobLocation, BlobLocations, CommitLease, Continuation, Continuations, Flights, Owner, Replicas, Selected,
+    TagClaim,
 };
 use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Target, Verb};
 
@@ -178,6 +179,7 @@ impl<'a> LedgerReplicas<'a> {
             digest: digest.clone(),
             earlier: Vec::new(),
             manifests,
+            selected: None,
             rule: self.task.execution.rule.clone(),
             written: self.jobs.now(),
         }
@@ -197,6 +199,12 @@ impl Replicas for LedgerReplicas<'_> {
             Some(_) => Owner::Ours,
             None => Owner::Unknown,
         })
+    }
+
+    async fn selected(&self, tag: &Tag) -> Result<Option<Selected>> {
+        let destination = self.task.destination.with_target(Target::Tag(tag.clone()));
+        let replica = self.jobs.ledger.replicas.get(&destination).await?;
+        Ok(replica.and_then(|replica| replica.selected))
     }
 
     async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<TagClaim> {

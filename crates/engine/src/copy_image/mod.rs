@@ -11,6 +11,7 @@ mod lease;
 mod ledger_adapters;
 mod outcome;
 mod throttled;
+mod unsigned;
 
 use attachment::Subject;
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ use outcome::AttemptResult;
 use crate::job::{CopyTask, Run, Source};
 use crate::jobs::{Jobs, Pause};
 use crate::ledger::Failure;
-use crate::retry_policy::{DELAY_MIN, Wait, tries_of};
+use crate::retry_policy::{DELAY_MIN, REFERRER_TIMEOUT, Wait, tries_of};
 use crate::{Begin, Next, Outcome, Result, TaskEntry, TaskState};
 use transship_oci::Code;
 use transship_registry::Registry;
@@ -100,9 +101,14 @@ impl<'a> CopyImage<'a> {
             }
         };
         let attempts = self.attempt;
-        let is_exhausted = jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts);
-        // A look at a pause is not a try, and a newer document is waited for without end.
-        if !is_paused && is_exhausted && wait != Wait::ForDocument {
+        let is_exhausted = match wait {
+            // A newer document is waited for without end.
+            Wait::ForDocument => false,
+            Wait::ForReferrer => task.execution.age(jobs.now()) >= REFERRER_TIMEOUT,
+            _ => jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts),
+        };
+        // A look at a pause is not a try.
+        if !is_paused && is_exhausted {
             jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }
@@ -112,7 +118,7 @@ impl<'a> CopyImage<'a> {
                 let registries = self.registries();
                 jobs.wait_for(delay, &registries.iter().collect::<Vec<_>>()).await
             }
-            Wait::AtOnce | Wait::Growing | Wait::ForDocument => (delay, None),
+            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument => (delay, None),
         };
         let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
         let (source, destination) = (&entry.source, &entry.destination);

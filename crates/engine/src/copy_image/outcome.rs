@@ -34,6 +34,9 @@ impl CopyImage<'_> {
         if error.is(Code::ExecutionCancelled) {
             return self.cancelled_by_operator();
         }
+        if error.is(Code::PlatformMissing) {
+            return AttemptResult::Ended(self.skipped(Code::PlatformMissing, &message), Vec::new());
+        }
         if error.persistence().is_permanent() {
             return self.failed(code, message);
         }
@@ -68,6 +71,8 @@ impl CopyImage<'_> {
     }
 
     pub(super) fn outcome(&self, report: &Report) -> Outcome {
+        let incomplete = missing(report);
+        let is_incomplete = incomplete.is_some();
         let (state, code, message) = match report.state {
             State::Copied if !report.kept_tags.is_empty() => (
                 TaskState::Succeeded,
@@ -85,6 +90,8 @@ impl CopyImage<'_> {
                     report.foreign_layers
                 )),
             ),
+            State::Copied if is_incomplete => (TaskState::Succeeded, Some("PLATFORMS_INCOMPLETE"), incomplete),
+            State::Unchanged if is_incomplete => (TaskState::Unchanged, Some("PLATFORMS_INCOMPLETE"), incomplete),
             State::Copied => (TaskState::Succeeded, None, None),
             State::Unchanged => (TaskState::Unchanged, None, None),
             State::Kept => {
@@ -126,4 +133,11 @@ impl CopyImage<'_> {
     fn is_not_there_yet(&self, error: &Error) -> bool {
         error.is(Code::SourceNotFound) && error.operation().target() == Some(self.task.source.target())
     }
+}
+
+/// The platforms that are selected and that the image lacks, in words.
+fn missing(report: &Report) -> Option<String> {
+    let missing = &report.selection.as_ref()?.missing;
+    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| format!("the image has no {}; its other platforms were copied", names.join(", ")))
 }

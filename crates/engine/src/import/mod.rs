@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use transship_layout::{Image, Refused, SourceRef};
-use transship_oci::{Error, Existing, Referrers, Repository, Result, Target, Verb};
+use transship_oci::{Error, Existing, Platforms, Referrers, Repository, Result, Target, Verb};
 
 use crate::configuration::Standing;
 use crate::job::{CopyTask, Policy, Scan, Source};
@@ -211,6 +211,7 @@ impl Import {
                 kinds: Vec::new(),
                 labels: BTreeMap::new(),
                 is_by_hand: false,
+                platforms: Platforms::default(),
             },
             is_attachment: false,
             expected: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use transship_layout::SourceRef;
 use transship_oci::{Digest, Kind, Target};
-use transship_oci::{Existing, Referrers};
+use transship_oci::{Existing, Platforms, Referrers};
 
 use super::{JobKind, Next, Run, stored};
 use crate::copy_image::CopyImage;
@@ -79,6 +79,9 @@ pub struct Policy {
     /// An operator asked for the copy although the rule is disabled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_by_hand: bool,
+    /// The platforms that are copied; none: all.
+    #[serde(default, skip_serializing_if = "Platforms::is_all")]
+    pub platforms: Platforms,
 }
 
 impl Source {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Error, Value, from_value};
 use std::collections::BTreeMap;
 use transship_layout::{Discovery, SourceRef};
-use transship_oci::{Digest, Kind, Repository, Target};
+use transship_oci::{Digest, Kind, Platforms, Repository, Target};
 use transship_oci::{Existing, Referrers};
 
 use super::{CopyTask, Envelope, Job, ListPrefix, Policy, Scan, Source, Sweep};
@@ -149,6 +149,7 @@ fn job(task: Task) -> Result<Job, Error> {
             kinds: task.kinds,
             labels: BTreeMap::new(),
             is_by_hand: false,
+            platforms: Platforms::default(),
         },
         is_attachment: task.follows,
         expected: task.hint,

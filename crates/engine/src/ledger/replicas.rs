@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use transship_copy::Selected;
 use transship_oci::{Digest, Repository};
 
 use crate::{ImageRef, Result};
@@ -24,6 +25,9 @@ pub struct Replica {
     pub earlier: Vec<Digest>,
     /// Every manifest of the image, including the root. A referrer of any of them is copied to this destination.
     pub manifests: Vec<Digest>,
+    /// What the image at the source became, if only some of its platforms are copied. It does not depend on what the tag names now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selected: Option<Selected>,
     /// The rule.
     pub rule: String,
     /// When the tag was written.
@@ -37,6 +41,12 @@ impl Replica {
     /// True if the destination tag may name `found` by our hand.
     pub fn is_ours(&self, found: &Digest) -> bool {
         self.digest == *found || self.earlier.contains(found)
+    }
+
+    /// What the source named when [`Replica::digest`] was copied.
+    pub fn source_digest(&self) -> &Digest {
+        let selected = self.selected.as_ref().filter(|selected| selected.digest == self.digest);
+        selected.map_or(&self.digest, |selected| &selected.source)
     }
 
     /// What the destination may name by our hand, the latest first, except `digest`.
@@ -101,8 +111,8 @@ pub fn lease_end_latest(now: Timestamp, ttl: Duration) -> Timestamp {
 pub trait Replicas: Send + Sync {
     /// Takes the commit lease of [`Replica::destination`] for `holder` until `now + ttl`, and remembers that the destination
     /// is about to name [`Replica::digest`], both in one conditional write. What the destination may have named by our hand
-    /// until now becomes [`Replica::earlier`], the latest first, [`EARLIER_MAX`] at most; [`Replica::manifests`] stays as it
-    /// was. `earlier` and `manifests` of the argument are ignored. A holder that claims again extends its lease. If another
+    /// until now becomes [`Replica::earlier`], the latest first, [`EARLIER_MAX`] at most; [`Replica::manifests`] and
+    /// [`Replica::selected`] stay as they were. `earlier`, `manifests` and `selected` of the argument are ignored. A holder that claims again extends its lease. If another
     /// holder's lease is in force ([`lease_in_force`]), or if what is remembered supersedes `replica`
     /// ([`Replica::supersedes`]), nothing changes.
     async fn claim(&self, replica: &Replica, holder: &str, now: Timestamp, ttl: Duration) -> Result<Claim>;

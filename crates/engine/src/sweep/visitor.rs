@@ -116,7 +116,8 @@ impl SweepVisitor<'_> {
             // It may have arrived after all, and been removed since.
             if let Some(failure) = has_failed
                 && !ledger.replicas.get(&task.destination).await?.is_some_and(|replica| {
-                    task.expected.as_ref() == Some(&replica.digest) && replica.written.as_millisecond() > failure.at_ms
+                    task.expected.as_ref() == Some(replica.source_digest())
+                        && replica.written.as_millisecond() > failure.at_ms
                 })
             {
                 self.counts.failed += 1;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::{
-    Action, CompareRequest, DigestTags, Extent, KeepReason, NoLocations, Options, Owner, Replicas, TagClaim, compare,
+    Action, CompareRequest, DigestTags, Extent, KeepReason, NoLocations, Options, Owner, Replicas, Selected, TagClaim,
+    compare,
 };
 use transship_oci::{Digest, Result, Tag, Target};
 use transship_registry::Registry;
@@ -78,14 +79,17 @@ impl Ends<'_> {
             extent: Extent::FirstDifference,
         })
         .await?;
-        let Some(wanted) = comparison.source else {
+        if let Action::Skip(_) = comparison.action {
+            return Ok(Compared::Skipped);
+        }
+        let (Some(found), Some(wanted)) = (comparison.source, comparison.wanted) else {
             return Ok(Compared::Absent);
         };
         Ok(match comparison.action {
             Action::Copy => {
-                let occurrence = format!("{} {}", self.occurrence, wanted.digest);
+                let occurrence = format!("{} {}", self.occurrence, found.digest);
                 let mut task = task_of(self.rule, pair.source, pair.destination, &self.execution, &occurrence);
-                task.expected = Some(wanted.digest);
+                task.expected = Some(found.digest);
                 Compared::Missed(Box::new(task))
             }
             Action::Unchanged => Compared::Equal(Box::new(Replica {
@@ -94,6 +98,7 @@ impl Ends<'_> {
                 digest: wanted.digest,
                 earlier: Vec::new(),
                 manifests: comparison.members,
+                selected: comparison.selection.map(|selection| selection.selected),
                 rule: self.rule.name.clone(),
                 written: self.jobs.now(),
                 // Not known. So any push that is accepted from now on is later.
@@ -116,7 +121,9 @@ impl Ends<'_> {
         let mut adopted = Vec::new();
         for mut replica in equal {
             match known.get(&replica.destination) {
-                Some(known) if known.is_ours(&replica.digest) => adoption.recorded += 1,
+                Some(known) if known.is_ours(&replica.digest) && known.selected == replica.selected => {
+                    adoption.recorded += 1;
+                }
                 Some(known) => {
                     // The record is older than what both sides have, as after a restore of the ledger.
                     replica.accepted = known.accepted;
@@ -142,6 +149,7 @@ fn options(rule: &Rule) -> Options {
         referrers: rule.referrers,
         kinds: rule.kinds.clone(),
         labels: rule.source.labels.clone(),
+        platforms: rule.platforms.clone(),
         ..Options::default()
     }
 }
@@ -170,6 +178,12 @@ impl Replicas for WalkedReplicas<'_> {
 
     fn knows_sources(&self) -> bool {
         true
+    }
+
+    async fn selected(&self, tag: &Tag) -> Result<Option<Selected>> {
+        let destination = self.destination.with_target(Target::Tag(tag.clone()));
+        let replica = self.written.get(&destination).await?;
+        Ok(replica.and_then(|replica| replica.selected))
     }
 
     async fn claim(&self, _: &Tag, _: &Digest) -> Result<TagClaim> {
@@ -209,6 +223,7 @@ mod tests {
             digest: digest.clone(),
             earlier: earlier.iter().copied().cloned().collect(),
             manifests: Vec::new(),
+            selected: None,
             rule: "core".into(),
             written: Timestamp::UNIX_EPOCH,
             accepted: Timestamp::UNIX_EPOCH,

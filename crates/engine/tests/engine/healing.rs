@@ -99,6 +99,7 @@ async fn a_sweep_adopts_nothing_that_a_worker_is_writing() {
                     }),
                     digest: sample.root.clone(),
                     earlier: Vec::new(),
+                    selected: None,
                     manifests: Vec::new(),
                     rule: "core-images".into(),
                     written: crate::replicate::now(&other),

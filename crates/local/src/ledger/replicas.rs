@@ -35,8 +35,8 @@ pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()
         .prepare_cached(
             "INSERT INTO replica (destination_registry, destination_repository, destination_target,
                                   source_registry, source_repository, source_target, digest, rule, written,
-                                  accepted)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                                  accepted, selected)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             destination.registry,
@@ -49,6 +49,7 @@ pub(super) fn put(transaction: &Transaction<'_>, replica: &Replica) -> Result<()
             replica.rule,
             replica.written.as_millisecond(),
             replica.accepted.as_millisecond(),
+            replica.selected.as_ref().map(ToString::to_string),
         ])?;
     let number = transaction.last_insert_rowid();
     digests_add(transaction, number, MANIFEST, &replica.manifests)?;
@@ -147,6 +148,7 @@ pub(super) fn claim(
     let intended = Replica {
         accepted,
         earlier: earlier.clone(),
+        selected: known.as_ref().and_then(|known| known.selected.clone()),
         manifests: known.map(|known| known.manifests).unwrap_or_default(),
         ..replica.clone()
     };
@@ -248,7 +250,7 @@ pub(super) fn settle(transaction: &Transaction<'_>, replica: &Replica, holder: &
     transaction
         .prepare_cached(
             "UPDATE replica SET source_registry = ?2, source_repository = ?3, source_target = ?4, rule = ?5, written = ?6,
-                                accepted = ?7
+                                accepted = ?7, selected = ?8
              WHERE number = ?1",
         )?
         .execute(params![
@@ -259,6 +261,7 @@ pub(super) fn settle(transaction: &Transaction<'_>, replica: &Replica, holder: &
             replica.rule,
             replica.written.as_millisecond(),
             replica.accepted.as_millisecond(),
+            replica.selected.as_ref().map(ToString::to_string),
         ])?;
     transaction
         .prepare_cached("DELETE FROM replica_digest WHERE replica = ?1 AND role = ?2")?
@@ -289,6 +292,7 @@ fn without_digests(row: &Row<'_>) -> Result<(i64, Replica)> {
         digest: column::parsed(row, "digest")?,
         earlier: Vec::new(),
         manifests: Vec::new(),
+        selected: column::parsed_option(row, "selected")?,
         rule: row.get("rule")?,
         written: column::time(row, "written")?,
         accepted: column::time(row, "accepted")?,

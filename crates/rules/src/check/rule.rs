@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use transship_oci::{Code, Kind, Platform, Provider, Referrers, Repository, Tag};
+use transship_oci::{Code, Kind, Platform, Platforms, Provider, Referrers, Repository, Tag};
 
 use super::{Known, check_known, check_name, namespace, pattern};
 use crate::deletes::{DeleteLimit, Deletes};
@@ -12,7 +12,6 @@ use crate::namespace::Namespace;
 use crate::naming::{Flatten, Naming, Part, Template};
 use crate::path::Path;
 use crate::pattern::Scope;
-use crate::platforms::{Platforms, platform};
 use crate::raw::{self, KindWord, TextOr};
 use crate::rule::{Rule, RuleDestination, Source, Trigger};
 
@@ -82,9 +81,6 @@ fn refuse_what_is_not_yet_honoured(raw: &raw::Rule, rule: &Rule, path: &Path, di
     if rule.deletes != Deletes::Ignore {
         diagnostics.not_yet(path.key("deletes"), "propagating deletions");
     }
-    if !rule.platforms.only.is_empty() {
-        diagnostics.not_yet(path.key("platforms"), "choosing platforms");
-    }
     if raw.backfill {
         diagnostics.not_yet(path.key("backfill"), "copying what existed before the rule");
     }
@@ -109,18 +105,14 @@ fn platforms(raw: Option<&raw::Platforms>, path: &Path, diagnostics: &mut Diagno
     let list = if raw.is_table { path.key("only") } else { path.clone() };
     let mut only: Vec<Platform> = Vec::new();
     for (position, text) in raw.only.iter().enumerate() {
-        let parsed = platform(text).map_err(|why| fault(Code::RuleInvalid, why));
-        let platform = diagnostics.accept(&list.index(position), parsed)?;
-        if !only.contains(&platform) {
-            only.push(platform);
-        }
+        let parsed = text.parse::<Platform>().map_err(|why| fault(Code::RuleInvalid, why));
+        only.push(diagnostics.accept(&list.index(position), parsed)?);
     }
     if raw.sparse && only.is_empty() {
         let sentence = "sparse needs platforms: list them under only";
         diagnostics.error(path.key("sparse"), fault(Code::RuleInvalid, sentence));
     }
-    let sparse = raw.sparse;
-    Some(Platforms { only, sparse })
+    Some(Platforms::new(only, raw.sparse))
 }
 
 /// A new index has a new digest, which no signature names.

@@ -45,7 +45,8 @@ pub(crate) struct Rule {
     /// What to do with signatures, SBOMs and other manifests that refer to an image.
     #[serde(default)]
     pub(crate) referrers: Referrers,
-    /// The platforms of an image to copy, such as `linux/amd64`. Absent or empty: all. Not supported by this version.
+    /// The platforms of an image to copy, such as `linux/amd64`. One: its manifest becomes the tag. Several: an
+    /// index of only these. Absent or empty: all, byte for byte.
     #[serde(default)]
     pub(crate) platforms: Option<Platforms>,
     /// Bytes per second of all tasks of this rule together, in each process that works on them. -1 or absent: unlimited.

@@ -57,7 +57,6 @@ fn what_is_not_honoured_is_refused_by_name_and_nothing_else_is() {
         [
             "rules[0].trigger[1].schedule",
             "rules[0].deletes",
-            "rules[0].platforms",
             "rules[0].backfill",
             "failover",
             "operators",

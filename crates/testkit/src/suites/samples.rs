@@ -37,6 +37,7 @@ pub fn copy_task(number: u32) -> CopyTask {
             kinds: Vec::new(),
             labels: std::collections::BTreeMap::new(),
             is_by_hand: false,
+            platforms: transship_oci::Platforms::default(),
         },
         is_attachment: false,
         expected: Some(Digest::sha256(&number.to_be_bytes())),

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use transship_oci::Result;
+use transship_oci::{Platform, Result};
 
 use super::draft::{Draft, Rule};
 use super::image::{Image, add, credentials, name_of, registry_at};
@@ -276,20 +276,32 @@ fn settings(own: &Settings, defaults: &Settings, rule: &mut Rule, draft: &mut Dr
     if own.referrer_filters.is_some() || defaults.referrer_filters.is_some() {
         draft.lose(format!("rule {name}: filters of referrers. All are copied"));
     }
-    let one = own.platform.clone().or_else(|| defaults.platform.clone()).into_iter();
-    let several = own
-        .platforms
-        .clone()
-        .or_else(|| defaults.platforms.clone())
-        .unwrap_or_default();
-    let platforms: Vec<String> = one.chain(several).collect();
-    if !platforms.is_empty() {
-        draft.lose(format!(
-            "rule {name}: the platforms {}, which this version does not support. All are copied",
-            platforms.join(", ")
-        ));
+    // One is copied as its manifest; of several the index is copied unchanged.
+    if let Some(one) = own.platform.clone().or_else(|| defaults.platform.clone()) {
+        add_platforms(&[one], false, rule, draft);
+    } else if let Some(several) = own.platforms.clone().or_else(|| defaults.platforms.clone()) {
+        add_platforms(&several, true, rule, draft);
     }
     if own.media_types.is_some() || defaults.media_types.is_some() {
         draft.lose(format!("rule {name}: mediaTypes. See kinds"));
+    }
+}
+
+fn add_platforms(written: &[String], sparse: bool, rule: &mut Rule, draft: &mut Draft) {
+    let (known, odd): (Vec<&String>, Vec<&String>) =
+        (written.iter()).partition(|text| text.parse::<Platform>().is_ok());
+    for text in odd {
+        draft.lose(format!(
+            "rule {}: the platform {text:?}, which is not os/architecture",
+            rule.name
+        ));
+    }
+    if !known.is_empty() {
+        let platforms = if sparse {
+            json!({ "only": known, "sparse": true })
+        } else {
+            json!(known)
+        };
+        rule.more.push(("platforms", platforms));
     }
 }

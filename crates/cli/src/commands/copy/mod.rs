@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use transship_copy::{CompareRequest, Extent, NoReplicas, Report, Request, compare};
+use transship_copy::{CompareRequest, Extent, NoReplicas, Options, Report, Request, compare};
 use transship_local::DockerConfig;
-use transship_oci::{Reference, Target};
+use transship_oci::{Code, Platform, Platforms, Reference, Target};
 use transship_registry::RemoteRepository;
 
 use crate::copy_report::{CopyReport, Requests};
@@ -43,9 +43,10 @@ pub(crate) struct Arguments {
     /// Show what would be copied, without writing anything
     #[arg(long)]
     dry_run: bool,
-    /// Copy only this platform (not supported yet)
-    #[arg(long, value_name = "OS/ARCH")]
-    platform: Vec<String>,
+    /// Copy only this platform. One becomes the tag itself; several (separated by commas, or the option again) become an index
+    /// of only these, with a digest of its own
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    platform: Vec<Platform>,
     /// Folder that stores blob locations; by default the user's cache folder
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
@@ -55,10 +56,6 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     let begin = Instant::now();
     logging::begin_command();
-    if !arguments.platform.is_empty() {
-        let sentence = "--platform is not supported by this version: omit it to copy every platform";
-        return Err(Failure::new(Exit::Input, "NOT_YET_SUPPORTED", sentence));
-    }
     let source = ImageSource::parse(&arguments.source)?;
     let (destination, to) = destination(&arguments.destination)?;
     let mut registries = Registries::new(Arc::new(DockerConfig::load()?));
@@ -66,6 +63,11 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     let client = registries.client(&destination.host)?;
     let remote = client.repository(destination.repository.clone()).for_writing();
     if let Target::Digest(wanted) = &to {
+        if !arguments.platform.is_empty() {
+            let sentence =
+                "--platform needs a tag at the destination, because the digest there is that of the selected platforms";
+            return Err(Failure::usage(sentence));
+        }
         opened.from = pinned(&opened, wanted).await?;
     }
     let way = Way {
@@ -74,7 +76,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         remote,
         to,
         locations: RememberedLocations::new(arguments.data.clone(), client.host().clone()),
-        policy: arguments.policy,
+        options: arguments.policy.options(Platforms::new(arguments.platform, false)),
     };
     if arguments.dry_run {
         way.plan(form).await
@@ -90,7 +92,7 @@ struct Way {
     remote: RemoteRepository,
     to: Target,
     locations: RememberedLocations,
-    policy: Policy,
+    options: Options,
 }
 
 impl Way {
@@ -101,7 +103,7 @@ impl Way {
             from: self.opened.from.clone(),
             destination: &self.remote,
             to: self.to.clone(),
-            options: self.policy.options(),
+            options: self.options,
             locations: &self.locations,
             replicas: &NoReplicas,
             lease: None,
@@ -136,7 +138,7 @@ impl Way {
             from: self.opened.from.clone(),
             destination: &self.remote,
             to: self.to.clone(),
-            options: self.policy.options(),
+            options: self.options,
             locations: &self.locations,
             replicas: &NoReplicas,
             digest_tags: None,
@@ -154,7 +156,12 @@ impl Way {
             Err(_) => return Ok(comparison.map(drop)?),
         };
         form.print(&PlanReport::from(vec![row]), PlanReport::text)?;
-        Ok(comparison.map(drop)?)
+        // A copy of one image is asked for, so that an image without the platforms is an error there.
+        let comparison = comparison?;
+        match comparison.why_skipped {
+            Some(why) => Err(Failure::new(Exit::Failed, Code::PlatformMissing.as_str(), why)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -178,6 +185,12 @@ fn warn(report: &Report) {
     if !report.kept_tags.is_empty() {
         let tags = report.kept_tags.join(", ");
         tracing::warn!("SIGNATURE_TAG_KEPT: the destination already has {tags}, which was kept");
+    }
+    let missing = report.selection.iter().flat_map(|selection| &selection.missing);
+    let missing: Vec<String> = missing.map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        tracing::warn!("PLATFORMS_INCOMPLETE: the image has no {missing}; its other platforms were copied");
     }
     if report.foreign_layers > 0 {
         let layers = units::count(report.foreign_layers, "layer");

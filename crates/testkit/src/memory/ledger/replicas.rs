@@ -78,6 +78,7 @@ impl Replicas for MemoryLedger {
             accepted,
             earlier: earlier.clone(),
             manifests: known.map(|known| known.manifests.clone()).unwrap_or_default(),
+            selected: known.and_then(|known| known.selected.clone()),
             ..replica.clone()
         };
         let until = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use transship_copy::Selected;
 use transship_engine::Replica;
 use transship_engine::ledger::{Claim, EARLIER_MAX, Replicas};
 use transship_oci::{Digest, Target};
@@ -18,6 +19,15 @@ async fn settle(replicas: &dyn Replicas, replica: &Replica) {
         .settle(std::slice::from_ref(replica), "a", at(0))
         .await
         .unwrap();
+}
+
+/// What became of an image of which two platforms are copied.
+fn selected(text: &str) -> Selected {
+    Selected {
+        source: digest("source"),
+        platforms: "linux/amd64,linux/arm64 sparse".to_owned(),
+        digest: digest(text),
+    }
 }
 
 async fn claim(replicas: &dyn Replicas, replica: &Replica, holder: &str, now: i64) -> Claim {
@@ -48,6 +58,7 @@ pub(super) async fn a_replica_is_remembered_whole_and_replaced(replicas: Arc<dyn
     let mut newer = replica(1, &["newer", "arm64"]);
     newer.source = Some(place("beijing", "core/app", 1));
     newer.earlier = vec![digest("index"), digest("before")];
+    newer.selected = Some(selected("newer"));
     settle(&*replicas, &newer).await;
     assert_eq!(find().await, Some(newer));
     assert_eq!(replicas.get(&place("hangzhou", "copy/app", 1)).await.unwrap(), None);
@@ -75,7 +86,9 @@ pub(super) async fn a_claim_keeps_what_was_before_it(replicas: Arc<dyn Replicas>
         !is_held(&*replicas, "core/app", "copy/app", "first").await,
         "an intent is not a replica"
     );
-    settle(&*replicas, &replica(1, &["first", "amd64"])).await;
+    let mut first = replica(1, &["first", "amd64"]);
+    first.selected = Some(selected("first"));
+    settle(&*replicas, &first).await;
     assert_eq!(intend("second").await, ["first"].map(digest));
     assert_eq!(intend("third").await, ["second", "first"].map(digest));
     assert_eq!(intend("third").await, ["second", "first"].map(digest));
@@ -83,6 +96,11 @@ pub(super) async fn a_claim_keeps_what_was_before_it(replicas: Arc<dyn Replicas>
     assert_eq!(found.digest, digest("third"));
     assert_eq!(found.earlier, ["second", "first"].map(digest));
     assert_eq!(found.manifests, ["first", "amd64"].map(digest));
+    assert_eq!(
+        found.selected,
+        Some(selected("first")),
+        "it does not depend on what the tag names"
+    );
     assert!(is_held(&*replicas, "core/app", "copy/app", "amd64").await);
     let earlier = intend("first").await;
     assert_eq!(earlier, ["third", "second"].map(digest), "each is named once");

@@ -76,6 +76,7 @@ pub fn replica(number: u32, manifests: &[&str]) -> Replica {
         digest: digest(manifests[0]),
         earlier: Vec::new(),
         manifests: manifests.iter().map(|text| digest(text)).collect(),
+        selected: None,
         rule: "core-images".to_owned(),
         written: at(i64::from(number)),
         accepted: at(0),
