@@ -328,6 +328,11 @@ impl EmbeddedRegistry {
         content.add_tag(repository, tag.clone(), digest.clone());
     }
 
+    /// Removes a tag without a request or a notification. False if it is not there.
+    pub fn untag(&self, repository: &Repository, tag: &Tag) -> bool {
+        self.registry.store.lock().remove_tag(repository, tag)
+    }
+
     /// Removes a manifest with its tags, or a blob, without a request or a notification, as if the registry had lost it.
     pub fn forget(&self, repository: &Repository, digest: &Digest) {
         let mut content = self.registry.store.lock();

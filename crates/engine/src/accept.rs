@@ -17,9 +17,9 @@ use transship_rules::{Document, Pushed, Registry, Webhook};
 use crate::authenticity::rejected;
 use crate::delivery_log;
 use crate::ledger::History;
-use crate::plan::{is_nobodys_referrer, plan};
-use crate::send::{now, send_then_record};
-use crate::{Configuration, CopyTask, RecentPushes, Secrets, SigningKeys, Snapshot, TaskQueue};
+use crate::plan::{Planned, is_nobodys_referrer, plan};
+use crate::send::{now, send_then_record_entries};
+use crate::{Configuration, Outgoing, RecentPushes, Secrets, SigningKeys, Snapshot, TaskQueue};
 
 /// Time limit for recording in the ledger. No delivery depends on it, and a sender that reaches its time-out sends everything
 /// again.
@@ -191,7 +191,7 @@ impl Intake {
             return Ok(Accepted::Nothing { code });
         }
         planned.retain(|task| !task.is_recorded_late());
-        let mut executions: Vec<String> = planned.into_iter().map(|task| task.execution.id).collect();
+        let mut executions: Vec<String> = planned.iter().map(|task| task.execution().id.clone()).collect();
         let mut seen = HashSet::new();
         executions.retain(|id| seen.insert(id.clone()));
         Ok(Accepted::Tasks {
@@ -200,8 +200,12 @@ impl Intake {
         })
     }
 
-    async fn make_durable(&self, tasks: &[CopyTask]) -> Result<()> {
-        let sent = send_then_record(self.queue.as_ref(), self.history.as_ref(), tasks, Some(RECORD_TIMEOUT));
+    async fn make_durable(&self, tasks: &[Planned]) -> Result<()> {
+        let messages: Vec<Outgoing> = tasks.iter().map(Planned::message).collect();
+        let recorded = tasks.iter().filter(|task| !task.is_recorded_late());
+        let entries = recorded.map(Planned::entry).collect();
+        let (queue, history) = (self.queue.as_ref(), self.history.as_ref());
+        let sent = send_then_record_entries(queue, history, &messages, entries, Some(RECORD_TIMEOUT));
         sent.await.map_err(|error| {
             tracing::error!(code = error.code(), %error, "a delivery could not be sent to the queue and is answered 503");
             rejected(Code::Unavailable, "the delivery could not be made durable: send it again")

@@ -8,26 +8,30 @@ use transship_notifications::{Event, EventAction};
 use transship_oci::Code;
 use transship_rules::{Evaluation, Verdict};
 
-use crate::CopyTask;
+use crate::plan::Planned;
 
-/// Logs that the push created `tasks` at the registry `source`.
-pub(crate) fn accepted(source: &str, event: &Event, tasks: &[CopyTask]) {
+/// Logs that the event created `tasks` at the registry `source`.
+pub(crate) fn accepted(source: &str, event: &Event, tasks: &[Planned]) {
     let Subject {
         repository,
         tag,
         digest,
     } = Subject::of(event);
+    let accepted = match event.action {
+        EventAction::Push => "accepted a push",
+        EventAction::Delete => "accepted a delete",
+    };
     for task in tasks.iter().filter(|task| !task.is_recorded_late()) {
-        let (execution, rule) = (task.execution.id.as_str(), task.execution.rule.as_str());
+        let (execution, rule) = (task.execution().id.as_str(), task.execution().rule.as_str());
         tracing::info!(
             source,
             repository,
             tag,
             digest,
             execution,
-            task = task.id,
+            task = task.id(),
             rule,
-            "accepted a push"
+            "{accepted}"
         );
     }
 }

@@ -8,6 +8,7 @@ mod authenticity;
 mod configuration;
 mod copy_image;
 mod dead_letters;
+mod delete_tag;
 mod delivery_log;
 mod execution;
 mod image_ref;
@@ -36,8 +37,8 @@ pub use execution::{Execution, ExecutionRecord, ExecutionState, TaskCounts, Trig
 pub use image_ref::ImageRef;
 pub use import::{Import, ImportIntake, Order, SharedBlobs, SharingDestination, SourceCache, Uploaded, store_unknown};
 pub use job::{
-    CopyTask, Cursor, ENVELOPE_VERSION, Envelope, Ids, Job, ListPrefix, MESSAGE_BYTES_MAX, Next, Outgoing, Policy,
-    RunRule, Scan, Source, Sweep, SweepStep,
+    CopyTask, Cursor, DeleteTask, ENVELOPE_VERSION, Envelope, Ids, Job, ListPrefix, MESSAGE_BYTES_MAX, Next, Outgoing,
+    Policy, RunRule, Scan, Source, Sweep, SweepStep,
 };
 pub use jobs::Jobs;
 pub use ledger::{PendingScan, Replica, TaskEntry};

@@ -1,4 +1,4 @@
-//! Plan: creates the task and execution for a push that matches a rule, with deterministic ids.
+//! Plan: creates the task and execution for a push or delete that matches a rule, with deterministic ids.
 //!
 //! Deliveries and sweeps create tasks only here, so that a task does the same regardless of its trigger.
 
@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use transship_notifications::{Event, EventAction};
 use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
 use transship_oci::{Algorithm, Hasher, Target};
-use transship_rules::{Destination, Rule, Verdict};
+use transship_rules::{Deletes, Destination, Reason, Rule, Verdict};
 
-use crate::job::{CopyTask, Ids, Policy, Source};
-use crate::{Execution, ImageRef, RecentPushes, Trigger};
+use crate::job::{CopyTask, DeleteTask, Ids, Policy, Source};
+use crate::{Execution, ImageRef, Outgoing, RecentPushes, TaskEntry, Trigger};
 
 /// The task of `rule` that copies `source` to `destination`. `occurrence` distinguishes it from every other task with the same
 /// ends.
@@ -42,6 +42,51 @@ pub(crate) fn task_of(
     }
 }
 
+/// A task that one rule makes of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Planned {
+    Copy(Box<CopyTask>),
+    Delete(DeleteTask),
+}
+
+impl Planned {
+    pub(crate) const fn id(&self) -> &String {
+        match self {
+            Self::Copy(task) => &task.id,
+            Self::Delete(task) => &task.id,
+        }
+    }
+
+    pub(crate) const fn execution(&self) -> &Execution {
+        match self {
+            Self::Copy(task) => &task.execution,
+            Self::Delete(task) => &task.execution,
+        }
+    }
+
+    /// True for a task that is not recorded before a worker knows more.
+    pub(crate) const fn is_recorded_late(&self) -> bool {
+        match self {
+            Self::Copy(task) => task.is_recorded_late(),
+            Self::Delete(task) => task.is_by_digest(),
+        }
+    }
+
+    pub(crate) fn entry(&self) -> TaskEntry {
+        match self {
+            Self::Copy(task) => task.entry(),
+            Self::Delete(task) => task.entry(),
+        }
+    }
+
+    pub(crate) fn message(&self) -> Outgoing {
+        match self {
+            Self::Copy(task) => Outgoing::now((**task).clone()),
+            Self::Delete(task) => Outgoing::now(task.clone()),
+        }
+    }
+}
+
 /// The task one rule makes of one event of the registry named `source`, if any. `recent` are the pushes of which the event may
 /// be one more report.
 pub(crate) fn plan(
@@ -51,9 +96,75 @@ pub(crate) fn plan(
     verdict: Verdict,
     recent: Option<&RecentPushes>,
     received: Timestamp,
+) -> Option<Planned> {
+    match event.action {
+        EventAction::Push => {
+            plan_copy(source, event, rule, verdict, recent, received).map(|task| Planned::Copy(Box::new(task)))
+        }
+        EventAction::Delete => plan_delete(source, event, rule, verdict, recent, received).map(Planned::Delete),
+    }
+}
+
+/// The delete that a rule makes of a delete event. A delete by digest does not say whether an image or a referrer was deleted, so
+/// it does not matter whether the rule excludes referrers.
+fn plan_delete(
+    source: &str,
+    event: &Event,
+    rule: &Rule,
+    verdict: Verdict,
+    recent: Option<&RecentPushes>,
+    received: Timestamp,
+) -> Option<DeleteTask> {
+    let repository = event.repository.valid()?;
+    let to = match verdict {
+        Verdict::Matches(to) | Verdict::Follows(to) => to,
+        Verdict::No(Reason::ReferrersExcluded) if event.tag.is_none() => rule.untagged_destination(repository)?,
+        Verdict::No(_) => return None,
+    };
+    let deleted = match (&event.tag, &event.digest) {
+        (Some(tag), _) => Target::Tag(tag.clone()),
+        (None, Some(digest)) => Target::Digest(digest.clone()),
+        (None, None) => return None,
+    };
+    let destination = destination_of(to, &deleted);
+    let source = ImageRef {
+        registry: source.to_owned(),
+        repository: repository.clone(),
+        target: deleted,
+    };
+    let ends = [source.to_string(), destination.to_string()];
+    if let Some(recent) = recent {
+        recent.forget(&id("p", &[&rule.name, &ends[0], &ends[1]]));
+    }
+    if rule.deletes == Deletes::Ignore {
+        return None;
+    }
+    // A push and a delete of one time are two events.
+    let occurrence = format!("delete {}", occurrence(event, received));
+    Some(DeleteTask {
+        id: id("t", &[&rule.name, &ends[0], &ends[1], &occurrence]),
+        execution: Execution {
+            id: id("e", &[&rule.name, &ends[0], &occurrence]),
+            rule: rule.name.clone(),
+            trigger: Trigger::Event,
+            created: received,
+        },
+        source,
+        destination,
+        digest: event.digest.clone(),
+    })
+}
+
+/// The copy that a rule makes of a push.
+fn plan_copy(
+    source: &str,
+    event: &Event,
+    rule: &Rule,
+    verdict: Verdict,
+    recent: Option<&RecentPushes>,
+    received: Timestamp,
 ) -> Option<CopyTask> {
-    // Deletes are not propagated in this version: the document refuses a rule that asks for it.
-    if event.action == EventAction::Delete || is_nobodys_referrer(event) {
+    if is_nobodys_referrer(event) {
         return None;
     }
     let (to, is_attachment) = match verdict {

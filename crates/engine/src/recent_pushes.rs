@@ -74,6 +74,14 @@ impl RecentPushes {
         pushes.by_key.insert(key, report);
         occurrence
     }
+
+    /// Forgets the push of `key`, whose tag was deleted: the next report is of another push.
+    pub(crate) fn forget(&self, key: &str) {
+        let mut pushes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if pushes.by_key.remove(key).is_some() {
+            pushes.order.retain(|known| known != key);
+        }
+    }
 }
 
 impl Report {
@@ -99,6 +107,17 @@ mod tests {
 
     fn reported(pushes: &RecentPushes, digest: Option<&Digest>, occurrence: &str, seconds: i64) -> String {
         pushes.occurrence_of("key".to_owned(), digest, occurrence.to_owned(), at(seconds))
+    }
+
+    #[test]
+    fn a_push_after_a_delete_is_another_push() {
+        let pushes = RecentPushes::default();
+        let digest = Digest::sha256(b"1");
+        assert_eq!(reported(&pushes, Some(&digest), "a", 0), "a");
+        pushes.forget("key");
+        pushes.forget("another key");
+        assert_eq!(reported(&pushes, Some(&digest), "b", 1), "b");
+        assert_eq!(reported(&pushes, Some(&digest), "c", 2), "b");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod auth;
 mod catalog;
 mod clients;
 mod credentials;
+mod deletes;
 mod destination;
 mod exchange;
 mod heads;
@@ -34,6 +35,7 @@ mod upload;
 
 pub use clients::use_ring;
 pub use credentials::{Anonymous, Credentials, Login};
+pub use deletes::{TagDelete, TagPresence};
 pub use exchange::failure::ErrorBody;
 pub use limits::Bandwidth;
 pub use login::NoLogin;

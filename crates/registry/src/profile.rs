@@ -39,6 +39,8 @@ pub struct Profile {
     /// Hosts, and parent domains that start with `.`, which upload locations may use in addition to the registry's own host. No
     /// credentials are sent there.
     pub storage: &'static [&'static str],
+    /// The codes by which a 404 of a manifest says that the repository has no such manifest.
+    pub manifest_unknown: &'static [&'static str],
     /// Recognises a refusal (400, 409 or 412) that says that the tag is immutable.
     pub is_tag_immutable: fn(&ErrorBody) -> bool,
 }
@@ -50,6 +52,7 @@ const PLAIN: Profile = Profile {
     are_gets_limited: false,
     realms: &[],
     storage: &[],
+    manifest_unknown: &["MANIFEST_UNKNOWN"],
     is_tag_immutable: mentions_immutable,
 };
 
@@ -92,8 +95,12 @@ impl Profile {
                 chunk_max: 16 * 1024 * 1024,
                 ..PLAIN
             },
+            Provider::Harbor => Self {
+                // Harbor answers for the registry behind it, with a code of its own (src/server/registry/manifest.go).
+                manifest_unknown: &["MANIFEST_UNKNOWN", "NOT_FOUND"],
+                ..PLAIN
+            },
             Provider::Distribution
-            | Provider::Harbor
             | Provider::Quay
             | Provider::Artifactory
             | Provider::Nexus

@@ -17,7 +17,15 @@ pub struct RemoteRepository {
     pub(crate) registry: Registry,
     pub(crate) repository: Repository,
     pub(crate) requests: Arc<AtomicU64>,
-    is_written: bool,
+    access: Access,
+}
+
+/// The access that tokens are requested for.
+#[derive(Debug, Clone, Copy)]
+enum Access {
+    Read,
+    Write,
+    Delete,
 }
 
 impl RemoteRepository {
@@ -26,7 +34,7 @@ impl RemoteRepository {
             registry,
             repository,
             requests: Arc::default(),
-            is_written: false,
+            access: Access::Read,
         }
     }
 
@@ -34,7 +42,16 @@ impl RemoteRepository {
     #[must_use]
     pub fn for_writing(self) -> Self {
         Self {
-            is_written: true,
+            access: Access::Write,
+            ..self
+        }
+    }
+
+    /// The same repository with tokens for deleting tags.
+    #[must_use]
+    pub fn for_deleting(self) -> Self {
+        Self {
+            access: Access::Delete,
             ..self
         }
     }
@@ -50,10 +67,10 @@ impl RemoteRepository {
     }
 
     pub(crate) fn scope(&self) -> Scope {
-        if self.is_written {
-            Scope::Push(self.repository.clone())
-        } else {
-            Scope::Pull(self.repository.clone())
+        match self.access {
+            Access::Read => Scope::Pull(self.repository.clone()),
+            Access::Write => Scope::Push(self.repository.clone()),
+            Access::Delete => Scope::Delete(self.repository.clone()),
         }
     }
 

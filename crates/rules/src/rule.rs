@@ -165,6 +165,13 @@ impl Rule {
         Ok(self.at(repository, tag.cloned()))
     }
 
+    /// The destination of what has no tag in `repository`, regardless of what the rule says about referrers; [`None`] if the name depends on
+    /// the tag.
+    pub fn untagged_destination(&self, repository: &Repository) -> Option<Destination> {
+        let repository = self.destination.naming.repository(repository, None).ok()?;
+        Some(self.at(repository, None))
+    }
+
     fn at(&self, repository: Repository, tag: Option<Tag>) -> Destination {
         Destination {
             registry: self.destination.registry.clone(),

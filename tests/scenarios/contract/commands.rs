@@ -106,7 +106,7 @@ fn check_accepts_a_good_document_and_names_what_is_wrong_in_a_bad_one() {
         ("source:", "sauce:", "source"),
         ("registry: b,", "registry: nowhere,", "nowhere"),
         ("trigger: [event]", "trigger: [{ schedule: \"0 3 * * *\" }]", "trigger"),
-        ("enabled: true", "deletes: propagate", "deletes"),
+        ("enabled: true", "deletes: sometimes", "deletes"),
         ("enabled: true", "existing: sometimes", "existing"),
     ] {
         let (_folder, path) = file("bad.yaml", &good.replace(wrong, right));
@@ -144,7 +144,7 @@ fn the_document_of_the_first_deployment_is_right() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_with_its_path() {
-    for later in ["deletes: propagate", "platforms: [linux/amd64]", "backfill: true"] {
+    for later in ["platforms: [linux/amd64]", "backfill: true"] {
         let text = Document::between("127.0.0.1:1", "127.0.0.1:2")
             .rule("core", "core", "copy", later)
             .yaml();

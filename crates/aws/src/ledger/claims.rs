@@ -1,7 +1,7 @@
 //! Replicas: what we wrote to a destination, the manifests it consists of, and the lease to write it. Kept forever:
 //! `existing: follow` rests on it.
 //!
-//! Calls: claim one, withdraw two, release one, settle one for each (two if another worker took the lease), get one, find one for each 100, holds one for
+//! Calls: claim one, withdraw two, release one, settle one for each (two if another worker took the lease), get one, find one for each 100, holds and made_of one for
 //! each megabyte of the destination repository's replicas.
 
 use std::collections::HashMap;
@@ -341,5 +341,44 @@ impl Replicas for DynamoLedger {
             ..Query::default()
         };
         self.table.any("holds", &query).await
+    }
+
+    async fn made_of(
+        &self,
+        destination: (&str, &Repository),
+        source: (&str, &Repository),
+        digest: &Digest,
+    ) -> Result<Vec<Replica>> {
+        let operation = "made_of";
+        let query = Query {
+            key: "#pk = :pk",
+            filter: Some(
+                "#source_registry = :registry AND #source_repository = :repository AND contains(#digests, :digest)"
+                    .to_owned(),
+            ),
+            values: Values::from([
+                (":pk".to_owned(), text(partition(destination.0, destination.1))),
+                (":registry".to_owned(), text(source.0)),
+                (":repository".to_owned(), text(source.1.as_str())),
+                (":digest".to_owned(), text(digest.to_string())),
+            ]),
+            ..Query::default()
+        };
+        let items = self.table.all(operation, &query).await?;
+        let replicas = items.iter().map(|item| {
+            let target = target_parse(text_of(item, "sk")?)?;
+            let (registry, repository) = (destination.0.to_owned(), destination.1.clone());
+            let place = ImageRef {
+                registry,
+                repository,
+                target,
+            };
+            read(item, place)
+        });
+        let replicas: Vec<Replica> = replicas
+            .collect::<Answered<_>>()
+            .map_err(|error| self.table.unreadable(error, operation))?;
+        // The item may name more digests than are remembered of it.
+        Ok(replicas.into_iter().filter(|replica| replica.is_ours(digest)).collect())
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use transship_notifications::{Event, EventAction, EventKind};
-use transship_rules::{Document, Evaluation, Pushed, Verdict};
+use transship_rules::{Deletes, Document, Evaluation, Pushed, Reason, Rule, Verdict};
 
 use super::events::read_input;
 use crate::document;
@@ -211,25 +211,52 @@ fn explain(document: &Document, event: Event, source: Option<&str>) -> Explanati
 
 /// What the event puts into the queue.
 fn tasks(document: &Document, event: &Event, source: &str) -> Vec<PlannedTask> {
-    let Some(pushed) = Pushed::of(event).filter(|_| event.action == EventAction::Push) else {
+    let Some(pushed) = Pushed::of(event) else {
         return Vec::new();
     };
-    let matching = document.matching(source, &pushed);
-    let tasks = matching.filter_map(|Evaluation { rule, verdict }| {
-        let (destination, left_to_workers) = match verdict {
+    let is_delete = event.action == EventAction::Delete;
+    let tasks = document.candidates(source, &pushed).filter_map(|found| {
+        let Evaluation { rule, verdict } = found;
+        if is_delete && rule.deletes == Deletes::Ignore {
+            return None;
+        }
+        let (destination, left_to_workers) = match deleted(event, rule, verdict) {
+            Verdict::Matches(destination) | Verdict::Follows(destination) if is_delete => {
+                (destination, left_of_delete(event))
+            }
             Verdict::Matches(destination) => (destination, rule.left_to_workers(&pushed)),
             Verdict::Follows(destination) => (destination, vec!["the subject"]),
             Verdict::No(_) => return None,
         };
         Some(PlannedTask {
             rule: rule.name.clone(),
-            action: "copy",
+            action: if is_delete { "delete" } else { "copy" },
             source: format!("{source}/{}{}", event.repository, target(event.tag.as_ref(), event)),
             destination: place(&destination, event),
             left_to_workers,
         })
     });
     tasks.collect()
+}
+
+/// What a worker finds out before it deletes.
+fn left_of_delete(event: &Event) -> Vec<&'static str> {
+    let confirmed = "what the source and the destination say now";
+    match event.tag {
+        Some(_) => vec![confirmed],
+        None => vec!["the tags that were copied from the digest", confirmed],
+    }
+}
+
+/// The result of `rule` for an event. A delete by digest may be the delete of an image, so it does not matter whether the rule
+/// excludes referrers.
+fn deleted(event: &Event, rule: &Rule, verdict: Verdict) -> Verdict {
+    match (&verdict, event.action, &event.tag, event.repository.valid()) {
+        (Verdict::No(Reason::ReferrersExcluded), EventAction::Delete, None, Some(repository)) => {
+            rule.untagged_destination(repository).map_or(verdict, Verdict::Follows)
+        }
+        _ => verdict,
+    }
 }
 
 fn target(tag: Option<&transship_oci::Tag>, event: &Event) -> String {
@@ -271,13 +298,17 @@ fn of_rule(event: &Event, Evaluation { rule, verdict }: Evaluation<'_>) -> RuleE
         code: Some(code.to_owned()),
         reason: Some(reason),
     };
-    let (verdict, destination, reason) = match verdict {
+    let (verdict, destination, reason) = match deleted(event, rule, verdict) {
         Verdict::No(reason) => return no(reason.code(), reason.to_string()),
-        _ if event.action == EventAction::Delete => {
+        _ if event.action == EventAction::Delete && rule.deletes == Deletes::Ignore => {
             return no(
                 "DELETES_IGNORED",
-                "deletes at the source are not repeated at the destination".into(),
+                "deletes at the source are not repeated at the destination (deletes: ignore)".into(),
             );
+        }
+        Verdict::Follows(destination) if event.action == EventAction::Delete => {
+            let reason = "the tags that were copied from it are deleted".to_owned();
+            ("follows", destination, event.tag.is_none().then_some(reason))
         }
         Verdict::Matches(destination) => ("matches", destination, None),
         Verdict::Follows(destination) => {
@@ -420,6 +451,42 @@ rules:
     fn a_delete_is_not_propagated() {
         let explained = explained(&[("action", "delete".into())]);
         assert_eq!(explained[0].rules[0].code.as_deref(), Some("DELETES_IGNORED"));
+    }
+
+    #[test]
+    fn a_delete_is_propagated_by_the_rules_that_say_so() {
+        let text_of = DOCUMENT.replace(
+            "namespace: copy }",
+            "namespace: copy }, deletes: propagate, referrers: exclude",
+        );
+        let document = Document::parse(&text_of).unwrap().document;
+        let explained = |tag: Option<&str>| {
+            let digest = transship_oci::Digest::sha256(b"x");
+            let event = serde_json::json!({
+                "action": "delete", "registry_host": "127.0.0.1:1", "repository": "core/app", "tag": tag, "digest": digest,
+                "kind": "unknown", "media_type": null, "time": null, "actor": null, "event_id": null,
+            });
+            let event = events(event.to_string().as_bytes()).unwrap().remove(0);
+            (explain(&document, event, None), digest)
+        };
+        let (by_tag, _) = explained(Some("v1"));
+        assert_eq!(by_tag.rules[0].verdict, "matches");
+        let [task] = by_tag.tasks.as_slice() else {
+            panic!("{by_tag:?}")
+        };
+        assert_eq!((task.action, task.destination.as_str()), ("delete", "b/copy/app:v1"));
+        let (outside, _) = explained(Some("w1"));
+        assert!(outside.tasks.is_empty());
+        assert_eq!(outside.rules[0].code.as_deref(), Some("TAG_NOT_INCLUDED"));
+        let (by_digest, digest) = explained(None);
+        let [task] = by_digest.tasks.as_slice() else {
+            panic!("{by_digest:?}")
+        };
+        assert_eq!(
+            (task.action, task.destination.clone()),
+            ("delete", format!("b/copy/app@{digest}"))
+        );
+        assert!(text(&[by_digest]).contains("the tags that were copied from the digest"));
     }
 
     #[test]

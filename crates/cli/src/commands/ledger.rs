@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use transship_engine::TaskQueue;
-use transship_engine::ledger::{Cancels, Hints, History, Ledger, Pauses};
+use transship_engine::ledger::{Cancels, DeleteGrants, Hints, History, Ledger, Pauses};
 use transship_local::{DataLock, Database, SqliteLedger, SqliteQueue};
 
 use crate::failure::{Exit, Failure};
@@ -59,6 +59,11 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// The deletes that may begin.
+    pub(crate) fn grants(&self) -> DeleteGrants {
+        DeleteGrants::new(Arc::clone(&self.hints))
+    }
+
     /// The marks of cancelled executions.
     pub(crate) fn cancels(&self) -> Cancels {
         Cancels::new(Arc::clone(&self.hints))

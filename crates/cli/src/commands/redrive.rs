@@ -14,11 +14,14 @@ use transship_oci::Result;
 /// Arguments of `transship redrive`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Each failed task gets a new task in a new execution. A task is redriven only once.\nA running serve starts the new tasks within seconds.\n\nExamples:\n  transship redrive --data /var/lib/transship\n  transship redrive e-3f0a9c1d2b4e5f60718a --data /var/lib/transship --json"
+    after_help = "Each failed task gets a new task in a new execution. A task is redriven only once.\nA delete that waits for an operator goes on in its own execution, and only if --code names its code.\nA running serve starts the new tasks within seconds.\n\nExamples:\n  transship redrive --data /var/lib/transship\n  transship redrive e-3f0a9c1d2b4e5f60718a --data /var/lib/transship --json\n  transship redrive --code DELETE_LIMIT --data /var/lib/transship"
 )]
 pub(crate) struct Arguments {
     /// Limit to this execution
     execution: Option<String>,
+    /// Limit to tasks with this code. DELETE_LIMIT and DELETE_UNCONFIRMED also release the deletes that wait with it
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
     #[command(flatten)]
     store: Store,
     #[command(flatten)]
@@ -39,11 +42,15 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     }
     let redrive = Redrive {
         cancels: parts.cancels(),
+        grants: parts.grants(),
         history: parts.history,
         queue: parts.queue,
         clock: Arc::new(SystemClock),
     };
-    let redriven = redrive.run(execution, arguments.limit).await?;
+    let code = arguments.code.as_ref().map(|code| code.to_ascii_uppercase());
+    let redriven = redrive
+        .run_with_code(execution, code.as_deref(), arguments.limit)
+        .await?;
     form.print(&redriven, text)
 }
 

@@ -5,6 +5,7 @@
 mod cancel;
 mod copy;
 mod copy_dry_run;
+mod deletes;
 mod deliveries;
 mod demo;
 mod import;

@@ -23,7 +23,7 @@ use crate::jobs::{Jobs, Pause};
 use crate::ledger::Failure;
 use crate::retry_policy::{DELAY_MIN, REFERRER_TIMEOUT, Wait, tries_of};
 use crate::{Begin, Next, Outcome, Result, TaskEntry, TaskState};
-use transship_oci::Code;
+use transship_oci::{Code, Error};
 use transship_registry::Registry;
 
 /// One delivery of a [`CopyTask`].
@@ -77,6 +77,10 @@ impl<'a> CopyImage<'a> {
         }
         let result = match self.attempt().await {
             Ok(result) => result,
+            Err(error) if self.was_deleted(&error).await => {
+                let code = Code::SourceDeleted;
+                AttemptResult::Ended(self.skipped(code, code.meaning()), Vec::new())
+            }
             Err(error) => self.classify(&error),
         };
         if let Some(lease) = &lease {
@@ -136,6 +140,16 @@ impl<'a> CopyImage<'a> {
             Some(host) => Next::AgainWhenResumed(host, delay),
             None => Next::Again(delay),
         })
+    }
+
+    /// True if the source tag is missing, and a delete of it was propagated. A ledger that does not answer has no such delete.
+    async fn was_deleted(&self, error: &Error) -> bool {
+        let Source::Registry(image) = &self.task.source else {
+            return false;
+        };
+        let deleted = &self.jobs.ledger.deleted;
+        (self.is_not_there_yet(error) || error.is(Code::SourceGone))
+            && deleted.has(image, self.jobs.now()).await.unwrap_or_default()
     }
 
     /// Remembers a permanent failure, so that no sweep tries it again. If that fails, one does.

@@ -130,7 +130,7 @@ impl CopyImage<'_> {
     }
 
     /// True if the source has no such tag, as opposed to a part of the image missing there.
-    fn is_not_there_yet(&self, error: &Error) -> bool {
+    pub(super) fn is_not_there_yet(&self, error: &Error) -> bool {
         error.is(Code::SourceNotFound) && error.operation().target() == Some(self.task.source.target())
     }
 }

@@ -5,6 +5,7 @@
 //! worker loops and the dead-letter side do not know the kinds.
 
 mod copy;
+mod delete;
 mod list;
 mod run;
 mod scan;
@@ -20,6 +21,7 @@ use transship_copy::{Progress, TimeBudget};
 use transship_oci::{Code, Error, Result, Verb};
 
 pub use copy::{CopyTask, Ids, Policy, Source};
+pub use delete::DeleteTask;
 pub use list::ListPrefix;
 pub use run::RunRule;
 pub use scan::Scan;
@@ -201,6 +203,8 @@ macro_rules! jobs {
 jobs! {
     /// Copy one image.
     Copy(CopyTask),
+    /// Delete one tag.
+    Delete(DeleteTask),
     /// Turn the images of one source in a store into tasks.
     Scan(Scan),
     /// Find the sources below a prefix of a store.

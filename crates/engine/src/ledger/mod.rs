@@ -5,12 +5,15 @@
 //! - [`Hints`]: values that expire and may be lost;
 //! - [`Records`]: versioned values that do not expire.
 //!
-//! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`], [`Silences`] and
-//! [`PendingBlobs`], which are written once, here; on [`Records`] [`FirstSweep`], and on both [`Runs`].
+//! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`], [`Silences`],
+//! [`DeletedTags`], [`DeleteGrants`] and [`PendingBlobs`], which are written once, here; on [`Records`] [`FirstSweep`] and
+//! [`DeleteLimits`], and on both [`Runs`].
 //!
 //! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
 
 mod cancels;
+mod delete_limits;
+mod deleted_tags;
 mod failures;
 mod first_sweep;
 mod hints;
@@ -29,6 +32,8 @@ mod uploads;
 
 pub use crate::ImageRef;
 pub use cancels::{Cancels, Obstacles};
+pub use delete_limits::{DeleteGrants, DeleteLimits};
+pub use deleted_tags::DeletedTags;
 pub use failures::{Failure, Failures};
 pub use first_sweep::FirstSweep;
 pub use hints::{Freshness, Hint, Hints, NoHints, Put};

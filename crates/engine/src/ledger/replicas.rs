@@ -146,6 +146,15 @@ pub trait Replicas: Send + Sync {
         source: (&str, &Repository),
         manifest: &Digest,
     ) -> Result<bool>;
+
+    /// The replicas at `destination` (registry, repository) that were made from `source` and whose destination may name `digest`
+    /// by our hand ([`Replica::is_ours`]), in any order.
+    async fn made_of(
+        &self,
+        destination: (&str, &Repository),
+        source: (&str, &Repository),
+        digest: &Digest,
+    ) -> Result<Vec<Replica>>;
 }
 
 /// [`Replica::earlier`] after an intent to write `digest`, where `known` is what was remembered.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Cancels, Failures, FirstSweep, Hints, History, Leases, Locations, Pauses, Records, Replicas, Runs, Silences,
-    Uploads,
+    Cancels, DeleteGrants, DeleteLimits, DeletedTags, Failures, FirstSweep, Hints, History, Leases, Locations, Pauses,
+    Records, Replicas, Runs, Silences, Uploads,
 };
 
 /// What all jobs of a process share of the ledger.
@@ -28,6 +28,10 @@ pub struct Ledger {
     pub cancels: Cancels,
     /// Rules whose pushes only the sweep finds.
     pub silences: Silences,
+    /// Source tags that were deleted.
+    pub deleted: DeletedTags,
+    /// The limits of deletes.
+    pub delete_limits: DeleteLimits,
     /// The first sweep of the ledger.
     pub first_sweep: FirstSweep,
     /// Runs of rules.
@@ -48,6 +52,8 @@ impl Ledger {
             failures: Failures::new(hints()),
             cancels: Cancels::new(hints()),
             silences: Silences::new(hints()),
+            deleted: DeletedTags::new(hints()),
+            delete_limits: DeleteLimits::new(Arc::clone(adapter) as _, DeleteGrants::new(hints())),
             first_sweep: FirstSweep::new(Arc::clone(adapter) as _),
             runs: Runs::new(Arc::clone(adapter) as _, hints()),
         }

@@ -10,13 +10,16 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use transship_copy::Clock;
+use transship_oci::Code;
 
-use crate::ledger::{By, Cancels, History, TaskEntry, TaskQuery};
+use crate::ledger::{By, Cancels, DeleteGrants, History, TaskEntry, TaskQuery};
 use crate::operations::{list_entries, list_tasks};
 use crate::plan::id;
 use crate::send::now;
-use crate::{Envelope, Execution, Outgoing, Result, TaskQueue, TaskState, Trigger};
+use crate::{Action, Envelope, Execution, Outgoing, Result, TaskQueue, TaskState, Trigger};
 
+/// The codes of tasks that wait until an operator redrives them.
+const WAITING_FOR_OPERATORS: [Code; 2] = [Code::DeleteLimit, Code::DeleteUnconfirmed];
 /// Number of messages in one send.
 const BATCH_MESSAGES: usize = 100;
 /// Old tasks that are changed at the same time.
@@ -28,6 +31,8 @@ pub struct Redrive {
     pub history: Arc<dyn History>,
     /// The marks of cancelled executions.
     pub cancels: Cancels,
+    /// The deletes that may begin.
+    pub grants: DeleteGrants,
     /// The queue.
     pub queue: Arc<dyn TaskQueue>,
     /// The clock.
@@ -47,7 +52,13 @@ impl Redrive {
     /// Redrives the failed or cancelled tasks of `execution`, or all of them; up to `limit`, newest first, or all if it is 0. Tasks
     /// that were redriven before are excluded.
     pub async fn run(&self, execution: Option<&str>, limit: usize) -> Result<Redriven> {
-        let mut groups = self.to_redrive(execution).await?;
+        self.run_with_code(execution, None, limit).await
+    }
+
+    /// The same for tasks with `code` only: those that ended with it, and those that wait for an operator with it. These go on as
+    /// they are; what waited for the limit of deletes is not limited any more.
+    pub async fn run_with_code(&self, execution: Option<&str>, code: Option<&str>, limit: usize) -> Result<Redriven> {
+        let mut groups = self.to_redrive(execution, code).await?;
         let mut left = if limit == 0 { usize::MAX } else { limit };
         let mut redriven = Redriven::default();
         for (execution, successors) in &mut groups {
@@ -61,7 +72,43 @@ impl Redrive {
                 redriven.executions.push(execution.id.clone());
             }
         }
+        if let Some(code) = code.filter(|code| WAITING_FOR_OPERATORS.iter().any(|known| known.as_str() == *code)) {
+            let released = self.release(execution, code, left).await?;
+            redriven.redriven += released.redriven;
+            redriven.executions.extend(released.executions);
+        }
         Ok(redriven)
+    }
+
+    /// Sends the tasks again that wait for an operator with `code`, at most `limit`. A task that has begun meanwhile receives one
+    /// message more, which is dropped.
+    async fn release(&self, execution: Option<&str>, code: &str, limit: usize) -> Result<Redriven> {
+        let by = execution.map_or(By::Open, |id| By::Execution(id.to_owned()));
+        let mut query = TaskQuery::new(by).in_state(TaskState::Waiting);
+        query.filter.code = Some(code.to_owned());
+        let mut released = Redriven::default();
+        let mut waiting = list_entries(self.history.as_ref(), &query).await?;
+        waiting.retain(|entry| entry.action == Action::Delete);
+        waiting.truncate(limit);
+        let now = now(self.clock.as_ref());
+        for batch in waiting.chunks(BATCH_MESSAGES) {
+            let messages: Vec<Outgoing> = batch.iter().filter_map(again).collect();
+            let is_limited = code == Code::DeleteLimit.as_str();
+            let granted = batch.iter().filter(|_| is_limited);
+            let grants: Vec<_> = granted.map(|entry| self.grants.add(&entry.id, now)).collect();
+            stream::iter(grants)
+                .buffer_unordered(PARALLEL_LINKS)
+                .try_collect::<()>()
+                .await?;
+            self.queue.send(&messages).await?;
+            released.redriven += messages.len();
+        }
+        for entry in waiting {
+            if !released.executions.contains(&entry.execution.id) {
+                released.executions.push(entry.execution.id);
+            }
+        }
+        Ok(released)
     }
 
     /// Sends new tasks, then records them and that they repeat the old ones. What is not recorded now is recorded by the worker
@@ -85,7 +132,11 @@ impl Redrive {
     }
 
     /// New tasks by their new execution, the newest first.
-    async fn to_redrive(&self, execution: Option<&str>) -> Result<Vec<(Execution, Vec<Successor>)>> {
+    async fn to_redrive(
+        &self,
+        execution: Option<&str>,
+        code: Option<&str>,
+    ) -> Result<Vec<(Execution, Vec<Successor>)>> {
         let of = |all: By| execution.map_or(all, |id| By::Execution(id.to_owned()));
         let mut ended = Vec::new();
         for (by, state) in [
@@ -94,6 +145,7 @@ impl Redrive {
         ] {
             let mut query = TaskQuery::new(by).in_state(state);
             query.filter.is_redriven = Some(false);
+            query.filter.code = code.map(str::to_owned);
             ended.extend(list_entries(self.history.as_ref(), &query).await?);
         }
         ended.sort_by_key(|entry| std::cmp::Reverse(entry.created));
@@ -149,6 +201,16 @@ impl Redrive {
         let records = list_tasks(self.history.as_ref(), &query, 0).await?;
         Ok(records.into_iter().map(|record| record.id).collect())
     }
+}
+
+/// The message of a task as it was recorded. [`None`], logged, if another release recorded it.
+fn again(entry: &TaskEntry) -> Option<Outgoing> {
+    let read = entry.envelope().inspect_err(|error| {
+        tracing::error!(code = error.code(), %error, task = entry.id, "a task cannot be sent again");
+    });
+    let delay = Duration::ZERO;
+    let envelope = read.ok()?;
+    Some(Outgoing { envelope, delay })
 }
 
 /// The old task, the new one, and the message that begins it.

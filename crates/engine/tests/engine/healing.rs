@@ -194,6 +194,7 @@ async fn a_tag_that_fails_permanently_is_tried_again_when_it_or_its_rule_changes
         let redrive = Redrive {
             history: Arc::clone(&fixture.ledger) as _,
             cancels: fixture.jobs.ledger.cancels.clone(),
+            grants: transship_engine::ledger::DeleteGrants::new(Arc::clone(&fixture.ledger) as _),
             queue: Arc::clone(&fixture.queue) as _,
             clock: Arc::new(fixture.clock.clone()),
         };

@@ -177,6 +177,16 @@ impl Replicas for WatchedLedger {
         self.call("holds", None).await?;
         self.inner.holds(destination, source, manifest).await
     }
+
+    async fn made_of(
+        &self,
+        destination: (&str, &Repository),
+        source: (&str, &Repository),
+        digest: &Digest,
+    ) -> Result<Vec<Replica>> {
+        self.call("made_of", None).await?;
+        self.inner.made_of(destination, source, digest).await
+    }
 }
 
 #[async_trait]

@@ -13,6 +13,7 @@ mod attempts;
 mod bucket;
 mod bus;
 mod cancel;
+mod deletes;
 mod early;
 mod fixture;
 mod healing;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use transship_copy::{NoProgress, TimeBudget};
-use transship_engine::ledger::History as _;
+use transship_engine::ledger::{DeleteGrants, History as _};
 use transship_engine::operations::{Cancel, Redrive};
 use transship_engine::{Envelope, ExecutionRecord, ExecutionState, Next, Order, TaskReceiver as _};
 use transship_testkit::images;
@@ -311,6 +311,7 @@ async fn a_redriven_order_searches_again() {
     let redrive = || Redrive {
         history: std::sync::Arc::clone(&bucket.fixture.ledger) as _,
         cancels: bucket.fixture.jobs.ledger.cancels.clone(),
+        grants: DeleteGrants::new(std::sync::Arc::clone(&bucket.fixture.ledger) as _),
         queue: std::sync::Arc::clone(&bucket.fixture.queue) as _,
         clock: std::sync::Arc::new(bucket.fixture.clock.clone()),
     };
@@ -364,6 +365,7 @@ async fn an_order_is_cancelled_at_any_point_and_continued() {
         let redrive = Redrive {
             history: std::sync::Arc::clone(&fixture.ledger) as _,
             cancels: fixture.jobs.ledger.cancels.clone(),
+            grants: DeleteGrants::new(std::sync::Arc::clone(&fixture.ledger) as _),
             queue: std::sync::Arc::clone(&fixture.queue) as _,
             clock: std::sync::Arc::new(fixture.clock.clone()),
         };

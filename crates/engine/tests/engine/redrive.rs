@@ -16,6 +16,7 @@ fn redrive(fixture: &Fixture) -> Redrive {
     Redrive {
         history: Arc::clone(&fixture.ledger) as _,
         cancels: fixture.jobs.ledger.cancels.clone(),
+        grants: transship_engine::ledger::DeleteGrants::new(Arc::clone(&fixture.ledger) as _),
         queue: Arc::clone(&fixture.queue) as _,
         clock: Arc::new(fixture.clock.clone()),
     }

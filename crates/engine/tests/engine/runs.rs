@@ -7,7 +7,7 @@ use http::Method;
 use transship_copy::{NoProgress, TimeBudget};
 use transship_embedded_registry::faults::Action;
 use transship_embedded_registry::{EmbeddedRegistry, RequestRecord};
-use transship_engine::ledger::{Ledger, RunProgress};
+use transship_engine::ledger::{DeleteGrants, Ledger, RunProgress};
 use transship_engine::operations::{Redrive, StartRun, Started};
 use transship_engine::{
     Envelope, ExecutionRecord, ExecutionState, Job, Narrow, Next, TaskQueue, TaskReceiver, TaskState, Trigger,
@@ -222,6 +222,7 @@ async fn a_repository_that_always_fails_ends_the_run_partial_and_is_named_and_re
     let redrive = Redrive {
         history: ledger.history,
         cancels: ledger.cancels,
+        grants: DeleteGrants::new(Arc::clone(&fixture.ledger) as _),
         queue: Arc::clone(&fixture.queue) as _,
         clock: Arc::new(fixture.clock.clone()),
     };

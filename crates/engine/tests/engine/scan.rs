@@ -214,6 +214,7 @@ async fn a_look_that_failed_is_redriven_as_a_look() {
     let redrive = Redrive {
         history: Arc::clone(&bucket.fixture.ledger) as _,
         cancels: bucket.fixture.jobs.ledger.cancels.clone(),
+        grants: transship_engine::ledger::DeleteGrants::new(Arc::clone(&bucket.fixture.ledger) as _),
         queue: Arc::clone(&bucket.fixture.queue) as _,
         clock: Arc::new(bucket.fixture.clock.clone()),
     };

@@ -81,4 +81,18 @@ impl Replicas for SqliteLedger {
         })
         .await
     }
+
+    async fn made_of(
+        &self,
+        destination: (&str, &Repository),
+        source: (&str, &Repository),
+        digest: &Digest,
+    ) -> Result<Vec<Replica>> {
+        let owned = |(registry, repository): (&str, &Repository)| (registry.to_owned(), repository.clone());
+        let (destination, source, digest) = (owned(destination), owned(source), digest.clone());
+        self.read("made_of", move |connection| {
+            replicas::made_of(connection, &destination, &source, &digest)
+        })
+        .await
+    }
 }

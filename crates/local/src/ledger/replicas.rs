@@ -100,6 +100,34 @@ pub(super) fn holds(
         )
 }
 
+/// The replicas at the destination repository, made from the source repository, whose destination may name `digest`.
+pub(super) fn made_of(
+    connection: &Connection,
+    destination: &(String, Repository),
+    source: &(String, Repository),
+    digest: &Digest,
+) -> Result<Vec<Replica>> {
+    let found: Vec<(i64, Replica)> = connection
+        .prepare_cached(
+            "SELECT * FROM replica
+             WHERE destination_registry = ?1 AND destination_repository = ?2 AND source_registry = ?3 AND source_repository = ?4
+               AND (digest = ?5 OR EXISTS (SELECT 1 FROM replica_digest
+                                           WHERE replica = number AND role = 'earlier' AND replica_digest.digest = ?5))",
+        )?
+        .query_map(
+            params![
+                destination.0,
+                destination.1.as_str(),
+                source.0,
+                source.1.as_str(),
+                digest.to_string()
+            ],
+            without_digests,
+        )?
+        .collect::<Result<_>>()?;
+    found.into_iter().map(|found| with_digests(connection, found)).collect()
+}
+
 /// The end of the lease of another holder, if it has not expired.
 fn held_until(
     transaction: &Transaction<'_>,

@@ -30,6 +30,7 @@ verbs! {
     ManifestHead => "manifest_head";
     ManifestGet => "manifest_get";
     ManifestPut => "manifest_put";
+    ManifestDelete => "manifest_delete";
     BlobHead => "blob_head";
     BlobGet => "blob_get";
     BlobMount => "blob_mount";

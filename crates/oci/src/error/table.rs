@@ -115,6 +115,21 @@ codes! {
     SourceNotFound => "SOURCE_NOT_FOUND", PERMANENT,
         "the source has no such image",
         "Nothing, if the tag was removed on purpose before it was copied.";
+    SourceDeleted => "SOURCE_DELETED", PERMANENT,
+        "the source tag was deleted before it was copied",
+        "Nothing to do: the delete was propagated.";
+    NotDeleted => "NOT_DELETED", PERMANENT,
+        "the source still has the tag that a delete event named",
+        "Nothing, if the tag was pushed again. Otherwise the delete did not happen, or the event is forged: nothing was deleted.";
+    DeleteUnconfirmed => "DELETE_UNCONFIRMED", PERSISTENT,
+        "a delete waits, because the source repository cannot be listed or does not say that the tag is unknown",
+        "The login may have lost its rights, or the whole repository is gone. Nothing was deleted. Restore the rights, then run `transship redrive --code DELETE_UNCONFIRMED`: each delete is checked again. If the repository is gone for good, delete the tags at the destination yourself and cancel the execution.";
+    DeleteLimit => "DELETE_LIMIT", PERSISTENT,
+        "a delete waits, because the rule has reached the limit of its deletes",
+        "Check that the deletes at the source were intended. Then run `transship redrive --code DELETE_LIMIT`: each waiting delete is checked again and done. Otherwise cancel their executions.";
+    TagDeleteUnsupported => "TAG_DELETE_UNSUPPORTED", PERMANENT,
+        "the destination does not delete tags",
+        "Enable deletes at the destination if it can delete by tag (see docs/registries.md). Otherwise delete the tag with the registry's own tools. Transship never deletes by digest, because other tags may name the same image.";
     SourceGone => "SOURCE_GONE", PERMANENT,
         "the source image disappeared during the copy",
         "Nothing, if the tag was removed on purpose before it was copied.";
@@ -520,7 +535,7 @@ codes! {
         "Nothing, or change the rule's destination.";
     DeletesIgnored => "DELETES_IGNORED", PERMANENT,
         "an image that is deleted at the source stays at the destination",
-        "Nothing to do: Transship never deletes.";
+        "Nothing, or set `deletes: propagate` in the rule.";
 
     // This machine.
     DataLocked => "DATA_LOCKED", TEMPORARY,

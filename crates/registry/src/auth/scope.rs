@@ -21,6 +21,8 @@ pub(crate) enum Scope {
     Pull(Repository),
     /// Read and write one repository.
     Push(Repository),
+    /// Read one repository and delete its tags.
+    Delete(Repository),
     /// Write one repository, reading blobs of another.
     Mount(Repository, Repository),
 }
@@ -33,6 +35,7 @@ impl Scope {
             Self::Catalog => vec!["registry:catalog:*".to_owned()],
             Self::Pull(repository) => vec![format!("repository:{repository}:pull")],
             Self::Push(repository) => vec![format!("repository:{repository}:pull,push")],
+            Self::Delete(repository) => vec![format!("repository:{repository}:pull,delete")],
             Self::Mount(repository, from) => vec![
                 format!("repository:{repository}:pull,push"),
                 format!("repository:{from}:pull"),
@@ -44,7 +47,9 @@ impl Scope {
     pub(crate) const fn repository(&self) -> Option<&Repository> {
         match self {
             Self::Base | Self::Catalog => None,
-            Self::Pull(repository) | Self::Push(repository) | Self::Mount(repository, _) => Some(repository),
+            Self::Pull(repository) | Self::Push(repository) | Self::Delete(repository) | Self::Mount(repository, _) => {
+                Some(repository)
+            }
         }
     }
 
@@ -52,7 +57,7 @@ impl Scope {
     pub(crate) fn beyond(&self, challenged: &str) -> Vec<String> {
         let may_push = match self {
             Self::Base | Self::Catalog => return Vec::new(),
-            Self::Pull(_) => false,
+            Self::Pull(_) | Self::Delete(_) => false,
             Self::Push(_) | Self::Mount(..) => true,
         };
         let own = self.parameters();
@@ -63,6 +68,7 @@ impl Scope {
             let is_needed = |action: &&str| match *action {
                 "pull" | "metadata_read" => true,
                 "push" => may_push,
+                "delete" => matches!(self, Self::Delete(_)),
                 _ => false,
             };
             let actions: Vec<&str> = actions.split(',').filter(is_needed).collect();
@@ -91,6 +97,7 @@ mod tests {
     fn a_challenge_adds_what_our_scope_lacks_and_the_request_needs() {
         let pull = Scope::Pull("local/team/app".parse().unwrap());
         let push = Scope::Push("local/team/app".parse().unwrap());
+        let delete = Scope::Delete("local/team/app".parse().unwrap());
         for (scope, challenged, expected) in [
             (&pull, "repository:team/app:pull", &["repository:team/app:pull"][..]),
             (
@@ -112,6 +119,12 @@ mod tests {
             (&pull, "repository:local/team/app:pull", &[]),
             (&push, "repository:local/team/app:pull", &[]),
             (&pull, "repository:team/app:delete", &[]),
+            (
+                &delete,
+                "repository:team/app:push,delete",
+                &["repository:team/app:delete"],
+            ),
+            (&delete, "repository:local/team/app:pull,delete", &[]),
             (&pull, "registry:catalog:*", &[]),
             (&pull, "repository:../x:pull repository::pull repository nonsense", &[]),
             (&pull, "", &[]),

@@ -64,22 +64,20 @@ fn rule(raw: &raw::Rule, path: &Path, registries: &Known, diagnostics: &mut Diag
     check_required_referrers(&rule, path, diagnostics);
     if let Some(provider) = registries.get(&rule.destination.registry) {
         check_levels(&rule, *provider, &path.key("destination"), diagnostics);
+        check_deletes(&rule, *provider, &path.key("deletes"), diagnostics);
     }
     check_names(&rule, path, diagnostics);
-    refuse_what_is_not_yet_honoured(raw, &rule, path, diagnostics);
+    refuse_what_is_not_yet_honoured(raw, path, diagnostics);
     Some(rule)
 }
 
 /// What the language has and this version does not do. To support a part, remove its line.
-fn refuse_what_is_not_yet_honoured(raw: &raw::Rule, rule: &Rule, path: &Path, diagnostics: &mut Diagnostics) {
+fn refuse_what_is_not_yet_honoured(raw: &raw::Rule, path: &Path, diagnostics: &mut Diagnostics) {
     for (position, trigger) in raw.trigger.iter().flatten().enumerate() {
         if let raw::Trigger::Schedule(_) = trigger {
             let path = path.key("trigger").index(position).key("schedule");
             diagnostics.not_yet(path, "running a rule on a schedule");
         }
-    }
-    if rule.deletes != Deletes::Ignore {
-        diagnostics.not_yet(path.key("deletes"), "propagating deletions");
     }
     if raw.backfill {
         diagnostics.not_yet(path.key("backfill"), "copying what existed before the rule");
@@ -225,6 +223,14 @@ fn destination(
                 .and_then(|provider| provider.repository_levels().1),
         },
     })
+}
+
+/// Harbor refuses every DELETE by tag, and no other request deletes a tag and nothing else.
+fn check_deletes(rule: &Rule, provider: Provider, path: &Path, diagnostics: &mut Diagnostics) {
+    if rule.deletes != Deletes::Ignore && provider == Provider::Harbor {
+        let sentence = "Harbor does not delete tags by the API of registries: each delete will end with this code";
+        diagnostics.warn(Code::TagDeleteUnsupported, path, sentence);
+    }
 }
 
 /// Refuses names that the destination registry cannot hold, and warns of those that it may not hold.

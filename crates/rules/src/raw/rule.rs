@@ -206,7 +206,7 @@ pub(crate) enum Deletes {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeletesTable {
-    /// Delete at the destination what is deleted at the source. Not supported by this version.
+    /// Delete a tag at the destination when it is deleted at the source.
     pub(crate) propagate: bool,
     /// The number of deletes in a period, such as `10 per hour`; further ones wait for an operator. Absent: unlimited.
     #[serde(default)]
@@ -308,7 +308,7 @@ two_forms!(
 two_forms!(
     Deletes,
     "ignore, propagate, or a mapping such as { propagate: true, at_most: 10 per hour }",
-    "Whether deletes at the source are repeated at the destination: `ignore`, `propagate`, or with a limit. Only `ignore` is supported by this version.",
+    "Whether deletes at the source are repeated at the destination: `ignore`, `propagate`, or with a limit.",
     [
         FormOf::Other(json_schema!({ "enum": ["ignore", "propagate"] })),
         FormOf::Table(SchemaGenerator::subschema_for::<DeletesTable>)

@@ -56,7 +56,6 @@ fn what_is_not_honoured_is_refused_by_name_and_nothing_else_is() {
         paths,
         [
             "rules[0].trigger[1].schedule",
-            "rules[0].deletes",
             "rules[0].backfill",
             "failover",
             "operators",
@@ -77,4 +76,19 @@ fn the_published_schema_knows_every_key_that_is_read() {
     for key in keys.filter(|key| !key.contains(':') && !matches!(*key, "https" | "secretsmanager" | "arn" | "env")) {
         assert!(schema.contains(&format!("\"{key}\":")), "{key}");
     }
+}
+
+#[test]
+fn a_destination_that_cannot_delete_tags_is_warned_of() {
+    let parsed = |provider: &str, deletes: &str| {
+        let text = format!(
+            "version: 1\nregistries:\n  a: {{ provider: generic, endpoint: \"https://a.example\", webhook: none }}\n  b: {{ provider: {provider}, endpoint: \"https://b.example\" }}\nrules:\n  - {{ name: r, source: {{ registry: a, namespace: core }}, destination: {{ registry: b, namespace: copy }}, deletes: {deletes} }}\n"
+        );
+        let warnings = Document::parse(&text).unwrap().warnings;
+        warnings
+            .iter()
+            .any(|warning| warning.code.as_str() == "TAG_DELETE_UNSUPPORTED")
+    };
+    assert!(parsed("harbor", "propagate"));
+    assert!(!parsed("harbor", "ignore") && !parsed("distribution", "propagate"));
 }

@@ -74,13 +74,8 @@ fn each_mistake_has_its_code_and_path() {
             "NOT_YET_SUPPORTED",
             "rules[0].trigger[0].schedule",
         ),
-        (rule("deletes: propagate"), "NOT_YET_SUPPORTED", "rules[0].deletes"),
+        (rule("deletes: sometimes"), "CONFIG_INVALID", "rules[0].deletes"),
         (rule("backfill: true"), "NOT_YET_SUPPORTED", "rules[0].backfill"),
-        (
-            rule("deletes: { propagate: true, at_most: 10 per hour }"),
-            "NOT_YET_SUPPORTED",
-            "rules[0].deletes",
-        ),
         (
             rule("deletes: { propagate: true, at_most: many }"),
             "RULE_INVALID",

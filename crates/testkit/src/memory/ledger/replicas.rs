@@ -140,15 +140,32 @@ impl Replicas for MemoryLedger {
         source: (&str, &Repository),
         manifest: &Digest,
     ) -> Result<bool> {
-        let is_in = |place: &ImageRef, (registry, repository): (&str, &Repository)| {
-            place.registry == registry && place.repository == *repository
-        };
         Ok(self.history().replicas.values().any(|held| {
             is_in(&held.replica.destination, destination)
                 && held.replica.source.as_ref().is_some_and(|from| is_in(from, source))
                 && held.replica.manifests.contains(manifest)
         }))
     }
+
+    async fn made_of(
+        &self,
+        destination: (&str, &Repository),
+        source: (&str, &Repository),
+        digest: &Digest,
+    ) -> Result<Vec<Replica>> {
+        let state = self.history();
+        let replicas = state.replicas.values().map(|held| &held.replica);
+        let found = replicas.filter(|replica| {
+            is_in(&replica.destination, destination)
+                && replica.source.as_ref().is_some_and(|from| is_in(from, source))
+                && replica.is_ours(digest)
+        });
+        Ok(found.cloned().collect())
+    }
+}
+
+fn is_in(place: &ImageRef, (registry, repository): (&str, &Repository)) -> bool {
+    place.registry == registry && place.repository == *repository
 }
 
 #[cfg(test)]

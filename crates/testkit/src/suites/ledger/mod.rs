@@ -91,6 +91,7 @@ pub async fn replicas(make: impl AsyncFn() -> Arc<dyn Replicas>) {
             replicas::several_replicas_are_found_at_once,
             replicas::a_replica_by_digest_is_found_by_its_manifests,
             replicas::replicas_are_found_by_any_manifest_they_hold,
+            replicas::replicas_are_found_by_the_digest_they_were_made_of,
             replicas::a_lease_has_one_holder,
             replicas::a_claim_that_is_refused_changes_nothing,
             replicas::a_lease_expires_and_is_taken_over,

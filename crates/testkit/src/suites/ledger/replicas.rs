@@ -152,6 +152,42 @@ pub(super) async fn replicas_are_found_by_any_manifest_they_hold(replicas: Arc<d
     assert!(holds("amd64").await && holds("index-4").await);
 }
 
+pub(super) async fn replicas_are_found_by_the_digest_they_were_made_of(replicas: Arc<dyn Replicas>) {
+    settle(&*replicas, &replica(1, &["image", "child"])).await;
+    settle(&*replicas, &replica(2, &["image"])).await;
+    let mut moved = replica(3, &["newer"]);
+    moved.earlier = vec![digest("image")];
+    settle(&*replicas, &moved).await;
+    settle(&*replicas, &replica(4, &["another", "image"])).await;
+    let mut elsewhere = replica(5, &["image"]);
+    elsewhere.source = Some(place("hangzhou", "core/other", 5));
+    settle(&*replicas, &elsewhere).await;
+    let mut stored = replica(6, &["image"]);
+    stored.source = None;
+    settle(&*replicas, &stored).await;
+    let made_of = async |source: &str, destination: &str, of: &str| {
+        let (source, destination, of) = (repository(source), repository(destination), digest(of));
+        let found = replicas.made_of(("zhangjiakou", &destination), ("hangzhou", &source), &of);
+        let mut found = found.await.unwrap();
+        found.sort_by_key(|replica| replica.destination.to_string());
+        found
+    };
+    let found = made_of("core/app", "copy/app", "image").await;
+    assert_eq!(found, [replica(1, &["image", "child"]), replica(2, &["image"]), moved]);
+    assert_eq!(made_of("core/other", "copy/app", "image").await, [elsewhere]);
+    assert_eq!(made_of("core/app", "copy/app/sub", "image").await, []);
+    assert_eq!(
+        made_of("core/app", "copy/app", "child").await,
+        [],
+        "a part is not the image"
+    );
+    // What was withdrawn is not found any more.
+    let first = replica(1, &["image"]);
+    assert!(matches!(claim(&*replicas, &first, "a", 0).await, Claim::Granted { .. }));
+    replicas.withdraw(&first.destination, &first.digest, "a").await.unwrap();
+    assert_eq!(made_of("core/app", "copy/app", "image").await.len(), 2);
+}
+
 pub(super) async fn a_lease_has_one_holder(replicas: Arc<dyn Replicas>) {
     assert!(is_granted(&*replicas, "a", 0).await);
     let held = claim(&*replicas, &replica(1, &["y"]), "b", 9).await;
