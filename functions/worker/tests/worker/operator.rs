@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use transship_aws::{Aws, DynamoLedger, SqsQueue};
 use transship_copy::SystemClock;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
-use transship_engine::ledger::{Cancels, ExecutionQuery, PendingBlobs};
+use transship_engine::ledger::{Cancels, DeleteGrants, ExecutionQuery, PendingBlobs};
 use transship_engine::operations::{Redrive, list_executions};
 use transship_engine::{
     CopyTask, Envelope, Execution, ExecutionRecord, ExecutionState, Import, ListPrefix, StoreName, Sweep, SweepStep,
@@ -332,6 +332,7 @@ async fn a_redriven_order_searches_again_and_an_incomplete_source_keeps_it_open(
     let redrive = Redrive {
         history: Arc::clone(&ledger) as _,
         cancels: Cancels::new(Arc::clone(&ledger) as _),
+        grants: DeleteGrants::new(Arc::clone(&ledger) as _),
         queue: Arc::new(SqsQueue::new(&aws, fixture.deployment.queue_url().to_owned())),
         clock: Arc::new(SystemClock),
     };
