@@ -7,6 +7,7 @@ use transship_oci::RegistryHost;
 use crate::check;
 use crate::error::Errors;
 use crate::error::{Diagnostics, Warning};
+use crate::failover::Failover;
 use crate::import::Import;
 use crate::index::Index;
 use crate::policy::Topology;
@@ -28,6 +29,8 @@ pub struct Document {
     pub rules: Vec<Rule>,
     /// The imports, in the order of the document.
     pub imports: Vec<Import>,
+    /// The failover groups, in the order of the document.
+    pub failover: Vec<Failover>,
     /// Finds rules by what they read.
     pub(crate) index: Index,
 }

@@ -9,6 +9,7 @@ mod check;
 mod deletes;
 mod document;
 mod error;
+mod failover;
 mod import;
 mod index;
 mod namespace;
@@ -30,6 +31,9 @@ mod verdict;
 pub use deletes::{DeleteLimit, Deletes};
 pub use document::{Document, Link, Parsed};
 pub use error::{Error, Errors, Position, Warning};
+pub use failover::{
+    CloudZone, Failover, Hostname, NotAHostname, RecordKind, ServerAddress, Site, SiteRecord, Zone, ZoneService,
+};
 pub use import::{Import, ImportDestination};
 pub use namespace::Namespace;
 pub use policy::Topology;

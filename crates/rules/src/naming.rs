@@ -195,6 +195,19 @@ impl Naming {
         keeps_path && has(repository, &Part::Repository) && has(tag, &Part::Tag) && !names_both
     }
 
+    /// True if every image keeps its repository and its tag.
+    pub(crate) fn is_identity(&self) -> bool {
+        let own = Self {
+            from: self.from.clone(),
+            into: self.from.clone(),
+            flatten: Flatten::Namespace,
+            repository: Template(vec![Part::Repository]),
+            tag: Template(vec![Part::Tag]),
+            levels_max: None,
+        };
+        self.pattern() == own.pattern() && self.tag_pattern() == own.tag_pattern()
+    }
+
     /// The least and the largest number of path components of a name at the destination; [`None`] for no limit. `below`: the
     /// same of the path below the source namespace.
     pub(crate) fn levels(&self, below: (usize, Option<usize>)) -> (usize, Option<usize>) {

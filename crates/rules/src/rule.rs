@@ -122,6 +122,11 @@ impl Rule {
         self.destination.naming.is_injective() || is_one(&self.source.repository) && is_one(&self.source.tag)
     }
 
+    /// True if every image has the same repository and tag at the destination as at the source.
+    pub(crate) fn keeps_names(&self) -> bool {
+        self.destination.naming.is_identity()
+    }
+
     fn destination_of(&self, pushed: &Pushed<'_>) -> std::result::Result<Verdict, Reason> {
         self.source.admits_repository(pushed.repository)?;
         match pushed.tag {

@@ -96,7 +96,7 @@ fn innermost(mut cause: &Cause) -> &Cause {
 
 /// `place` is where the parser or the reader stopped.
 fn sentence(path: &Path, cause: &Cause, place: &Place<'_>) -> String {
-    let is_secret = path.passes("credentials") || path.passes("webhook");
+    let is_secret = path.passes("credentials") || path.passes("webhook") || path.passes("key");
     match cause {
         Cause::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
         Cause::SerdeUnknownVariant { variant, expected, .. } => unknown("word", variant, expected),

@@ -71,6 +71,7 @@ verbs! {
     Order => "order";
     Search => "search";
     Configuration => "configuration";
+    Names => "names";
     Environment => "environment";
     Secret => "secret";
     Authenticate => "authenticate";

@@ -400,6 +400,47 @@ codes! {
         "an environment variable of the function is missing",
         "See the environment of the function, and deploy the stack again.";
 
+    // DNS records of failover groups.
+    DnsUnavailable => "DNS_UNAVAILABLE", TEMPORARY,
+        "a name server or the API of a DNS service did not answer",
+        "Check the address in `zones` of the group, and the network. Nothing is known about a change that was under way: run the command again, which reads the record first.";
+    DnsRefused => "DNS_REFUSED", PERSISTENT,
+        "the DNS service refused the request",
+        "Check the key or credentials of the zone, and their right to read and change the record and the TXT record `_transship.<name>`.";
+    DnsClockSkew => "DNS_CLOCK_SKEW", PERSISTENT,
+        "the clock of this machine and that of the DNS service differ too much",
+        "Synchronise both clocks (NTP). A signed request is valid for 5 minutes.";
+    DnsZoneInvalid => "DNS_ZONE_INVALID", PERMANENT,
+        "the zone does not exist there, or does not hold the name",
+        "Check the id or the name of the zone in the group, and the servers or the account.";
+    DnsApexCname => "DNS_APEX_CNAME", PERMANENT,
+        "a CNAME is not allowed at the apex of a zone",
+        "Use records of type A or AAAA, or a name below the zone.";
+    DnsRecordChanged => "DNS_RECORD_CHANGED", PERMANENT,
+        "the record is not the expected one, because somebody else changed it",
+        "The message shows the record. Find out who changed it, and restore the record of a site.";
+    DnsRecordOwned => "DNS_RECORD_OWNED", PERMANENT,
+        "another tool manages the record and would change it back",
+        "Exclude the name from the tool that the message names, and remove its TXT record.";
+    DnsRecordUnsupported => "DNS_RECORD_UNSUPPORTED", PERMANENT,
+        "the record is an alias or has a routing policy, which cannot be compared and replaced",
+        "Replace it by a simple record of type CNAME, A or AAAA.";
+    DnsEpochOld => "DNS_EPOCH_OLD", PERMANENT,
+        "the zone was switched by a newer operation",
+        "Nothing is changed. See the TXT record `_transship.<name>`: it names the site, the epoch and who switched.";
+    DnsNotChanged => "DNS_NOT_CHANGED", PERSISTENT,
+        "the DNS service accepted the change, but still has the old record",
+        "See the log of the DNS service. Run the command again when the service works.";
+    DnsNotSettled => "DNS_NOT_SETTLED", TEMPORARY,
+        "some name servers still answer with the old record, or do not answer",
+        "The change is made. The message names the servers: see their zone transfers and notifications.";
+    DnsCommandUnknown => "DNS_COMMAND_UNKNOWN", PERMANENT,
+        "no command is registered under the name in `exec`",
+        "Register it: `transship serve --dns-command NAME=PATH`. The stack deployed on AWS runs no commands.";
+    DnsCommandFailed => "DNS_COMMAND_FAILED", PERSISTENT,
+        "the registered DNS command failed, or its answer is not valid",
+        "See docs/failover.md for what the command receives and answers. The message has the end of its standard error.";
+
     // The document.
     ConfigUnavailable => "CONFIG_UNAVAILABLE", TEMPORARY,
         "the document cannot be read",
@@ -437,6 +478,12 @@ codes! {
     RuleNeverMatches => "RULE_NEVER_MATCHES", PERMANENT,
         "the conditions of the rule contradict each other, so that nothing can match",
         "Change or remove the condition that the message names.";
+    FailoverInvalid => "FAILOVER_INVALID", PERMANENT,
+        "a failover group of the document cannot be used",
+        "`transship check --config transship.yaml` shows line and column, and what to write instead.";
+    FailoverWithoutRule => "FAILOVER_WITHOUT_RULE", PERMANENT,
+        "a site of a failover group is not the destination of any rule from its writer",
+        "Add a rule from the writer to the site that the message names, or remove the site.";
     CredentialsUnencrypted => "CREDENTIALS_UNENCRYPTED", PERMANENT,
         "credentials are sent without encryption",
         "Write an https endpoint if the registry offers one.";

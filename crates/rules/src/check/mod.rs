@@ -1,6 +1,7 @@
 //! From the written document to the one that is used: every field is read, and everything that cannot be honoured is
 //! refused with its path.
 
+mod failover;
 mod import;
 mod pattern;
 mod registry;
@@ -56,11 +57,9 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
     let rule_names: BTreeSet<String> = raw.rules.iter().map(|rule| rule.name.clone()).collect();
     let rules = rule::rules(raw.rules, &names, diagnostics);
     let imports = import::imports(raw.imports, &rule_names, &names, diagnostics);
-    let later = [
-        ("failover", raw.failover),
-        ("operators", raw.operators),
-        ("notify", raw.notify),
-    ];
+    let has_failover = !raw.failover.is_empty();
+    let failover = failover::groups(raw.failover, &names, diagnostics);
+    let later = [("operators", raw.operators), ("notify", raw.notify)];
     for (key, _) in later.into_iter().filter(|(_, section)| section.is_some()) {
         diagnostics.not_yet(Path::of(key), &format!("the section {key}"));
     }
@@ -71,12 +70,17 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
         index: Index::of(&rules),
         rules,
         imports,
+        failover,
     };
     // Where a rule leads is only known when all of them could be read.
     if diagnostics.is_clean() {
         topology::check(&document, diagnostics);
         warn_of_deliveries(&document, diagnostics);
         import::warn_of_overlaps(&document, diagnostics);
+        failover::check_rules(&document, diagnostics);
+    }
+    if has_failover {
+        diagnostics.not_yet(Path::of("failover"), "the section failover");
     }
     document
 }
@@ -108,17 +112,19 @@ fn check_known(name: &str, names: &Known, path: &Path, diagnostics: &mut Diagnos
     if names.contains_key(name) {
         return;
     }
-    let nearest = names
-        .keys()
-        .map(|known| (strsim::damerau_levenshtein(known, name), known))
-        .min()
-        .filter(|(distance, known)| *distance <= known.len() / 3 + usize::from(known.len() > 2));
-    let hint = match nearest {
-        Some((_, known)) => format!("did you mean {known}?"),
-        None => "write it under registries first".to_owned(),
-    };
+    let known = names.keys().map(String::as_str);
+    let hint = did_you_mean(name, known).unwrap_or_else(|| "write it under registries first".to_owned());
     let sentence = format!("there is no registry {}: {hint}", shown(name));
     diagnostics.error(path.clone(), fault(Code::UnknownRegistry, sentence));
+}
+
+/// A suggestion of the nearest of `known`, if one is near.
+fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let (_, nearest) = known
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len() / 3 + usize::from(known.len() > 2))?;
+    Some(format!("did you mean {nearest}?"))
 }
 
 fn namespace(text: &str, path: &Path, diagnostics: &mut Diagnostics) -> Option<Namespace> {

@@ -71,7 +71,7 @@ pub(super) fn registry(name: &str, raw: raw::Registry, path: &Path, diagnostics:
 }
 
 /// The text is repeated only where it cannot hold a password.
-fn endpoint(text: &str) -> Result<(Url, RegistryHost), String> {
+pub(super) fn endpoint(text: &str) -> Result<(Url, RegistryHost), String> {
     if text.contains('@') {
         return Err(
             "the endpoint holds a user: write the address alone, and refer to credentials under credentials".to_owned(),
@@ -102,7 +102,7 @@ fn endpoint(text: &str) -> Result<(Url, RegistryHost), String> {
     Ok((url, host))
 }
 
-fn is_loopback(endpoint: &Url) -> bool {
+pub(super) fn is_loopback(endpoint: &Url) -> bool {
     match endpoint.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -127,7 +127,7 @@ fn hosts(raw: &[String], path: &Path, diagnostics: &mut Diagnostics) -> Vec<Regi
         .collect()
 }
 
-fn credentials(raw: raw::Credentials, path: &Path, diagnostics: &mut Diagnostics) -> Option<CredentialsRef> {
+pub(super) fn credentials(raw: raw::Credentials, path: &Path, diagnostics: &mut Diagnostics) -> Option<CredentialsRef> {
     let (path, reference) = match raw {
         TextOr::Table(table) => (path.key("ecr").key("role"), CredentialsRef::ecr(table.ecr.role)),
         TextOr::Text(text) => (path.clone(), CredentialsRef::parse(&text)),

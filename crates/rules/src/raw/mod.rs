@@ -3,6 +3,7 @@
 //! The comments here are the descriptions in the schema, so they are written for the author of a document. These types are
 //! not visible outside this crate; the validated type is [`crate::Document`].
 
+mod failover;
 mod import;
 mod registry;
 mod rule;
@@ -18,6 +19,7 @@ use serde::de::{Deserializer, IgnoredAny};
 use crate::policy::Topology;
 
 pub(crate) use crate::rate::Rate;
+pub(crate) use failover::{CloudZone, Dns, Failover, Record, Rfc2136, Site, Zone};
 pub(crate) use import::{Import, ImportDestination};
 pub(crate) use registry::{Credentials, Identity, Limits, Registry, Tls, Webhook};
 pub(crate) use rule::{
@@ -45,9 +47,10 @@ pub(crate) struct Document {
     /// Images in buckets that the stack deployed on AWS copies to a registry when they are uploaded.
     #[serde(default)]
     pub(crate) imports: Vec<Import>,
-    /// Sites between which clients are switched. Not supported by this version.
+    /// Groups of registries between which clients are switched by a DNS record. Not supported by this version: checked, then
+    /// refused.
     #[serde(default)]
-    pub(crate) failover: Option<Later>,
+    pub(crate) failover: Vec<Failover>,
     /// People and programs that may use the API. Not supported by this version.
     #[serde(default)]
     pub(crate) operators: Option<Later>,

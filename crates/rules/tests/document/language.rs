@@ -39,7 +39,22 @@ rules:
     backfill: true
 imports:
   - { name: seed, description: what was there before, enabled: true, bucket: my-layouts, prefix: to-zhangjiakou/, destination: { registry: zhangjiakou, namespace: core }, existing: keep, referrers: exclude }
-failover: [{ name: main }]
+failover:
+  - name: main
+    endpoint: https://cross-region.example.com
+    credentials: secretsmanager:transship/clients
+    sites:
+      - { registry: hangzhou, record: { type: CNAME, value: a-registry.cn-hangzhou.cr.example.com } }
+      - { registry: zhangjiakou, record: { type: A, value: [10.0.8.4] } }
+    writer: hangzhou
+    zones:
+      - { name: public, home: hangzhou, dns: { route53: { zone: Z123 } } }
+      - { name: vpc-b, home: zhangjiakou, dns: { rfc2136: { servers: ["10.0.0.2:53"], zone: example.com, key: "secretsmanager:transship/tsig" } } }
+      - { name: vpc-c, home: zhangjiakou, dns: { privatezone: { zone: abc, credentials: "secretsmanager:transship/ali" } } }
+      - { name: vpc-d, home: zhangjiakou, dns: { privatedns: { zone: zone-abc, credentials: "secretsmanager:transship/tencent", region: ap-guangzhou, endpoint: https://privatedns.example.com } } }
+      - { name: vpc-e, home: zhangjiakou, dns: { exec: balancer } }
+    ttl: 60
+    rpo: 15m
 operators: []
 notify: []
 "#;

@@ -7,6 +7,7 @@
     reason = "the linter knows tests by their functions, and these are what the functions are made of"
 )]
 
+mod failover;
 mod imports;
 mod language;
 mod matching;

@@ -97,7 +97,7 @@ fn each_mistake_has_its_code_and_path() {
             "RULE_INVALID",
             "rules[0].platforms.sparse",
         ),
-        ("failover: [{ name: main }]\n".into(), "NOT_YET_SUPPORTED", "failover"),
+        ("failover: [{ name: main }]\n".into(), "CONFIG_INVALID", "failover[0]"),
         ("operators: []\n".into(), "NOT_YET_SUPPORTED", "operators"),
         (rule("bandwidth: 1B/s"), "CONFIG_INVALID", "rules[0].bandwidth"),
         (rule("bandwidth: fast"), "CONFIG_INVALID", "rules[0].bandwidth"),
@@ -396,7 +396,7 @@ fn the_pitfalls_of_yaml_are_refused_with_what_to_write() {
 
 #[test]
 fn what_aliases_repeat_is_limited() {
-    let mut bomb = String::from("version: 1\nregistries: {}\nfailover:\n  - &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    let mut bomb = String::from("version: 1\nregistries: {}\nnotify:\n  - &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let before = level - 1;
         let _ = writeln!(bomb, "  - &a{level} [{}]", vec![format!("*a{before}"); 10].join(", "));
@@ -410,7 +410,7 @@ fn what_aliases_repeat_is_limited() {
     let wide = format!("version: 1\nregistries: {{}}\nrules: [{}]\n", "1,".repeat(1_500_000));
     assert!(Document::parse(&wide).is_err());
     let deep = format!(
-        "version: 1\nregistries: {{}}\nfailover: {}{}\n",
+        "version: 1\nregistries: {{}}\nnotify: {}{}\n",
         "[".repeat(2000),
         "]".repeat(2000)
     );
