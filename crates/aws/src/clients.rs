@@ -45,6 +45,7 @@ struct Inner {
     ssm: OnceLock<aws_sdk_ssm::Client>,
     ecr: OnceLock<aws_sdk_ecr::Client>,
     sts: OnceLock<aws_sdk_sts::Client>,
+    route53: OnceLock<aws_sdk_route53::Client>,
 }
 
 macro_rules! clients {
@@ -73,6 +74,8 @@ clients!(
     ecr: aws_sdk_ecr,
     /// Roles of other accounts.
     sts: aws_sdk_sts,
+    /// Hosted zones of DNS.
+    route53: aws_sdk_route53,
 );
 
 impl Aws {
@@ -105,6 +108,7 @@ impl Aws {
             ssm: OnceLock::new(),
             ecr: OnceLock::new(),
             sts: OnceLock::new(),
+            route53: OnceLock::new(),
         }))
     }
 

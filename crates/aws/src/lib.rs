@@ -1,5 +1,5 @@
 //! AWS as the platform: SQS is the queue, one DynamoDB table is the ledger, S3 is the object store, Secrets Manager and
-//! Systems Manager keep secrets, and ECR issues tokens. S3 and `EventBridge` report uploads.
+//! Systems Manager keep secrets, ECR issues tokens, and Route 53 has DNS zones. S3 and `EventBridge` report uploads.
 //!
 //! This crate contains adapters only; what does not depend on AWS is in `transship-runtime`. No type of an SDK crosses a
 //! port. Only this crate, the functions, and builds with the feature `aws` compile the AWS SDK.
@@ -11,6 +11,7 @@ mod ecr;
 pub mod emf;
 mod error;
 mod ledger;
+mod names;
 mod platform;
 mod secrets;
 mod sqs;
@@ -23,6 +24,7 @@ pub use clients::Aws;
 pub use credentials::credentials_of;
 pub use document::{ActiveVersion, DOCUMENT_OPTIONS, DocumentLocation};
 pub use ledger::DynamoLedger;
+pub use names::HostedZone;
 pub use platform::{LOG_VARIABLES, Parts, Platform};
 pub use secrets::secrets;
 pub use sqs::{Letter, Letters, SqsQueue};

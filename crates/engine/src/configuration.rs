@@ -236,7 +236,7 @@ impl Snapshot {
         if let Some(client) = clients.get(name) {
             return Ok(client.clone());
         }
-        let client = Registry::new(Options {
+        let options = Options {
             endpoint: entry.endpoint.clone(),
             names: entry.hosts.clone(),
             network: entry.network,
@@ -250,8 +250,9 @@ impl Snapshot {
                     secrets: Arc::clone(&self.secrets),
                 }) as _
             }),
-        })
-        .map_err(|error| Error::new(Code::RegistryInvalid, Verb::Registry.on(name), error.to_string()))?;
+        };
+        let client = Registry::allowing(options, &self.document.record_addresses(name))
+            .map_err(|error| Error::new(Code::RegistryInvalid, Verb::Registry.on(name), error.to_string()))?;
         clients.insert(name.to_owned(), client.clone());
         Ok(client)
     }

@@ -1,5 +1,5 @@
 //! The use cases: *accept* a delivery, *copy* an image, *import* what is in a store, *sweep* for what was missed. Ports:
-//! [`TaskQueue`], [`TaskReceiver`], [`Secrets`], [`Stores`], and the four of [`ledger`].
+//! [`TaskQueue`], [`TaskReceiver`], [`Secrets`], [`Stores`], [`names::Names`], and the four of [`ledger`].
 //!
 //! A message carries the whole job, so the queue alone is enough: send, then record; the worker upserts.
 
@@ -17,6 +17,7 @@ mod job;
 mod jobs;
 mod latest;
 pub mod ledger;
+pub mod names;
 pub mod operations;
 mod plan;
 mod ports;

@@ -41,7 +41,7 @@ pub use limits::Bandwidth;
 pub use login::NoLogin;
 pub use pages::{Listing, Page, PageCursor};
 pub use profile::{Profile, UploadForm};
-pub use public_file::fetch_public;
+pub use public_file::{ApiCall, fetch_public, post_api};
 pub use registry::{Options, Registry};
 pub use repository::RemoteRepository;
 pub use retry::Retries;

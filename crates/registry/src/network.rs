@@ -42,6 +42,8 @@ pub(crate) struct Guard {
     proxies: HashSet<String>,
     /// The names of the registry, which the operator wrote.
     names: HashSet<String>,
+    /// Addresses that the operator wrote for the registry, and its port.
+    addresses: (HashSet<IpAddr>, Option<u16>),
 }
 
 /// Why a connection was denied. It is found in the causes of an HTTP error.
@@ -83,7 +85,15 @@ impl Guard {
                 .map(|name| name.hostname().to_owned())
                 .chain(endpoint.host_str().map(str::to_owned))
                 .collect(),
+            addresses: (HashSet::new(), endpoint.port_or_known_default()),
         }
+    }
+
+    /// The same guard, which also allows `addresses`: literally with the port of the endpoint, and as addresses of the names of
+    /// the registry.
+    pub(crate) fn allowing(mut self, addresses: &[IpAddr]) -> Self {
+        self.addresses.0.extend(addresses);
+        self
     }
 
     /// True if the endpoint is a literal loopback or private address, which is reached without a proxy.
@@ -112,7 +122,8 @@ impl Guard {
         let permitted = self
             .literal
             .as_ref()
-            .is_some_and(|(host, number)| *host == name && *number == port);
+            .is_some_and(|(host, number)| *host == name && *number == port)
+            || self.addresses.0.contains(&address) && self.addresses.1 == Some(port);
         self.permit(address, permitted)
             .map_err(|why| Denied(format!("{name}:{port} is {why}")))
     }
@@ -157,16 +168,20 @@ impl Guard {
             return Ok(addresses);
         }
         let permitted = is_localhost(name) && self.literal.as_ref().is_some_and(|(host, _)| host == name);
+        let is_named = self.names.contains(&name.to_ascii_lowercase());
+        let is_written = |address: &IpAddr| is_named && self.addresses.0.contains(address);
         let mut refused = None;
         let good: Vec<SocketAddr> = addresses
             .into_iter()
-            .filter(|address| match self.permit(address.ip(), permitted) {
-                Ok(()) => true,
-                Err(why) => {
-                    refused = Some(format!("{name} resolves to {}, {why}", address.ip()));
-                    false
-                }
-            })
+            .filter(
+                |address| match self.permit(address.ip(), permitted || is_written(&address.ip())) {
+                    Ok(()) => true,
+                    Err(why) => {
+                        refused = Some(format!("{name} resolves to {}, {why}", address.ip()));
+                        false
+                    }
+                },
+            )
             .collect();
         match refused {
             Some(why) if good.is_empty() => Err(Denied(why)),
@@ -442,6 +457,38 @@ mod tests {
         ] {
             let url = format!("http://{address}/");
             assert!(!ok(&guard(&url, Network::Private), &url), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_record_is_permission_for_the_names_of_its_registry() {
+        let site = guard("https://site.example.com", Network::Public);
+        let addresses = ["10.0.8.4", "127.0.0.2", "169.254.169.254"].map(|text| text.parse().unwrap());
+        let resolves = |guard: &Guard, name: &str, address: &str| {
+            let address = SocketAddr::new(address.parse().unwrap(), 0);
+            guard.resolved(name, vec![address]).is_ok()
+        };
+        assert!(!resolves(&site, "site.example.com", "10.0.8.4"));
+        let site = site.allowing(&addresses);
+        for address in ["10.0.8.4", "127.0.0.2", "93.184.216.34"] {
+            assert!(resolves(&site, "site.example.com", address), "{address}");
+        }
+        for (name, address) in [
+            ("site.example.com", "10.0.8.5"),
+            ("site.example.com", "127.0.0.1"),
+            ("cdn.example.com", "10.0.8.4"),
+            // The metadata service is always denied.
+            ("site.example.com", "169.254.169.254"),
+        ] {
+            assert!(!resolves(&site, name, address), "{name} {address}");
+        }
+        assert!(ok(&site, "https://10.0.8.4/v2/"));
+        for url in [
+            "https://10.0.8.4:8443/v2/",
+            "https://10.0.8.5/v2/",
+            "https://169.254.169.254/",
+        ] {
+            assert!(!ok(&site, url), "{url}");
         }
     }
 

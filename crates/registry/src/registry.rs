@@ -1,5 +1,6 @@
 //! A registry with its connections, authentication, limits and learned behaviour.
 
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -76,6 +77,11 @@ impl Registry {
     /// Creates a client for the registry at `options.endpoint` without connecting. `INVALID_ENDPOINT` means that the endpoint is
     /// not valid.
     pub fn new(options: Options) -> Result<Self> {
+        Self::allowing(options, &[])
+    }
+
+    /// Like [`Registry::new`]. `addresses` are allowed as well, as if the endpoint named them.
+    pub fn allowing(options: Options, addresses: &[IpAddr]) -> Result<Self> {
         let refuse = |why: &str| {
             Error::new(
                 Code::InvalidEndpoint,
@@ -96,7 +102,7 @@ impl Registry {
             return Err(refuse("has a path, a query or a user"));
         }
         let host = host_of(&endpoint).ok_or_else(|| refuse("has no host"))?;
-        let guard = Arc::new(Guard::new(&endpoint, &options.names, options.network));
+        let guard = Arc::new(Guard::new(&endpoint, &options.names, options.network).allowing(addresses));
         let base = endpoint
             .join("v2/")
             .map_err(|error| Error::new(Code::InvalidEndpoint, Verb::Endpoint, error.to_string()))?;

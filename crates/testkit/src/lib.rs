@@ -16,6 +16,7 @@ pub mod memory;
 pub mod metrics;
 pub mod ministack;
 pub mod mutation;
+pub mod name_server;
 pub mod processes;
 pub mod proxy;
 mod server;

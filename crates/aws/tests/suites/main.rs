@@ -5,6 +5,7 @@
 
 mod calls;
 mod faults;
+mod names;
 mod ports;
 mod released;
 mod sends;

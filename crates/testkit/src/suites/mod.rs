@@ -1,6 +1,6 @@
 //! The checks that every adapter of a port must pass: one check for each promise in the port's documentation.
 //!
-//! An adapter's tests call [`history`], [`replicas`], [`hints`], [`records`], [`queue`] or [`object_store()`] with a function
+//! An adapter's tests call [`history`], [`replicas`], [`hints`], [`records`], [`queue`], [`names()`] or [`object_store()`] with a function
 //! that creates a new one. A check that fails panics; the last name on standard error identifies it.
 
 #![expect(clippy::unwrap_used, reason = "a check fails by panicking, as every test does")]
@@ -10,6 +10,7 @@
 )]
 
 mod ledger;
+mod names;
 mod object_store;
 mod queue;
 mod samples;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use transship_layout::ObjectStore;
 
 pub use ledger::{ending, entry, entry_alone, hints, history, records, replica, replicas};
+pub use names::{EXTERNAL_DNS, NamesUnderTest, OWNED};
 pub use queue::{Advance, MINUTE, QueueUnderTest, queue};
 pub use samples::{at, copy_task, execution, task};
 
@@ -47,6 +49,30 @@ pub async fn object_store(make: impl AsyncFn() -> Arc<dyn ObjectStore>) {
             object_store::only_what_was_seen_is_replaced,
             object_store::of_simultaneous_writers_one_wins,
             object_store::listings_are_in_order_and_complete,
+        ]
+    );
+}
+
+/// Every promise of [`Names`](transship_engine::names::Names), and those of a switch over it. `make` returns a new zone each
+/// time.
+pub async fn names(make: impl AsyncFn() -> NamesUnderTest) {
+    run_checks!(
+        make,
+        [
+            names::the_zone_is_named,
+            names::a_name_without_records_is_empty,
+            names::every_kind_of_record_is_read_as_it_was_written,
+            names::the_time_to_live_is_changed_with_the_record,
+            names::nothing_is_changed_if_the_records_are_not_the_expected_ones,
+            names::a_record_of_another_kind_is_noticed,
+            names::a_change_concerns_one_name,
+            names::of_simultaneous_operators_one_wins,
+            names::external_dns_is_named_as_the_owner,
+            names::a_switch_is_made_once_and_answered_everywhere,
+            names::an_older_epoch_cannot_switch_back,
+            names::a_record_that_somebody_else_changed_is_shown_and_kept,
+            names::a_switch_that_was_interrupted_is_continued,
+            names::an_alias_at_the_apex_is_refused_before_it_is_sent,
         ]
     );
 }

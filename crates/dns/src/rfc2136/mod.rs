@@ -1,0 +1,200 @@
+//! Name servers with dynamic updates (RFC 2136), signed with TSIG (RFC 8945).
+//!
+//! An update has prerequisites for the values of every record that it replaces, so the server compares and replaces in one
+//! step, together with the epoch. Updates go to the first server; every server is asked whether it has the new records.
+//! Queries are not signed, because secondary servers need not know the key.
+
+mod exchange;
+mod key;
+mod message;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use domain::base::Message;
+use domain::base::iana::{Rcode, Rtype};
+use domain::tsig::{ClientTransaction, ValidationError};
+use futures_util::future::join_all;
+use transship_copy::Clock;
+use transship_engine::Secrets;
+use transship_engine::names::{Answer, Entry, Names, Receipt, owner_names, owner_of, text_name};
+use transship_oci::{Code, Error, Operation, Result, Verb};
+use transship_rules::{Hostname, RecordKind, SecretReference, ServerAddress};
+
+use exchange::Connection;
+use message::{WireName, wire};
+
+/// A zone on name servers with dynamic updates.
+pub struct DynamicUpdates {
+    servers: Vec<ServerAddress>,
+    zone: Hostname,
+    key: SecretReference,
+    secrets: Arc<dyn Secrets>,
+    clock: Arc<dyn Clock>,
+}
+
+impl DynamicUpdates {
+    /// `servers` are all authoritative servers of `zone`; the first receives the updates. `key` is read for every change.
+    pub fn new(
+        servers: Vec<ServerAddress>,
+        zone: Hostname,
+        key: SecretReference,
+        secrets: Arc<dyn Secrets>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            servers,
+            zone,
+            key,
+            secrets,
+            clock,
+        }
+    }
+
+    fn primary(&self, operation: &Operation) -> Result<&ServerAddress> {
+        self.servers
+            .first()
+            .ok_or_else(|| Error::of(Code::DnsUnavailable, operation.clone()).because("the zone has no server"))
+    }
+
+    /// The records of `name` at `server`; without the owner.
+    async fn entry(&self, server: &ServerAddress, name: &Hostname) -> Result<Entry> {
+        let operation = Verb::Names.on(name);
+        let mut connection = Connection::open(server, &operation).await?;
+        read(&mut connection, name, &operation).await
+    }
+}
+
+async fn read(connection: &mut Connection, name: &Hostname, operation: &Operation) -> Result<Entry> {
+    let own = wire(name.as_str(), operation)?;
+    let mut entry = Entry::default();
+    for kind in RecordKind::ALL {
+        let answer = ask(connection, &own, message::rtype(kind), operation).await?;
+        let set = message::record_set(&answer, &own, kind);
+        entry
+            .records
+            .extend(set.map_err(|why| broken(connection, operation, &why))?);
+    }
+    entry.texts = texts(connection, text_name(name)?.as_str(), operation).await?;
+    Ok(entry)
+}
+
+async fn texts(connection: &mut Connection, name: &str, operation: &Operation) -> Result<Vec<String>> {
+    let name = wire(name, operation)?;
+    let answer = ask(connection, &name, Rtype::TXT, operation).await?;
+    message::texts(&answer, &name).map_err(|why| broken(connection, operation, &why))
+}
+
+/// The answer to a query; it is authoritative.
+async fn ask(
+    connection: &mut Connection,
+    name: &WireName,
+    rtype: Rtype,
+    operation: &Operation,
+) -> Result<Message<Vec<u8>>> {
+    let query = message::query(name, rtype).map_err(|why| broken(connection, operation, &why.to_string()))?;
+    let answer = connection.exchange(&query).await?;
+    match answer.header().rcode() {
+        Rcode::NOERROR | Rcode::NXDOMAIN => {}
+        Rcode::REFUSED => {
+            let why = format!("{} does not answer queries for {name}", connection.server());
+            return Err(Error::of(Code::DnsRefused, operation.clone()).because(why));
+        }
+        code => {
+            let why = format!("{} answered {code}", connection.server());
+            return Err(Error::of(Code::DnsUnavailable, operation.clone()).because(why));
+        }
+    }
+    if !answer.header().aa() {
+        let why = format!("{} is not an authoritative server of {name}", connection.server());
+        return Err(Error::of(Code::DnsZoneInvalid, operation.clone()).because(why));
+    }
+    Ok(answer)
+}
+
+fn broken(connection: &Connection, operation: &Operation, why: &str) -> Error {
+    Error::of(Code::DnsUnavailable, operation.clone()).because(format_args!("{}: {why}", connection.server()))
+}
+
+#[async_trait]
+impl Names for DynamicUpdates {
+    fn is_atomic(&self) -> bool {
+        true
+    }
+
+    async fn zone(&self) -> Result<Hostname> {
+        Ok(self.zone.clone())
+    }
+
+    async fn read(&self, name: &Hostname) -> Result<Entry> {
+        let operation = Verb::Names.on(name);
+        let mut connection = Connection::open(self.primary(&operation)?, &operation).await?;
+        let mut entry = read(&mut connection, name, &operation).await?;
+        for owner in owner_names(name) {
+            // The name with a type in front may be too long to exist.
+            if owner.parse::<WireName>().is_err() {
+                continue;
+            }
+            let texts = texts(&mut connection, &owner, &operation).await?;
+            entry.owner = entry.owner.or_else(|| texts.iter().find_map(|text| owner_of(text)));
+        }
+        Ok(entry)
+    }
+
+    async fn swap(&self, name: &Hostname, before: &Entry, after: &Entry) -> Result<Receipt> {
+        let operation = Verb::Names.on(name);
+        let zone = wire(self.zone.as_str(), &operation)?;
+        let key = key::parse(&self.secrets.secret(&self.key).await?)?;
+        let mut request = message::update(&zone, name, (before, after), &operation)?;
+        let mut connection = Connection::open(self.primary(&operation)?, &operation).await?;
+        let transaction = ClientTransaction::request(key, &mut request, key::time(self.clock.now()))
+            .map_err(|why| broken(&connection, &operation, &why.to_string()))?;
+        let mut answer = connection.exchange(&request.finish()).await?;
+        let code = answer.header().rcode();
+        match transaction.answer(&mut answer, key::time(self.clock.now())) {
+            Ok(()) => message::check(code, connection.server(), &operation)?,
+            // A refusal may come unsigned. It is believed, because it claims that nothing was changed, and the record is read again.
+            Err(ValidationError::ServerUnsigned) if code != Rcode::NOERROR => {
+                message::check(code, connection.server(), &operation)?;
+            }
+            Err(why) => {
+                let server_time = message::time_of_refusal(&answer);
+                let skew = server_time.map(|time| time.abs_diff(key::time(self.clock.now()).into()));
+                return Err(not_authentic(&why, skew, &connection, &operation));
+            }
+        }
+        Ok(Receipt::default())
+    }
+
+    async fn answers(&self, name: &Hostname, _: &Receipt) -> Result<Vec<Answer>> {
+        let asked = self.servers.iter().map(|server| async move {
+            Answer {
+                server: server.to_string(),
+                entry: self.entry(server, name).await.map(Some),
+            }
+        });
+        Ok(join_all(asked).await)
+    }
+}
+
+/// Source: RFC 8945, section 5.2. `skew` is the difference of the clocks in seconds, if the server refused the time.
+///
+/// `domain` 0.12.3 signs two bytes too many of the server's time, so it finds every signature of such a refusal bad. The
+/// refusal is believed without it, because it says only that nothing was changed.
+fn not_authentic(why: &ValidationError, skew: Option<u64>, connection: &Connection, operation: &Operation) -> Error {
+    let (code, sentence) = match (why, skew) {
+        (ValidationError::ServerBadTime { .. } | ValidationError::BadSig, Some(seconds)) => {
+            (Code::DnsClockSkew, format!("its clock differs by {seconds} s"))
+        }
+        (ValidationError::ServerBadTime { .. } | ValidationError::BadTime, _) => {
+            (Code::DnsClockSkew, "its clock differs by more than 300 s".to_owned())
+        }
+        (ValidationError::ServerBadKey, _) => (Code::DnsRefused, "it has no key of this name and algorithm".to_owned()),
+        (ValidationError::ServerBadSig, _) => (Code::DnsRefused, "it has another key under this name".to_owned()),
+        (why, _) => (
+            Code::DnsUnavailable,
+            format!("its answer is not signed as expected ({why}), so the outcome is not known"),
+        ),
+    };
+    Error::of(code, operation.clone()).because(format_args!("{}: {sentence}", connection.server()))
+}

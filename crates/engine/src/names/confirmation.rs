@@ -1,0 +1,94 @@
+//! Waits until every authoritative server answers with the new records, and names those that do not.
+
+use std::time::Duration;
+
+use transship_oci::{Code, Error, Result, Verb};
+use transship_rules::Hostname;
+
+use super::{Entry, Names, Switched};
+
+/// How long the servers are asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// The number of times that every server is asked, at least 1.
+    pub times: u32,
+    /// The wait between two times.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    /// Two minutes: Route 53 is "generally within 60 seconds", and NOTIFY takes seconds.
+    fn default() -> Self {
+        Self {
+            times: 120,
+            pause: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What the authoritative servers answered last.
+#[derive(Debug, Default)]
+pub struct Confirmation {
+    /// The servers that answer with the new records.
+    pub current: Vec<String>,
+    /// The servers that answer with others, and these; empty if the service reports that the change is under way.
+    pub stale: Vec<(String, Option<Entry>)>,
+    /// The servers that do not answer, and why.
+    pub unreachable: Vec<(String, Error)>,
+}
+
+impl Confirmation {
+    /// True if every server answers with the new records.
+    pub fn is_complete(&self) -> bool {
+        self.stale.is_empty() && self.unreachable.is_empty()
+    }
+
+    /// `DNS_NOT_SETTLED` with every server that is not current, if there is one.
+    pub fn check(&self, name: &Hostname) -> Result<()> {
+        if self.is_complete() {
+            return Ok(());
+        }
+        let stale = self.stale.iter().map(|(server, entry)| match entry {
+            Some(entry) => format!("{server} answers {entry}"),
+            None => format!("{server} reports that the change is under way"),
+        });
+        let unreachable = self
+            .unreachable
+            .iter()
+            .map(|(server, error)| format!("{server} does not answer ({})", error.code()));
+        let others: Vec<String> = stale.chain(unreachable).collect();
+        let all = self.current.len() + others.len();
+        let why = format!(
+            "{} of {all} servers are current; {}",
+            self.current.len(),
+            others.join("; ")
+        );
+        Err(Error::of(Code::DnsNotSettled, Verb::Names.on(name)).because(why))
+    }
+}
+
+/// Asks until every server answers with the new records, or `patience` ends. The whole list is asked each
+/// time, and the last answers count.
+pub async fn confirm(
+    names: &dyn Names,
+    name: &Hostname,
+    switched: &Switched,
+    patience: Patience,
+) -> Result<Confirmation> {
+    let mut time = 1;
+    loop {
+        let mut confirmation = Confirmation::default();
+        for answer in names.answers(name, &switched.receipt).await? {
+            match answer.entry {
+                Ok(Some(entry)) if entry.is_same(&switched.after) => confirmation.current.push(answer.server),
+                Ok(entry) => confirmation.stale.push((answer.server, entry)),
+                Err(error) => confirmation.unreachable.push((answer.server, error)),
+            }
+        }
+        if confirmation.is_complete() || time >= patience.times {
+            return Ok(confirmation);
+        }
+        time += 1;
+        tokio::time::sleep(patience.pause).await;
+    }
+}
