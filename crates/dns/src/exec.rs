@@ -55,7 +55,7 @@ impl DnsCommand {
         let output = output
             .map_err(|_| failed(&format_args!("it did not end within {} s", RUN_TIMEOUT.as_secs())))?
             .map_err(|error| failed(&error))?;
-        // A command may be ended by the pipe that nobody reads any more.
+        // A command whose output is not read any more ends with an error.
         if output.output.len() as u64 > OUTPUT_BYTES_MAX {
             return Err(failed(&format_args!(
                 "its output is larger than {OUTPUT_BYTES_MAX} bytes"

@@ -41,7 +41,7 @@ elif operation == "answers":
 json.dump(answer, sys.stdout)
 "#;
 
-/// A command that runs the shell text `body`. It is a link to a program that nobody writes to.
+/// A command that runs the shell text `body`. It is a link to a program that no process has open for writing.
 fn command(folder: &Path, body: &str) -> PathBuf {
     std::fs::write(folder.join("body"), body).unwrap();
     let path = folder.join("command");

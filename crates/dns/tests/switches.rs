@@ -1,4 +1,4 @@
-//! A switch over a service that lies, loses answers, or is used by somebody else at the same moment.
+//! A switch over a service that lies, loses answers, or has another client at the same moment.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ enum Fault {
     AnswerLost,
     /// The request is lost.
     RequestLost,
-    /// Somebody else writes this between the reading and the change.
+    /// Another operator writes this between the reading and the change.
     Overtaken(Entry),
     /// It never reports that the change is complete.
     Pending,

@@ -62,7 +62,7 @@ impl NameServer {
         Self::start(product, zones, Role::Primary { notified: None }).await
     }
 
-    /// A server of `zones` that nobody may change.
+    /// A server of `zones` that accept no changes.
     pub async fn read_only(product: Product, zones: &[&str]) -> Result<Self> {
         Self::start(product, zones, Role::ReadOnly).await
     }

@@ -220,7 +220,7 @@ pub(super) fn record_set(
     if values.is_empty() {
         return Ok(None);
     }
-    // A name with characters that hosts do not have is nobody's site: it is shown as it is.
+    // A name with characters that hosts do not have belongs to no site: it is shown as it is.
     let set = RecordSet::parse(kind, &values, ttl_seconds).unwrap_or(RecordSet {
         kind,
         values,

@@ -1,6 +1,6 @@
 //! The port of DNS: a name is changed only if its records are the expected ones, and the epoch of the change is written with it.
 //!
-//! What must hold: an operation with an older epoch changes nothing, and records that somebody else changed are reported, not
+//! What must hold: an operation with an older epoch changes nothing, and records that another client changed are reported, not
 //! replaced. [`switch`] decides this for every adapter; an adapter compares and replaces.
 
 mod confirmation;
@@ -58,7 +58,7 @@ pub struct Answer {
 #[async_trait]
 pub trait Names: Send + Sync {
     /// True if [`Names::swap`] compares and replaces in one step of the service. Otherwise it reads, compares, writes and reads
-    /// again, and a change by somebody else in between can be lost.
+    /// again, and a change by another client in between can be lost.
     fn is_atomic(&self) -> bool;
 
     /// The name of the zone.

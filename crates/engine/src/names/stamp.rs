@@ -12,7 +12,7 @@ pub struct Stamp {
     pub epoch: u64,
     /// The registry of the site that the records lead to.
     pub site: String,
-    /// Who switched, for people.
+    /// The operator that switched, for people.
     pub by: String,
 }
 

@@ -67,7 +67,7 @@ pub async fn switch(names: &dyn Names, switch: &Switch) -> Result<Switched> {
     {
         return Err(error.clone());
     }
-    // Somebody else was faster, or the outcome is not known: the records say what happened.
+    // Another client was faster, or the outcome is not known: the records say what happened.
     let found = match (names.read(name).await, swapped.as_ref().err()) {
         (Ok(found), _) => found,
         (Err(_), Some(error)) => return Err(error.clone()),
@@ -92,7 +92,6 @@ fn decide(found: &Entry, switch: &Switch) -> Result<Decision> {
         return refused(Code::DnsRecordOwned, format!("it is managed by {owner}"));
     }
     let stamp = match found.texts.as_slice() {
-        [] => None,
         [text] => Stamp::parse(text),
         _ => None,
     };

@@ -417,8 +417,8 @@ codes! {
         "a CNAME is not allowed at the apex of a zone",
         "Use records of type A or AAAA, or a name below the zone.";
     DnsRecordChanged => "DNS_RECORD_CHANGED", PERMANENT,
-        "the record is not the expected one, because somebody else changed it",
-        "The message shows the record. Find out who changed it, and restore the record of a site.";
+        "the record is not the expected one, because another operator or tool changed it",
+        "The message shows the record. Find out what changed it, and restore the record of a site.";
     DnsRecordOwned => "DNS_RECORD_OWNED", PERMANENT,
         "another tool manages the record and would change it back",
         "Exclude the name from the tool that the message names, and remove its TXT record.";

@@ -11,12 +11,9 @@ const DURATION_MAX: Duration = Duration::from_hours(24 * 365);
 
 /// Parses numbers with units, each unit at most once and the larger before the smaller. The error is a sentence.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let why = || {
-        let hint = match text.parse::<u64>() {
-            Ok(number) => format!("{number} has no unit: write {number}s or {number}m"),
-            Err(_) => format!("{} is not a duration: write one such as 90s, 15m or 1h30m", shown(text)),
-        };
-        hint
+    let why = || match text.parse::<u64>() {
+        Ok(number) => format!("{number} has no unit: write {number}s or {number}m"),
+        Err(_) => format!("{} is not a duration: write one such as 90s, 15m or 1h30m", shown(text)),
     };
     let mut rest = text;
     let mut seconds: u64 = 0;

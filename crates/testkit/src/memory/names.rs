@@ -24,7 +24,7 @@ impl MemoryNames {
         }
     }
 
-    /// Replaces what the zone has of a name, as somebody else would.
+    /// Replaces what the zone has of a name, as another client would.
     pub fn put(&self, name: &Hostname, entry: Entry) {
         self.entries().insert(name.clone(), entry);
     }

@@ -70,7 +70,7 @@ pub async fn names(make: impl AsyncFn() -> NamesUnderTest) {
             names::external_dns_is_named_as_the_owner,
             names::a_switch_is_made_once_and_answered_everywhere,
             names::an_older_epoch_cannot_switch_back,
-            names::a_record_that_somebody_else_changed_is_shown_and_kept,
+            names::a_record_that_another_client_changed_is_shown_and_kept,
             names::a_switch_that_was_interrupted_is_continued,
             names::an_alias_at_the_apex_is_refused_before_it_is_sent,
         ]

@@ -236,7 +236,7 @@ pub(super) async fn an_older_epoch_cannot_switch_back(test: NamesUnderTest) {
     assert!(test.names.read(&name).await.unwrap().leads_to(&alias("b.example.net")));
 }
 
-pub(super) async fn a_record_that_somebody_else_changed_is_shown_and_kept(test: NamesUnderTest) {
+pub(super) async fn a_record_that_another_client_changed_is_shown_and_kept(test: NamesUnderTest) {
     let name = test.name("images");
     let theirs = unstamped(&alias("elsewhere.example.org"));
     put(&test, &name, &theirs).await;
@@ -247,7 +247,7 @@ pub(super) async fn a_record_that_somebody_else_changed_is_shown_and_kept(test: 
     assert!(error.to_string().contains("300 CNAME elsewhere.example.org"), "{error}");
     assert_eq!(test.names.read(&name).await.unwrap(), theirs);
 
-    let foreign = entry(&alias("a.example.net"), 60, "somebody else's text");
+    let foreign = entry(&alias("a.example.net"), 60, "a text of another tool");
     put(&test, &name, &foreign).await;
     let error = switch(&*test.names, &switch_to(&name, "b.example.net", 1))
         .await

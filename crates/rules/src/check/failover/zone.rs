@@ -68,7 +68,8 @@ pub(super) fn zones(
 /// True if both change the same zone.
 fn is_same(one: &ZoneService, other: &ZoneService) -> bool {
     match (one, other) {
-        (ZoneService::Route53 { zone: one }, ZoneService::Route53 { zone: other }) => one == other,
+        (ZoneService::Route53 { zone: one }, ZoneService::Route53 { zone: other })
+        | (ZoneService::Exec(one), ZoneService::Exec(other)) => one == other,
         (
             ZoneService::Rfc2136 { servers, zone, .. },
             ZoneService::Rfc2136 {
@@ -79,7 +80,6 @@ fn is_same(one: &ZoneService, other: &ZoneService) -> bool {
         ) => zone == other && servers.iter().any(|server| others.contains(server)),
         (ZoneService::PrivateZone(one), ZoneService::PrivateZone(other))
         | (ZoneService::PrivateDns(one), ZoneService::PrivateDns(other)) => one.zone == other.zone,
-        (ZoneService::Exec(one), ZoneService::Exec(other)) => one == other,
         _ => false,
     }
 }
