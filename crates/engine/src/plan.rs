@@ -46,7 +46,7 @@ pub(crate) fn task_of(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Planned {
     Copy(Box<CopyTask>),
-    Delete(DeleteTask),
+    Delete(Box<DeleteTask>),
 }
 
 impl Planned {
@@ -82,7 +82,7 @@ impl Planned {
     pub(crate) fn message(&self) -> Outgoing {
         match self {
             Self::Copy(task) => Outgoing::now((**task).clone()),
-            Self::Delete(task) => Outgoing::now(task.clone()),
+            Self::Delete(task) => Outgoing::now(DeleteTask::clone(task)),
         }
     }
 }
@@ -101,7 +101,9 @@ pub(crate) fn plan(
         EventAction::Push => {
             plan_copy(source, event, rule, verdict, recent, received).map(|task| Planned::Copy(Box::new(task)))
         }
-        EventAction::Delete => plan_delete(source, event, rule, verdict, recent, received).map(Planned::Delete),
+        EventAction::Delete => {
+            plan_delete(source, event, rule, verdict, recent, received).map(|task| Planned::Delete(Box::new(task)))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Replicas: what we wrote to a destination, the manifests it consists of, and the lease to write it. Kept forever:
 //! `existing: follow` rests on it.
 //!
-//! Calls: claim one, withdraw two, release one, settle one for each (two if another worker took the lease), get one, find one for each 100, holds and made_of one for
+//! Calls: claim one, withdraw two, release one, settle one for each (two if another worker took the lease), get one, find one for each 100, holds and `made_of` one for
 //! each megabyte of the destination repository's replicas.
 
 use std::collections::HashMap;

@@ -94,7 +94,7 @@ impl Opened {
         })
     }
 
-    /// Waits until the execution has ended, and works on the queue itself while nobody else does.
+    /// Waits until the execution has ended, and works on the queue itself while no other process does.
     pub(crate) async fn follow(&self, execution: &str) -> Result<ExecutionRecord, Failure> {
         let mut working = None;
         let mut ended: Option<ExecutionRecord> = None;

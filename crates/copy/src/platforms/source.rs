@@ -54,14 +54,14 @@ enum Wanted {
     /// A manifest that was read or derived.
     Whole(Box<Manifest>),
     /// A manifest that the index names.
-    Child(Descriptor),
+    Child(Box<Descriptor>),
 }
 
 impl Wanted {
     fn descriptor(&self) -> Descriptor {
         match self {
             Self::Whole(manifest) => manifest.descriptor(),
-            Self::Child(child) => child.clone(),
+            Self::Child(child) => Descriptor::clone(child),
         }
     }
 }
@@ -184,7 +184,7 @@ impl<'a> SelectedSource<'a> {
             }
         }
         if let ([image], 1) = (found.images.as_slice(), self.platforms.only.len()) {
-            return Ok(Wanted::Child(image.clone()));
+            return Ok(Wanted::Child(Box::new(image.clone())));
         }
         let mut state = self.state();
         state.derived.extend(found.derived);

@@ -261,11 +261,10 @@ impl<'a> SweepRule<'a> {
 /// How long the sweep waits for this error to pass; [`None`]: it ends.
 fn stop(walk: &mut Walk<'_>, error: &Error) -> Option<Duration> {
     let wait = walk.stop(error);
-    match wait {
-        Some(wait) => {
-            tracing::warn!(code = error.code(), %error, ?wait, "the sweep of the rule will continue later");
-        }
-        None => tracing::error!(code = error.code(), %error, "the rule cannot be swept"),
+    if let Some(wait) = wait {
+        tracing::warn!(code = error.code(), %error, ?wait, "the sweep of the rule will continue later");
+    } else {
+        tracing::error!(code = error.code(), %error, "the rule cannot be swept");
     }
     wait
 }

@@ -360,7 +360,7 @@ impl Walk<'_> {
             tag_page: page,
             tag,
         };
-        // What was walked before is passed again on the way to what failed, which is no progress.
+        // What was walked before is passed again on the way to what failed. That does not count as progress.
         let before = Cursor {
             page: cursor.page.clone(),
             ..std::mem::take(&mut self.cursor)

@@ -1,4 +1,4 @@
-//! Runs: what exists and differs is copied, once, whatever happens meanwhile; and what could not be read is named.
+//! Runs: what exists and differs is copied once, also after crashes and beside other runs, and what could not be read is named.
 
 use std::sync::Arc;
 use std::time::Duration;

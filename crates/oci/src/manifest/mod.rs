@@ -41,7 +41,7 @@ pub struct Manifest {
 #[derive(Debug, Clone)]
 enum Body {
     Image {
-        config: Descriptor,
+        config: Box<Descriptor>,
         layers: Vec<Descriptor>,
     },
     Index {
@@ -119,8 +119,9 @@ impl Manifest {
                 ));
             }
             let config = written.config()?;
+            let config = config.ok_or_else(|| Error::refused(Code::ManifestInvalid, "the image has no config"))?;
             Body::Image {
-                config: config.ok_or_else(|| Error::refused(Code::ManifestInvalid, "the image has no config"))?,
+                config: Box::new(config),
                 layers: written.layers()?,
             }
         } else {
@@ -202,14 +203,14 @@ impl Manifest {
     /// Config and layers, in order; empty for an index.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         let (config, layers) = match &self.body {
-            Body::Image { config, layers } => (Some(config), layers.as_slice()),
+            Body::Image { config, layers } => (Some(&**config), layers.as_slice()),
             Body::Index { .. } => (None, [].as_slice()),
         };
         config.into_iter().chain(layers)
     }
 
     /// The configuration of an image.
-    pub const fn config(&self) -> Option<&Descriptor> {
+    pub fn config(&self) -> Option<&Descriptor> {
         match &self.body {
             Body::Image { config, .. } => Some(config),
             Body::Index { .. } => None,
