@@ -294,10 +294,9 @@ mod stack {
         std::future::ready(Err(refused()))
     }
 
-    pub(super) fn ledger_and_queue(
-        _: String,
-        _: String,
-    ) -> std::future::Ready<Result<(Ledger, Arc<dyn TaskQueue>), Failure>> {
+    type LedgerAndQueue = (Ledger, Arc<dyn TaskQueue>);
+
+    pub(super) fn ledger_and_queue(_: String, _: String) -> std::future::Ready<Result<LedgerAndQueue, Failure>> {
         std::future::ready(Err(refused()))
     }
 

@@ -19,7 +19,7 @@ use transship_oci::Result;
 pub(crate) struct Arguments {
     /// Limit to this execution
     execution: Option<String>,
-    /// Limit to tasks with this code. DELETE_LIMIT and DELETE_UNCONFIRMED also release the deletes that wait with it
+    /// Limit to tasks with this code, and release the deletes that wait with it
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
     #[command(flatten)]

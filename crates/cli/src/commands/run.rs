@@ -64,17 +64,14 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         queue: opened.queue.clone(),
         clock: std::sync::Arc::new(transship_copy::SystemClock),
     };
-    let (started, disabled) = match &opened.document {
-        Some(document) => {
-            let rule = rule_of(document, &arguments.rule)?;
-            refuse_other_repository(rule, &narrow)?;
-            let started = start.start(rule, Trigger::Manual, narrow).await?;
-            (started, Some(!rule.enabled))
-        }
-        None => {
-            let started = start.start_by_name(&arguments.rule, Trigger::Manual, narrow).await?;
-            (started, None)
-        }
+    let (started, disabled) = if let Some(document) = &opened.document {
+        let rule = rule_of(document, &arguments.rule)?;
+        refuse_other_repository(rule, &narrow)?;
+        let started = start.start(rule, Trigger::Manual, narrow).await?;
+        (started, Some(!rule.enabled))
+    } else {
+        let started = start.start_by_name(&arguments.rule, Trigger::Manual, narrow).await?;
+        (started, None)
     };
     if disabled == Some(true) {
         output::note("RULE_DISABLED: the rule is disabled; it runs because it was started by hand");

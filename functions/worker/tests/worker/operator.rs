@@ -287,8 +287,11 @@ async fn execution(ledger: &DynamoLedger, id: &str) -> ExecutionRecord {
     all.into_iter().find(|record| record.id == id).unwrap()
 }
 
+/// The key and the bytes of an object.
+type Object = (String, Vec<u8>);
+
 /// The objects of a layout below `in/app/`: the last blob, and the others.
-fn objects(sample: &images::Sample) -> (Vec<(String, Vec<u8>)>, (String, Vec<u8>)) {
+fn objects(sample: &images::Sample) -> (Vec<Object>, Object) {
     let folder = tempfile::tempdir().unwrap();
     sample.write_layout(folder.path(), "v1").unwrap();
     let mut found = Vec::new();
