@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::{Serialize, Serializer};
 use transship_oci::{Repository, Tag};
 
 use crate::error::shown;
@@ -343,6 +344,17 @@ impl<'de> Deserialize<'de> for Flatten {
         }
 
         deserializer.deserialize_any(FlattenVisitor)
+    }
+}
+
+/// As it was written.
+impl Serialize for Flatten {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Namespace => serializer.serialize_str("namespace"),
+            Self::All => serializer.serialize_str("all"),
+            Self::Components(count) => count.serialize(serializer),
+        }
     }
 }
 

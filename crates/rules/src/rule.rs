@@ -10,6 +10,8 @@ use crate::deletes::Deletes;
 use crate::namespace::Namespace;
 use crate::naming::Naming;
 use crate::pattern::{Filter, Match, Scope, version_of};
+use crate::schedule::Schedule;
+use crate::selection::Selection;
 use crate::verdict::{Destination, Pushed, Reason, Verdict};
 
 /// Which images are copied from which registry to which destination.
@@ -39,6 +41,10 @@ pub struct Rule {
     pub platforms: Platforms,
     /// Bytes per second of all tasks of the rule together, in each process; [`None`] for no limit.
     pub bandwidth: Option<u64>,
+    /// The sweep also copies what existed before the rule.
+    pub backfill: bool,
+    /// What it selects and where it writes, as a text.
+    pub selection: Selection,
 }
 
 /// The images that a rule selects.
@@ -68,16 +74,27 @@ pub struct RuleDestination {
 }
 
 /// What starts a rule automatically.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trigger {
     /// A notification of the source registry; a sweep repeats what notifications missed.
     Event,
+    /// A schedule, which runs the rule for everything that it selects.
+    Schedule(Schedule),
 }
 
 impl Rule {
     /// True if notifications start the rule. An operator can start any rule by hand.
     pub fn is_on_event(&self) -> bool {
         self.enabled && self.triggers.contains(&Trigger::Event)
+    }
+
+    /// The schedules that run the rule.
+    pub fn schedules(&self) -> impl Iterator<Item = &Schedule> {
+        let triggers = self.triggers.iter().filter(|_| self.enabled);
+        triggers.filter_map(|trigger| match trigger {
+            Trigger::Schedule(schedule) => Some(schedule),
+            Trigger::Event => None,
+        })
     }
 
     /// The result of this rule for a notification of a push to the registry named `source_registry`: whether events start the
@@ -212,6 +229,11 @@ impl Source {
     /// True if the rule selects repositories of this name, regardless of their tags.
     pub fn holds(&self, repository: &Repository) -> bool {
         self.admits_repository(repository).is_ok()
+    }
+
+    /// True if the rule selects the image by its names.
+    pub(crate) fn admits(&self, pushed: &Pushed<'_>) -> bool {
+        self.holds(pushed.repository) && pushed.tag.is_some_and(|tag| self.admits_tag(tag).is_ok())
     }
 
     fn admits_repository(&self, repository: &Repository) -> std::result::Result<(), Reason> {

@@ -457,6 +457,9 @@ codes! {
     RuleInvalid => "RULE_INVALID", PERMANENT,
         "a pattern, name or template of the rule cannot be used",
         "`transship check --config transship.yaml` shows line and column.";
+    ScheduleInvalid => "SCHEDULE_INVALID", PERMANENT,
+        "the schedule of a rule cannot be used: its expression is not valid or never has a time, or its time zone is unknown",
+        "Write five fields and a time zone of the IANA database, such as `{ schedule: \"0 3 * * *\", timezone: Asia/Shanghai }`.";
     UnknownRegistry => "UNKNOWN_REGISTRY", PERMANENT,
         "the document has no registry of that name",
         "Add it under `registries`, or use one that `transship check --config transship.yaml` lists.";

@@ -10,7 +10,7 @@ mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use transship_oci::{Code, Provider};
+use transship_oci::{Code, Kind, Provider};
 
 use crate::document::{Document, Link};
 use crate::error::{Diagnostics, fault, shown};
@@ -19,6 +19,7 @@ use crate::namespace::Namespace;
 use crate::path::Path;
 use crate::raw;
 use crate::registry::Registry;
+use crate::rule::Source;
 use crate::topology;
 
 /// The registries that the document names.
@@ -83,6 +84,20 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
         diagnostics.not_yet(Path::of("failover"), "the section failover");
     }
     document
+}
+
+/// The images of a selection that a document had; [`None`] if this release cannot read it.
+pub(crate) fn selected_source(raw: &raw::Source) -> Option<Source> {
+    let mut diagnostics = Diagnostics::default();
+    // Its registry need not be in the document any more.
+    let known = Known::from([(raw.registry.clone(), Provider::Generic)]);
+    let source = rule::source(raw, &Path::of("source"), &known, &mut diagnostics);
+    source.filter(|_| diagnostics.is_clean())
+}
+
+/// The kinds of such a selection.
+pub(crate) fn selected_kinds(raw: &[raw::KindWord]) -> Vec<Kind> {
+    rule::kinds(raw)
 }
 
 fn check_link(

@@ -13,7 +13,9 @@ use crate::naming::{Flatten, Naming, Part, Template};
 use crate::path::Path;
 use crate::pattern::Scope;
 use crate::raw::{self, KindWord, TextOr};
+use crate::selection::Selection;
 use crate::rule::{Rule, RuleDestination, Source, Trigger};
+use crate::schedule::{Schedule, ScheduleFault};
 
 /// Reads every rule; one that cannot be read is missing from the result.
 pub(super) fn rules(raw: Vec<raw::Rule>, registries: &Known, diagnostics: &mut Diagnostics) -> Vec<Rule> {
@@ -47,6 +49,7 @@ fn rule(raw: &raw::Rule, path: &Path, registries: &Known, diagnostics: &mut Diag
     let deletes = deletes(&raw.deletes, &path.key("deletes"), diagnostics);
     let platforms = platforms(raw.platforms.as_ref(), &path.key("platforms"), diagnostics);
     let bandwidth = bandwidth(raw.bandwidth.as_ref(), &path.key("bandwidth"), diagnostics);
+    let triggers = triggers(raw.trigger.as_deref(), &path.key("trigger"), diagnostics);
     let rule = Rule {
         name: raw.name.clone(),
         description: raw.description.clone(),
@@ -54,12 +57,14 @@ fn rule(raw: &raw::Rule, path: &Path, registries: &Known, diagnostics: &mut Diag
         source: source?,
         destination: destination?,
         kinds: kinds(&raw.kinds),
-        triggers: triggers(raw.trigger.as_deref()),
+        triggers: triggers?,
         existing: raw.existing,
         deletes: deletes?,
         referrers: raw.referrers,
         platforms: platforms?,
         bandwidth,
+        backfill: raw.backfill,
+        selection: Selection::of(raw),
     };
     check_required_referrers(&rule, path, diagnostics);
     if let Some(provider) = registries.get(&rule.destination.registry) {
@@ -67,21 +72,7 @@ fn rule(raw: &raw::Rule, path: &Path, registries: &Known, diagnostics: &mut Diag
         check_deletes(&rule, *provider, &path.key("deletes"), diagnostics);
     }
     check_names(&rule, path, diagnostics);
-    refuse_what_is_not_yet_honoured(raw, path, diagnostics);
     Some(rule)
-}
-
-/// What the language has and this version does not do. To support a part, remove its line.
-fn refuse_what_is_not_yet_honoured(raw: &raw::Rule, path: &Path, diagnostics: &mut Diagnostics) {
-    for (position, trigger) in raw.trigger.iter().flatten().enumerate() {
-        if let raw::Trigger::Schedule(_) = trigger {
-            let path = path.key("trigger").index(position).key("schedule");
-            diagnostics.not_yet(path, "running a rule on a schedule");
-        }
-    }
-    if raw.backfill {
-        diagnostics.not_yet(path.key("backfill"), "copying what existed before the rule");
-    }
 }
 
 fn deletes(raw: &raw::Deletes, path: &Path, diagnostics: &mut Diagnostics) -> Option<Deletes> {
@@ -127,12 +118,33 @@ fn bandwidth(raw: Option<&raw::Rate>, path: &Path, diagnostics: &mut Diagnostics
 }
 
 /// Without a list, events start the rule.
-fn triggers(raw: Option<&[raw::Trigger]>) -> Vec<Trigger> {
-    let is_on_event = raw.is_none_or(|triggers| triggers.contains(&raw::Trigger::Event));
-    is_on_event.then_some(Trigger::Event).into_iter().collect()
+fn triggers(raw: Option<&[raw::Trigger]>, path: &Path, diagnostics: &mut Diagnostics) -> Option<Vec<Trigger>> {
+    let Some(raw) = raw else {
+        return Some(vec![Trigger::Event]);
+    };
+    let mut triggers = Vec::new();
+    let mut are_valid = true;
+    for (position, trigger) in raw.iter().enumerate() {
+        let trigger = match trigger {
+            raw::Trigger::Event => Trigger::Event,
+            raw::Trigger::Schedule(raw) => match Schedule::parse(&raw.schedule, raw.timezone.as_deref()) {
+                Ok(schedule) => Trigger::Schedule(schedule),
+                Err(ScheduleFault { key, sentence }) => {
+                    let path = path.index(position).key(key);
+                    diagnostics.error(path, fault(Code::ScheduleInvalid, sentence));
+                    are_valid = false;
+                    continue;
+                }
+            },
+        };
+        if !triggers.contains(&trigger) {
+            triggers.push(trigger);
+        }
+    }
+    are_valid.then_some(triggers)
 }
 
-fn kinds(raw: &[KindWord]) -> Vec<Kind> {
+pub(super) fn kinds(raw: &[KindWord]) -> Vec<Kind> {
     if raw.contains(&KindWord::Any) {
         return Vec::new();
     }
@@ -148,7 +160,7 @@ fn kinds(raw: &[KindWord]) -> Vec<Kind> {
     kinds.into_iter().collect()
 }
 
-fn source(raw: &raw::Source, path: &Path, registries: &Known, diagnostics: &mut Diagnostics) -> Option<Source> {
+pub(super) fn source(raw: &raw::Source, path: &Path, registries: &Known, diagnostics: &mut Diagnostics) -> Option<Source> {
     check_known(&raw.registry, registries, &path.key("registry"), diagnostics);
     let namespace = namespace(&raw.namespace, &path.key("namespace"), diagnostics);
     let repository = pattern::of::<Repository, _>(raw.repository.as_ref(), &path.key("repository"), diagnostics);

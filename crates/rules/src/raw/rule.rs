@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use transship_oci::{Existing, Referrers};
@@ -52,13 +52,13 @@ pub(crate) struct Rule {
     /// Bytes per second of all tasks of this rule together, in each process that works on them. -1 or absent: unlimited.
     #[serde(default)]
     pub(crate) bandwidth: Option<Rate>,
-    /// Also copies what existed before the rule. Not supported by this version.
+    /// The sweep also copies what existed before the rule.
     #[serde(default)]
     pub(crate) backfill: bool,
 }
 
 /// The images that a rule selects.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Source {
     /// The registry's name.
@@ -67,14 +67,14 @@ pub(crate) struct Source {
     /// contains all.
     pub(crate) namespace: String,
     /// The repositories, by their path below the namespace: a name, a glob, a list of both, or a pattern. Absent: all.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) repository: Option<Pattern>,
     /// The tags: a tag, a glob, a list of both, or a pattern. Absent: all.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tag: Option<TagPattern>,
     /// Only images with all of these labels, which are the annotations of the manifest and the labels of the image's
     /// configuration. A worker reads them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,
 }
 
@@ -83,32 +83,32 @@ pub(crate) type Pattern = OneOrMany<TextOr<PatternTable>>;
 
 /// A pattern: all of its conditions must hold, and of each list one entry. Without conditions it matches everything that
 /// `exclude` leaves.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PatternTable {
     /// Matches the whole text: `*` within a component, `**` for any components, `?`, `[a-z]`, `{a,b}`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) glob: Option<OneOrMany<String>>,
     /// Matches anywhere in the text: anchor it with `^` and `$`. `\w`, `\d` and `\s` are ASCII.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) regex: Option<OneOrMany<String>>,
     /// What is excluded: a name, a glob, a pattern, or a list of them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) exclude: Option<OneOrMany<TextOr<Exclude>>>,
 }
 
 /// What a pattern excludes: one condition.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Exclude {
     /// Matches the whole text.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) glob: Option<OneOrMany<String>>,
     /// Matches anywhere in the text.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) regex: Option<OneOrMany<String>>,
     /// Tags that are versions in this range.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) semver: Option<OneOrMany<String>>,
 }
 
@@ -117,29 +117,29 @@ pub(crate) type TagPattern = OneOrMany<TextOr<TagTable>>;
 
 /// A pattern of tags: all of its conditions must hold, and of each list one entry. Without conditions it matches everything that
 /// `exclude` leaves.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TagTable {
     /// Matches the whole tag: `*` any characters, `?` one, `[a-z]`, `{a,b}`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) glob: Option<OneOrMany<String>>,
     /// Matches anywhere in the tag: anchor it with `^` and `$`. `\w`, `\d` and `\s` are ASCII.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) regex: Option<OneOrMany<String>>,
     /// Versions in this range, such as `>=1.2 <2` or `^1.4 || ~2.0`. A tag is a version with or without `v` in front.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) semver: Option<OneOrMany<String>>,
     /// What is excluded: a tag, a glob, a pattern, or a list of them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) exclude: Option<OneOrMany<TextOr<Exclude>>>,
     /// Of the tags that the other conditions leave in a repository: only this number of the highest versions.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub(crate) latest: Option<u32>,
 }
 
 /// A kind of content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum KindWord {
     /// A container image, or an index of them.
@@ -153,22 +153,22 @@ pub(crate) enum KindWord {
 }
 
 /// The destination and the names there.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Destination {
     /// The registry's name.
     pub(crate) registry: String,
     /// The namespace for the repositories; "" is the root. Absent: the repository keeps its name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) namespace: Option<String>,
     /// What is removed from the front of the repository's path first. Default: `namespace`, or 0 if no namespace is given.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) flatten: Option<Flatten>,
     /// The repository below the namespace: a template of `{repository}` (what flatten leaves), `{tag}` and `{namespace}`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) repository: Option<String>,
     /// The tag: a template of the same placeholders.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tag: Option<String>,
 }
 
@@ -181,11 +181,11 @@ pub(crate) enum Trigger {
     Schedule(Schedule),
 }
 
-/// A schedule. Not supported by this version.
+/// A schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Schedule {
-    /// A cron expression of five fields.
+    /// A cron expression of five fields: minute, hour, day of the month, month, day of the week.
     pub(crate) schedule: String,
     /// The time zone of the expression, such as `Asia/Shanghai`. Absent: UTC.
     #[serde(default)]

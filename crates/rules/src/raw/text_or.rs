@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 
 /// A text, or the mapping `M`.
 #[derive(Debug, Clone)]
@@ -21,6 +22,16 @@ pub(crate) enum TextOr<M> {
 impl<'de, M: Deserialize<'de>> Deserialize<'de> for TextOr<M> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextOrVisitor(PhantomData))
+    }
+}
+
+/// As it was written.
+impl<M: Serialize> Serialize for TextOr<M> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Table(table) => table.serialize(serializer),
+        }
     }
 }
 
@@ -67,6 +78,16 @@ pub(crate) struct OneOrMany<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(OneOrManyVisitor(PhantomData))
+    }
+}
+
+/// As it was written.
+impl<T: Serialize> Serialize for OneOrMany<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.items.as_slice() {
+            [item] if !self.is_list => item.serialize(serializer),
+            items => items.serialize(serializer),
+        }
     }
 }
 
