@@ -116,7 +116,7 @@ mod tests {
 
     fn rule(source: &str, rest: &str) -> Rule {
         let text = format!(
-            "version: 1\nregistries:\n  a: {{ provider: distribution, endpoint: \"https://a.example.com\" }}\n  b: {{ provider: distribution, endpoint: \"https://b.example.com\" }}\nrules:\n  - {{ name: r, source: {{ registry: a, namespace: core{source} }}, destination: {{ registry: b, namespace: copy{rest} }}\n"
+            "version: 1\nregistries:\n  a: {{ provider: distribution, endpoint: \"https://a.example.com\" }}\n  b: {{ provider: distribution, endpoint: \"https://b.example.com\" }}\nrules:\n  - {{ name: r, source: {{ registry: a, namespace: core{source} }}, destination: {{ registry: b, namespace: copy{rest}\n"
         );
         let document = Document::parse(&text).map_err(|errors| errors.to_string()).unwrap().document;
         document.rules.into_iter().next().unwrap()

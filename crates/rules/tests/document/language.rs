@@ -70,8 +70,6 @@ fn what_is_not_honoured_is_refused_by_name_and_nothing_else_is() {
     assert_eq!(
         paths,
         [
-            "rules[0].trigger[1].schedule",
-            "rules[0].backfill",
             "failover",
             "operators",
             "notify",

@@ -70,12 +70,21 @@ fn each_mistake_has_its_code_and_path() {
         (rule("enabled: 7"), "CONFIG_INVALID", "rules[0].enabled"),
         (rule("kinds: [picture]"), "CONFIG_INVALID", "rules[0].kinds[0]"),
         (
-            rule("trigger: [{ schedule: \"0 3 * * *\" }]"),
-            "NOT_YET_SUPPORTED",
+            rule("trigger: [event, { schedule: \"0 3 31 2 *\" }]"),
+            "SCHEDULE_INVALID",
+            "rules[0].trigger[1].schedule",
+        ),
+        (
+            rule("trigger: [{ schedule: \"0 3 * *\" }]"),
+            "SCHEDULE_INVALID",
             "rules[0].trigger[0].schedule",
         ),
+        (
+            rule("trigger: [{ schedule: \"0 3 * * *\", timezone: Asia/Shangai }]"),
+            "SCHEDULE_INVALID",
+            "rules[0].trigger[0].timezone",
+        ),
         (rule("deletes: sometimes"), "CONFIG_INVALID", "rules[0].deletes"),
-        (rule("backfill: true"), "NOT_YET_SUPPORTED", "rules[0].backfill"),
         (
             rule("deletes: { propagate: true, at_most: many }"),
             "RULE_INVALID",
