@@ -26,8 +26,10 @@ words!(
         Event = "event",
         /// An operator.
         Manual = "manual",
-        /// A schedule.
+        /// A schedule of a rule.
         Schedule = "schedule",
+        /// A sweep, which found what no notification reported.
+        Sweep = "sweep",
         /// Layouts in a bucket or folder.
         Import = "import",
     }

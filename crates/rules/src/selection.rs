@@ -83,7 +83,8 @@ impl Selected {
     /// True if both name the same destination. The source's namespace is part of the names there.
     pub fn writes_where(&self, rule: &Rule) -> bool {
         let other = rule.selection.read();
-        other.is_some_and(|other| other.destination == self.destination) && self.source.namespace == rule.source.namespace
+        other.is_some_and(|other| other.destination == self.destination)
+            && self.source.namespace == rule.source.namespace
     }
 
     /// The images, without the kinds.
@@ -118,13 +119,21 @@ mod tests {
         let text = format!(
             "version: 1\nregistries:\n  a: {{ provider: distribution, endpoint: \"https://a.example.com\" }}\n  b: {{ provider: distribution, endpoint: \"https://b.example.com\" }}\nrules:\n  - {{ name: r, source: {{ registry: a, namespace: core{source} }}, destination: {{ registry: b, namespace: copy{rest}\n"
         );
-        let document = Document::parse(&text).map_err(|errors| errors.to_string()).unwrap().document;
+        let document = Document::parse(&text)
+            .map_err(|errors| errors.to_string())
+            .unwrap()
+            .document;
         document.rules.into_iter().next().unwrap()
     }
 
     #[test]
     fn the_text_of_a_rule_is_the_same_in_every_release() {
-        let text = rule(", repository: [app, \"x*\"], tag: { semver: \">=1\", latest: 3 }", ", flatten: 0 }, kinds: [image] }").selection.0;
+        let text = rule(
+            ", repository: [app, \"x*\"], tag: { semver: \">=1\", latest: 3 }",
+            ", flatten: 0 }, kinds: [image] }",
+        )
+        .selection
+        .0;
         assert_eq!(
             text,
             r#"{"source":{"registry":"a","namespace":"core","repository":["app","x*"],"tag":{"semver":">=1","latest":3}},"kinds":["image"],"destination":{"registry":"b","namespace":"copy","flatten":0}}"#
@@ -149,9 +158,17 @@ mod tests {
             for repository in ["core/app", "core/other", "core/secret", "core/a/b", "elsewhere/app"] {
                 for tag in ["v1.0.0", "v1.0.0-rc1", "1.2.3", "latest"] {
                     let (repository, tag): (_, Tag) = (repository.parse().unwrap(), tag.parse().unwrap());
-                    let pushed = Pushed { repository: &repository, tag: Some(&tag), kind: None };
+                    let pushed = Pushed {
+                        repository: &repository,
+                        tag: Some(&tag),
+                        kind: None,
+                    };
                     let is_selected = matches!(rule.matches(&pushed), crate::Verdict::Matches(_));
-                    assert_eq!(selected.holds("a", &pushed), is_selected, "{source}: {repository}:{tag}");
+                    assert_eq!(
+                        selected.holds("a", &pushed),
+                        is_selected,
+                        "{source}: {repository}:{tag}"
+                    );
                     assert!(!selected.holds("b", &pushed));
                 }
             }

@@ -14,7 +14,7 @@ use crate::serve::Serve;
 pub fn document(a: &EmbeddedRegistry, b: &EmbeddedRegistry) -> String {
     let (a, b) = (a.url(), b.url());
     format!(
-        "version: 1\nregistries:\n  a: {{ provider: distribution, endpoint: \"{a}\", webhook: none }}\n  b: {{ provider: distribution, endpoint: \"{b}\" }}\nrules:\n  - {{ name: core, source: {{ registry: a, namespace: core }}, destination: {{ registry: b, namespace: copy }} }}\n"
+        "version: 1\nregistries:\n  a: {{ provider: distribution, endpoint: \"{a}\", webhook: none }}\n  b: {{ provider: distribution, endpoint: \"{b}\" }}\nrules:\n  - {{ name: core, backfill: true, source: {{ registry: a, namespace: core }}, destination: {{ registry: b, namespace: copy }} }}\n"
     )
 }
 

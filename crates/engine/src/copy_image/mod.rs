@@ -113,6 +113,7 @@ impl<'a> CopyImage<'a> {
         };
         // A look at a pause is not a try.
         if !is_paused && is_exhausted {
+            self.leave_baseline().await;
             jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }
@@ -155,9 +156,11 @@ impl<'a> CopyImage<'a> {
     /// Remembers a permanent failure, so that no sweep tries it again. If that fails, one does.
     async fn remember_failure(&self, outcome: &Outcome) {
         let Self { jobs, task, .. } = self;
-        let (TaskState::Failed, Some(digest), Source::Registry(_)) = (outcome.state, &task.expected, &task.source)
-        else {
+        if outcome.state != TaskState::Failed {
             return;
+        }
+        let (Some(digest), Source::Registry(_)) = (&task.expected, &task.source) else {
+            return self.leave_baseline().await;
         };
         let snapshot = jobs.configuration.current();
         let rule = snapshot.document.rule(&task.execution.rule);
@@ -169,6 +172,23 @@ impl<'a> CopyImage<'a> {
         let failures = &jobs.ledger.failures;
         if let Err(error) = failures.add(&task.execution.rule, &task.destination, &failure).await {
             tracing::warn!(code = error.code(), %error, "a failure could not be remembered, so the next sweep tries the task again");
+        }
+    }
+
+    /// The image was announced by an event or ordered, so it is not part of what existed before the rule, although its copy failed.
+    async fn leave_baseline(&self) {
+        let Self { jobs, task, .. } = self;
+        let Some((source, tag)) = task
+            .source
+            .registry()
+            .and_then(|source| Some((source, source.target.tag()?)))
+        else {
+            return;
+        };
+        let baselines = &jobs.ledger.baselines;
+        let released = baselines.release(&task.execution.rule, &source.repository, tag).await;
+        if let Err(error) = released {
+            tracing::warn!(code = error.code(), %error, "the tag stays in the baseline of its rule, so no sweep tries it again");
         }
     }
 

@@ -18,7 +18,7 @@ use super::{Key, Records};
 use crate::job::Cursor;
 
 /// Tags of one chunk: with the longest tags and digests, less than the 300 KB of a record.
-const CHUNK_TAGS_MAX: usize = 1000;
+const CHUNK_TAGS_MAX: usize = 800;
 /// Attempts to change a record that others change at the same time.
 const CHANGE_ATTEMPTS_MAX: usize = 16;
 /// Repositories that could not be read while the baseline was recorded, and that are remembered by name. If there are more, the
@@ -35,6 +35,9 @@ pub struct Baselines {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleState {
     /// When the rule was first seen in a document.
+    pub seen: Timestamp,
+    /// What is older belongs to an earlier rule of the same name, which the document does not have any more.
+    #[serde(default, skip_serializing_if = "is_epoch")]
     pub since: Timestamp,
     /// What the rule selects, as of [`Self::progress`].
     pub selection: Selection,
@@ -67,6 +70,8 @@ pub enum Progress {
     Complete,
     /// The ledger was lost: there is no baseline, and what differs is reported until the rule was run.
     Lost,
+    /// The document did not have the rule any more at this time. If it has it again, the rule is new.
+    Forgotten(Timestamp),
 }
 
 /// A tag as it was when the baseline was recorded.
@@ -107,9 +112,10 @@ struct Range {
 
 impl RuleState {
     /// The state of a rule whose baseline is to be recorded.
-    pub const fn new(since: Timestamp, selection: Selection) -> Self {
+    pub const fn new(seen: Timestamp, selection: Selection) -> Self {
         Self {
-            since,
+            seen,
+            since: Timestamp::UNIX_EPOCH,
             selection,
             before: None,
             generation: 1,
@@ -120,10 +126,20 @@ impl RuleState {
     }
 
     /// The state of a rule that has no baseline: everything that it selects has been offered to the destination.
-    pub const fn complete(since: Timestamp, selection: Selection) -> Self {
+    pub fn complete(seen: Timestamp, selection: Selection) -> Self {
         Self {
             progress: Progress::Complete,
-            ..Self::new(since, selection)
+            ..Self::new(seen, selection)
+        }
+    }
+
+    /// Makes a rule that was forgotten a new one.
+    pub fn renew(&mut self, seen: Timestamp, selection: &Selection) {
+        if let Progress::Forgotten(at) = self.progress {
+            *self = Self {
+                since: at,
+                ..Self::new(seen, selection.clone())
+            };
         }
     }
 }
@@ -179,11 +195,14 @@ impl Baselines {
         })
     }
 
-    /// Forgets everything about `rule`: if it is seen again, it is new.
-    pub async fn forget(&self, rule: &str) -> Result<()> {
+    /// Forgets what existed before `rule`, which the document does not have at `now`: if it is seen again, it is new.
+    pub async fn forget(&self, rule: &str, now: Timestamp) -> Result<()> {
         self.clear(rule).await?;
-        if let Some(record) = self.records.get(&state_key(rule)).await? {
-            self.records.remove_if(&record.key, record.version).await?;
+        if let Some(mut state) = self.state(rule).await? {
+            state.value.progress = Progress::Forgotten(now);
+            state.value.before = None;
+            state.value.left_out.clear();
+            self.change(rule, state).await?;
         }
         Ok(())
     }
@@ -213,6 +232,7 @@ impl Baselines {
                     version: None,
                 },
                 Some(mut known) => {
+                    known.value.renew(now, selection);
                     known.value.selection = selection.clone();
                     known.value.before = None;
                     known.value.generation += 1;
@@ -237,7 +257,9 @@ impl Baselines {
 
     /// The marks of `tags` of a repository. One call, and one for each further chunk that may have some of them.
     pub async fn marks(&self, rule: &str, repository: &Repository, tags: &[&Tag]) -> Result<HashMap<Tag, Mark>> {
-        Marks::new(self.clone(), rule, repository.clone()).find(tags).await
+        Marks::new(self.clone(), rule.to_owned(), repository.clone())
+            .find(tags)
+            .await
     }
 
     /// The tags of `tags` (each with what it names now) that are as they were before `rule`, so that no sweep copies them. One
@@ -415,7 +437,11 @@ impl Marks {
     async fn append(&self, head: &mut Head, mut left: BTreeMap<Tag, Mark>) -> Result<()> {
         let (baselines, rule) = (&self.baselines, self.rule.as_str());
         if head.more.is_empty() {
-            take(&mut left, CHUNK_TAGS_MAX.saturating_sub(head.tags.len()), &mut head.tags);
+            take(
+                &mut left,
+                CHUNK_TAGS_MAX.saturating_sub(head.tags.len()),
+                &mut head.tags,
+            );
         }
         while !left.is_empty() {
             let is_full = head.more.last().is_none_or(|last| last.tags >= CHUNK_TAGS_MAX);
@@ -481,6 +507,10 @@ fn chunks_of(head: &Head, tag: &Tag) -> impl Iterator<Item = usize> {
     std::iter::once(0).chain(further.map(|(position, _)| position + 1))
 }
 
+fn is_epoch(time: &Timestamp) -> bool {
+    *time == Timestamp::UNIX_EPOCH
+}
+
 const STATES: &str = "rule";
 
 fn state_key(rule: &str) -> Key {
@@ -519,5 +549,9 @@ fn write(value: &impl Serialize) -> Result<String> {
 /// Others changed the record all the time: the message is tried again.
 fn contended(operation: &str) -> Error {
     let why = "other workers change the baseline at the same time".to_owned();
-    Error::of(Code::LedgerUnavailable, Verb::Ledger.on(format!("baselines_{operation}"))).because(why)
+    Error::of(
+        Code::LedgerUnavailable,
+        Verb::Ledger.on(format!("baselines_{operation}")),
+    )
+    .because(why)
 }

@@ -31,6 +31,27 @@ impl FirstSweep {
         Ok(first.is_some_and(|first| first.value == started.to_string()))
     }
 
+    /// True if a sweep began since the ledger exists. One call.
+    pub async fn has_begun(&self) -> Result<bool> {
+        Ok(self.records.get(&key("first")).await?.is_some())
+    }
+
+    /// Notes that the ledger knows the rules that were swept. One call.
+    pub async fn note_rules(&self, now: Timestamp) -> Result<()> {
+        self.records.put_if(&key("rules"), None, &now.to_string()).await?;
+        Ok(())
+    }
+
+    /// True if the ledger knows the rules that were swept. Without that, an earlier release swept them. One call.
+    pub async fn notes_rules(&self) -> Result<bool> {
+        Ok(self.records.get(&key("rules")).await?.is_some())
+    }
+
+    /// True if it was reported that the ledger was lost. One call.
+    pub async fn is_reported(&self) -> Result<bool> {
+        Ok(self.records.get(&key("ledger-lost")).await?.is_some())
+    }
+
     /// True for the first caller alone, which reports that the ledger was lost. One call.
     pub async fn report(&self, now: Timestamp) -> Result<bool> {
         let written = self.records.put_if(&key("ledger-lost"), None, &now.to_string()).await?;

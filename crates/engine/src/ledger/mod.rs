@@ -6,11 +6,12 @@
 //! - [`Records`]: versioned values that do not expire.
 //!
 //! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`], [`Silences`],
-//! [`DeletedTags`], [`DeleteGrants`] and [`PendingBlobs`], which are written once, here; on [`Records`] [`FirstSweep`] and
-//! [`DeleteLimits`], and on both [`Runs`].
+//! [`DeletedTags`], [`DeleteGrants`] and [`PendingBlobs`], which are written once, here; on [`Records`] [`FirstSweep`],
+//! [`Baselines`] and [`DeleteLimits`], and on both [`Runs`].
 //!
 //! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
 
+mod baselines;
 mod cancels;
 mod delete_limits;
 mod deleted_tags;
@@ -31,6 +32,7 @@ mod silences;
 mod uploads;
 
 pub use crate::ImageRef;
+pub use baselines::{Baselines, LEFT_OUT_MAX, Mark, Marks, Progress, RuleState, Versioned};
 pub use cancels::{Cancels, Obstacles};
 pub use delete_limits::{DeleteGrants, DeleteLimits};
 pub use deleted_tags::DeletedTags;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Cancels, DeleteGrants, DeleteLimits, DeletedTags, Failures, FirstSweep, Hints, History, Leases, Locations, Pauses,
-    Records, Replicas, Runs, Silences, Uploads,
+    Baselines, Cancels, DeleteGrants, DeleteLimits, DeletedTags, Failures, FirstSweep, Hints, History, Leases,
+    Locations, Pauses, Records, Replicas, Runs, Silences, Uploads,
 };
 
 /// What all jobs of a process share of the ledger.
@@ -36,6 +36,8 @@ pub struct Ledger {
     pub first_sweep: FirstSweep,
     /// Runs of rules.
     pub runs: Runs,
+    /// What existed before each rule.
+    pub baselines: Baselines,
 }
 
 impl Ledger {
@@ -56,6 +58,7 @@ impl Ledger {
             delete_limits: DeleteLimits::new(Arc::clone(adapter) as _, DeleteGrants::new(hints())),
             first_sweep: FirstSweep::new(Arc::clone(adapter) as _),
             runs: Runs::new(Arc::clone(adapter) as _, hints()),
+            baselines: Baselines::new(Arc::clone(adapter) as _),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::job::{Run, RunRule};
 use crate::jobs::{Jobs, Obstacle};
 use crate::ledger::RunWalk;
 use crate::retry_policy::Wait;
-use crate::walk::{End, Ends, Patience, STEP_TAGS_MAX, Walk};
+use crate::walk::{End, Ends, Narrow, Patience, STEP_TAGS_MAX, Walk};
 use crate::{Begin, Next, Outcome, Outgoing, TaskEntry, TaskState, Trigger};
 
 /// A place that cannot be read is tried this often in all. The registry client has already repeated its requests each time.
@@ -150,7 +150,14 @@ impl<'a> RunPart<'a> {
         };
         let after = self.walk(rule, (&source, &destination), &mut walked, lease).await?;
         let wait = match after {
-            After::Over => return self.end(&self.outcome(&walked)).await,
+            After::Over => {
+                if walked.progress.is_whole() && job.narrow == Narrow::default() {
+                    // Whatever existed before the rule has been offered to the destination.
+                    let (baselines, name) = (&jobs.ledger.baselines, rule.name.as_str());
+                    baselines.settle(name, &rule.selection, jobs.now()).await?;
+                }
+                return self.end(&self.outcome(&walked)).await;
+            }
             After::Cancelled => return self.end(&jobs.cancelled()).await,
             After::Later(wait, None) => wait,
             After::Later(wait, Some(error)) => {

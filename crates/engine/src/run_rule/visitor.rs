@@ -48,12 +48,12 @@ impl Visitor for RunVisitor<'_> {
                     progress.equal += 1;
                     equal.push(*replica);
                 }
-                Compared::Missed(mut task) => {
+                Compared::Missed(mut task) | Compared::Attached(mut task, _) => {
                     progress.enqueued += 1;
                     task.policy.is_by_hand = self.walked.is_disabled;
                     tasks.push(*task);
                 }
-                Compared::Kept | Compared::Unexplained(_) => progress.kept += 1,
+                Compared::Kept(..) | Compared::Unexplained(..) => progress.kept += 1,
                 Compared::Absent | Compared::Skipped => progress.skipped += 1,
             }
         }

@@ -4,6 +4,7 @@
 //! affect the others: the tasks whose worker is gone, by where they read; the tags of each event rule; and the sources of
 //! imports that wait for content that never came.
 
+mod baseline;
 mod rule;
 mod silence;
 mod visitor;
@@ -17,7 +18,8 @@ use metrics::{gauge, histogram};
 use self::rule::SweepRule;
 use crate::job::{Job, Run, Sweep, SweepStep, WAIT_MAX};
 use crate::jobs::Jobs;
-use crate::{Envelope, Next, Outgoing, Result, StoreName, TaskEntry};
+use crate::ledger::{Progress, RuleState};
+use crate::{Envelope, Execution, Next, Outgoing, Result, StoreName, TaskEntry, Trigger};
 use transship_oci::Code;
 
 /// A task that was not touched for this long has no worker any more: no slot lasts longer.
@@ -49,6 +51,7 @@ impl<'a> SweepPart<'a> {
         let started = self.sweep.started.unwrap_or_else(|| self.jobs.now());
         match &self.sweep.step {
             None => {
+                self.note_rules(started).await?;
                 self.jobs.ledger.first_sweep.begin(started).await?;
                 Ok(self.begin(started))
             }
@@ -58,6 +61,47 @@ impl<'a> SweepPart<'a> {
                 SweepRule::new(self.jobs, rule, started, &self.run)
                     .run(after.as_ref())
                     .await
+            }
+        }
+    }
+
+    /// Forgets the rules that the document does not have any more. In a ledger of an earlier release, whose sweeps copied
+    /// everything, its rules have no baseline.
+    async fn note_rules(&self, started: Timestamp) -> Result<()> {
+        let snapshot = self.jobs.configuration.current();
+        let ledger = &self.jobs.ledger;
+        if !ledger.first_sweep.notes_rules().await? {
+            if ledger.first_sweep.has_begun().await? {
+                for rule in snapshot.document.rules.iter().filter(|rule| rule.is_on_event()) {
+                    let state = RuleState::complete(started, rule.selection.clone());
+                    ledger.baselines.begin(&rule.name, state).await?;
+                }
+            }
+            // Before the first sweep is noted: a message that is received again finds both or none.
+            return ledger.first_sweep.note_rules(started).await;
+        }
+        let mut after = None;
+        loop {
+            let page = ledger.baselines.rules(after.as_ref()).await?;
+            for (rule, state) in page.items {
+                let execution = Execution {
+                    id: String::new(),
+                    rule: rule.clone(),
+                    trigger: Trigger::Sweep,
+                    created: state.seen,
+                };
+                let is_known = !matches!(state.progress, Progress::Forgotten(_));
+                if is_known && snapshot.document.rule(&rule).is_none() && snapshot.covers(&execution) {
+                    tracing::info!(
+                        rule,
+                        "the document does not have the rule any more, so its baseline is forgotten"
+                    );
+                    ledger.baselines.forget(&rule, started).await?;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
             }
         }
     }

@@ -13,6 +13,7 @@ use transship_oci::{Backoff, Code, Error, Result};
 use transship_registry::Registry;
 use transship_rules::Rule;
 
+use super::baseline::{self, Baseline, BaselineCounts, Start};
 use super::visitor::{SweepCounts, SweepVisitor};
 use crate::job::{Cursor, Run, Source, Sweep, SweepStep};
 use crate::jobs::{Jobs, Obstacle};
@@ -27,6 +28,8 @@ const BACKLOG_TASKS_MAX: usize = 1000;
 const BACKLOG_WAIT: Duration = Duration::from_mins(5);
 /// A sweep that stops without a word leaves its rule to the next one after so long: twice the longest wait.
 const LEASE_TTL: Duration = Duration::from_mins(30);
+/// The wait for a document that is as new as what is known of the rule.
+const UNCLEAR_WAIT: Duration = Duration::from_mins(1);
 /// The longest wait between two messages: what every queue can hold a message back.
 const WAIT_MAX: Duration = Duration::from_mins(15);
 /// How often the sweep waits at one place for errors to pass. Then it goes on past it.
@@ -91,8 +94,7 @@ impl<'a> SweepRule<'a> {
             );
             return Ok(Next::Done);
         }
-        let cursor = after.cloned().unwrap_or_default();
-        let rest = self.walk(rule, (source.clone(), destination.clone()), cursor).await?;
+        let rest = self.walk(rule, (source.clone(), destination.clone()), after).await?;
         let wait = rest.wait.filter(|_| !self.is_over(&rest));
         let Some(wait) = wait else {
             jobs.ledger.leases.release(&lease, &holder).await?;
@@ -110,7 +112,13 @@ impl<'a> SweepRule<'a> {
         Ok(Next::Send(vec![next.waiting_for(host)]))
     }
 
-    async fn walk(&self, rule: &Rule, (source, destination): (Registry, Registry), cursor: Cursor) -> Result<Rest> {
+    async fn walk(
+        &self,
+        rule: &Rule,
+        (source, destination): (Registry, Registry),
+        after: Option<&Cursor>,
+    ) -> Result<Rest> {
+        let cursor = after.cloned().unwrap_or_default();
         let (jobs, stuck) = (self.jobs, self.run.tries);
         let later = |cursor, wait| {
             Ok(Rest {
@@ -122,7 +130,7 @@ impl<'a> SweepRule<'a> {
         let execution = Execution {
             id: id("e", &[&rule.name, "sweep", &self.started.to_string()]),
             rule: rule.name.clone(),
-            trigger: Trigger::Schedule,
+            trigger: Trigger::Sweep,
             created: self.started,
         };
         match jobs.obstacle_of(&execution.id, &[&source, &destination]).await {
@@ -142,6 +150,19 @@ impl<'a> SweepRule<'a> {
         if under_way.len() >= BACKLOG_TASKS_MAX {
             return later(cursor, BACKLOG_WAIT);
         }
+        let snapshot = jobs.configuration.current();
+        let (baseline, start) = Baseline::load(jobs, &snapshot, rule, self.started, after).await?;
+        let cursor = match start {
+            Start::AsSent => cursor,
+            Start::At(cursor) => cursor,
+            Start::Unclear => {
+                tracing::info!(
+                    code = Code::RuleUnclear.as_str(),
+                    "the rule is known otherwise, so its sweep waits for a document that is as new"
+                );
+                return later(cursor, UNCLEAR_WAIT);
+            }
+        };
         let begun = cursor.clone();
         let mut walk = Walk {
             rule,
@@ -162,7 +183,8 @@ impl<'a> SweepRule<'a> {
                 occurrence: format!("sweep {}", self.started),
             },
             under_way,
-            rule_version: jobs.configuration.current().fingerprint(rule),
+            rule_version: snapshot.fingerprint(rule),
+            baseline,
             counts: SweepCounts::default(),
         };
         let ended = match self.run.budget {
@@ -181,11 +203,26 @@ impl<'a> SweepRule<'a> {
             failed,
             ..
         } = counts;
-        tracing::info!(looked, missed = made, adopted, unexplained, failed, "compared tags");
+        let BaselineCounts {
+            recorded: existed,
+            left,
+            ..
+        } = visitor.baseline.counts;
+        let before_rule = existed + left;
+        tracing::info!(
+            looked,
+            missed = made,
+            before_rule,
+            adopted,
+            unexplained,
+            failed,
+            "compared tags"
+        );
         counter!("KeptUnexplained").increment(unexplained as u64);
-        self.report_lost_ledger(counts).await?;
-        let is_last = matches!(ended, Ok(Ok(End::Whole)));
-        self.watch(rule, &visitor.rule_version, counts, is_last).await;
+        let is_lost = self.report_lost_ledger(counts).await?;
+        baseline::report(visitor.baseline.counts);
+        let is_whole = matches!(ended, Ok(Ok(End::Whole)));
+        self.watch(rule, &visitor.rule_version, counts, is_whole).await;
         let wait = match ended {
             Ok(Ok(End::Whole)) => None,
             Ok(Ok(End::Enough)) => Some(Duration::ZERO),
@@ -197,6 +234,12 @@ impl<'a> SweepRule<'a> {
                 Some(Duration::ZERO)
             }
         };
+        let how = match wait {
+            _ if is_whole => baseline::Ended::Whole,
+            Some(_) => baseline::Ended::At(&walk.cursor),
+            None => baseline::Ended::Aborted,
+        };
+        visitor.baseline.save(how, is_lost).await?;
         Ok(Rest {
             cursor: walk.cursor,
             stuck: walk.stuck,
@@ -204,12 +247,12 @@ impl<'a> SweepRule<'a> {
         })
     }
 
-    /// Reports once that the destination was filled and the ledger empty when its first sweep began.
-    async fn report_lost_ledger(&self, counts: SweepCounts) -> Result<()> {
+    /// Reports once that the destination was filled and the ledger empty when its first sweep began. True if this message showed it.
+    async fn report_lost_ledger(&self, counts: SweepCounts) -> Result<bool> {
         let first_sweep = &self.jobs.ledger.first_sweep;
         let unknown = counts.adopted + counts.unexplained;
         if unknown <= counts.recorded || !first_sweep.is_first(self.started).await? {
-            return Ok(());
+            return Ok(false);
         }
         if first_sweep.report(self.jobs.now()).await? {
             counter!("LedgerLost").increment(1);
@@ -217,10 +260,10 @@ impl<'a> SweepRule<'a> {
                 code = Code::LedgerLost.as_str(),
                 adopted = counts.adopted,
                 unexplained = counts.unexplained,
-                "the ledger was empty beside a destination that has images: equal tags were adopted; tags that differ are kept under existing: follow"
+                "the ledger was empty beside a destination that has images: equal tags were adopted; tags that differ are not copied until their rule is run"
             );
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The ends of the unfinished copies of the rule, until there are [`BACKLOG_TASKS_MAX`]. Those of other rules are passed

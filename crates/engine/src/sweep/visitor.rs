@@ -1,18 +1,19 @@
 //! What a sweep does about the tags of a rule: what was missed becomes tasks.
 //!
-//! What must hold: a task is made only for what did not fail permanently before, unless the tag or the rule changed since, and
-//! not for what a task that has not ended copies anyway.
+//! What must hold: a task is made only for what did not exist before the rule and did not fail permanently before, unless the tag
+//! or the rule changed since, and not for what a task that has not ended copies anyway.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use transship_copy::DigestTags;
-use transship_oci::{Error, Repository, Result, Tag};
+use transship_oci::{Digest, Error, Repository, Result, Tag};
 
-use crate::ImageRef;
-use crate::job::CopyTask;
+use super::baseline::{Baseline, Decision, Difference};
+use crate::job::{CopyTask, Source};
 use crate::ledger::Failure;
 use crate::send::send_then_record;
 use crate::walk::{Compared, Ends, Pair, Visitor};
+use crate::{ImageRef, Replica};
 
 /// Kept tags that one message logs by name.
 const KEPT_LOGGED_MAX: usize = 20;
@@ -23,7 +24,15 @@ pub(super) struct SweepVisitor<'a> {
     pub(super) under_way: HashSet<(ImageRef, ImageRef)>,
     /// See [`crate::Snapshot::fingerprint`].
     pub(super) rule_version: String,
+    pub(super) baseline: Baseline<'a>,
     pub(super) counts: SweepCounts,
+}
+
+/// A tag that a copy would change.
+struct Missed {
+    task: CopyTask,
+    /// The image itself is equal on both sides, and what is attached to it is not.
+    equal: Option<Replica>,
 }
 
 /// What a sweep counts.
@@ -60,19 +69,33 @@ impl Visitor for SweepVisitor<'_> {
     }
 
     async fn act(&mut self, found: Vec<Self::Found>) -> Result<()> {
-        let (mut equal, mut missed) = (Vec::new(), Vec::new());
+        let (mut equal, mut kept, mut missed) = (Vec::new(), Vec::new(), Vec::new());
         for compared in found.into_iter().flatten() {
             match compared {
                 Compared::Equal(replica) => equal.push(*replica),
-                Compared::Unexplained(pair) => self.keep(&pair),
-                Compared::Missed(task) => missed.push(*task),
-                Compared::Absent | Compared::Skipped | Compared::Kept => {}
+                Compared::Kept(pair, digest) => kept.push(difference(pair, digest)),
+                Compared::Unexplained(pair, digest) => {
+                    self.keep(&pair);
+                    kept.push(difference(pair, digest));
+                }
+                Compared::Missed(task) => missed.push(Missed {
+                    task: *task,
+                    equal: None,
+                }),
+                Compared::Attached(task, replica) => missed.push(Missed {
+                    task: *task,
+                    equal: Some(*replica),
+                }),
+                Compared::Absent | Compared::Skipped => {}
             }
         }
+        // They are not copied anyway, and are part of the baseline if the rule replaces them one day.
+        self.baseline.record(&self.ends, &kept).await?;
+        let (tasks, unchanged) = self.to_copy(missed).await?;
+        equal.extend(unchanged);
         let adoption = self.ends.adopt(equal).await?;
         self.counts.recorded += adoption.recorded;
         self.counts.adopted += adoption.adopted;
-        let tasks = self.not_failed(missed).await?;
         let jobs = self.ends.jobs;
         send_then_record(jobs.queue.as_ref(), jobs.ledger.history.as_ref(), &tasks, None).await?;
         self.counts.made += tasks.len();
@@ -80,10 +103,16 @@ impl Visitor for SweepVisitor<'_> {
         Ok(())
     }
 
+    fn begin_repository(&mut self, repository: &Repository) {
+        self.baseline.begin_repository(repository);
+    }
+
     fn pass_over(&mut self, repository: Option<&Repository>, tag: Option<&Tag>, error: &Error) {
         self.counts.is_partial = true;
+        let passed = (repository, tag);
         let (repository, tag) = (repository.map(Repository::as_str), tag.map(Tag::as_str));
         tracing::warn!(code = error.code(), %error, repository, tag, "a repository or tag cannot be swept and is skipped");
+        self.baseline.pass_over(passed.0, passed.1);
     }
 }
 
@@ -101,31 +130,60 @@ impl SweepVisitor<'_> {
         }
     }
 
-    /// The tasks whose copies have not failed permanently before: neither the tag nor the rule changed since.
-    async fn not_failed(&mut self, missed: Vec<CopyTask>) -> Result<Vec<CopyTask>> {
-        let destinations: Vec<&ImageRef> = missed.iter().map(|task| &task.destination).collect();
-        let ledger = &self.ends.jobs.ledger;
-        let failures = ledger
-            .failures
-            .find(&self.ends.rule.name, &destinations, self.ends.jobs.now())
-            .await?;
-        let mut tasks = Vec::new();
-        for task in missed {
-            let failure = failures.get(&task.destination);
-            let has_failed = failure.filter(|failure| self.is_the_same(failure, &task));
-            // It may have arrived after all, and been removed since.
-            if let Some(failure) = has_failed
-                && !ledger.replicas.get(&task.destination).await?.is_some_and(|replica| {
-                    task.expected.as_ref() == Some(replica.source_digest())
-                        && replica.written.as_millisecond() > failure.at_ms
-                })
-            {
-                self.counts.failed += 1;
-                continue;
+    /// The tasks that are wanted, and the images that are equal but for what is attached, which existed before the rule.
+    async fn to_copy(&mut self, missed: Vec<Missed>) -> Result<(Vec<CopyTask>, Vec<Replica>)> {
+        let failures = self.failures(&missed).await?;
+        let (mut tasks, mut open, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
+        for missed in missed {
+            match failures.get(&missed.task.destination) {
+                Some(failure) if self.has_failed(failure, &missed.task).await? => self.counts.failed += 1,
+                // A push or a sweep has tried it since the rule exists, so it is not part of the baseline.
+                Some(failure) if self.is_tried(failure, &missed.task) => tasks.push(missed.task),
+                _ => open.push(missed),
             }
-            tasks.push(task);
         }
-        Ok(tasks)
+        let differences: Vec<Difference> = open.iter().filter_map(|missed| difference_of(&missed.task)).collect();
+        if differences.len() < open.len() {
+            tasks.extend(open.into_iter().map(|missed| missed.task));
+            return Ok((tasks, unchanged));
+        }
+        let decisions = self.baseline.decide(&self.ends, &differences).await?;
+        for (missed, decision) in open.into_iter().zip(decisions) {
+            match decision {
+                Decision::Copy => tasks.push(missed.task),
+                // Its image is equal, so what is attached from now on belongs to it.
+                Decision::Leave | Decision::Record => unchanged.extend(missed.equal),
+                Decision::Report => {}
+            }
+        }
+        Ok((tasks, unchanged))
+    }
+
+    async fn failures(&self, missed: &[Missed]) -> Result<HashMap<ImageRef, Failure>> {
+        let jobs = self.ends.jobs;
+        let destinations: Vec<&ImageRef> = missed.iter().map(|missed| &missed.task.destination).collect();
+        let failures = &jobs.ledger.failures;
+        failures.find(&self.ends.rule.name, &destinations, jobs.now()).await
+    }
+
+    /// True if the copy has failed permanently before, and neither the tag nor the rule changed since.
+    async fn has_failed(&self, failure: &Failure, task: &CopyTask) -> Result<bool> {
+        if !self.is_the_same(failure, task) {
+            return Ok(false);
+        }
+        // It may have arrived after all, and been removed since.
+        let replica = self.ends.jobs.ledger.replicas.get(&task.destination).await?;
+        let has_arrived = replica.is_some_and(|replica| {
+            task.expected.as_ref() == Some(replica.source_digest()) && replica.written.as_millisecond() > failure.at_ms
+        });
+        Ok(!has_arrived)
+    }
+
+    /// True if the image was tried since the rule was first seen.
+    fn is_tried(&self, failure: &Failure, task: &CopyTask) -> bool {
+        let since = self.baseline.since();
+        task.expected.as_ref() == Some(&failure.digest)
+            && since.is_some_and(|since| failure.at_ms >= since.as_millisecond())
     }
 
     fn is_the_same(&self, failure: &Failure, task: &CopyTask) -> bool {
@@ -135,4 +193,23 @@ impl SweepVisitor<'_> {
                 .as_ref()
                 .is_none_or(|version| *version == self.rule_version)
     }
+}
+
+fn difference(pair: Pair, digest: Digest) -> Difference {
+    Difference {
+        source: pair.source,
+        destination: pair.destination,
+        digest,
+    }
+}
+
+fn difference_of(task: &CopyTask) -> Option<Difference> {
+    let Source::Registry(source) = &task.source else {
+        return None;
+    };
+    Some(Difference {
+        source: source.clone(),
+        destination: task.destination.clone(),
+        digest: task.expected.clone()?,
+    })
 }

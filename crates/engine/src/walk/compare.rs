@@ -27,14 +27,16 @@ pub(crate) enum Compared {
     Absent,
     /// The rule does not copy an image of this kind, or without these labels.
     Skipped,
-    /// The destination keeps what it has, and the ledger knows why.
-    Kept,
+    /// The destination keeps what it has, and the ledger knows why; what the source names.
+    Kept(Pair, Digest),
     /// Both sides are equal: the replica that a copy would have recorded.
     Equal(Box<Replica>),
-    /// The destination keeps an image that we did not write, as far as the ledger knows.
-    Unexplained(Pair),
-    /// The task that copies the tag, or what is attached to its image.
+    /// The destination keeps an image that we did not write, as far as the ledger knows; what the source names.
+    Unexplained(Pair, Digest),
+    /// The task that copies the tag.
     Missed(Box<CopyTask>),
+    /// The task that copies what is attached to the image of the tag, which is equal on both sides, and the replica of the image.
+    Attached(Box<CopyTask>, Box<Replica>),
 }
 
 /// The two sides of a rule, and the execution of what is found missing.
@@ -85,30 +87,69 @@ impl Ends<'_> {
         let (Some(found), Some(wanted)) = (comparison.source, comparison.wanted) else {
             return Ok(Compared::Absent);
         };
+        let selected = comparison.selection.map(|selection| selection.selected);
+        let is_root_equal = comparison
+            .destination
+            .is_some_and(|there| there.digest == wanted.digest);
         Ok(match comparison.action {
             Action::Copy => {
                 let occurrence = format!("{} {}", self.occurrence, found.digest);
+                let members = vec![wanted.digest.clone()];
+                let replica = is_root_equal.then(|| self.replica(&pair, &wanted.digest, members, selected));
                 let mut task = task_of(self.rule, pair.source, pair.destination, &self.execution, &occurrence);
                 task.expected = Some(found.digest);
-                Compared::Missed(Box::new(task))
+                match replica {
+                    Some(replica) => Compared::Attached(Box::new(task), Box::new(replica)),
+                    None => Compared::Missed(Box::new(task)),
+                }
             }
-            Action::Unchanged => Compared::Equal(Box::new(Replica {
-                destination: pair.destination,
-                source: Some(pair.source),
-                digest: wanted.digest,
-                earlier: Vec::new(),
-                manifests: comparison.members,
-                selected: comparison.selection.map(|selection| selection.selected),
-                rule: self.rule.name.clone(),
-                written: self.jobs.now(),
-                // Not known. So any push that is accepted from now on is later.
-                accepted: Timestamp::UNIX_EPOCH,
-            })),
-            Action::Keep(KeepReason::NotOurs) => Compared::Unexplained(pair),
-            Action::Keep(_) => Compared::Kept,
+            Action::Unchanged => {
+                Compared::Equal(Box::new(self.replica(&pair, &wanted.digest, comparison.members, selected)))
+            }
+            Action::Keep(KeepReason::NotOurs) => Compared::Unexplained(pair, found.digest),
+            Action::Keep(_) => Compared::Kept(pair, found.digest),
             Action::Skip(_) => Compared::Skipped,
             Action::Absent => Compared::Absent,
         })
+    }
+
+    /// The replica of a tag that is equal on both sides.
+    fn replica(&self, pair: &Pair, digest: &Digest, manifests: Vec<Digest>, selected: Option<transship_copy::Selected>) -> Replica {
+        Replica {
+            destination: pair.destination.clone(),
+            source: Some(pair.source.clone()),
+            digest: digest.clone(),
+            earlier: Vec::new(),
+            manifests,
+            selected,
+            rule: self.rule.name.clone(),
+            written: self.jobs.now(),
+            // Not known. So any push that is accepted from now on is later.
+            accepted: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// True if a copy with `options` would not let the image of the pair pass. It costs the requests of a comparison.
+    pub(crate) async fn skips(&self, pair: &Pair, options: Options) -> Result<bool> {
+        let Pair { source, destination } = pair;
+        let replicas = WalkedReplicas {
+            written: Arc::clone(&self.jobs.ledger.replicas),
+            source,
+            destination,
+        };
+        let comparison = compare(&CompareRequest {
+            source: &self.source.repository(source.repository.clone()),
+            from: source.target.clone(),
+            destination: &self.destination.repository(destination.repository.clone()),
+            to: destination.target.clone(),
+            options,
+            locations: &NoLocations,
+            replicas: &replicas,
+            digest_tags: None,
+            extent: Extent::FirstDifference,
+        })
+        .await?;
+        Ok(matches!(comparison.action, Action::Skip(_)))
     }
 
     /// Records the replicas of equal tags that the ledger does not know, so that `existing: follow` replaces them when the

@@ -31,8 +31,8 @@ use crate::ledger::WatchedLedger;
 /// What the sender of deliveries must know.
 pub const SECRET: &str = "Bearer hook-secret";
 
-/// The rule of most tests.
-pub const RULE: &str = "  - { name: core-images, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }\n";
+/// The rule of most tests. Their sweeps also copy what was there before the rule.
+pub const RULE: &str = "  - { name: core-images, backfill: true, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }\n";
 
 pub fn name(text: &str) -> Repository {
     text.parse().unwrap()

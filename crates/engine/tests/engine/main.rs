@@ -10,6 +10,7 @@
 
 mod accept;
 mod attempts;
+mod baseline;
 mod bucket;
 mod bus;
 mod cancel;

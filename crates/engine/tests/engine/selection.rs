@@ -16,7 +16,7 @@ use crate::sweep::sweep;
 
 fn rule(source: &str, more: &str) -> String {
     format!(
-        "  - {{ name: core-images, source: {{ registry: a, namespace: core, {source} }}, destination: {{ registry: b, namespace: copy }}, {more} }}\n"
+        "  - {{ name: core-images, backfill: true, source: {{ registry: a, namespace: core, {source} }}, destination: {{ registry: b, namespace: copy }}, {more} }}\n"
     )
 }
 

@@ -102,7 +102,7 @@ async fn one_sweep_heals_twenty_dropped_notifications() {
     assert_eq!(fixture.b.repositories().len(), 4, "nothing else was written");
     assert_eq!(fixture.states().await, ["succeeded"; 20]);
     let [execution] = fixture.executions().await.try_into().unwrap();
-    assert_eq!((execution.trigger, execution.success_ratio), (Trigger::Schedule, 1.0));
+    assert_eq!((execution.trigger, execution.success_ratio), (Trigger::Sweep, 1.0));
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_tag_that_moved_unheard_follows_and_a_foreign_one_is_kept_without_a_ta
 
 #[tokio::test]
 async fn a_rule_that_keeps_or_wants_another_kind_makes_no_task_sweep_after_sweep() {
-    let rules = "  - { name: kept, existing: keep, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }\n  - { name: charts, kinds: [chart], source: { registry: a, namespace: core }, destination: { registry: b, namespace: charts } }\n";
+    let rules = "  - { name: kept, backfill: true, existing: keep, source: { registry: a, namespace: core }, destination: { registry: b, namespace: copy } }\n  - { name: charts, backfill: true, kinds: [chart], source: { registry: a, namespace: core }, destination: { registry: b, namespace: charts } }\n";
     let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), rules).await;
     let chart = images::helm_chart(3);
     put(&fixture.a, "core/app", "v1", &images::image(1, &[100]));
@@ -380,7 +380,7 @@ async fn a_slot_that_is_over_hands_the_rest_on() {
 
 #[tokio::test]
 async fn a_rule_that_names_its_repository_needs_no_catalog() {
-    let rules = "  - { name: named, source: { registry: a, namespace: core, repository: app }, destination: { registry: b, namespace: copy } }\n  - { name: all, source: { registry: a, namespace: core }, destination: { registry: b, namespace: all } }\n";
+    let rules = "  - { name: named, backfill: true, source: { registry: a, namespace: core, repository: app }, destination: { registry: b, namespace: copy } }\n  - { name: all, backfill: true, source: { registry: a, namespace: core }, destination: { registry: b, namespace: all } }\n";
     let a = EmbeddedRegistry::builder().catalog(false);
     let fixture = Fixture::of(a, EmbeddedRegistry::builder(), rules).await;
     let sample = images::image(1, &[100]);

@@ -13,9 +13,9 @@ use crate::naming::{Flatten, Naming, Part, Template};
 use crate::path::Path;
 use crate::pattern::Scope;
 use crate::raw::{self, KindWord, TextOr};
-use crate::selection::Selection;
 use crate::rule::{Rule, RuleDestination, Source, Trigger};
 use crate::schedule::{Schedule, ScheduleFault};
+use crate::selection::Selection;
 
 /// Reads every rule; one that cannot be read is missing from the result.
 pub(super) fn rules(raw: Vec<raw::Rule>, registries: &Known, diagnostics: &mut Diagnostics) -> Vec<Rule> {
@@ -160,7 +160,12 @@ pub(super) fn kinds(raw: &[KindWord]) -> Vec<Kind> {
     kinds.into_iter().collect()
 }
 
-pub(super) fn source(raw: &raw::Source, path: &Path, registries: &Known, diagnostics: &mut Diagnostics) -> Option<Source> {
+pub(super) fn source(
+    raw: &raw::Source,
+    path: &Path,
+    registries: &Known,
+    diagnostics: &mut Diagnostics,
+) -> Option<Source> {
     check_known(&raw.registry, registries, &path.key("registry"), diagnostics);
     let namespace = namespace(&raw.namespace, &path.key("namespace"), diagnostics);
     let repository = pattern::of::<Repository, _>(raw.repository.as_ref(), &path.key("repository"), diagnostics);

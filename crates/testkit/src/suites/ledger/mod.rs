@@ -1,5 +1,6 @@
 //! The suites of the four ports of the ledger, and of what stands on its hints.
 
+mod baselines;
 mod hints;
 mod lists;
 mod pending;
@@ -163,6 +164,10 @@ pub async fn records(make: impl AsyncFn() -> Arc<dyn Records>) {
             records::a_removed_record_has_no_earlier_version,
             records::records_are_listed_by_prefix_in_pages,
             records::one_sweep_is_the_first_and_one_caller_reports,
+            baselines::a_state_changes_by_compare_and_set_and_rules_are_listed,
+            baselines::marks_of_many_tags_are_found_replaced_and_released,
+            baselines::simultaneous_writers_of_marks_lose_none,
+            baselines::a_rule_that_is_forgotten_or_settled_has_no_marks,
         ]
     );
 }
