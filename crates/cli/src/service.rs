@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 use transship_copy::{Progress, SystemClock};
 use transship_engine::ledger::{Failures, Ledger};
+use transship_engine::operations::{NewRules, StartDue};
 use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_http::Server;
 use transship_local::{Database, SqliteLedger, SqliteQueue};
@@ -30,6 +31,8 @@ use transship_oci::{Code, Result};
 const CONNECTIONS_MAX: u64 = 2048;
 /// Longest wait for a registry within a task. For a longer wait, the task returns to the queue.
 const MAX_WAIT: Duration = Duration::from_secs(20);
+/// How late a schedule may start its run.
+const TIMER_INTERVAL: Duration = Duration::from_secs(5);
 /// Time limit after a stop for deliveries that are being read.
 const INTAKE_GRACE: Duration = Duration::from_secs(5);
 
@@ -42,6 +45,27 @@ pub(crate) struct Settings {
     pub(crate) secrets_dir: Option<PathBuf>,
 }
 
+/// Starts runs of rules whose schedules are due, and the first sweeps of new rules.
+struct Timer {
+    due: StartDue,
+    new_rules: NewRules,
+}
+
+impl Timer {
+    /// Looks at every [`TIMER_INTERVAL`] what there is to start, and never returns.
+    async fn run(self) {
+        loop {
+            if let Err(error) = self.due.run().await {
+                tracing::error!(code = error.code(), "a schedule could not be followed: {error}");
+            }
+            if let Err(error) = self.new_rules.order().await {
+                tracing::error!(code = error.code(), "new rules could not be swept: {error}");
+            }
+            tokio::time::sleep(TIMER_INTERVAL).await;
+        }
+    }
+}
+
 /// The assembled service, ready to run.
 pub(crate) struct Service {
     /// The webhook's router.
@@ -52,6 +76,7 @@ pub(crate) struct Service {
     pub(crate) ledger: Arc<SqliteLedger>,
     /// The document in force.
     pub(crate) configuration: Configuration,
+    timer: Timer,
     worker: Worker,
 }
 
@@ -87,9 +112,26 @@ impl Service {
             recent: Arc::default(),
             clock: Arc::new(SystemClock),
         };
+        let shared = Ledger::new(&ledger);
+        let timer = Timer {
+            due: StartDue {
+                configuration: configuration.clone(),
+                schedules: shared.schedules.clone(),
+                history: Arc::clone(&ledger) as _,
+                queue: Arc::new(queue.clone()),
+                clock: Arc::new(SystemClock),
+            },
+            new_rules: NewRules::new(
+                configuration.clone(),
+                shared.baselines.clone(),
+                shared.first_sweep.clone(),
+                Arc::new(queue.clone()),
+                Arc::new(SystemClock),
+            ),
+        };
         let jobs = Jobs {
             configuration: configuration.clone(),
-            ledger: Ledger::new(&ledger),
+            ledger: shared,
             queue: Arc::new(queue.clone()),
             sources: Arc::new(SourceCache::none()),
             clock: Arc::new(SystemClock),
@@ -118,6 +160,7 @@ impl Service {
             queue,
             ledger,
             configuration,
+            timer,
             worker,
         }
     }
@@ -135,6 +178,7 @@ impl Service {
     ) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
         let mut intake = tokio::spawn(Server::new(self.router, connections()).run(listener, stopped.clone()));
+        let timer = tokio::spawn(self.timer.run());
         let worker = self.worker;
         let worker = tokio::spawn(async move { worker.run(stopped).await });
         let ended = tokio::select! {
@@ -142,6 +186,7 @@ impl Service {
             ended = &mut intake => Err(stopped_by_itself(ended)),
         };
         tracing::info!("stopping: no more deliveries are accepted, running tasks may finish");
+        timer.abort();
         stop.send_replace(true);
         if !intake.is_finished() && tokio::time::timeout(INTAKE_GRACE, intake).await.is_err() {
             tracing::warn!("unfinished deliveries were dropped; their senders repeat them");

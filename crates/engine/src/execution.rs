@@ -50,6 +50,8 @@ words!(
         Failed = "failed",
         /// All ended, and some were cancelled.
         Cancelled = "cancelled",
+        /// A run that did not begin, because another one of its rule was active. Lists of operators find this out as well.
+        Skipped = "skipped",
     }
 );
 

@@ -6,6 +6,7 @@
 
 mod copy;
 mod delete;
+mod due;
 mod list;
 mod run;
 mod scan;
@@ -22,6 +23,7 @@ use transship_oci::{Code, Error, Result, Verb};
 
 pub use copy::{CopyTask, Ids, Policy, Source};
 pub use delete::DeleteTask;
+pub use due::Due;
 pub use list::ListPrefix;
 pub use run::RunRule;
 pub use scan::Scan;
@@ -211,6 +213,8 @@ jobs! {
     List(ListPrefix),
     /// Walk the existing images of a rule.
     Run(RunRule),
+    /// Start what schedules ask for.
+    Due(Due),
     /// Find what was missed.
     Sweep(Sweep),
 }

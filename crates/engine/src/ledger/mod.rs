@@ -7,7 +7,7 @@
 //!
 //! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`], [`Silences`],
 //! [`DeletedTags`], [`DeleteGrants`] and [`PendingBlobs`], which are written once, here; on [`Records`] [`FirstSweep`],
-//! [`Baselines`] and [`DeleteLimits`], and on both [`Runs`].
+//! [`Baselines`], [`Schedules`] and [`DeleteLimits`], and on both [`Runs`].
 //!
 //! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
 
@@ -27,6 +27,7 @@ mod pending;
 mod records;
 mod replicas;
 mod runs;
+mod schedules;
 mod shared;
 mod silences;
 mod uploads;
@@ -48,6 +49,7 @@ pub use pending::{PendingBlobs, PendingScan};
 pub use records::{Record, Records, first_version};
 pub use replicas::{Claim, EARLIER_MAX, Replica, Replicas, earlier_of, lease_end_latest, lease_in_force};
 pub use runs::{LastRun, RunProgress, RunWalk, Runs, UNREAD_NAMED_MAX, Unread};
+pub use schedules::{LastDue, Schedules};
 pub use shared::Ledger;
 pub use silences::{Silence, Silences, last_delivery};
 pub use uploads::Uploads;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Baselines, Cancels, DeleteGrants, DeleteLimits, DeletedTags, Failures, FirstSweep, Hints, History, Leases,
-    Locations, Pauses, Records, Replicas, Runs, Silences, Uploads,
+    Locations, Pauses, Records, Replicas, Runs, Schedules, Silences, Uploads,
 };
 
 /// What all jobs of a process share of the ledger.
@@ -38,6 +38,8 @@ pub struct Ledger {
     pub runs: Runs,
     /// What existed before each rule.
     pub baselines: Baselines,
+    /// When schedules were due.
+    pub schedules: Schedules,
 }
 
 impl Ledger {
@@ -59,6 +61,7 @@ impl Ledger {
             first_sweep: FirstSweep::new(Arc::clone(adapter) as _),
             runs: Runs::new(Arc::clone(adapter) as _, hints()),
             baselines: Baselines::new(Arc::clone(adapter) as _),
+            schedules: Schedules::new(Arc::clone(adapter) as _),
         }
     }
 }

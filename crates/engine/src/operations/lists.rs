@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use transship_oci::Repository;
 
 use crate::ledger::{By, Cursor, ExecutionQuery, Filter, History, PAGE_ITEMS_READ_MAX, Page, TaskEntry, TaskQuery};
-use crate::{ExecutionRecord, ExecutionState, Result, TaskRecord, TaskState};
+use crate::{ExecutionRecord, ExecutionState, Result, TaskRecord, TaskState, Trigger};
 
 /// Items of one page.
 const PAGE_ITEMS: usize = 100;
@@ -25,6 +25,7 @@ pub async fn list_executions(
     })
     .await?;
     tell_waiting(history, query, &mut records).await?;
+    tell_skipped(history, &mut records).await?;
     Ok(records)
 }
 
@@ -68,6 +69,7 @@ pub async fn list_executions_of_repository(
         }
     }
     tell_waiting(history, query, &mut records).await?;
+    tell_skipped(history, &mut records).await?;
     Ok(records)
 }
 
@@ -85,6 +87,7 @@ pub async fn find_execution(history: &dyn History, id: &str) -> Result<Option<Ex
         }
         reasons.tell(&mut record);
     }
+    tell_skipped(history, std::slice::from_mut(&mut record)).await?;
     Ok(Some(record))
 }
 
@@ -111,6 +114,25 @@ async fn tell_waiting(history: &dyn History, query: &ExecutionQuery, records: &m
     if after.is_none() {
         for record in records {
             reasons.tell(record);
+        }
+    }
+    Ok(())
+}
+
+/// Sets the state of runs whose only task, the walk, was skipped. One call for each run that ended with one task.
+async fn tell_skipped(history: &dyn History, records: &mut [ExecutionRecord]) -> Result<()> {
+    let may_be_skipped = |record: &&mut ExecutionRecord| {
+        let is_run = matches!(record.trigger, Trigger::Schedule | Trigger::Manual);
+        is_run && record.state == ExecutionState::Succeeded && record.tasks.total == 1
+    };
+    for record in records.iter_mut().filter(may_be_skipped) {
+        let query = TaskQuery::new(By::Execution(record.id.clone()));
+        let page = history.tasks(&query, None, 1).await?;
+        if let [task] = page.items.as_slice()
+            && task.state == TaskState::Skipped
+        {
+            record.state = ExecutionState::Skipped;
+            (record.code, record.message) = (task.code.clone(), task.message.clone());
         }
     }
     Ok(())

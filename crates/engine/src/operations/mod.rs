@@ -1,15 +1,19 @@
 //! Operations of operators, called by the command line.
 
 mod cancel;
+mod due;
 mod lists;
+mod new_rules;
 mod redrive;
 mod resume;
 mod run;
 
 pub use cancel::{Cancel, Cancelled};
+pub use due::StartDue;
 pub use lists::{
     find_execution, list_entries, list_executions, list_executions_of_repository, list_tasks, list_unresolved,
 };
+pub use new_rules::NewRules;
 pub use redrive::{Redrive, Redriven};
 pub use resume::{Resume, Resumed};
 pub use run::{StartRun, Started};

@@ -7,7 +7,7 @@ use transship_copy::TimeBudget;
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::Action;
 use transship_engine::ledger::{FirstSweep, Progress};
-use transship_engine::{Outgoing, Sweep, TaskQueue as _};
+use transship_engine::{Due, Outgoing, Sweep, TaskQueue as _};
 use transship_oci::Digest;
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images::{self, Sample};
@@ -505,4 +505,32 @@ async fn what_is_as_before_the_rule_can_be_asked() {
         .await
         .unwrap();
     assert!(found.is_empty(), "it moved");
+}
+
+#[tokio::test]
+async fn a_rule_is_swept_as_soon_as_the_document_has_it() {
+    let fixture = fixture_of("  []\n").await;
+    let tick = async || {
+        fixture.queue.send(&[Outgoing::now(Due::default())]).await.unwrap();
+        fixture.drain().await;
+    };
+    let [old, new] = [1, 2].map(image);
+    fixture.push(&old);
+    change_to(&fixture, &rule("", ""));
+    tick().await;
+    let state = fixture.jobs.ledger.baselines.state("core-images").await.unwrap();
+    assert!(state.is_none(), "nothing sweeps here yet");
+    change_to(&fixture, "  []\n");
+    sweep_later(&fixture).await;
+    change_to(&fixture, &rule("", ""));
+    tick().await;
+    assert_eq!(progress(&fixture).await, Progress::Complete);
+    fixture.push(&new);
+    tick().await;
+    assert_eq!(
+        fixture.tasks().await.len(),
+        0,
+        "a rule that is known waits for the sweep"
+    );
+    assert_eq!(sweep_later(&fixture).await, 1);
 }

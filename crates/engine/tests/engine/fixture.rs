@@ -309,6 +309,25 @@ impl Fixture {
         tasks
     }
 
+    /// Receives every message there is: its receipt and its body.
+    pub async fn queue_messages(&self) -> Vec<(String, String)> {
+        let received = self.queue.inner.receive(1000, Duration::from_mins(1)).await.unwrap();
+        received
+            .into_iter()
+            .map(|message| (message.receipt, message.body))
+            .collect()
+    }
+
+    /// Removes a message that was received.
+    pub async fn complete(&self, receipt: &str) {
+        self.queue.inner.complete(receipt).await.unwrap();
+    }
+
+    /// Lets a message that was received be received again.
+    pub async fn give_back(&self, receipt: &str) {
+        self.queue.inner.retry(receipt, Duration::ZERO).await.unwrap();
+    }
+
     /// One attempt at the one message that is due.
     pub async fn attempt(&self) -> Next {
         self.attempt_by(&self.jobs).await

@@ -31,6 +31,7 @@ mod replicate;
 mod retries;
 mod runs;
 mod scan;
+mod schedules;
 mod seeded;
 mod selection;
 mod senders;
