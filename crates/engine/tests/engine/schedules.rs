@@ -114,7 +114,7 @@ async fn a_worker_that_ends_between_the_run_and_its_note_starts_no_second_run() 
     set_clock(&fixture, "2026-01-01T12:00:00Z");
     tick(&fixture).await;
     set_clock(&fixture, "2026-01-02T03:00:00Z");
-    fixture.ledger.fail(|call, _| call == "put_if");
+    fixture.ledger.fail(|call, _| call == "record_put_if");
     let timer = timer(&fixture, &fixture.configuration);
     assert!(timer.run().await.is_err());
     fixture.ledger.heal();

@@ -529,7 +529,7 @@ codes! {
 
     LedgerLost => "LEDGER_LOST", PERMANENT,
         "the ledger is empty, but the destination has images",
-        "A new stack or data folder beside a filled destination, or a table that was lost. Nothing is lost at the registries, and equal tags were adopted. If the ledger existed before, restore it, or set `existing: overwrite` on the rules until a sweep has brought the kept tags up to date.";
+        "A new stack or data folder beside a filled destination, or a table that was lost. Nothing is lost at the registries, and equal tags were adopted. Tags that differ are not copied by a sweep until their rule is run: `transship run RULE`. If the ledger existed before, restore it, or set `existing: overwrite` and run the rules, to bring the kept tags up to date.";
     RuleRemoved => "RULE_REMOVED", PERMANENT,
         "the document has no rule or import of that name any more",
         "Nothing if it was removed on purpose. Otherwise add it again: the next sweep copies what is missing, and a redrive the cancelled tasks.";

@@ -76,7 +76,6 @@ fn policies_of_harbor_become_rules() {
     for word in [
         "label",
         "deletes",
-        "0 0 3 * * *",
         "harbor.endpoint",
         "HUB_CREDENTIALS",
         "certificates",
@@ -189,7 +188,6 @@ fn entries_of_regsync_become_rules() {
             .all(|rule| rule.existing == Existing::Backup && !rule.is_on_event())
     );
     for word in [
-        "60m",
         "bkup-",
         "linux/amd64",
         "ratelimit",
