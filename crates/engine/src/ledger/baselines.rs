@@ -125,7 +125,7 @@ impl RuleState {
         }
     }
 
-    /// The state of a rule that has no baseline: everything that it selects has been offered to the destination.
+    /// The state of a rule that has no baseline, because all that it selects was offered to the destination.
     pub fn complete(seen: Timestamp, selection: Selection) -> Self {
         Self {
             progress: Progress::Complete,
@@ -207,7 +207,7 @@ impl Baselines {
         Ok(())
     }
 
-    /// Removes the marks of `rule`: whatever differs has changed.
+    /// Removes the marks of `rule`: every tag that differs counts as changed.
     pub async fn clear(&self, rule: &str) -> Result<()> {
         let family = marks_family(rule);
         loop {
@@ -222,7 +222,7 @@ impl Baselines {
     }
 
     /// Notes that everything that `rule` selects was offered to the destination, as by a run that saw all of it: the baseline is
-    /// over, and from now on the sweep copies whatever differs and did not fail. `selection`: what the run walked through.
+    /// over, and from now on the sweep copies each tag that differs and did not fail. `selection`: what the run walked through.
     pub async fn settle(&self, rule: &str, selection: &Selection, now: Timestamp) -> Result<()> {
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             let known = self.state(rule).await?;

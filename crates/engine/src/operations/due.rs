@@ -1,6 +1,6 @@
 //! Due: starts a run of each rule whose schedule has a time that has passed.
 //!
-//! What must hold: each due time starts one run, whatever number of workers and restarts there is; times that were missed while
+//! What must hold: each due time starts one run with any number of workers and restarts; times that were missed while
 //! nothing worked start one run together. The execution is named after its due time, and the time is noted after the run was sent:
 //! a worker that ends in between, or another one that looks at the same moment, sends the same run again.
 

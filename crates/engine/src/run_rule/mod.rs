@@ -152,7 +152,7 @@ impl<'a> RunPart<'a> {
         let wait = match after {
             After::Over => {
                 if walked.progress.is_whole() && job.narrow == Narrow::default() {
-                    // Whatever existed before the rule has been offered to the destination.
+                    // Everything that existed before the rule has been offered to the destination.
                     let (baselines, name) = (&jobs.ledger.baselines, rule.name.as_str());
                     baselines.settle(name, &rule.selection, jobs.now()).await?;
                 }

@@ -450,7 +450,7 @@ async fn with_a_lost_ledger_nothing_is_copied_or_left_silently_until_a_run() {
         assert!(metrics.take("LedgerLost") >= 1, "sweep {number} reports what differs");
     }
     let new = image(2);
-    // A tag that was equal has moved since, so it is copied; one that was not can not be told apart.
+    // A tag that was equal has moved since, so it is copied; one that differed before looks the same as one that moved.
     put(&fixture.a, "core/app-0", "v005", &new);
     put(&fixture.a, "core/app-1", "v005", &new);
     assert_eq!(sweep_later(&fixture).await, 1);

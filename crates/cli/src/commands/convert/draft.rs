@@ -48,6 +48,8 @@ pub(super) struct Rule {
     pub(super) description: Option<String>,
     pub(super) enabled: bool,
     pub(super) on_event: bool,
+    /// A cron expression of five fields.
+    pub(super) schedule: Option<String>,
     /// The fields of `source`, in their order.
     pub(super) source: Vec<(&'static str, Value)>,
     /// The fields of `destination`, in their order.
@@ -63,6 +65,7 @@ impl Rule {
             description: None,
             enabled: true,
             on_event: false,
+            schedule: None,
             source: Vec::new(),
             destination: Vec::new(),
             more: Vec::new(),
@@ -209,11 +212,28 @@ impl Rule {
         }
         field("source", &flow(&self.source));
         field("destination", &flow(&self.destination));
-        field("trigger", &if self.on_event { "[event]" } else { "[]" });
+        let event = self.on_event.then(|| "event".to_owned());
+        let schedule = self
+            .schedule
+            .as_ref()
+            .map(|schedule| flow(&[("schedule", json!(schedule))]));
+        let triggers: Vec<String> = event.into_iter().chain(schedule).collect();
+        field("trigger", &format_args!("[{}]", triggers.join(", ")));
         for (key, value) in &self.more {
             field(key, value);
         }
     }
+}
+
+/// A cron expression of five fields, if `text` is one in the syntax that every cron has.
+pub(super) fn schedule(text: &str) -> Option<String> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let is_plain = |field: &&str| {
+        field
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b"*,/-".contains(&byte))
+    };
+    (fields.len() == 5 && fields.iter().all(is_plain)).then(|| fields.join(" "))
 }
 
 /// A mapping in one line. JSON is YAML.

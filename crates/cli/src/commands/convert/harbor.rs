@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use transship_oci::{Provider, Result};
 
-use super::draft::{Draft, Registry, Rule, variable, word};
+use super::draft::{Draft, Registry, Rule, schedule, variable, word};
 use super::{invalid, read};
 use crate::failure::Failure;
 
@@ -194,10 +194,14 @@ fn trigger(policy: &Policy, name: &str, rule: &mut Rule, draft: &mut Draft) {
                 .trigger_settings
                 .as_ref()
                 .and_then(|settings| settings.cron.as_deref());
-            draft.lose(format!(
-                "rule {name}: the schedule {:?}, because this version does not support schedules. It is started by hand",
-                cron.unwrap_or_default()
-            ));
+            // The first of six fields is the second, which is 0.
+            rule.schedule = cron.and_then(|cron| schedule(cron.trim().strip_prefix("0 ")?));
+            if rule.schedule.is_none() {
+                draft.lose(format!(
+                    "rule {name}: the schedule {:?}. The rule is started by hand",
+                    cron.unwrap_or_default()
+                ));
+            }
         }
         _ => {}
     }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use transship_oci::{Platform, Result};
 
-use super::draft::{Draft, Rule};
+use super::draft::{Draft, Rule, schedule};
 use super::image::{Image, add, credentials, name_of, registry_at};
 use super::read;
 use crate::failure::Failure;
@@ -248,14 +248,36 @@ fn filter(filter: &Filter) -> Option<Value> {
     (!fields.is_empty()).then_some(Value::Object(fields))
 }
 
+/// The cron expression of an interval such as `60m` or `6h`, if the times of an hour or a day can have it.
+fn every(interval: &str) -> Option<String> {
+    let parsed: jiff::SignedDuration = interval.parse().ok()?;
+    let minutes = parsed.as_mins();
+    if minutes < 1 || jiff::SignedDuration::from_mins(minutes) != parsed {
+        return None;
+    }
+    match minutes {
+        60 => Some("0 * * * *".to_owned()),
+        1440 => Some("0 0 * * *".to_owned()),
+        ..60 if 60 % minutes == 0 => Some(format!("*/{minutes} * * * *")),
+        61..1440 if minutes % 60 == 0 && 24 % (minutes / 60) == 0 => Some(format!("0 */{} * * *", minutes / 60)),
+        _ => None,
+    }
+}
+
 fn settings(own: &Settings, defaults: &Settings, rule: &mut Rule, draft: &mut Draft) {
     let name = rule.name.clone();
     let when = own.schedule.clone().or_else(|| defaults.schedule.clone());
     let interval = own.interval.clone().or_else(|| defaults.interval.clone());
-    if let Some(when) = when.or_else(|| interval.map(|interval| interval.to_string())) {
-        draft.lose(format!(
-            "rule {name}: the schedule {when}, because this version does not support schedules. It is started by hand"
-        ));
+    rule.schedule = match (&when, &interval) {
+        (Some(when), _) => schedule(when),
+        (None, Some(interval)) => interval.as_str().and_then(every),
+        (None, None) => None,
+    };
+    if let (None, Some(when)) = (
+        &rule.schedule,
+        when.or_else(|| interval.map(|interval| interval.to_string())),
+    ) {
+        draft.lose(format!("rule {name}: the schedule {when}. The rule is started by hand"));
     }
     let backup = own.backup.as_ref().or(defaults.backup.as_ref());
     let existing = match backup {
