@@ -100,11 +100,13 @@ impl<'a> SweepRule<'a> {
             jobs.ledger.leases.release(&lease, &holder).await?;
             return Ok(Next::Done);
         };
+        // A walk that has not begun yet may begin where an earlier one ended.
+        let has_begun = after.is_some() || rest.cursor != Cursor::default();
         let next = Sweep {
             started: Some(self.started),
             step: Some(SweepStep::Rule {
                 rule: self.name.to_owned(),
-                after: Some(rest.cursor),
+                after: Some(rest.cursor).filter(|_| has_begun),
             }),
         };
         let (wait, host) = jobs.wait_for(wait.min(WAIT_MAX), &[&source, &destination]).await;
