@@ -43,12 +43,14 @@ pub(crate) struct Settings {
     pub(crate) concurrency: usize,
     /// The folder below which the files of `file:` references must be.
     pub(crate) secrets_dir: Option<PathBuf>,
+    /// New rules are swept at once, because the service sweeps.
+    pub(crate) sweeps: bool,
 }
 
 /// Starts runs of rules whose schedules are due, and the first sweeps of new rules.
 struct Timer {
     due: StartDue,
-    new_rules: NewRules,
+    new_rules: Option<NewRules>,
 }
 
 impl Timer {
@@ -58,7 +60,9 @@ impl Timer {
             if let Err(error) = self.due.run().await {
                 tracing::error!(code = error.code(), "a schedule could not be followed: {error}");
             }
-            if let Err(error) = self.new_rules.order().await {
+            if let Some(new_rules) = &self.new_rules
+                && let Err(error) = new_rules.order().await
+            {
                 tracing::error!(code = error.code(), "new rules could not be swept: {error}");
             }
             tokio::time::sleep(TIMER_INTERVAL).await;
@@ -121,13 +125,15 @@ impl Service {
                 queue: Arc::new(queue.clone()),
                 clock: Arc::new(SystemClock),
             },
-            new_rules: NewRules::new(
-                configuration.clone(),
-                shared.baselines.clone(),
-                shared.first_sweep.clone(),
-                Arc::new(queue.clone()),
-                Arc::new(SystemClock),
-            ),
+            new_rules: settings.sweeps.then(|| {
+                NewRules::new(
+                    configuration.clone(),
+                    shared.baselines.clone(),
+                    shared.first_sweep.clone(),
+                    Arc::new(queue.clone()),
+                    Arc::new(SystemClock),
+                )
+            }),
         };
         let jobs = Jobs {
             configuration: configuration.clone(),

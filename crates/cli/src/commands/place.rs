@@ -148,6 +148,7 @@ impl Opened {
             Settings {
                 concurrency: CONCURRENCY,
                 secrets_dir: self.secrets_dir.clone(),
+                sweeps: false,
             },
         );
         // What a process that ended was working on.

@@ -139,6 +139,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Settings {
             concurrency: arguments.concurrency.into(),
             secrets_dir: arguments.secrets_dir,
+            sweeps: arguments.sweep.0.is_some(),
         },
     );
     let released = service.queue.release_all().await?;

@@ -48,6 +48,7 @@ const STEP_TIMEOUT: Duration = Duration::from_mins(1);
 const SETTINGS: Settings = Settings {
     concurrency: 4,
     secrets_dir: None,
+    sweeps: false,
 };
 /// Interval between reads of the ledger.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
