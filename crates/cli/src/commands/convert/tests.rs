@@ -73,13 +73,7 @@ fn policies_of_harbor_become_rules() {
         ["harbor/a/app-x:v1"]
     );
     assert_eq!(places(&document, "other-harbor", "a/app-x", "v1-rc1"), [""; 0]);
-    for word in [
-        "label",
-        "deletes",
-        "harbor.endpoint",
-        "HUB_CREDENTIALS",
-        "certificates",
-    ] {
+    for word in ["label", "deletes", "harbor.endpoint", "HUB_CREDENTIALS", "certificates"] {
         assert!(lost.iter().any(|sentence| sentence.contains(word)), "{word}: {lost:?}");
     }
 }
@@ -187,13 +181,7 @@ fn entries_of_regsync_become_rules() {
             .iter()
             .all(|rule| rule.existing == Existing::Backup && !rule.is_on_event())
     );
-    for word in [
-        "bkup-",
-        "linux/amd64",
-        "ratelimit",
-        "parallel",
-        "DOCKERHUB_CREDENTIALS",
-    ] {
+    for word in ["bkup-", "linux/amd64", "ratelimit", "parallel", "DOCKERHUB_CREDENTIALS"] {
         assert!(lost.iter().any(|sentence| sentence.contains(word)), "{word}: {lost:?}");
     }
 }
