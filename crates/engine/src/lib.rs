@@ -38,8 +38,8 @@ pub use execution::{Execution, ExecutionRecord, ExecutionState, TaskCounts, Trig
 pub use image_ref::ImageRef;
 pub use import::{Import, ImportIntake, Order, SharedBlobs, SharingDestination, SourceCache, Uploaded, store_unknown};
 pub use job::{
-    CopyTask, Cursor, DeleteTask, Due, ENVELOPE_VERSION, Envelope, Ids, Job, ListPrefix, MESSAGE_BYTES_MAX, Next, Outgoing,
-    Policy, RunRule, Scan, Source, Sweep, SweepStep,
+    CopyTask, Cursor, DeleteTask, Due, ENVELOPE_VERSION, Envelope, Ids, Job, ListPrefix, MESSAGE_BYTES_MAX, Next,
+    Outgoing, Policy, RunRule, Scan, Source, Sweep, SweepStep,
 };
 pub use jobs::Jobs;
 pub use ledger::{PendingScan, Replica, TaskEntry};

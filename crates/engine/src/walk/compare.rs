@@ -103,9 +103,12 @@ impl Ends<'_> {
                     None => Compared::Missed(Box::new(task)),
                 }
             }
-            Action::Unchanged => {
-                Compared::Equal(Box::new(self.replica(&pair, &wanted.digest, comparison.members, selected)))
-            }
+            Action::Unchanged => Compared::Equal(Box::new(self.replica(
+                &pair,
+                &wanted.digest,
+                comparison.members,
+                selected,
+            ))),
             Action::Keep(KeepReason::NotOurs) => Compared::Unexplained(pair, found.digest),
             Action::Keep(_) => Compared::Kept(pair, found.digest),
             Action::Skip(_) => Compared::Skipped,
@@ -114,7 +117,7 @@ impl Ends<'_> {
     }
 
     /// The replica of a tag that is equal on both sides.
-    fn replica(&self, pair: &Pair, digest: &Digest, manifests: Vec<Digest>, selected: Option<transship_copy::Selected>) -> Replica {
+    fn replica(&self, pair: &Pair, digest: &Digest, manifests: Vec<Digest>, selected: Option<Selected>) -> Replica {
         Replica {
             destination: pair.destination.clone(),
             source: Some(pair.source.clone()),
