@@ -12,7 +12,7 @@ const THREE: [&str; 3] = ["linux/amd64", "linux/arm64/v8", "linux/s390x"];
 
 fn rule(platforms: &str) -> String {
     format!(
-        "  - {{ name: core-images, source: {{ registry: a, namespace: core }}, destination: {{ registry: b, namespace: copy }}, platforms: {platforms} }}\n"
+        "  - {{ name: core-images, backfill: true, source: {{ registry: a, namespace: core }}, destination: {{ registry: b, namespace: copy }}, platforms: {platforms} }}\n"
     )
 }
 
