@@ -44,6 +44,12 @@ pub(crate) enum Command {
     Explain(commands::explain::Arguments),
     /// Print a document made from another tool's configuration, and what has no equivalent
     Convert(commands::convert::Arguments),
+    /// Show what a run of a rule, or a copy of one image, would do
+    Plan(commands::plan::Arguments),
+    /// Compare both sides of a rule, or of one image, without writing
+    Verify(commands::verify::Arguments),
+    /// Copy one image between registries of the document, as a recorded task
+    Replicate(commands::replicate::Arguments),
     /// Copy the existing images of a rule that are missing or differ
     Run(commands::run::Arguments),
     /// List executions, newest first

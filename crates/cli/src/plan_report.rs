@@ -58,7 +58,18 @@ struct Totals {
     refuse: u64,
     bytes: u64,
     requests: u64,
+    /// Seconds that the bytes take at the given bandwidth; null without one.
+    seconds: Option<u64>,
+    /// What the copies would cost in a stack, in US dollars, without the line: see docs/runs.md.
+    stack_cost_usd: f64,
 }
+
+/// AWS prices in US dollars (us-east-1): SQS requests of a task, DynamoDB writes of a task, and a second of a worker with 512 MB.
+const TASK_COST_USD: f64 = 3.0 * 0.40e-6 + 6.0 * 0.625e-6;
+const WORKER_SECOND_COST_USD: f64 = 0.5 * 13.333_4e-6;
+/// Bytes that a worker of a stack sends in a second, and requests.
+const WORKER_BYTES_PER_SECOND: f64 = 50.0 * 1024.0 * 1024.0;
+const WORKER_REQUESTS_PER_SECOND: f64 = 50.0;
 
 impl From<Vec<PlanRow>> for PlanReport {
     fn from(images: Vec<PlanRow>) -> Self {
@@ -75,11 +86,40 @@ impl From<Vec<PlanRow>> for PlanReport {
             totals.bytes += row.bytes;
             totals.requests += row.requests;
         }
+        let seconds =
+            totals.bytes as f64 / WORKER_BYTES_PER_SECOND + totals.requests as f64 / WORKER_REQUESTS_PER_SECOND;
+        totals.stack_cost_usd = totals.copy as f64 * TASK_COST_USD + seconds * WORKER_SECOND_COST_USD;
         Self { images, totals }
     }
 }
 
 impl PlanReport {
+    /// The same with the time that the bytes take at `bandwidth` bytes per second.
+    pub(crate) fn with_bandwidth(mut self, bandwidth: Option<u64>) -> Self {
+        self.totals.seconds = bandwidth.map(|rate| self.totals.bytes.div_ceil(rate.max(1)));
+        self
+    }
+
+    /// The totals in one line.
+    pub(crate) fn totals_text(&self) -> String {
+        let totals = &self.totals;
+        let time = totals.seconds.map_or_else(String::new, |seconds| {
+            format!(", {}", units::duration(std::time::Duration::from_secs(seconds)))
+        });
+        format!(
+            "{}: {} to copy, {} unchanged, {} to keep, {} to skip, {} to refuse; {}, {}{time}; {:.2} USD in a stack",
+            units::count(totals.images, "image"),
+            totals.copy,
+            totals.unchanged,
+            totals.keep,
+            totals.skip,
+            totals.refuse,
+            units::bytes(totals.bytes),
+            units::count(totals.requests, "request"),
+            totals.stack_cost_usd,
+        )
+    }
+
     /// One line per image.
     pub(crate) fn text(&self) -> String {
         let lines: Vec<String> = self.images.iter().map(PlanRow::text).collect();

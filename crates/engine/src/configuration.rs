@@ -16,6 +16,7 @@ use transship_registry::{Bandwidth, Credentials, Options, Profile, Registry, Ret
 use transship_rules::{Document, Rule};
 
 use crate::import::DIRECTED;
+use crate::operations::REPLICATED;
 use crate::plan::id;
 use crate::secrets::ReferredTls;
 use crate::{Execution, Secrets};
@@ -204,6 +205,9 @@ impl Snapshot {
     /// What the document says about the rule of `execution`.
     pub(crate) fn standing_of_rule(&self, execution: &Execution) -> Standing {
         let rule = self.document.rule(&execution.rule);
+        if rule.is_none() && execution.rule == REPLICATED {
+            return Standing::Enabled;
+        }
         self.standing(execution, rule.map(|rule| rule.enabled))
     }
 

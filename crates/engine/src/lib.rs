@@ -13,6 +13,7 @@ mod delivery_log;
 mod execution;
 mod image_ref;
 mod import;
+mod inspect;
 mod job;
 mod jobs;
 mod latest;
@@ -37,6 +38,7 @@ pub use dead_letters::DeadLetters;
 pub use execution::{Execution, ExecutionRecord, ExecutionState, TaskCounts, Trigger};
 pub use image_ref::ImageRef;
 pub use import::{Import, ImportIntake, Order, SharedBlobs, SharingDestination, SourceCache, Uploaded, store_unknown};
+pub use inspect::{Checked, CheckedImage, Depth, Finding, ImageEnds, PlanRule, Planned, VerifyRule, check_image};
 pub use job::{
     CopyTask, Cursor, DeleteTask, Due, ENVELOPE_VERSION, Envelope, Ids, Job, ListPrefix, MESSAGE_BYTES_MAX, Next,
     Outgoing, Policy, RunRule, Scan, Source, Sweep, SweepStep,

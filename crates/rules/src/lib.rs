@@ -39,6 +39,7 @@ pub use failover::{
 pub use import::{Import, ImportDestination};
 pub use namespace::Namespace;
 pub use policy::Topology;
+pub use rate::bytes_per_second;
 pub use registry::{PUBLIC_PARTITION, Registry, Tls, TlsIdentity, Webhook};
 pub use rule::{LatestTags, Rule, RuleDestination, Source, Trigger};
 pub use schedule::Schedule;

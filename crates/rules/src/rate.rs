@@ -23,6 +23,11 @@ const UNITS: [(&str, u64); 7] = [
 /// Rates that a limit may have, in bytes per second.
 const BANDWIDTH_BYTES: RangeInclusive<u64> = 1024..=100 * 1024 * 1024 * 1024;
 
+/// Parses a rate such as `50MiB/s`, as the document has it; [`None`] if it is not valid, or unlimited.
+pub fn bytes_per_second(text: &str) -> Option<u64> {
+    parse(text).ok().flatten().filter(|bytes| *bytes > 0)
+}
+
 /// A rate as it is in the document; checked by [`Rate::bytes_per_second`].
 #[derive(Debug, Clone)]
 pub(crate) struct Rate(String);

@@ -144,6 +144,23 @@ impl Rule {
         self.destination.naming.is_identity()
     }
 
+    /// The name at the destination of a tag of the source, whether or not the rule selects it; [`None`] for a digest tag, and if
+    /// the name would not be valid.
+    pub fn destination_name(&self, repository: &Repository, tag: &Tag) -> Option<(Repository, Tag)> {
+        if DigestTag::of(tag).is_some() {
+            return None;
+        }
+        let naming = &self.destination.naming;
+        let name = naming.repository(repository, Some(tag)).ok()?;
+        Some((name, naming.tag(repository, tag).ok()?))
+    }
+
+    /// The repository at the destination of a repository of the source; [`None`] if it depends on the tag, or if the name would
+    /// not be valid.
+    pub fn destination_repository(&self, repository: &Repository) -> Option<Repository> {
+        self.destination.naming.repository(repository, None).ok()
+    }
+
     fn destination_of(&self, pushed: &Pushed<'_>) -> std::result::Result<Verdict, Reason> {
         self.source.admits_repository(pushed.repository)?;
         match pushed.tag {

@@ -1,12 +1,13 @@
 //! `transship executions`: lists executions with their trigger and state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use transship_engine::ledger::{ExecutionQuery, Runs};
+use serde::Serialize;
+use transship_engine::ledger::{ExecutionQuery, Runs, Verifications, VerifySummary};
 use transship_engine::operations::{list_executions, list_executions_of_repository};
 use transship_engine::{ExecutionRecord, Trigger};
 
@@ -61,7 +62,62 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     } else {
         "no executions yet"
     };
-    form.print(&records, |records| text(records, none, terminal::width()))
+    let shown = with_verifications(&ledger.verifications, records).await?;
+    form.print(&shown, |shown| {
+        let records: Vec<ExecutionRecord> = shown.iter().map(|shown| shown.record.clone()).collect();
+        let lines = shown
+            .iter()
+            .filter_map(|shown| Some(verified_text(shown.verified.as_ref()?)));
+        // The last line has the totals.
+        let table = text(&records, none, terminal::width());
+        lines.chain([table]).collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// An execution, and on the newest of each rule the last verification of the rule.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    record: ExecutionRecord,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<VerifySummary>,
+}
+
+async fn with_verifications(
+    verifications: &Verifications,
+    records: Vec<ExecutionRecord>,
+) -> Result<Vec<Shown>, Failure> {
+    let mut rules = HashSet::new();
+    let mut shown = Vec::new();
+    for record in records {
+        let verified = if rules.insert(record.rule.clone()) {
+            verifications.get(&record.rule).await?
+        } else {
+            None
+        };
+        shown.push(Shown { record, verified });
+    }
+    Ok(shown)
+}
+
+/// The last verification of a rule, in one line.
+fn verified_text(summary: &VerifySummary) -> String {
+    let VerifySummary {
+        rule,
+        equal,
+        missing,
+        different,
+        extra,
+        unknown,
+        ..
+    } = summary;
+    let oldest = summary.oldest_unreplicated.map_or_else(String::new, |time| {
+        format!("; the oldest that is not there is of {}", shown_time(time))
+    });
+    format!(
+        "{rule} was verified {}: {equal} equal, {missing} missing, {different} different, {extra} extra, {unknown} unknown{oldest}",
+        shown_time(summary.checked)
+    )
 }
 
 /// Adds what each run found so far.

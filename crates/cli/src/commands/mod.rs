@@ -13,13 +13,16 @@ pub(crate) mod explain;
 pub(crate) mod import;
 mod ledger;
 mod place;
+pub(crate) mod plan;
 pub(crate) mod redrive;
+pub(crate) mod replicate;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod schema;
 mod selection;
 pub(crate) mod serve;
 pub(crate) mod tasks;
+pub(crate) mod verify;
 
 use crate::arguments::{Command, CommandLine};
 use crate::failure::Failure;
@@ -36,6 +39,9 @@ pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Check(arguments) => check::run(arguments, form).await,
         Command::Explain(arguments) => explain::run(&arguments, form),
         Command::Convert(arguments) => convert::run(&arguments, form),
+        Command::Plan(arguments) => plan::run(arguments, form).await,
+        Command::Verify(arguments) => verify::run(arguments, form).await,
+        Command::Replicate(arguments) => replicate::run(arguments, form).await,
         Command::Run(arguments) => run::run(arguments, form).await,
         Command::Executions(arguments) => executions::run(arguments, form).await,
         Command::Tasks(arguments) => tasks::run(arguments, form).await,

@@ -14,15 +14,18 @@ use tokio::task::JoinHandle;
 use transship_copy::NoProgress;
 use transship_engine::ledger::Ledger;
 use transship_engine::operations::find_execution;
-use transship_engine::{ExecutionRecord, TaskQueue};
+use transship_engine::{Configuration, ExecutionRecord, Secrets, Snapshot, TaskQueue};
 use transship_local::{DataLock, Database};
 use transship_oci::{Code, Result};
+use transship_registry::Retries;
 use transship_rules::Document;
-use transship_runtime::Environment;
+use transship_runtime::{Environment, process_secrets};
 
 use super::ledger::{Queue, Store};
+use crate::credentials::credentials_of_document;
 use crate::document;
 use crate::failure::{Exit, Failure};
+use crate::output;
 use crate::service::{Service, Settings};
 
 /// The interval at which an execution is read.
@@ -92,6 +95,26 @@ impl Opened {
             Some(data) => Some(lock(data)?.is_none()),
             None => None,
         })
+    }
+
+    /// The document with its clients. A failure without a document.
+    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, Failure> {
+        let document = self.document.clone().ok_or_else(|| {
+            Failure::usage("the registries are asked from here, so the document is needed: set --config FILE")
+        })?;
+        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process(), self.secrets_dir.clone()));
+        let credentials = credentials_of_document(Arc::clone(&secrets));
+        Ok(Configuration::new(document, credentials, secrets, Retries::default()).current())
+    }
+
+    /// Notes that no process works on the queue.
+    pub(crate) fn note_no_worker(&self) -> Result<(), Failure> {
+        if self.has_worker()? == Some(false) {
+            output::note(
+                "no process works on the queue of this data folder: start `transship serve`, or repeat the command with --wait",
+            );
+        }
+        Ok(())
     }
 
     /// Waits until the execution has ended, and works on the queue itself while no other process does.

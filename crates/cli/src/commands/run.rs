@@ -104,10 +104,8 @@ fn report(
     ended: Option<ExecutionRecord>,
 ) -> Result<Ran, Failure> {
     let worker = opened.has_worker()?;
-    if ended.is_none() && worker == Some(false) {
-        output::note(
-            "no process works on the queue of this data folder: start `transship serve`, or repeat the command with --wait",
-        );
+    if ended.is_none() {
+        opened.note_no_worker()?;
     }
     Ok(Ran {
         execution: started.execution,

@@ -126,3 +126,84 @@ async fn a_run_that_could_not_read_everything_fails_and_an_unknown_rule_is_input
     );
     assert_eq!(ran.json()["ended"]["state"], "partial");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_says_what_a_run_copies_and_a_verification_whether_it_did() {
+    let sides = Sides::new().await;
+    let sample = images::image(1, &[1000]);
+    for repository in ["core/one", "core/two"] {
+        sides.put(&sides.a, repository, "v1", &sample);
+    }
+    let planned = sides
+        .transship(&["plan", "core-images", "--bandwidth", "1kB/s", "--json"])
+        .await;
+    assert_eq!(planned.code, 0, "{planned:?}");
+    let json = planned.json();
+    assert_eq!(
+        (&json["totals"]["copy"], &json["totals"]["bytes"]),
+        (&2.into(), &sample.blobs_size().into())
+    );
+    assert_eq!(json["images"][0]["action"], "copy");
+    assert!(json["totals"]["seconds"].as_u64() >= Some(1), "{json}");
+
+    let before = sides.transship(&["verify", "core-images", "--json"]).await;
+    assert_eq!((before.code, before.error_code()), (1, "VERIFY_DIFFERS"));
+    assert_eq!(before.json()["totals"]["missing"], 2);
+    assert_eq!(before.json()["images"][0]["code"], "NEVER_REPLICATED");
+    assert_eq!(sides.transship(&["run", "core-images", "--wait"]).await.code, 0);
+    let after = sides.transship(&["verify", "core-images", "--bytes", "--json"]).await;
+    assert_eq!(
+        (after.code, &after.json()["totals"]["equal"]),
+        (0, &2.into()),
+        "{after:?}"
+    );
+    let executions = sides.executions().await;
+    assert_eq!(executions[0]["verified"]["equal"], 2, "{executions}");
+    let (from, to) = (
+        format!("{}/core/one:v1", sides.a.host()),
+        format!("{}/copy/one:v1", sides.b.host()),
+    );
+    let pair = run_blocking(vec![
+        "verify".into(),
+        from.clone(),
+        to.clone(),
+        "--deep".into(),
+        "--json".into(),
+    ])
+    .await;
+    assert_eq!(
+        (pair.code, &pair.json()["images"][0]["state"]),
+        (0, &"equal".into()),
+        "{pair:?}"
+    );
+    let pair = run_blocking(vec!["plan".into(), from, to, "--json".into()]).await;
+    assert_eq!(
+        (pair.code, &pair.json()["images"][0]["action"]),
+        (0, &"unchanged".into()),
+        "{pair:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_image_is_replicated_by_the_names_of_the_document() {
+    let sides = Sides::new().await;
+    let sample = images::image(1, &[100]);
+    sides.put(&sides.a, "core/app", "v1", &sample);
+    let done = sides
+        .transship(&["replicate", "a/core/app:v1", "b/other/app:stable", "--wait", "--json"])
+        .await;
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(
+        (&done.json()["ended"]["state"], &done.json()["ended"]["trigger"]),
+        (&"succeeded".into(), &"manual".into())
+    );
+    assert!(sides.arrived("other/app", "stable"));
+    let unknown = sides.transship(&["replicate", "c/core/app:v1", "b/other/app"]).await;
+    assert_eq!((unknown.code, unknown.error_code()), (2, "UNKNOWN_REGISTRY"));
+}
+
+async fn run_blocking(arguments: Vec<String>) -> Run {
+    tokio::task::spawn_blocking(move || run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()))
+        .await
+        .unwrap()
+}

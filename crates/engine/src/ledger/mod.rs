@@ -7,7 +7,7 @@
 //!
 //! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`], [`Silences`],
 //! [`DeletedTags`], [`DeleteGrants`] and [`PendingBlobs`], which are written once, here; on [`Records`] [`FirstSweep`],
-//! [`Baselines`], [`Schedules`] and [`DeleteLimits`], and on both [`Runs`].
+//! [`Baselines`], [`Schedules`], [`Verifications`] and [`DeleteLimits`], and on both [`Runs`].
 //!
 //! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
 
@@ -31,6 +31,7 @@ mod schedules;
 mod shared;
 mod silences;
 mod uploads;
+mod verifications;
 
 pub use crate::ImageRef;
 pub use baselines::{Baselines, LEFT_OUT_MAX, Mark, Marks, Progress, RuleState, Versioned};
@@ -53,3 +54,4 @@ pub use schedules::{LastDue, Schedules};
 pub use shared::Ledger;
 pub use silences::{Silence, Silences, last_delivery};
 pub use uploads::Uploads;
+pub use verifications::{Verifications, VerifySummary};

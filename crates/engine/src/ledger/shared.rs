@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Baselines, Cancels, DeleteGrants, DeleteLimits, DeletedTags, Failures, FirstSweep, Hints, History, Leases,
-    Locations, Pauses, Records, Replicas, Runs, Schedules, Silences, Uploads,
+    Locations, Pauses, Records, Replicas, Runs, Schedules, Silences, Uploads, Verifications,
 };
 
 /// What all jobs of a process share of the ledger.
@@ -40,6 +40,8 @@ pub struct Ledger {
     pub baselines: Baselines,
     /// When schedules were due.
     pub schedules: Schedules,
+    /// The last verification of each rule.
+    pub verifications: Verifications,
 }
 
 impl Ledger {
@@ -62,6 +64,7 @@ impl Ledger {
             runs: Runs::new(Arc::clone(adapter) as _, hints()),
             baselines: Baselines::new(Arc::clone(adapter) as _),
             schedules: Schedules::new(Arc::clone(adapter) as _),
+            verifications: Verifications::new(Arc::clone(adapter) as _),
         }
     }
 }

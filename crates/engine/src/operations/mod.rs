@@ -5,6 +5,7 @@ mod due;
 mod lists;
 mod new_rules;
 mod redrive;
+mod replicate;
 mod resume;
 mod run;
 
@@ -15,5 +16,7 @@ pub use lists::{
 };
 pub use new_rules::NewRules;
 pub use redrive::{Redrive, Redriven};
+pub(crate) use replicate::REPLICATED;
+pub use replicate::Replicate;
 pub use resume::{Resume, Resumed};
 pub use run::{StartRun, Started};

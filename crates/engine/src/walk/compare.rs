@@ -187,7 +187,8 @@ impl Ends<'_> {
     }
 }
 
-fn options(rule: &Rule) -> Options {
+/// How a copy of the rule treats an image.
+pub(crate) fn options(rule: &Rule) -> Options {
     Options {
         existing: rule.existing,
         referrers: rule.referrers,
@@ -199,10 +200,10 @@ fn options(rule: &Rule) -> Options {
 }
 
 /// What the ledger says we wrote to the repository of `destination`, and whether it came from `source`.
-struct WalkedReplicas<'a> {
-    written: Arc<dyn ledger::Replicas>,
-    source: &'a ImageRef,
-    destination: &'a ImageRef,
+pub(crate) struct WalkedReplicas<'a> {
+    pub(crate) written: Arc<dyn ledger::Replicas>,
+    pub(crate) source: &'a ImageRef,
+    pub(crate) destination: &'a ImageRef,
 }
 
 #[async_trait]

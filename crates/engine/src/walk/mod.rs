@@ -17,7 +17,7 @@ use transship_oci::{Backoff, Code, Error, Persistence, Repository, Result, Tag, 
 use transship_registry::{Listing, Page, PageCursor, Registry};
 use transship_rules::{Destination, LatestTags, Pushed, Rule, Verdict};
 
-pub(crate) use self::compare::{Compared, Ends};
+pub(crate) use self::compare::{Compared, Ends, WalkedReplicas, options};
 use self::names::{Collected, Selected};
 use crate::ImageRef;
 use crate::job::Cursor;

@@ -19,6 +19,7 @@ mod early;
 mod fixture;
 mod healing;
 mod import;
+mod inspect;
 mod ledger;
 mod orders;
 mod ours;

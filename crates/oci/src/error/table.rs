@@ -272,6 +272,39 @@ codes! {
     RunFailed => "RUN_FAILED", PERMANENT,
         "not every task of the execution ended well",
         "See the failed tasks of the execution and their codes. Repair the cause, then redrive the execution.";
+    ManifestMissing => "MANIFEST_MISSING", PERMANENT,
+        "the destination does not have a manifest of the image",
+        "Delete the tag at the destination and run the rule: the copy sends what is missing. See whether a cleanup there removes untagged manifests.";
+    BlobMissing => "BLOB_MISSING", PERMANENT,
+        "the destination does not have a blob of the image, or has it in another size",
+        "Delete the tag and its manifests at the destination and run the rule: the copy sends what is missing. See the registry's garbage collection.";
+    AttachmentMissing => "ATTACHMENT_MISSING", PERMANENT,
+        "a signature or another referrer is missing or different at the destination: of the image, of one of its platforms, or of a referrer",
+        "Run the rule: the copy sends it.";
+    ExtraTag => "EXTRA_TAG", PERMANENT,
+        "the destination has a tag that the source does not have",
+        "Nothing if it was pushed there or deleted at the source on purpose. A rule deletes only with `deletes: propagate`.";
+    NeverReplicated => "NEVER_REPLICATED", PERMANENT,
+        "the image was not pushed since the rule exists, so it was never copied",
+        "Run the rule (`transship run RULE`) to copy what existed before it.";
+    DestinationDeleted => "DESTINATION_DELETED", PERMANENT,
+        "the image was copied, and deleted at the destination since",
+        "Run the rule to copy it again. See the retention of the destination registry.";
+    DestinationOverwritten => "DESTINATION_OVERWRITTEN", PERMANENT,
+        "the image was copied, and the tag was overwritten at the destination by someone else since",
+        "Under `existing: follow` the tag is kept. To replace it, delete it at the destination, or replicate the image with `--existing overwrite`.";
+    DestinationNotOurs => "DESTINATION_NOT_OURS", PERMANENT,
+        "the destination has another image under the tag, which Transship did not write as far as the ledger knows",
+        "Under `existing: follow` the tag is kept. To replace it, delete it at the destination, or replicate the image with `--existing overwrite`.";
+    SourceMoved => "SOURCE_MOVED", TEMPORARY,
+        "the tag moved at the source and the copy has not followed yet",
+        "Nothing at first: the next sweep copies it. If it lasts, check that the notifications of the source arrive.";
+    TaskOpen => "TASK_OPEN", TEMPORARY,
+        "the task that copies the image has not ended",
+        "Wait for its end: `transship tasks --open` lists it.";
+    VerifyDiffers => "VERIFY_DIFFERS", PERMANENT,
+        "not every image is equal on both sides",
+        "See the reason of each image. `transship run RULE` copies what is missing.";
     SweepNoTags => "SWEEP_NO_TAGS", PERMANENT,
         "the registry does not list the tags of a repository, or has too many; it is not swept",
         "Let the login list tags, or remove old tags.";

@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use transship_copy::{CompareRequest, Extent, NoReplicas, Options, Report, Request, compare};
 use transship_local::DockerConfig;
-use transship_oci::{Code, Platform, Platforms, Reference, Target};
+use transship_oci::{Code, Existing, Platform, Platforms, Reference, Referrers, Target};
 use transship_registry::RemoteRepository;
 
 use crate::copy_report::{CopyReport, Requests};
@@ -52,8 +52,33 @@ pub(crate) struct Arguments {
     data: Option<PathBuf>,
 }
 
+/// Shows what a copy of `source` to `destination` would do: `transship plan SOURCE DESTINATION`.
+pub(crate) async fn plan(
+    source: String,
+    destination: String,
+    bandwidth: Option<u64>,
+    form: Form,
+) -> Result<(), Failure> {
+    let arguments = Arguments {
+        source,
+        destination,
+        policy: Policy {
+            existing: Existing::Overwrite,
+            referrers: Referrers::Include,
+        },
+        dry_run: true,
+        platform: Vec::new(),
+        data: None,
+    };
+    run_with(arguments, bandwidth, form).await
+}
+
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
+    run_with(arguments, None, form).await
+}
+
+async fn run_with(arguments: Arguments, bandwidth: Option<u64>, form: Form) -> Result<(), Failure> {
     let begin = Instant::now();
     logging::begin_command();
     let source = ImageSource::parse(&arguments.source)?;
@@ -79,7 +104,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         options: arguments.policy.options(Platforms::new(arguments.platform, false)),
     };
     if arguments.dry_run {
-        way.plan(form).await
+        way.plan(bandwidth, form).await
     } else {
         way.copy(begin, form).await
     }
@@ -132,7 +157,7 @@ impl Way {
         form.print(&report, CopyReport::text)
     }
 
-    async fn plan(self, form: Form) -> Result<(), Failure> {
+    async fn plan(self, bandwidth: Option<u64>, form: Form) -> Result<(), Failure> {
         let comparison = compare(&CompareRequest {
             source: self.opened.source.as_ref(),
             from: self.opened.from.clone(),
@@ -155,7 +180,8 @@ impl Way {
             Err(error) if error.persistence().is_permanent() => PlanRow::refused(source, destination, error, &requests),
             Err(_) => return Ok(comparison.map(drop)?),
         };
-        form.print(&PlanReport::from(vec![row]), PlanReport::text)?;
+        let report = PlanReport::from(vec![row]).with_bandwidth(bandwidth);
+        form.print(&report, PlanReport::text)?;
         // A copy of one image is asked for, so that an image without the platforms is an error there.
         let comparison = comparison?;
         match comparison.why_skipped {

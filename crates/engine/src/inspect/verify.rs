@@ -1,0 +1,440 @@
+//! Verify: whether both sides of a rule are equal, in both directions, image by image, with the reason where they are not.
+//!
+//! Nothing is written at registries. What was not pushed since the rule exists counts as missing. What could not be read is unknown,
+//! and unknown is not equal.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use transship_copy::{Action, Clock, CompareRequest, DigestTags, Extent, NoLocations, NoReplicas, Options, compare};
+use transship_oci::{Code, Digest, DigestTag, Error, Existing, Referrers, Repository, Result, Tag, Target};
+use transship_registry::{Listing, Page, PageCursor, Registry, RemoteRepository};
+use transship_rules::Rule;
+
+use super::parts::{Depth, Parts, is_wrong};
+use super::walk_whole;
+use crate::ledger::{By, Ledger, TaskQuery, VerifySummary};
+use crate::send::now;
+use crate::walk::{Narrow, Pair, Visitor};
+use crate::{ImageRef, TaskRecord, TaskState};
+
+/// Tasks of a repository that are searched for the reason of a difference.
+const TASKS_READ_MAX: usize = 1000;
+
+/// What was found about one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finding {
+    /// Both sides are the same, with everything that belongs to the image.
+    Equal,
+    /// The destination does not have it.
+    Missing,
+    /// The destination has something else, or not all of it.
+    Different,
+    /// The source does not have it.
+    Extra,
+    /// It could not be found out.
+    Unknown,
+}
+
+/// The row of one image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// The image at the source.
+    pub source: String,
+    /// The image at the destination.
+    pub destination: String,
+    /// What was found.
+    pub state: Finding,
+    /// Why it is not equal, as a sentence.
+    pub reason: Option<String>,
+    /// The same as a code.
+    pub code: Option<String>,
+    /// When both sides were asked.
+    pub checked: Timestamp,
+}
+
+/// What was found about the two sides of one image, before the ledger was asked why.
+#[derive(Debug, Clone)]
+pub struct CheckedImage {
+    /// What was found; [`None`]: neither side has it, or the rule does not copy it.
+    pub finding: Option<Finding>,
+    /// What is wrong, where the registries say it.
+    pub lack: Option<(Code, String)>,
+    /// What the destination names.
+    pub found: Option<Digest>,
+}
+
+/// The two sides of one image.
+pub struct ImageEnds<'a> {
+    /// The repository of the source.
+    pub source: &'a RemoteRepository,
+    /// What is read there.
+    pub from: &'a Target,
+    /// The repository of the destination.
+    pub destination: &'a RemoteRepository,
+    /// What is read there.
+    pub to: &'a Target,
+}
+
+/// Compares the two sides of one image. Two requests if both are equal and have no children and nothing attached.
+pub async fn check_image(
+    ends: &ImageEnds<'_>,
+    options: Options,
+    digest_tags: Option<&DigestTags>,
+    depth: Depth,
+) -> Result<CheckedImage> {
+    let with_attachments = options.referrers != Referrers::Exclude;
+    let is_sparse = options.platforms.sparse;
+    let comparison = compare(&CompareRequest {
+        source: ends.source,
+        from: ends.from.clone(),
+        destination: ends.destination,
+        to: ends.to.clone(),
+        options: Options {
+            // Whatever differs is reported.
+            existing: Existing::Overwrite,
+            ..options
+        },
+        locations: &NoLocations,
+        replicas: &NoReplicas,
+        digest_tags,
+        extent: Extent::FirstDifference,
+    })
+    .await?;
+    let found = comparison.destination.as_ref().map(|found| found.digest.clone());
+    let (finding, lack) = match (&comparison.wanted, &comparison.destination, comparison.action) {
+        (None, None, _) => (None, None),
+        (None, Some(_), _) => (Some(Finding::Extra), None),
+        (Some(_), _, Action::Skip(_)) => (None, None),
+        (Some(_), None, _) => (Some(Finding::Missing), None),
+        (Some(wanted), Some(there), _) if wanted.digest != there.digest => (Some(Finding::Different), None),
+        (Some(_), Some(_), Action::Copy) => {
+            let code = Code::AttachmentMissing;
+            (Some(Finding::Different), Some((code, code.meaning().to_owned())))
+        }
+        (Some(_), Some(there), _) => {
+            let parts = Parts {
+                source: ends.source,
+                destination: ends.destination,
+                depth,
+                with_attachments,
+                is_sparse,
+            };
+            match parts.lack_of(there).await {
+                Ok(None) => (Some(Finding::Equal), None),
+                Ok(Some(lack)) => (Some(Finding::Different), Some(lack)),
+                Err(error) if is_wrong(&error) => {
+                    let sentence = "the destination has other bytes than the digest of a manifest names".to_owned();
+                    (Some(Finding::Different), Some((error.kind(), sentence)))
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    Ok(CheckedImage { finding, lack, found })
+}
+
+/// Verifies a rule.
+pub struct VerifyRule<'a> {
+    /// The rule.
+    pub rule: &'a Rule,
+    /// Its source.
+    pub source: Registry,
+    /// Its destination.
+    pub destination: Registry,
+    /// The ledger, which knows why an image is not there.
+    pub ledger: &'a Ledger,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// How much of each image is verified.
+    pub depth: Depth,
+}
+
+/// The walk of a verification.
+struct Verification<'a, F> {
+    verify: &'a VerifyRule<'a>,
+    sink: F,
+    summary: VerifySummary,
+    /// Hashes of the names that the source gives at the destination, whether or not the rule selects their tags.
+    named: HashSet<u64>,
+    hasher: RandomState,
+    /// The repositories of the destination that the source has.
+    repositories: BTreeSet<Repository>,
+    /// The last task of each destination of a repository, newest first.
+    tasks: Mutex<HashMap<Repository, Arc<Vec<TaskRecord>>>>,
+}
+
+impl VerifyRule<'_> {
+    /// Compares every image of the rule, gives each row to `sink`, and keeps the summary in the ledger.
+    pub async fn run(&self, sink: impl FnMut(Checked) + Send + Sync) -> Result<VerifySummary> {
+        let mut verification = Verification {
+            verify: self,
+            sink,
+            summary: VerifySummary::new(&self.rule.name, now(self.clock.as_ref())),
+            named: HashSet::new(),
+            hasher: RandomState::new(),
+            repositories: BTreeSet::new(),
+            tasks: Mutex::default(),
+        };
+        walk_whole(self.rule, &self.source, Narrow::default(), &mut verification).await?;
+        verification.extras().await?;
+        let mut summary = verification.summary;
+        summary.checked = now(self.clock.as_ref());
+        self.ledger.verifications.put(&summary).await?;
+        Ok(summary)
+    }
+
+    fn at(&self, repository: &Repository, tag: Tag) -> ImageRef {
+        ImageRef {
+            registry: self.rule.destination.registry.clone(),
+            repository: repository.clone(),
+            target: Target::Tag(tag),
+        }
+    }
+}
+
+impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
+    fn add(&mut self, row: Checked, oldest: Option<Timestamp>) {
+        let summary = &mut self.summary;
+        *match row.state {
+            Finding::Equal => &mut summary.equal,
+            Finding::Missing => &mut summary.missing,
+            Finding::Different => &mut summary.different,
+            Finding::Extra => &mut summary.extra,
+            Finding::Unknown => &mut summary.unknown,
+        } += 1;
+        if let Some(time) = oldest {
+            summary.oldest_unreplicated = Some(summary.oldest_unreplicated.map_or(time, |known| known.min(time)));
+        }
+        (self.sink)(row);
+    }
+
+    fn hash(&self, repository: &Repository, tag: &Tag) -> u64 {
+        self.hasher.hash_one((repository.as_str(), tag.as_str()))
+    }
+
+    /// Reports the tags of the destination that no tag of the source is copied to.
+    async fn extras(&mut self) -> Result<()> {
+        let verify = self.verify;
+        for repository in std::mem::take(&mut self.repositories) {
+            let remote = verify.destination.repository(repository.clone());
+            let mut page: Option<PageCursor> = None;
+            loop {
+                let listed = match remote.tags_page(page.as_ref()).await {
+                    Ok(Listing::Page(listed)) => listed,
+                    Ok(Listing::Refused(how)) => {
+                        self.unknown_destination(&repository, Code::SweepNoTags, how);
+                        break;
+                    }
+                    Err(error) => {
+                        self.unknown_destination(&repository, error.kind(), error.to_string());
+                        break;
+                    }
+                };
+                let mut extra = Vec::new();
+                listed.for_each(|tag| {
+                    if DigestTag::of(&tag).is_none() && !self.named.contains(&self.hash(&repository, &tag)) {
+                        extra.push(tag);
+                    }
+                });
+                page = listed.next().cloned();
+                drop(listed);
+                let checked = now(verify.clock.as_ref());
+                for tag in extra {
+                    let destination = verify.at(&repository, tag).to_string();
+                    let code = Code::ExtraTag;
+                    let row = Checked {
+                        source: String::new(),
+                        destination,
+                        state: Finding::Extra,
+                        reason: Some(code.meaning().to_owned()),
+                        code: Some(code.as_str().to_owned()),
+                        checked,
+                    };
+                    self.add(row, None);
+                }
+                if page.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown_destination(&mut self, repository: &Repository, code: Code, reason: String) {
+        let row = Checked {
+            source: String::new(),
+            destination: format!("{}/{repository}", self.verify.rule.destination.registry),
+            state: Finding::Unknown,
+            reason: Some(reason),
+            code: Some(code.as_str().to_owned()),
+            checked: now(self.verify.clock.as_ref()),
+        };
+        self.add(row, None);
+    }
+
+    /// The last task that wrote to `destination`, or was to.
+    async fn last_task(&self, destination: &ImageRef) -> Result<Option<TaskRecord>> {
+        let cached = |tasks: &HashMap<Repository, Arc<Vec<TaskRecord>>>| tasks.get(&destination.repository).cloned();
+        let known = cached(&self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let known = match known {
+            Some(known) => known,
+            None => {
+                let mut query = TaskQuery::new(By::Destination {
+                    registry: destination.registry.clone(),
+                    repository: destination.repository.clone(),
+                });
+                query.filter.is_redriven = Some(false);
+                let history = &self.verify.ledger.history;
+                let page = history.tasks(&query, None, TASKS_READ_MAX).await?;
+                let records = Arc::new(page.items);
+                let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+                // One repository is walked at a time.
+                tasks.clear();
+                tasks.insert(destination.repository.clone(), Arc::clone(&records));
+                records
+            }
+        };
+        let name = destination.to_string();
+        Ok(known.iter().find(|task| task.destination == name).cloned())
+    }
+
+    /// Why `destination` is missing or different, as far as the ledger knows, and since when it should not be.
+    async fn why(&self, destination: &ImageRef, checked: &CheckedImage) -> Result<(String, String, Option<Timestamp>)> {
+        if let Some(task) = self.last_task(destination).await? {
+            let code = task.code.clone();
+            let message = task
+                .message
+                .clone()
+                .map_or_else(String::new, |message| format!(": {message}"));
+            match task.state {
+                TaskState::Failed => {
+                    let code = code.unwrap_or_else(|| Code::RunFailed.as_str().to_owned());
+                    return Ok((
+                        code,
+                        format!("its task {} failed{message}", task.id),
+                        Some(task.created),
+                    ));
+                }
+                TaskState::Queued | TaskState::Running | TaskState::Waiting => {
+                    let code = code.unwrap_or_else(|| Code::TaskOpen.as_str().to_owned());
+                    let reason = format!("its task {} is {}{message}", task.id, task.state);
+                    return Ok((code, reason, Some(task.created)));
+                }
+                TaskState::Cancelled => {
+                    let code = code.unwrap_or_else(|| Code::ExecutionCancelled.as_str().to_owned());
+                    return Ok((code, format!("its task {} was cancelled", task.id), Some(task.created)));
+                }
+                _ => {}
+            }
+        }
+        let replica = self.verify.ledger.replicas.get(destination).await?;
+        let code = match (&checked.found, replica) {
+            (None, None) => Code::NeverReplicated,
+            (None, Some(_)) => Code::DestinationDeleted,
+            (Some(found), Some(replica)) if replica.is_ours(found) => Code::SourceMoved,
+            (Some(_), Some(_)) => Code::DestinationOverwritten,
+            (Some(_), None) => Code::DestinationNotOurs,
+        };
+        Ok((code.as_str().to_owned(), code.meaning().to_owned(), None))
+    }
+}
+
+impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
+    type Found = Option<(Checked, Option<Timestamp>)>;
+
+    fn begin_repository(&mut self, repository: &Repository) {
+        self.repositories
+            .extend(self.verify.rule.destination_repository(repository));
+    }
+
+    fn list(&mut self, repository: &Repository, page: &Page<Tag>) {
+        let mut named = std::mem::take(&mut self.named);
+        page.for_each(|tag| {
+            if let Some((repository, tag)) = self.verify.rule.destination_name(repository, &tag) {
+                named.insert(self.hash(&repository, &tag));
+                if !self.repositories.contains(&repository) {
+                    self.repositories.insert(repository);
+                }
+            }
+        });
+        self.named = named;
+    }
+
+    async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Self::Found> {
+        let verify = self.verify;
+        let (source, destination) = (
+            verify.source.repository(pair.source.repository.clone()),
+            verify.destination.repository(pair.destination.repository.clone()),
+        );
+        let options = Options {
+            referrers: verify.rule.referrers,
+            kinds: verify.rule.kinds.clone(),
+            labels: verify.rule.source.labels.clone(),
+            platforms: verify.rule.platforms.clone(),
+            ..Options::default()
+        };
+        let ends = ImageEnds {
+            source: &source,
+            from: &pair.source.target,
+            destination: &destination,
+            to: &pair.destination.target,
+        };
+        let image = check_image(&ends, options, digest_tags, verify.depth).await?;
+        let Some(state) = image.finding else { return Ok(None) };
+        let (code, reason, oldest) = match (&image.lack, state) {
+            (Some((code, reason)), _) => (Some(code.as_str().to_owned()), Some(reason.clone()), None),
+            (None, Finding::Missing | Finding::Different) => {
+                let (code, reason, oldest) = self.why(&pair.destination, &image).await?;
+                (Some(code), Some(reason), oldest)
+            }
+            (None, Finding::Extra) => {
+                let code = Code::ExtraTag;
+                (Some(code.as_str().to_owned()), Some(code.meaning().to_owned()), None)
+            }
+            (None, Finding::Equal | Finding::Unknown) => (None, None, None),
+        };
+        let row = Checked {
+            source: pair.source.to_string(),
+            destination: pair.destination.to_string(),
+            state,
+            reason,
+            code,
+            checked: now(verify.clock.as_ref()),
+        };
+        Ok(Some((row, oldest)))
+    }
+
+    async fn act(&mut self, found: Vec<Self::Found>) -> Result<()> {
+        for (row, oldest) in found.into_iter().flatten() {
+            self.add(row, oldest);
+        }
+        Ok(())
+    }
+
+    fn pass_over(&mut self, repository: Option<&Repository>, tag: Option<&Tag>, error: &Error) {
+        let rule = self.verify.rule;
+        let below = repository.map_or_else(String::new, |repository| format!("/{repository}"));
+        let target = tag.map_or_else(String::new, |tag| format!(":{tag}"));
+        let destination = repository
+            .zip(tag)
+            .and_then(|(repository, tag)| rule.destination_name(repository, tag));
+        let destination = destination.map_or_else(
+            || rule.destination.registry.clone(),
+            |(repository, tag)| self.verify.at(&repository, tag).to_string(),
+        );
+        let row = Checked {
+            source: format!("{}{below}{target}", rule.source.registry),
+            destination,
+            state: Finding::Unknown,
+            reason: Some(error.to_string()),
+            code: Some(error.code().to_owned()),
+            checked: now(self.verify.clock.as_ref()),
+        };
+        self.add(row, None);
+    }
+}
