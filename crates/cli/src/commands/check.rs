@@ -431,6 +431,7 @@ mod tests {
                 ok,
                 code: (!ok).then_some("SOURCE_SILENT"),
                 message: (!ok).then(|| "since 1970-01-01 00:00:00Z only the sweep found pushes (2)".into()),
+                verified: None,
             }]),
         }
     }

@@ -95,7 +95,7 @@ pub async fn check_image(
         destination: ends.destination,
         to: ends.to.clone(),
         options: Options {
-            // Whatever differs is reported.
+            // Every difference is reported.
             existing: Existing::Overwrite,
             ..options
         },

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use transship_engine::Snapshot;
-use transship_engine::ledger::{Silences, last_delivery};
+use transship_engine::ledger::{Silences, VerifySummary, last_delivery};
 use transship_oci::{Code, Result};
 
 use crate::commands::ledger::{Store, shown_time};
@@ -23,12 +23,16 @@ pub(super) struct Source {
     pub(super) ok: bool,
     pub(super) code: Option<&'static str>,
     pub(super) message: Option<String>,
+    /// The last `transship verify` of the rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) verified: Option<VerifySummary>,
 }
 
 /// The source of each rule of `snapshot` that deliveries trigger.
 pub(super) async fn sources(snapshot: &Snapshot, store: &Store) -> Result<Vec<Source>, Failure> {
     let (history, hints) = store.history_and_hints().await?;
     let silences = Silences::new(hints);
+    let verifications = store.ledger().await?.verifications;
     let failed = |error: &transship_oci::Error| Failure::of(Exit::Failed, error);
     let mut sources = Vec::new();
     for rule in snapshot.document.rules.iter().filter(|rule| rule.is_on_event()) {
@@ -55,12 +59,23 @@ pub(super) async fn sources(snapshot: &Snapshot, store: &Store) -> Result<Vec<So
             ok: !is_silent,
             code: is_silent.then(|| Code::SourceSilent.as_str()),
             message,
+            verified: verifications.get(&rule.name).await?,
         });
     }
     Ok(sources)
 }
 
 impl Source {
+    fn note(&self) -> String {
+        let verified = self.verified.as_ref().map(|summary| {
+            let unequal = summary.missing + summary.different + summary.extra + summary.unknown;
+            let (equal, checked) = (summary.equal, shown_time(summary.checked));
+            format!("verified {checked}: {equal} equal, {unequal} not")
+        });
+        let parts = self.message.iter().cloned().chain(verified);
+        parts.collect::<Vec<_>>().join("; ")
+    }
+
     /// The row of the table: source, rule, last delivery, result, note.
     pub(super) fn row(&self) -> [String; 5] {
         [
@@ -68,7 +83,7 @@ impl Source {
             self.rule.clone(),
             self.last_delivery.map_or_else(|| "none".to_owned(), shown_time),
             self.code.unwrap_or("ok").to_owned(),
-            self.message.clone().unwrap_or_default(),
+            self.note(),
         ]
     }
 }
