@@ -353,7 +353,7 @@ impl Replicas for DynamoLedger {
         let query = Query {
             key: "#pk = :pk",
             filter: Some(
-                "#source_registry = :registry AND #source_repository = :repository AND contains(#digests, :digest)"
+                "#source_registry = :registry AND #source_repository = :repository AND (contains(#digests, :digest) OR contains(#selected, :digest))"
                     .to_owned(),
             ),
             values: Values::from([
@@ -379,6 +379,9 @@ impl Replicas for DynamoLedger {
             .collect::<Answered<_>>()
             .map_err(|error| self.table.unreadable(error, operation))?;
         // The item may name more digests than are remembered of it.
-        Ok(replicas.into_iter().filter(|replica| replica.is_ours(digest)).collect())
+        Ok(replicas
+            .into_iter()
+            .filter(|replica| replica.is_made_of(digest))
+            .collect())
     }
 }

@@ -43,6 +43,11 @@ impl Replica {
         self.digest == *found || self.earlier.contains(found)
     }
 
+    /// True if the destination tag may name, by our hand, what was copied from `digest` of the source.
+    pub fn is_made_of(&self, digest: &Digest) -> bool {
+        self.is_ours(digest) || self.source_digest() == digest
+    }
+
     /// What the source named when [`Replica::digest`] was copied.
     pub fn source_digest(&self) -> &Digest {
         let selected = self.selected.as_ref().filter(|selected| selected.digest == self.digest);
@@ -147,8 +152,8 @@ pub trait Replicas: Send + Sync {
         manifest: &Digest,
     ) -> Result<bool>;
 
-    /// The replicas at `destination` (registry, repository) that were made from `source` and whose destination may name `digest`
-    /// by our hand ([`Replica::is_ours`]), in any order.
+    /// The replicas at `destination` (registry, repository) that were made from `source` and whose destination may name
+    /// what was copied from `digest` ([`Replica::is_made_of`]), in any order.
     async fn made_of(
         &self,
         destination: (&str, &Repository),

@@ -100,7 +100,8 @@ pub(super) fn holds(
         )
 }
 
-/// The replicas at the destination repository, made from the source repository, whose destination may name `digest`.
+/// The replicas at the destination repository, made from the source repository, whose destination may name what was copied
+/// from `digest`.
 pub(super) fn made_of(
     connection: &Connection,
     destination: &(String, Repository),
@@ -111,7 +112,7 @@ pub(super) fn made_of(
         .prepare_cached(
             "SELECT * FROM replica
              WHERE destination_registry = ?1 AND destination_repository = ?2 AND source_registry = ?3 AND source_repository = ?4
-               AND (digest = ?5 OR EXISTS (SELECT 1 FROM replica_digest
+               AND (digest = ?5 OR instr(selected, ?5) > 0 OR EXISTS (SELECT 1 FROM replica_digest
                                            WHERE replica = number AND role = 'earlier' AND replica_digest.digest = ?5))",
         )?
         .query_map(
@@ -125,7 +126,15 @@ pub(super) fn made_of(
             without_digests,
         )?
         .collect::<Result<_>>()?;
-    found.into_iter().map(|found| with_digests(connection, found)).collect()
+    let mut replicas = Vec::new();
+    for found in found {
+        let replica = with_digests(connection, found)?;
+        // The selection may be one of an earlier digest.
+        if replica.is_made_of(digest) {
+            replicas.push(replica);
+        }
+    }
+    Ok(replicas)
 }
 
 /// The end of the lease of another holder, if it has not expired.

@@ -158,7 +158,7 @@ impl Replicas for MemoryLedger {
         let found = replicas.filter(|replica| {
             is_in(&replica.destination, destination)
                 && replica.source.as_ref().is_some_and(|from| is_in(from, source))
-                && replica.is_ours(digest)
+                && replica.is_made_of(digest)
         });
         Ok(found.cloned().collect())
     }

@@ -181,6 +181,14 @@ pub(super) async fn replicas_are_found_by_the_digest_they_were_made_of(replicas:
         [],
         "a part is not the image"
     );
+    // Of some platforms, the digest at the source counts.
+    let mut derived = replica(7, &["derived"]);
+    derived.selected = Some(Selected {
+        source: digest("original"),
+        ..selected("derived")
+    });
+    settle(&*replicas, &derived).await;
+    assert_eq!(made_of("core/app", "copy/app", "original").await, [derived]);
     // What was withdrawn is not found any more.
     let first = replica(1, &["image"]);
     assert!(matches!(claim(&*replicas, &first, "a", 0).await, Claim::Granted { .. }));
