@@ -79,7 +79,7 @@ pub enum Trigger {
     /// A notification of the source registry; a sweep repeats what notifications missed.
     Event,
     /// A schedule, which runs the rule for everything that it selects.
-    Schedule(Schedule),
+    Schedule(Box<Schedule>),
 }
 
 impl Rule {
@@ -92,7 +92,7 @@ impl Rule {
     pub fn schedules(&self) -> impl Iterator<Item = &Schedule> {
         let triggers = self.triggers.iter().filter(|_| self.enabled);
         triggers.filter_map(|trigger| match trigger {
-            Trigger::Schedule(schedule) => Some(schedule),
+            Trigger::Schedule(schedule) => Some(&**schedule),
             Trigger::Event => None,
         })
     }

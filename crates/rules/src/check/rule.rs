@@ -128,7 +128,7 @@ fn triggers(raw: Option<&[raw::Trigger]>, path: &Path, diagnostics: &mut Diagnos
         let trigger = match trigger {
             raw::Trigger::Event => Trigger::Event,
             raw::Trigger::Schedule(raw) => match Schedule::parse(&raw.schedule, raw.timezone.as_deref()) {
-                Ok(schedule) => Trigger::Schedule(schedule),
+                Ok(schedule) => Trigger::Schedule(Box::new(schedule)),
                 Err(ScheduleFault { key, sentence }) => {
                     let path = path.index(position).key(key);
                     diagnostics.error(path, fault(Code::ScheduleInvalid, sentence));
