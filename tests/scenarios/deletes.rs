@@ -34,7 +34,7 @@ fn a_registry_without_deletes_by_tag_keeps_its_tags_and_says_so() {
     }
     scenario.serve.until_at_rest(Duration::from_secs(30));
     delete(&scenario, &image.root().digest);
-    let ended = wait::until(Duration::from_secs(120), || {
+    let ended = wait::until(Duration::from_mins(2), || {
         let tasks = scenario.serve.tasks();
         let deletes = tasks.into_iter().filter(|task| task["action"] == "delete");
         let ended: Vec<_> = deletes.filter(|task| task["state"] == "failed").collect();

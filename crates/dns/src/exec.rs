@@ -16,7 +16,7 @@ use transship_oci::{Code, Error, Operation, Result, Verb};
 use transship_rules::{Hostname, RecordKind};
 
 /// Time limit of one run.
-const RUN_TIMEOUT: Duration = Duration::from_secs(60);
+const RUN_TIMEOUT: Duration = Duration::from_mins(1);
 /// The largest output in bytes.
 const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 /// The end of the standard error that is shown, in characters.

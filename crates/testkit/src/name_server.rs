@@ -256,7 +256,7 @@ async fn serves(port: u16, zone: &str) -> bool {
     }
     // The root, type SOA, class IN.
     query.extend_from_slice(&[0, 0, 6, 0, 1]);
-    matches!(header(port, &query).await, Ok(header) if header[2] & 0x84 == 0x84 && header[3] & 0x0f == 0 && header[7] > 0)
+    matches!(header(port, &query).await, Ok(header) if header[2] & 0x84 == 0x84 && header[3].trailing_zeros() >= 4 && header[7] > 0)
 }
 
 /// The header of the answer to `query`.

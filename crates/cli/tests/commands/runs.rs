@@ -37,7 +37,7 @@ impl Sides {
         Self { a, b, dir }
     }
 
-    pub fn put(&self, registry: &EmbeddedRegistry, repository: &str, tag: &str, sample: &Sample) {
+    pub fn put(registry: &EmbeddedRegistry, repository: &str, tag: &str, sample: &Sample) {
         sample.seed_into(registry, &repository.parse().unwrap(), &tag.parse().unwrap());
     }
 
@@ -76,9 +76,9 @@ async fn a_run_that_waits_does_the_work_itself_where_nobody_else_does() {
     let sides = Sides::new().await;
     let sample = images::image(1, &[100]);
     for tag in ["v1", "v2", "v3"] {
-        sides.put(&sides.a, "core/app", tag, &sample);
+        Sides::put(&sides.a, "core/app", tag, &sample);
     }
-    sides.put(&sides.b, "copy/app", "v1", &sample);
+    Sides::put(&sides.b, "copy/app", "v1", &sample);
     let ran = sides.transship(&["run", "core-images", "--wait", "--json"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(sides.arrived("copy/app", "v2") && sides.arrived("copy/app", "v3"));
@@ -132,7 +132,7 @@ async fn a_plan_says_what_a_run_copies_and_a_verification_whether_it_did() {
     let sides = Sides::new().await;
     let sample = images::image(1, &[1000]);
     for repository in ["core/one", "core/two"] {
-        sides.put(&sides.a, repository, "v1", &sample);
+        Sides::put(&sides.a, repository, "v1", &sample);
     }
     let planned = sides
         .transship(&["plan", "core-images", "--bandwidth", "1kB/s", "--json"])
@@ -188,7 +188,7 @@ async fn a_plan_says_what_a_run_copies_and_a_verification_whether_it_did() {
 async fn one_image_is_replicated_by_the_names_of_the_document() {
     let sides = Sides::new().await;
     let sample = images::image(1, &[100]);
-    sides.put(&sides.a, "core/app", "v1", &sample);
+    Sides::put(&sides.a, "core/app", "v1", &sample);
     let done = sides
         .transship(&["replicate", "a/core/app:v1", "b/other/app:stable", "--wait", "--json"])
         .await;

@@ -46,7 +46,7 @@ pub struct PlanRule<'a> {
 }
 
 struct Plan<'a, F> {
-    plan: &'a PlanRule<'a>,
+    of: &'a PlanRule<'a>,
     sink: F,
     /// Blobs that an image before would send, and where: later ones would mount them.
     sent: Mutex<HashMap<Digest, Repository>>,
@@ -56,7 +56,7 @@ impl PlanRule<'_> {
     /// Compares every image of the rule and gives each to `sink`.
     pub async fn run(&self, sink: impl FnMut(Planned) + Send + Sync) -> Result<()> {
         let mut plan = Plan {
-            plan: self,
+            of: self,
             sink,
             sent: Mutex::default(),
         };
@@ -68,7 +68,7 @@ impl<F: FnMut(Planned) + Send + Sync> Visitor for Plan<'_, F> {
     type Found = Planned;
 
     async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Planned> {
-        let plan = self.plan;
+        let plan = self.of;
         let (source, destination) = (
             plan.source.repository(pair.source.repository.clone()),
             plan.destination.repository(pair.destination.repository.clone()),
@@ -114,8 +114,8 @@ impl<F: FnMut(Planned) + Send + Sync> Visitor for Plan<'_, F> {
         let below = repository.map_or_else(String::new, |repository| format!("/{repository}"));
         let target = tag.map_or_else(String::new, |tag| format!(":{tag}"));
         (self.sink)(Planned {
-            source: format!("{}{below}{target}", self.plan.rule.source.registry),
-            destination: self.plan.rule.destination.registry.clone(),
+            source: format!("{}{below}{target}", self.of.rule.source.registry),
+            destination: self.of.rule.destination.registry.clone(),
             comparison: Err(error.clone()),
             requests_source: 0,
             requests_destination: 0,
@@ -125,7 +125,7 @@ impl<F: FnMut(Planned) + Send + Sync> Visitor for Plan<'_, F> {
 
 /// What the ledger knows of blobs, and what images before this one would have sent.
 struct PlannedLocations<'a> {
-    plan: &'a PlanRule<'a>,
+    of: &'a PlanRule<'a>,
     sent: &'a Mutex<HashMap<Digest, Repository>>,
     repository: Repository,
     identity: String,
@@ -134,8 +134,8 @@ struct PlannedLocations<'a> {
 #[async_trait]
 impl BlobLocations for PlannedLocations<'_> {
     async fn find(&self, digests: &[Digest]) -> HashMap<Digest, BlobLocation> {
-        let (host, now) = (self.plan.destination.host().to_string(), now(self.plan.clock.as_ref()));
-        let known = self.plan.ledger.locations.find(&host, digests, now).await;
+        let (host, now) = (self.of.destination.host().to_string(), now(self.of.clock.as_ref()));
+        let known = self.of.ledger.locations.find(&host, digests, now).await;
         let mut known = known.unwrap_or_default();
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         for digest in digests {

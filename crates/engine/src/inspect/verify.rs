@@ -107,9 +107,8 @@ pub async fn check_image(
     .await?;
     let found = comparison.destination.as_ref().map(|found| found.digest.clone());
     let (finding, lack) = match (&comparison.wanted, &comparison.destination, comparison.action) {
-        (None, None, _) => (None, None),
+        (None, None, _) | (Some(_), _, Action::Skip(_)) => (None, None),
         (None, Some(_), _) => (Some(Finding::Extra), None),
-        (Some(_), _, Action::Skip(_)) => (None, None),
         (Some(_), None, _) => (Some(Finding::Missing), None),
         (Some(wanted), Some(there), _) if wanted.digest != there.digest => (Some(Finding::Different), None),
         (Some(_), Some(_), Action::Copy) => {
@@ -281,23 +280,20 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
     async fn last_task(&self, destination: &ImageRef) -> Result<Option<TaskRecord>> {
         let cached = |tasks: &HashMap<Repository, Arc<Vec<TaskRecord>>>| tasks.get(&destination.repository).cloned();
         let known = cached(&self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let mut query = TaskQuery::new(By::Destination {
-                    registry: destination.registry.clone(),
-                    repository: destination.repository.clone(),
-                });
-                query.filter.is_redriven = Some(false);
-                let history = &self.verify.ledger.history;
-                let page = history.tasks(&query, None, TASKS_READ_MAX).await?;
-                let records = Arc::new(page.items);
-                let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-                // One repository is walked at a time.
-                tasks.clear();
-                tasks.insert(destination.repository.clone(), Arc::clone(&records));
-                records
-            }
+        let known = if let Some(known) = known { known } else {
+            let mut query = TaskQuery::new(By::Destination {
+                registry: destination.registry.clone(),
+                repository: destination.repository.clone(),
+            });
+            query.filter.is_redriven = Some(false);
+            let history = &self.verify.ledger.history;
+            let page = history.tasks(&query, None, TASKS_READ_MAX).await?;
+            let records = Arc::new(page.items);
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            // One repository is walked at a time.
+            tasks.clear();
+            tasks.insert(destination.repository.clone(), Arc::clone(&records));
+            records
         };
         let name = destination.to_string();
         Ok(known.iter().find(|task| task.destination == name).cloned())

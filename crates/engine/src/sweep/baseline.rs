@@ -337,16 +337,10 @@ impl<'a> Baseline<'a> {
         }
         let is_over = matches!(ended, Ended::Whole) && !self.is_incomplete;
         let Some(mut state) = self.state.take() else {
-            return match is_over {
-                true => self.settle().await,
-                false => Ok(()),
-            };
+            return if is_over { self.settle().await } else { Ok(()) };
         };
         if self.rule.backfill {
-            return match is_over {
-                true => self.settle().await,
-                false => Ok(()),
-            };
+            return if is_over { self.settle().await } else { Ok(()) };
         }
         if is_lost && state.value.may_be_lost {
             self.unwritten.clear();

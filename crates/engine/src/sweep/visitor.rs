@@ -91,7 +91,7 @@ impl Visitor for SweepVisitor<'_> {
         }
         // They are not copied anyway, and are part of the baseline if the rule replaces them one day.
         self.baseline.record(&self.ends, &kept).await?;
-        let (tasks, unchanged) = self.to_copy(missed).await?;
+        let (tasks, unchanged) = self.divide(missed).await?;
         equal.extend(unchanged);
         let adoption = self.ends.adopt(equal).await?;
         self.counts.recorded += adoption.recorded;
@@ -131,7 +131,7 @@ impl SweepVisitor<'_> {
     }
 
     /// The tasks that are wanted, and the images that are equal but for what is attached, which existed before the rule.
-    async fn to_copy(&mut self, missed: Vec<Missed>) -> Result<(Vec<CopyTask>, Vec<Replica>)> {
+    async fn divide(&mut self, missed: Vec<Missed>) -> Result<(Vec<CopyTask>, Vec<Replica>)> {
         let failures = self.failures(&missed).await?;
         let (mut tasks, mut open, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
         for missed in missed {
