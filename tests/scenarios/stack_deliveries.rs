@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -31,19 +32,25 @@ fn document(source: &DockerRegistry, destination: &DockerRegistry) -> String {
             "ecr" => "credentials: \"secretsmanager:transship/none\"".to_owned(),
             _ => format!("webhook: {{ secret: \"secretsmanager:transship/{provider}-hook\" }}"),
         };
-        text += &format!(
-            "  {provider}: {{ provider: {provider}, endpoint: \"http://{}\", hosts: [{host}], {fields} }}\n",
-            source.host()
-        );
+        let host_of_source = source.host();
+        writeln!(
+            text,
+            "  {provider}: {{ provider: {provider}, endpoint: \"http://{host_of_source}\", hosts: [{host}], {fields} }}"
+        )
+        .unwrap();
     }
-    text += &format!(
-        "  mirror: {{ provider: distribution, endpoint: \"http://{}\" }}\nrules:\n",
-        destination.host()
-    );
+    let mirror = destination.host();
+    writeln!(
+        text,
+        "  mirror: {{ provider: distribution, endpoint: \"http://{mirror}\" }}\nrules:"
+    )
+    .unwrap();
     for (provider, namespace, _) in SENDERS {
-        text += &format!(
-            "  - {{ name: {provider}, source: {{ registry: {provider}, namespace: {namespace} }}, destination: {{ registry: mirror, namespace: from-{provider} }} }}\n"
-        );
+        writeln!(
+            text,
+            "  - {{ name: {provider}, source: {{ registry: {provider}, namespace: {namespace} }}, destination: {{ registry: mirror, namespace: from-{provider} }} }}"
+        )
+        .unwrap();
     }
     text
 }

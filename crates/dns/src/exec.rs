@@ -56,7 +56,7 @@ impl DnsCommand {
             .map_err(|_| failed(&format_args!("it did not end within {} s", RUN_TIMEOUT.as_secs())))?
             .map_err(|error| failed(&error))?;
         // A command whose output is not read any more ends with an error.
-        if output.output.len() as u64 > OUTPUT_BYTES_MAX {
+        if output.standard.len() as u64 > OUTPUT_BYTES_MAX {
             return Err(failed(&format_args!(
                 "its output is larger than {OUTPUT_BYTES_MAX} bytes"
             )));
@@ -71,14 +71,14 @@ impl DnsCommand {
             let end = said.get(start..).unwrap_or_default();
             return Err(failed(&format_args!("it failed: {}", end.escape_debug())));
         }
-        serde_json::from_slice(&output.output)
+        serde_json::from_slice(&output.standard)
             .map_err(|error| failed(&format_args!("its output is not valid: {error}")))
     }
 }
 
 struct Output {
     is_success: bool,
-    output: Vec<u8>,
+    standard: Vec<u8>,
     errors: String,
 }
 
@@ -111,7 +111,7 @@ async fn exchange(mut child: Child, input: &[u8]) -> std::io::Result<Output> {
     let status = child.wait().await?;
     Ok(Output {
         is_success: status.success(),
-        output,
+        standard: output,
         errors: String::from_utf8_lossy(&errors).into_owned(),
     })
 }
@@ -126,9 +126,9 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<Records>,
+    before: Option<Content>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<Records>,
+    after: Option<Content>,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<&'a str>,
 }
@@ -149,7 +149,7 @@ impl<'a> Request<'a> {
 /// The records of a name.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Records {
+struct Content {
     #[serde(default)]
     records: Vec<Record>,
     /// The texts of `_transship.<name>`.
@@ -173,11 +173,11 @@ struct Record {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Response {
     Zone(String),
-    Found(Records),
+    Found(Content),
     /// The change is made; the text is given to `answers`.
     Changed(String),
     /// The records are others.
-    Moved(Records),
+    Moved(Content),
     /// The service refuses, with the reason.
     Refused(String),
     /// The service does not answer, or the outcome is not known.
@@ -191,13 +191,13 @@ struct ServerAnswer {
     server: String,
     /// Absent: the change is under way.
     #[serde(default)]
-    found: Option<Records>,
+    found: Option<Content>,
     /// Why it does not answer.
     #[serde(default)]
     unavailable: Option<String>,
 }
 
-impl From<&Entry> for Records {
+impl From<&Entry> for Content {
     fn from(entry: &Entry) -> Self {
         let record = |set: &RecordSet| Record {
             kind: set.kind.as_str().to_owned(),
@@ -213,7 +213,7 @@ impl From<&Entry> for Records {
 }
 
 impl DnsCommand {
-    fn entry(&self, records: Records, operation: &Operation) -> Result<Entry> {
+    fn entry(&self, records: Content, operation: &Operation) -> Result<Entry> {
         let invalid = |why: String| {
             Error::of(Code::DnsCommandFailed, operation.clone())
                 .because(format_args!("{}: its output is not valid: {why}", self.name))

@@ -154,15 +154,18 @@ mod tests {
         }
 
         async fn get(&self) -> Result<String> {
-            self.keys.keys(&self.url).await.map(text)
+            self.keys.keys(&self.url).await.map(|bytes| text(&bytes))
         }
 
         async fn get_anew(&self) -> Result<String> {
-            self.keys.keys_anew(&self.url, Duration::from_mins(1)).await.map(text)
+            self.keys
+                .keys_anew(&self.url, Duration::from_mins(1))
+                .await
+                .map(|bytes| text(&bytes))
         }
     }
 
-    fn text(bytes: Arc<[u8]>) -> String {
+    fn text(bytes: &[u8]) -> String {
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 

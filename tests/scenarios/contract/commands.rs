@@ -123,11 +123,9 @@ fn the_document_of_the_first_deployment_is_right() {
         .split("```yaml\n")
         .nth(1)
         .and_then(|rest| rest.split("```").next());
-    let document: String = block
-        .unwrap()
-        .lines()
-        .map(|line| format!("{}\n", line.strip_prefix("   ").unwrap_or(line)))
-        .collect();
+    let lines = block.unwrap().lines();
+    let lines: Vec<&str> = lines.map(|line| line.strip_prefix("   ").unwrap_or(line)).collect();
+    let document = lines.join("\n") + "\n";
     let (_folder, path) = file("transship.yaml", &document);
     let run = transship::run(&["check", "--config", path.to_str().unwrap(), "--json"]);
     assert_eq!(run.code, 0, "{run:?}\n{document}");

@@ -133,13 +133,11 @@ fn sign(head: &Head<'_>, query: &str, key: &AccessKey) -> Vec<(&'static str, Str
         ("x-acs-signature-nonce", head.nonce.to_owned()),
         ("x-acs-version", head.version.to_owned()),
     ];
-    let lines: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}:{value}\n"))
-        .collect();
+    let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    let lines = lines.join("\n");
     let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
     let names = names.join(";");
-    let canonical = format!("POST\n/\n{query}\n{lines}\n{names}\n{hash}");
+    let canonical = format!("POST\n/\n{query}\n{lines}\n\n{names}\n{hash}");
     let signed = format!("{ALGORITHM}\n{}", sha256(&canonical));
     let signature = hex(&hmac_sha256(key.secret.expose_secret().as_bytes(), &signed));
     let authorization = format!(

@@ -19,6 +19,9 @@ use transship_testkit::suites::{self, EXTERNAL_DNS, NamesUnderTest, OWNED};
 
 use stand_in::{ID, SECRET, Shared, ZONE, Zone};
 
+/// A change of the zone that makes the service refuse.
+type Spoil = fn(&mut Zone);
+
 struct OneSecret(String);
 
 #[async_trait]
@@ -220,8 +223,8 @@ async fn what_a_service_refuses_has_its_code_and_changes_nothing() {
             zone: "zone-2",
             ..Client::default()
         };
-        let plain: fn(&mut Zone) = |_| ();
-        let cases: [(Client<'_>, fn(&mut Zone), Code); 9] = [
+        let plain: Spoil = |_| ();
+        let cases: [(Client<'_>, Spoil, Code); 9] = [
             (other(), plain, Code::DnsRefused),
             (unknown(), plain, Code::DnsRefused),
             (invalid(), plain, Code::SecretUnavailable),

@@ -57,10 +57,12 @@ impl Parts<'_> {
             let target = Target::Digest(descriptor.digest.clone());
             if self.depth == Depth::Manifests && !descriptor.media_type.is_index() {
                 let is_root = descriptor.digest == root.digest;
-                if !is_root && self.destination.manifest_head(&target).await?.is_none()
-                    && self.is_missed(&target).await? {
-                        return Ok(Some(lacks_manifest(&descriptor.digest)));
-                    }
+                if !is_root
+                    && self.destination.manifest_head(&target).await?.is_none()
+                    && self.is_missed(&target).await?
+                {
+                    return Ok(Some(lacks_manifest(&descriptor.digest)));
+                }
                 continue;
             }
             let Some(manifest) = self.destination.manifest_get(&target).await? else {

@@ -79,7 +79,7 @@ impl<F: FnMut(Planned) + Send + Sync> Visitor for Plan<'_, F> {
             destination: &pair.destination,
         };
         let locations = PlannedLocations {
-            plan,
+            of: plan,
             sent: &self.sent,
             repository: pair.destination.repository.clone(),
             identity: source.identity().unwrap_or_else(|| source.name()),

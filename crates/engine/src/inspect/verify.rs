@@ -280,7 +280,9 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
     async fn last_task(&self, destination: &ImageRef) -> Result<Option<TaskRecord>> {
         let cached = |tasks: &HashMap<Repository, Arc<Vec<TaskRecord>>>| tasks.get(&destination.repository).cloned();
         let known = cached(&self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        let known = if let Some(known) = known { known } else {
+        let known = if let Some(known) = known {
+            known
+        } else {
             let mut query = TaskQuery::new(By::Destination {
                 registry: destination.registry.clone(),
                 repository: destination.repository.clone(),

@@ -420,7 +420,7 @@ async fn signatures_that_existed_are_left_and_those_that_come_are_copied() {
 }
 
 /// 1,000 tags of which the destination has half, under a ledger that knows nothing.
-async fn lost(fixture: &Fixture) -> Sample {
+fn lost(fixture: &Fixture) -> Sample {
     let old = image(1);
     for repository in 0..10 {
         let (from, to) = (format!("core/app-{repository}"), format!("copy/app-{repository}"));
@@ -443,7 +443,7 @@ async fn with_a_lost_ledger_nothing_is_copied_or_left_silently_until_a_run() {
     let metrics = Metrics::default();
     let _guard = metrics.record();
     let fixture = fixture_of(&rule("", "")).await;
-    lost(&fixture).await;
+    lost(&fixture);
     for number in 1..=3 {
         assert_eq!(sweep_later(&fixture).await, 0);
         assert_eq!(progress(&fixture).await, Progress::Lost);
@@ -499,7 +499,7 @@ async fn what_is_as_before_the_rule_can_be_asked() {
         .unchanged("core-images", &from, &[(&v1, &old.root), (&v2, &old.root)])
         .await
         .unwrap();
-    assert_eq!(found.into_iter().collect::<Vec<_>>(), [v1.clone()]);
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), std::slice::from_ref(&v1));
     let found = baselines
         .unchanged("core-images", &from, &[(&v1, &new.root)])
         .await
