@@ -286,6 +286,10 @@ fn two_rules_may_not_write_one_tag_from_different_sources() {
             (CORE, "namespace: copy, flatten: all"),
             ("namespace: core/team", "namespace: copy, flatten: all"),
         ),
+        (
+            ("namespace: core, repository: \"app-*\"", "namespace: copy"),
+            ("namespace: team", "namespace: copy"),
+        ),
     ] {
         let refusal = refused(&two(one, other, ""));
         assert!(
@@ -335,6 +339,57 @@ fn two_rules_may_not_write_one_tag_from_different_sources() {
     ] {
         parse(&two(one, other, ""));
     }
+}
+
+#[test]
+fn two_rules_that_meet_at_a_special_name_are_a_warning() {
+    let warnings = |one: (&str, &str), other: (&str, &str)| {
+        let text = format!(
+            "rules:\n{}{}",
+            rule("one", ("a", one.0), ("c", one.1)),
+            rule("other", ("b", other.0), ("c", other.1)),
+        );
+        let third = "  c: { provider: distribution, endpoint: \"http://127.0.0.1:5002\" }\n";
+        let Ok(parsed) = transship_rules::Document::parse(&with(&format!("{third}{text}"))) else {
+            panic!("refused: {text}")
+        };
+        let warnings = parsed.warnings.iter();
+        warnings
+            .filter(|warning| warning.code.as_str() == "DESTINATION_CONFLICT")
+            .count()
+    };
+    let deep = "namespace: core/team";
+    assert_eq!(warnings((CORE, ""), (deep, "")), 1);
+    assert_eq!(warnings((deep, ""), (CORE, "")), 1);
+    assert_eq!(
+        warnings((CORE, "namespace: copy"), ("namespace: x", "namespace: copy/x")),
+        1
+    );
+    assert_eq!(
+        warnings((CORE, "namespace: copy"), ("namespace: x", "namespace: copies")),
+        0
+    );
+    let without = "namespace: core, repository: { exclude: \"team/**\" }";
+    assert_eq!(warnings((without, ""), (deep, "")), 0);
+    let web = "namespace: core/team, repository: web";
+    assert_eq!(warnings(("namespace: core, repository: \"*/web\"", ""), (web, "")), 1);
+    assert_eq!(warnings(("namespace: core, repository: \"*/app\"", ""), (web, "")), 0);
+    assert_eq!(
+        warnings(("namespace: core, tag: v1", ""), ("namespace: core/team, tag: v2", "")),
+        0
+    );
+}
+
+#[test]
+fn one_image_that_two_rules_write_alike_is_no_conflict() {
+    let text = format!(
+        "rules:\n{}{}",
+        rule("one", ("a", CORE), ("b", "")),
+        rule("other", ("a", "namespace: core/team"), ("b", "")),
+    );
+    let parsed = parse(&text);
+    let mut warnings = parsed.warnings.iter();
+    assert!(warnings.all(|warning| warning.code.as_str() != "DESTINATION_CONFLICT"));
 }
 
 #[test]
