@@ -16,6 +16,8 @@ use super::{Freshness, Hint, Hints, Key, Records};
 
 /// How long a grant is kept: as long as the task is listed.
 const GRANT_TTL: Duration = Duration::from_hours(90 * 24);
+/// How far the clocks of workers may differ.
+const CLOCK_SKEW_MAX: Duration = Duration::from_mins(1);
 /// How often the record is tried to be changed while other workers change it too.
 const CAS_TRIES_MAX: usize = 32;
 
@@ -100,12 +102,14 @@ impl DeleteLimits {
     }
 }
 
-/// The count with one delete more; [`None`] if the limit is reached. A period that began later than now is over, because the clock
-/// of its worker was ahead.
+/// The count with one delete more; [`None`] if the limit is reached. A period that another worker began a moment ago, by its clock
+/// later than now, is the current one. One that began much later is over, because the clock of its worker was ahead.
 fn next(known: Option<Counted>, limit: DeleteLimit, now: Timestamp) -> Option<Counted> {
     let now_ms = now.as_millisecond();
     let per_ms = i64::try_from(limit.per.as_millis()).unwrap_or(i64::MAX);
-    match known.filter(|known| (known.since_ms..known.since_ms.saturating_add(per_ms)).contains(&now_ms)) {
+    let skew_ms = i64::try_from(CLOCK_SKEW_MAX.as_millis()).unwrap_or(i64::MAX);
+    let period = |since_ms: i64| since_ms.saturating_sub(skew_ms)..since_ms.saturating_add(per_ms);
+    match known.filter(|known| period(known.since_ms).contains(&now_ms)) {
         Some(counted) if counted.count >= limit.count => None,
         Some(counted) => Some(Counted {
             count: counted.count + 1,
@@ -157,11 +161,12 @@ mod tests {
                 count: 1
             })
         );
-        // A clock that was ahead, and a limit that was lowered.
+        // Another worker that looked at its clock before, a clock that was ahead, and a limit that was lowered.
+        assert_eq!(next(second, limit, at(99)), None);
         assert_eq!(
-            next(second, limit, at(99)),
+            next(second, limit, at(39)),
             Some(Counted {
-                since_ms: 99_000,
+                since_ms: 39_000,
                 count: 1
             })
         );
