@@ -183,6 +183,8 @@ pub struct TaskRecord {
     pub attempts: u32,
     /// When the event was received.
     pub created: Timestamp,
+    /// When its attempt began, while running. A worker that ended since then says nothing: the message comes to another one.
+    pub began: Option<Timestamp>,
     /// Time of the next attempt, while waiting.
     pub next: Option<Timestamp>,
     /// Time of the end.

@@ -105,7 +105,7 @@ fn check_accepts_a_good_document_and_names_what_is_wrong_in_a_bad_one() {
     for (wrong, right, named) in [
         ("source:", "sauce:", "source"),
         ("registry: b,", "registry: nowhere,", "nowhere"),
-        ("trigger: [event]", "trigger: [{ schedule: \"0 3 * * *\" }]", "trigger"),
+        ("trigger: [event]", "trigger: [{ schedule: \"0 3 31 2 *\" }]", "trigger"),
         ("enabled: true", "deletes: sometimes", "deletes"),
         ("enabled: true", "existing: sometimes", "existing"),
     ] {
@@ -142,15 +142,24 @@ fn the_document_of_the_first_deployment_is_right() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_with_its_path() {
-    for later in ["platforms: [linux/amd64]", "backfill: true"] {
-        let text = Document::between("127.0.0.1:1", "127.0.0.1:2")
-            .rule("core", "core", "copy", later)
-            .yaml();
-        let (_folder, path) = file("later.yaml", &text);
+    let good = Document::between("127.0.0.1:1", "127.0.0.1:2")
+        .rule("core", "core", "copy", "")
+        .yaml();
+    for (section, later) in [
+        (
+            "operators",
+            "operators: [{ name: ci, role: viewer, token: \"env:CI_TOKEN\" }]",
+        ),
+        (
+            "notify",
+            "notify: [{ on: [failed], webhook: \"https://hooks.example.com/x\" }]",
+        ),
+    ] {
+        let (_folder, path) = file("later.yaml", &format!("{good}{later}\n"));
         let run = transship::run(&["check", "--config", path.to_str().unwrap()]);
         assert_refused(&run, 2);
         assert_eq!(run.error_code(), Some("NOT_YET_SUPPORTED"), "{run:?}");
-        assert!(run.stderr.contains("rules[0]"), "{run:?}");
+        assert!(run.stderr.contains(section), "{run:?}");
     }
 }
 

@@ -64,6 +64,13 @@ pub(crate) struct Opened {
 }
 
 impl Place {
+    /// The document of `--config` with its clients, without a ledger; [`None`] if there is none.
+    pub(crate) fn snapshot(&self) -> Result<Option<Arc<Snapshot>>, Failure> {
+        let config = self.config.as_ref().filter(|config| config.is_file());
+        let document = config.map(|config| document::load(config)).transpose()?;
+        Ok(document.map(|(_, parsed)| snapshot_of(parsed.document, self.secrets_dir.clone())))
+    }
+
     /// Opens the ledger and the queue for writing; other processes may write to them at the same time.
     pub(crate) async fn open(&self) -> Result<Opened, Failure> {
         let data = self.store.folder()?;
@@ -88,6 +95,12 @@ impl Place {
     }
 }
 
+fn snapshot_of(document: Document, secrets_dir: Option<PathBuf>) -> Arc<Snapshot> {
+    let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process(), secrets_dir));
+    let credentials = credentials_of_document(Arc::clone(&secrets));
+    Configuration::new(document, credentials, secrets, Retries::default()).current()
+}
+
 impl Opened {
     /// True if another process works on the queue; [`None`]: not known, because it is that of a stack.
     pub(crate) fn has_worker(&self) -> Result<Option<bool>, Failure> {
@@ -102,9 +115,7 @@ impl Opened {
         let document = self.document.clone().ok_or_else(|| {
             Failure::usage("the registries are asked from here, so the document is needed: set --config FILE")
         })?;
-        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process(), self.secrets_dir.clone()));
-        let credentials = credentials_of_document(Arc::clone(&secrets));
-        Ok(Configuration::new(document, credentials, secrets, Retries::default()).current())
+        Ok(snapshot_of(document, self.secrets_dir.clone()))
     }
 
     /// Notes that no process works on the queue.

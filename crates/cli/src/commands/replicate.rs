@@ -96,7 +96,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
 }
 
 /// `NAME/REPOSITORY[:TAG|@DIGEST]`; `otherwise` is the target of one without.
-fn image(text: &str, otherwise: Option<&Target>) -> Result<ImageRef, Failure> {
+pub(super) fn image(text: &str, otherwise: Option<&Target>) -> Result<ImageRef, Failure> {
     let invalid = |error: transship_oci::Error| Failure::of(Exit::Input, &error);
     let Some((registry, rest)) = text.split_once('/') else {
         return Err(Failure::usage(format!(

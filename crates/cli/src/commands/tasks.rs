@@ -142,17 +142,20 @@ fn table_of(records: &[TaskRecord]) -> String {
     table(heads, &records.iter().map(row).collect::<Vec<_>>())
 }
 
-/// The note of a task: its code and message, and the time of its next attempt.
+/// The note of a task: its code and message, and when its attempt began, or the next one is due.
 fn note(record: &TaskRecord) -> String {
     let code = record.code.clone().unwrap_or_default();
     let told = match &record.message {
         Some(message) => format!("{code}: {message}"),
         None => code,
     };
-    match (record.next, &record.redriven_by) {
-        (Some(next), _) => format!("{told} (next at {})", shown_time(next)),
-        (None, Some(successor)) => format!("{told} (redriven as {successor})"),
-        (None, None) => told,
+    match (record.began, record.next, &record.redriven_by) {
+        (Some(began), ..) => format!("{told} (attempt began at {})", shown_time(began))
+            .trim_start()
+            .to_owned(),
+        (_, Some(next), _) => format!("{told} (next at {})", shown_time(next)),
+        (_, _, Some(successor)) => format!("{told} (redriven as {successor})"),
+        _ => told,
     }
 }
 
@@ -177,6 +180,7 @@ mod tests {
             message: Some("no connection to b.example".into()),
             attempts: 3,
             created: jiff::Timestamp::UNIX_EPOCH,
+            began: None,
             next: Some(jiff::Timestamp::UNIX_EPOCH),
             finished: None,
             bytes: Counts::default(),

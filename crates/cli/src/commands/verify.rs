@@ -7,11 +7,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use transship_copy::{Options, SystemClock};
 use transship_engine::ledger::VerifySummary;
-use transship_engine::{Checked, Depth, Finding, ImageEnds, VerifyRule, check_image};
+use transship_engine::{Checked, Depth, Finding, ImageEnds, Snapshot, VerifyRule, check_image};
 use transship_local::DockerConfig;
-use transship_oci::{Code, Result};
+use transship_oci::{Code, Result, Target};
+use transship_registry::RemoteRepository;
 
 use super::place::Place;
+use super::replicate;
 use super::run::rule_of;
 use crate::failure::{Exit, Failure};
 use crate::image_source::reference;
@@ -24,7 +26,7 @@ use crate::registries::Registries;
     after_help = "An image is equal, missing, different or extra (only at the destination), or unknown if it could not be read.\nExit 0 only if every image is equal.\n\nExamples:\n  transship verify core-images --config transship.yaml --data /var/lib/transship\n  transship verify core-images --deep --json --config transship.yaml --data /var/lib/transship\n  transship verify docker.io/library/alpine:3.20 registry.example.com/base/alpine:3.20 --bytes"
 )]
 pub(crate) struct Arguments {
-    /// Name of a rule, or HOST/REPOSITORY[:TAG|@DIGEST] of the source
+    /// Name of a rule, or HOST/REPOSITORY[:TAG|@DIGEST] of the source; with --config, HOST may be a registry's name
     #[arg(value_name = "RULE|SOURCE")]
     subject: String,
     /// HOST/REPOSITORY[:TAG|@DIGEST]
@@ -119,7 +121,12 @@ fn row_text(row: &Checked) -> String {
     };
     let code = row.code.as_deref().unwrap_or_default();
     let reason = row.reason.as_deref().unwrap_or_default();
-    format!("{state} {} (of {}) {code}: {reason}", row.destination, row.source)
+    let source = match row.source.as_str() {
+        "" => String::new(),
+        source => format!(" (of {source})"),
+    };
+    let why = format!("{code}: {reason}");
+    format!("{state} {}{source} {}", row.destination, why.trim_matches([':', ' ']))
 }
 
 /// Runs the command.
@@ -131,7 +138,11 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         (false, false) => Depth::Manifests,
     };
     let report = match &arguments.destination {
-        Some(destination) => VerifyReport::new(vec![one(&arguments.subject, destination, depth).await?]),
+        Some(destination) => {
+            let document = arguments.place.snapshot()?;
+            let ends = (&*arguments.subject, &**destination);
+            VerifyReport::new(vec![one(ends, document.as_deref(), depth).await?])
+        }
         None => rule(&arguments, depth).await?,
     };
     form.print(&report, VerifyReport::text)?;
@@ -157,20 +168,45 @@ async fn rule(arguments: &Arguments, depth: Depth) -> Result<VerifyReport, Failu
     Ok(report)
 }
 
-async fn one(source: &str, destination: &str, depth: Depth) -> Result<Checked, Failure> {
-    let (from, to) = (reference(source)?, reference(destination)?);
+/// One side of a comparison of one image.
+struct End {
+    repository: RemoteRepository,
+    target: Target,
+    shown: String,
+}
+
+/// `NAME/REPOSITORY` if the document has a registry of that name, otherwise `HOST/REPOSITORY`.
+fn end(text: &str, document: Option<&Snapshot>, registries: &mut Registries) -> Result<End, Failure> {
+    let name = text.split_once('/').map_or(text, |(name, _)| name);
+    if let Some(document) = document.filter(|snapshot| snapshot.document.registries.contains_key(name)) {
+        let image = replicate::image(text, None)?;
+        return Ok(End {
+            repository: document.registry(name)?.repository(image.repository.clone()),
+            shown: image.to_string(),
+            target: image.target,
+        });
+    }
+    let image = reference(text)?;
+    Ok(End {
+        repository: registries.client(&image.host)?.repository(image.repository.clone()),
+        target: image.target().map_err(|error| Failure::of(Exit::Input, &error))?,
+        shown: image.to_string(),
+    })
+}
+
+async fn one(
+    (source, destination): (&str, &str),
+    document: Option<&Snapshot>,
+    depth: Depth,
+) -> Result<Checked, Failure> {
     let mut registries = Registries::new(Arc::new(DockerConfig::load()?));
-    let ends = (
-        registries.client(&from.host)?.repository(from.repository.clone()),
-        registries.client(&to.host)?.repository(to.repository.clone()),
-    );
-    let input = |error: transship_oci::Error| Failure::of(Exit::Input, &error);
-    let (source_target, destination_target) = (from.target().map_err(input)?, to.target().map_err(input)?);
+    let from = end(source, document, &mut registries)?;
+    let to = end(destination, document, &mut registries)?;
     let ends = ImageEnds {
-        source: &ends.0,
-        from: &source_target,
-        destination: &ends.1,
-        to: &destination_target,
+        source: &from.repository,
+        from: &from.target,
+        destination: &to.repository,
+        to: &to.target,
     };
     let checked = check_image(&ends, Options::default(), None, depth).await;
     let (state, code, reason) = match checked {
@@ -193,8 +229,8 @@ async fn one(source: &str, destination: &str, depth: Depth) -> Result<Checked, F
         Err(error) => (Finding::Unknown, Some(error.kind()), Some(error.to_string())),
     };
     Ok(Checked {
-        source: from.to_string(),
-        destination: to.to_string(),
+        source: from.shown,
+        destination: to.shown,
         state,
         reason,
         code: code.map(|code| code.as_str().to_owned()),

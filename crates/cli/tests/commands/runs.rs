@@ -198,6 +198,14 @@ async fn one_image_is_replicated_by_the_names_of_the_document() {
         (&"succeeded".into(), &"manual".into())
     );
     assert!(sides.arrived("other/app", "stable"));
+    let pair = sides
+        .transship(&["verify", "a/core/app:v1", "b/other/app:stable", "--json"])
+        .await;
+    assert_eq!(
+        (pair.code, &pair.json()["images"][0]["source"]),
+        (0, &"a/core/app:v1".into()),
+        "{pair:?}"
+    );
     let unknown = sides.transship(&["replicate", "c/core/app:v1", "b/other/app"]).await;
     assert_eq!((unknown.code, unknown.error_code()), (2, "UNKNOWN_REGISTRY"));
 }

@@ -200,6 +200,9 @@ impl TaskItem {
             message: end.message.clone(),
             attempts: self.attempts,
             created: entry.created,
+            began: (self.state == TaskState::Running)
+                .then(|| time(self.touched))
+                .transpose()?,
             next: end.next.map(time).transpose()?,
             finished: end.finished.map(time).transpose()?,
             bytes: self.bytes(),

@@ -198,6 +198,9 @@ pub(super) fn record(row: &Row<'_>) -> Result<TaskRecord> {
         message: row.get("message")?,
         attempts: row.get("attempts")?,
         created: column::time(row, "created")?,
+        began: (state == TaskState::Running)
+            .then(|| column::time(row, "touched"))
+            .transpose()?,
         next: column::time_option(row, "next")?,
         finished: column::time_option(row, "finished")?,
         bytes: Counts {

@@ -186,6 +186,14 @@ fn position(cursor: &Cursor) -> Result<Position> {
 }
 
 impl Row {
+    fn listed(&self) -> TaskRecord {
+        let began = (self.record.state == TaskState::Running).then_some(self.touched);
+        TaskRecord {
+            began,
+            ..self.record.clone()
+        }
+    }
+
     fn is_of(&self, entry: &TaskEntry) -> bool {
         self.entry.id == entry.id && self.entry.execution.id == entry.execution.id
     }
@@ -205,6 +213,7 @@ fn queued(entry: &TaskEntry) -> TaskRecord {
         message: None,
         attempts: 0,
         created: entry.created,
+        began: None,
         next: None,
         finished: None,
         bytes: Counts::default(),
@@ -277,7 +286,7 @@ impl History for MemoryLedger {
     }
 
     async fn tasks(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskRecord>> {
-        self.history().page(query, after, limit, |row| row.record.clone())
+        self.history().page(query, after, limit, Row::listed)
     }
 
     async fn entries(&self, query: &TaskQuery, after: Option<&Cursor>, limit: usize) -> Result<Page<TaskEntry>> {

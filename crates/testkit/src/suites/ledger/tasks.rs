@@ -68,6 +68,7 @@ pub(super) async fn recording_makes_tasks_queued(ledger: Ledger) {
             message: None,
             attempts: 0,
             created: at(1),
+            began: None,
             next: None,
             finished: None,
             bytes: Counts::default(),
@@ -112,6 +113,7 @@ pub(super) async fn a_task_nobody_recorded_can_begin(ledger: Ledger) {
     assert_eq!(history.begin(&entry(1), at(2)).await.unwrap(), Begin::Attempt(1));
     let record = listed(history, "task-1").await;
     assert_eq!((record.state, record.attempts), (TaskState::Running, 1));
+    assert_eq!(record.began, Some(at(2)));
     assert_eq!(record.source, "hangzhou/core/app:v1");
     let executions = executions(history).await;
     assert_eq!(executions.len(), 1);
@@ -168,11 +170,13 @@ pub(super) async fn waiting_says_why_and_until_when(ledger: Ledger) {
     wait(history, &entry(1), 60).await;
     let record = listed(history, "task-1").await;
     assert_eq!((record.state, record.next), (TaskState::Waiting, Some(at(60))));
+    assert_eq!(record.began, None);
     assert_eq!(record.code.as_deref(), Some("RATE_LIMITED"));
     assert_eq!(record.message.as_deref(), Some("the registry says wait"));
     assert_eq!(history.begin(&entry(1), at(61)).await.unwrap(), Begin::Attempt(2));
     let record = listed(history, "task-1").await;
     assert_eq!((record.state, record.next), (TaskState::Running, None));
+    assert_eq!(record.began, Some(at(61)));
     assert_eq!(
         record.code.as_deref(),
         Some("RATE_LIMITED"),
