@@ -216,7 +216,7 @@ fn kept_below(rule: &Rule) -> Option<String> {
     (!place.contains('{') && (place.is_empty() || place.ends_with('/'))).then(|| place.to_owned())
 }
 
-/// Names that pass `filter`, if it can be told from what they begin with.
+/// Names that pass `filter`, as far as what they begin with shows it.
 fn names_of(filter: &Filter) -> Vec<String> {
     let name = |scope: Scope| {
         if scope.is_exact {
