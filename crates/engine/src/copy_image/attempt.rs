@@ -13,7 +13,7 @@ use super::CopyImage;
 use super::attachment::Subject;
 use super::ledger_adapters::{LedgerLease, LedgerLocations, LedgerReplicas, LedgerSessions};
 use super::outcome::AttemptResult;
-use super::throttled::Throttled;
+use super::task_source::TaskSource;
 use crate::configuration::{Snapshot, Standing};
 use crate::job::Source;
 use crate::jobs::Obstacle;
@@ -109,17 +109,13 @@ impl CopyImage<'_> {
         } else {
             (image.target.clone(), self.task.destination.target.clone())
         };
-        let bandwidth = self.jobs.configuration.bandwidth(&self.task.execution.rule);
-        let result = match bandwidth {
-            Some(bandwidth) => {
-                let source = Throttled {
-                    source: &source,
-                    bandwidth,
-                };
-                self.copy(&source, from, destination, to).await
-            }
-            None => self.copy(&source, from, destination, to).await,
+        let reading = TaskSource {
+            source: &source,
+            bandwidth: self.jobs.configuration.bandwidth(&self.task.execution.rule),
+            from: &from,
+            resolved: &self.resolved,
         };
+        let result = self.copy(&reading, from.clone(), destination, to).await;
         tracing::debug!(requests_source = source.requests(), "copied");
         result
     }

@@ -10,8 +10,10 @@ mod latest;
 mod lease;
 mod ledger_adapters;
 mod outcome;
-mod throttled;
+mod task_source;
 mod unsigned;
+
+use std::sync::{Mutex, PoisonError};
 
 use attachment::Subject;
 use jiff::Timestamp;
@@ -23,7 +25,7 @@ use crate::jobs::{Jobs, Pause};
 use crate::ledger::Failure;
 use crate::retry_policy::{DELAY_MIN, REFERRER_TIMEOUT, Wait, tries_of};
 use crate::{Begin, Next, Outcome, Result, TaskEntry, TaskState};
-use transship_oci::{Code, Error};
+use transship_oci::{Code, Digest, Error};
 use transship_registry::Registry;
 
 /// One delivery of a [`CopyTask`].
@@ -36,6 +38,8 @@ pub(crate) struct CopyImage<'a> {
     attempt: u32,
     /// What an untagged manifest belongs to, if that was found out before the attempt.
     known_subject: Option<Subject>,
+    /// What the source tag named when this attempt read it.
+    resolved: Mutex<Option<Digest>>,
 }
 
 impl<'a> CopyImage<'a> {
@@ -47,6 +51,7 @@ impl<'a> CopyImage<'a> {
             run,
             attempt: 0,
             known_subject: None,
+            resolved: Mutex::default(),
         }
     }
 
@@ -159,13 +164,15 @@ impl<'a> CopyImage<'a> {
         if outcome.state != TaskState::Failed {
             return;
         }
-        let (Some(digest), Source::Registry(_)) = (&task.expected, &task.source) else {
+        // The events of some registries name no digest.
+        let resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (Some(digest), Source::Registry(_)) = (task.expected.clone().or(resolved), &task.source) else {
             return self.leave_baseline().await;
         };
         let snapshot = jobs.configuration.current();
         let rule = snapshot.document.rule(&task.execution.rule);
         let failure = Failure {
-            digest: digest.clone(),
+            digest,
             rule_version: rule.map(|rule| snapshot.fingerprint(rule)),
             at_ms: outcome.finished.as_millisecond(),
         };

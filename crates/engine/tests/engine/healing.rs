@@ -6,7 +6,7 @@ use std::time::Duration;
 use transship_embedded_registry::faults::Action;
 use transship_engine::ledger::Replicas as _;
 use transship_engine::operations::Redrive;
-use transship_engine::{ImageRef, Job, TaskReceiver as _, TaskState};
+use transship_engine::{ImageRef, Job, Outgoing, TaskQueue as _, TaskReceiver as _, TaskState};
 use transship_oci::Target;
 use transship_testkit::images::{self, Sample};
 use transship_testkit::metrics::Metrics;
@@ -165,12 +165,20 @@ async fn sweep_later(fixture: &Fixture) -> Vec<String> {
 
 #[tokio::test]
 async fn a_tag_that_fails_permanently_is_tried_again_when_it_or_its_rule_changes() {
-    for is_told in [true, false] {
+    for announced in [Some("with its digest"), Some("without a digest"), None] {
         let fixture = Fixture::new().await;
         be_refused(&fixture);
         let [first, second] = [1, 2].map(|seed| images::image(seed, &[100]));
-        if is_told {
+        if let Some(how) = announced {
             fixture.push_and_tell(&first).await;
+            let mut task = fixture.queued().await.remove(0);
+            if how == "without a digest" {
+                task.expected = None;
+                for message in fixture.queue.inner.receive(10, Duration::from_mins(1)).await.unwrap() {
+                    fixture.queue.inner.complete(&message.receipt).await.unwrap();
+                }
+                fixture.queue.send(&[Outgoing::now(task)]).await.unwrap();
+            }
             fixture.drain().await;
         } else {
             fixture.push(&first);

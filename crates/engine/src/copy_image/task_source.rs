@@ -1,4 +1,6 @@
-//! A source whose blobs are read no faster than its rule allows.
+//! The source of a task: it notes what the tag named, and reads blobs no faster than the rule allows.
+
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
@@ -7,16 +9,32 @@ use transship_oci::{Descriptor, Digest, Manifest, Result, Tag, Target};
 use transship_registry::Bandwidth;
 
 /// `source`, limited to `bandwidth`, which all tasks of a rule share.
-pub(super) struct Throttled<'a> {
+pub(super) struct TaskSource<'a> {
     pub(super) source: &'a dyn Source,
-    pub(super) bandwidth: Bandwidth,
+    pub(super) bandwidth: Option<Bandwidth>,
+    /// What the task copies.
+    pub(super) from: &'a Target,
+    /// What that named when it was last read.
+    pub(super) resolved: &'a Mutex<Option<Digest>>,
+}
+
+impl TaskSource<'_> {
+    fn note(&self, target: &Target, found: Option<&Digest>) {
+        if target == self.from
+            && let Some(found) = found
+        {
+            *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+        }
+    }
 }
 
 #[async_trait]
-impl BlobSource for Throttled<'_> {
+impl BlobSource for TaskSource<'_> {
     async fn blob_get(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
-        let bandwidth = self.bandwidth.clone();
         let stream = self.source.blob_get(blob, offset).await?;
+        let Some(bandwidth) = self.bandwidth.clone() else {
+            return Ok(stream);
+        };
         Ok(Box::pin(stream.and_then(move |chunk| {
             let bandwidth = bandwidth.clone();
             async move {
@@ -36,13 +54,15 @@ impl BlobSource for Throttled<'_> {
 }
 
 #[async_trait]
-impl Manifests for Throttled<'_> {
+impl Manifests for TaskSource<'_> {
     fn name(&self) -> String {
         self.source.name()
     }
 
     async fn manifest_head(&self, target: &Target) -> Result<Option<Descriptor>> {
-        self.source.manifest_head(target).await
+        let found = self.source.manifest_head(target).await?;
+        self.note(target, found.as_ref().map(|found| &found.digest));
+        Ok(found)
     }
 
     async fn manifest_find(&self, target: &Target) -> Result<Option<Descriptor>> {
@@ -54,7 +74,9 @@ impl Manifests for Throttled<'_> {
     }
 
     async fn manifest_get(&self, target: &Target) -> Result<Option<Manifest>> {
-        self.source.manifest_get(target).await
+        let found = self.source.manifest_get(target).await?;
+        self.note(target, found.as_ref().map(Manifest::digest));
+        Ok(found)
     }
 
     async fn has_referrers_api(&self, subject: &Digest) -> Result<bool> {
@@ -63,7 +85,7 @@ impl Manifests for Throttled<'_> {
 }
 
 #[async_trait]
-impl Source for Throttled<'_> {
+impl Source for TaskSource<'_> {
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         self.source.referrers(subject).await
     }
