@@ -24,7 +24,7 @@ const OPENING: &str = "transship.opening";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pages of 4 KiB in the write-ahead log before they are moved to the file, which every write waits for.
-const LOG_PAGES: i64 = 8192;
+const LOG_PAGES: i64 = 1000;
 
 /// An open database. Clones share it.
 #[derive(Clone)]

@@ -176,7 +176,9 @@ mod tests {
         let database = Database::open(dir.path()).unwrap();
         database
             .lock()
-            .execute_batch("CREATE TABLE seen (number INTEGER PRIMARY KEY)")
+            .execute_batch(
+                "CREATE TABLE seen (number INTEGER); CREATE UNIQUE INDEX once ON seen (number) WHERE number > 0",
+            )
             .unwrap();
         database
     }
@@ -188,8 +190,12 @@ mod tests {
         rows.collect::<rusqlite::Result<_>>().unwrap()
     }
 
+    /// Adds the negative of `number`, then `number`, which fails if that is there.
     async fn add(database: Database, number: i64) -> Result<usize> {
-        let change = move |transaction: &Transaction<'_>| transaction.execute("INSERT INTO seen VALUES (?1)", [number]);
+        let change = move |transaction: &Transaction<'_>| {
+            transaction.execute("INSERT INTO seen VALUES (-?1)", [number])?;
+            transaction.execute("INSERT INTO seen VALUES (?1)", [number])
+        };
         database.write(Durability::Process, change).await
     }
 
@@ -218,7 +224,7 @@ mod tests {
         let results = together(&database, &[1, 2, 2, 3]).await;
         let failed: Vec<bool> = results.iter().map(Result::is_err).collect();
         assert_eq!(failed, [false, false, true, false]);
-        assert_eq!(numbers(&database), [1, 2, 3]);
+        assert_eq!(numbers(&database), [-3, -2, -1, 1, 2, 3]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,7 +235,7 @@ mod tests {
         let error = database.write(Durability::Process, panics).await.unwrap_err();
         assert_eq!(error.code(), "DATA_UNAVAILABLE");
         add(database.clone(), 1).await.unwrap();
-        assert_eq!(numbers(&database), [1]);
+        assert_eq!(numbers(&database), [-1, 1]);
     }
 
     #[test]
@@ -246,6 +252,6 @@ mod tests {
         }
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(add(database.clone(), 2)).unwrap();
-        assert_eq!(numbers(&database), [2]);
+        assert_eq!(numbers(&database), [-2, 2]);
     }
 }
