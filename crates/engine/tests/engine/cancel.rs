@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use transship_copy::Clock as _;
-use transship_embedded_registry::faults::Action;
+use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_engine::operations::{Cancel, Cancelled, Redrive, find_execution};
 use transship_engine::{ExecutionState, TaskState};
 use transship_testkit::faults::{Fault, Script};
@@ -141,6 +141,37 @@ async fn a_task_at_work_stops_without_a_tag_and_is_continued_by_a_redrive() {
 }
 
 /// The execution of a redrive may be cancelled as well; what is redriven again is not.
+/// Tells when the tag is written, and holds the write for longer than a worker needs to see that its execution was cancelled.
+struct HeldTag(Arc<Notify>);
+
+impl Faults for HeldTag {
+    fn action(&self, request: &RequestHead<'_>) -> Option<Action> {
+        let is_tag = request.method == "PUT" && request.path.ends_with("/manifests/v1");
+        is_tag.then(|| {
+            self.0.notify_one();
+            Action::Delay { delay_ms: 3_000 }
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_that_is_being_written_is_written_and_recorded() {
+    let fixture = Fixture::new().await;
+    let writing = Arc::new(Notify::new());
+    fixture.b.set_faults(Some(Arc::new(HeldTag(Arc::clone(&writing)))));
+    let sample = images::image(1, &[100]);
+    fixture.push_and_tell(&sample).await;
+    let id = execution_of(&fixture).await;
+    let cancelling = async {
+        writing.notified().await;
+        cancel(&fixture).run(&id).await.unwrap().unwrap()
+    };
+    let (_, found) = tokio::join!(fixture.attempt(), cancelling);
+    assert_eq!((found.cancelled, found.running), (0, 1));
+    fixture.assert_equal(&sample);
+    assert_eq!(fixture.states().await, ["succeeded"]);
+}
+
 #[tokio::test]
 async fn a_redrive_after_a_cancelled_redrive_is_not_cancelled() {
     let fixture = Fixture::new().await;
