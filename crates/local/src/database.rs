@@ -23,14 +23,14 @@ const OPENING: &str = "transship.opening";
 /// Maximum wait of a statement for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pages of 4 KiB in the write-ahead log before they are moved to the file, which every write waits for.
-const LOG_PAGES: i64 = 1000;
-
 /// An open database. Clones share it.
 #[derive(Clone)]
 pub struct Database {
     connection: Arc<Mutex<Connection>>,
-    group: Group,
+    /// Changes that are to be on the disk.
+    durable: Group,
+    /// The other changes.
+    quick: Group,
 }
 
 /// Durability of a transaction.
@@ -91,7 +91,8 @@ impl Database {
         match found.cmp(&known) {
             std::cmp::Ordering::Equal => Ok(Self {
                 connection: Arc::new(Mutex::new(connection)),
-                group: Group::default(),
+                durable: Group::new(Durability::Disk),
+                quick: Group::new(Durability::Process),
             }),
             std::cmp::Ordering::Greater => {
                 let message = format!(
@@ -114,20 +115,24 @@ impl Database {
         self.blocking(|database| query(&database.lock()).map_err(failed)).await
     }
 
-    /// Makes `change` in a transaction on a thread that may block. Changes that arrive together share a transaction; one that
+    /// Makes `change` in a transaction on a thread that may block. Changes of one durability that arrive together share it; one that
     /// fails is undone alone.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         durability: Durability,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.group.write(self, durability, change).await
+        let group = match durability {
+            Durability::Disk => &self.durable,
+            Durability::Process => &self.quick,
+        };
+        group.write(self, change).await
     }
 
     /// Number of changes that wait for a transaction.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        self.group.count()
+        self.durable.count() + self.quick.count()
     }
 
     /// Runs `work` on a thread that may block.
@@ -166,7 +171,6 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

@@ -1,5 +1,7 @@
 //! Group commit: while one transaction is written, the changes that arrive are collected for the next one.
 //!
+//! There is one group for each durability, so that what need not be on the disk does not wait for it.
+//!
 //! What must hold: a change is answered after the commit of its transaction. A change that fails is undone alone.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,15 +12,11 @@ use transship_oci::Result;
 
 use crate::database::{Database, Durability, failed, stopped, transact};
 
-/// The changes that wait for the next transaction. Clones share them.
-#[derive(Clone, Default)]
+/// The changes of one durability that wait for the next transaction. Clones share them.
+#[derive(Clone)]
 pub(crate) struct Group {
-    waiting: Arc<Mutex<Vec<Waiting>>>,
-}
-
-struct Waiting {
     durability: Durability,
-    change: Box<dyn Change>,
+    waiting: Arc<Mutex<Vec<Box<dyn Change>>>>,
 }
 
 /// A change and the caller that waits for its result.
@@ -59,11 +57,17 @@ where
 }
 
 impl Group {
+    pub(crate) fn new(durability: Durability) -> Self {
+        Self {
+            durability,
+            waiting: Arc::default(),
+        }
+    }
+
     /// Makes `change` in a transaction that it may share with others, on a thread that may block.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         database: &Database,
-        durability: Durability,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (done, written) = oneshot::channel();
@@ -72,7 +76,7 @@ impl Group {
             made: None,
             done,
         });
-        if self.join(Waiting { durability, change }) {
+        if self.join(change) {
             let leader = Leader {
                 group: self.clone(),
                 database: database.clone(),
@@ -85,13 +89,13 @@ impl Group {
     }
 
     /// Adds a change. True if it is the first, whose caller writes for all.
-    fn join(&self, change: Waiting) -> bool {
+    fn join(&self, change: Box<dyn Change>) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(change);
         waiting.len() == 1
     }
 
-    fn take(&self) -> Vec<Waiting> {
+    fn take(&self) -> Vec<Box<dyn Change>> {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -124,13 +128,7 @@ impl Leader {
         // After the database is locked, so that the changes that arrived during another transaction are included.
         let mut taken = self.group.take();
         self.has_taken = true;
-        let needs_disk = taken.iter().any(|waiting| waiting.durability == Durability::Disk);
-        let durability = if needs_disk {
-            Durability::Disk
-        } else {
-            Durability::Process
-        };
-        let committed = transact(&mut connection, durability, |transaction| {
+        let committed = transact(&mut connection, self.group.durability, |transaction| {
             make_all(transaction, &mut taken)
         });
         drop(connection);
@@ -138,24 +136,24 @@ impl Leader {
             Ok(results) => results,
             Err(error) => vec![Err(failed(error)); taken.len()],
         };
-        for (waiting, result) in taken.into_iter().zip(results) {
-            waiting.change.answer(result);
+        for (change, result) in taken.into_iter().zip(results) {
+            change.answer(result);
         }
     }
 }
 
 /// Makes the changes, each in a savepoint of its own if there are several.
-fn make_all(transaction: &Transaction<'_>, changes: &mut [Waiting]) -> rusqlite::Result<Vec<Result<()>>> {
+fn make_all(transaction: &Transaction<'_>, changes: &mut [Box<dyn Change>]) -> rusqlite::Result<Vec<Result<()>>> {
     if let [only] = changes {
-        only.change.make(transaction)?;
+        only.make(transaction)?;
         return Ok(vec![Ok(())]);
     }
     let savepoint = |statement| transaction.prepare_cached(statement)?.execute([]);
     changes
         .iter_mut()
-        .map(|waiting| {
+        .map(|change| {
             savepoint("SAVEPOINT change")?;
-            let made = waiting.change.make(transaction);
+            let made = change.make(transaction);
             if made.is_err() {
                 // If SQLite had to undo the whole transaction, as when the disk is full, this fails, and so do all changes.
                 savepoint("ROLLBACK TO change")?;
