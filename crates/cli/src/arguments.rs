@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Replicate(commands::replicate::Arguments),
     /// Copy the existing images of a rule that are missing or differ
     Run(commands::run::Arguments),
+    /// Show, check, switch and rehearse failover groups
+    Dr(commands::dr::Arguments),
     /// List executions, newest first
     Executions(commands::executions::Arguments),
     /// List tasks, newest first

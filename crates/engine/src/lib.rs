@@ -11,6 +11,7 @@ mod dead_letters;
 mod delete_tag;
 mod delivery_log;
 mod execution;
+pub mod failover;
 mod image_ref;
 mod import;
 mod inspect;

@@ -7,6 +7,7 @@ pub(crate) mod convert;
 pub(crate) mod copy;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
+pub(crate) mod dr;
 pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod explain;
@@ -43,6 +44,7 @@ pub(crate) async fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Verify(arguments) => verify::run(arguments, form).await,
         Command::Replicate(arguments) => replicate::run(arguments, form).await,
         Command::Run(arguments) => run::run(arguments, form).await,
+        Command::Dr(arguments) => dr::run(arguments, form).await,
         Command::Executions(arguments) => executions::run(arguments, form).await,
         Command::Tasks(arguments) => tasks::run(arguments, form).await,
         Command::Redrive(arguments) => redrive::run(arguments, form).await,

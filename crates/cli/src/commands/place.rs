@@ -118,6 +118,11 @@ impl Opened {
         Ok(snapshot_of(document, self.secrets_dir.clone()))
     }
 
+    /// Reads the secrets of the document from this machine.
+    pub(crate) fn secrets(&self) -> Arc<dyn Secrets> {
+        Arc::new(process_secrets(Environment::process(), self.secrets_dir.clone()))
+    }
+
     /// Notes that no process works on the queue.
     pub(crate) fn note_no_worker(&self) -> Result<(), Failure> {
         if self.has_worker()? == Some(false) {

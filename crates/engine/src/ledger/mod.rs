@@ -7,7 +7,7 @@
 //!
 //! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`], [`Silences`],
 //! [`DeletedTags`], [`DeleteGrants`] and [`PendingBlobs`], which are written once, here; on [`Records`] [`FirstSweep`],
-//! [`Baselines`], [`Schedules`], [`Verifications`] and [`DeleteLimits`], and on both [`Runs`].
+//! [`Baselines`], [`Schedules`], [`Verifications`], [`Failovers`] and [`DeleteLimits`], and on both [`Runs`].
 //!
 //! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
 
@@ -15,6 +15,7 @@ mod baselines;
 mod cancels;
 mod delete_limits;
 mod deleted_tags;
+mod failovers;
 mod failures;
 mod first_sweep;
 mod hints;
@@ -38,6 +39,7 @@ pub use baselines::{Baselines, LEFT_OUT_MAX, Mark, Marks, Progress, RuleState, V
 pub use cancels::{Cancels, Obstacles};
 pub use delete_limits::{DeleteGrants, DeleteLimits};
 pub use deleted_tags::DeletedTags;
+pub use failovers::{Failovers, Slot, SlotVersion, StateVersion};
 pub use failures::{Failure, Failures};
 pub use first_sweep::FirstSweep;
 pub use hints::{Freshness, Hint, Hints, NoHints, Put};

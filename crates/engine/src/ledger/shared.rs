@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Baselines, Cancels, DeleteGrants, DeleteLimits, DeletedTags, Failures, FirstSweep, Hints, History, Leases,
-    Locations, Pauses, Records, Replicas, Runs, Schedules, Silences, Uploads, Verifications,
+    Baselines, Cancels, DeleteGrants, DeleteLimits, DeletedTags, Failovers, Failures, FirstSweep, Hints, History,
+    Leases, Locations, Pauses, Records, Replicas, Runs, Schedules, Silences, Uploads, Verifications,
 };
 
 /// What all jobs of a process share of the ledger.
@@ -42,6 +42,8 @@ pub struct Ledger {
     pub schedules: Schedules,
     /// The last verification of each rule.
     pub verifications: Verifications,
+    /// Failover groups.
+    pub failovers: Failovers,
 }
 
 impl Ledger {
@@ -65,6 +67,7 @@ impl Ledger {
             baselines: Baselines::new(Arc::clone(adapter) as _),
             schedules: Schedules::new(Arc::clone(adapter) as _),
             verifications: Verifications::new(Arc::clone(adapter) as _),
+            failovers: Failovers::new(Arc::clone(adapter) as _),
         }
     }
 }

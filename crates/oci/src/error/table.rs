@@ -474,6 +474,42 @@ codes! {
         "the registered DNS command failed, or its answer is not valid",
         "See docs/failover.md for what the command receives and answers. The message has the end of its standard error.";
 
+    Route53NotBuilt => "ROUTE53_NOT_BUILT", PERMANENT,
+        "this build cannot change zones of Route 53",
+        "Use a build with AWS: `cargo install --path crates/cli --features aws`.";
+
+    // Operations on failover groups.
+    UnknownGroup => "UNKNOWN_GROUP", PERMANENT,
+        "the document has no failover group of that name",
+        "`transship check --config transship.yaml` lists the groups.";
+    UnknownSite => "UNKNOWN_SITE", PERMANENT,
+        "the failover group has no site or zone of that name",
+        "Use one of the names that the message lists.";
+    FailoverFenced => "FAILOVER_FENCED", PERMANENT,
+        "the rule is not active in the direction of the task: another site is the writer of the failover group",
+        "Nothing: the image was pushed to a site that clients no longer use. `transship dr failback GROUP` lists such images as conflicts.";
+    FailoverUnderWay => "FAILOVER_UNDER_WAY", TEMPORARY,
+        "a switch of the failover group is under way, so no tag is written between its sites",
+        "Nothing at first: the task waits. `transship dr status GROUP` shows the switch; repeat its command to continue it.";
+    FailoverEpochUnknown => "FAILOVER_EPOCH_UNKNOWN", TEMPORARY,
+        "the state of the failover group cannot be read, so no tag is written between its sites",
+        "Nothing at first: the task waits. If it lasts, the ledger does not answer.";
+    FailoverNotReady => "FAILOVER_NOT_READY", PERMANENT,
+        "the site cannot take over",
+        "Remove the reasons that the message names. `transship dr check GROUP` shows all facts.";
+    FailoverLag => "FAILOVER_LAG", PERMANENT,
+        "the site lags behind the writer by more than the document accepts",
+        "Wait until it has caught up. To lose the images that are listed, repeat the command with --accept-data-loss.";
+    FailoverBusy => "FAILOVER_BUSY", PERMANENT,
+        "another operation on the failover group is under way",
+        "`transship dr status GROUP` shows it. Repeat its command to continue it, also if the process that began it has ended.";
+    FailoverConflicts => "FAILOVER_CONFLICTS", PERMANENT,
+        "images were changed at both sites",
+        "Look at each of them. Repeat the command with --conflicts keep to leave them as they are, or with --conflicts overwrite to replace those of the old site.";
+    FailoverDrainSlow => "FAILOVER_DRAIN_SLOW", TEMPORARY,
+        "a write that began before the fence has not ended",
+        "Repeat the command to wait longer. A write of a worker that died counts as ended after its time limit, which is 15 minutes.";
+
     // The document.
     ConfigUnavailable => "CONFIG_UNAVAILABLE", TEMPORARY,
         "the document cannot be read",

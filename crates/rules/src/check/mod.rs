@@ -58,7 +58,6 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
     let rule_names: BTreeSet<String> = raw.rules.iter().map(|rule| rule.name.clone()).collect();
     let rules = rule::rules(raw.rules, &names, diagnostics);
     let imports = import::imports(raw.imports, &rule_names, &names, diagnostics);
-    let has_failover = !raw.failover.is_empty();
     let failover = failover::groups(raw.failover, &names, diagnostics);
     let later = [("operators", raw.operators), ("notify", raw.notify)];
     for (key, _) in later.into_iter().filter(|(_, section)| section.is_some()) {
@@ -79,9 +78,6 @@ pub(crate) fn document(raw: raw::Document, diagnostics: &mut Diagnostics) -> Doc
         warn_of_deliveries(&document, diagnostics);
         import::warn_of_overlaps(&document, diagnostics);
         failover::check_rules(&document, diagnostics);
-    }
-    if has_failover {
-        diagnostics.not_yet(Path::of("failover"), "the section failover");
     }
     document
 }

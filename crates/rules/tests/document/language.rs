@@ -67,7 +67,7 @@ fn what_is_not_honoured_is_refused_by_name_and_nothing_else_is() {
         "{errors}"
     );
     let paths: Vec<&str> = errors.iter().map(transship_rules::Error::path).collect();
-    assert_eq!(paths, ["failover", "operators", "notify",]);
+    assert_eq!(paths, ["operators", "notify"]);
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! `transship dr status`: where the clients of a group are led, and the operation under way.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+use transship_engine::failover::{GroupState, Observed, Operation, Phase, observe};
+use transship_oci::Result;
+use transship_rules::Failover;
+
+use super::group::Group;
+use crate::failure::Failure;
+use crate::output::Form;
+
+/// Arguments of `transship dr status`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  transship dr status main --config transship.yaml --data /var/lib/transship\n  transship dr status main --config transship.yaml --table TABLE --queue URL --json"
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    group: Group,
+    /// Replace the state of the ledger by what DNS says, after the ledger was restored or another ledger switched the name
+    #[arg(long)]
+    rebuild: bool,
+}
+
+/// The state of a group, for people and scripts.
+#[derive(Debug, Serialize)]
+struct Status {
+    group: String,
+    epoch: u64,
+    writer: String,
+    phase: Phase,
+    /// The state was made from the records of DNS.
+    rebuilt: bool,
+    zones: Vec<ZoneStatus>,
+    sites: Vec<SiteStatus>,
+    /// The operation under way, or the last one.
+    operation: Option<Operation>,
+}
+
+#[derive(Debug, Serialize)]
+struct ZoneStatus {
+    name: String,
+    home: String,
+    /// The site that the ledger knows.
+    site: String,
+    epoch: u64,
+    since: Option<Timestamp>,
+    /// The site that the records lead to; null: none of the sites, or not known.
+    leads_to: Option<String>,
+    /// The records, or why they could not be read.
+    records: String,
+}
+
+#[derive(Debug, Serialize)]
+struct SiteStatus {
+    name: String,
+    /// `writer`, `standby`, or `drained`: at home in a zone that does not lead to it, and still replicated to.
+    state: &'static str,
+}
+
+/// Runs the command.
+pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
+    let opened = arguments.group.open().await?;
+    let failovers = &opened.opened.ledger.failovers;
+    let mut observed = observe(failovers, &opened.group, &opened.zones).await?;
+    if arguments.rebuild {
+        observed.rebuild(failovers, &opened.group, Timestamp::now()).await?;
+    }
+    form.print(&status(&opened.group, &observed), text)
+}
+
+fn status(group: &Failover, observed: &Observed) -> Status {
+    let state = &observed.state;
+    let zones = group.zones.iter().map(|zone| {
+        let known = state.zones.get(&zone.name);
+        let seen = observed.zone(&zone.name);
+        ZoneStatus {
+            name: zone.name.clone(),
+            home: zone.home.clone(),
+            site: state.site_of(group, &zone.name).unwrap_or_default().to_owned(),
+            epoch: known.map_or(0, |zone| zone.epoch),
+            since: known.and_then(|zone| zone.since),
+            leads_to: seen.and_then(|seen| seen.leads_to.clone()),
+            records: match seen.map(|seen| &seen.entry) {
+                Some(Ok(entry)) => entry.to_string(),
+                Some(Err(error)) => format!("{}: {error}", error.code()),
+                None => String::new(),
+            },
+        }
+    });
+    Status {
+        group: group.name.clone(),
+        epoch: state.epoch,
+        writer: state.writer.clone(),
+        phase: state.phase,
+        rebuilt: state.is_rebuilt,
+        zones: zones.collect(),
+        sites: sites(group, state),
+        operation: state.operation.clone(),
+    }
+}
+
+fn sites(group: &Failover, state: &GroupState) -> Vec<SiteStatus> {
+    let drained = state.drained_sites(group);
+    let sites = group.sites.iter().map(|site| SiteStatus {
+        name: site.registry.clone(),
+        state: match site.registry.as_str() {
+            name if name == state.writer => "writer",
+            name if drained.contains(&name) => "drained",
+            _ => "standby",
+        },
+    });
+    sites.collect()
+}
+
+fn text(status: &Status) -> String {
+    let mut lines = vec![format!(
+        "{}: {}, epoch {}, writer {}",
+        status.group, status.phase, status.epoch, status.writer
+    )];
+    for site in &status.sites {
+        lines.push(format!("site {}: {}", site.name, site.state));
+    }
+    for zone in &status.zones {
+        let differs = match &zone.leads_to {
+            Some(site) if *site == zone.site => String::new(),
+            _ => " (DNS differs)".to_owned(),
+        };
+        lines.push(format!(
+            "zone {}: {}{differs}, home {}, epoch {}; {}",
+            zone.name, zone.site, zone.home, zone.epoch, zone.records
+        ));
+    }
+    if let Some(operation) = &status.operation {
+        lines.extend(super::report::operation_lines(operation));
+    }
+    lines.join("\n")
+}
