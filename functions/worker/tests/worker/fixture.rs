@@ -1,12 +1,14 @@
 //! A deployed stack, two registries, and the worker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use transship_aws::{Aws, DynamoLedger};
+use transship_aws::{Aws, DynamoLedger, SqsQueue};
+use transship_copy::SystemClock;
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_engine::ledger::{By, TaskQuery};
-use transship_engine::operations::list_tasks;
+use transship_engine::ledger::{By, Cancels, DeleteGrants, TaskQuery};
+use transship_engine::operations::{Redrive, list_tasks};
 use transship_engine::{CopyTask, Envelope, Execution, ImageRef, Source, TaskRecord};
 use transship_oci::{Repository, Tag, Target};
 use transship_testkit::deployment::{Deployment, QUEUE, TABLE};
@@ -87,9 +89,50 @@ impl Fixture {
     }
 
     pub async fn tasks(&self) -> Vec<TaskRecord> {
+        let (_, ledger) = self.ledger().await;
+        list_tasks(ledger.as_ref(), &TaskQuery::new(By::Newest), 0)
+            .await
+            .unwrap()
+    }
+
+    pub async fn ledger(&self) -> (Aws, Arc<DynamoLedger>) {
         let aws = Aws::emulated(&self.deployment.endpoint()).await;
-        let ledger = DynamoLedger::new(&aws, TABLE.to_owned());
-        list_tasks(&ledger, &TaskQuery::new(By::Newest), 0).await.unwrap()
+        let ledger = Arc::new(DynamoLedger::new(&aws, TABLE.to_owned()));
+        (aws, ledger)
+    }
+
+    pub fn redrive(&self, aws: &Aws, ledger: &Arc<DynamoLedger>) -> Redrive {
+        Redrive {
+            history: Arc::clone(ledger) as _,
+            cancels: Cancels::new(Arc::clone(ledger) as _),
+            grants: DeleteGrants::new(Arc::clone(ledger) as _),
+            queue: Arc::new(SqsQueue::new(aws, self.deployment.queue_url().to_owned())),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Works on what is in the queue until only delayed messages are left.
+    pub async fn drain(&self) {
+        loop {
+            let messages = self
+                .deployment
+                .queue_receive(self.deployment.queue_url())
+                .await
+                .unwrap();
+            if messages.is_empty() {
+                return;
+            }
+            for body in &messages {
+                assert!(self.work(&[("m", body)]).await.is_empty(), "{}", self.lambda.log());
+            }
+        }
+    }
+
+    /// The sum of a metric in the log.
+    pub fn counted(&self, metric: &str) -> f64 {
+        let log = self.lambda.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter_map(|line| line[metric].as_f64()).sum()
     }
 
     /// The lines of the log in which `field` is `value`.

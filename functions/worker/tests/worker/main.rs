@@ -11,4 +11,6 @@ mod fixture;
 mod letters;
 mod messages;
 mod operator;
+mod orders;
 mod outages;
+mod recovery;

@@ -4,24 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use transship_aws::{Aws, DynamoLedger, SqsQueue};
-use transship_copy::SystemClock;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
-use transship_engine::ledger::{Cancels, DeleteGrants, ExecutionQuery, PendingBlobs};
-use transship_engine::operations::{Redrive, list_executions};
-use transship_engine::{
-    CopyTask, Envelope, Execution, ExecutionRecord, ExecutionState, Import, ListPrefix, StoreName, Sweep, SweepStep,
-    TaskRecord, TaskState, Trigger,
-};
-use transship_oci::{Existing, Referrers};
-use transship_testkit::deployment::TABLE;
+use transship_engine::ledger::ExecutionQuery;
+use transship_engine::operations::list_executions;
+use transship_engine::{CopyTask, Envelope, ExecutionRecord, ExecutionState, Sweep, SweepStep, TaskRecord, TaskState};
 use transship_testkit::faults::{Action, Fault, Script};
-use transship_testkit::images;
 
 use crate::fixture::{Fixture, TIMEOUT, body};
 
 /// The only destination with a login.
-fn locked() -> Auth {
+pub fn locked() -> Auth {
     Auth::Basic {
         user: "robot".into(),
         password: "right".into(),
@@ -29,7 +21,7 @@ fn locked() -> Auth {
 }
 
 /// The document, in which `b` has the endpoint and the credentials given.
-fn document(fixture: &Fixture, endpoint: &str, credentials: Option<&str>, rules: &[&str]) -> String {
+pub fn document(fixture: &Fixture, endpoint: &str, credentials: Option<&str>, rules: &[&str]) -> String {
     let mut destination = json!({ "provider": "distribution", "endpoint": endpoint });
     if let Some(credentials) = credentials {
         destination["credentials"] = credentials.into();
@@ -49,16 +41,10 @@ fn document(fixture: &Fixture, endpoint: &str, credentials: Option<&str>, rules:
     .to_string()
 }
 
-async fn ledger(fixture: &Fixture) -> (Aws, Arc<DynamoLedger>) {
-    let aws = Aws::emulated(&fixture.deployment.endpoint()).await;
-    let ledger = Arc::new(DynamoLedger::new(&aws, TABLE.to_owned()));
-    (aws, ledger)
-}
-
 /// The only task and the only execution.
 async fn rows(fixture: &Fixture) -> (TaskRecord, ExecutionRecord) {
     let mut tasks = fixture.tasks().await;
-    let (_, ledger) = ledger(fixture).await;
+    let (_, ledger) = fixture.ledger().await;
     let mut executions = list_executions(ledger.as_ref(), &ExecutionQuery::default(), 0)
         .await
         .unwrap();
@@ -99,24 +85,6 @@ async fn assert_copied(fixture: &Fixture, id: &str, task: &CopyTask) {
         (TaskState::Succeeded, ExecutionState::Succeeded),
         "{task:?} {execution:?}"
     );
-}
-
-/// Works on what is in the queue until only delayed messages are left.
-async fn drain(fixture: &Fixture) {
-    loop {
-        let messages = fixture
-            .deployment
-            .queue_receive(fixture.deployment.queue_url())
-            .await
-            .unwrap();
-        if messages.is_empty() {
-            return;
-        }
-        let batch: Vec<_> = messages.iter().map(|body| ("m", body.as_str())).collect();
-        for message in batch {
-            assert!(fixture.work(&[message]).await.is_empty(), "{}", fixture.lambda.log());
-        }
-    }
 }
 
 #[tokio::test]
@@ -228,7 +196,7 @@ async fn a_quota_fails_once_with_the_words_of_the_registry_however_often_it_is_s
     let sweep = sweep.to_json().unwrap();
     for id in ["2", "3"] {
         assert!(fixture.work(&[(id, &sweep)]).await.is_empty());
-        drain(&fixture).await;
+        fixture.drain().await;
         let (row, _) = rows(&fixture).await;
         assert_eq!(row.attempts, 1, "{row:?}");
     }
@@ -264,116 +232,4 @@ async fn waiting_tasks_of_a_rule_or_registry_that_was_removed_end_with_the_reaso
             "nothing arrives under a rule that is gone"
         );
     }
-}
-
-/// An order of `s3://layouts/in/` to `b/from`, and its execution.
-fn order() -> (String, String) {
-    let import = Import {
-        name: "import".into(),
-        registry: "b".into(),
-        path: Some("from".parse().unwrap()),
-        existing: Existing::default(),
-        referrers: Referrers::default(),
-    };
-    let execution: Execution = import.execution("order 1", jiff::Timestamp::now());
-    assert_eq!(execution.trigger, Trigger::Import);
-    let id = execution.id.clone();
-    let list = ListPrefix::new(import, StoreName::bucket("layouts"), "in/", execution);
-    (Envelope::new(list).to_json().unwrap(), id)
-}
-
-async fn execution(ledger: &DynamoLedger, id: &str) -> ExecutionRecord {
-    let all = list_executions(ledger, &ExecutionQuery::default(), 0).await.unwrap();
-    all.into_iter().find(|record| record.id == id).unwrap()
-}
-
-/// The key and the bytes of an object.
-type Object = (String, Vec<u8>);
-
-/// The objects of a layout below `in/app/`: the last blob, and the others.
-fn objects(sample: &images::Sample) -> (Vec<Object>, Object) {
-    let folder = tempfile::tempdir().unwrap();
-    sample.write_layout(folder.path(), "v1").unwrap();
-    let mut found = Vec::new();
-    let mut folders = vec![folder.path().to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let key = path.strip_prefix(folder.path()).unwrap().to_str().unwrap();
-                found.push((format!("in/app/{key}"), std::fs::read(&path).unwrap()));
-            }
-        }
-    }
-    let (digest, _) = sample.blobs.last_key_value().unwrap();
-    let last = digest.to_string().replace(':', "/");
-    let position = found.iter().position(|(key, _)| key.ends_with(&last)).unwrap();
-    let held = found.remove(position);
-    (found, held)
-}
-
-async fn put(aws: &Aws, key: &str, bytes: Vec<u8>) {
-    let request = aws.s3().put_object().bucket("layouts").key(key);
-    request.body(bytes.into()).send().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_redriven_order_searches_again_and_an_incomplete_source_keeps_it_open() {
-    let fixture = Fixture::start(TIMEOUT).await;
-    let (aws, ledger) = ledger(&fixture).await;
-    let (order, id) = order();
-    assert!(fixture.work(&[("1", &order)]).await.is_empty());
-    let failed = execution(&ledger, &id).await;
-    assert_eq!(
-        failed.state,
-        ExecutionState::Failed,
-        "the bucket does not exist: {failed:?}"
-    );
-
-    let redrive = Redrive {
-        history: Arc::clone(&ledger) as _,
-        cancels: Cancels::new(Arc::clone(&ledger) as _),
-        grants: DeleteGrants::new(Arc::clone(&ledger) as _),
-        queue: Arc::new(SqsQueue::new(&aws, fixture.deployment.queue_url().to_owned())),
-        clock: Arc::new(SystemClock),
-    };
-    aws.s3().create_bucket().bucket("layouts").send().await.unwrap();
-    let empty = redrive.run(Some(&id), 0).await.unwrap().executions.remove(0);
-    drain(&fixture).await;
-    let still = execution(&ledger, &empty).await;
-    assert_eq!(still.state, ExecutionState::Failed, "the bucket is empty: {still:?}");
-
-    let sample = images::image(1, &[3000, 500]);
-    let (objects, held) = objects(&sample);
-    for (key, bytes) in objects {
-        put(&aws, &key, bytes).await;
-    }
-    let third = redrive.run(Some(&empty), 0).await.unwrap().executions.remove(0);
-    drain(&fixture).await;
-    let waiting = execution(&ledger, &third).await;
-    assert_eq!(
-        (waiting.state, waiting.code.as_deref()),
-        (ExecutionState::Waiting, Some("SOURCE_INCOMPLETE")),
-        "{waiting:?}"
-    );
-
-    let (name, bytes) = held;
-    put(&aws, &name, bytes).await;
-    // As the bulk import does for the event of the upload.
-    let (digest, _) = sample.blobs.last_key_value().unwrap();
-    let now = jiff::Timestamp::now();
-    let pending = PendingBlobs::new(Arc::clone(&ledger) as _);
-    let complete = pending.arrived("s3://layouts/in/app/", digest, now).await.unwrap();
-    assert_eq!(complete.len(), 1, "the order waits for it");
-    assert!(fixture.work(&[("2", &complete[0].job)]).await.is_empty());
-    drain(&fixture).await;
-    let done = execution(&ledger, &third).await;
-    assert_eq!(done.state, ExecutionState::Succeeded, "{done:?}");
-    let tag = "v1".parse().unwrap();
-    assert_eq!(
-        fixture.b.digest(&"from/app".parse().unwrap(), &tag).as_ref(),
-        Some(&sample.root)
-    );
 }
