@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use transship_tests::docker_registry::{Options, PASSWORD};
+use transship_tests::layouts::Layout;
 use transship_tests::stack::ecr_push;
 use transship_tests::{
     DockerRegistry, Document, HOOK_SECRET, Image, Stack, assert_consistent, assert_equal, check, skopeo, until,
@@ -270,7 +271,17 @@ fn a_new_stack_takes_up_the_table_and_the_buckets_of_a_deleted_one() {
     Image::single(42, &[3000]).push(&source.host(), "core/two", "v1");
     stack.send(r#"{"version":1,"sweep":{}}"#);
     assert_arrives(&stack, &source, &destination, "two", "v1");
-    assert_all_is_well(&stack, &stack.until_at_rest(2, PATIENCE));
+    // An upload to the bucket of layouts is heard by the new stack.
+    let layouts = stack.output("LayoutsBucket");
+    stack.configure(&known.import("seed", layouts, "seed/", "copy"));
+    let image = Image::single(43, &[700]);
+    image.push(&source.host(), "core/three", "v1");
+    for (path, bytes) in Layout::of("v1", image).files() {
+        let key = format!("seed/three/{path}");
+        stack.aws().object_put(layouts, &key, &bytes);
+    }
+    assert_arrives(&stack, &source, &destination, "three", "v1");
+    assert_all_is_well(&stack, &stack.until_at_rest(3, PATIENCE));
 }
 
 #[test]

@@ -134,3 +134,25 @@ fn the_first_deployment_is_configured() {
         assert!(configuration.contains(word), "samconfig.toml has no {word}");
     }
 }
+
+#[test]
+fn every_role_has_the_path_and_the_boundary_of_the_account() {
+    let access = Template::read("infra/access.yaml");
+    let resources = access.section("Resources");
+    let of_kind = |kind: &str| {
+        let kind = format!("Type: AWS::IAM::{kind}");
+        let resources = resources.iter();
+        resources
+            .filter(|(_, lines)| lines.iter().any(|line| line.trim() == kind))
+            .collect::<Vec<_>>()
+    };
+    let roles = of_kind("Role");
+    assert_eq!(roles.len(), 4, "webhook, worker, bulk import, and the schedules");
+    for (name, lines) in roles.iter().chain(&of_kind("ManagedPolicy")) {
+        assert!(lines.iter().any(|line| line.trim() == "Path: !Ref RolePath"), "{name}");
+    }
+    for (name, lines) in roles {
+        let boundary = "PermissionsBoundary: !If [HasBoundary, !Ref PermissionsBoundaryArn";
+        assert!(lines.iter().any(|line| line.trim().starts_with(boundary)), "{name}");
+    }
+}
