@@ -106,7 +106,9 @@ impl Service {
         );
         let ledger = Arc::new(SqliteLedger::new(database.clone()));
         let hosts = configuration.clone();
-        let queue = SqliteQueue::new(database).shared_by(settings.concurrency, move |name| host_of(&hosts, name));
+        let queue = SqliteQueue::new(database)
+            .shared_by(settings.concurrency, move |name| host_of(&hosts, name))
+            .recording_in(&ledger);
         let intake = Intake {
             configuration: configuration.clone(),
             queue: Arc::new(queue.clone()),

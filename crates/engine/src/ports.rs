@@ -9,7 +9,7 @@ use transship_layout::ObjectStore;
 use transship_oci::Result;
 use transship_rules::SecretReference;
 
-use crate::{Outgoing, StoreName, TaskState};
+use crate::{Outgoing, StoreName, TaskEntry, TaskState};
 
 /// A durable, unordered queue with at-least-once delivery: a message may be delivered twice, late, or twice at the same time.
 #[async_trait]
@@ -17,6 +17,12 @@ pub trait TaskQueue: Send + Sync {
     /// Makes every message durable, or fails. After a failure some of the messages may have been sent, so send all of them again.
     /// The fairness group of a message is [`crate::Job::group`].
     async fn send(&self, messages: &[Outgoing]) -> Result<()>;
+
+    /// Sends the messages of new tasks, and records `tasks` in the ledger if that takes no step of its own. False if they are still
+    /// to be recorded. Errors as of [`TaskQueue::send`].
+    async fn send_and_record(&self, messages: &[Outgoing], _tasks: &[TaskEntry]) -> Result<bool> {
+        self.send(messages).await.map(|()| false)
+    }
 
     /// Makes the messages visible that wait for the pause of `host` to end, see [`crate::Envelope::waits_for`]. Returns their
     /// number; [`None`] if the queue cannot, so that each of them becomes visible at its own time.

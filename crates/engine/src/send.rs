@@ -1,7 +1,8 @@
 //! *Send, then record.* A message is the whole job, and the ledger is memory.
 //!
 //! What must hold: when [`send_then_record`] returns without an error, every task is in the queue. A ledger that does not
-//! answer loses nothing: the worker records what it receives.
+//! answer loses nothing: the worker records what it receives. A queue that shares its database with the ledger does both at
+//! once.
 
 use std::time::Duration;
 
@@ -44,7 +45,9 @@ pub(crate) async fn send_then_record_entries(
     if messages.is_empty() {
         return Ok(());
     }
-    queue.send(messages).await?;
+    if queue.send_and_record(messages, &entries).await? {
+        return Ok(());
+    }
     let tasks = entries.len();
     let records: Vec<_> = by_execution(entries)
         .into_iter()

@@ -1,15 +1,17 @@
 //! The database file of a data folder: opened once for each process, with one connection behind a mutex, never used on an
-//! async thread.
+//! async thread, and one more for checkpoints.
 //!
 //! A send that returned must survive a power loss; everything else must survive the process. The write-ahead log is ordered,
 //! so syncing the send also syncs all earlier writes, and nothing else needs to wait for the disk.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+use crate::checkpoint::Checkpoints;
 use crate::group::Group;
 use crate::{data_dir, schema};
 use transship_oci::{Code, Error, Operation, Result, Verb};
@@ -23,14 +25,34 @@ const OPENING: &str = "transship.opening";
 /// Maximum wait of a statement for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Number of prepared statements that a connection keeps: more than there are.
+const STATEMENTS_MAX: usize = 128;
+
 /// An open database. Clones share it.
 #[derive(Clone)]
 pub struct Database {
-    connection: Arc<Mutex<Connection>>,
+    writer: Arc<Mutex<Writer>>,
+    /// [`None`] if this process only reads.
+    checkpoints: Option<Checkpoints>,
     /// Changes that are to be on the disk.
     durable: Group,
     /// The other changes.
     quick: Group,
+}
+
+/// The connection that all changes share.
+pub(crate) struct Writer {
+    connection: Connection,
+    /// The durability of its transactions, if it was set.
+    durability: Option<Durability>,
+}
+
+impl Deref for Writer {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
 }
 
 /// Durability of a transaction.
@@ -64,7 +86,15 @@ impl Database {
             .pragma_update(None, "journal_mode", "wal")
             .and_then(|()| schema::migrate(&mut connection))
             .map_err(|error| unavailable(error, &operation))?;
-        Self::checked(connection, &operation)
+        let mut database = Self::checked(connection, &operation)?;
+        let checkpoints = database.take_checkpoints_over(&path);
+        database.checkpoints = Some(checkpoints.map_err(|error| unavailable(error, &operation))?);
+        Ok(database)
+    }
+
+    fn take_checkpoints_over(&self, path: &Path) -> rusqlite::Result<Checkpoints> {
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        Checkpoints::take_over(&mut self.lock().connection, connection)
     }
 
     /// Opens an existing database for reading, also while another process uses it. Errors: `DATA_TOO_NEW`, `DATA_UNAVAILABLE`.
@@ -90,7 +120,11 @@ impl Database {
         let known = schema::VERSION;
         match found.cmp(&known) {
             std::cmp::Ordering::Equal => Ok(Self {
-                connection: Arc::new(Mutex::new(connection)),
+                writer: Arc::new(Mutex::new(Writer {
+                    connection,
+                    durability: None,
+                })),
+                checkpoints: None,
                 durable: Group::new(Durability::Disk),
                 quick: Group::new(Durability::Process),
             }),
@@ -145,23 +179,45 @@ impl Database {
     }
 
     /// A panic in a transaction rolls it back, so the connection remains usable.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a checkpoint if one is due. The caller must not have locked the database.
+    pub(crate) fn checkpoint(&self) {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.make(|| self.lock());
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn checkpoints(&self) -> Option<&Checkpoints> {
+        self.checkpoints.as_ref()
+    }
+
+    /// True if `other` is a clone of this database.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.writer, &other.writer)
     }
 }
 
 /// Runs `change` in one transaction.
 pub(crate) fn transact<T>(
-    connection: &mut Connection,
+    writer: &mut Writer,
     durability: Durability,
     change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
-    let synchronous = match durability {
-        Durability::Disk => "full",
-        Durability::Process => "normal",
-    };
-    connection.pragma_update(None, "synchronous", synchronous)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if writer.durability != Some(durability) {
+        let synchronous = match durability {
+            Durability::Disk => "full",
+            Durability::Process => "normal",
+        };
+        writer.connection.pragma_update(None, "synchronous", synchronous)?;
+        writer.durability = Some(durability);
+    }
+    let transaction = writer
+        .connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)?;
     let changed = change(&transaction)?;
     transaction.commit()?;
     Ok(changed)
@@ -171,7 +227,7 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
 }
 

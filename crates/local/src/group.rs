@@ -124,14 +124,14 @@ impl Drop for Leader {
 
 impl Leader {
     fn write_all(mut self) {
-        let mut connection = self.database.lock();
+        let mut writer = self.database.lock();
         // After the database is locked, so that the changes that arrived during another transaction are included.
         let mut taken = self.group.take();
         self.has_taken = true;
-        let committed = transact(&mut connection, self.group.durability, |transaction| {
+        let committed = transact(&mut writer, self.group.durability, |transaction| {
             make_all(transaction, &mut taken)
         });
-        drop(connection);
+        drop(writer);
         let results = match committed {
             Ok(results) => results,
             Err(error) => vec![Err(failed(error)); taken.len()],
@@ -139,6 +139,7 @@ impl Leader {
         for (change, result) in taken.into_iter().zip(results) {
             change.answer(result);
         }
+        self.database.checkpoint();
     }
 }
 

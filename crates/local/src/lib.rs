@@ -2,6 +2,7 @@
 //!
 //! A data folder belongs to one worker at a time ([`DataLock`]); any process may read it ([`Database::open_read_only`]).
 
+mod checkpoint;
 mod column;
 mod data_dir;
 mod database;

@@ -14,6 +14,7 @@ use transship_oci::{Code, Error, Result, Verb};
 
 use crate::Database;
 use crate::database::Durability;
+pub(crate) use history::record;
 
 /// The ledger's ports in a [`Database`]. Clones share it.
 #[derive(Clone)]
@@ -25,6 +26,11 @@ impl SqliteLedger {
     /// The ledger of `database`.
     pub fn new(database: Database) -> Self {
         Self { database }
+    }
+
+    /// True if the ledger is in this database.
+    pub(crate) fn is_in(&self, database: &Database) -> bool {
+        self.database.is_same(database)
     }
 
     /// Releases all commit leases and returns their number. The caller must hold the [`crate::DataLock`] and must not have started

@@ -228,17 +228,20 @@ fn release_wait(receive_count: u32) -> Duration {
     }
 }
 
-/// When the first message becomes visible that does so after `after`; `now` if a clock that was ahead hid one.
-pub(super) fn earliest(connection: &Connection, now: i64, after: i64) -> Result<Option<i64>> {
+/// When the first message becomes visible, of those that were hidden at the time `seen` if there is one, and those that are hidden
+/// now; `now` if a clock that was ahead hid one.
+pub(super) fn earliest(connection: &Connection, now: i64, seen: Option<i64>) -> Result<Option<i64>> {
     let is_hidden_by_clock: bool = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM message WHERE in_flight = 0 AND hidden_since > ?1)")?
         .query_row([now], |row| row.get(0))?;
     if is_hidden_by_clock {
         return Ok(Some(now));
     }
-    connection.query_row("SELECT min(visible) FROM message WHERE visible > ?1", [after], |row| {
-        row.get(0)
-    })
+    connection
+        .prepare_cached("SELECT min(visible) FROM message WHERE visible > ?1 AND (hidden_since <= ?2 OR visible > ?3)")?
+        .query_row([seen.unwrap_or(i64::MIN), seen.unwrap_or(i64::MAX), now], |row| {
+            row.get(0)
+        })
 }
 
 /// Number of messages.

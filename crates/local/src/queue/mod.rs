@@ -1,25 +1,27 @@
 //! The queue in SQLite: visibility, receive count, delay, and fairness between destinations.
 //!
 //! A send that returned must be on the disk, because the webhook's 202 depends on it. A message must be removed only by
-//! [`TaskReceiver::complete`]. Simultaneous sends are written in one transaction.
+//! [`TaskReceiver::complete`]. Simultaneous sends are written in one transaction, with the records of their tasks.
 
 mod fairness;
 mod messages;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use rusqlite::Transaction;
 use tokio::sync::Notify;
 use transship_copy::{Clock, SystemClock};
-use transship_engine::{Outgoing, ReceivedMessage, TaskQueue, TaskReceiver};
+use transship_engine::{Outgoing, ReceivedMessage, TaskEntry, TaskQueue, TaskReceiver};
 
-use crate::Database;
 use crate::database::Durability;
+use crate::ledger::record;
+use crate::{Database, SqliteLedger};
 use fairness::{Peers, Share};
 use messages::{Message, Receipt};
 use transship_oci::{Code, Error, Result, Verb};
@@ -32,8 +34,12 @@ pub struct SqliteQueue {
     arrived: Arc<Notify>,
     turn: Arc<AtomicUsize>,
     share: Option<Share>,
+    /// The ledger is in the same database.
+    records: bool,
     /// The last receipt left no message that became visible before this time and may be delivered, in milliseconds since 1970.
     seen: Arc<AtomicI64>,
+    /// The pairs of which the last receipt left messages, because they have their share of the workers.
+    sated: Arc<Mutex<HashSet<Peers>>>,
 }
 
 impl SqliteQueue {
@@ -50,7 +56,9 @@ impl SqliteQueue {
             arrived: Arc::default(),
             turn: Arc::default(),
             share: None,
+            records: false,
             seen: Arc::new(AtomicI64::new(i64::MIN)),
+            sated: Arc::default(),
         }
     }
 
@@ -59,6 +67,13 @@ impl SqliteQueue {
     #[must_use]
     pub fn shared_by(mut self, workers: usize, host_of: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         self.share = Some(Share::new(workers, host_of));
+        self
+    }
+
+    /// Records the tasks of new messages in `ledger` in the transaction that sends them, if it is of the same database.
+    #[must_use]
+    pub fn recording_in(mut self, ledger: &SqliteLedger) -> Self {
+        self.records = ledger.is_in(&self.database);
         self
     }
 
@@ -83,17 +98,18 @@ impl SqliteQueue {
         let now = self.now();
         let earliest = self
             .database
-            .read(move |connection| messages::earliest(connection, now, i64::MIN))
+            .read(move |connection| messages::earliest(connection, now, None))
             .await
             .map_err(|fault| unavailable(fault, "look"))?;
         Ok(earliest.map(|visible| until(visible, now)))
     }
 
-    /// How long to wait without a notification. Messages that the last receipt left are beyond the share of their host; those
-    /// that arrived since, and ends of others, leave a notification.
+    /// How long to wait without a notification, which is until a hidden message becomes visible. Messages that the last receipt
+    /// left are beyond the share of their host; those that arrived since, and ends of others, leave a notification.
     async fn pause(&self, at_most: Duration) -> Result<Duration> {
         let now = self.now();
         let seen = self.seen.load(Ordering::Relaxed).min(now);
+        let seen = (seen > i64::MIN).then_some(seen);
         let earliest = self
             .database
             .read(move |connection| messages::earliest(connection, now, seen))
@@ -120,6 +136,41 @@ impl SqliteQueue {
         })
     }
 
+    /// Adds messages and records `tasks`, all or none.
+    async fn add(&self, messages: &[Outgoing], tasks: &[TaskEntry]) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let messages = messages
+            .iter()
+            .map(|outgoing| self.message(outgoing))
+            .collect::<Result<Vec<_>>>()?;
+        let peers: Vec<Peers> = messages.iter().map(|message| message.peers.clone()).collect();
+        let tasks = tasks.to_vec();
+        self.database
+            .write(Durability::Disk, move |transaction| {
+                messages
+                    .iter()
+                    .try_for_each(|message| messages::add(transaction, message))?;
+                tasks.iter().try_for_each(|task| record(transaction, task))
+            })
+            .await
+            .map_err(|fault| unavailable(fault, "send"))?;
+        let is_sated = {
+            let sated = self.sated();
+            peers.iter().all(|peers| sated.contains(peers))
+        };
+        // A backlog that grows does not keep the workers looking at it: the end of a message does.
+        if !is_sated {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    fn sated(&self) -> MutexGuard<'_, HashSet<Peers>> {
+        self.sated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Changes the message that `receipt` holds; an outdated receipt changes nothing.
     async fn held<T: Default + Send + 'static>(
         &self,
@@ -140,23 +191,15 @@ impl SqliteQueue {
 #[async_trait]
 impl TaskQueue for SqliteQueue {
     async fn send(&self, messages: &[Outgoing]) -> Result<()> {
-        if messages.is_empty() {
-            return Ok(());
+        self.add(messages, &[]).await
+    }
+
+    async fn send_and_record(&self, messages: &[Outgoing], tasks: &[TaskEntry]) -> Result<bool> {
+        if self.records && self.add(messages, tasks).await.is_ok() {
+            return Ok(true);
         }
-        let messages = messages
-            .iter()
-            .map(|outgoing| self.message(outgoing))
-            .collect::<Result<Vec<_>>>()?;
-        self.database
-            .write(Durability::Disk, move |transaction| {
-                messages
-                    .iter()
-                    .try_for_each(|message| messages::add(transaction, message))
-            })
-            .await
-            .map_err(|fault| unavailable(fault, "send"))?;
-        self.arrived.notify_one();
-        Ok(())
+        // A ledger that cannot be written loses nothing.
+        self.send(messages).await.map(|()| false)
     }
 
     async fn wake(&self, host: &str) -> Result<Option<usize>> {
@@ -180,21 +223,34 @@ impl TaskReceiver for SqliteQueue {
         let until = now.saturating_add(milliseconds(visibility));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let share = self.share.clone();
-        let received: Vec<_> = self
+        // Before the transaction: what is sent after it must be noticed, unless the transaction found its pair sated.
+        self.sated().clear();
+        let (received, left) = self
             .database
             .write(Durability::Process, move |transaction| {
                 messages::show_hidden_by_clock(transaction, now)?;
                 let waiting = messages::waiting(transaction, now, max)?;
                 let in_flight = messages::in_flight(transaction, now)?;
-                fairness::choose(waiting, &in_flight, share.as_ref(), max, turn, now)
+                let chosen = fairness::choose(waiting.clone(), &in_flight, share.as_ref(), max, turn, now);
+                let left: HashSet<Peers> = waiting
+                    .into_iter()
+                    .filter(|pair| pair.messages.iter().any(|message| !chosen.contains(message)))
+                    .map(|pair| pair.peers)
+                    .collect();
+                let received: Vec<_> = chosen
                     .into_iter()
                     .map(|id| messages::hand_out(transaction, id, now, until))
-                    .collect()
+                    .collect::<rusqlite::Result<_>>()?;
+                Ok((received, left))
             })
             .await
             .map_err(|fault| unavailable(fault, "receive"))?;
-        let seen = if received.len() < max { now } else { i64::MIN };
-        self.seen.store(seen, Ordering::Relaxed);
+        if received.len() < max {
+            self.seen.store(now, Ordering::Relaxed);
+            *self.sated() = left;
+        } else {
+            self.seen.store(i64::MIN, Ordering::Relaxed);
+        }
         Ok(received)
     }
 

@@ -1,6 +1,8 @@
 //! What the suite cannot see: the disk, a restart, waking, and who gets the workers.
 
-use transship_testkit::suites::copy_task;
+use futures_util::FutureExt as _;
+use transship_engine::ledger::{By, History as _, TaskQuery};
+use transship_testkit::suites::{copy_task, task};
 
 use super::*;
 
@@ -236,6 +238,41 @@ async fn a_send_waits_for_the_disk_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn a_task_is_recorded_with_its_message_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = Database::open(dir.path()).unwrap();
+    let ledger = SqliteLedger::new(database.clone());
+    let listed = async || {
+        let newest = TaskQuery::new(By::Newest);
+        ledger.tasks(&newest, None, 10).await.unwrap().items.len()
+    };
+    let messages = [Outgoing::now(copy_task(1))];
+
+    let queue = SqliteQueue::new(database.clone()).recording_in(&ledger);
+    assert!(queue.send_and_record(&messages, &[task(1)]).await.unwrap());
+    assert_eq!((queue.depth().await.unwrap(), listed().await), (1, 1));
+
+    // Without its ledger, the message is sent all the same.
+    database
+        .lock()
+        .execute_batch("ALTER TABLE history_task RENAME TO gone")
+        .unwrap();
+    assert!(!queue.send_and_record(&messages, &[task(2)]).await.unwrap());
+    database
+        .lock()
+        .execute_batch("ALTER TABLE gone RENAME TO history_task")
+        .unwrap();
+    assert_eq!((queue.depth().await.unwrap(), listed().await), (2, 1));
+
+    // A ledger elsewhere is for the caller to write.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = SqliteLedger::new(Database::open(elsewhere.path()).unwrap());
+    let queue = SqliteQueue::new(database.clone()).recording_in(&other);
+    assert!(!queue.send_and_record(&messages, &[task(3)]).await.unwrap());
+    assert_eq!((queue.depth().await.unwrap(), listed().await), (3, 1));
+}
+
+#[tokio::test]
 async fn a_clock_that_was_ahead_hides_no_message_after_it_is_put_right() {
     let dir = tempfile::tempdir().unwrap();
     let clock = transship_testkit::clock::ManualClock::default();
@@ -303,6 +340,12 @@ async fn a_silent_source_occupies_a_part_of_the_workers_and_others_are_received_
 
     // Nothing can be received, so the worker does not read the queue again and again.
     let minute = Duration::from_mins(1);
+    assert_eq!(queue.pause(minute).await.unwrap(), minute);
+
+    // Nor when the backlog grows.
+    let _: Option<()> = queue.arrived.notified().now_or_never();
+    queue.send(&between("silent", "a", 200..300)).await.unwrap();
+    assert!(queue.arrived.notified().now_or_never().is_none());
     assert_eq!(queue.pause(minute).await.unwrap(), minute);
 
     queue.send(&between("healthy", "c", 100..101)).await.unwrap();

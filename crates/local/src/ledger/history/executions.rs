@@ -2,34 +2,46 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, params};
 use transship_engine::ledger::TaskEntry;
-use transship_engine::{ExecutionRecord, ExecutionState, Outcome, TaskCounts, TaskState, Trigger};
+use transship_engine::{Execution, ExecutionRecord, ExecutionState, Outcome, TaskCounts, TaskState, Trigger};
 
 use crate::column;
 
-/// Counts a task that was recorded now, and records its execution unless it is known.
-pub(super) fn count_task(transaction: &Transaction<'_>, task: &TaskEntry) -> Result<()> {
-    let execution = &task.execution;
-    let is_new_repository = match &task.destination_repository {
-        None => 0,
-        Some(repository) => transaction
-            .prepare_cached(
-                "INSERT INTO history_repository (execution, registry, repository) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![execution.id, task.destination_registry, repository.as_str()])?,
-    };
-    transaction
+/// The number of an execution, which is recorded if it is not known.
+pub(super) fn number_of(transaction: &Transaction<'_>, execution: &Execution) -> Result<i64> {
+    let recorded = transaction
         .prepare_cached(
-            "INSERT INTO history_execution (id, rule, \"trigger\", created, total, repositories)
-             VALUES (?1, ?2, ?3, ?4, 1, ?5)
-             ON CONFLICT (id) DO UPDATE SET total = total + 1, repositories = repositories + ?5",
+            "INSERT INTO history_execution (id, rule, \"trigger\", created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
             execution.id,
             execution.rule,
             execution.trigger.as_str(),
             execution.created.as_millisecond(),
-            is_new_repository > 0,
         ])?;
+    if recorded > 0 {
+        return Ok(transaction.last_insert_rowid());
+    }
+    transaction
+        .prepare_cached("SELECT number FROM history_execution WHERE id = ?1")?
+        .query_row([&execution.id], |row| row.get(0))
+}
+
+/// Counts a task of the execution with this number that was recorded now.
+pub(super) fn count_task(transaction: &Transaction<'_>, execution: i64, task: &TaskEntry) -> Result<()> {
+    let is_new_repository = match &task.destination_repository {
+        None => 0,
+        Some(repository) => transaction
+            .prepare_cached(
+                "INSERT INTO history_repository (execution_number, registry, repository) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![execution, task.destination_registry, repository.as_str()])?,
+    };
+    transaction
+        .prepare_cached(
+            "UPDATE history_execution SET total = total + 1, repositories = repositories + ?2 WHERE number = ?1",
+        )?
+        .execute(params![execution, is_new_repository > 0])?;
     Ok(())
 }
 

@@ -27,7 +27,11 @@ impl Path {
                 path.between(Some(*from), None);
                 return path;
             }
-            By::Execution(id) => ("t.execution = ?", vec![Value::from(id.clone())], "t.created"),
+            By::Execution(id) => (
+                "t.execution_number = (SELECT number FROM history_execution WHERE id = ?)",
+                vec![Value::from(id.clone())],
+                "t.created",
+            ),
             By::Rule { name, from, until } => {
                 let mut path = Self::new("t.rule = ?", vec![Value::from(name.clone())], "t.created");
                 path.between(*from, *until);

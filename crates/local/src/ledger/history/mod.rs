@@ -14,6 +14,7 @@ use transship_engine::{Begin, ExecutionRecord, Outcome, Replica, TaskRecord};
 use transship_oci::{Code, Error, Repository, Result, Verb};
 
 use super::{SqliteLedger, replicas};
+pub(crate) use tasks::add as record;
 
 impl SqliteLedger {
     /// Deletes tasks that ended before `before`, executions whose last task ended before then, and hints that expired at

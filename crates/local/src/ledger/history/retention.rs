@@ -49,18 +49,18 @@ pub(super) fn delete_ended(
                  (SELECT number FROM history_task WHERE finished < ?1 ORDER BY finished LIMIT ?2)",
         )?
         .execute(params![before, limit])?;
-    // Its last task ended before then, so its tasks are deleted above, now or at the next call.
+    // Its last task ended before then, so its tasks are deleted above, now or at the next call. It stays as long as they do: the
+    // next execution may get its number.
+    let ended = "SELECT number FROM history_execution AS e
+         WHERE terminal >= total AND last < ?1 AND NOT EXISTS (SELECT 1 FROM history_task WHERE execution_number = e.number)
+         ORDER BY last LIMIT ?2";
     transaction
-        .prepare_cached(
-            "DELETE FROM history_repository WHERE execution IN
-                 (SELECT id FROM history_execution WHERE terminal >= total AND last < ?1 ORDER BY last LIMIT ?2)",
-        )?
+        .prepare_cached(&format!(
+            "DELETE FROM history_repository WHERE execution_number IN ({ended})"
+        ))?
         .execute(params![before, limit])?;
     let executions = transaction
-        .prepare_cached(
-            "DELETE FROM history_execution WHERE number IN
-                 (SELECT number FROM history_execution WHERE terminal >= total AND last < ?1 ORDER BY last LIMIT ?2)",
-        )?
+        .prepare_cached(&format!("DELETE FROM history_execution WHERE number IN ({ended})"))?
         .execute(params![before, limit])?;
     let hints = transaction
         .prepare_cached(

@@ -9,23 +9,25 @@ use transship_oci::Repository;
 use super::executions;
 use crate::column;
 
-/// A task, with the trigger and time of its execution.
-pub(super) const COLUMNS: &str = "t.*, e.\"trigger\" AS execution_trigger, e.created AS execution_created
-     FROM history_task AS t JOIN history_execution AS e ON e.id = t.execution";
+/// A task, with the id, trigger and time of its execution.
+pub(super) const COLUMNS: &str =
+    "t.*, e.id AS execution, e.\"trigger\" AS execution_trigger, e.created AS execution_created
+     FROM history_task AS t JOIN history_execution AS e ON e.number = t.execution_number";
 
 /// Records a task as queued and counts it, unless it is known.
-pub(super) fn add(transaction: &Transaction<'_>, task: &TaskEntry) -> Result<()> {
+pub(crate) fn add(transaction: &Transaction<'_>, task: &TaskEntry) -> Result<()> {
+    let execution = executions::number_of(transaction, &task.execution)?;
     let added = transaction
         .prepare_cached(
-            "INSERT INTO history_task (id, execution, rule, action, origin, source_repository, is_attachment, source,
+            "INSERT INTO history_task (id, execution_number, rule, action, origin, source_repository, is_attachment, source,
                                        destination_registry, destination_repository, destination, named, job,
                                        redrive_of, state, created, touched)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'queued', ?15, ?15)
-             ON CONFLICT (execution, id) DO NOTHING",
+             ON CONFLICT (execution_number, id) DO NOTHING",
         )?
         .execute(params![
             task.id,
-            task.execution.id,
+            execution,
             task.execution.rule,
             task.action.as_str(),
             task.origin,
@@ -41,7 +43,7 @@ pub(super) fn add(transaction: &Transaction<'_>, task: &TaskEntry) -> Result<()>
             task.created.as_millisecond(),
         ])?;
     if added > 0 {
-        executions::count_task(transaction, task)?;
+        executions::count_task(transaction, execution, task)?;
     }
     Ok(())
 }
@@ -50,14 +52,14 @@ pub(super) fn add(transaction: &Transaction<'_>, task: &TaskEntry) -> Result<()>
 pub(super) fn begin(transaction: &Transaction<'_>, task: &TaskEntry, now: Timestamp) -> Result<Begin> {
     let mut update = transaction.prepare_cached(
         "UPDATE history_task SET state = 'running', attempts = attempts + 1, next = NULL, touched = ?3
-         WHERE execution = ?1 AND id = ?2 AND state IN ('queued', 'running', 'waiting') RETURNING attempts",
+         WHERE execution_number = (SELECT number FROM history_execution WHERE id = ?1) AND id = ?2 AND state IN ('queued', 'running', 'waiting') RETURNING attempts",
     )?;
     let key = params![task.execution.id, task.id, now.as_millisecond()];
     if let Some(row) = update.query(key)?.next()? {
         return Ok(Begin::Attempt(row.get(0)?));
     }
     transaction
-        .prepare_cached("SELECT state FROM history_task WHERE execution = ?1 AND id = ?2")?
+        .prepare_cached("SELECT state FROM history_task WHERE execution_number = (SELECT number FROM history_execution WHERE id = ?1) AND id = ?2")?
         .query_row([&task.execution.id, &task.id], |row| {
             Ok(Begin::Finished(column::word(row, "state", TaskState::parse)?))
         })
@@ -74,7 +76,7 @@ pub(super) fn wait(
     transaction
         .prepare_cached(
             "UPDATE history_task SET state = 'waiting', code = ?3, message = ?4, next = ?5, touched = ?5
-             WHERE execution = ?1 AND id = ?2 AND state IN ('queued', 'running', 'waiting')",
+             WHERE execution_number = (SELECT number FROM history_execution WHERE id = ?1) AND id = ?2 AND state IN ('queued', 'running', 'waiting')",
         )?
         .execute(params![
             task.execution.id,
@@ -92,7 +94,7 @@ pub(super) fn finish(transaction: &Transaction<'_>, task: &TaskEntry, outcome: &
         .prepare_cached(
             "UPDATE history_task SET state = ?3, digest = ?4, code = ?5, message = ?6, copied = ?7, mounted = ?8,
                                      skipped = ?9, finished = ?10, next = NULL
-             WHERE execution = ?1 AND id = ?2 AND state IN ('queued', 'running', 'waiting')",
+             WHERE execution_number = (SELECT number FROM history_execution WHERE id = ?1) AND id = ?2 AND state IN ('queued', 'running', 'waiting')",
         )?
         .execute(params![
             task.execution.id,
@@ -117,7 +119,7 @@ pub(super) fn redriven(transaction: &Transaction<'_>, task: &TaskEntry, successo
     transaction
         .prepare_cached(
             "UPDATE history_task SET redriven_by = ?3
-             WHERE execution = ?1 AND id = ?2 AND redriven_by IS NULL AND finished IS NOT NULL",
+             WHERE execution_number = (SELECT number FROM history_execution WHERE id = ?1) AND id = ?2 AND redriven_by IS NULL AND finished IS NOT NULL",
         )?
         .execute(params![task.execution.id, task.id, successor])?;
     Ok(())

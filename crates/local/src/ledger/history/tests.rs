@@ -107,7 +107,10 @@ async fn lists_read_by_an_index() {
     };
     let plans = [
         order("TRUE", "t.created"),
-        order("t.execution = 'a' AND (t.created, t.number) < (1, 1)", "t.created"),
+        order(
+            "t.execution_number = (SELECT number FROM history_execution WHERE id = 'a') AND (t.created, t.number) < (1, 1)",
+            "t.created",
+        ),
         order("t.rule = 'a' AND t.created >= 1", "t.created"),
         order(
             "t.destination_registry = 'a' AND t.destination_repository = 'b'",
