@@ -101,6 +101,22 @@ fn a_malformed_digest_costs_the_digest_and_not_the_event() {
 }
 
 #[test]
+fn a_tag_has_at_most_128_characters_and_a_repository_255() {
+    assert_eq!(one(json!({ "tag": "t".repeat(128) }))["tag"], "t".repeat(128));
+    let long = "t".repeat(129);
+    for tag in [&long, "-x", ".x", "a b", "v1\0", "v1\n", "v\u{fe0f}1", "\u{0432}1"] {
+        // What is left is a push by digest, which is copied only with what it belongs to.
+        assert_eq!(one(json!({ "tag": tag }))["tag"], Value::Null, "{tag}");
+        none(json!({ "tag": tag, "digest": "" }));
+    }
+    assert_eq!(
+        one(json!({ "repository": "r".repeat(255) }))["repository"],
+        "r".repeat(255)
+    );
+    none(json!({ "repository": "r".repeat(256) }));
+}
+
+#[test]
 fn blobs_are_told_from_manifests() {
     none(json!({ "mediaType": "application/octet-stream", "tag": null }));
     none(json!({ "mediaType": "application/vnd.docker.container.image.rootfs.diff+x-gtar", "tag": null }));

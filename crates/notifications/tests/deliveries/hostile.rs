@@ -1,6 +1,7 @@
 //! What a broken or hostile sender could send in each format. Every test is a change to every sample, so a new format is covered
 //! by its sample.
 
+use http::HeaderValue;
 use serde_json::{Map, Value, json};
 use transship_notifications::{Delivery, Event, Format, Origin, parse};
 use transship_testkit::mutation::fuzz;
@@ -156,6 +157,38 @@ fn doubled(fields: &Map<String, Value>, name: &str, second: &Value) -> String {
     text.pop();
     let name = name.replace("~1", "/").replace("~0", "~");
     format!("{text},{}:{second}}}", json!(name))
+}
+
+#[test]
+fn a_compressed_body_is_refused_and_no_content_type_makes_another_event() {
+    let compressed = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[0xab, 0x56, 0x4a, 0x2d]].concat();
+    for sample in Sample::all() {
+        let whole = sample.read();
+        let with = |name: &'static str, value: &'static str, body: &[u8]| {
+            let mut headers = sample.headers();
+            headers.insert(name, HeaderValue::from_static(value));
+            let delivery = Delivery {
+                headers: &headers,
+                body,
+                token: None,
+            };
+            parse(sample.format(), &delivery, &Origin::default())
+        };
+        let error = with("content-encoding", "gzip", &compressed).unwrap_err();
+        assert_eq!(error.code(), "DELIVERY_INVALID", "{}", sample.file);
+        for content_type in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/json; charset=utf-16",
+            "x",
+        ] {
+            match with("content-type", content_type, &sample.body) {
+                Ok(events) => assert_eq!(events, whole, "{} {content_type}", sample.file),
+                Err(error) => assert_eq!(error.code(), "DELIVERY_INVALID", "{} {content_type}", sample.file),
+            }
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use transship_testkit::lambda_runtime::{Ended, Function, Lambda, events};
 
 /// The secret of the deliveries.
 pub const SECRET: &str = "Bearer canary-of-the-hook";
-const DIGEST: &str = "sha256:7dc66294dc545ec68cba211e1627866be17e25f3ddf7094a7033d5cf4ad2d57e";
+pub const DIGEST: &str = "sha256:7dc66294dc545ec68cba211e1627866be17e25f3ddf7094a7033d5cf4ad2d57e";
 
 pub struct Fixture {
     pub deployment: Deployment,
@@ -33,15 +33,17 @@ impl Fixture {
     pub async fn without_document() -> Self {
         let deployment = Deployment::start().await.unwrap();
         deployment.secret_create("hook", SECRET).await.unwrap();
-        let environment = deployment.environment();
-        let function = Function {
-            program: env!("CARGO_BIN_EXE_transship-webhook").into(),
-            environment,
-            timeout: Duration::from_secs(20),
-        };
         Self {
-            lambda: Lambda::new(function, 1).unwrap(),
+            lambda: instance(&deployment),
             deployment,
+        }
+    }
+
+    /// The same deployment with an instance of the function that has not been invoked.
+    pub fn with_another_instance(self) -> Self {
+        Self {
+            lambda: instance(&self.deployment),
+            ..self
         }
     }
 
@@ -86,6 +88,15 @@ impl Fixture {
     }
 }
 
+fn instance(deployment: &Deployment) -> Lambda {
+    let function = Function {
+        program: env!("CARGO_BIN_EXE_transship-webhook").into(),
+        environment: deployment.environment(),
+        timeout: Duration::from_secs(20),
+    };
+    Lambda::new(function, 1).unwrap()
+}
+
 fn document() -> String {
     let destination = json!({ "provider": "distribution", "endpoint": "https://mirror.example.com" });
     let rule = |name: &str, source: &str, namespace: &str| {
@@ -117,11 +128,23 @@ fn document() -> String {
                 "endpoint": "https://example.azurecr.io",
                 "webhook": { "secret": "secretsmanager:hook", "format": "azure-eventgrid" },
             },
+            "harbor": {
+                "provider": "harbor",
+                "endpoint": "https://harbor.example.com",
+                "webhook": { "secret": "secretsmanager:hook" },
+            },
+            "dockerhub": {
+                "provider": "dockerhub",
+                "endpoint": "https://registry-1.docker.io",
+                "webhook": { "secret": "secretsmanager:hook" },
+            },
             "mirror": destination,
         },
         "rules": [
             rule("core", "hub", "hub"),
             rule("ecr", "ecr", "copy"),
+            rule("harbor", "harbor", "harbor"),
+            rule("dockerhub", "dockerhub", "dockerhub"),
             {
                 "name": "ghcr",
                 "source": { "registry": "ghcr", "namespace": "example" },
@@ -152,6 +175,42 @@ pub fn push(tag: &str) -> String {
         "source": {},
     });
     json!({ "events": [event] }).to_string()
+}
+
+/// Harbor's notification of a push to `core/app:v1` in its default format.
+pub fn harbor_default(digest: &str) -> Value {
+    let resource = json!({ "digest": digest, "tag": "v1", "resource_url": "harbor.example.com/core/app:v1" });
+    json!({
+        "type": "PUSH_ARTIFACT",
+        "occur_at": 1_700_000_000,
+        "operator": "ci",
+        "event_data": {
+            "resources": [resource],
+            "repository": { "name": "app", "namespace": "core", "repo_full_name": "core/app", "repo_type": "private" },
+        },
+    })
+}
+
+/// The same push as a `CloudEvent`, with an id and a time of its own.
+pub fn harbor_cloud_event(digest: &str, id: &str) -> Value {
+    json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": "/projects/2/webhook/policies/1",
+        "type": "harbor.artifact.pushed",
+        "datacontenttype": "application/json",
+        "time": "2023-11-14T22:13:25Z",
+        "operator": "ci",
+        "data": harbor_default(digest)["event_data"],
+    })
+}
+
+/// Docker Hub's notification of a push to `core/app:v1`, which names no digest.
+pub fn hub(pushed_at: i64) -> Value {
+    json!({
+        "push_data": { "tag": "v1", "pushed_at": pushed_at, "pusher": "ci" },
+        "repository": { "repo_name": "core/app", "namespace": "core", "name": "app" },
+    })
 }
 
 /// An event of ECR as `EventBridge` passes it to a function.

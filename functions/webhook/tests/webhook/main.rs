@@ -9,3 +9,4 @@
 mod events;
 mod fixture;
 mod hooks;
+mod reports;
