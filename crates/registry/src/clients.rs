@@ -102,7 +102,7 @@ impl Clients {
             .connect_timeout(Duration::from_secs(10))
             .pool_idle_timeout(Duration::from_secs(20))
             .dns_resolver(GuardedResolver(Arc::clone(&self.guard)));
-        if self.guard.is_literal() {
+        if self.guard.is_direct() {
             builder = builder.no_proxy();
             // A proxy may be reached by TLS even if the registry uses plain HTTP.
             if kind == Kind::Plain {
@@ -111,6 +111,8 @@ impl Clients {
         }
         if kind != Kind::Plain {
             builder = material.apply(builder, kind == Kind::Authenticated)?;
+            // The certificate is kept with each response.
+            builder = builder.tls_info(self.guard.is_pinned());
         }
         builder
             .build()

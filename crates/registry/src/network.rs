@@ -21,6 +21,10 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use transship_oci::{Network, RegistryHost};
 use url::{Host, Url};
 
+use crate::SiteTarget;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Class of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
@@ -44,6 +48,8 @@ pub(crate) struct Guard {
     names: HashSet<String>,
     /// Addresses that the operator wrote for the registry, and its port.
     addresses: (HashSet<IpAddr>, Option<u16>),
+    /// A name that is not resolved, because it is reached at one site.
+    pinned: Option<(String, SiteTarget)>,
 }
 
 /// Why a connection was denied. It is found in the causes of an HTTP error.
@@ -86,7 +92,35 @@ impl Guard {
                 .chain(endpoint.host_str().map(str::to_owned))
                 .collect(),
             addresses: (HashSet::new(), endpoint.port_or_known_default()),
+            pinned: None,
         }
+    }
+
+    /// The same guard, for connections to the endpoint's name at `target`. The name is not resolved.
+    pub(crate) fn pinned_to(mut self, endpoint: &Url, target: SiteTarget) -> Self {
+        self.pinned = endpoint.host_str().map(|name| (name.to_owned(), target));
+        self
+    }
+
+    /// True if the endpoint's name is reached at one site.
+    pub(crate) const fn is_pinned(&self) -> bool {
+        self.pinned.is_some()
+    }
+
+    /// The addresses of `name`, which may be connected to.
+    async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, BoxError> {
+        let pinned = self
+            .pinned
+            .as_ref()
+            .filter(|(pinned, _)| pinned.eq_ignore_ascii_case(name));
+        let found = match pinned {
+            Some((_, SiteTarget::Addresses(addresses))) => {
+                addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect()
+            }
+            Some((_, SiteTarget::Alias(alias))) => tokio::net::lookup_host((alias.as_str(), 0)).await?.collect(),
+            None => tokio::net::lookup_host((name, 0)).await?.collect(),
+        };
+        Ok(self.resolved(name, found)?)
     }
 
     /// The same guard, which also allows `addresses`: literally with the port of the endpoint, and as addresses of the names of
@@ -96,9 +130,9 @@ impl Guard {
         self
     }
 
-    /// True if the endpoint is a literal loopback or private address, which is reached without a proxy.
-    pub(crate) const fn is_literal(&self) -> bool {
-        self.literal.is_some()
+    /// True if the endpoint is reached without a proxy: a literal loopback or private address, or one site of a name.
+    pub(crate) const fn is_direct(&self) -> bool {
+        self.literal.is_some() || self.pinned.is_some()
     }
 
     /// Rejects a URL whose host is a denied address. Names are checked when they are resolved.
@@ -197,8 +231,7 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = Arc::clone(&self.0);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let addresses = guard.resolved(name.as_str(), found)?;
+            let addresses = guard.resolve(name.as_str()).await?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }

@@ -18,7 +18,7 @@ use crate::network::Guard;
 use crate::pages::PageSize;
 use crate::referrers::ReferrersApi;
 use crate::upload::throughput::Throughput;
-use crate::{Credentials, Profile, RemoteRepository, Retries, TlsSource};
+use crate::{Credentials, Profile, RemoteRepository, Retries, SiteTarget, TlsSource};
 
 /// The longest wait for a response, or for its next bytes, before the connection counts as broken.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -82,6 +82,18 @@ impl Registry {
 
     /// Like [`Registry::new`]. `addresses` are allowed as well, as if the endpoint named them.
     pub fn allowing(options: Options, addresses: &[IpAddr]) -> Result<Self> {
+        Self::guarded(options, |guard, _| guard.allowing(addresses))
+    }
+
+    /// Like [`Registry::allowing`], but every connection to the endpoint's name goes to `target`, without a
+    /// proxy. The name is not resolved. Certificates are still those of the endpoint's name.
+    pub fn at_site(options: Options, addresses: &[IpAddr], target: SiteTarget) -> Result<Self> {
+        Self::guarded(options, |guard, endpoint| {
+            guard.allowing(addresses).pinned_to(endpoint, target)
+        })
+    }
+
+    fn guarded(options: Options, change: impl FnOnce(Guard, &Url) -> Guard) -> Result<Self> {
         let refuse = |why: &str| {
             Error::new(
                 Code::InvalidEndpoint,
@@ -102,7 +114,8 @@ impl Registry {
             return Err(refuse("has a path, a query or a user"));
         }
         let host = host_of(&endpoint).ok_or_else(|| refuse("has no host"))?;
-        let guard = Arc::new(Guard::new(&endpoint, &options.names, options.network).allowing(addresses));
+        let guard = Guard::new(&endpoint, &options.names, options.network);
+        let guard = Arc::new(change(guard, &endpoint));
         let base = endpoint
             .join("v2/")
             .map_err(|error| Error::new(Code::InvalidEndpoint, Verb::Endpoint, error.to_string()))?;

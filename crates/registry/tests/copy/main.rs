@@ -32,6 +32,7 @@ mod referrers;
 mod remembered;
 mod samples;
 mod secrets;
+mod site;
 mod stage;
 mod tls;
 mod together;

@@ -20,8 +20,12 @@ pub use transship_embedded_registry::records::{Class, Count, RequestRecord, Traf
 
 /// A free loopback port and its host name.
 async fn listen() -> Result<(TcpListener, RegistryHost)> {
+    listen_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+}
+
+async fn listen_at(address: SocketAddr) -> Result<(TcpListener, RegistryHost)> {
     let failed = |error: io::Error| Error::new(ErrorKind::BindFailed, "proxy").with_source(error);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
     let host = host(listener.local_addr().map_err(failed)?)?;
     Ok((listener, host))
 }

@@ -3,7 +3,7 @@
 //! Everything in production uses TLS, and nothing on loopback does.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use transship_oci::RegistryHost;
 
-use super::{accept, listen};
+use super::{accept, listen_at};
 use crate::{Error, ErrorKind, Result};
 
 /// A certificate authority. Clients that load [`Authority::roots`] trust it.
@@ -39,6 +39,8 @@ pub enum Certificate {
     Expired,
     /// For `elsewhere.example`, signed by the authority.
     OfAnotherHost,
+    /// For this host name and the addresses `127.0.0.1` and `127.0.0.2`, signed by the authority.
+    Of(&'static str),
     /// Self-signed.
     SelfSigned,
     /// The right one; clients must show one of the same authority.
@@ -87,11 +89,13 @@ impl Authority {
     }
 
     fn certify(&self, certificate: Certificate) -> Result<Arc<ServerConfig>> {
-        let name = match certificate {
-            Certificate::OfAnotherHost => "elsewhere.example".to_owned(),
-            _ => Ipv4Addr::LOCALHOST.to_string(),
+        let names = match certificate {
+            Certificate::OfAnotherHost => vec!["elsewhere.example"],
+            Certificate::Of(name) => vec![name, "127.0.0.1", "127.0.0.2"],
+            _ => vec!["127.0.0.1"],
         };
-        let mut params = CertificateParams::new([name]).map_err(failed)?;
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        let mut params = CertificateParams::new(names).map_err(failed)?;
         if certificate == Certificate::Expired {
             params.not_before = date_time_ymd(2000, 1, 1);
             params.not_after = date_time_ymd(2001, 1, 1);
@@ -134,7 +138,18 @@ pub struct TlsProxy {
 impl TlsProxy {
     /// Starts a proxy with `certificate` that relays to `upstream`.
     pub async fn start(upstream: &RegistryHost, authority: &Authority, certificate: Certificate) -> Result<Self> {
-        let (listener, host) = listen().await?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self::start_at(address, upstream, authority, certificate).await
+    }
+
+    /// The same at a loopback address and port of the caller's choice, so that several proxies can share a port.
+    pub async fn start_at(
+        address: SocketAddr,
+        upstream: &RegistryHost,
+        authority: &Authority,
+        certificate: Certificate,
+    ) -> Result<Self> {
+        let (listener, host) = listen_at(address).await?;
         let shown = Arc::new(Mutex::new(authority.certify(certificate)?));
         let (upstream, showing) = (upstream.to_string(), Arc::clone(&shown));
         let connections = Arc::new(AtomicU64::new(0));
@@ -163,12 +178,12 @@ impl TlsProxy {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// `127.0.0.1:<port>`.
+    /// Address and port, such as `127.0.0.1:<port>`.
     pub const fn host(&self) -> &RegistryHost {
         &self.host
     }
 
-    /// `https://127.0.0.1:<port>`.
+    /// `https://<address>:<port>`.
     pub fn url(&self) -> String {
         format!("https://{}", self.host)
     }
