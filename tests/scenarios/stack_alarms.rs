@@ -45,6 +45,30 @@ impl Stage {
             .rule_between("down", ("a", "to-down"), ("down", "copy"), "")
     }
 
+    /// A document with a failover group, whose rule keeps the names of images.
+    fn failover(&self) -> String {
+        format!(
+            r#"
+version: 1
+registries:
+  a: {{ provider: distribution, endpoint: "http://{}", webhook: {{ secret: "secretsmanager:transship/a-hook" }} }}
+  b: {{ provider: distribution, endpoint: "http://{}" }}
+rules:
+  - {{ name: standby, source: {{ registry: a, namespace: standby, repository: [app] }}, destination: {{ registry: b, namespace: standby }} }}
+failover:
+  - name: main
+    endpoint: https://images.example.com
+    sites:
+      - {{ registry: a, record: {{ type: A, value: 127.0.0.1 }} }}
+      - {{ registry: b, record: {{ type: A, value: 127.0.0.2 }} }}
+    writer: a
+    zones: [{{ name: public, home: a, dns: {{ route53: {{ zone: Z0123456789ABCDEFGHIJ }} }} }}]
+"#,
+            self.source.host(),
+            self.good.host()
+        )
+    }
+
     /// Posts a delivery to the webhook of `source`, with this secret.
     fn deliver(&self, source: &str, secret: &str, event: &str) -> Response {
         let url = self.stack.hook(source);
@@ -221,6 +245,18 @@ fn each_alarm_is_raised_by_what_it_is_for() {
         }
     });
     assert_eq!(found.as_deref(), Ok("poison"), "{}", stage.stack.logs_tail());
+
+    // A failover group that was never compared and never rehearsed. The timer's message reports it, and orders the comparison.
+    stage.stack.configure_text(&stage.failover());
+    stage.stack.send(r#"{"version":2,"job":{"kind":"due"}}"#);
+    stage.assert_raises(&["FailoverDrillOverdue", "FailoverNotReady"]);
+    let compared = until(PATIENCE, || {
+        match stage.logged("worker", "the sites were compared").pop() {
+            Some(line) => Ok(line),
+            None => Err("no comparison".to_owned()),
+        }
+    });
+    assert_eq!(compared.unwrap()["rule"], "standby", "{}", stage.stack.logs_tail());
 
     assert_no_other_alarm_exists(&stage.raised);
 }

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 use transship_copy::{Progress, SystemClock};
 use transship_engine::ledger::{Failures, Ledger};
-use transship_engine::operations::{NewRules, StartDue};
+use transship_engine::operations::{NewRules, StartDue, WatchSites};
 use transship_engine::{Configuration, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_http::Server;
 use transship_local::{Database, SqliteLedger, SqliteQueue};
@@ -33,6 +33,8 @@ const CONNECTIONS_MAX: u64 = 2048;
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// How late a schedule may start its run.
 const TIMER_INTERVAL: Duration = Duration::from_secs(5);
+/// How often failover groups that are not ready are reported in the log.
+const REPORT_INTERVAL: Duration = Duration::from_mins(5);
 /// Time limit after a stop for deliveries that are being read.
 const INTAKE_GRACE: Duration = Duration::from_secs(5);
 
@@ -51,11 +53,13 @@ pub(crate) struct Settings {
 struct Timer {
     due: StartDue,
     new_rules: Option<NewRules>,
+    sites: WatchSites,
 }
 
 impl Timer {
     /// Looks at every [`TIMER_INTERVAL`] what there is to start, and never returns.
     async fn run(self) {
+        let mut reported: Option<Instant> = None;
         loop {
             if let Err(error) = self.due.run().await {
                 tracing::error!(code = error.code(), "a schedule could not be followed: {error}");
@@ -64,6 +68,15 @@ impl Timer {
                 && let Err(error) = new_rules.order().await
             {
                 tracing::error!(code = error.code(), "new rules could not be swept: {error}");
+            }
+            if let Err(error) = self.sites.order().await {
+                tracing::error!(code = error.code(), "sites could not be compared: {error}");
+            }
+            if reported.is_none_or(|reported| reported.elapsed() >= REPORT_INTERVAL) {
+                reported = Some(Instant::now());
+                if let Err(error) = self.sites.report().await {
+                    tracing::error!(code = error.code(), "failover groups could not be reported: {error}");
+                }
             }
             tokio::time::sleep(TIMER_INTERVAL).await;
         }
@@ -124,6 +137,12 @@ impl Service {
                 configuration: configuration.clone(),
                 schedules: shared.schedules.clone(),
                 history: Arc::clone(&ledger) as _,
+                queue: Arc::new(queue.clone()),
+                clock: Arc::new(SystemClock),
+            },
+            sites: WatchSites {
+                configuration: configuration.clone(),
+                ledger: shared.clone(),
                 queue: Arc::new(queue.clone()),
                 clock: Arc::new(SystemClock),
             },

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use transship_oci::{Code, Error, Result, Verb};
-use transship_registry::{Bandwidth, Credentials, Options, Profile, Registry, Retries};
-use transship_rules::{Document, Rule};
+use transship_registry::{Bandwidth, Credentials, Options, Profile, Registry, Retries, SiteTarget};
+use transship_rules::{Document, Failover, Rule};
 
 use crate::import::DIRECTED;
 use crate::operations::REPLICATED;
@@ -240,7 +240,35 @@ impl Snapshot {
         if let Some(client) = clients.get(name) {
             return Ok(client.clone());
         }
+        let client = Registry::allowing(self.options(entry), &self.document.record_addresses(name))
+            .map_err(|error| Error::new(Code::RegistryInvalid, Verb::Registry.on(name), error.to_string()))?;
+        clients.insert(name.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// A client of a site as clients of `group` are: by their name and with their login, at `target`. It asks once.
+    pub(crate) fn site_client(&self, group: &Failover, site: &str, target: SiteTarget) -> Result<Registry> {
+        let entry = self.document.registries.get(site);
+        let mut entry = entry.ok_or_else(|| unknown_registry(site, Verb::Registry))?.clone();
+        // Its own hosts may be its realm.
+        entry
+            .hosts
+            .extend(entry.endpoint.host_str().and_then(|host| host.parse().ok()));
+        entry.endpoint = group.endpoint.clone();
+        entry.credentials.clone_from(&group.credentials);
         let options = Options {
+            retries: Retries {
+                times: 0,
+                ..self.retries
+            },
+            ..self.options(&entry)
+        };
+        Registry::at_site(options, &self.document.record_addresses(site), target)
+            .map_err(|error| Error::new(Code::RegistryInvalid, Verb::Registry.on(site), error.to_string()))
+    }
+
+    fn options(&self, entry: &transship_rules::Registry) -> Options {
+        Options {
             endpoint: entry.endpoint.clone(),
             names: entry.hosts.clone(),
             network: entry.network,
@@ -254,11 +282,7 @@ impl Snapshot {
                     secrets: Arc::clone(&self.secrets),
                 }) as _
             }),
-        };
-        let client = Registry::allowing(options, &self.document.record_addresses(name))
-            .map_err(|error| Error::new(Code::RegistryInvalid, Verb::Registry.on(name), error.to_string()))?;
-        clients.insert(name.to_owned(), client.clone());
-        Ok(client)
+        }
     }
 }
 

@@ -41,8 +41,8 @@ pub use image_ref::ImageRef;
 pub use import::{Import, ImportIntake, Order, SharedBlobs, SharingDestination, SourceCache, Uploaded, store_unknown};
 pub use inspect::{Checked, CheckedImage, Depth, Finding, ImageEnds, PlanRule, Planned, VerifyRule, check_image};
 pub use job::{
-    CopyTask, Cursor, DeleteTask, Due, ENVELOPE_VERSION, Envelope, Ids, Job, ListPrefix, MESSAGE_BYTES_MAX, Next,
-    Outgoing, Policy, RunRule, Scan, Source, Sweep, SweepStep,
+    CompareSites, CopyTask, Cursor, DeleteTask, Due, ENVELOPE_VERSION, Envelope, Ids, Job, ListPrefix,
+    MESSAGE_BYTES_MAX, Next, Outgoing, Policy, RunRule, Scan, Source, Sweep, SweepStep,
 };
 pub use jobs::Jobs;
 pub use ledger::{PendingScan, Replica, TaskEntry};

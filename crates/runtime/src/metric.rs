@@ -21,6 +21,12 @@
 //! | `KeptUnexplained` | count | | `engine`: tags that are kept and that the ledger does not know, when a task ends and at each sweep |
 //! | `LedgerLost` | count | | `engine`: once, if the first sweep finds an empty ledger beside a filled destination |
 //! | `SourcesIncomplete` | count | | `engine`, at each sweep: sources that wait for missing content |
+//! | `FailoverLag` | milliseconds | `Group`, and all together | `engine`, each time schedules are followed: the lag of the worst standby, if it is known |
+//! | `FailoverComparisonAge` | milliseconds | `Group`, and all together | `engine`, as above: since the last comparison of the sites that saw everything |
+//! | `FailoverMissing`, `FailoverAtRisk` | count | `Group`, and all together | `engine`, as above: images that a standby lacks or has otherwise; images that a switch would lose |
+//! | `FailoverNotReady` | count | `Group`, and all together | `engine`, as above: reasons of the ledger against a switch, such as a lag over the `rpo` or unknown facts |
+//! | `FailoverCheckAge`, `FailoverDrillAge` | milliseconds | `Group`, and all together | `engine`, as above: since the last check, and the last good drill, if there was one |
+//! | `FailoverDrillOverdue` | count | `Group`, and all together | `engine`, as above: 1 if no drill succeeded in the last 90 days |
 
 /// The unit of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +43,13 @@ impl MetricUnit {
     /// The unit of the metric `name`.
     pub fn of(name: &str) -> Self {
         match name {
-            "ReplicationLag" | "OldestTaskAge" | "OldestUnfinishedTask" => Self::Milliseconds,
+            "ReplicationLag"
+            | "OldestTaskAge"
+            | "OldestUnfinishedTask"
+            | "FailoverLag"
+            | "FailoverComparisonAge"
+            | "FailoverCheckAge"
+            | "FailoverDrillAge" => Self::Milliseconds,
             "BytesCopied" | "BytesMounted" => Self::Bytes,
             _ => Self::Count,
         }
@@ -61,6 +73,14 @@ pub fn is_summed_up(metric: &str) -> bool {
         "DeliveriesRefused",
         "PushesUnmatched",
         "PushesNotAnnounced",
+        "FailoverLag",
+        "FailoverComparisonAge",
+        "FailoverMissing",
+        "FailoverAtRisk",
+        "FailoverNotReady",
+        "FailoverCheckAge",
+        "FailoverDrillAge",
+        "FailoverDrillOverdue",
     ]
     .contains(&metric)
 }

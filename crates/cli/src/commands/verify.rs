@@ -209,6 +209,11 @@ async fn one(
         to: &to.target,
     };
     let checked = check_image(&ends, Options::default(), None, depth).await;
+    let digests = checked
+        .as_ref()
+        .ok()
+        .map(|image| (image.wanted.clone(), image.found.clone()));
+    let (source_digest, destination_digest) = digests.unwrap_or_default();
     let (state, code, reason) = match checked {
         Ok(image) => match (image.finding, image.lack) {
             (Some(state), Some((code, reason))) => (state, Some(code), Some(reason)),
@@ -235,5 +240,8 @@ async fn one(
         reason,
         code: code.map(|code| code.as_str().to_owned()),
         checked: Timestamp::now(),
+        source_digest,
+        destination_digest,
+        since: None,
     })
 }

@@ -4,9 +4,14 @@
 //! What must hold: a worker writes no tag of a group that it has not read the state of just before, and none after the group is
 //! drained; every step can be repeated after a crash; of two operators at once, one wins.
 
+mod check;
+mod drill;
+mod facts;
 mod observe;
+mod probe;
 mod readiness;
 mod state;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 
@@ -16,7 +21,14 @@ use transship_rules::ZoneService;
 
 use crate::names::Names;
 
+pub use check::{CheckGroup, CheckReport, Role, ServerAnswer, SiteCheck, ZoneCheck};
+pub use drill::{DRILL_AGE_MAX, DrillGroup, DrillReport, StepDone, ZoneDrill, drill_name, overdue};
+pub use facts::{
+    CompareLeg, FACTS_AGE_MAX, Refresh, SiteFacts, VERIFIED_AGE_MAX, compare_interval, facts_of, is_due, leg_of,
+    legs_to, rules_between, writer_of,
+};
 pub use observe::{Observed, ObservedZone, observe, settled_writer};
+pub use probe::{Seen, SiteProbe, probe};
 pub use readiness::{Assess, ImageAtRisk, Readiness, Reason};
 pub use state::{
     AcceptedLoss, Driver, GroupState, Operation, OperationKind, Phase, StepTime, WriterChange, ZoneMove, ZoneState,

@@ -42,17 +42,30 @@ pub struct ObservedZone {
 /// Reads the state of the ledger and the records of every zone. If the ledger has no state, it is made from the epochs of DNS;
 /// then a zone that cannot be read is an error, because its epoch may be the newest.
 pub async fn observe(failovers: &Failovers, group: &Failover, zones: &dyn Zones) -> Result<Observed> {
+    match observe_for_report(failovers, group, zones).await? {
+        (observed, None) => Ok(observed),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// The same for a report, which shows what can be seen. With the error, the state is that of the document and must not be used for
+/// a switch.
+pub(super) async fn observe_for_report(
+    failovers: &Failovers,
+    group: &Failover,
+    zones: &dyn Zones,
+) -> Result<(Observed, Option<Error>)> {
     let known = failovers.get(&group.name).await?;
     let observed = join_all(group.zones.iter().map(|zone| observe_zone(group, zone, zones))).await;
-    let (state, version) = match known {
-        Some(known) => (known.state, Some(known.version)),
-        None => (rebuilt(group, &observed)?, None),
+    let (state, version, error) = match known {
+        Some(known) => (known.state, Some(known.version), None),
+        None => match rebuilt(group, &observed) {
+            Ok(state) => (state, None, None),
+            Err(error) => (GroupState::new(group), None, Some(error)),
+        },
     };
-    Ok(Observed {
-        state,
-        version,
-        zones: observed,
-    })
+    let zones = observed;
+    Ok((Observed { state, version, zones }, error))
 }
 
 async fn observe_zone(group: &Failover, zone: &Zone, zones: &dyn Zones) -> ObservedZone {
@@ -87,7 +100,7 @@ fn rebuilt(group: &Failover, observed: &[ObservedZone]) -> Result<GroupState> {
         let Some(stamp) = &zone.stamp else { continue };
         if group.site(&stamp.site).is_none() {
             let why = format!(
-                "the zone {} was switched to {}, which is no site of the group",
+                "the zone {} was switched to {}, which is not a site of the group",
                 zone.name, stamp.site
             );
             return Err(Error::of(Code::UnknownSite, Verb::Names.on(&group.host)).because(why));

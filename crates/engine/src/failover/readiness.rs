@@ -79,7 +79,7 @@ impl Readiness {
 }
 
 #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
-fn seconds<S: Serializer>(lag: &Option<Duration>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+pub(super) fn seconds<S: Serializer>(lag: &Option<Duration>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     lag.map(|lag| lag.as_secs()).serialize(serializer)
 }
 

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use transship_copy::{Action, Clock, CompareRequest, DigestTags, Extent, NoLocations, NoReplicas, Options, compare};
 use transship_oci::{Code, Digest, DigestTag, Error, Existing, Referrers, Repository, Result, Tag, Target};
 use transship_registry::{Listing, Page, PageCursor, Registry, RemoteRepository};
@@ -25,7 +25,7 @@ use crate::{ImageRef, TaskRecord, TaskState};
 const TASKS_READ_MAX: usize = 1000;
 
 /// What was found about one image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finding {
     /// Both sides are the same, with everything that belongs to the image.
@@ -55,6 +55,15 @@ pub struct Checked {
     pub code: Option<String>,
     /// When both sides were asked.
     pub checked: Timestamp,
+    /// What the source names; [`None`]: it was not read.
+    #[serde(skip)]
+    pub source_digest: Option<Digest>,
+    /// What the destination names; [`None`]: nothing, or it was not read.
+    #[serde(skip)]
+    pub destination_digest: Option<Digest>,
+    /// The event or order whose image is not there; [`None`]: not known.
+    #[serde(skip)]
+    pub since: Option<Timestamp>,
 }
 
 /// What was found about the two sides of one image, before the ledger was asked why.
@@ -64,6 +73,8 @@ pub struct CheckedImage {
     pub finding: Option<Finding>,
     /// What is wrong, where the registries say it.
     pub lack: Option<(Code, String)>,
+    /// What the source names.
+    pub wanted: Option<Digest>,
     /// What the destination names.
     pub found: Option<Digest>,
 }
@@ -87,6 +98,16 @@ pub async fn check_image(
     digest_tags: Option<&DigestTags>,
     depth: Depth,
 ) -> Result<CheckedImage> {
+    check_to(ends, options, digest_tags, |_| depth).await
+}
+
+/// The same, to a depth that depends on what the source names.
+async fn check_to(
+    ends: &ImageEnds<'_>,
+    options: Options,
+    digest_tags: Option<&DigestTags>,
+    depth_of: impl Fn(&Digest) -> Depth,
+) -> Result<CheckedImage> {
     let with_attachments = options.referrers != Referrers::Exclude;
     let is_sparse = options.platforms.sparse;
     let comparison = compare(&CompareRequest {
@@ -105,6 +126,7 @@ pub async fn check_image(
         extent: Extent::FirstDifference,
     })
     .await?;
+    let wanted = comparison.wanted.as_ref().map(|wanted| wanted.digest.clone());
     let found = comparison.destination.as_ref().map(|found| found.digest.clone());
     let (finding, lack) = match (&comparison.wanted, &comparison.destination, comparison.action) {
         (None, None, _) | (Some(_), _, Action::Skip(_)) => (None, None),
@@ -119,7 +141,7 @@ pub async fn check_image(
             let parts = Parts {
                 source: ends.source,
                 destination: ends.destination,
-                depth,
+                depth: depth_of(&there.digest),
                 with_attachments,
                 is_sparse,
             };
@@ -134,7 +156,12 @@ pub async fn check_image(
             }
         }
     };
-    Ok(CheckedImage { finding, lack, found })
+    Ok(CheckedImage {
+        finding,
+        lack,
+        wanted,
+        found,
+    })
 }
 
 /// Verifies a rule.
@@ -153,9 +180,13 @@ pub struct VerifyRule<'a> {
     pub depth: Depth,
 }
 
+/// How much of an image is verified, by its reference at the destination and its digest.
+type DepthOf<'a> = dyn Fn(&ImageRef, &Digest) -> Depth + Sync + 'a;
+
 /// The walk of a verification.
 struct Verification<'a, F> {
     verify: &'a VerifyRule<'a>,
+    depth_of: &'a DepthOf<'a>,
     sink: F,
     summary: VerifySummary,
     /// Hashes of the names that the source gives at the destination, whether or not the rule selects their tags.
@@ -170,8 +201,18 @@ struct Verification<'a, F> {
 impl VerifyRule<'_> {
     /// Compares every image of the rule, gives each row to `sink`, and keeps the summary in the ledger.
     pub async fn run(&self, sink: impl FnMut(Checked) + Send + Sync) -> Result<VerifySummary> {
+        self.run_to(&|_, _| self.depth, sink).await
+    }
+
+    /// The same, each image to a depth of its own.
+    pub(crate) async fn run_to(
+        &self,
+        depth_of: &DepthOf<'_>,
+        sink: impl FnMut(Checked) + Send + Sync,
+    ) -> Result<VerifySummary> {
         let mut verification = Verification {
             verify: self,
+            depth_of,
             sink,
             summary: VerifySummary::new(&self.rule.name, now(self.clock.as_ref())),
             named: HashSet::new(),
@@ -197,7 +238,7 @@ impl VerifyRule<'_> {
 }
 
 impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
-    fn add(&mut self, row: Checked, oldest: Option<Timestamp>) {
+    fn add(&mut self, row: Checked) {
         let summary = &mut self.summary;
         *match row.state {
             Finding::Equal => &mut summary.equal,
@@ -206,7 +247,7 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
             Finding::Extra => &mut summary.extra,
             Finding::Unknown => &mut summary.unknown,
         } += 1;
-        if let Some(time) = oldest {
+        if let Some(time) = row.since {
             summary.oldest_unreplicated = Some(summary.oldest_unreplicated.map_or(time, |known| known.min(time)));
         }
         (self.sink)(row);
@@ -253,8 +294,11 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
                         reason: Some(code.meaning().to_owned()),
                         code: Some(code.as_str().to_owned()),
                         checked,
+                        source_digest: None,
+                        destination_digest: None,
+                        since: None,
                     };
-                    self.add(row, None);
+                    self.add(row);
                 }
                 if page.is_none() {
                     break;
@@ -272,8 +316,11 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
             reason: Some(reason),
             code: Some(code.as_str().to_owned()),
             checked: now(self.verify.clock.as_ref()),
+            source_digest: None,
+            destination_digest: None,
+            since: None,
         };
-        self.add(row, None);
+        self.add(row);
     }
 
     /// The last task that wrote to `destination`, or was to.
@@ -343,7 +390,7 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
 }
 
 impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
-    type Found = Option<(Checked, Option<Timestamp>)>;
+    type Found = Option<Checked>;
 
     fn begin_repository(&mut self, repository: &Repository) {
         self.repositories
@@ -382,13 +429,14 @@ impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
             destination: &destination,
             to: &pair.destination.target,
         };
-        let image = check_image(&ends, options, digest_tags, verify.depth).await?;
+        let depth_of = |digest: &Digest| (self.depth_of)(&pair.destination, digest);
+        let image = check_to(&ends, options, digest_tags, depth_of).await?;
         let Some(state) = image.finding else { return Ok(None) };
-        let (code, reason, oldest) = match (&image.lack, state) {
+        let (code, reason, since) = match (&image.lack, state) {
             (Some((code, reason)), _) => (Some(code.as_str().to_owned()), Some(reason.clone()), None),
             (None, Finding::Missing | Finding::Different) => {
-                let (code, reason, oldest) = self.why(&pair.destination, &image).await?;
-                (Some(code), Some(reason), oldest)
+                let (code, reason, since) = self.why(&pair.destination, &image).await?;
+                (Some(code), Some(reason), since)
             }
             (None, Finding::Extra) => {
                 let code = Code::ExtraTag;
@@ -403,13 +451,16 @@ impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
             reason,
             code,
             checked: now(verify.clock.as_ref()),
+            source_digest: image.wanted,
+            destination_digest: image.found,
+            since,
         };
-        Ok(Some((row, oldest)))
+        Ok(Some(row))
     }
 
     async fn act(&mut self, found: Vec<Self::Found>) -> Result<()> {
-        for (row, oldest) in found.into_iter().flatten() {
-            self.add(row, oldest);
+        for row in found.into_iter().flatten() {
+            self.add(row);
         }
         Ok(())
     }
@@ -432,7 +483,10 @@ impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
             reason: Some(error.to_string()),
             code: Some(error.code().to_owned()),
             checked: now(self.verify.clock.as_ref()),
+            source_digest: None,
+            destination_digest: None,
+            since: None,
         };
-        self.add(row, None);
+        self.add(row);
     }
 }

@@ -1,4 +1,4 @@
-//! The job of a timer: starts what schedules ask for, and the first sweeps of new rules.
+//! The job of a timer: starts what schedules ask for, the first sweeps of new rules, and comparisons of the sites of failover groups.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobKind, Next, Run};
 use crate::jobs::Jobs;
-use crate::operations::{NewRules, StartDue};
+use crate::operations::{NewRules, StartDue, WatchSites};
 use crate::{Execution, Result, TaskEntry};
 
 /// Start a run of each rule whose schedule is due.
@@ -53,6 +53,14 @@ impl JobKind for Due {
             clock,
         );
         new_rules.order().await?;
+        let sites = WatchSites {
+            configuration: jobs.configuration.clone(),
+            ledger: jobs.ledger.clone(),
+            queue: Arc::clone(&jobs.queue),
+            clock: Arc::clone(&jobs.clock),
+        };
+        sites.order().await?;
+        sites.report().await?;
         Ok(Next::Done)
     }
 }

@@ -4,6 +4,7 @@
 //! To add a kind of job: write its file with the payload and [`JobKind`], and add a line to the table [`jobs!`]. Queues,
 //! worker loops and the dead-letter side do not know the kinds.
 
+mod compare;
 mod copy;
 mod delete;
 mod due;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use transship_copy::{Progress, TimeBudget};
 use transship_oci::{Code, Error, Result, Verb};
 
+pub use compare::CompareSites;
 pub use copy::{CopyTask, Ids, Policy, Source};
 pub use delete::DeleteTask;
 pub use due::Due;
@@ -215,6 +217,8 @@ jobs! {
     Run(RunRule),
     /// Start what schedules ask for.
     Due(Due),
+    /// Compare the sites of a failover group.
+    CompareSites(CompareSites),
     /// Find what was missed.
     Sweep(Sweep),
 }

@@ -7,14 +7,16 @@
 //!
 //! On [`Hints`] stand [`Locations`], [`Pauses`], [`Uploads`], [`Leases`], [`Failures`], [`Cancels`], [`Silences`],
 //! [`DeletedTags`], [`DeleteGrants`] and [`PendingBlobs`], which are written once, here; on [`Records`] [`FirstSweep`],
-//! [`Baselines`], [`Schedules`], [`Verifications`], [`Failovers`] and [`DeleteLimits`], and on both [`Runs`].
+//! [`Baselines`], [`Schedules`], [`Verifications`], [`Failovers`], [`Comparisons`], [`Drills`] and [`DeleteLimits`], and on both [`Runs`].
 //!
 //! The correctness of a copy does not depend on the ledger. A ledger that lost everything costs work, never an image.
 
 mod baselines;
 mod cancels;
+mod comparisons;
 mod delete_limits;
 mod deleted_tags;
+mod drills;
 mod failovers;
 mod failures;
 mod first_sweep;
@@ -37,8 +39,10 @@ mod verifications;
 pub use crate::ImageRef;
 pub use baselines::{Baselines, LEFT_OUT_MAX, Mark, Marks, Progress, RuleState, Versioned};
 pub use cancels::{Cancels, Obstacles};
+pub use comparisons::{Comparison, Comparisons, DIFFERENCES_MAX, Difference, Failed, Leg, Sample, Verified, Whole};
 pub use delete_limits::{DeleteGrants, DeleteLimits};
 pub use deleted_tags::DeletedTags;
+pub use drills::{DRILLS_KEPT, Drills, LastCheck, LastDrills};
 pub use failovers::{Failovers, Slot, SlotVersion, StateVersion};
 pub use failures::{Failure, Failures};
 pub use first_sweep::FirstSweep;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Baselines, Cancels, DeleteGrants, DeleteLimits, DeletedTags, Failovers, Failures, FirstSweep, Hints, History,
-    Leases, Locations, Pauses, Records, Replicas, Runs, Schedules, Silences, Uploads, Verifications,
+    Baselines, Cancels, Comparisons, DeleteGrants, DeleteLimits, DeletedTags, Drills, Failovers, Failures, FirstSweep,
+    Hints, History, Leases, Locations, Pauses, Records, Replicas, Runs, Schedules, Silences, Uploads, Verifications,
 };
 
 /// What all jobs of a process share of the ledger.
@@ -44,6 +44,10 @@ pub struct Ledger {
     pub verifications: Verifications,
     /// Failover groups.
     pub failovers: Failovers,
+    /// The last comparisons of the sites of failover groups.
+    pub comparisons: Comparisons,
+    /// Drills and checks of failover groups.
+    pub drills: Drills,
 }
 
 impl Ledger {
@@ -68,6 +72,8 @@ impl Ledger {
             schedules: Schedules::new(Arc::clone(adapter) as _),
             verifications: Verifications::new(Arc::clone(adapter) as _),
             failovers: Failovers::new(Arc::clone(adapter) as _),
+            comparisons: Comparisons::new(Arc::clone(adapter) as _),
+            drills: Drills::new(Arc::clone(adapter) as _),
         }
     }
 }

@@ -8,6 +8,7 @@ mod redrive;
 mod replicate;
 mod resume;
 mod run;
+mod watch_sites;
 
 pub use cancel::{Cancel, Cancelled};
 pub use due::StartDue;
@@ -20,3 +21,4 @@ pub(crate) use replicate::REPLICATED;
 pub use replicate::Replicate;
 pub use resume::{Resume, Resumed};
 pub use run::{StartRun, Started};
+pub use watch_sites::WatchSites;

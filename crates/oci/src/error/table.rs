@@ -510,6 +510,38 @@ codes! {
         "a write that began before the fence has not ended",
         "Repeat the command to wait longer. A write of a worker that died counts as ended after its time limit, which is 15 minutes.";
 
+    // What speaks against a switch.
+    FailoverFactsUnknown => "FAILOVER_FACTS_UNKNOWN", TEMPORARY,
+        "it is not known what the site has of the writer's images, or what is known is older than an hour",
+        "Run `transship dr check GROUP` where both sites can be reached: it compares them if no worker does. `serve` and a stack compare them regularly; see their log for COMPARISON_FAILED.";
+    ComparisonFailed => "COMPARISON_FAILED", TEMPORARY,
+        "a comparison of two sites could not read everything",
+        "The message names what could not be read. The next comparison tries it again.";
+    SiteUnreachable => "SITE_UNREACHABLE", TEMPORARY,
+        "the site cannot be reached from here at the address of its record",
+        "Check the record of the site, and the way from this machine to it: security groups, routes, firewalls. Clients may have another way.";
+    SiteCertificate => "SITE_CERTIFICATE", PERSISTENT,
+        "the certificate of the site does not cover the name that clients use, is expired, or is not trusted",
+        "Install a certificate for the clients' name at the site. An authority of your own goes into tls.authorities of the registry.";
+    SiteLoginRefused => "SITE_LOGIN_REFUSED", PERSISTENT,
+        "the site does not accept the login of the clients",
+        "Create the user or robot account of the clients with the same password at every site: registries do not replicate accounts.";
+    SitePullFailed => "SITE_PULL_FAILED", PERSISTENT,
+        "an image cannot be pulled through the clients' name at the site",
+        "Check the clients' right to pull, and that the site serves the repositories of the writer under the clients' name.";
+    SiteClockSkew => "SITE_CLOCK_SKEW", PERSISTENT,
+        "the clock of the site differs from that of this machine by more than five minutes",
+        "Synchronise both clocks (NTP). Tokens and certificates are judged by them.";
+    DnsTtlDiffers => "DNS_TTL_DIFFERS", PERMANENT,
+        "the time to live of the record is not that of the document",
+        "Clients keep the old address for as long as the record says. The next switch writes the `ttl` of the document.";
+    DrillOverdue => "DRILL_OVERDUE", PERMANENT,
+        "the last successful drill of the failover group was more than 90 days ago",
+        "Run `transship dr drill GROUP`, or let a timer run it.";
+    DrillFailed => "DRILL_FAILED", PERMANENT,
+        "a drill of the failover group did not succeed",
+        "The report names the step and the reason. Clients were not affected.";
+
     // The document.
     ConfigUnavailable => "CONFIG_UNAVAILABLE", TEMPORARY,
         "the document cannot be read",

@@ -1,6 +1,7 @@
 //! The suites of the four ports of the ledger, and of what stands on its hints.
 
 mod baselines;
+mod comparisons;
 mod hints;
 mod lists;
 mod pending;
@@ -168,6 +169,11 @@ pub async fn records(make: impl AsyncFn() -> Arc<dyn Records>) {
             baselines::marks_of_many_tags_are_found_replaced_and_released,
             baselines::simultaneous_writers_of_marks_lose_none,
             baselines::a_rule_that_is_forgotten_or_settled_has_no_marks,
+            comparisons::a_comparison_is_kept_whole_with_its_names,
+            comparisons::a_failed_comparison_leaves_the_last_whole_one,
+            comparisons::many_names_and_verifications_are_bounded,
+            comparisons::drills_are_kept_by_time_and_the_last_good_one_is_known,
+            comparisons::the_last_check_is_the_latest,
         ]
     );
 }
