@@ -1,23 +1,97 @@
-//! `transship dr check`.
+//! `transship dr check`: whether each site can take over now, and what would be lost. Nothing is changed at registries or in DNS.
+//!
+//! The exit status is 0 only if the group is ready. What the sites have is known from comparisons; where no worker makes them, this
+//! command does.
+
+use std::sync::Arc;
 
 use clap::Args;
-use transship_oci::{Code, Result};
+use transship_copy::SystemClock;
+use transship_engine::failover::{CheckGroup, CheckReport, Reason, Refresh, SiteCheck, compare_interval};
+use transship_engine::ledger::LastCheck;
+use transship_oci::Result;
 
-use super::group::Group;
+use super::check_text;
+use super::group::{Group, OpenedGroup};
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
 
 /// Arguments of `transship dr check`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  transship dr check main --config transship.yaml --data /var/lib/transship")]
+#[command(
+    after_help = "Exit 0 only if every standby can take over and every zone can be switched.\n\nExamples:\n  transship dr check main --config transship.yaml --data /var/lib/transship\n  transship dr check main --json --limit 1000 --config transship.yaml --data /var/lib/transship"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     group: Group,
+    /// Images to name of each list
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Images of each list to leave out at its beginning
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip: usize,
 }
 
 /// Runs the command.
-pub(crate) async fn run(arguments: Arguments, _form: Form) -> Result<(), Failure> {
-    let _opened = arguments.group.open().await?;
-    let sentence = "transship dr check is not supported by this version";
-    Err(Failure::new(Exit::Failed, Code::NotYetSupported.as_str(), sentence))
+pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
+    crate::logging::begin_command();
+    let opened = arguments.group.open().await?;
+    let check = check_of(&opened).await?;
+    let mut report = check.run(&opened.group).await?;
+    check.ledger.drills.note_check(&report.group, &noted(&report)).await?;
+    for site in &mut report.sites {
+        site.page(arguments.skip, arguments.limit);
+    }
+    form.print(&report, check_text::page)?;
+    end(&report)
+}
+
+/// The check of the group. If no process works in the data folder, the sites are compared first where that is due.
+pub(super) async fn check_of(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
+    let snapshot = opened.opened.snapshot()?;
+    let worker = super::group::machine();
+    if opened.opened.has_worker()? == Some(false) {
+        let refresh = Refresh {
+            snapshot: &snapshot,
+            ledger: &opened.opened.ledger,
+            clock: Arc::new(SystemClock),
+            worker: &worker,
+        };
+        refresh.run(&opened.group, compare_interval(opened.group.rpo)).await?;
+    }
+    Ok(CheckGroup {
+        snapshot,
+        ledger: opened.opened.ledger.clone(),
+        zones: Arc::new(opened.zones.clone()),
+        clock: Arc::new(SystemClock),
+        from: worker,
+    })
+}
+
+/// Everything that speaks against a switch, and concerns more than the writer.
+fn reasons(report: &CheckReport) -> impl Iterator<Item = &Reason> {
+    let sites = report.sites.iter().filter(|site| is_standby(site));
+    let of_sites = sites.flat_map(|site| &site.reasons);
+    let of_zones = report.zones.iter().flat_map(|zone| &zone.reasons);
+    report.reasons.iter().chain(of_sites).chain(of_zones)
+}
+
+fn is_standby(site: &SiteCheck) -> bool {
+    site.role != transship_engine::failover::Role::Writer
+}
+
+fn noted(report: &CheckReport) -> LastCheck {
+    LastCheck {
+        checked: report.checked,
+        ready: report.ready,
+        codes: reasons(report).map(|reason| reason.code.clone()).collect(),
+    }
+}
+
+fn end(report: &CheckReport) -> Result<(), Failure> {
+    if report.ready {
+        return Ok(());
+    }
+    let lines = reasons(report).map(|reason| (reason.code.as_str(), reason.text.clone()));
+    Err(Failure::several(Exit::Failed, lines))
 }

@@ -52,6 +52,14 @@ pub(crate) fn dns_command(text: &str) -> std::result::Result<(String, PathBuf), 
     }
 }
 
+/// The name of this machine and the user, as `user@host`.
+pub(super) fn machine() -> String {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy().into_owned();
+    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+    user.map_or_else(|| host.clone(), |user| format!("{user}@{host}"))
+}
+
 impl Group {
     /// Opens what the options select. A group that the document does not have is a failure.
     pub(super) async fn open(self) -> Result<OpenedGroup, Failure> {

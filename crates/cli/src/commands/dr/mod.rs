@@ -3,6 +3,7 @@
 //! Every command works without a running `serve`: it reads and changes the ledger and DNS itself.
 
 mod check;
+mod check_text;
 mod drill;
 mod failback;
 mod flip;

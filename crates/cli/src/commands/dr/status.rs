@@ -1,13 +1,18 @@
 //! `transship dr status`: where the clients of a group are led, and the operation under way.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
-use transship_engine::failover::{GroupState, Observed, Operation, Phase, observe};
+use transship_engine::failover::{GroupState, Observed, Operation, Phase, SiteFacts, facts_of, observe, rules_between};
+use transship_engine::ledger::{LastCheck, LastDrills};
 use transship_oci::Result;
 use transship_rules::Failover;
 
+use super::check_text::time_of;
 use super::group::Group;
+use crate::commands::ledger::shown_time;
 use crate::failure::Failure;
 use crate::output::Form;
 
@@ -37,6 +42,10 @@ struct Status {
     sites: Vec<SiteStatus>,
     /// The operation under way, or the last one.
     operation: Option<Operation>,
+    /// The standbys, by what the ledger knows.
+    facts: BTreeMap<String, SiteFacts>,
+    last_check: Option<LastCheck>,
+    last_drills: LastDrills,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,7 +77,19 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     if arguments.rebuild {
         observed.rebuild(failovers, &opened.group, Timestamp::now()).await?;
     }
-    form.print(&status(&opened.group, &observed), text)
+    let mut status = status(&opened.group, &observed);
+    let ledger = &opened.opened.ledger;
+    status.last_check = ledger.drills.last_check(&status.group).await?;
+    status.last_drills = ledger.drills.last(&status.group).await?;
+    if let Some(document) = &opened.opened.document {
+        let rules = rules_between(document, &opened.group, &status.writer);
+        for site in opened.group.sites.iter().filter(|site| site.registry != status.writer) {
+            let (ends, rpo) = ((status.writer.as_str(), site.registry.as_str()), opened.group.rpo);
+            let facts = facts_of(ledger, &rules, ends, rpo, Timestamp::now()).await?;
+            status.facts.insert(site.registry.clone(), facts);
+        }
+    }
+    form.print(&status, text)
 }
 
 fn status(group: &Failover, observed: &Observed) -> Status {
@@ -99,6 +120,9 @@ fn status(group: &Failover, observed: &Observed) -> Status {
         zones: zones.collect(),
         sites: sites(group, state),
         operation: state.operation.clone(),
+        facts: BTreeMap::new(),
+        last_check: None,
+        last_drills: LastDrills::default(),
     }
 }
 
@@ -121,7 +145,8 @@ fn text(status: &Status) -> String {
         status.group, status.phase, status.epoch, status.writer
     )];
     for site in &status.sites {
-        lines.push(format!("site {}: {}", site.name, site.state));
+        let known = status.facts.get(&site.name).map(fact_text).unwrap_or_default();
+        lines.push(format!("site {}: {}{known}", site.name, site.state));
     }
     for zone in &status.zones {
         let differs = match &zone.leads_to {
@@ -133,8 +158,35 @@ fn text(status: &Status) -> String {
             zone.name, zone.site, zone.home, zone.epoch, zone.records
         ));
     }
+    let last_check = status.last_check.as_ref().map_or_else(
+        || "never".to_owned(),
+        |check| {
+            format!(
+                "{}, {}",
+                shown_time(check.checked),
+                if check.ready { "ready" } else { "not ready" }
+            )
+        },
+    );
+    let last_drill = time_of(status.last_drills.last_good);
+    lines.push(format!("last check: {last_check}; last good drill: {last_drill}"));
     if let Some(operation) = &status.operation {
         lines.extend(super::report::operation_lines(operation));
     }
     lines.join("\n")
+}
+
+/// The lag of a standby, and what speaks against it, as far as the ledger knows.
+fn fact_text(facts: &SiteFacts) -> String {
+    let lag = facts
+        .lag
+        .map_or_else(|| "unknown".to_owned(), |lag| format!("{} s", lag.as_secs()));
+    let (replicated, images) = (facts.replicated, facts.images);
+    let codes: Vec<&str> = facts.reasons.iter().map(|reason| reason.code.as_str()).collect();
+    let reasons = if codes.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", codes.join(", "))
+    };
+    format!(", lag {lag}, replicated {replicated} of {images}{reasons}")
 }
