@@ -18,6 +18,7 @@ mod deliveries;
 mod lambda;
 mod measure;
 mod neighbours;
+mod runs;
 mod table;
 mod tools;
 
@@ -34,7 +35,7 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Only this case: large, requests, distant, again, again-referrers, second-repository, import-large, import-shared, lambda, neighbours,
-    /// deliveries.
+    /// deliveries, runs.
     #[arg(long, value_parser = only_of)]
     only: Option<Only>,
     /// How often each client runs.
@@ -49,6 +50,7 @@ enum Only {
     Lambda,
     Neighbours,
     Deliveries,
+    Runs,
 }
 
 fn only_of(word: &str) -> Result<Only, String> {
@@ -61,15 +63,19 @@ fn only_of(word: &str) -> Result<Only, String> {
     if word == deliveries::WORD {
         return Ok(Only::Deliveries);
     }
+    if word == runs::WORD {
+        return Ok(Only::Runs);
+    }
     let found = Case::ALL.into_iter().find(|case| case.word() == word);
     found.map(Only::Case).ok_or_else(|| {
         let words: Vec<_> = Case::ALL.iter().map(|case| case.word()).collect();
         format!(
-            "one of {}, {}, {}, {}",
+            "one of {}, {}, {}, {}, {}",
             words.join(", "),
             lambda::WORD,
             neighbours::WORD,
-            deliveries::WORD
+            deliveries::WORD,
+            runs::WORD
         )
     })
 }
@@ -81,6 +87,9 @@ fn main() -> Result<()> {
     }
     if arguments.only == Some(Only::Deliveries) {
         return deliveries::run(arguments.quick);
+    }
+    if arguments.only == Some(Only::Runs) {
+        return runs::run(arguments.quick);
     }
     ensure!(!DockerRegistry::skipped(), "docker-registry is not installed");
     if arguments.only == Some(Only::Lambda) {
@@ -104,6 +113,7 @@ fn main() -> Result<()> {
         lambda::run(arguments.quick)?;
         neighbours::run(arguments.quick)?;
         deliveries::run(arguments.quick)?;
+        runs::run(arguments.quick)?;
     }
     Ok(())
 }

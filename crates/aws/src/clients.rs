@@ -90,7 +90,16 @@ impl Aws {
 
     /// An emulator at `endpoint` (`http://127.0.0.1:4566`), in `us-east-1`, with a key that means nothing.
     pub async fn emulated(endpoint: &str) -> Self {
-        let credentials = Credentials::new("emulator", "emulator", None, None, "emulator");
+        Self::emulated_as("emulator", endpoint).await
+    }
+
+    /// The same with the key of the root user, for an emulator that checks policies.
+    pub async fn emulated_as_root(endpoint: &str) -> Self {
+        Self::emulated_as("test", endpoint).await
+    }
+
+    async fn emulated_as(key: &'static str, endpoint: &str) -> Self {
+        let credentials = Credentials::new(key, key, None, None, "emulator");
         let loader = loader()
             .region(Region::from_static("us-east-1"))
             .credentials_provider(credentials)

@@ -158,6 +158,7 @@ impl Platform {
         ImportIntake {
             configuration,
             queue: Arc::clone(&parts.queue) as _,
+            history: Arc::clone(&parts.ledger) as _,
             pending: PendingBlobs::new(Arc::clone(&parts.ledger) as _),
             clock: Arc::new(SystemClock),
         }

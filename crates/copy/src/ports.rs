@@ -234,6 +234,12 @@ pub trait Replicas: Send + Sync {
         Ok(None)
     }
 
+    /// True if what is attached to the image `found`, which `tag` names on both sides, was compared before, and what is attached
+    /// to it later is found another way. Then the source's referrers API is not asked.
+    async fn is_attended(&self, _tag: &Tag, _found: &Digest) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Takes the right to write `tag`, and records that we are about to write `digest` to it, so that the work of a worker
     /// that dies after the write is known as ours. The right is kept until the caller of the copy gives it back, with what the copy wrote. For an image it only saves work: two workers that
     /// both write still converge, because each checks the source again after its write.

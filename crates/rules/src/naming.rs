@@ -196,6 +196,57 @@ impl Naming {
         keeps_path && has(repository, &Part::Repository) && has(tag, &Part::Tag) && !names_both
     }
 
+    /// True if the repository at the source follows from the one at the destination: the path below the source namespace
+    /// is kept whole, once, and nothing depends on the tag.
+    pub(crate) fn is_invertible(&self) -> bool {
+        let keeps_path = matches!(
+            self.flatten.beyond(&self.from),
+            Beyond::Namespace(_) | Beyond::Components(0)
+        );
+        let parts = &self.repository.0;
+        let paths = parts.iter().filter(|part| **part == Part::Repository).count();
+        keeps_path && paths == 1 && !parts.contains(&Part::Tag)
+    }
+
+    /// The repository at the source that is called `destination` at the destination; [`None`] if there is none, or if the naming
+    /// is not invertible.
+    pub(crate) fn source_of(&self, destination: &Repository) -> Option<Repository> {
+        if !self.is_invertible() {
+            return None;
+        }
+        let mut name = self.into.below(destination.as_str())?;
+        let at = self.repository.0.iter().position(|part| *part == Part::Repository)?;
+        let (before, after) = self.repository.0.split_at(at);
+        for part in before {
+            name = name.strip_prefix(self.fixed(part)?)?;
+        }
+        for part in after.iter().skip(1).rev() {
+            name = name.strip_suffix(self.fixed(part)?)?;
+        }
+        let below = match self.flatten.beyond(&self.from) {
+            Beyond::Namespace(rest) => name.strip_prefix(rest)?.strip_prefix('/')?,
+            Beyond::Components(_) => name,
+            Beyond::All => return None,
+        };
+        let source = if self.from.is_root() {
+            below.to_owned()
+        } else {
+            format!("{}/{below}", self.from)
+        };
+        let source: Repository = source.parse().ok()?;
+        // What was cut off may not be where the naming puts it.
+        (self.repository(&source, None).ok().as_ref() == Some(destination)).then_some(source)
+    }
+
+    /// The text of a part that is the same for every image.
+    fn fixed<'a>(&'a self, part: &'a Part) -> Option<&'a str> {
+        match part {
+            Part::Text(text) => Some(text),
+            Part::Namespace => Some(self.from.as_str()),
+            Part::Repository | Part::Tag => None,
+        }
+    }
+
     /// True if every image keeps its repository and its tag.
     pub(crate) fn is_identity(&self) -> bool {
         let own = Self {
@@ -397,6 +448,79 @@ mod tests {
         for count in [1, 2, 9] {
             let name = naming("core", "copy", Flatten::Components(count), "{repository}", "{tag}");
             assert_eq!(name.repository(&repository, None).unwrap().as_str(), "copy/app");
+        }
+    }
+
+    #[test]
+    fn the_repository_at_the_source_is_told_from_its_name_where_the_naming_keeps_it() {
+        let source_of = |name: &Naming, destination: &str| {
+            let found = name.source_of(&destination.parse().unwrap());
+            found.map(|found| found.to_string())
+        };
+        for (from, into, flatten, template, there, here) in [
+            (
+                "core",
+                "copy",
+                Flatten::Namespace,
+                "{repository}",
+                "copy/a/b",
+                Some("core/a/b"),
+            ),
+            (
+                "core",
+                "core",
+                Flatten::Namespace,
+                "{repository}",
+                "core/a",
+                Some("core/a"),
+            ),
+            ("", "", Flatten::Namespace, "{repository}", "a/b", Some("a/b")),
+            (
+                "core",
+                "",
+                Flatten::Components(0),
+                "{repository}",
+                "core/a",
+                Some("core/a"),
+            ),
+            ("core", "copy", Flatten::Components(0), "{repository}", "copy/a", None),
+            (
+                "x/core",
+                "copy",
+                Flatten::Components(1),
+                "{repository}",
+                "copy/core/a",
+                Some("x/core/a"),
+            ),
+            (
+                "core",
+                "copy",
+                Flatten::Namespace,
+                "m/{repository}/{namespace}",
+                "copy/m/a/core",
+                Some("core/a"),
+            ),
+            ("core", "copy", Flatten::Namespace, "m/{repository}", "copy/n/a", None),
+            ("core", "copy", Flatten::Namespace, "{repository}", "other/a", None),
+        ] {
+            let name = naming(from, into, flatten, template, "{tag}");
+            assert!(name.is_invertible(), "{template}");
+            assert_eq!(
+                source_of(&name, there).as_deref(),
+                here,
+                "{from} {into} {template} {there}"
+            );
+        }
+        for (flatten, template) in [
+            (Flatten::All, "{repository}"),
+            (Flatten::Components(2), "{repository}"),
+            (Flatten::Namespace, "{repository}/{tag}"),
+            (Flatten::Namespace, "all"),
+            (Flatten::Namespace, "{repository}/{repository}"),
+        ] {
+            let name = naming("core", "copy", flatten, template, "{tag}");
+            assert!(!name.is_invertible(), "{template}");
+            assert_eq!(source_of(&name, "copy/a"), None, "{template}");
         }
     }
 

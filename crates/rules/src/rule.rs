@@ -161,6 +161,18 @@ impl Rule {
         self.destination.naming.repository(repository, None).ok()
     }
 
+    /// True if [`Rule::source_repository`] finds the repository of every name that the rule gives.
+    pub fn is_invertible(&self) -> bool {
+        self.destination.naming.is_invertible()
+    }
+
+    /// The repository of the source that the rule copies to `destination`, whether or not the source has it; [`None`] if the
+    /// rule copies none there, or if the naming does not tell which.
+    pub fn source_repository(&self, destination: &Repository) -> Option<Repository> {
+        let source = self.destination.naming.source_of(destination)?;
+        self.source.holds(&source).then_some(source)
+    }
+
     fn destination_of(&self, pushed: &Pushed<'_>) -> std::result::Result<Verdict, Reason> {
         self.source.admits_repository(pushed.repository)?;
         match pushed.tag {

@@ -11,6 +11,7 @@ pub(crate) mod dr;
 pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod explain;
+mod image_end;
 pub(crate) mod import;
 mod ledger;
 mod place;

@@ -5,16 +5,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use transship_copy::NoProgress;
-use transship_engine::ledger::Ledger;
-use transship_engine::operations::find_execution;
-use transship_engine::{Configuration, ExecutionRecord, Secrets, Snapshot, TaskQueue};
+use transship_engine::ledger::{By, Ledger, TaskQuery};
+use transship_engine::operations::{find_execution, list_tasks};
+use transship_engine::{Configuration, ExecutionRecord, Secrets, Snapshot, TaskQueue, TaskState};
 use transship_local::{DataLock, Database};
 use transship_oci::{Code, Result};
 use transship_registry::Retries;
@@ -32,6 +32,8 @@ use crate::service::{Service, Settings};
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// The same in a stack, where each read is a call.
 const STACK_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Time limit for a worker of a stack to begin a run, or to read a document that is as new as the order.
+const BEGIN_TIMEOUT: Duration = Duration::from_mins(2);
 /// Tasks that the command works on at the same time.
 const CONCURRENCY: usize = 16;
 
@@ -162,6 +164,28 @@ impl Opened {
             working.end().await;
         }
         Ok(record)
+    }
+
+    /// Waits until a worker of the stack has begun the run; false if none does within [`BEGIN_TIMEOUT`].
+    pub(crate) async fn until_begun(&self, execution: &str) -> Result<bool, Failure> {
+        let end = Instant::now() + BEGIN_TIMEOUT;
+        loop {
+            let record = self.find(execution).await?;
+            if record.is_some_and(|record| record.run.is_some() || record.duration_ms.is_some()) {
+                return Ok(true);
+            }
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+            tokio::time::sleep(STACK_POLL_INTERVAL).await;
+        }
+    }
+
+    /// True if a task of the execution failed because the document of the worker does not have the rule.
+    pub(crate) async fn has_unknown_rule(&self, execution: &str) -> Result<bool, Failure> {
+        let mut query = TaskQuery::new(By::Execution(execution.to_owned())).in_state(TaskState::Failed);
+        query.filter.code = Some(Code::UnknownRule.as_str().to_owned());
+        Ok(!list_tasks(self.ledger.history.as_ref(), &query, 1).await?.is_empty())
     }
 
     /// The execution with what a run found so far.

@@ -20,7 +20,7 @@ use crate::plan_report::{PlanReport, PlanRow};
     after_help = "Bytes are those that would be sent after mounts; a layer that several images share is counted once.\ndocs/runs.md shows how the cost in a stack is calculated.\n\nExamples:\n  transship plan core-images --config transship.yaml --data /var/lib/transship\n  transship plan core-images --bandwidth 50MiB/s --json --config transship.yaml --data /var/lib/transship\n  transship plan docker.io/library/alpine:3.20 registry.example.com/base/alpine:3.20"
 )]
 pub(crate) struct Arguments {
-    /// Name of a rule, or HOST/REPOSITORY[:TAG|@DIGEST] of the source
+    /// Name of a rule, or HOST/REPOSITORY[:TAG|@DIGEST] of the source; with --config, HOST may be the name of a registry
     #[arg(value_name = "RULE|SOURCE")]
     subject: String,
     /// HOST/REPOSITORY[:TAG|@DIGEST]
@@ -40,7 +40,9 @@ fn bytes_per_second(text: &str) -> Result<u64, String> {
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     if let Some(destination) = arguments.destination {
-        return super::copy::plan(arguments.subject, destination, arguments.bandwidth, form).await;
+        let document = arguments.place.snapshot()?;
+        let images = (arguments.subject, destination);
+        return super::copy::plan(images, document.as_deref(), arguments.bandwidth, form).await;
     }
     crate::logging::begin_command();
     let opened = arguments.place.open().await?;

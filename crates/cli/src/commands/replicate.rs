@@ -10,7 +10,7 @@ use transship_engine::{ExecutionRecord, ImageRef};
 use transship_oci::{Existing, Result, Target};
 use transship_rules::Document;
 
-use super::executions::run_text;
+use super::image_end::{image, of_document};
 use super::place::Place;
 use super::run::refuse_failed;
 use crate::failure::{Exit, Failure};
@@ -19,7 +19,7 @@ use crate::output::{self, Form};
 /// Arguments of `transship replicate`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "NAME is the name of a registry in the document. The task is listed by `transship tasks` and can be redriven.\n\nExamples:\n  transship replicate hangzhou/core/app:v1 zhangjiakou/core/app --config transship.yaml --data /var/lib/transship --wait\n  transship replicate hangzhou/core/app:v1 zhangjiakou/core/app:stable --existing overwrite --table TABLE --queue URL"
+    after_help = "NAME is the name of a registry in the document, or one of its hosts. The task is listed by `transship tasks` and can be redriven.\n\nExamples:\n  transship replicate hangzhou/core/app:v1 zhangjiakou/core/app --config transship.yaml --data /var/lib/transship --wait\n  transship replicate hangzhou/core/app:v1 zhangjiakou/core/app:stable --existing overwrite --table TABLE --queue URL"
 )]
 pub(crate) struct Arguments {
     /// NAME/REPOSITORY[:TAG|@DIGEST]; without a tag, latest
@@ -56,13 +56,10 @@ struct Replicated {
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     crate::logging::begin_command();
-    let source = image(&arguments.source, None)?;
-    let destination = image(&arguments.destination, Some(&source.target))?;
     let opened = arguments.place.open().await?;
-    if let Some(document) = &opened.document {
-        refuse_unknown(document, &source)?;
-        refuse_unknown(document, &destination)?;
-    }
+    let document = opened.document.as_ref();
+    let source = known(&arguments.source, None, document)?;
+    let destination = known(&arguments.destination, Some(&source.target), document)?;
     let (source_name, destination_name) = (source.to_string(), destination.to_string());
     let replicate = Replicate {
         history: opened.ledger.history.clone(),
@@ -90,62 +87,22 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     if form == Form::Json {
         output::print_json(&replicated)?;
     } else if let Some(ended) = &replicated.ended {
-        output::print(&run_text(ended))?;
+        output::print(&format!("{} {}", replicated.destination, ended.state))?;
     }
     replicated.ended.as_ref().map_or(Ok(()), refuse_failed)
 }
 
-/// `NAME/REPOSITORY[:TAG|@DIGEST]`; `otherwise` is the target of one without.
-pub(super) fn image(text: &str, otherwise: Option<&Target>) -> Result<ImageRef, Failure> {
-    let invalid = |error: transship_oci::Error| Failure::of(Exit::Input, &error);
-    let Some((registry, rest)) = text.split_once('/') else {
-        return Err(Failure::usage(format!(
-            "{text:?} is not NAME/REPOSITORY[:TAG|@DIGEST], where NAME is a registry of the document"
-        )));
+/// The image of a registry of the document. That of a stack is known to its workers alone.
+fn known(text: &str, otherwise: Option<&Target>, document: Option<&Document>) -> Result<ImageRef, Failure> {
+    let Some(document) = document else {
+        return image(text, otherwise);
     };
-    let (repository, target) = if let Some((repository, digest)) = rest.split_once('@') {
-        (repository, Some(Target::Digest(digest.parse().map_err(invalid)?)))
-    } else if let Some((repository, tag)) = rest.rsplit_once(':') {
-        (repository, Some(Target::Tag(tag.parse().map_err(invalid)?)))
-    } else {
-        (rest, None)
-    };
-    let target = match target.or_else(|| otherwise.cloned()) {
-        Some(target) => target,
-        None => Target::Tag("latest".parse().map_err(invalid)?),
-    };
-    Ok(ImageRef {
-        registry: registry.to_owned(),
-        repository: repository.parse().map_err(invalid)?,
-        target,
-    })
-}
-
-fn refuse_unknown(document: &Document, image: &ImageRef) -> Result<(), Failure> {
-    if document.registries.contains_key(&image.registry) {
-        return Ok(());
+    let found = of_document(document, text, otherwise)?;
+    if let Some(found) = found {
+        return Ok(found);
     }
+    let called = image(text, otherwise)?.registry;
     let names: Vec<&str> = document.registries.keys().map(String::as_str).collect();
-    let sentence = format!(
-        "the document has no registry {:?}; it has {}",
-        image.registry,
-        names.join(", ")
-    );
+    let sentence = format!("the document has no registry {called:?}; it has {}", names.join(", "));
     Err(Failure::new(Exit::Input, "UNKNOWN_REGISTRY", sentence))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_has_the_name_of_its_registry_and_the_tag_of_the_source() {
-        let source = image("hangzhou/core/app:v1", None).unwrap();
-        assert_eq!(source.to_string(), "hangzhou/core/app:v1");
-        let destination = image("zhangjiakou/copy/app", Some(&source.target)).unwrap();
-        assert_eq!(destination.to_string(), "zhangjiakou/copy/app:v1");
-        assert_eq!(image("a/app", None).unwrap().to_string(), "a/app:latest");
-        assert_eq!(image("app", None).unwrap_err().code(), "USAGE");
-        assert_eq!(image("a/App", None).unwrap_err().code(), "INVALID_REFERENCE");
-    }
 }

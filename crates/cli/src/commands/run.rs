@@ -76,6 +76,9 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     if disabled == Some(true) {
         output::note("RULE_DISABLED: the rule is disabled; it runs because it was started by hand");
     }
+    if started.is_joined {
+        output::note("a run of the rule is active already, and this command joins it");
+    }
     if form == Form::Text {
         output::print(&started.execution)?;
     }
@@ -84,11 +87,23 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     } else {
         None
     };
+    if opened.document.is_none() {
+        refuse_unknown(&opened, &arguments.rule, &started.execution).await?;
+    }
     let ran = report(&opened, &arguments.rule, started, disabled, ended)?;
     if form == Form::Json {
         output::print_json(&ran)?;
     } else if let Some(ended) = &ran.ended {
         output::print(&run_text(ended))?;
+    }
+    let is_empty = |ended: &ExecutionRecord| {
+        ended
+            .run
+            .as_ref()
+            .is_some_and(|run| run.tags == 0 && run.unreadable == 0)
+    };
+    if ran.ended.as_ref().is_some_and(is_empty) {
+        output::note("no image was compared: the source has none that the rule and the options select");
     }
     match &ran.ended {
         Some(ended) => refuse_failed(ended),
@@ -132,6 +147,22 @@ pub(super) fn rule_of<'d>(document: &'d Document, name: &str) -> Result<&'d Rule
         let sentence = format!("the document has no rule {name:?}; {hint}");
         Failure::new(Exit::Input, Code::UnknownRule.as_str(), sentence)
     })
+}
+
+/// Refuses a rule that the document of the stack does not have, as soon as a worker says so.
+async fn refuse_unknown(opened: &Opened, name: &str, execution: &str) -> Result<(), Failure> {
+    if !opened.until_begun(execution).await? {
+        output::note("no worker has begun the run yet: `transship executions` shows when it begins");
+        return Ok(());
+    }
+    let record = opened.find(execution).await?;
+    let has_walked = record.is_some_and(|record| record.run.is_some());
+    if has_walked || !opened.has_unknown_rule(execution).await? {
+        return Ok(());
+    }
+    let code = Code::UnknownRule.as_str();
+    let sentence = format!("the document of the stack has no rule {name:?}; set --config FILE to see which it has");
+    Err(Failure::new(Exit::Input, code, sentence))
 }
 
 fn refuse_other_repository(rule: &Rule, narrow: &Narrow) -> Result<(), Failure> {

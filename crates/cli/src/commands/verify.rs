@@ -8,17 +8,14 @@ use serde::Serialize;
 use transship_copy::{Options, SystemClock};
 use transship_engine::ledger::VerifySummary;
 use transship_engine::{Checked, Depth, Finding, ImageEnds, Snapshot, VerifyRule, check_image};
-use transship_local::DockerConfig;
-use transship_oci::{Code, Result, Target};
-use transship_registry::RemoteRepository;
+use transship_oci::{Code, Result};
 
+use super::image_end;
 use super::place::Place;
-use super::replicate;
 use super::run::rule_of;
 use crate::failure::{Exit, Failure};
-use crate::image_source::reference;
 use crate::output::Form;
-use crate::registries::Registries;
+use crate::units;
 
 /// Arguments of `transship verify`.
 #[derive(Debug, Args)]
@@ -26,7 +23,7 @@ use crate::registries::Registries;
     after_help = "An image is equal, missing, different or extra (only at the destination), or unknown if it could not be read.\nExit 0 only if every image is equal.\n\nExamples:\n  transship verify core-images --config transship.yaml --data /var/lib/transship\n  transship verify core-images --deep --json --config transship.yaml --data /var/lib/transship\n  transship verify docker.io/library/alpine:3.20 registry.example.com/base/alpine:3.20 --bytes"
 )]
 pub(crate) struct Arguments {
-    /// Name of a rule, or HOST/REPOSITORY[:TAG|@DIGEST] of the source; with --config, HOST may be a registry's name
+    /// Name of a rule, or HOST/REPOSITORY[:TAG|@DIGEST] of the source; with --config, HOST may be the name of a registry
     #[arg(value_name = "RULE|SOURCE")]
     subject: String,
     /// HOST/REPOSITORY[:TAG|@DIGEST]
@@ -60,6 +57,8 @@ struct Totals {
     unknown: u64,
     /// The oldest event or order whose image is not there.
     oldest_unreplicated: Option<Timestamp>,
+    /// Why repositories that only the destination has were not looked for; null if they were, or if one image was compared.
+    unsearched: Option<String>,
 }
 
 impl VerifyReport {
@@ -95,8 +94,14 @@ impl VerifyReport {
             ..
         } = self.totals;
         lines.push(format!(
-            "{images} images: {equal} equal, {missing} missing, {different} different, {extra} extra, {unknown} unknown"
+            "{}: {equal} equal, {missing} missing, {different} different, {extra} extra, {unknown} unknown",
+            units::count(images, "image")
         ));
+        if let Some(why) = &self.totals.unsearched {
+            lines.push(format!(
+                "repositories that only the destination has were not looked for: {why}"
+            ));
+        }
         lines.join("\n")
     }
 
@@ -106,7 +111,10 @@ impl VerifyReport {
         }
         let code = Code::VerifyDiffers;
         let unequal = self.totals.images - self.totals.equal;
-        let sentence = format!("{unequal} of {} images are not equal", self.totals.images);
+        let sentence = match self.totals.images {
+            1 => "the image is not equal on both sides".to_owned(),
+            images => format!("not equal on both sides: {unequal} of {images} images"),
+        };
         Err(Failure::new(Exit::Failed, code.as_str(), sentence))
     }
 }
@@ -165,43 +173,12 @@ async fn rule(arguments: &Arguments, depth: Depth) -> Result<VerifyReport, Failu
     let summary: VerifySummary = verify.run(|row| images.push(row)).await?;
     let mut report = VerifyReport::new(images);
     report.totals.oldest_unreplicated = summary.oldest_unreplicated;
+    report.totals.unsearched = summary.unsearched;
     Ok(report)
 }
 
-/// One side of a comparison of one image.
-struct End {
-    repository: RemoteRepository,
-    target: Target,
-    shown: String,
-}
-
-/// `NAME/REPOSITORY` if the document has a registry of that name, otherwise `HOST/REPOSITORY`.
-fn end(text: &str, document: Option<&Snapshot>, registries: &mut Registries) -> Result<End, Failure> {
-    let name = text.split_once('/').map_or(text, |(name, _)| name);
-    if let Some(document) = document.filter(|snapshot| snapshot.document.registries.contains_key(name)) {
-        let image = replicate::image(text, None)?;
-        return Ok(End {
-            repository: document.registry(name)?.repository(image.repository.clone()),
-            shown: image.to_string(),
-            target: image.target,
-        });
-    }
-    let image = reference(text)?;
-    Ok(End {
-        repository: registries.client(&image.host)?.repository(image.repository.clone()),
-        target: image.target().map_err(|error| Failure::of(Exit::Input, &error))?,
-        shown: image.to_string(),
-    })
-}
-
-async fn one(
-    (source, destination): (&str, &str),
-    document: Option<&Snapshot>,
-    depth: Depth,
-) -> Result<Checked, Failure> {
-    let mut registries = Registries::new(Arc::new(DockerConfig::load()?));
-    let from = end(source, document, &mut registries)?;
-    let to = end(destination, document, &mut registries)?;
+async fn one(images: (&str, &str), document: Option<&Snapshot>, depth: Depth) -> Result<Checked, Failure> {
+    let (from, to) = image_end::ends(images, document)?;
     let ends = ImageEnds {
         source: &from.repository,
         from: &from.target,

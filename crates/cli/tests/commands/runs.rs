@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -97,10 +98,13 @@ async fn a_run_that_waits_does_the_work_itself_where_nobody_else_does() {
     );
 
     // Without --wait the run is in the queue, and a second command joins it.
+    let none = sides.transship(&["run", "core-images", "--tag", "v9", "--wait"]).await;
+    assert!(none.code == 0 && none.err.contains("no image was compared"), "{none:?}");
     let first = sides.transship(&["run", "core-images"]).await;
     let second = sides.transship(&["run", "core-images"]).await;
     assert_eq!((first.code, &first.out), (0, &second.out), "{first:?}");
     assert!(first.err.contains("no process works on the queue"), "{first:?}");
+    assert!(second.err.contains("joins it"), "{second:?}");
     let third = sides.transship(&["run", "core-images", "--wait"]).await;
     assert_eq!(third.code, 0, "{third:?}");
     assert!(third.out.starts_with(&first.out), "{third:?}");
@@ -151,6 +155,13 @@ async fn a_plan_says_what_a_run_copies_and_a_verification_whether_it_did() {
     assert_eq!(before.json()["totals"]["missing"], 2);
     assert_eq!(before.json()["images"][0]["code"], "NEVER_REPLICATED");
     assert_eq!(sides.transship(&["run", "core-images", "--wait"]).await.code, 0);
+    Sides::put(&sides.b, "copy/extra", "v1", &sample);
+    let extra = sides.transship(&["verify", "core-images"]).await;
+    assert!(
+        extra.code == 1 && extra.out.contains("extra b/copy/extra:v1 EXTRA_TAG"),
+        "{extra:?}"
+    );
+    sides.b.untag(&"copy/extra".parse().unwrap(), &"v1".parse().unwrap());
     let after = sides.transship(&["verify", "core-images", "--bytes", "--json"]).await;
     assert_eq!(
         (after.code, &after.json()["totals"]["equal"]),
@@ -206,6 +217,21 @@ async fn one_image_is_replicated_by_the_names_of_the_document() {
         (0, &"a/core/app:v1".into()),
         "{pair:?}"
     );
+    // Plan and verify take the same names, and hosts of the document.
+    let by_host = format!("{}/core/app:v1", sides.a.host());
+    for source in ["a/core/app:v1", &by_host] {
+        let pair = sides.transship(&["plan", source, "b/new/app", "--json"]).await;
+        let row = &pair.json()["images"][0];
+        assert_eq!(
+            (pair.code, &row["source"], &row["destination"], &row["action"]),
+            (0, &"a/core/app:v1".into(), &"b/new/app:v1".into(), &"copy".into()),
+            "{pair:?}"
+        );
+    }
+    let pair = sides
+        .transship(&["plan", &by_host, "b/other/app:stable", "--json"])
+        .await;
+    assert_eq!(pair.json()["images"][0]["action"], "unchanged", "{pair:?}");
     let unknown = sides.transship(&["replicate", "c/core/app:v1", "b/other/app"]).await;
     assert_eq!((unknown.code, unknown.error_code()), (2, "UNKNOWN_REGISTRY"));
 }
@@ -214,4 +240,71 @@ async fn run_blocking(arguments: Vec<String>) -> Run {
     tokio::task::spawn_blocking(move || run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()))
         .await
         .unwrap()
+}
+
+/// Starts a command with the document and the data folder.
+fn spawned(sides: &Sides, arguments: &[&str]) -> tokio::task::JoinHandle<Run> {
+    let mut all: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    all.extend(["--data".to_owned(), sides.path("data")]);
+    if arguments[0] == "run" {
+        all.extend(["--config".to_owned(), sides.path("transship.yaml")]);
+    }
+    tokio::task::spawn_blocking(move || run(&all.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_runs_a_cancel_and_a_redrive_at_once_end_once_each() {
+    let sides = Sides::new().await;
+    for number in 0..8 {
+        let sample = images::image(number, &[1000]);
+        Sides::put(&sides.a, "core/app", &format!("v{number}"), &sample);
+    }
+    for _ in 0..3 {
+        let started = sides.transship(&["run", "core-images"]).await;
+        assert_eq!(started.code, 0, "{started:?}");
+        let execution = started.out.trim();
+        // Each is a process of its own on the same file.
+        let racing = [
+            spawned(&sides, &["run", "core-images", "--wait", "--json"]),
+            spawned(&sides, &["run", "core-images", "--wait", "--json"]),
+            spawned(&sides, &["cancel", execution, "--json"]),
+            spawned(&sides, &["redrive", execution, "--json"]),
+        ];
+        let mut ended = Vec::new();
+        for one in racing {
+            ended.push(one.await.unwrap());
+        }
+        // A run that was cancelled did not succeed; nothing else may go wrong.
+        for (which, allowed) in [(0, &[0, 1][..]), (1, &[0, 1]), (2, &[0]), (3, &[0])] {
+            assert!(allowed.contains(&ended[which].code), "{which}: {:?}", ended[which]);
+        }
+        // What a redrive sent after both runs had ended is worked on by the next command that waits.
+        assert_eq!(sides.transship(&["run", "core-images", "--wait"]).await.code, 0);
+    }
+    let open = |executions: &Value| {
+        let all = executions.as_array().unwrap().clone();
+        all.into_iter().filter(|found| found["duration_ms"].is_null()).count()
+    };
+    // The last run may have ended before a task of a redrive did.
+    let begin = std::time::Instant::now();
+    while open(&sides.executions().await) > 0 {
+        assert!(begin.elapsed() < Duration::from_mins(5), "{}", sides.executions().await);
+        assert_eq!(sides.transship(&["run", "core-images", "--wait"]).await.code, 0);
+    }
+    let data = sides.path("data");
+    let tasks = run_blocking(vec!["tasks".into(), "--json".into(), "--data".into(), data])
+        .await
+        .json();
+    let terminal = ["succeeded", "unchanged", "cancelled", "skipped"];
+    for task in tasks.as_array().unwrap() {
+        assert!(terminal.contains(&task["state"].as_str().unwrap()), "{task}");
+    }
+    for number in 0..8 {
+        assert!(sides.arrived("copy/app", &format!("v{number}")));
+    }
+    let written = sides.b.requests();
+    let written = written
+        .iter()
+        .filter(|request| request.method == "PUT" && request.path.contains("/manifests/v"));
+    assert_eq!(written.count(), 8, "each tag is written once");
 }

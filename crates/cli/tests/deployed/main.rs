@@ -8,6 +8,7 @@ mod check;
 mod dead_letters;
 mod import;
 mod ledger;
+mod runs;
 
 use std::process::Command;
 

@@ -137,8 +137,7 @@ impl Sides<'_> {
         let (is_listed, tags) = match self.digest_tags {
             None => (true, cosign_tags(subject).filter_map(|tag| tag.parse().ok()).collect()),
             Some(known) => {
-                let is_listed =
-                    known.has_fallback(subject) || self.source.has_referrers_api(subject).await.at(Side::Source)?;
+                let is_listed = known.has_fallback(subject) || self.asks_api(subject).await?;
                 (is_listed, known.cosign(subject))
             }
         };

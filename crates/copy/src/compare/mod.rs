@@ -240,7 +240,7 @@ async fn first_difference(
         Decision::Equal => {
             // Of a source that was not read the type of the image is not known.
             let root = found.as_ref().filter(|_| selected.is_some()).unwrap_or(root);
-            if let Some(members) = equal_members(sides, root).await? {
+            if let Some(members) = equal_members(sides, &request.to, root).await? {
                 return Ok(Comparison {
                     members,
                     ..comparison(Action::Unchanged)
@@ -294,7 +294,7 @@ async fn skipped(request: &CompareRequest<'_>, root: &Descriptor) -> Result<Opti
 
 /// The manifests of an image whose `root` is the same on both sides, as far as they are read; [`None`] if something is attached
 /// to it at the source that a copy would write.
-async fn equal_members(sides: &Sides<'_>, root: &Descriptor) -> Result<Option<Vec<Digest>>> {
+async fn equal_members(sides: &Sides<'_>, to: &Target, root: &Descriptor) -> Result<Option<Vec<Digest>>> {
     if sides.options.referrers == Referrers::Exclude {
         return Ok(Some(vec![root.digest.clone()]));
     }
@@ -302,7 +302,12 @@ async fn equal_members(sides: &Sides<'_>, root: &Descriptor) -> Result<Option<Ve
         None => true,
         // Asked once, before the manifests of the image are looked at side by side.
         Some(tags) => {
-            sides.source.has_referrers_api(&root.digest).await.at(Side::Source)? || tags.has_others(&root.digest)
+            if let Some(tag) = to.tag()
+                && sides.replicas.is_attended(tag, &root.digest).await?
+            {
+                sides.pass_api();
+            }
+            sides.asks_api(&root.digest).await? || tags.has_others(&root.digest)
         }
     };
     let members = if may_be_below {

@@ -1,6 +1,7 @@
 //! The two sides of a copy, as far as they are read. Nothing here writes.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
@@ -19,6 +20,8 @@ pub(crate) struct Sides<'a> {
     pub(crate) replicas: &'a dyn Replicas,
     /// Every digest tag of the source, if they were listed; [`None`]: each is asked for.
     pub(crate) digest_tags: Option<&'a DigestTags>,
+    /// The source's referrers API is not asked.
+    passes_api: AtomicBool,
     /// What the destination lists under its fallback tags, by subject. Each is read once.
     lists: Mutex<HashMap<Digest, Arc<OnceCell<HashSet<Digest>>>>>,
 }
@@ -37,8 +40,22 @@ impl<'a> Sides<'a> {
             options,
             replicas,
             digest_tags,
+            passes_api: AtomicBool::new(false),
             lists: Mutex::default(),
         }
+    }
+
+    /// From now on the source's referrers API is not asked.
+    pub(crate) fn pass_api(&self) {
+        self.passes_api.store(true, Ordering::Relaxed);
+    }
+
+    /// True if the source's referrers API is to be asked about `subject`.
+    pub(crate) async fn asks_api(&self, subject: &Digest) -> Result<bool> {
+        if self.passes_api.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        self.source.has_referrers_api(subject).await.at(Side::Source)
     }
 
     /// True if the destination lists `referrer` as a referrer of `subject`: by its API, or under the fallback tag.

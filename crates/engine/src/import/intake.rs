@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use transship_copy::Clock;
@@ -17,9 +18,12 @@ use super::list::registry_of;
 use super::scan::pending_scans;
 use super::{DIRECTED, Import};
 use crate::job::{ListPrefix, Scan};
-use crate::ledger::PendingBlobs;
-use crate::send::now;
+use crate::ledger::{History, PendingBlobs};
+use crate::send::{now, send_then_record_entries};
 use crate::{Configuration, Execution, Outgoing, StoreName, TaskQueue};
+
+/// Time limit for recording an order, which is in the queue by then.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A new object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +67,8 @@ pub struct ImportIntake {
     pub configuration: Configuration,
     /// The queue.
     pub queue: Arc<dyn TaskQueue>,
+    /// The history of tasks.
+    pub history: Arc<dyn History>,
     /// The pending blobs of incomplete sources.
     pub pending: PendingBlobs,
     /// The clock.
@@ -117,8 +123,17 @@ impl ImportIntake {
     /// Starts an order. `occurrence` identifies the order, so that a repeated request starts it once.
     pub async fn ordered(&self, order: &Order, occurrence: &str) -> Result<Execution> {
         let list = self.list(order, occurrence)?;
-        let execution = list.execution.clone();
-        self.queue.send(&[Outgoing::now(list)]).await?;
+        let (execution, entries) = (list.execution.clone(), vec![list.entry()]);
+        let messages = [Outgoing::now(list)];
+        // An order can be listed and cancelled from its beginning.
+        send_then_record_entries(
+            self.queue.as_ref(),
+            self.history.as_ref(),
+            &messages,
+            entries,
+            Some(RECORD_TIMEOUT),
+        )
+        .await?;
         Ok(execution)
     }
 

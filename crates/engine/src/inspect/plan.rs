@@ -77,6 +77,7 @@ impl<F: FnMut(Planned) + Send + Sync> Visitor for Plan<'_, F> {
             written: Arc::clone(&plan.ledger.replicas),
             source: &pair.source,
             destination: &pair.destination,
+            is_attended: false,
         };
         let locations = PlannedLocations {
             of: plan,

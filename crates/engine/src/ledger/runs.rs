@@ -15,6 +15,8 @@ use crate::job::{Cursor, RunRule};
 
 /// How long the progress of a run is kept: as long as its tasks are listed.
 const PROGRESS_TTL: Duration = Duration::from_hours(90 * 24);
+/// After so long a run asks for everything that is attached again.
+const ATTACHMENTS_TTL: Duration = Duration::from_hours(30 * 24);
 /// Walks of one execution whose progress is added up.
 const WALKS_MAX: usize = 100;
 
@@ -38,6 +40,12 @@ pub struct RunWalk {
     /// The rule was disabled when the walk began, and runs all the same because an operator asked for it.
     #[serde(default)]
     pub is_disabled: bool,
+    /// What is attached to equal images that the ledger knows is not asked for.
+    #[serde(default)]
+    pub is_attended: bool,
+    /// Where the message that walks now began; [`None`]: the last one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_began: Option<Cursor>,
     /// What was found so far.
     pub progress: RunProgress,
 }
@@ -153,6 +161,27 @@ impl Runs {
         self.hints.put(&[hint]).await
     }
 
+    /// Notes that a run of the whole rule asked for everything that is attached to its images, as the rule is in `rule_version`.
+    /// One call.
+    pub async fn note_attachments(&self, rule: &str, rule_version: &str, now: Timestamp) -> Result<()> {
+        let hint = Hint {
+            key: attachments_key(rule),
+            value: rule_version.to_owned(),
+            expires: now.saturating_add(ATTACHMENTS_TTL).unwrap_or(Timestamp::MAX),
+        };
+        self.hints.put(&[hint]).await
+    }
+
+    /// True if a run asked for everything that is attached to the images of the rule in this version. One call.
+    pub async fn knows_attachments(&self, rule: &str, rule_version: &str, now: Timestamp) -> Result<bool> {
+        let key = attachments_key(rule);
+        let found = self
+            .hints
+            .get(std::slice::from_ref(&key), now, Freshness::Exact)
+            .await?;
+        Ok(found.get(&key).is_some_and(|known| known == rule_version))
+    }
+
     /// What the run `execution` found so far; [`None`] if it is not a run, or has not begun. One call.
     pub async fn progress(&self, execution: &str, now: Timestamp) -> Result<Option<RunProgress>> {
         let walks = self.hints.children(&family(execution), WALKS_MAX, now).await?;
@@ -168,6 +197,10 @@ impl Runs {
 
 fn last_key(rule: &str) -> Key {
     Key::new("run", rule)
+}
+
+fn attachments_key(rule: &str) -> Key {
+    Key::new("attachments", rule)
 }
 
 fn family(execution: &str) -> String {

@@ -30,6 +30,12 @@ pub struct VerifySummary {
     pub unknown: u64,
     /// The oldest event or order whose image is not there.
     pub oldest_unreplicated: Option<Timestamp>,
+    /// Why repositories that only the destination has were not looked for; [`None`]: they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsearched: Option<String>,
+    /// Images whose digest is right and which lack something that is attached to them.
+    #[serde(default)]
+    pub attachments_missing: u64,
 }
 
 impl VerifySummary {
@@ -44,6 +50,8 @@ impl VerifySummary {
             extra: 0,
             unknown: 0,
             oldest_unreplicated: None,
+            unsearched: None,
+            attachments_missing: 0,
         }
     }
 

@@ -8,7 +8,7 @@ mod visitor;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use transship_oci::{Backoff, Code, Error, Result};
 use transship_registry::Registry;
 use transship_rules::Rule;
@@ -31,6 +31,8 @@ const PATIENCE: Patience = Patience {
 const WAIT_MAX: Duration = Duration::from_mins(15);
 /// The right to walk of a worker without a time slot, which it extends whenever it saves how far it got.
 const LEASE_TTL: Duration = Duration::from_mins(5);
+/// A rule that was swept so recently is swept again: at least once a day.
+const SWEPT_WITHIN: SignedDuration = SignedDuration::from_hours(25);
 /// How soon a message looks again whether the worker that has the right to walk still has it.
 const BUSY_WAIT: Duration = Duration::from_secs(30);
 
@@ -106,6 +108,12 @@ impl<'a> RunPart<'a> {
         let known = jobs.ledger.runs.walk(&job.execution.id, &job.id, jobs.now()).await?;
         let is_new = known.is_none();
         let mut walked = known.unwrap_or_default();
+        if walked.message_began.take().is_some_and(|began| began != walked.cursor) {
+            // A worker died after it got further. A queue takes a message that ends its workers for what ended them, so this one,
+            // which did not, is replaced.
+            self.save(&walked).await?;
+            return Ok(Next::Send(vec![Outgoing::now((*job).clone())]));
+        }
         match snapshot.standing_of_rule(&job.execution) {
             Standing::Enabled => {}
             Standing::Ended(Code::RuleDisabled) if is_new && job.execution.trigger == Trigger::Manual => {
@@ -148,6 +156,13 @@ impl<'a> RunPart<'a> {
                 return self.end(&jobs.failed(error.code(), error.to_string())).await;
             }
         };
+        let rule_version = snapshot.fingerprint(rule);
+        if is_new {
+            walked.is_attended = self.is_attended(rule, &rule_version).await?;
+        }
+        // The command that started the run also sees that it has begun, and that its rule is known.
+        walked.message_began = Some(walked.cursor.clone());
+        self.save(&walked).await?;
         let after = self.walk(rule, (&source, &destination), &mut walked, lease).await?;
         let wait = match after {
             After::Over => {
@@ -155,6 +170,10 @@ impl<'a> RunPart<'a> {
                     // Everything that existed before the rule has been offered to the destination.
                     let (baselines, name) = (&jobs.ledger.baselines, rule.name.as_str());
                     baselines.settle(name, &rule.selection, jobs.now()).await?;
+                    if !walked.is_attended {
+                        let runs = &jobs.ledger.runs;
+                        runs.note_attachments(name, &rule_version, jobs.now()).await?;
+                    }
                 }
                 return self.end(&self.outcome(&walked)).await;
             }
@@ -170,6 +189,23 @@ impl<'a> RunPart<'a> {
         let (wait, host) = jobs.wait_for(wait.min(WAIT_MAX), &[&source, &destination]).await;
         let next = Outgoing::later((*job).clone(), wait);
         Ok(Next::Send(vec![next.waiting_for(host)]))
+    }
+
+    /// True if what is attached to images that were copied or compared before is found without this run: an earlier run asked for
+    /// all of it, each sweep of the rule asks again, and the last verification missed nothing.
+    async fn is_attended(&self, rule: &Rule, rule_version: &str) -> Result<bool> {
+        let (ledger, now) = (&self.jobs.ledger, self.jobs.now());
+        if !rule.is_on_event() || !ledger.runs.knows_attachments(&rule.name, rule_version, now).await? {
+            return Ok(false);
+        }
+        let swept = ledger.silences.of(&rule.name, rule_version, now).await?;
+        let is_recent = |started: Timestamp| now.duration_since(started) <= SWEPT_WITHIN;
+        let is_whole = swept.whole.is_some_and(is_recent) && swept.partial <= swept.whole;
+        if !is_whole {
+            return Ok(false);
+        }
+        let verified = ledger.verifications.get(&rule.name).await?;
+        Ok(verified.is_none_or(|verified| verified.attachments_missing == 0))
     }
 
     /// Walks until there is no more, until the slot is over, or until something must be waited for.
@@ -209,6 +245,7 @@ impl<'a> RunPart<'a> {
                 destination: destination.clone(),
                 execution: job.execution.clone(),
                 occurrence: format!("run {}", job.execution.id),
+                is_attended: walked.is_attended,
             },
             job,
             lease,
@@ -249,6 +286,7 @@ impl<'a> RunPart<'a> {
         };
         // A slot that ended in the middle of a stride has not moved past it.
         visitor.walked.stuck = walk.stuck;
+        visitor.walked.message_began = None;
         visitor.walked.progress.is_over = matches!(after, After::Over);
         visitor.save().await?;
         let progress = &visitor.walked.progress;
@@ -285,6 +323,12 @@ impl<'a> RunPart<'a> {
                 return Ok(None);
             }
         }
+    }
+
+    async fn save(&self, walked: &RunWalk) -> Result<()> {
+        let Self { jobs, job, .. } = self;
+        let runs = &jobs.ledger.runs;
+        runs.save(&job.execution.id, &job.id, walked, jobs.now()).await
     }
 
     fn outcome(&self, walked: &RunWalk) -> Outcome {

@@ -183,6 +183,7 @@ impl<'a> SweepRule<'a> {
                 destination: destination.clone(),
                 execution,
                 occurrence: format!("sweep {}", self.started),
+                is_attended: false,
             },
             under_way,
             rule_version: snapshot.fingerprint(rule),

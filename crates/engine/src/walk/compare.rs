@@ -49,6 +49,8 @@ pub(crate) struct Ends<'a> {
     pub(crate) execution: Execution,
     /// Distinguishes the tasks of this walk from all others of the same images.
     pub(crate) occurrence: String,
+    /// What is attached to an equal image that the ledger knows is found another way: see [`Replicas::is_attended`].
+    pub(crate) is_attended: bool,
 }
 
 /// Equal tags, by whether the ledger knew them.
@@ -68,6 +70,7 @@ impl Ends<'_> {
             written: Arc::clone(&self.jobs.ledger.replicas),
             source,
             destination,
+            is_attended: self.is_attended,
         };
         let comparison = compare(&CompareRequest {
             source: &self.source.repository(source.repository.clone()),
@@ -139,6 +142,7 @@ impl Ends<'_> {
             written: Arc::clone(&self.jobs.ledger.replicas),
             source,
             destination,
+            is_attended: false,
         };
         let comparison = compare(&CompareRequest {
             source: &self.source.repository(source.repository.clone()),
@@ -204,6 +208,8 @@ pub(crate) struct WalkedReplicas<'a> {
     pub(crate) written: Arc<dyn ledger::Replicas>,
     pub(crate) source: &'a ImageRef,
     pub(crate) destination: &'a ImageRef,
+    /// See [`Ends::is_attended`].
+    pub(crate) is_attended: bool,
 }
 
 #[async_trait]
@@ -229,6 +235,10 @@ impl Replicas for WalkedReplicas<'_> {
         let destination = self.destination.with_target(Target::Tag(tag.clone()));
         let replica = self.written.get(&destination).await?;
         Ok(replica.and_then(|replica| replica.selected))
+    }
+
+    async fn is_attended(&self, tag: &Tag, found: &Digest) -> Result<bool> {
+        Ok(self.is_attended && self.owner(tag, found).await? == Owner::Ours)
     }
 
     async fn claim(&self, _: &Tag, _: &Digest) -> Result<TagClaim> {

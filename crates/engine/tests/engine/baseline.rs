@@ -7,13 +7,14 @@ use transship_copy::TimeBudget;
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::Action;
 use transship_engine::ledger::{FirstSweep, Progress};
-use transship_engine::{Due, Outgoing, Sweep, TaskQueue as _};
+use transship_engine::{Depth, Due, Finding, Outgoing, Sweep, TaskQueue as _};
 use transship_oci::Digest;
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images::{self, Sample};
 use transship_testkit::metrics::Metrics;
 
 use crate::fixture::{Fixture, document, name, tag};
+use crate::inspect::unequal;
 use crate::replicate::{always, now};
 use crate::sweep::sweep;
 
@@ -76,6 +77,12 @@ async fn a_rule_over_a_thousand_tags_copies_none_of_them_then_each_that_moves() 
         assert_eq!(sweep_later(&fixture).await, 0);
     }
     assert_eq!(progress(&fixture).await, Progress::Complete);
+    // A verification ignores the baseline and says why they are missing.
+    let missing = unequal(&fixture, Depth::Manifests).await;
+    assert_eq!(missing.len(), 20 * 51);
+    let is_old =
+        |(_, state, code): &(String, Finding, String)| *state == Finding::Missing && code == "NEVER_REPLICATED";
+    assert!(missing.iter().all(is_old), "{:?}", missing.first());
     // By event each is copied, also one that is as it was.
     fixture.a.tag(&name("core/app-3"), &tag("v7"), &new.root);
     fixture.a.tag(&name("core/app-9"), &tag("v48"), &new.root);

@@ -118,6 +118,7 @@ impl Bucket {
         let intake = ImportIntake {
             configuration: fixture.configuration.clone(),
             queue: Arc::clone(&fixture.queue) as _,
+            history: Arc::clone(&fixture.ledger) as _,
             pending: pending.clone(),
             clock: Arc::new(fixture.clock.clone()),
         };

@@ -516,7 +516,7 @@ fn jobs(
 }
 
 /// What a worker does with a message: one that is tried again is sent on as a new one, which counts the tries.
-async fn settle(queue: &Queue, message: &ReceivedMessage, next: &Next) {
+pub async fn settle(queue: &Queue, message: &ReceivedMessage, next: &Next) {
     if let Next::Again(delay) | Next::AgainWhenResumed(_, delay) = next {
         let again = Envelope::parse(&message.body).unwrap().again(*delay);
         queue.inner.send(&[again]).await.unwrap();

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use http::Method;
-use transship_copy::Action;
+use transship_copy::{Action, Clock as _};
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::Action as FaultAction;
 use transship_engine::ledger::{Ledger, VerifySummary};
 use transship_engine::operations::Replicate;
-use transship_engine::{Checked, Depth, Finding, ImageRef, PlanRule, Planned, TaskState, Trigger, VerifyRule};
+use transship_engine::{Checked, Depth, Finding, ImageRef, PlanRule, Planned, Replica, TaskState, Trigger, VerifyRule};
 use transship_oci::referrers::cosign_tags;
 use transship_oci::{Existing, Target};
 use transship_testkit::faults::{Fault, Script};
@@ -39,7 +39,7 @@ async fn verify(fixture: &Fixture, depth: Depth) -> (Vec<Checked>, VerifySummary
 }
 
 /// The rows that are not equal, by destination, state and code.
-async fn unequal(fixture: &Fixture, depth: Depth) -> Vec<(String, Finding, String)> {
+pub async fn unequal(fixture: &Fixture, depth: Depth) -> Vec<(String, Finding, String)> {
     let (rows, _) = verify(fixture, depth).await;
     let rows = rows.into_iter().filter(|row| row.state != Finding::Equal);
     rows.map(|row| (row.destination, row.state, row.code.unwrap_or_default()))
@@ -120,6 +120,76 @@ async fn an_overwritten_a_deleted_an_extra_and_a_new_tag_are_found_with_the_reas
         unequal(&fixture, Depth::Manifests).await,
         one("b/copy/app:v2", Finding::Different, "DESTINATION_NOT_OURS")
     );
+}
+
+#[tokio::test]
+async fn a_repository_that_only_the_destination_has_is_extra() {
+    let (fixture, ..) = filled().await;
+    let other = images::image(9, &[10]);
+    put(&fixture.b, "copy/old/app", "v1", &other);
+    put(&fixture.b, "elsewhere/app", "v1", &other);
+    assert_eq!(
+        unequal(&fixture, Depth::Manifests).await,
+        one("b/copy/old/app:v1", Finding::Extra, "EXTRA_TAG")
+    );
+
+    // Another rule wrote it.
+    let replica = Replica {
+        destination: ImageRef {
+            registry: "b".into(),
+            repository: name("copy/old/app"),
+            target: Target::Tag(tag("v1")),
+        },
+        source: None,
+        digest: other.root.clone(),
+        earlier: Vec::new(),
+        manifests: Vec::new(),
+        selected: None,
+        rule: "other".into(),
+        written: fixture.clock.now().try_into().unwrap(),
+        accepted: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let now = replica.written;
+    let replicas = Ledger::new(&fixture.ledger).replicas;
+    replicas.settle(&[replica], "", now).await.unwrap();
+    assert_eq!(unequal(&fixture, Depth::Manifests).await, []);
+}
+
+#[tokio::test]
+async fn where_extra_repositories_cannot_be_looked_for_the_summary_says_why() {
+    for (rules, refuses, why) in [
+        (
+            RULE.replace("namespace: copy }", "namespace: copy, flatten: all }"),
+            false,
+            "naming",
+        ),
+        (RULE.to_owned(), true, "401"),
+    ] {
+        let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rules).await;
+        put(&fixture.b, "copy/app", "v1", &images::image(9, &[10]));
+        if refuses {
+            let fault = Fault::new("GET", "/v2/_catalog", FaultAction::status(401)).unwrap();
+            fixture.b.set_faults(Some(Arc::new(Script::new([fault.always()]))));
+        }
+        let (rows, summary) = verify(&fixture, Depth::Manifests).await;
+        assert_eq!(rows, []);
+        assert!(
+            summary.unsearched.as_ref().is_some_and(|said| said.contains(why)),
+            "{summary:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_the_source_does_not_list_makes_nothing_extra() {
+    let (fixture, ..) = filled().await;
+    for path in ["/v2/_catalog", "/v2/core/app/tags/list"] {
+        let fault = Fault::new("GET", path, FaultAction::status(401)).unwrap();
+        fixture.a.set_faults(Some(Arc::new(Script::new([fault.always()]))));
+        let found = unequal(&fixture, Depth::Manifests).await;
+        let states: Vec<Finding> = found.iter().map(|row| row.1).collect();
+        assert_eq!(states, [Finding::Unknown], "{path}: {found:?}");
+    }
 }
 
 #[tokio::test]

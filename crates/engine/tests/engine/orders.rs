@@ -405,3 +405,24 @@ async fn an_order_does_not_end_while_the_ledger_refuses_its_sources() {
     bucket.fixture.ledger.heal();
     assert_ne!(execution(&bucket).await.state, ExecutionState::Succeeded);
 }
+
+#[tokio::test]
+async fn an_order_whose_listing_has_not_begun_is_listed_and_cancelled() {
+    let bucket = Bucket::new().await;
+    bucket.put_all(&bucket_of_ten()).await;
+    let text = r#"{"bucket":"layouts","prefix":"to-b/","to":"b/mirror"}"#;
+    let execution = ordered(&bucket, text).await.unwrap();
+    let fixture = &bucket.fixture;
+    assert_eq!(fixture.executions().await[0].id, execution);
+    let cancel = Cancel {
+        history: std::sync::Arc::clone(&fixture.ledger) as _,
+        cancels: transship_engine::ledger::Cancels::new(std::sync::Arc::clone(&fixture.ledger) as _),
+        clock: std::sync::Arc::new(fixture.clock.clone()),
+        is_idle: false,
+    };
+    let cancelled = cancel.run(&execution).await.unwrap().unwrap();
+    assert_eq!((cancelled.state, cancelled.cancelled), (ExecutionState::Cancelled, 1));
+    fixture.drain().await;
+    assert_eq!(fixture.states().await, ["cancelled"]);
+    assert!(fixture.b.repositories().is_empty());
+}

@@ -16,7 +16,7 @@ use transship_oci::Result;
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images::{self, Sample};
 
-use crate::fixture::{Fixture, RULE, name, tag};
+use crate::fixture::{Fixture, RULE, name, settle, tag};
 
 /// Starts a run, or joins one.
 pub async fn try_start(fixture: &Fixture, narrow: Narrow) -> Result<Started> {
@@ -36,13 +36,13 @@ async fn start(fixture: &Fixture) -> String {
     try_start(fixture, Narrow::default()).await.unwrap().execution
 }
 
-async fn progress(fixture: &Fixture, execution: &str) -> RunProgress {
+pub async fn progress(fixture: &Fixture, execution: &str) -> RunProgress {
     let now = jiff::Timestamp::UNIX_EPOCH;
     let runs = Ledger::new(&fixture.ledger).runs;
     runs.progress(execution, now).await.unwrap().unwrap_or_default()
 }
 
-async fn record(fixture: &Fixture, execution: &str) -> ExecutionRecord {
+pub async fn record(fixture: &Fixture, execution: &str) -> ExecutionRecord {
     let records = fixture.executions().await;
     records.into_iter().find(|record| record.id == execution).unwrap()
 }
@@ -68,7 +68,7 @@ fn fill(fixture: &Fixture, repositories: usize, tags: usize, missing: usize) -> 
 }
 
 /// Tags that were written.
-fn tags_written(registry: &EmbeddedRegistry) -> usize {
+pub fn tags_written(registry: &EmbeddedRegistry) -> usize {
     let requests = registry.requests();
     let is_put = |request: &&RequestRecord| {
         request.method == Method::PUT && request.path.contains("/manifests/") && !request.path.contains("sha256:")
@@ -86,20 +86,29 @@ fn looks(registry: &EmbeddedRegistry) -> usize {
 /// Works on one message of a run until the source has answered `requests` more requests, then ends as a process that is killed.
 /// The message is in the queue again.
 async fn kill_after(fixture: &Fixture, requests: usize) {
-    let delivery = fixture
-        .queue
-        .inner
-        .receive(1, Duration::from_mins(1))
-        .await
-        .unwrap()
-        .remove(0);
-    let envelope = Envelope::parse(&delivery.body).unwrap();
-    let worker = Arc::clone(&fixture.jobs);
-    let before = looks(&fixture.a);
-    let working = tokio::spawn(async move { worker.run(&envelope, Arc::new(NoProgress), None).await });
-    while looks(&fixture.a) < before + requests && !working.is_finished() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let (delivery, working) = loop {
+        let received = fixture.queue.inner.receive(1, Duration::from_mins(1)).await;
+        let Some(delivery) = received.unwrap().pop() else {
+            fixture.clock.advance(Duration::from_mins(1));
+            continue;
+        };
+        let envelope = Envelope::parse(&delivery.body).unwrap();
+        let worker = Arc::clone(&fixture.jobs);
+        let before = looks(&fixture.a);
+        let working = tokio::spawn(async move { worker.run(&envelope, Arc::new(NoProgress), None).await });
+        while looks(&fixture.a) < before + requests && !working.is_finished() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        if !working.is_finished() {
+            break (delivery, working);
+        }
+        // A copy, or the message of a walk that is replaced because its worker died after it got further.
+        let next = working.await.unwrap().unwrap();
+        if let Next::Send(messages) = &next {
+            fixture.queue.send(messages).await.unwrap();
+        }
+        settle(&fixture.queue, &delivery, &next).await;
+    };
     working.abort();
     assert!(
         working.await.is_err_and(|error| error.is_cancelled()),
@@ -153,8 +162,9 @@ async fn a_run_copies_exactly_what_is_missing_though_it_is_killed_three_times_an
     );
     let progress = progress(&fixture, &first.execution).await;
     assert_eq!((progress.repositories, progress.tags), (200, 1000));
-    assert_eq!((progress.equal, progress.enqueued), (990, 10));
-    assert!(progress.is_whole());
+    // A tag that was copied before the walk is resumed may be compared again, and is equal then.
+    assert_eq!(progress.equal + progress.enqueued, 1000);
+    assert!(progress.enqueued <= 10 && progress.is_whole(), "{progress:?}");
 }
 
 #[tokio::test]

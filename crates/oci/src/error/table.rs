@@ -147,7 +147,7 @@ codes! {
         "Push the image to the source again.";
     BlobDigestMismatch => "BLOB_DIGEST_MISMATCH", PERMANENT,
         "the bytes of a blob do not have its digest",
-        "The source serves wrong bytes: push the image there again, or upload the object of a bucket again.";
+        "The source serves wrong bytes: push the image there again, or upload the object of a bucket again. If a verification says it, the destination serves them: delete the tag, its manifests and the blob there, and run the rule.";
     BlobSizeMismatch => "BLOB_SIZE_MISMATCH", PERMANENT,
         "a blob does not have the size that its descriptor says",
         "The source serves a blob that is cut or wrong: push the image there again, or upload the object of a bucket again.";

@@ -8,10 +8,12 @@ use std::time::Instant;
 
 use clap::Args;
 use transship_copy::{CompareRequest, Extent, NoReplicas, Options, Report, Request, compare};
+use transship_engine::Snapshot;
 use transship_local::DockerConfig;
 use transship_oci::{Code, Existing, Platform, Platforms, Reference, Referrers, Target};
 use transship_registry::RemoteRepository;
 
+use super::image_end::{End, of_document};
 use crate::copy_report::{CopyReport, Requests};
 use crate::failure::{Exit, Failure};
 use crate::image_source::{ImageSource, reference};
@@ -54,8 +56,8 @@ pub(crate) struct Arguments {
 
 /// Shows what a copy of `source` to `destination` would do: `transship plan SOURCE DESTINATION`.
 pub(crate) async fn plan(
-    source: String,
-    destination: String,
+    (source, destination): (String, String),
+    document: Option<&Snapshot>,
     bandwidth: Option<u64>,
     form: Form,
 ) -> Result<(), Failure> {
@@ -70,23 +72,49 @@ pub(crate) async fn plan(
         platform: Vec::new(),
         data: None,
     };
-    run_with(arguments, bandwidth, form).await
+    run_with(arguments, document, bandwidth, form).await
 }
 
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
-    run_with(arguments, None, form).await
+    run_with(arguments, None, None, form).await
 }
 
-async fn run_with(arguments: Arguments, bandwidth: Option<u64>, form: Form) -> Result<(), Failure> {
+async fn run_with(
+    arguments: Arguments,
+    document: Option<&Snapshot>,
+    bandwidth: Option<u64>,
+    form: Form,
+) -> Result<(), Failure> {
     let begin = Instant::now();
     logging::begin_command();
-    let source = ImageSource::parse(&arguments.source)?;
-    let (destination, to) = destination(&arguments.destination)?;
+    let named = |text: &str, otherwise: Option<&Target>| {
+        let Some(snapshot) = document else { return Ok(None) };
+        let image = of_document(&snapshot.document, text, otherwise)?;
+        image.map(|image| End::of(snapshot, image)).transpose()
+    };
     let mut registries = Registries::new(Arc::new(DockerConfig::load()?));
-    let mut opened = open(source, &mut registries).await?;
-    let client = registries.client(&destination.host)?;
-    let remote = client.repository(destination.repository.clone()).for_writing();
+    let mut opened = match named(&arguments.source, None)? {
+        Some(end) => Opened::from(end),
+        None => open(ImageSource::parse(&arguments.source)?, &mut registries).await?,
+    };
+    let End {
+        repository: remote,
+        target: to,
+        shown,
+    } = if let Some(end) = named(&arguments.destination, Some(&opened.from))? {
+        end
+    } else {
+        let (destination, target) = destination(&arguments.destination)?;
+        End {
+            repository: registries
+                .client(&destination.host)?
+                .repository(destination.repository.clone()),
+            target,
+            shown: destination.to_string(),
+        }
+    };
+    let remote = remote.for_writing();
     if let Target::Digest(wanted) = &to {
         if !arguments.platform.is_empty() {
             let sentence =
@@ -97,10 +125,10 @@ async fn run_with(arguments: Arguments, bandwidth: Option<u64>, form: Form) -> R
     }
     let way = Way {
         opened,
-        destination,
+        destination: shown,
+        locations: RememberedLocations::new(arguments.data.clone(), remote.registry().host().clone()),
         remote,
         to,
-        locations: RememberedLocations::new(arguments.data.clone(), client.host().clone()),
         options: arguments.policy.options(Platforms::new(arguments.platform, false)),
     };
     if arguments.dry_run {
@@ -113,7 +141,7 @@ async fn run_with(arguments: Arguments, bandwidth: Option<u64>, form: Form) -> R
 /// From where to where, opened.
 struct Way {
     opened: Opened,
-    destination: Reference,
+    destination: String,
     remote: RemoteRepository,
     to: Target,
     locations: RememberedLocations,
@@ -142,7 +170,7 @@ impl Way {
         warn(&report);
         let report = CopyReport {
             source: self.opened.name,
-            destination: self.destination.to_string(),
+            destination: self.destination,
             digest: report.digest,
             state: report.state,
             manifests: report.manifests,
@@ -174,7 +202,7 @@ impl Way {
             source: self.opened.remote.as_ref().map_or(0, RemoteRepository::requests),
             destination: self.remote.requests(),
         };
-        let (source, destination) = (self.opened.name, self.destination.to_string());
+        let (source, destination) = (self.opened.name, self.destination);
         let row = match &comparison {
             Ok(comparison) => PlanRow::of(source, destination, comparison, &requests, self.opened.remote.is_some()),
             Err(error) if error.persistence().is_permanent() => PlanRow::refused(source, destination, error, &requests),

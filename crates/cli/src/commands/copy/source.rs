@@ -9,6 +9,7 @@ use transship_local::ObjectFolder;
 use transship_oci::{Digest, Target};
 use transship_registry::RemoteRepository;
 
+use crate::commands::image_end::End;
 use crate::failure::{Exit, Failure};
 use crate::image_source::{ImageSource, file_in_store};
 use crate::registries::Registries;
@@ -21,6 +22,17 @@ pub(super) struct Opened {
     pub(super) from: Target,
     /// The source in the syntax of the command line.
     pub(super) name: String,
+}
+
+impl From<End> for Opened {
+    fn from(end: End) -> Self {
+        Self {
+            source: Box::new(end.repository.clone()),
+            remote: Some(end.repository),
+            from: end.target,
+            name: end.shown,
+        }
+    }
 }
 
 /// Opens `source` and finds the image it names.

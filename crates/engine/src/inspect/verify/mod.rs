@@ -3,6 +3,8 @@
 //! Nothing is written at registries. What was not pushed since the rule exists counts as missing. What could not be read is unknown,
 //! and unknown is not equal.
 
+mod extras;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_copy::{Action, Clock, CompareRequest, DigestTags, Extent, NoLocations, NoReplicas, Options, compare};
-use transship_oci::{Code, Digest, DigestTag, Error, Existing, Referrers, Repository, Result, Tag, Target};
-use transship_registry::{Listing, Page, PageCursor, Registry, RemoteRepository};
+use transship_oci::{Code, Digest, Error, Existing, Referrers, Repository, Result, Tag, Target};
+use transship_registry::{Page, Registry, RemoteRepository};
 use transship_rules::Rule;
 
 use super::parts::{Depth, Parts, is_wrong};
@@ -194,6 +196,10 @@ struct Verification<'a, F> {
     hasher: RandomState,
     /// The repositories of the destination that the source has.
     repositories: BTreeSet<Repository>,
+    /// Those among them whose tags at the source are not all known.
+    unread: HashSet<Repository>,
+    /// Not every repository of the source was listed.
+    is_cut: bool,
     /// The last task of each destination of a repository, newest first.
     tasks: Mutex<HashMap<Repository, Arc<Vec<TaskRecord>>>>,
 }
@@ -218,9 +224,12 @@ impl VerifyRule<'_> {
             named: HashSet::new(),
             hasher: RandomState::new(),
             repositories: BTreeSet::new(),
+            unread: HashSet::new(),
+            is_cut: false,
             tasks: Mutex::default(),
         };
         walk_whole(self.rule, &self.source, Narrow::default(), &mut verification).await?;
+        verification.summary.unsearched = verification.find_others().await?;
         verification.extras().await?;
         let mut summary = verification.summary;
         summary.checked = now(self.clock.as_ref());
@@ -247,6 +256,9 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
             Finding::Extra => &mut summary.extra,
             Finding::Unknown => &mut summary.unknown,
         } += 1;
+        if row.code.as_deref() == Some(Code::AttachmentMissing.as_str()) {
+            summary.attachments_missing += 1;
+        }
         if let Some(time) = row.since {
             summary.oldest_unreplicated = Some(summary.oldest_unreplicated.map_or(time, |known| known.min(time)));
         }
@@ -255,72 +267,6 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
 
     fn hash(&self, repository: &Repository, tag: &Tag) -> u64 {
         self.hasher.hash_one((repository.as_str(), tag.as_str()))
-    }
-
-    /// Reports the tags of the destination that no tag of the source is copied to.
-    async fn extras(&mut self) -> Result<()> {
-        let verify = self.verify;
-        for repository in std::mem::take(&mut self.repositories) {
-            let remote = verify.destination.repository(repository.clone());
-            let mut page: Option<PageCursor> = None;
-            loop {
-                let listed = match remote.tags_page(page.as_ref()).await {
-                    Ok(Listing::Page(listed)) => listed,
-                    Ok(Listing::Refused(how)) => {
-                        self.unknown_destination(&repository, Code::SweepNoTags, how);
-                        break;
-                    }
-                    Err(error) => {
-                        self.unknown_destination(&repository, error.kind(), error.to_string());
-                        break;
-                    }
-                };
-                let mut extra = Vec::new();
-                listed.for_each(|tag| {
-                    if DigestTag::of(&tag).is_none() && !self.named.contains(&self.hash(&repository, &tag)) {
-                        extra.push(tag);
-                    }
-                });
-                page = listed.next().cloned();
-                drop(listed);
-                let checked = now(verify.clock.as_ref());
-                for tag in extra {
-                    let destination = verify.at(&repository, tag).to_string();
-                    let code = Code::ExtraTag;
-                    let row = Checked {
-                        source: String::new(),
-                        destination,
-                        state: Finding::Extra,
-                        reason: Some(code.meaning().to_owned()),
-                        code: Some(code.as_str().to_owned()),
-                        checked,
-                        source_digest: None,
-                        destination_digest: None,
-                        since: None,
-                    };
-                    self.add(row);
-                }
-                if page.is_none() {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn unknown_destination(&mut self, repository: &Repository, code: Code, reason: String) {
-        let row = Checked {
-            source: String::new(),
-            destination: format!("{}/{repository}", self.verify.rule.destination.registry),
-            state: Finding::Unknown,
-            reason: Some(reason),
-            code: Some(code.as_str().to_owned()),
-            checked: now(self.verify.clock.as_ref()),
-            source_digest: None,
-            destination_digest: None,
-            since: None,
-        };
-        self.add(row);
     }
 
     /// The last task that wrote to `destination`, or was to.
@@ -467,6 +413,11 @@ impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
 
     fn pass_over(&mut self, repository: Option<&Repository>, tag: Option<&Tag>, error: &Error) {
         let rule = self.verify.rule;
+        match (repository, tag) {
+            (None, _) => self.is_cut = true,
+            (Some(repository), None) => self.unread.extend(rule.destination_repository(repository)),
+            (Some(_), Some(_)) => {}
+        }
         let below = repository.map_or_else(String::new, |repository| format!("/{repository}"));
         let target = tag.map_or_else(String::new, |tag| format!(":{tag}"));
         let destination = repository
