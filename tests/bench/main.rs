@@ -16,6 +16,7 @@
 mod cases;
 mod deliveries;
 mod lambda;
+mod many;
 mod measure;
 mod neighbours;
 mod runs;
@@ -35,9 +36,12 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Only this case: large, requests, distant, again, again-referrers, second-repository, import-large, import-shared, lambda, neighbours,
-    /// deliveries, runs.
+    /// deliveries, runs, many.
     #[arg(long, value_parser = only_of)]
     only: Option<Only>,
+    /// Only this tool, of the case `many`.
+    #[arg(long)]
+    tool: Option<String>,
     /// How often each client runs.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -51,6 +55,7 @@ enum Only {
     Neighbours,
     Deliveries,
     Runs,
+    Many,
 }
 
 fn only_of(word: &str) -> Result<Only, String> {
@@ -66,16 +71,20 @@ fn only_of(word: &str) -> Result<Only, String> {
     if word == runs::WORD {
         return Ok(Only::Runs);
     }
+    if word == many::WORD {
+        return Ok(Only::Many);
+    }
     let found = Case::ALL.into_iter().find(|case| case.word() == word);
     found.map(Only::Case).ok_or_else(|| {
         let words: Vec<_> = Case::ALL.iter().map(|case| case.word()).collect();
         format!(
-            "one of {}, {}, {}, {}, {}",
+            "one of {}, {}, {}, {}, {}, {}",
             words.join(", "),
             lambda::WORD,
             neighbours::WORD,
             deliveries::WORD,
-            runs::WORD
+            runs::WORD,
+            many::WORD
         )
     })
 }
@@ -92,6 +101,9 @@ fn main() -> Result<()> {
         return runs::run(arguments.quick);
     }
     ensure!(!DockerRegistry::skipped(), "docker-registry is not installed");
+    if arguments.only == Some(Only::Many) {
+        return many::run(arguments.quick, arguments.tool.as_deref());
+    }
     if arguments.only == Some(Only::Lambda) {
         return lambda::run(arguments.quick);
     }
@@ -114,6 +126,7 @@ fn main() -> Result<()> {
         neighbours::run(arguments.quick)?;
         deliveries::run(arguments.quick)?;
         runs::run(arguments.quick)?;
+        many::run(arguments.quick, None)?;
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub fn found() -> Vec<Tool> {
 }
 
 /// Where `go install` puts programs.
-fn in_go_folder(name: &str) -> Option<PathBuf> {
+pub fn in_go_folder(name: &str) -> Option<PathBuf> {
     let named = std::env::var_os("GOBIN").map(PathBuf::from);
     let usual = std::env::var_os("HOME").map(|home| Path::new(&home).join("go/bin"));
     named

@@ -6,6 +6,7 @@
 //! resumes broken reads. Everything that is read has a size limit. Credentials are sent only to the registry and its
 //! validated realm.
 
+mod adaptive;
 mod auth;
 mod catalog;
 mod clients;

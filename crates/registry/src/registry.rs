@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use transship_oci::{Code, Error, Limits, Network, RegistryHost, Repository, Result, Verb};
 use url::Url;
 
+use crate::adaptive::Adaptive;
 use crate::auth::{Auth, Scope};
 use crate::clients::Clients;
 use crate::exchange::Request;
@@ -59,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) guard: Arc<Guard>,
     pub(crate) auth: Auth,
     pub(crate) limiter: Limiter,
+    pub(crate) adaptive: Adaptive,
     pub(crate) profile: Profile,
     pub(crate) retries: Retries,
     pub(crate) idle_timeout: Duration,
@@ -133,6 +135,7 @@ impl Registry {
             names: options.names,
             guard,
             limiter: Limiter::new(options.limits),
+            adaptive: Adaptive::default(),
             profile: options.profile,
             retries: options.retries,
             idle_timeout: IDLE_TIMEOUT,

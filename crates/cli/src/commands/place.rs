@@ -35,7 +35,7 @@ const STACK_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Time limit for a worker of a stack to begin a run, or to read a document that is as new as the order.
 const BEGIN_TIMEOUT: Duration = Duration::from_mins(2);
 /// Tasks that the command works on at the same time.
-const CONCURRENCY: usize = 16;
+const CONCURRENCY: usize = 32;
 
 /// Options that select the document, the ledger and the queue.
 #[derive(Debug, Args)]

@@ -44,8 +44,8 @@ pub(crate) struct Arguments {
     /// Interval between full comparisons that repair missed events (30m, 2h, or off)
     #[arg(long, value_name = "INTERVAL", default_value = "1h", value_parser = interval)]
     sweep: Interval,
-    /// Number of tasks that are processed at the same time; one pair of registries gets at most about a third
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Number of tasks that are processed at the same time; one pair of registries gets at most half
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
     /// Folder below which the files of `file:` secrets must be
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_SECRETS_DIR", hide_env_values = true)]

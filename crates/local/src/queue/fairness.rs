@@ -2,8 +2,8 @@
 //!
 //! The destination with the fewest messages in flight is first. A queue with a [`Share`] also keeps workers free: a pair of
 //! source and destination gets another worker only while more than twice as many are free as it has, and a host only while
-//! more are free than it has. One pair therefore occupies at most about a third of the workers, several slow pairs share the
-//! rest in the same way, and the first message of another host finds a free worker.
+//! more are free than it has. One pair therefore occupies at most about a third of the workers, or half of them if both of its
+//! hosts are quick; several slow pairs share the rest in the same way, and the first message of another host finds a free worker.
 //!
 //! A slow or silent registry does not use up the share of those it exchanges images with. A host is *quick* if a message of it
 //! was done within [`QUICK_MS`] lately; what a quick host has in flight with hosts that are not quick does not count against
@@ -154,15 +154,16 @@ impl Loads {
     fn allow(&self, peers: &Peers, workers: usize) -> bool {
         let free = workers.saturating_sub(self.all);
         let pair = self.pairs.get(peers).copied().unwrap_or_default();
+        let are_quick = [&peers.source, &peers.destination]
+            .into_iter()
+            .all(|host| host.is_empty() || self.quick.contains(host));
         if pair == 0 && free > 0 {
             let (source, destination) = (self.source(peers), self.destination(peers));
-            let are_quick = [&peers.source, &peers.destination]
-                .into_iter()
-                .all(|host| host.is_empty() || self.quick.contains(host));
             let is_within_half = 2 * source.max(destination) <= workers && 8 * free > workers;
             return are_quick || source + destination == 0 || is_within_half || 4 * free > workers;
         }
-        2 * pair < free && self.against_source(peers) < free && self.against_destination(peers) < free
+        let weight = if are_quick { 1 } else { 2 };
+        weight * pair < free && self.against_source(peers) < free && self.against_destination(peers) < free
     }
 }
 

@@ -356,10 +356,10 @@ async fn a_silent_source_occupies_a_part_of_the_workers_and_others_are_received_
     };
     assert!(healthy.body.contains("\"healthy\""));
 
-    // The end of a message makes place for one more of the same source.
+    // The end of a message makes place for more of the same source, which has shown that it is quick.
     queue.complete(&busy[0].receipt).await.unwrap();
     queue.wait(hour).await.unwrap();
-    assert_eq!(queue.receive(9, hour).await.unwrap().len(), 1);
+    assert!((1..=3).contains(&queue.receive(9, hour).await.unwrap().len()));
 }
 
 #[tokio::test]

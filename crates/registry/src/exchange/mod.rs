@@ -133,12 +133,15 @@ impl Registry {
             .guard
             .check(url)
             .map_err(|denied| Error::new(Code::EgressDenied, &request.operation, denied.to_string()))?;
-        if let Some(wait) = self.paused() {
-            if wait > self.0.retries.max_wait {
-                return Err(rate_limited(Some(wait), &request.operation));
-            }
-            tokio::time::sleep(wait).await;
-        }
+        self.pause_over(request).await?;
+        let adaptive = &self.0.adaptive;
+        let turn = if request.is_streamed {
+            adaptive.streamed().await
+        } else {
+            adaptive.request().await
+        };
+        // It may have begun while this request waited for its turn.
+        self.pause_over(request).await?;
         self.0.limiter.request().await;
         request.requests.fetch_add(1, Ordering::Relaxed);
         let mut builder = self
@@ -158,6 +161,7 @@ impl Registry {
             .ok()
             .and_then(|response| Some(response.as_ref().ok()?.status()));
         self.count(status);
+        turn.end(&request.method, status);
         match answered {
             Ok(Ok(inner)) => Ok(Response {
                 inner,
@@ -173,6 +177,18 @@ impl Registry {
                 Err(error)
             }
             Err(_) => Err(timed_out(idle_timeout, &request.operation)),
+        }
+    }
+
+    /// Waits until the registry is not paused. The error says how long, if that is longer than a worker may wait.
+    async fn pause_over(&self, request: &Request<'_>) -> Result<()> {
+        match self.paused() {
+            Some(wait) if wait > self.0.retries.max_wait => Err(rate_limited(Some(wait), &request.operation)),
+            Some(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Request<'a> {
     pub(crate) requests: &'a AtomicU64,
     /// A redirect to another origin is the response, and is not followed.
     pub(crate) is_within_origin: bool,
+    /// The body is sent while it is read from elsewhere, as long as that takes.
+    pub(crate) is_streamed: bool,
 }
 
 impl<'a> Request<'a> {
@@ -34,6 +36,7 @@ impl<'a> Request<'a> {
             scope,
             requests,
             is_within_origin: false,
+            is_streamed: false,
         }
     }
 

@@ -56,6 +56,7 @@ impl RemoteRepository {
         mut sending: UploadOptions<'_>,
     ) -> Result<()> {
         let _permit = self.registry.0.limiter.upload().await;
+        let _place = self.registry.0.adaptive.upload().await;
         let progress = sending.progress;
         let mut form = self.upload_form(blob, &sending);
         let mut session = sending.session.take().filter(|_| form == UploadForm::Put);

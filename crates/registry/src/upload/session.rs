@@ -185,6 +185,7 @@ impl RemoteRepository {
         body: reqwest::Body,
         watchdog: &IdleWatchdog,
     ) -> Result<Response> {
+        request.is_streamed = true;
         request
             .headers
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

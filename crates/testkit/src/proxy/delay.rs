@@ -2,6 +2,8 @@
 //! trip, like TCP's handshake. Bandwidth is not limited, and bytes are not changed.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +26,7 @@ const UNDER_WAY: usize = 1024;
 pub struct DelayProxy {
     host: RegistryHost,
     relay: JoinHandle<()>,
+    sent: Arc<AtomicU64>,
 }
 
 impl DelayProxy {
@@ -31,8 +34,17 @@ impl DelayProxy {
     pub async fn start(upstream: &RegistryHost, round_trip: Duration) -> Result<Self> {
         let (listener, host) = listen().await?;
         let upstream = upstream.to_string();
-        let relay = tokio::spawn(accept(listener, move |near| relay(near, upstream.clone(), round_trip)));
-        Ok(Self { host, relay })
+        let sent = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&sent);
+        let relay = tokio::spawn(accept(listener, move |near| {
+            relay(near, upstream.clone(), round_trip, Arc::clone(&counter))
+        }));
+        Ok(Self { host, relay, sent })
+    }
+
+    /// Bytes that clients have sent to the upstream, with their headers.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// `127.0.0.1:<port>`.
@@ -52,15 +64,16 @@ impl Drop for DelayProxy {
     }
 }
 
-async fn relay(near: TcpStream, upstream: String, round_trip: Duration) -> io::Result<()> {
+async fn relay(near: TcpStream, upstream: String, round_trip: Duration, sent: Arc<AtomicU64>) -> io::Result<()> {
     let opened = Instant::now();
     let far = TcpStream::connect(upstream).await?;
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
-    let out = direction(near_read, far_write, round_trip / 2, opened + round_trip);
-    let back = direction(far_read, near_write, round_trip / 2, opened);
+    let received = AtomicU64::new(0);
+    let out = direction(near_read, far_write, round_trip / 2, opened + round_trip, &sent);
+    let back = direction(far_read, near_write, round_trip / 2, opened, &received);
     tokio::try_join!(out, back)?;
     Ok(())
 }
@@ -71,9 +84,10 @@ async fn direction(
     to: impl AsyncWrite + Unpin,
     delay: Duration,
     open: Instant,
+    moved: &AtomicU64,
 ) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel(UNDER_WAY);
-    tokio::try_join!(take_in(from, sender, delay, open), give_out(to, receiver))?;
+    tokio::try_join!(take_in(from, sender, delay, open, moved), give_out(to, receiver))?;
     Ok(())
 }
 
@@ -82,11 +96,13 @@ async fn take_in(
     sender: mpsc::Sender<(Instant, Bytes)>,
     delay: Duration,
     open: Instant,
+    moved: &AtomicU64,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(CHUNK);
         let length = from.read_buf(&mut buffer).await?;
+        moved.fetch_add(length as u64, Ordering::Relaxed);
         let due = Instant::now().max(open) + delay;
         // An empty chunk is the end of the stream, which is delayed like everything else.
         if sender.send((due, buffer.split().freeze())).await.is_err() || length == 0 {

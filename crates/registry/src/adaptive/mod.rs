@@ -1,0 +1,236 @@
+//! How much this process asks of one registry at the same time, learned from how it answers. It needs no configuration; configured
+//! limits ([`crate::limits`]) hold as well.
+//!
+//! Requests and uploads each have a [`Window`]: it grows while the registry answers well, and is halved when the registry refuses
+//! (429, 503), does not answer, or answers HEAD and POST ever more slowly. A registry that refuses with 429 also gets a learned
+//! [`Rate`]. Waiting requests begin in the order of their arrival.
+
+mod rate;
+mod window;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::rate::Rate;
+use self::window::Window;
+
+/// Requests in progress at first, and at most.
+const REQUESTS: (u16, u16) = (8, 64);
+/// Uploads in progress at first, and at most. Each has a source and a destination connection, and their buffers.
+const UPLOADS: (u16, u16) = (8, 32);
+
+/// What one registry bears.
+pub(crate) struct Adaptive {
+    began: Instant,
+    requests: Arc<Gate>,
+    uploads: Arc<Gate>,
+    rate: Mutex<Rate>,
+}
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            requests: Gate::new(REQUESTS),
+            uploads: Gate::new(UPLOADS),
+            rate: Mutex::default(),
+        }
+    }
+}
+
+impl Adaptive {
+    /// Waits until one more request may begin.
+    pub(crate) async fn request(&self) -> Turn<'_> {
+        let place = self.requests.enter().await;
+        let wait = lock(&self.rate).begin(self.now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Turn {
+            adaptive: self,
+            place: Some(place),
+            began: self.now(),
+        }
+    }
+
+    /// The turn of a request whose body is streamed. Its upload has a place already, so it waits for the rate only.
+    pub(crate) async fn streamed(&self) -> Turn<'_> {
+        let wait = lock(&self.rate).begin(self.now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Turn {
+            adaptive: self,
+            place: None,
+            began: self.now(),
+        }
+    }
+
+    /// Waits until one more upload may begin, which ends when the place is dropped.
+    pub(crate) async fn upload(&self) -> Place {
+        self.uploads.enter().await
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// A request that is in progress.
+pub(crate) struct Turn<'a> {
+    adaptive: &'a Adaptive,
+    place: Option<Place>,
+    began: Duration,
+}
+
+impl Turn<'_> {
+    /// The registry answered with `status`, or ([`None`]) did not answer.
+    pub(crate) fn end(self, method: &Method, status: Option<StatusCode>) {
+        let (adaptive, began, now) = (self.adaptive, self.began, self.adaptive.now());
+        let gates = [&adaptive.requests, &adaptive.uploads];
+        match status {
+            None | Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
+                for gate in gates {
+                    gate.adapt(|window, _| window.refused(began, now));
+                }
+                if status == Some(StatusCode::TOO_MANY_REQUESTS) {
+                    lock(&adaptive.rate).refused(began, now);
+                }
+            }
+            Some(_) => {
+                lock(&adaptive.rate).accepted(now);
+                let is_small = self.place.is_some() && matches!(*method, Method::HEAD | Method::POST);
+                let latency = is_small.then(|| now.saturating_sub(began));
+                let gate = if self.place.is_some() { gates[0] } else { gates[1] };
+                gate.adapt(|window, in_progress| window.answered(began, now, in_progress, latency));
+            }
+        }
+    }
+}
+
+/// A window, and the places in it.
+struct Gate {
+    state: Mutex<State>,
+    /// Its permits and those that are held are [`State::places`] together.
+    free: Arc<Semaphore>,
+}
+
+struct State {
+    window: Window,
+    places: usize,
+    in_progress: usize,
+}
+
+impl Gate {
+    fn new((first, max): (u16, u16)) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                window: Window::new(first, max),
+                places: first.into(),
+                in_progress: 0,
+            }),
+            free: Arc::new(Semaphore::new(first.into())),
+        })
+    }
+
+    async fn enter(self: &Arc<Self>) -> Place {
+        let permit = Arc::clone(&self.free).acquire_owned().await;
+        lock(&self.state).in_progress += 1;
+        Place {
+            gate: Arc::clone(self),
+            // The semaphore is never closed.
+            permit: permit.ok(),
+        }
+    }
+
+    fn adapt(&self, change: impl FnOnce(&mut Window, usize)) {
+        let mut state = lock(&self.state);
+        let in_progress = state.in_progress;
+        change(&mut state.window, in_progress);
+        let size = state.window.size();
+        if size > state.places {
+            self.free.add_permits(size - state.places);
+            state.places = size;
+        } else if size < state.places {
+            state.places -= self.free.forget_permits(state.places - size);
+        }
+    }
+}
+
+/// A place in a window, free again when it is dropped.
+pub(crate) struct Place {
+    gate: Arc<Gate>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = lock(&self.gate.state);
+        state.in_progress = state.in_progress.saturating_sub(1);
+        if state.places > state.window.size()
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
+            state.places -= 1;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    /// As many turns as begin at once.
+    fn all_that_begin(adaptive: &Adaptive) -> Vec<Turn<'_>> {
+        let mut turns = Vec::new();
+        // Otherwise tokio lets a task take 128 permits, and no more.
+        while let Some(turn) = tokio::task::unconstrained(adaptive.request()).now_or_never() {
+            turns.push(turn);
+        }
+        turns
+    }
+
+    #[test]
+    fn refusals_take_places_away_also_those_that_are_held() {
+        let adaptive = Adaptive::default();
+        let turns = all_that_begin(&adaptive);
+        assert_eq!(turns.len(), usize::from(REQUESTS.0));
+        for turn in turns {
+            turn.end(&Method::HEAD, Some(StatusCode::SERVICE_UNAVAILABLE));
+        }
+        assert_eq!(all_that_begin(&adaptive).len(), usize::from(REQUESTS.0 / 2));
+    }
+
+    #[test]
+    fn answers_make_room_for_more() {
+        let adaptive = Adaptive::default();
+        for _ in 0..8 {
+            for turn in all_that_begin(&adaptive) {
+                turn.end(&Method::GET, Some(StatusCode::OK));
+            }
+        }
+        assert_eq!(all_that_begin(&adaptive).len(), usize::from(REQUESTS.1));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_frees_its_place() {
+        let adaptive = Adaptive::default();
+        for _ in 0..100 {
+            let turn = adaptive.request().await;
+            drop(turn);
+        }
+        let upload = adaptive.upload().await;
+        drop(upload);
+        assert_eq!(lock(&adaptive.requests.state).in_progress, 0);
+        assert_eq!(lock(&adaptive.uploads.state).in_progress, 0);
+    }
+}

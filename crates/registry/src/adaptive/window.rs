@@ -1,0 +1,254 @@
+//! How many requests may be in progress at the same time: grows by answers, and is halved by refusals and by rising latency.
+//!
+//! Times are durations since any fixed moment, so that tests need no clock.
+
+use std::time::Duration;
+
+/// The least number in progress.
+const MIN: f64 = 1.0;
+/// The latency is compared with the lowest of this time and of as much before it, so a registry that becomes slower for good is
+/// judged by its new latency soon.
+const BASE_PERIOD: Duration = Duration::from_secs(30);
+/// Latency counts as risen if it is this many times the lowest, and above it by [`RISE_MIN`] as well.
+const RISE_FACTOR: f64 = 4.0;
+/// Least rise in seconds. The answers of a quick registry differ by more than a factor without being slow.
+const RISE_MIN: f64 = 0.1;
+/// The weight of a new measurement in the smoothed latency.
+const SMOOTHING: f64 = 0.2;
+/// Measurements after a cut before the latency is judged again.
+const SAMPLES_MIN: u32 = 8;
+
+/// A number of requests (or uploads) that adapts to how they are answered.
+#[derive(Debug, Clone)]
+pub(super) struct Window {
+    size: f64,
+    max: f64,
+    /// Doubles with each round of answers, until the first cut.
+    is_doubling: bool,
+    /// What began before this time was sent under the larger window, and cuts nothing.
+    cut_at: Option<Duration>,
+    latency: Latency,
+}
+
+impl Window {
+    /// Begins with `first`, and never exceeds `max`.
+    pub(super) fn new(first: u16, max: u16) -> Self {
+        let max = f64::from(max).max(MIN);
+        Self {
+            size: f64::from(first).clamp(MIN, max),
+            max,
+            is_doubling: true,
+            cut_at: None,
+            latency: Latency::default(),
+        }
+    }
+
+    /// The number that may be in progress; at least 1.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and the maximum"
+    )]
+    pub(super) const fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    /// A request that began at `began` was answered at `now`; `in_progress` is how many were in progress, with it. `latency`: of a
+    /// request whose answer takes the registry little work; [`None`] for others.
+    pub(super) fn answered(&mut self, began: Duration, now: Duration, in_progress: usize, latency: Option<Duration>) {
+        let is_new = self.cut_at.is_none_or(|cut| began >= cut);
+        if let Some(latency) = latency.filter(|_| is_new) {
+            self.latency.record(latency, now);
+            if self.latency.has_risen() {
+                self.cut(began, now);
+                return;
+            }
+        }
+        // A window that is not used proves nothing.
+        if !is_new || in_progress * 2 < self.size() {
+            return;
+        }
+        self.size += if self.is_doubling { 1.0 } else { 1.0 / self.size };
+        self.size = self.size.min(self.max);
+    }
+
+    /// The registry refused a request that began at `began`, or did not answer it.
+    pub(super) fn refused(&mut self, began: Duration, now: Duration) {
+        self.cut(began, now);
+    }
+
+    /// Halves the window, once for all that was in progress.
+    fn cut(&mut self, began: Duration, now: Duration) {
+        if self.cut_at.is_some_and(|cut| began < cut) {
+            return;
+        }
+        self.size = (self.size / 2.0).max(MIN);
+        self.is_doubling = false;
+        self.cut_at = Some(now);
+        self.latency.forget_smoothed();
+    }
+}
+
+/// The latency of a registry: smoothed, and the lowest of lately. In seconds.
+#[derive(Debug, Clone, Default)]
+struct Latency {
+    smoothed: Option<f64>,
+    samples: u32,
+    lowest: Option<f64>,
+    lowest_before: Option<f64>,
+    period_began: Duration,
+}
+
+impl Latency {
+    fn record(&mut self, latency: Duration, now: Duration) {
+        let seconds = latency.as_secs_f64();
+        if now.saturating_sub(self.period_began) >= BASE_PERIOD {
+            self.lowest_before = self.lowest.take();
+            self.period_began = now;
+        }
+        self.lowest = Some(self.lowest.map_or(seconds, |known| known.min(seconds)));
+        self.smoothed = Some(
+            self.smoothed
+                .map_or(seconds, |known| known + SMOOTHING * (seconds - known)),
+        );
+        self.samples = self.samples.saturating_add(1);
+    }
+
+    fn has_risen(&self) -> bool {
+        let lowest = match (self.lowest, self.lowest_before) {
+            (Some(now), Some(before)) => now.min(before),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => return false,
+        };
+        self.samples >= SAMPLES_MIN
+            && self
+                .smoothed
+                .is_some_and(|smoothed| smoothed > lowest * RISE_FACTOR && smoothed > lowest + RISE_MIN)
+    }
+
+    const fn forget_smoothed(&mut self) {
+        self.smoothed = None;
+        self.samples = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A registry that answers `bears` requests at the same time after 50 ms, and is asked in rounds of a full window.
+    struct Rounds {
+        window: Window,
+        now: Duration,
+    }
+
+    impl Rounds {
+        fn new(max: u16) -> Self {
+            Self {
+                window: Window::new(8, max),
+                now: Duration::ZERO,
+            }
+        }
+
+        /// Several rounds; the number of answers.
+        fn rounds(&mut self, count: usize, bears: usize, latency: Duration) -> usize {
+            (0..count).map(|_| self.round(bears, latency)).sum()
+        }
+
+        /// One round: what is beyond `bears` is refused; every answer takes `latency`.
+        fn round(&mut self, bears: usize, latency: Duration) -> usize {
+            let (began, size) = (self.now, self.window.size());
+            self.now += latency;
+            for at in 0..size {
+                if at < bears {
+                    self.window.answered(began, self.now, size, Some(latency));
+                } else {
+                    self.window.refused(began, self.now);
+                }
+            }
+            size.min(bears)
+        }
+    }
+
+    const QUICK: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn it_grows_to_its_maximum_while_all_is_well() {
+        let mut rounds = Rounds::new(64);
+        for _ in 0..4 {
+            rounds.round(usize::MAX, QUICK);
+        }
+        assert_eq!(rounds.window.size(), 64);
+    }
+
+    #[test]
+    fn one_round_of_refusals_halves_it_once() {
+        let mut window = Window::new(32, 64);
+        for _ in 0..32 {
+            window.refused(Duration::ZERO, QUICK);
+        }
+        assert_eq!(window.size(), 16);
+        window.refused(QUICK, QUICK * 2);
+        assert_eq!(window.size(), 8);
+    }
+
+    #[test]
+    fn under_an_unknown_limit_most_of_it_is_used() {
+        let mut rounds = Rounds::new(64);
+        rounds.rounds(50, 20, QUICK);
+        let served = rounds.rounds(200, 20, QUICK);
+        assert!(served >= 200 * 14, "{served} of {}", 200 * 20);
+    }
+
+    #[test]
+    fn it_recovers_by_itself() {
+        let mut rounds = Rounds::new(64);
+        rounds.rounds(20, 1, QUICK);
+        assert!(rounds.window.size() <= 2);
+        rounds.rounds(100, usize::MAX, QUICK);
+        assert!(rounds.window.size() >= 13, "{}", rounds.window.size());
+    }
+
+    #[test]
+    fn a_registry_that_becomes_slow_is_asked_less_and_one_that_stays_slow_more_again() {
+        let mut rounds = Rounds::new(64);
+        rounds.rounds(10, usize::MAX, QUICK);
+        let slow = Duration::from_millis(800);
+        rounds.rounds(10, usize::MAX, slow);
+        assert!(rounds.window.size() <= 8, "{}", rounds.window.size());
+        rounds.rounds(200, usize::MAX, slow);
+        assert!(rounds.window.size() >= 16, "{}", rounds.window.size());
+    }
+
+    #[test]
+    fn the_noise_of_a_quick_registry_is_no_rise() {
+        let mut window = Window::new(64, 64);
+        let mut now = Duration::ZERO;
+        for turn in 0..1000_u32 {
+            let latency = Duration::from_millis(u64::from(1 + turn % 40));
+            window.answered(now, now + latency, 64, Some(latency));
+            now += latency;
+        }
+        assert_eq!(window.size(), 64);
+    }
+
+    #[test]
+    fn what_is_not_used_does_not_grow() {
+        let mut window = Window::new(8, 64);
+        for turn in 0..1000_u32 {
+            let now = QUICK * turn;
+            window.answered(now, now + QUICK, 1, Some(QUICK));
+        }
+        assert_eq!(window.size(), 8);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_harms_nothing() {
+        let mut window = Window::new(8, 64);
+        window.refused(Duration::from_hours(10), Duration::from_hours(10));
+        for _ in 0..100 {
+            window.answered(Duration::ZERO, Duration::ZERO, 8, Some(Duration::ZERO));
+        }
+        assert!((1..=64).contains(&window.size()));
+    }
+}
