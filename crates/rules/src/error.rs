@@ -210,6 +210,11 @@ impl Diagnostics {
         }
     }
 
+    /// The first error, as a sentence.
+    pub(crate) fn first(&self) -> Option<String> {
+        self.errors.first().map(|(_, fault)| fault.message().to_owned())
+    }
+
     /// True if there is no error so far.
     pub(crate) const fn is_clean(&self) -> bool {
         self.errors.is_empty()

@@ -34,7 +34,8 @@ pub use deletes::{DeleteLimit, Deletes};
 pub use document::{Document, Link, Parsed};
 pub use error::{Error, Errors, Position, Warning};
 pub use failover::{
-    CloudZone, Failover, Hostname, NotAHostname, RecordKind, ServerAddress, Site, SiteRecord, Zone, ZoneService,
+    CloudZone, Failover, Hostname, NotAHostname, REVERSE_SUFFIX, RecordKind, ServerAddress, Site, SiteRecord, Writers,
+    Zone, ZoneService,
 };
 pub use import::{Import, ImportDestination};
 pub use namespace::Namespace;

@@ -61,6 +61,20 @@ impl Selection {
         Self(digest.to_string())
     }
 
+    /// The text of the rule in the other direction between the same registries.
+    pub(crate) fn reversed(&self) -> Self {
+        let Ok(mut read) = serde_json::from_str::<Read>(&self.0) else {
+            return Self(format!("reverse of {}", self.0));
+        };
+        std::mem::swap(&mut read.source.registry, &mut read.destination.registry);
+        let written = Written {
+            source: &read.source,
+            kinds: &read.kinds,
+            destination: &read.destination,
+        };
+        Self(serde_json::to_string(&written).unwrap_or_default())
+    }
+
     /// What the text says; [`None`] if it was too large to be kept, or is of a newer release.
     pub fn read(&self) -> Option<Selected> {
         let read: Read = serde_json::from_str(&self.0).ok()?;

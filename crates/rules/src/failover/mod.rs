@@ -2,6 +2,7 @@
 
 mod duration;
 mod record;
+mod reversal;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::secret_reference::{CredentialsRef, SecretReference};
 
 pub(crate) use duration::parse as parse_duration;
 pub use record::{Hostname, NotAHostname, RecordKind, SiteRecord};
+pub use reversal::{REVERSE_SUFFIX, Writers};
 
 /// Registries between which clients are switched by the record of one name.
 #[derive(Debug, Clone)]

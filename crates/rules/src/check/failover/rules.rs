@@ -7,9 +7,10 @@ use transship_oci::Code;
 use super::invalid;
 use crate::document::Document;
 use crate::error::{Diagnostics, fault};
-use crate::failover::Failover;
+use crate::failover::{Failover, Writers};
 use crate::path::Path;
 use crate::rule::Rule;
+use crate::topology;
 
 /// Notes every site that no rule leads to, every rule that is written in the other direction, and every rule between sites
 /// that renames images.
@@ -21,16 +22,16 @@ pub(in crate::check) fn check_rules(document: &Document, diagnostics: &mut Diagn
         for (number, rule) in rules {
             check_direction(group, rule, number, diagnostics);
             check_names(group, rule, number, diagnostics);
+            check_one_group(document, group, rule, number, diagnostics);
         }
+        check_reverse(document, group, &path, diagnostics);
     }
 }
 
 /// The enabled rules from one site of the group to another, with their positions.
 fn between_sites<'a>(group: &'a Failover, document: &'a Document) -> impl Iterator<Item = (usize, &'a Rule)> {
-    document.rules.iter().enumerate().filter(|(_, rule)| {
-        let (from, to) = (&rule.source.registry, &rule.destination.registry);
-        rule.enabled && from != to && group.site(from).is_some() && group.site(to).is_some()
-    })
+    let rules = document.rules.iter().enumerate();
+    rules.filter(|(_, rule)| rule.enabled && group.has_rule(rule))
 }
 
 fn check_reached(group: &Failover, rules: &[(usize, &Rule)], path: &Path, diagnostics: &mut Diagnostics) {
@@ -75,5 +76,48 @@ fn check_names(group: &Failover, rule: &Rule, number: usize, diagnostics: &mut D
             group.name
         );
         diagnostics.error(Path::of("rules").index(number).key("destination"), invalid(sentence));
+    }
+}
+
+/// A rule has one direction, so one group decides it.
+fn check_one_group(document: &Document, group: &Failover, rule: &Rule, number: usize, diagnostics: &mut Diagnostics) {
+    let before = document.failover.iter().take_while(|other| other.name != group.name);
+    for other in before.filter(|other| other.has_rule(rule)) {
+        let sentence = format!(
+            "the rule is between sites of the groups {:?} and {:?}, and each would reverse it: use one group with several zones",
+            other.name, group.name
+        );
+        diagnostics.error(Path::of("rules").index(number).key("destination"), invalid(sentence));
+    }
+}
+
+/// The rules are valid also while another site is the writer.
+fn check_reverse(document: &Document, group: &Failover, path: &Path, diagnostics: &mut Diagnostics) {
+    if !diagnostics.is_clean() {
+        return;
+    }
+    for site in group.sites.iter().filter(|site| site.registry != group.writer) {
+        let writers = Writers::from([(group.name.clone(), site.registry.clone())]);
+        let reversed = document.with_writers(&writers);
+        let name = reversed
+            .rules
+            .iter()
+            .enumerate()
+            .find(|(position, rule)| *position >= document.rules.len() && document.rule(&rule.name).is_some());
+        if let Some((_, rule)) = name {
+            let sentence = format!("the name {:?} is that of a derived rule: rename the rule", rule.name);
+            diagnostics.error(path.clone(), invalid(sentence));
+            return;
+        }
+        let mut found = Diagnostics::default();
+        topology::check(&reversed, &mut found);
+        if let Some(why) = found.first() {
+            let sentence = format!(
+                "the rules would not be valid while {:?} is the writer: {why}",
+                site.registry
+            );
+            diagnostics.error(path.key("sites"), invalid(sentence));
+            return;
+        }
     }
 }
