@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use transship_copy::SystemClock;
-use transship_engine::ledger::{Ledger, PendingBlobs};
+use transship_engine::ledger::{Failovers, Ledger, PendingBlobs};
 use transship_engine::{Configuration, ImportIntake, Intake, Jobs, RetryPolicy, Secrets, SourceCache};
 use transship_registry::Retries;
 use transship_runtime::{DocumentSource, PublishedKeys};
@@ -127,6 +127,8 @@ impl Platform {
             let credentials = credentials_of(parts.aws.clone(), Arc::clone(&parts.secrets));
             let secrets = Arc::clone(&parts.secrets);
             let configuration = Configuration::new(loaded.document.clone(), credentials, secrets, retries);
+            configuration.follow(Failovers::new(Arc::clone(&parts.ledger) as _));
+            configuration.refresh_writers(began).await;
             loaded.put_in_force(&configuration, began);
             Ok(configuration)
         };
@@ -176,6 +178,8 @@ impl Platform {
                 stores,
                 PendingBlobs::new(Arc::clone(&parts.ledger) as _),
             )),
+            // The role of a worker has no right to a zone.
+            zones: None,
             clock: Arc::new(SystemClock),
             retry_policy: RetryPolicy::default(),
             worker,

@@ -2,6 +2,7 @@
 //!
 //! A stop must end the webhook, let running tasks finish for a limited time, and leave the rest in the queue.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use transship_runtime::{
     DeadLetterRecorder, Environment, JobHandler, MessageProcessor, PublishedKeys, Worker, process_secrets,
 };
 
+use crate::commands::dr::Zones;
 use crate::credentials::credentials_of_document;
 use crate::failure::{Exit, Failure, sentence};
 use transship_oci::{Code, Result};
@@ -47,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) secrets_dir: Option<PathBuf>,
     /// New rules are swept at once, because the service sweeps.
     pub(crate) sweeps: bool,
+    /// The commands that change zones, by name.
+    pub(crate) dns_commands: BTreeMap<String, PathBuf>,
 }
 
 /// Starts runs of rules whose schedules are due, and the first sweeps of new rules.
@@ -61,6 +65,7 @@ impl Timer {
     async fn run(self) {
         let mut reported: Option<Instant> = None;
         loop {
+            self.due.configuration.refresh_writers(jiff::Timestamp::now()).await;
             if let Err(error) = self.due.run().await {
                 tracing::error!(code = error.code(), "a schedule could not be followed: {error}");
             }
@@ -111,6 +116,7 @@ impl Service {
             max_wait: MAX_WAIT,
             ..Retries::default()
         };
+        let zones = Zones::new(Arc::clone(&secrets), settings.dns_commands);
         let configuration = Configuration::new(
             document,
             credentials_of_document(Arc::clone(&secrets)),
@@ -132,6 +138,7 @@ impl Service {
             clock: Arc::new(SystemClock),
         };
         let shared = Ledger::new(&ledger);
+        configuration.follow(shared.failovers.clone());
         let timer = Timer {
             due: StartDue {
                 configuration: configuration.clone(),
@@ -161,6 +168,7 @@ impl Service {
             ledger: shared,
             queue: Arc::new(queue.clone()),
             sources: Arc::new(SourceCache::none()),
+            zones: Some(Arc::new(zones)),
             clock: Arc::new(SystemClock),
             retry_policy: RetryPolicy::default(),
             worker: format!("process {}", std::process::id()),

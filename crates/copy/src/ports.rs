@@ -245,6 +245,11 @@ pub trait Replicas: Send + Sync {
     /// both write still converge, because each checks the source again after its write.
     async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<TagClaim>;
 
+    /// Called right before each write of a tag. After an error the tag is not written.
+    async fn admit(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes back what [`Replicas::claim`] recorded, because `digest` was not written and `tag` does not name it: if `tag` names
     /// it later, someone else wrote it. The right to write stays. Does nothing where nothing is recorded.
     async fn withdraw(&self, _tag: &Tag, _digest: &Digest) -> Result<()> {

@@ -79,6 +79,7 @@ impl Intake {
     /// Checks what can be known before the body is read: that the document has the source, and that the sender is the expected
     /// one, unless the proof of that is in the body. Errors as of [`Intake::accept`].
     pub async fn admit(&self, source: &str, headers: &HeaderMap, token: Option<&str>) -> Result<Admission<'_>> {
+        self.configuration.refresh_writers(now(self.clock.as_ref())).await;
         let snapshot = self.configuration.current();
         let registry = registry_of(&snapshot, source)?;
         let body = &[];
@@ -117,6 +118,7 @@ impl Intake {
     /// registry of the document has it, the result is [`Accepted::Nothing`] with `HOST_MISMATCH`. Otherwise like
     /// [`Intake::accept`].
     pub async fn accept_event(&self, provider: Provider, body: &[u8]) -> Result<Accepted> {
+        self.configuration.refresh_writers(now(self.clock.as_ref())).await;
         let snapshot = self.configuration.current();
         let delivery = Delivery {
             headers: &HeaderMap::new(),

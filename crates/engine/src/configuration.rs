@@ -7,15 +7,16 @@
 //! the document lacks ([`Standing`]) unless this version is known to be as new as the task.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use transship_oci::{Code, Error, Result, Verb};
 use transship_registry::{Bandwidth, Credentials, Options, Profile, Registry, Retries, SiteTarget};
-use transship_rules::{Document, Failover, Rule};
+use transship_rules::{Document, Failover, Rule, Writers};
 
 use crate::import::DIRECTED;
+use crate::ledger::Failovers;
 use crate::operations::REPLICATED;
 use crate::plan::id;
 use crate::secrets::ReferredTls;
@@ -23,6 +24,10 @@ use crate::{Execution, Secrets};
 
 /// How far the clocks of two workers may differ.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
+
+/// How old what is known of the writers of failover groups may be before a job begins or a delivery is accepted. Before a tag is
+/// written, the state is always read.
+const WRITERS_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// Makes the credentials of a registry of the document: its name and its entry are given.
 pub type CredentialsOf = dyn Fn(&transship_rules::Registry) -> Arc<dyn Credentials> + Send + Sync;
@@ -38,12 +43,24 @@ struct Shared {
     retries: Retries,
     /// The limits of rules, by the rule's name, with their bytes per second. They outlive a version of the document.
     bandwidths: Mutex<HashMap<String, (u64, Bandwidth)>>,
+    /// Where the writers of failover groups are read.
+    failovers: OnceLock<Failovers>,
+    writers: Mutex<KnownWriters>,
+}
+
+/// The writers of failover groups, as they were read last.
+#[derive(Default)]
+struct KnownWriters {
+    writers: Writers,
+    read: Option<Timestamp>,
 }
 
 /// One version of the document, with its clients.
 pub struct Snapshot {
-    /// The document.
+    /// The document, with the rules of the writers of its failover groups.
     pub document: Document,
+    /// The document as it is written, if that is another one.
+    written: Option<Document>,
     clients: Mutex<HashMap<String, Registry>>,
     credentials: Arc<CredentialsOf>,
     secrets: Arc<dyn Secrets>,
@@ -81,14 +98,69 @@ impl Configuration {
         secrets: Arc<dyn Secrets>,
         retries: Retries,
     ) -> Self {
-        let current = Snapshot::new(document, Arc::clone(&credentials), Arc::clone(&secrets), retries);
+        let clients = (Arc::clone(&credentials), Arc::clone(&secrets), retries);
+        let current = Snapshot::new(document, &Writers::default(), clients);
         Self(Arc::new(Shared {
             current: RwLock::new(Arc::new(current)),
             credentials,
             secrets,
             retries,
             bandwidths: Mutex::default(),
+            failovers: OnceLock::new(),
+            writers: Mutex::default(),
         }))
+    }
+
+    /// Follows the writers of failover groups as `failovers` has them, from the next [`Configuration::refresh_writers`] on.
+    pub fn follow(&self, failovers: Failovers) {
+        // A second ledger is not possible in a process.
+        let _ = self.0.failovers.set(failovers);
+    }
+
+    /// Reads the writers of failover groups if what is known is old, and puts their rules in force. A ledger that does not answer
+    /// changes nothing. No call for a document without groups.
+    pub async fn refresh_writers(&self, now: Timestamp) {
+        let read = self.known_writers().read;
+        let is_recent = read.is_some_and(|read| {
+            let age = now.duration_since(read);
+            !age.is_negative() && age.unsigned_abs() < WRITERS_AGE_MAX
+        });
+        if !is_recent && let Err(error) = self.read_writers(now).await {
+            tracing::warn!(code = error.code(), %error, "the writers of failover groups could not be read; those that were known stay");
+        }
+    }
+
+    /// Reads the writers of failover groups and puts their rules in force.
+    pub async fn read_writers(&self, now: Timestamp) -> Result<()> {
+        let Some(failovers) = self.0.failovers.get() else {
+            return Ok(());
+        };
+        if self.current().document.failover.is_empty() {
+            return Ok(());
+        }
+        let states = failovers.all().await?;
+        let writers: Writers = states.into_iter().map(|(group, state)| (group, state.writer)).collect();
+        self.put_writers(writers);
+        self.known_writers().read = Some(now);
+        Ok(())
+    }
+
+    /// Puts the rules of `writers` in force.
+    pub fn put_writers(&self, writers: Writers) {
+        let is_new = {
+            let mut known = self.known_writers();
+            let is_new = known.writers != writers;
+            known.writers = writers;
+            is_new
+        };
+        if is_new {
+            let current = self.current();
+            self.put_in_force(current.written().clone(), current.newness());
+        }
+    }
+
+    fn known_writers(&self) -> std::sync::MutexGuard<'_, KnownWriters> {
+        self.0.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The limit that all tasks of the rule `name` in this process share; [`None`] if it has none.
@@ -142,22 +214,42 @@ impl Configuration {
 
     fn put_in_force(&self, document: Document, newness: Newness) {
         let (credentials, secrets) = (Arc::clone(&self.0.credentials), Arc::clone(&self.0.secrets));
-        let mut next = Snapshot::new(document, credentials, secrets, self.0.retries);
+        let writers = self.known_writers().writers.clone();
+        let mut next = Snapshot::new(document, &writers, (credentials, secrets, self.0.retries));
         next.newness = RwLock::new(newness);
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 }
 
 impl Snapshot {
-    fn new(document: Document, credentials: Arc<CredentialsOf>, secrets: Arc<dyn Secrets>, retries: Retries) -> Self {
+    fn new(
+        document: Document,
+        writers: &Writers,
+        (credentials, secrets, retries): (Arc<CredentialsOf>, Arc<dyn Secrets>, Retries),
+    ) -> Self {
+        let is_as_written = document
+            .failover
+            .iter()
+            .all(|group| writers.get(&group.name).is_none_or(|writer| *writer == group.writer));
+        let (document, written) = if is_as_written {
+            (document, None)
+        } else {
+            (document.with_writers(writers), Some(document))
+        };
         Self {
             document,
+            written,
             clients: Mutex::default(),
             credentials,
             secrets,
             retries,
             newness: RwLock::new(Newness::Only),
         }
+    }
+
+    /// The document as it is written, whichever sites are the writers.
+    pub fn written(&self) -> &Document {
+        self.written.as_ref().unwrap_or(&self.document)
     }
 
     /// True if an older version of the document took the place of one that cannot be used. Nothing may be cancelled or deleted
@@ -208,7 +300,16 @@ impl Snapshot {
         if rule.is_none() && execution.rule == REPLICATED {
             return Standing::Enabled;
         }
-        self.standing(execution, rule.map(|rule| rule.enabled))
+        match self.standing(execution, rule.map(|rule| rule.enabled)) {
+            Standing::Ended(_) if self.is_inactive(&execution.rule) => Standing::Ended(Code::FailoverFenced),
+            standing => standing,
+        }
+    }
+
+    /// True if the rule is in force only while another site is the writer of its failover group.
+    fn is_inactive(&self, rule: &str) -> bool {
+        let written = self.written().rule(rule);
+        self.written().is_of_failover(rule) && written.is_none_or(|rule| rule.enabled)
     }
 
     /// The same for its import. An order that named its destination itself is in no document.

@@ -9,6 +9,7 @@ use transship_copy::{Clock, Progress, TimeBudget};
 use transship_oci::{Code, Digest};
 use transship_registry::Registry;
 
+use crate::failover::Zones;
 use crate::job::Run;
 use crate::ledger::Ledger;
 use crate::send::now;
@@ -53,6 +54,8 @@ pub struct Jobs {
     pub queue: Arc<dyn TaskQueue>,
     /// The stores and sources that imports read.
     pub sources: Arc<SourceCache>,
+    /// The zones of failover groups; [`None`]: this worker may not read them.
+    pub zones: Option<Arc<dyn Zones>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Limits of retries of jobs.
@@ -77,6 +80,7 @@ impl Jobs {
                 delay: early,
             }]));
         }
+        self.configuration.refresh_writers(self.now()).await;
         let run = Run {
             tries: envelope.tries,
             progress,

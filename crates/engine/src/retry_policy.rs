@@ -51,6 +51,8 @@ pub(crate) enum Wait {
     ForReferrer,
     /// The same for a newer version of the document, however long it takes.
     ForDocument,
+    /// The same for the end of a switch of a failover group, however long it takes.
+    ForSwitch,
 }
 
 impl Wait {
@@ -59,6 +61,9 @@ impl Wait {
     pub(crate) fn of(error: &Error) -> Self {
         if error.is(Code::SlotOver) {
             return Self::AtOnce;
+        }
+        if matches!(error.kind(), Code::FailoverUnderWay | Code::FailoverEpochUnknown) {
+            return Self::ForSwitch;
         }
         if error.is(Code::ReferrersMissing) {
             return Self::ForReferrer;
@@ -86,7 +91,9 @@ impl RetryPolicy {
         match wait {
             Wait::AtOnce => Duration::ZERO,
             Wait::Asked(asked) => asked,
-            Wait::Growing | Wait::ForReferrer | Wait::ForDocument => backoff(tries, id).min(self.max_delay),
+            Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch => {
+                backoff(tries, id).min(self.max_delay)
+            }
         }
     }
 

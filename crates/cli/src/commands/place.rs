@@ -3,6 +3,7 @@
 //! What must hold: one process at a time works on the queue of a data folder, so a command that waits works on it itself only
 //! while it holds the lock of the folder.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use transship_engine::{Configuration, ExecutionRecord, Secrets, Snapshot, TaskQu
 use transship_local::{DataLock, Database};
 use transship_oci::{Code, Result};
 use transship_registry::Retries;
-use transship_rules::Document;
+use transship_rules::{Document, Writers};
 use transship_runtime::{Environment, process_secrets};
 
 use super::ledger::{Queue, Store};
@@ -58,8 +59,12 @@ pub(crate) struct Opened {
     pub(crate) ledger: Ledger,
     /// The queue.
     pub(crate) queue: Arc<dyn TaskQueue>,
-    /// The document; [`None`]: that of the stack.
+    /// The document, with the rules of the writers of its failover groups; [`None`]: that of the stack.
     pub(crate) document: Option<Document>,
+    /// The document as it is written.
+    pub(crate) written: Option<Document>,
+    /// The writers of its failover groups.
+    writers: Writers,
     /// The data folder; [`None`]: a stack.
     data: Option<PathBuf>,
     secrets_dir: Option<PathBuf>,
@@ -70,7 +75,7 @@ impl Place {
     pub(crate) fn snapshot(&self) -> Result<Option<Arc<Snapshot>>, Failure> {
         let config = self.config.as_ref().filter(|config| config.is_file());
         let document = config.map(|config| document::load(config)).transpose()?;
-        Ok(document.map(|(_, parsed)| snapshot_of(parsed.document, self.secrets_dir.clone())))
+        Ok(document.map(|(_, parsed)| snapshot_of(parsed.document, Writers::default(), self.secrets_dir.clone())))
     }
 
     /// Opens the ledger and the queue for writing; other processes may write to them at the same time.
@@ -87,20 +92,31 @@ impl Place {
             None => None,
         };
         let (ledger, queue) = self.store.ledger_and_queue(&self.queue).await?;
+        let written = document;
+        let (mut document, mut writers) = (written.clone(), Writers::default());
+        if let Some(written) = written.as_ref().filter(|written| !written.failover.is_empty()) {
+            let states = ledger.failovers.all().await?;
+            writers = states.into_iter().map(|(group, state)| (group, state.writer)).collect();
+            document = Some(written.with_writers(&writers));
+        }
         Ok(Opened {
             ledger,
             queue,
             document,
+            written,
+            writers,
             data,
             secrets_dir: self.secrets_dir.clone(),
         })
     }
 }
 
-fn snapshot_of(document: Document, secrets_dir: Option<PathBuf>) -> Arc<Snapshot> {
+fn snapshot_of(document: Document, writers: Writers, secrets_dir: Option<PathBuf>) -> Arc<Snapshot> {
     let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(Environment::process(), secrets_dir));
     let credentials = credentials_of_document(Arc::clone(&secrets));
-    Configuration::new(document, credentials, secrets, Retries::default()).current()
+    let configuration = Configuration::new(document, credentials, secrets, Retries::default());
+    configuration.put_writers(writers);
+    configuration.current()
 }
 
 impl Opened {
@@ -112,12 +128,17 @@ impl Opened {
         })
     }
 
+    /// The right to work in the data folder; [`None`]: another process works there, or it is a stack.
+    pub(crate) fn idle(&self) -> Result<Option<DataLock>, Failure> {
+        self.data.as_deref().map_or(Ok(None), lock)
+    }
+
     /// The document with its clients. A failure without a document.
     pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, Failure> {
-        let document = self.document.clone().ok_or_else(|| {
+        let document = self.written.clone().ok_or_else(|| {
             Failure::usage("the registries are asked from here, so the document is needed: set --config FILE")
         })?;
-        Ok(snapshot_of(document, self.secrets_dir.clone()))
+        Ok(snapshot_of(document, self.writers.clone(), self.secrets_dir.clone()))
     }
 
     /// Reads the secrets of the document from this machine.
@@ -199,7 +220,7 @@ impl Opened {
 
     /// Begins to work on the queue; [`None`] if another process does, or if it is that of a stack.
     async fn work(&self) -> Result<Option<Working>, Failure> {
-        let (Some(data), Some(document)) = (&self.data, &self.document) else {
+        let (Some(data), Some(document)) = (&self.data, &self.written) else {
             return Ok(None);
         };
         let Some(lock) = lock(data)? else { return Ok(None) };
@@ -212,6 +233,7 @@ impl Opened {
                 concurrency: CONCURRENCY,
                 secrets_dir: self.secrets_dir.clone(),
                 sweeps: false,
+                dns_commands: BTreeMap::new(),
             },
         );
         // What a process that ended was working on.

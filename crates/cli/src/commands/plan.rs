@@ -55,6 +55,10 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         destination: snapshot.registry(&rule.destination.registry)?,
         ledger: &opened.ledger,
         clock: Arc::new(SystemClock),
+        is_in_group: snapshot
+            .document
+            .failover_between(&rule.source.registry, &rule.destination.registry)
+            .is_some(),
     };
     plan.run(|planned| rows.push(row(planned))).await?;
     let report = PlanReport::from(rows).with_bandwidth(arguments.bandwidth);

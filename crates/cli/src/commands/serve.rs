@@ -20,6 +20,7 @@ use transship_oci::{Code, Error, Verb};
 use transship_rules::{Document, Webhook};
 use transship_runtime::{DocumentOptions, DocumentSource, DocumentText, Environment, FileDocument};
 
+use super::dr::dns_command;
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, LogForm};
 use crate::service::{Service, Settings, raise_file_limit};
@@ -50,6 +51,9 @@ pub(crate) struct Arguments {
     /// Folder below which the files of `file:` secrets must be
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_SECRETS_DIR", hide_env_values = true)]
     secrets_dir: Option<PathBuf>,
+    /// Command that reads a zone with `dns: { exec: NAME }`; repeatable
+    #[arg(long, value_name = "NAME=PATH", value_parser = dns_command)]
+    dns_command: Vec<(String, PathBuf)>,
     /// Log format
     #[arg(long, value_enum, default_value_t = LogForm::Auto)]
     log: LogForm,
@@ -140,6 +144,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             concurrency: arguments.concurrency.into(),
             secrets_dir: arguments.secrets_dir,
             sweeps: arguments.sweep.0.is_some(),
+            dns_commands: arguments.dns_command.into_iter().collect(),
         },
     );
     let released = service.queue.release_all().await?;

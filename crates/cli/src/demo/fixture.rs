@@ -1,5 +1,6 @@
 //! The fixture of the demo: two registries on loopback ports, and the parts of `serve` with a temporary folder.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,7 @@ const SETTINGS: Settings = Settings {
     concurrency: 4,
     secrets_dir: None,
     sweeps: false,
+    dns_commands: BTreeMap::new(),
 };
 /// Interval between reads of the ledger.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);

@@ -118,6 +118,9 @@ impl CopyRun<'_> {
 
     async fn put_once(&self, target: &Target, manifest: &Manifest) -> Result<()> {
         let destination = self.request.destination;
+        if target.tag().is_some() {
+            self.request.replicas.admit().await?;
+        }
         let listed = destination.manifest_put(target, manifest).await.at(Side::Destination)?;
         self.request.progress.step(Step::ManifestPut {
             digest: manifest.digest(),

@@ -13,6 +13,7 @@ use transship_oci::{Digest, DigestTag, Referrers, Result, Target};
 use super::CopyImage;
 use super::ledger_adapters::LedgerReplicas;
 use crate::configuration::Standing;
+use crate::failover::Writes;
 use crate::job::{CopyTask, Ids, Source};
 use crate::plan::id;
 use crate::retry_policy::{DELAY_MIN, Wait};
@@ -137,6 +138,10 @@ impl CopyImage<'_> {
         destination: &dyn transship_copy::Destination,
     ) -> Result<Ends> {
         let policy = &self.task.policy;
+        let snapshot = self.jobs.configuration.current();
+        let ends = (self.task.source.registry(), &self.task.destination);
+        let (rule, holder) = (&self.task.execution.rule, self.holder());
+        let writes = Writes::of_task(self.jobs, &snapshot, rule, ends, (&holder, self.run.budget));
         let Comparison {
             action,
             source,
@@ -157,7 +162,7 @@ impl CopyImage<'_> {
                 ..Options::default()
             },
             locations: &NoLocations,
-            replicas: &LedgerReplicas::new(self.jobs, self.task, self.holder()),
+            replicas: &LedgerReplicas::new(self.jobs, self.task, holder, &writes),
             digest_tags: None,
             extent: Extent::FirstDifference,
         })

@@ -15,6 +15,7 @@ use super::ledger_adapters::{LedgerLease, LedgerLocations, LedgerReplicas, Ledge
 use super::outcome::AttemptResult;
 use super::task_source::TaskSource;
 use crate::configuration::{Snapshot, Standing};
+use crate::failover::Writes;
 use crate::job::Source;
 use crate::jobs::Obstacle;
 use crate::retry_policy::Wait;
@@ -24,9 +25,17 @@ impl CopyImage<'_> {
     /// Copies the image once.
     pub(super) async fn attempt(&self) -> Result<AttemptResult> {
         let Self { jobs, task, .. } = self;
-        let snapshot = jobs.configuration.current();
+        let mut snapshot = jobs.configuration.current();
+        if self.standing(&snapshot) == Standing::Ended(Code::FailoverFenced) {
+            // Another process may have changed the writer just now.
+            jobs.configuration.read_writers(jobs.now()).await?;
+            snapshot = jobs.configuration.current();
+        }
         match self.standing(&snapshot) {
             Standing::Enabled => {}
+            Standing::Ended(code @ Code::FailoverFenced) => {
+                return Ok(AttemptResult::Ended(self.skipped(code, code.meaning()), Vec::new()));
+            }
             Standing::Ended(code) => return Ok(self.cancelled(code)),
             Standing::Unclear => return Ok(Self::unclear()),
         }
@@ -143,7 +152,11 @@ impl CopyImage<'_> {
             .repository(task.destination.repository.clone())
             .for_writing();
         let locations = LedgerLocations::new(jobs, destination.host().to_string());
-        let replicas = LedgerReplicas::new(jobs, task, self.holder());
+        let snapshot = jobs.configuration.current();
+        let ends = (task.source.registry(), &task.destination);
+        let (rule, holder) = (&task.execution.rule, self.holder());
+        let writes = Writes::of_task(jobs, &snapshot, rule, ends, (&holder, self.run.budget));
+        let replicas = LedgerReplicas::new(jobs, task, self.holder(), &writes);
         let sessions = LedgerSessions { jobs, task };
         let lease = LedgerLease {
             jobs,
@@ -172,6 +185,7 @@ impl CopyImage<'_> {
             .as_ref()
             .map_or_else(|_| Vec::new(), |report| written(&replicas, report));
         replicas.release_except(&settled).await;
+        writes.end().await;
         let report = copied?;
         tracing::debug!(requests_destination = remote.requests(), name = remote.name(), "copied");
         Ok(AttemptResult::Ended(self.outcome(&report), settled))

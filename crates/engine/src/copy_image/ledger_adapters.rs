@@ -15,6 +15,7 @@ use transship_copy::{
 };
 use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Target, Verb};
 
+use crate::failover::{Writes, is_replicated};
 use crate::job::CopyTask;
 use crate::jobs::Jobs;
 use crate::ledger::Claim;
@@ -78,6 +79,7 @@ pub(super) struct LedgerReplicas<'a> {
     jobs: &'a Jobs,
     pub(super) task: &'a CopyTask,
     holder: String,
+    writes: &'a Writes<'a>,
     /// The destinations whose commit leases this attempt has, each with [`Replica::accepted`] as it is remembered.
     claimed: Mutex<Vec<(ImageRef, Timestamp)>>,
     /// When it was asked for the last time whether the execution was cancelled.
@@ -87,11 +89,12 @@ pub(super) struct LedgerReplicas<'a> {
 }
 
 impl<'a> LedgerReplicas<'a> {
-    pub(super) fn new(jobs: &'a Jobs, task: &'a CopyTask, holder: String) -> Self {
+    pub(super) fn new(jobs: &'a Jobs, task: &'a CopyTask, holder: String, writes: &'a Writes<'a>) -> Self {
         Self {
             jobs,
             task,
             holder,
+            writes,
             claimed: Mutex::default(),
             asked: Mutex::new(Instant::now()),
             is_committing: AtomicBool::new(false),
@@ -152,6 +155,30 @@ impl<'a> LedgerReplicas<'a> {
         }
     }
 
+    /// True if `found` is what was copied from `destination` to the source of this task, before another site became the writer.
+    async fn is_replicated(&self, destination: &ImageRef, found: &Digest) -> Result<bool> {
+        let Some(source) = self.task.source.registry() else {
+            return Ok(false);
+        };
+        let source = if *destination == self.task.destination {
+            source.clone()
+        } else {
+            source.with_target(destination.target.clone())
+        };
+        let known = self
+            .jobs
+            .ledger
+            .replicas
+            .find(&[destination.clone(), source.clone()])
+            .await?;
+        Ok(is_replicated(
+            known.get(destination),
+            known.get(&source),
+            destination,
+            found,
+        ))
+    }
+
     /// When the push was accepted that this task is about: of the same source, the last that is remembered.
     fn accepted(&self, destination: &ImageRef) -> Timestamp {
         let claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -197,8 +224,13 @@ impl Replicas for LedgerReplicas<'_> {
                 Owner::OtherSource
             }
             Some(_) => Owner::Ours,
+            None if self.writes.is_in_group() && self.is_replicated(&destination, found).await? => Owner::Ours,
             None => Owner::Unknown,
         })
+    }
+
+    async fn admit(&self) -> Result<()> {
+        self.writes.admit().await
     }
 
     async fn selected(&self, tag: &Tag) -> Result<Option<Selected>> {

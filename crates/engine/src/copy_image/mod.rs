@@ -86,6 +86,9 @@ impl<'a> CopyImage<'a> {
                 let code = Code::SourceDeleted;
                 AttemptResult::Ended(self.skipped(code, code.meaning()), Vec::new())
             }
+            Err(error) if error.is(Code::FailoverFenced) => {
+                AttemptResult::Ended(self.skipped(Code::FailoverFenced, error.message()), Vec::new())
+            }
             Err(error) => self.classify(&error),
         };
         if let Some(lease) = &lease {
@@ -111,8 +114,8 @@ impl<'a> CopyImage<'a> {
         };
         let attempts = self.attempt;
         let is_exhausted = match wait {
-            // A newer document is waited for without end.
-            Wait::ForDocument => false,
+            // A newer document and the end of a switch are waited for without end.
+            Wait::ForDocument | Wait::ForSwitch => false,
             Wait::ForReferrer => task.execution.age(jobs.now()) >= REFERRER_TIMEOUT,
             _ => jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts),
         };
@@ -128,7 +131,7 @@ impl<'a> CopyImage<'a> {
                 let registries = self.registries();
                 jobs.wait_for(delay, &registries.iter().collect::<Vec<_>>()).await
             }
-            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument => (delay, None),
+            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch => (delay, None),
         };
         let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
         let (source, destination) = (&entry.source, &entry.destination);

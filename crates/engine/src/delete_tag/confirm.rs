@@ -12,6 +12,7 @@ use transship_registry::{Registry, RemoteRepository, TagDelete, TagPresence};
 use transship_rules::DeleteLimit;
 
 use super::{DeleteTag, End, later};
+use crate::failover::Writes;
 use crate::ledger::Claim;
 use crate::retry_policy::{Wait, tries_of};
 use crate::{Replica, TaskState};
@@ -67,7 +68,16 @@ impl DeleteTag<'_> {
                 ));
             }
         };
-        let deleted = self.delete_under_lease(&sides, &record, at_most).await;
+        let snapshot = self.jobs.configuration.current();
+        let writes = Writes::of_task(
+            self.jobs,
+            &snapshot,
+            &task.execution.rule,
+            (Some(&task.source), &task.destination),
+            (&holder, self.run.budget),
+        );
+        let deleted = self.delete_under_lease(&sides, &record, at_most, &writes).await;
+        writes.end().await;
         if let Err(error) = replicas.release(&task.destination, &holder).await {
             tracing::warn!(code = error.code(), %error, "a commit lease could not be released and remains until it expires");
         }
@@ -79,6 +89,7 @@ impl DeleteTag<'_> {
         sides: &Sides,
         record: &Replica,
         at_most: Option<DeleteLimit>,
+        writes: &Writes<'_>,
     ) -> Result<(End, bool)> {
         let (jobs, task) = (self.jobs, self.task);
         match sides.at_source().await? {
@@ -113,6 +124,7 @@ impl DeleteTag<'_> {
             TagPresence::Named(found) => return self.source_has(sides, &found).await,
             TagPresence::Unclear(why) => return Ok((End::ForOperator(Code::DeleteUnconfirmed, why), false)),
         }
+        writes.admit().await?;
         let state = match sides.destination.clone().for_deleting().tag_delete(&sides.to).await? {
             TagDelete::Deleted => TaskState::Succeeded,
             TagDelete::NotThere => TaskState::Unchanged,

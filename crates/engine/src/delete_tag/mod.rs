@@ -81,12 +81,19 @@ impl<'a> DeleteTag<'a> {
 
     async fn attempt(&self) -> Result<End> {
         let Self { jobs, task, .. } = self;
-        let snapshot = jobs.configuration.current();
+        let mut snapshot = jobs.configuration.current();
+        if snapshot.standing_of_rule(&task.execution) == Standing::Ended(Code::FailoverFenced) {
+            jobs.configuration.read_writers(jobs.now()).await?;
+            snapshot = jobs.configuration.current();
+        }
         if snapshot.is_fallback() {
             return Ok(later(Code::RuleUnclear, Wait::ForDocument));
         }
         match snapshot.standing_of_rule(&task.execution) {
             Standing::Enabled => {}
+            Standing::Ended(code @ Code::FailoverFenced) => {
+                return Ok(self.over(TaskState::Skipped, code, code.meaning()));
+            }
             Standing::Ended(code) => return Ok(self.over(TaskState::Cancelled, code, code.meaning())),
             Standing::Unclear => return Ok(later(Code::RuleUnclear, Wait::ForDocument)),
         }
@@ -190,6 +197,9 @@ impl<'a> DeleteTag<'a> {
 
     fn classify(&self, error: &Error) -> End {
         let (code, message) = (error.code(), error.to_string());
+        if error.is(Code::FailoverFenced) {
+            return self.over(TaskState::Skipped, Code::FailoverFenced, error.message());
+        }
         if error.persistence().is_permanent() {
             return End::Over(self.jobs.failed(code, message));
         }
@@ -230,7 +240,7 @@ impl<'a> DeleteTag<'a> {
         let is_exhausted = jobs
             .retry_policy
             .is_exhausted(&task.execution, jobs.now(), self.attempt);
-        if !is_paused && is_exhausted && wait != Wait::ForDocument {
+        if !is_paused && is_exhausted && !matches!(wait, Wait::ForDocument | Wait::ForSwitch) {
             jobs.end(entry, &jobs.failed(&code, message), &[], "").await?;
             return Ok(Next::Done);
         }

@@ -8,10 +8,14 @@ mod check;
 mod drill;
 mod facts;
 mod observe;
+mod order;
 mod probe;
 mod readiness;
+mod replicated;
 mod state;
+mod switchover;
 pub(crate) mod watch;
+mod writes;
 
 use std::sync::Arc;
 
@@ -27,8 +31,13 @@ pub use facts::{
     CompareLeg, FACTS_AGE_MAX, Refresh, SiteFacts, VERIFIED_AGE_MAX, compare_interval, facts_of, is_due, leg_of,
     legs_to, rules_between, writer_of,
 };
-pub use observe::{Observed, ObservedZone, observe, settled_writer};
+pub use observe::{Observed, ObservedZone, observe, observe_for_report, settled_writer};
+pub use order::Order;
 pub use probe::{Seen, SiteProbe, probe};
+pub(crate) use replicated::is_replicated;
+pub use switchover::{Switched, Switchover};
+pub use writes::{Writes, WritesOf};
+
 pub use readiness::{Assess, ImageAtRisk, Readiness, Reason};
 pub use state::{
     AcceptedLoss, Driver, GroupState, Operation, OperationKind, Phase, StepTime, WriterChange, ZoneMove, ZoneState,

@@ -48,9 +48,9 @@ pub async fn observe(failovers: &Failovers, group: &Failover, zones: &dyn Zones)
     }
 }
 
-/// The same for a report, which shows what can be seen. With the error, the state is that of the document and must not be used for
-/// a switch.
-pub(super) async fn observe_for_report(
+/// The same for a report, which shows what can be seen. With the error, the state is that of the document, and neither a switch nor
+/// a write may depend on it.
+pub async fn observe_for_report(
     failovers: &Failovers,
     group: &Failover,
     zones: &dyn Zones,
@@ -58,7 +58,7 @@ pub(super) async fn observe_for_report(
     let known = failovers.get(&group.name).await?;
     let observed = join_all(group.zones.iter().map(|zone| observe_zone(group, zone, zones))).await;
     let (state, version, error) = match known {
-        Some(known) => (known.state, Some(known.version), None),
+        Some(known) => (known.state.of(group), Some(known.version), None),
         None => match rebuilt(group, &observed) {
             Ok(state) => (state, None, None),
             Err(error) => (GroupState::new(group), None, Some(error)),
@@ -100,7 +100,7 @@ fn rebuilt(group: &Failover, observed: &[ObservedZone]) -> Result<GroupState> {
         let Some(stamp) = &zone.stamp else { continue };
         if group.site(&stamp.site).is_none() {
             let why = format!(
-                "the zone {} was switched to {}, which is not a site of the group",
+                "the zone {} was switched to {}, and the group does not have that site",
                 zone.name, stamp.site
             );
             return Err(Error::of(Code::UnknownSite, Verb::Names.on(&group.host)).because(why));
@@ -138,6 +138,22 @@ impl Observed {
     /// The zone named `name`.
     pub fn zone(&self, name: &str) -> Option<&ObservedZone> {
         self.zones.iter().find(|zone| zone.name == name)
+    }
+
+    /// Writes the state that was made from DNS, if the ledger has none. Of two processes the first one counts. Not for a state with
+    /// an error.
+    pub async fn settle(&mut self, failovers: &Failovers, group: &Failover) -> Result<()> {
+        if self.version.is_some() {
+            return Ok(());
+        }
+        self.version = failovers.put(&group.name, None, &self.state).await?;
+        if self.version.is_none()
+            && let Some(known) = failovers.get(&group.name).await?
+        {
+            self.version = Some(known.version);
+            self.state = known.state.of(group);
+        }
+        Ok(())
     }
 
     /// `DNS_EPOCH_OLD` if DNS has an epoch that the ledger does not know: another ledger, or a newer one, switched the name.

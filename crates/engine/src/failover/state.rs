@@ -167,6 +167,12 @@ impl GroupState {
         }
     }
 
+    /// This state as it counts for `group`: while nothing was ever switched, the document says where everything is.
+    #[must_use]
+    pub fn of(self, group: &Failover) -> Self {
+        if self.epoch == 0 { Self::new(group) } else { self }
+    }
+
     /// The operation under way.
     pub fn under_way(&self) -> Option<&Operation> {
         self.operation.as_ref().filter(|operation| operation.ended.is_none())

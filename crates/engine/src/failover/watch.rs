@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 /// Reports what the ledger knows of every standby of `group`: no registry is asked.
 pub(crate) async fn report(snapshot: &Snapshot, ledger: &Ledger, group: &Failover, now: Timestamp) -> Result<()> {
     let writer = writer_of(ledger, group).await?;
-    let rules = rules_between(&snapshot.document, group, &writer);
+    let rules = rules_between(snapshot.written(), group, &writer);
     let mut all = Vec::new();
     for site in group.sites.iter().filter(|site| site.registry != writer) {
         let facts = facts_of(ledger, &rules, (&writer, &site.registry), group.rpo, now).await?;

@@ -43,6 +43,8 @@ pub struct PlanRule<'a> {
     pub ledger: &'a Ledger,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Source and destination are sites of one failover group.
+    pub is_in_group: bool,
 }
 
 struct Plan<'a, F> {
@@ -78,6 +80,7 @@ impl<F: FnMut(Planned) + Send + Sync> Visitor for Plan<'_, F> {
             source: &pair.source,
             destination: &pair.destination,
             is_attended: false,
+            is_in_group: plan.is_in_group,
         };
         let locations = PlannedLocations {
             of: plan,

@@ -71,11 +71,14 @@ impl Failovers {
             .transpose()
     }
 
-    /// The states of all groups that have one, by name. One call for each 100.
+    /// The states of all groups in which something was switched, by name. One call for each 100.
     pub async fn all(&self) -> Result<BTreeMap<String, GroupState>> {
         let mut all = BTreeMap::new();
         for record in self.list(STATES).await? {
-            all.insert(record.key.name, read(&record.value, "failovers_all")?);
+            let state: GroupState = read(&record.value, "failovers_all")?;
+            if state.epoch > 0 {
+                all.insert(record.key.name, state);
+            }
         }
         Ok(all)
     }
@@ -106,6 +109,14 @@ impl Failovers {
     pub async fn end_slot(&self, group: &str, slot: &SlotVersion) -> Result<()> {
         let key = Key::new(slots(group), &slot.slot.holder);
         self.records.remove_if(&key, slot.version).await.map(drop)
+    }
+
+    /// Removes the slots of a group whose workers have all ended.
+    pub async fn end_slots(&self, group: &str) -> Result<()> {
+        for slot in self.slots(group).await? {
+            self.end_slot(group, &slot).await?;
+        }
+        Ok(())
     }
 
     /// All slots, also those that have expired. One call for each 100.

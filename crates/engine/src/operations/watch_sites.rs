@@ -36,7 +36,7 @@ impl WatchSites {
         let mut orders = Vec::new();
         for group in &snapshot.document.failover {
             let writer = writer_of(&self.ledger, group).await?;
-            let rules = rules_between(&snapshot.document, group, &writer);
+            let rules = rules_between(snapshot.written(), group, &writer);
             if !is_due(&self.ledger, &rules, compare_interval(group.rpo), now).await? {
                 continue;
             }

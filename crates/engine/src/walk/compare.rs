@@ -16,6 +16,7 @@ use transship_registry::Registry;
 use transship_rules::Rule;
 
 use super::Pair;
+use crate::failover::is_replicated;
 use crate::job::CopyTask;
 use crate::jobs::Jobs;
 use crate::plan::task_of;
@@ -71,6 +72,7 @@ impl Ends<'_> {
             source,
             destination,
             is_attended: self.is_attended,
+            is_in_group: self.is_in_group(),
         };
         let comparison = compare(&CompareRequest {
             source: &self.source.repository(source.repository.clone()),
@@ -119,6 +121,13 @@ impl Ends<'_> {
         })
     }
 
+    /// True if both registries are sites of a failover group.
+    fn is_in_group(&self) -> bool {
+        let snapshot = self.jobs.configuration.current();
+        let (from, to) = (&self.rule.source.registry, &self.rule.destination.registry);
+        snapshot.document.failover_between(from, to).is_some()
+    }
+
     /// The replica of a tag that is equal on both sides.
     fn replica(&self, pair: &Pair, digest: &Digest, manifests: Vec<Digest>, selected: Option<Selected>) -> Replica {
         Replica {
@@ -143,6 +152,7 @@ impl Ends<'_> {
             source,
             destination,
             is_attended: false,
+            is_in_group: self.is_in_group(),
         };
         let comparison = compare(&CompareRequest {
             source: &self.source.repository(source.repository.clone()),
@@ -210,6 +220,21 @@ pub(crate) struct WalkedReplicas<'a> {
     pub(crate) destination: &'a ImageRef,
     /// See [`Ends::is_attended`].
     pub(crate) is_attended: bool,
+    /// Both registries are sites of a failover group, so an image may have been copied in the other direction before.
+    pub(crate) is_in_group: bool,
+}
+
+impl WalkedReplicas<'_> {
+    /// The image that is copied to `tag` of the destination.
+    fn source_of(&self, tag: &Tag) -> ImageRef {
+        let is_own = self.destination.target.tag() == Some(tag);
+        let target = if is_own {
+            self.source.target.clone()
+        } else {
+            Target::Tag(tag.clone())
+        };
+        self.source.with_target(target)
+    }
 }
 
 #[async_trait]
@@ -217,14 +242,15 @@ impl Replicas for WalkedReplicas<'_> {
     async fn owner(&self, tag: &Tag, found: &Digest) -> Result<Owner> {
         let destination = self.destination.with_target(Target::Tag(tag.clone()));
         let replica = self.written.get(&destination).await?;
-        let is_own = self.destination.target.tag() == Some(tag);
-        let target = if is_own {
-            self.source.target.clone()
-        } else {
-            Target::Tag(tag.clone())
-        };
-        let source = self.source.with_target(target);
-        Ok(owner(replica.as_ref(), &source, found))
+        let source = self.source_of(tag);
+        let owner = owner(replica.as_ref(), &source, found);
+        if owner == Owner::Unknown && self.is_in_group {
+            let reverse = self.written.get(&source).await?;
+            if is_replicated(replica.as_ref(), reverse.as_ref(), &destination, found) {
+                return Ok(Owner::Ours);
+            }
+        }
+        Ok(owner)
     }
 
     fn knows_sources(&self) -> bool {
@@ -238,7 +264,15 @@ impl Replicas for WalkedReplicas<'_> {
     }
 
     async fn is_attended(&self, tag: &Tag, found: &Digest) -> Result<bool> {
-        Ok(self.is_attended && self.owner(tag, found).await? == Owner::Ours)
+        if !self.is_attended {
+            return Ok(false);
+        }
+        // What was copied in the other direction was not compared in this one.
+        let replica = self
+            .written
+            .get(&self.destination.with_target(Target::Tag(tag.clone())))
+            .await?;
+        Ok(owner(replica.as_ref(), &self.source_of(tag), found) == Owner::Ours)
     }
 
     async fn claim(&self, _: &Tag, _: &Digest) -> Result<TagClaim> {

@@ -397,7 +397,7 @@ impl Walk<'_> {
         };
         Some(match told {
             Wait::Asked(asked) => asked,
-            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument => {
+            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch => {
                 self.stuck += 1;
                 self.patience.backoff.wait(self.stuck - 1)
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use transship_engine::failover::{FACTS_AGE_MAX, Role, Seen};
+use transship_engine::failover::{FACTS_AGE_MAX, GroupState, Phase, Role, Seen};
 use transship_engine::names::{Entry, Names as _};
 use transship_testkit::images;
 use transship_testkit::proxy::Certificate;
@@ -172,7 +172,7 @@ async fn a_record_that_somebody_changed_is_refused() {
 async fn an_epoch_that_this_ledger_does_not_know_is_refused() {
     let stage = Stage::ready().await;
     let group = stage.group();
-    let state = transship_engine::failover::GroupState::new(&group);
+    let state = GroupState::new(&group);
     stage.ledger.failovers.put(&group.name, None, &state).await.unwrap();
     stage.zone.names.put(&host(CLIENTS), entry("127.0.0.2", 7, "b"));
     assert_eq!(stage.refusals().await, ["DNS_EPOCH_OLD"]);
@@ -229,5 +229,55 @@ async fn what_would_surprise_is_listed_and_is_no_refusal() {
     assert_eq!(
         (report.sites[1].immutability, report.sites[1].retention),
         ("unknown", "unknown")
+    );
+}
+
+/// Another site is the writer: what is compared, and what counts as lag, is that of the derived rules.
+#[tokio::test]
+async fn after_the_writer_changed_the_facts_are_those_of_the_new_direction() {
+    let stage = Stage::ready().await;
+    let state = GroupState {
+        epoch: 1,
+        writer: "b".to_owned(),
+        phase: Phase::Reversed,
+        ..GroupState::new(&stage.group())
+    };
+    stage.ledger.failovers.put("main", None, &state).await.unwrap();
+    assert_eq!(stage.refusals().await[0], "FAILOVER_FACTS_UNKNOWN");
+
+    stage.b.put("core/app", "v2", &images::image(2, &[10]));
+    stage.compare().await;
+    let report = stage.check().await;
+    assert_eq!(
+        (report.writer.as_str(), report.sites[0].role, report.sites[1].role),
+        ("b", Role::Standby, Role::Writer)
+    );
+    let facts = report.sites[0].facts.as_ref().unwrap();
+    assert_eq!((facts.images, facts.replicated, facts.missing), (2, 1, 1));
+    assert_eq!((report.sites[0].at_risk[0].tag.clone(), facts.waiting), (tag("v2"), 0));
+
+    let waiting = |rule: &str, from: &str, to: &str, reference: &str| {
+        let mut task = transship_testkit::suites::task(1);
+        let image = |registry: &str| format!("{registry}/core/app:{reference}");
+        task.id = rule.to_owned();
+        task.execution.rule = rule.to_owned();
+        task.created = stage.now();
+        (task.origin, task.source) = (from.to_owned(), image(from));
+        (task.destination_registry, task.destination) = (to.to_owned(), image(to));
+        task
+    };
+    let tasks = [waiting("core.reverse", "b", "a", "v3"), waiting("core", "a", "b", "v4")];
+    stage.ledger.history.record(&tasks).await.unwrap();
+    stage.clock.advance(16 * MINUTE);
+    let report = stage.check().await;
+    let facts = report.sites[0].facts.as_ref().unwrap();
+    let at_risk: Vec<&str> = report.sites[0].at_risk.iter().map(|image| image.tag.as_str()).collect();
+    assert_eq!((facts.waiting, at_risk), (1, vec!["v2", "v3"]));
+    assert!(facts.lag.unwrap() >= 16 * MINUTE, "{facts:?}");
+    assert!(
+        report.sites[0]
+            .reasons
+            .iter()
+            .any(|reason| reason.code == "FAILOVER_LAG")
     );
 }

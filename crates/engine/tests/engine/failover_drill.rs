@@ -1,6 +1,6 @@
 //! A drill: everything of a flip and a failback, on a name that no client uses, and nothing is left behind.
 
-use transship_engine::failover::{DRILL_AGE_MAX, overdue};
+use transship_engine::failover::{DRILL_AGE_MAX, GroupState, overdue};
 use transship_engine::names::{Entry, Names as _};
 use transship_testkit::images;
 
@@ -16,7 +16,6 @@ fn steps(report: &transship_engine::failover::DrillReport) -> Vec<&str> {
 async fn a_drill_switches_there_and_back_and_leaves_nothing_behind() {
     let stage = Stage::ready().await;
     let before = stage.zone.names.read(&host(CLIENTS)).await.unwrap();
-    let state = stage.ledger.failovers.get("main").await.unwrap();
     stage.a.registry.reset_requests();
     stage.b.registry.reset_requests();
     let report = stage.drill().await;
@@ -51,7 +50,9 @@ async fn a_drill_switches_there_and_back_and_leaves_nothing_behind() {
 
     assert_eq!(stage.zone.names.read(&host(CLIENTS)).await.unwrap(), before);
     assert_eq!(stage.zone.names.read(&host(DRILL)).await.unwrap(), Entry::default());
-    assert_eq!(stage.ledger.failovers.get("main").await.unwrap(), state);
+    // The check before it wrote what DNS says; the drill changed nothing.
+    let known = stage.ledger.failovers.get("main").await.unwrap().unwrap();
+    assert_eq!(known.state, GroupState::new(&stage.group()));
 
     let kept = stage.ledger.drills.report("main", report.started).await.unwrap();
     assert_eq!(kept, Some(report.clone()));

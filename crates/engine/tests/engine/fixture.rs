@@ -509,6 +509,7 @@ fn jobs(
         ledger: Ledger::new(ledger),
         queue: Arc::clone(queue) as _,
         sources: Arc::clone(sources),
+        zones: None,
         clock: Arc::new(clock.clone()),
         retry_policy,
         worker: worker.to_owned(),

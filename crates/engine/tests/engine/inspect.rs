@@ -267,6 +267,7 @@ async fn plan(fixture: &Fixture) -> Vec<Planned> {
         destination: snapshot.registry("b").unwrap(),
         ledger: &ledger,
         clock: Arc::new(fixture.clock.clone()),
+        is_in_group: false,
     };
     let mut planned = Vec::new();
     plan.run(|one| planned.push(one)).await.unwrap();

@@ -493,7 +493,7 @@ codes! {
         "Nothing at first: the task waits. `transship dr status GROUP` shows the switch; repeat its command to continue it.";
     FailoverEpochUnknown => "FAILOVER_EPOCH_UNKNOWN", TEMPORARY,
         "the state of the failover group cannot be read, so no tag is written between its sites",
-        "Nothing at first: the task waits. If it lasts, the ledger does not answer.";
+        "Nothing at first: the task waits. If it lasts, the ledger does not answer, or it has no state of the group and DNS cannot be read: `transship dr status GROUP` shows it, and writes the state once every zone can be read.";
     FailoverNotReady => "FAILOVER_NOT_READY", PERMANENT,
         "the site cannot take over",
         "Remove the reasons that the message names. `transship dr check GROUP` shows all facts.";

@@ -39,7 +39,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     let observed = observe(&ledger.failovers, &opened.group, &opened.zones).await?;
     let state = &observed.state;
     let to = site_of(&opened, &state.writer, arguments.to.as_deref())?;
-    let rules = rules_between(&check.snapshot.document, &opened.group, &state.writer);
+    let rules = rules_between(check.snapshot.written(), &opened.group, &state.writer);
     let ends = (state.writer.as_str(), to.registry.as_str());
     let facts = facts_of(ledger, &rules, ends, opened.group.rpo, jiff::Timestamp::now()).await?;
     let by = machine();

@@ -64,7 +64,7 @@ impl Group {
     /// Opens what the options select. A group that the document does not have is a failure.
     pub(super) async fn open(self) -> Result<OpenedGroup, Failure> {
         let opened = self.place.open().await?;
-        let document = opened.document.clone().ok_or_else(|| {
+        let document = opened.written.clone().ok_or_else(|| {
             Failure::usage("registries and DNS are asked from here, so the document is needed: set --config FILE")
         })?;
         let group = document.failover_group(&self.name).cloned().ok_or_else(|| {

@@ -8,9 +8,11 @@ mod drill;
 mod failback;
 mod flip;
 mod group;
+mod operator;
 mod report;
 mod status;
 
+pub(crate) use self::group::{Zones, dns_command};
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;

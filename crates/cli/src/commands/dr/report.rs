@@ -1,6 +1,7 @@
 //! An operation on a group as lines for people.
 
-use transship_engine::failover::Operation;
+use serde::Serialize;
+use transship_engine::failover::{GroupState, Operation, Phase};
 
 use crate::commands::ledger::shown_time;
 
@@ -32,4 +33,49 @@ pub(super) fn operation_lines(operation: &Operation) -> Vec<String> {
         lines.push(format!("  accepted to lose: {} images", accepted.images));
     }
     lines
+}
+
+/// The result of an operation.
+#[derive(Debug, Serialize)]
+pub(super) struct Report<D> {
+    group: String,
+    /// False: clients were led there already.
+    changed: bool,
+    epoch: u64,
+    writer: String,
+    phase: Phase,
+    operation: Option<Operation>,
+    /// What was known of the sites before a flip; the conflicts of a failback.
+    details: Vec<D>,
+}
+
+impl<D> Report<D> {
+    pub(super) fn new(group: &str, state: GroupState, is_unchanged: bool, details: Vec<D>) -> Self {
+        Self {
+            group: group.to_owned(),
+            changed: !is_unchanged,
+            epoch: state.epoch,
+            writer: state.writer,
+            phase: state.phase,
+            operation: state.operation,
+            details,
+        }
+    }
+}
+
+/// The result as lines for people.
+pub(super) fn text<D>(report: &Report<D>) -> String {
+    if !report.changed {
+        return format!("{}: nothing to do, the zones lead there already", report.group);
+    }
+    let Report {
+        group,
+        phase,
+        epoch,
+        writer,
+        ..
+    } = report;
+    let mut lines = vec![format!("{group}: {phase}, epoch {epoch}, writer {writer}")];
+    lines.extend(report.operation.iter().flat_map(operation_lines));
+    lines.join("\n")
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
-use transship_engine::failover::{GroupState, Observed, Operation, Phase, SiteFacts, facts_of, observe, rules_between};
+use transship_engine::failover::{
+    GroupState, Observed, Operation, Phase, SiteFacts, facts_of, observe_for_report, rules_between,
+};
 use transship_engine::ledger::{LastCheck, LastDrills};
 use transship_oci::Result;
 use transship_rules::Failover;
@@ -38,6 +40,8 @@ struct Status {
     phase: Phase,
     /// The state was made from the records of DNS.
     rebuilt: bool,
+    /// Why the state is not known; that of the document is shown then.
+    unknown: Option<String>,
     zones: Vec<ZoneStatus>,
     sites: Vec<SiteStatus>,
     /// The operation under way, or the last one.
@@ -73,15 +77,20 @@ struct SiteStatus {
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     let opened = arguments.group.open().await?;
     let failovers = &opened.opened.ledger.failovers;
-    let mut observed = observe(failovers, &opened.group, &opened.zones).await?;
+    let (mut observed, mut unknown) = observe_for_report(failovers, &opened.group, &opened.zones).await?;
     if arguments.rebuild {
+        unknown = None;
         observed.rebuild(failovers, &opened.group, Timestamp::now()).await?;
     }
+    if unknown.is_none() {
+        observed.settle(failovers, &opened.group).await?;
+    }
     let mut status = status(&opened.group, &observed);
+    status.unknown = unknown.map(|error| error.to_string());
     let ledger = &opened.opened.ledger;
     status.last_check = ledger.drills.last_check(&status.group).await?;
     status.last_drills = ledger.drills.last(&status.group).await?;
-    if let Some(document) = &opened.opened.document {
+    if let Some(document) = &opened.opened.written {
         let rules = rules_between(document, &opened.group, &status.writer);
         for site in opened.group.sites.iter().filter(|site| site.registry != status.writer) {
             let (ends, rpo) = ((status.writer.as_str(), site.registry.as_str()), opened.group.rpo);
@@ -117,6 +126,7 @@ fn status(group: &Failover, observed: &Observed) -> Status {
         writer: state.writer.clone(),
         phase: state.phase,
         rebuilt: state.is_rebuilt,
+        unknown: None,
         zones: zones.collect(),
         sites: sites(group, state),
         operation: state.operation.clone(),
@@ -144,6 +154,7 @@ fn text(status: &Status) -> String {
         "{}: {}, epoch {}, writer {}",
         status.group, status.phase, status.epoch, status.writer
     )];
+    lines.extend(status.unknown.iter().map(|why| format!("not known: {why}")));
     for site in &status.sites {
         let known = status.facts.get(&site.name).map(fact_text).unwrap_or_default();
         lines.push(format!("site {}: {}{known}", site.name, site.state));

@@ -75,7 +75,10 @@ impl CheckGroup {
     pub async fn run(&self, group: &Failover) -> Result<CheckReport> {
         let checked = self.now();
         let zones = self.zones.as_ref();
-        let (observed, unknown) = observe_for_report(&self.ledger.failovers, group, zones).await?;
+        let (mut observed, unknown) = observe_for_report(&self.ledger.failovers, group, zones).await?;
+        if unknown.is_none() {
+            observed.settle(&self.ledger.failovers, group).await?;
+        }
         let state = &observed.state;
         let sites = group
             .sites
@@ -132,7 +135,7 @@ impl CheckGroup {
     }
 
     async fn assess(&self, group: &Failover, writer: &str, site: &str, role: Role) -> Result<SiteCheck> {
-        let rules: Vec<Rule> = rules_between(&self.snapshot.document, group, writer);
+        let rules: Vec<Rule> = rules_between(self.snapshot.written(), group, writer);
         let now = self.now();
         let facts = match role {
             Role::Writer => None,

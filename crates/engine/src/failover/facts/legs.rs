@@ -2,35 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use transship_rules::{Document, Failover, Rule};
+use transship_rules::{Document, Failover, Rule, Writers};
 
-/// The enabled rules between sites of `group`, as they are while `writer` is the writer: each leads away from it.
+/// The rules in force between sites of `group` while `writer` is the writer, each under the name that its tasks have then.
+/// `document` is the written one.
 pub fn rules_between(document: &Document, group: &Failover, writer: &str) -> Vec<Rule> {
-    let is_site = |registry: &str| group.site(registry).is_some();
-    let written = document.rules.iter().filter(|rule| {
-        let (from, to) = (rule.source.registry.as_str(), rule.destination.registry.as_str());
-        rule.enabled && from != to && is_site(from) && is_site(to)
-    });
-    let mut left: Vec<Rule> = written.cloned().collect();
-    let (mut reached, mut rules) = (BTreeSet::from([writer.to_owned()]), Vec::new());
-    while !left.is_empty() {
-        let (near, far): (Vec<Rule>, Vec<Rule>) = left
-            .into_iter()
-            .partition(|rule| reached.contains(&rule.source.registry) || reached.contains(&rule.destination.registry));
-        if near.is_empty() {
-            break;
-        }
-        let mut next = reached.clone();
-        for mut rule in near {
-            if !reached.contains(&rule.source.registry) {
-                std::mem::swap(&mut rule.source.registry, &mut rule.destination.registry);
-            }
-            next.insert(rule.destination.registry.clone());
-            rules.push(rule);
-        }
-        (reached, left) = (next, far);
-    }
-    rules
+    let writers = Writers::from([(group.name.clone(), writer.to_owned())]);
+    let rules = document.with_writers(&writers).rules.into_iter();
+    rules.filter(|rule| rule.enabled && group.has_rule(rule)).collect()
 }
 
 /// The rules on any way from `writer` to `site`, the last of each way among them. Empty if there is no way.

@@ -28,7 +28,7 @@ pub fn compare_interval(rpo: Duration) -> Duration {
 /// The site that the rules of `group` start at now.
 pub async fn writer_of(ledger: &Ledger, group: &Failover) -> Result<String> {
     let known = ledger.failovers.get(&group.name).await?;
-    Ok(known.map_or_else(|| group.writer.clone(), |known| known.state.writer))
+    Ok(known.map_or_else(|| group.writer.clone(), |known| known.state.of(group).writer))
 }
 
 /// True if a rule of the group was not tried to be compared for `older_than`.
@@ -59,7 +59,7 @@ impl Refresh<'_> {
     /// compares it at this moment.
     pub async fn run(&self, group: &Failover, older_than: Duration) -> Result<Vec<(Leg, Option<Comparison>)>> {
         let writer = writer_of(self.ledger, group).await?;
-        let rules = rules_between(&self.snapshot.document, group, &writer);
+        let rules = rules_between(self.snapshot.written(), group, &writer);
         let compared = rules.iter().map(|rule| self.leg(rule, older_than));
         join_all(compared).await.into_iter().collect()
     }
