@@ -101,7 +101,7 @@ async fn a_running_execution_is_cancelled_and_continued() {
     let stage = Stage::new().await;
     let (folder, text, data) = (Arc::clone(&stage.folder), stage.document.clone(), stage.data.clone());
     let (serve, execution) = blocking(move || {
-        let mut serve = Serve::start_in(&folder, &text, &["--sweep", "1h"]);
+        let mut serve = Serve::start_in(&folder, &text, &["--sweep", "1h", "--concurrency", "4"]);
         serve.until_serving();
         let execution = begun(&data);
         let cancelled = run(&["cancel", &execution, "--data", &data, "--json"]);
@@ -137,7 +137,7 @@ async fn an_execution_whose_process_was_killed_is_cancelled_at_once() {
     let stage = Stage::new().await;
     let (folder, text, data) = (Arc::clone(&stage.folder), stage.document.clone(), stage.data.clone());
     let execution = blocking(move || {
-        let mut serve = Serve::start_in(&folder, &text, &["--sweep", "1h"]);
+        let mut serve = Serve::start_in(&folder, &text, &["--sweep", "1h", "--concurrency", "4"]);
         serve.until_serving();
         let execution = begun(&data);
         drop(serve);
