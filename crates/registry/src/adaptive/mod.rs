@@ -2,10 +2,8 @@
 //! limits ([`crate::limits`]) hold as well.
 //!
 //! Requests and uploads each have a [`Window`]: it grows while the registry answers well, and is halved when the registry refuses
-//! (429, 503), does not answer, or answers HEAD and POST ever more slowly. A registry that refuses with 429 also gets a learned
-//! [`Rate`]. Waiting requests begin in the order of their arrival.
+//! (429, 503), does not answer, or answers HEAD and POST ever more slowly. Waiting requests begin in the order of their arrival.
 
-mod rate;
 mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +12,6 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::rate::Rate;
 use self::window::Window;
 
 /// Requests in progress at first, and at most.
@@ -27,7 +24,6 @@ pub(crate) struct Adaptive {
     began: Instant,
     requests: Arc<Gate>,
     uploads: Arc<Gate>,
-    rate: Mutex<Rate>,
 }
 
 impl Default for Adaptive {
@@ -36,7 +32,6 @@ impl Default for Adaptive {
             began: Instant::now(),
             requests: Gate::new(REQUESTS),
             uploads: Gate::new(UPLOADS),
-            rate: Mutex::default(),
         }
     }
 }
@@ -45,10 +40,6 @@ impl Adaptive {
     /// Waits until one more request may begin.
     pub(crate) async fn request(&self) -> Turn<'_> {
         let place = self.requests.enter().await;
-        let wait = lock(&self.rate).begin(self.now());
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
         Turn {
             adaptive: self,
             place: Some(place),
@@ -56,12 +47,8 @@ impl Adaptive {
         }
     }
 
-    /// The turn of a request whose body is streamed. Its upload has a place already, so it waits for the rate only.
-    pub(crate) async fn streamed(&self) -> Turn<'_> {
-        let wait = lock(&self.rate).begin(self.now());
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
+    /// The turn of a request whose body is streamed. Its upload has a place already.
+    pub(crate) fn streamed(&self) -> Turn<'_> {
         Turn {
             adaptive: self,
             place: None,
@@ -96,12 +83,8 @@ impl Turn<'_> {
                 for gate in gates {
                     gate.adapt(|window, _| window.refused(began, now));
                 }
-                if status == Some(StatusCode::TOO_MANY_REQUESTS) {
-                    lock(&adaptive.rate).refused(began, now);
-                }
             }
             Some(_) => {
-                lock(&adaptive.rate).accepted(now);
                 let is_small = self.place.is_some() && matches!(*method, Method::HEAD | Method::POST);
                 let latency = is_small.then(|| now.saturating_sub(began));
                 let gate = if self.place.is_some() { gates[0] } else { gates[1] };

@@ -136,7 +136,7 @@ impl Registry {
         self.pause_over(request).await?;
         let adaptive = &self.0.adaptive;
         let turn = if request.is_streamed {
-            adaptive.streamed().await
+            adaptive.streamed()
         } else {
             adaptive.request().await
         };
