@@ -29,7 +29,7 @@ pub enum SiteTarget {
 /// What a site answered to `GET /v2/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SiteAnswer {
-    /// The end of its certificate; [`None`]: not known, or there is no TLS.
+    /// When its certificate expires; [`None`]: not known, or the site has no TLS.
     pub certificate_end: Option<SystemTime>,
     /// Its clock less ours, in seconds; [`None`]: it sends no `Date`. Answers have whole seconds.
     pub clock_ahead_seconds: Option<i64>,

@@ -13,7 +13,7 @@ use transship_rules::Failover;
 pub struct Readiness {
     /// The site, by its registry.
     pub site: String,
-    /// True if there is no reason against a switch. What is unknown is a reason.
+    /// True if clients can be switched to this site. False if a fact is unknown.
     pub ready: bool,
     /// What speaks against a switch.
     pub reasons: Vec<Reason>,

@@ -12,7 +12,7 @@ use crate::ledger::Ledger;
 use crate::send::now;
 use crate::{Configuration, Outgoing, Result, TaskQueue};
 
-/// How long an order for a comparison stands before another one is sent.
+/// The shortest time between two messages that order the same comparison.
 const ORDER_TTL: Duration = Duration::from_mins(5);
 
 /// Watches the failover groups of the document.

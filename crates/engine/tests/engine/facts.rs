@@ -88,6 +88,16 @@ async fn a_site_that_was_never_compared_is_unknown() {
 }
 
 #[tokio::test]
+async fn rules_that_select_no_image_prove_nothing() {
+    let fixture = Fixture::new().await;
+    let whole = compare(&fixture).await.whole.unwrap();
+    assert_eq!(whole.images, 0);
+    let known = facts(&fixture).await;
+    assert_eq!(codes(&known), ["FAILOVER_FACTS_UNKNOWN"]);
+    assert!(!known.reasons[0].is_loss && known.reasons[0].text.contains("select no image"));
+}
+
+#[tokio::test]
 async fn a_site_with_everything_is_ready_and_is_asked_little() {
     let fixture = filled().await;
     let whole = compare(&fixture).await.whole.unwrap();

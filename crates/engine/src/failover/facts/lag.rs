@@ -17,7 +17,7 @@ const TASKS_READ_MAX: usize = 50_000;
 /// Tasks of one page.
 const PAGE: usize = 1000;
 
-/// The tasks of a leg that have not brought what their event announced.
+/// The tasks of a leg whose image has not arrived.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// The oldest of their events.

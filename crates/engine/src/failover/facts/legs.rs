@@ -12,7 +12,7 @@ pub fn rules_between(document: &Document, group: &Failover, writer: &str) -> Vec
     rules.filter(|rule| rule.enabled && group.has_rule(rule)).collect()
 }
 
-/// The rules on any way from `writer` to `site`, the last of each way among them. Empty if there is no way.
+/// The rules that lead from `writer` to `site`, directly or through other sites. Empty if none does.
 pub fn legs_to<'a>(rules: &'a [Rule], writer: &str, site: &str) -> Vec<&'a Rule> {
     let from_writer = reach(rules, writer, |rule| {
         (&rule.source.registry, &rule.destination.registry)

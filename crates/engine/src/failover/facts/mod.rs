@@ -143,6 +143,12 @@ pub async fn facts_of(
     facts.lag = lag.map(|lag| lag.max(oldest));
     facts.at_risk = at_risk.into_values().take(AT_RISK_MAX).collect();
     facts.judge_lag(writer, site, rpo);
+    if facts.images == 0 && facts.reasons.is_empty() {
+        let why = format!(
+            "the rules from {writer} to {site} select no image, so nothing was compared: check their repositories"
+        );
+        facts.reasons.push(reason(Code::FailoverFactsUnknown, why));
+    }
     Ok(facts)
 }
 
