@@ -107,22 +107,14 @@ impl<'a> ScanSource<'a> {
                 jobs.outcome(TaskState::Skipped, None, code, Some(message))
             }
             ScanEnd::Waits(waiting, message) => {
-                let entry = waiting.entry();
-                let code = Code::SourceIncomplete.as_str();
-                let age = waiting.execution.age(jobs.now());
-                if age < WAIT_FOR_CONTENT && waiting.is_by_digest() {
-                    return Ok(Next::Done);
-                }
-                if age < WAIT_FOR_CONTENT {
-                    let next = jobs.now().checked_add(RESCAN_INTERVAL).unwrap_or(Timestamp::MAX);
-                    jobs.ledger.history.record(std::slice::from_ref(&entry)).await?;
-                    jobs.ledger.history.wait(&entry, code, &message, next).await?;
+                if self.may_still_come(&waiting) {
                     return Ok(Next::Done);
                 }
                 jobs.sources.pending().settle(&waiting.pending_id(), jobs.now()).await?;
                 let days = WAIT_FOR_CONTENT.as_secs() / 86_400;
                 let message = format!("{message}; nothing more is expected after {days} days");
-                jobs.end_if_recorded(&entry, &jobs.failed(code, message)).await?;
+                let outcome = jobs.failed(Code::SourceIncomplete.as_str(), message);
+                jobs.end_if_recorded(&waiting.entry(), &outcome).await?;
                 return Ok(Next::Done);
             }
         };
@@ -200,6 +192,9 @@ impl<'a> ScanSource<'a> {
             }
             Inspection::Incomplete { missing } => {
                 let waiting = self.waiting(&names);
+                if self.may_still_come(&waiting) && !waiting.is_by_digest() {
+                    self.record_wait(&waiting, &missing).await?;
+                }
                 self.wait_for(&waiting, &place, &missing).await?;
                 if index_version(store, found, only).await? != names {
                     // What was recorded belongs to an index that was replaced, and a scan of the new one may already be over.
@@ -232,6 +227,20 @@ impl<'a> ScanSource<'a> {
         } else {
             scan.clone()
         }
+    }
+
+    fn may_still_come(&self, waiting: &Scan) -> bool {
+        waiting.execution.age(self.jobs.now()) < WAIT_FOR_CONTENT
+    }
+
+    /// Records the task that waits. This comes before [`Self::wait_for`]: from then on the last blob may arrive at any moment,
+    /// and the scan that it sends ends the task only if it is recorded.
+    async fn record_wait(&self, waiting: &Scan, missing: &[Missing]) -> Result<()> {
+        let (history, entry) = (&self.jobs.ledger.history, waiting.entry());
+        let next = self.jobs.now().checked_add(RESCAN_INTERVAL).unwrap_or(Timestamp::MAX);
+        history.record(std::slice::from_ref(&entry)).await?;
+        let code = Code::SourceIncomplete.as_str();
+        history.wait(&entry, code, &message_of(missing), next).await
     }
 
     /// The source waits for nothing more. A scan of an earlier version of it that waited is sent again, because its task must

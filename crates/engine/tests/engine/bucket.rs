@@ -100,7 +100,7 @@ pub struct Bucket {
     pub fixture: Fixture,
     pub store: Arc<Store>,
     pub pending: PendingBlobs,
-    pub intake: ImportIntake,
+    pub intake: Arc<ImportIntake>,
     writes: AtomicU64,
 }
 
@@ -115,13 +115,13 @@ impl Bucket {
         let store = Arc::new(Store::default());
         let pending = PendingBlobs::new(Arc::clone(&fixture.ledger) as _);
         fixture.import_from(SourceCache::new(Arc::new(Only(Arc::clone(&store))), pending.clone()));
-        let intake = ImportIntake {
+        let intake = Arc::new(ImportIntake {
             configuration: fixture.configuration.clone(),
             queue: Arc::clone(&fixture.queue) as _,
             history: Arc::clone(&fixture.ledger) as _,
             pending: pending.clone(),
             clock: Arc::new(fixture.clock.clone()),
-        };
+        });
         Self {
             fixture,
             store,
@@ -153,10 +153,16 @@ impl Bucket {
         self.pending.waiting(usize::MAX, now).await.unwrap().len()
     }
 
-    /// From now on `hook` runs before a scan begins to wait.
-    pub fn before_wait<F: Future<Output = ()> + Send + 'static>(&self, hook: impl Fn() -> F + Send + Sync + 'static) {
-        self.fixture.ledger.before(move |call, _| {
-            let happening = (call == "missing_put").then(&hook);
+    /// `hook` runs once, before the first call to the ledger that is named `call`. The flag says whether it ran.
+    pub fn once_before<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        call: &'static str,
+        hook: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Arc<AtomicBool> {
+        let has_run = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&has_run);
+        self.fixture.ledger.before(move |named, _| {
+            let happening = (named == call && !flag.swap(true, Ordering::Relaxed)).then(&hook);
             Box::pin(async move {
                 if let Some(happening) = happening {
                     happening.await;
@@ -164,6 +170,7 @@ impl Bucket {
                 Ok(())
             })
         });
+        has_run
     }
 
     pub async fn upload_all(&self, objects: &Objects) {

@@ -1,6 +1,7 @@
 //! Uploads: objects may be uploaded in any order; each image is imported once, when it is complete.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use transship_testkit::images::{self, Sample};
 use transship_testkit::layouts::{Tar, gzip};
 
 use crate::bucket::{Bucket, Objects, layout, tree};
-use crate::fixture::{assert_parts, name, tag};
+use crate::fixture::{assert_parts, name, settle, tag, work};
 
 /// Two images that share nothing, one of them an index, and a referrer.
 fn samples() -> [Sample; 2] {
@@ -83,7 +84,7 @@ async fn an_upload_that_nobody_waits_for_reads_nothing() {
     for key in ["to-b/notes.txt", "elsewhere/index.json", "to-b/team/app/"] {
         assert_eq!(bucket.upload(key, Bytes::new()).await, 0, "{key}");
     }
-    assert_eq!(bucket.store.reads.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(bucket.store.reads.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
@@ -98,12 +99,55 @@ async fn a_blob_that_arrives_while_the_look_decides_is_not_missed() {
     bucket.upload(index, objects[index].clone()).await;
     let store = Arc::clone(&bucket.store);
     // Its upload is reported before the waiting scan is recorded.
-    bucket.before_wait(move || {
+    bucket.once_before("missing_put", move || {
         let (store, late, bytes) = (Arc::clone(&store), late.clone(), bytes.clone());
         async move { store.put(&late, bytes).await }
     });
     bucket.fixture.drain().await;
     assert_arrived(&bucket, &samples);
+}
+
+#[tokio::test]
+async fn a_blob_that_arrives_at_any_moment_of_a_scan_leaves_no_task_that_waits() {
+    // The calls of a scan to the ledger until the source waits.
+    for moment in ["record", "wait", "missing_put", "scan_put", "lead_put"] {
+        let (mut objects, samples) = app();
+        let bucket = Bucket::new().await;
+        let late = objects.keys().find(|key| key.contains("/blobs/")).unwrap().clone();
+        let bytes = objects.remove(&late).unwrap();
+        bucket.put_all(&objects).await;
+        let index = "to-b/team/app/index.json";
+        bucket.upload(index, objects[index].clone()).await;
+        let told = Uploaded {
+            bucket: "layouts".into(),
+            key: late.clone(),
+            version: "late".into(),
+        };
+        let intake = Arc::clone(&bucket.intake);
+        let (store, queue) = (Arc::clone(&bucket.store), Arc::clone(&bucket.fixture.queue));
+        let other = Arc::new(bucket.fixture.other_worker());
+        // The blob comes now, and another worker is quicker with what that calls for.
+        let has_happened = bucket.once_before(moment, move || {
+            let (store, late, bytes) = (Arc::clone(&store), late.clone(), bytes.clone());
+            let (intake, told) = (Arc::clone(&intake), told.clone());
+            let (other, queue) = (Arc::clone(&other), Arc::clone(&queue));
+            async move {
+                store.put(&late, bytes).await;
+                intake.uploaded(&[told]).await.unwrap();
+                for message in queue.inner.receive(100, Duration::from_mins(1)).await.unwrap() {
+                    let next = work(&other, &queue, &message.body, None).await;
+                    settle(&queue, &message, &next).await;
+                }
+            }
+        });
+        bucket.fixture.drain().await;
+        assert!(has_happened.load(Ordering::Relaxed), "{moment}");
+        assert_arrived(&bucket, &samples);
+        let mut open = bucket.fixture.tasks().await;
+        open.retain(|task| !task.state.is_terminal());
+        assert!(open.is_empty(), "{moment}: {open:?}");
+        assert_eq!(bucket.waiting().await, 0, "{moment}");
+    }
 }
 
 #[tokio::test]
@@ -118,7 +162,7 @@ async fn an_index_that_is_replaced_while_its_look_decides_leaves_nothing_waiting
     bucket.upload(index, first[index].clone()).await;
     let (store, newer) = (Arc::clone(&bucket.store), layout("to-b/app", &[("v1", &new)]));
     // The look at the newer one was quicker, and is over.
-    bucket.before_wait(move || {
+    bucket.once_before("missing_put", move || {
         let (store, newer) = (Arc::clone(&store), newer.clone());
         async move {
             for (key, bytes) in &newer {
@@ -195,10 +239,7 @@ async fn one_bad_image_is_recorded_with_its_code_and_the_others_arrive() {
 async fn a_look_that_failed_is_redriven_as_a_look() {
     let (objects, samples) = app();
     let bucket = Bucket::new().await;
-    bucket
-        .store
-        .is_forbidden
-        .store(true, std::sync::atomic::Ordering::Relaxed);
+    bucket.store.is_forbidden.store(true, Ordering::Relaxed);
     bucket.upload_all(&objects).await;
     bucket.fixture.drain().await;
     let told = bucket.told().await;
@@ -207,10 +248,7 @@ async fn a_look_that_failed_is_redriven_as_a_look() {
         "{told:?}"
     );
 
-    bucket
-        .store
-        .is_forbidden
-        .store(false, std::sync::atomic::Ordering::Relaxed);
+    bucket.store.is_forbidden.store(false, Ordering::Relaxed);
     let redrive = Redrive {
         history: Arc::clone(&bucket.fixture.ledger) as _,
         cancels: bucket.fixture.jobs.ledger.cancels.clone(),
@@ -313,7 +351,7 @@ async fn the_images_of_an_archive_are_tasks_that_open_it_once() {
         .upload("to-b/app.tar", archive.into_inner().unwrap().into())
         .await;
     bucket.fixture.drain().await;
-    let reads = bucket.store.reads.load(std::sync::atomic::Ordering::Relaxed);
+    let reads = bucket.store.reads.load(Ordering::Relaxed);
     for (name_of, sample) in &named {
         assert_eq!(
             bucket.fixture.b.digest(&name("core/app"), &tag(name_of)),
@@ -328,7 +366,7 @@ async fn the_images_of_an_archive_are_tasks_that_open_it_once() {
 #[tokio::test]
 async fn a_source_that_no_slot_is_long_enough_for_ends_with_what_to_do() {
     let bucket = Bucket::new().await;
-    bucket.store.is_silent.store(true, std::sync::atomic::Ordering::Relaxed);
+    bucket.store.is_silent.store(true, Ordering::Relaxed);
     let index = Uploaded {
         bucket: "layouts".into(),
         key: "to-b/team/app/index.json".into(),
