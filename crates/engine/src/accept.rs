@@ -231,11 +231,14 @@ pub struct Admission<'a> {
 impl Admission<'_> {
     /// Accepts the delivery: see [`Intake::accept`].
     pub async fn accept(&self, delivery: &Delivery<'_>) -> Result<Accepted> {
-        let (document, source) = (&self.snapshot.document, self.source.as_str());
-        let registry = registry_of(&self.snapshot, source)?;
+        let source = self.source.as_str();
         if !self.is_authentic {
+            let registry = registry_of(&self.snapshot, source)?;
             self.intake.is_authentic(registry, delivery, Part::Whole).await?;
         }
+        let snapshot = self.newest().await;
+        let document = &snapshot.document;
+        let registry = registry_of(&snapshot, source)?;
         if let Some(response) = handshake(registry.format, delivery) {
             return Ok(Accepted::Handshake { response });
         }
@@ -247,16 +250,27 @@ impl Admission<'_> {
         };
         let events = read(registry.format, delivery, &origin)?;
         let (events, foreign): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| {
-            event
-                .registry_host
-                .as_ref()
-                .is_some_and(|host| registry.is_called(host))
+            let host = event.registry_host.as_ref();
+            host.is_some_and(|host| document.names_registry(host, source))
         });
         delivery_log::foreign(source, &foreign);
         let code = (!foreign.is_empty()).then_some(Code::HostMismatch);
         self.intake
             .plan_and_send(document, &[source], registry.format, &events, code)
             .await
+    }
+
+    /// The document that applies. For a site of a failover group it has the rules of the writer that the ledger has now: an event is
+    /// looked at only once, so a push that followed a switch at once would match no rule and be forgotten.
+    async fn newest(&self) -> Arc<Snapshot> {
+        if !self.snapshot.document.is_site(&self.source) {
+            return Arc::clone(&self.snapshot);
+        }
+        let configuration = &self.intake.configuration;
+        if let Err(error) = configuration.read_writers(now(self.intake.clock.as_ref())).await {
+            tracing::warn!(code = error.code(), %error, "the writers of failover groups could not be read; those that were known stay");
+        }
+        configuration.current()
     }
 }
 

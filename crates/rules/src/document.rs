@@ -113,6 +113,16 @@ impl Document {
             .map(|(name, registry)| (name.as_str(), registry))
     }
 
+    /// The registry that `host` names: one of its hosts, or else the name of a failover group, which leads to its writer.
+    pub fn registry_at(&self, host: &RegistryHost) -> Option<&str> {
+        let mut registries = self.registries.iter();
+        if let Some((name, _)) = registries.find(|(_, registry)| registry.is_called(host)) {
+            return Some(name);
+        }
+        let group = self.failover.iter().find(|group| group.is_called(host))?;
+        Some(&group.writer)
+    }
+
     /// The rule named `name`.
     pub fn rule(&self, name: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.name == name)

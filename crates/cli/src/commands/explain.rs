@@ -144,8 +144,7 @@ fn push_of(document: &Document, image: &str) -> Result<(String, Event), Failure>
         .map(|(name, _)| name.clone());
     let by_host = || {
         let host = registry.parse().ok()?;
-        let (name, _) = document.registries_called(&host).next()?;
-        Some(name.to_owned())
+        document.registry_at(&host).map(str::to_owned)
     };
     let Some(source) = by_name.or_else(by_host) else {
         let sentence = format!(
@@ -275,8 +274,7 @@ fn place(destination: &transship_rules::Destination, event: &Event) -> String {
 /// The registry whose host is in the event.
 fn source_of(document: &Document, event: &Event) -> Option<String> {
     let host = event.registry_host.as_ref()?;
-    let (name, _) = document.registries_called(host).next()?;
-    Some(name.to_owned())
+    document.registry_at(host).map(str::to_owned)
 }
 
 fn rules(document: &Document, event: &Event, source: &str) -> Vec<RuleExplanation> {

@@ -8,6 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use transship_embedded_registry::EmbeddedRegistry;
+use transship_engine::failover::GroupState;
+use transship_engine::ledger::Ledger;
 use transship_engine::{Accepted, CopyTask, Secrets, TaskState};
 use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use transship_oci::{Code, Digest};
@@ -262,6 +265,47 @@ async fn a_registry_is_known_by_all_its_names() {
     fixture.tell(&event).await;
 }
 
+/// Registry `b` is the writer of a group with `a`.
+const GROUP: &str = r"  - { name: core, source: { registry: b, namespace: core }, destination: { registry: a, namespace: core } }
+failover:
+  - name: main
+    endpoint: https://clients.example.com
+    sites:
+      - { registry: a, record: { type: CNAME, value: a.example.net } }
+      - { registry: b, record: { type: CNAME, value: b.example.net } }
+    writer: b
+    zones: [{ name: public, home: b, dns: { exec: public } }]
+";
+
+#[tokio::test]
+async fn a_push_by_the_name_of_a_group_follows_its_writer_at_once() {
+    let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), GROUP).await;
+    let failovers = Ledger::new(&fixture.ledger).failovers;
+    fixture.configuration.follow(failovers.clone());
+    let mut event = fixture.event("v1", &digest("x"));
+    event["target"]["url"] = "https://clients.example.com/v2/core/app/manifests/x".into();
+    event["request"]["host"] = "clients.example.com".into();
+    let events = [event];
+    let nothing = Accepted::Nothing { code: None };
+    assert_eq!(fixture.deliver(&events).await.unwrap(), nothing, "`b` is the writer");
+    let group = fixture
+        .configuration
+        .current()
+        .document
+        .failover_group("main")
+        .unwrap()
+        .clone();
+    let mut state = GroupState::new(&group);
+    state.epoch = 1;
+    state.writer = "a".to_owned();
+    failovers.put("main", None, &state).await.unwrap();
+    // No time has passed since the writers were read for the delivery before.
+    assert!(matches!(
+        fixture.deliver(&events).await.unwrap(),
+        Accepted::Tasks { .. }
+    ));
+}
+
 #[tokio::test]
 async fn what_no_rule_asks_for_makes_no_task() {
     let fixture = Fixture::new().await;
@@ -293,12 +337,7 @@ async fn each_rule_that_matches_makes_an_execution_and_each_is_told_once() {
     let rules = format!(
         "{RULE}  - {{ name: second, source: {{ registry: a, namespace: core }}, destination: {{ registry: b, namespace: other }} }}\n"
     );
-    let fixture = Fixture::of(
-        transship_embedded_registry::EmbeddedRegistry::builder(),
-        transship_embedded_registry::EmbeddedRegistry::builder(),
-        &rules,
-    )
-    .await;
+    let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rules).await;
     let (event, other) = (fixture.event("v1", &digest("x")), fixture.event("v2", &digest("x")));
     let Accepted::Tasks { executions, .. } = fixture.deliver(&[event.clone(), other, event]).await.unwrap() else {
         panic!("nothing was accepted")

@@ -7,6 +7,7 @@ mod reversal;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use transship_oci::RegistryHost;
 use url::Url;
 
 use crate::document::Document;
@@ -144,6 +145,13 @@ impl Failover {
         self.sites.iter().find(|site| site.registry == registry)
     }
 
+    /// True if clients of the group write `host` in front of a repository. Case does not matter, nor does the port 443.
+    pub fn is_called(&self, host: &RegistryHost) -> bool {
+        let port = self.endpoint.port().map_or(String::new(), |port| format!(":{port}"));
+        let written = host.as_str().to_ascii_lowercase();
+        written.strip_suffix(":443").unwrap_or(&written) == format!("{}{port}", self.host)
+    }
+
     /// The zone named `name`.
     pub fn zone(&self, name: &str) -> Option<&Zone> {
         self.zones.iter().find(|zone| zone.name == name)
@@ -154,6 +162,18 @@ impl Document {
     /// The group named `name`.
     pub fn failover_group(&self, name: &str) -> Option<&Failover> {
         self.failover.iter().find(|group| group.name == name)
+    }
+
+    /// True if `registry` is a site of a group.
+    pub fn is_site(&self, registry: &str) -> bool {
+        self.failover.iter().any(|group| group.site(registry).is_some())
+    }
+
+    /// True if `host`, in an event of `registry`, names this registry: by its endpoint, by another name of it, or by the name that
+    /// clients of its group push to. That name belongs to every site, so it does not say which one it was.
+    pub fn names_registry(&self, host: &RegistryHost, registry: &str) -> bool {
+        let by_clients = |group: &Failover| group.site(registry).is_some() && group.is_called(host);
+        self.registries.get(registry).is_some_and(|known| known.is_called(host)) || self.failover.iter().any(by_clients)
     }
 
     /// The addresses in records of the site `registry`. They count as named literally: the operator wrote them, so connections

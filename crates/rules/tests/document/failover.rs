@@ -261,3 +261,27 @@ fn rules_between_sites_keep_the_names_of_images() {
         );
     }
 }
+
+#[test]
+fn the_name_of_a_group_is_a_name_of_its_sites_and_of_nothing_else() {
+    let text = with(RULE, &[group(&[])]);
+    let document = Document::parse(&text).unwrap().document;
+    let names = |host: &str, registry: &str| document.names_registry(&host.parse().unwrap(), registry);
+    for registry in ["a", "b"] {
+        assert!(names("images.example.com:5443", registry), "{registry}");
+        assert!(names("IMAGES.example.com:5443", registry), "{registry}");
+        for other in ["images.example.com", "images.example.com:443", "other.example.com:5443"] {
+            assert!(!names(other, registry), "{other} is not {registry}");
+        }
+    }
+    assert!(!names("images.example.com:5443", "nobody"));
+    assert_eq!(
+        document.registry_at(&"images.example.com:5443".parse().unwrap()),
+        Some("a")
+    );
+    let plain = with(RULE, &[group(&[("endpoint", "https://images.example.com")])]);
+    let plain = Document::parse(&plain).unwrap().document;
+    for host in ["images.example.com", "images.example.com:443"] {
+        assert!(plain.names_registry(&host.parse().unwrap(), "b"), "{host}");
+    }
+}
