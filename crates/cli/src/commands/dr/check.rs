@@ -4,6 +4,7 @@
 //! command does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use transship_copy::SystemClock;
@@ -15,6 +16,9 @@ use super::check_text;
 use super::group::{Group, OpenedGroup};
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
+
+/// The interval at which the end of another worker's comparison is waited for.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Arguments of `transship dr check`.
 #[derive(Debug, Args)]
@@ -48,24 +52,44 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
 
 /// The check of the group. If no process works in the data folder, the sites are compared first where that is due.
 pub(super) async fn check_of(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
-    let snapshot = opened.opened.snapshot()?;
-    let worker = super::group::machine();
+    let check = checker(opened)?;
     if opened.opened.has_worker()? == Some(false) {
-        let refresh = Refresh {
-            snapshot: &snapshot,
-            ledger: &opened.opened.ledger,
-            clock: Arc::new(SystemClock),
-            worker: &worker,
-        };
-        refresh.run(&opened.group, compare_interval(opened.group.rpo)).await?;
+        compare(&check, opened, compare_interval(opened.group.rpo)).await?;
     }
+    Ok(check)
+}
+
+/// The check of a group whose images this process has just copied: the sites are compared first in any case, because what is known of
+/// them is from before that.
+pub(super) async fn check_after_copies(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
+    let check = checker(opened)?;
+    // One that another worker has begun may have read a site before the copies.
+    while !compare(&check, opened, Duration::ZERO).await? {
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Ok(check)
+}
+
+fn checker(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
     Ok(CheckGroup {
-        snapshot,
+        snapshot: opened.opened.snapshot()?,
         ledger: opened.opened.ledger.clone(),
         zones: Arc::new(opened.zones.clone()),
         clock: Arc::new(SystemClock),
-        from: worker,
+        from: super::group::machine(),
     })
+}
+
+/// Compares what was not compared for `older_than`; false if another worker compares a part of it at this moment.
+async fn compare(check: &CheckGroup, opened: &OpenedGroup, older_than: Duration) -> Result<bool, Failure> {
+    let refresh = Refresh {
+        snapshot: &check.snapshot,
+        ledger: &check.ledger,
+        clock: Arc::new(SystemClock),
+        worker: &check.from,
+    };
+    let compared = refresh.run(&opened.group, older_than).await?;
+    Ok(compared.iter().all(|(_, known)| known.is_some()))
 }
 
 /// Everything that speaks against a switch, and concerns more than the writer.

@@ -11,6 +11,7 @@ use transship_engine::{Depth, Finding, Narrow, Trigger, VerifyRule};
 use transship_oci::{Code, Existing, Result};
 use transship_rules::Rule;
 
+use super::check::{check_after_copies, check_of};
 use super::group::{Group, OpenedGroup};
 use super::operator::switchover;
 use super::report::{Report, text};
@@ -76,12 +77,13 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     let observed = observe(failovers, &opened.group, &opened.zones).await?;
     observed.expect_current(&opened.group)?;
     let returns = observed.state.under_way().is_none() && observed.state.writer != opened.group.writer;
-    let conflicts = if returns {
-        copy_back(&opened, &observed, &decide).await?
+    let (conflicts, check) = if returns {
+        let conflicts = copy_back(&opened, &observed, &decide).await?;
+        (conflicts, check_after_copies(&opened).await?)
     } else {
-        Vec::new()
+        (Vec::new(), check_of(&opened).await?)
     };
-    let assess = Arc::new(super::check::check_of(&opened).await?);
+    let assess = Arc::new(check);
     let switchover: Switchover = switchover(&opened, assess).await?;
     if returns {
         switchover.note_reconciled(&opened.group).await?;
