@@ -40,6 +40,18 @@ pub struct Options {
     pub schema1: bool,
     /// Ask for [`USER`] and [`PASSWORD`], by Basic authentication.
     pub locked: bool,
+    /// The form of the locations of uploads.
+    pub locations: Locations,
+}
+
+/// The form of the locations that a registry answers with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Locations {
+    /// URLs, made from the request.
+    #[default]
+    Urls,
+    /// Paths, for clients that reach the registry by another scheme or name.
+    Paths,
 }
 
 impl DockerRegistry {
@@ -181,8 +193,9 @@ fn configuration(folder: &Path, port: u16, options: &Options) -> String {
     let mut text = format!(
         "version: 0.1\nlog: {{ level: warn, formatter: text }}\n\
          storage: {{ filesystem: {{ rootdirectory: '{}/storage' }}, delete: {{ enabled: true }} }}\n\
-         http: {{ addr: '127.0.0.1:{port}' }}\n",
-        folder.display()
+         http: {{ addr: '127.0.0.1:{port}', relativeurls: {} }}\n",
+        folder.display(),
+        options.locations == Locations::Paths
     );
     // Layers with URLs are refused unless these are allowed.
     text.push_str("validation: { manifests: { urls: { allow: ['^https://'] } } }\n");

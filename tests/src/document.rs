@@ -8,6 +8,7 @@ pub struct Document {
     registries: BTreeMap<String, String>,
     rules: Vec<String>,
     imports: Vec<String>,
+    groups: Vec<String>,
 }
 
 impl Document {
@@ -55,6 +56,13 @@ impl Document {
         self
     }
 
+    /// Adds a failover group, in YAML flow style.
+    #[must_use]
+    pub fn failover(mut self, group: &str) -> Self {
+        self.groups.push(group.to_owned());
+        self
+    }
+
     /// The document as YAML.
     pub fn yaml(&self) -> String {
         let registries: Vec<_> = self
@@ -68,10 +76,11 @@ impl Document {
             format!("{name}:{none}\n{}", lines.concat())
         };
         format!(
-            "version: 1\nregistries:\n{}{}{}",
+            "version: 1\nregistries:\n{}{}{}{}",
             registries.concat(),
             list("rules", &self.rules),
-            list("imports", &self.imports)
+            list("imports", &self.imports),
+            list("failover", &self.groups)
         )
     }
 }

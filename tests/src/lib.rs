@@ -21,6 +21,7 @@ pub mod check;
 pub mod delivery;
 pub mod docker_registry;
 pub mod document;
+pub mod failover;
 pub mod fleet;
 pub mod http;
 pub mod images;

@@ -109,7 +109,7 @@ pub fn skip_without(tools: &[&str]) -> bool {
     }
     assert!(
         std::env::var_os("TRANSSHIP_TESTS_SKIP_REAL").is_some_and(|value| value == "1"),
-        "{missing:?} not found in PATH: install them (`apt-get install docker-registry skopeo curl`), or leave these \
+        "{missing:?} not found in PATH: install them (`apt-get install docker-registry skopeo curl bind9-dnsutils`), or leave these \
          tests out with TRANSSHIP_TESTS_SKIP_REAL=1"
     );
     true

@@ -1,5 +1,6 @@
 //! `transship serve` as a process: started, killed with -9, started again over the same data.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub struct Serve {
     port: u16,
     process: Option<Process>,
     file_limit_kib: Option<u32>,
-    roots: Option<PathBuf>,
+    variables: Vec<(String, OsString)>,
 }
 
 impl Serve {
@@ -33,13 +34,18 @@ impl Serve {
             port: free_port(),
             process: None,
             file_limit_kib: None,
-            roots: None,
+            variables: Vec::new(),
         }
     }
 
     /// From the next start on, only the certificate authorities of this file are trusted.
     pub fn trust(&mut self, roots: PathBuf) {
-        self.roots = Some(roots);
+        self.set("SSL_CERT_FILE", roots);
+    }
+
+    /// From the next start on, it has this environment variable.
+    pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
+        self.variables.push((name.to_owned(), value.into()));
     }
 
     /// From the next start on no file it writes can grow beyond so many KiB: a full disk. [`None`] lifts that.
@@ -113,7 +119,7 @@ impl Serve {
             .arg("--data")
             .arg(self.data())
             .env("RUST_LOG", "info")
-            .envs(self.roots.iter().map(|roots| ("SSL_CERT_FILE", roots)));
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

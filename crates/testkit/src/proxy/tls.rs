@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -39,7 +39,7 @@ pub enum Certificate {
     Expired,
     /// For `elsewhere.example`, signed by the authority.
     OfAnotherHost,
-    /// For this host name and the addresses `127.0.0.1` and `127.0.0.2`, signed by the authority.
+    /// For this host name and the addresses `127.0.0.1` to `127.0.0.3`, signed by the authority.
     Of(&'static str),
     /// Self-signed.
     SelfSigned,
@@ -52,6 +52,10 @@ impl Authority {
     pub fn new() -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate for self-signed if its subject is that of its issuer.
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "The authority of the tests");
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.self_signed(&key).map_err(failed)?;
         let folder = tempfile::tempdir().map_err(failed)?;
@@ -91,7 +95,7 @@ impl Authority {
     fn certify(&self, certificate: Certificate) -> Result<Arc<ServerConfig>> {
         let names = match certificate {
             Certificate::OfAnotherHost => vec!["elsewhere.example"],
-            Certificate::Of(name) => vec![name, "127.0.0.1", "127.0.0.2"],
+            Certificate::Of(name) => vec![name, "127.0.0.1", "127.0.0.2", "127.0.0.3"],
             _ => vec!["127.0.0.1"],
         };
         let names: Vec<String> = names.into_iter().map(str::to_owned).collect();

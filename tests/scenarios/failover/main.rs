@@ -1,0 +1,4 @@
+//! Failover from end to end: real registries with TLS, real name servers, clients that know only the name, and the commands of
+//! `transship dr` as an operator runs them.
+
+mod there_and_back;

@@ -1,0 +1,11 @@
+//! Two sites behind one name: registries with TLS on one port at two loopback addresses, name servers that hold the name, clients
+//! that know nothing but the name, and `transship` between the sites.
+
+pub mod client;
+pub mod front;
+pub mod names;
+pub mod stage;
+
+pub use client::{Client, Pulled, Pulling};
+pub use names::Names;
+pub use stage::{CLIENTS, Stage};
