@@ -17,7 +17,7 @@ use transship_rules::ZoneService;
 
 pub use cloud::{private_dns, private_zone};
 pub use exec::DnsCommand;
-pub use rfc2136::DynamicUpdates;
+pub use rfc2136::{Discovery, DynamicUpdates};
 
 /// What the services of a process are made of.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// The commands that the operator registered, by name; none in a stack.
     pub commands: BTreeMap<String, PathBuf>,
+    /// Finds the servers of a zone that the document names none for.
+    pub discovery: Discovery,
 }
 
 impl Services {
@@ -38,13 +40,10 @@ impl Services {
         let (secrets, clock) = (Arc::clone(&self.secrets), Arc::clone(&self.clock));
         let names: Arc<dyn Names> = match service {
             ZoneService::Route53 { .. } => return Ok(None),
-            ZoneService::Rfc2136 { servers, zone, key } => Arc::new(DynamicUpdates::new(
-                servers.clone(),
-                zone.clone(),
-                key.clone(),
-                secrets,
-                clock,
-            )),
+            ZoneService::Rfc2136 { servers, zone, key } => {
+                let updates = DynamicUpdates::new(servers.clone(), zone.clone(), key.clone(), secrets, clock);
+                Arc::new(updates.with_discovery(self.discovery.clone()))
+            }
             ZoneService::PrivateZone(zone) => private_zone(zone, secrets, clock)?,
             ZoneService::PrivateDns(zone) => private_dns(zone, secrets, clock)?,
             ZoneService::Exec(name) => {

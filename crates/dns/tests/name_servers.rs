@@ -247,9 +247,17 @@ async fn a_secondary_follows_and_one_that_is_down_is_named() {
         let half = names(&[primary.port(), secondary.port(), down], "example.com");
         let confirmation = confirm(&half, &name, &switched, BRIEF).await.unwrap();
         assert_eq!(confirmation.current.len(), 2);
+        confirmation.check(&name).unwrap();
+        let silent = confirmation.silent();
+        assert_eq!(silent.len(), 1, "{silent:?}");
+        assert!(silent[0].starts_with(&format!("127.0.0.1:{down}: ")), "{silent:?}");
+
+        // Nobody confirms it where no server answers.
+        let none = names(&[down], "example.com");
+        let confirmation = confirm(&none, &name, &switched, BRIEF).await.unwrap();
         let error = confirmation.check(&name).unwrap_err();
         assert!(error.is(Code::DnsNotSettled), "{error}");
-        let sentence = format!("2 of 3 servers are current; 127.0.0.1:{down} does not answer (DNS_UNAVAILABLE)");
+        let sentence = format!("0 of 1 servers are current; 127.0.0.1:{down} does not answer (DNS_UNAVAILABLE)");
         assert!(error.to_string().contains(&sentence), "{error}");
     }
 }

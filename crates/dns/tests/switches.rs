@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use transship_copy::SystemClock;
-use transship_dns::Services;
+use transship_dns::{Discovery, Services};
 use transship_engine::SecretTable;
 use transship_engine::names::{Answer, Entry, Names, Patience, Receipt, RecordSet, Stamp, Switch, confirm, switch};
 use transship_oci::{Code, Error, Result, Verb};
@@ -171,6 +171,7 @@ fn only_a_registered_command_is_run() {
             .iter()
             .map(|(name, path)| ((*name).to_owned(), PathBuf::from(path)))
             .collect::<BTreeMap<_, _>>(),
+        discovery: Discovery::default(),
     };
     let exec = ZoneService::Exec("balancer".to_owned());
     for commands in [&[][..], &[("other", "/bin/true")]] {

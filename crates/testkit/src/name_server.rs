@@ -42,6 +42,8 @@ pub enum Product {
 enum Role {
     /// It accepts updates with [`TSIG_KEY`], and notifies the secondary at the port.
     Primary { notified: Option<u16> },
+    /// It accepts updates with [`TSIG_KEY`]; the zone names this many servers, and each is notified at its address.
+    Named { servers: u8 },
     /// It accepts no updates.
     ReadOnly,
     /// It transfers the zones from the port.
@@ -52,6 +54,7 @@ enum Role {
 #[derive(Debug)]
 pub struct NameServer {
     child: Child,
+    host: String,
     port: u16,
     folder: TempDir,
 }
@@ -65,6 +68,11 @@ impl NameServer {
     /// A server of `zones` that accept no changes.
     pub async fn read_only(product: Product, zones: &[&str]) -> Result<Self> {
         Self::start(product, zones, Role::ReadOnly).await
+    }
+
+    /// The same at an address.
+    pub async fn read_only_at(product: Product, zones: &[&str], at: (&str, u16)) -> Result<Self> {
+        Self::start_on(product, zones, Role::ReadOnly, at).await
     }
 
     /// A primary server of `zones`, and a secondary server that it notifies.
@@ -90,12 +98,38 @@ impl NameServer {
         Err(last)
     }
 
-    /// `127.0.0.1:<port>`.
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    /// The servers of a zone that names `named` of them: `ns1.<zone>` at 127.0.0.1, which is the primary server, `ns2.<zone>` at
+    /// 127.0.0.2, and so on, all at one port. The first `running` of them run. All but the first are Knot DNS, because BIND
+    /// listens only at addresses that an interface has.
+    pub async fn named(primary: Product, zone: &str, running: u8, named: u8) -> Result<Vec<Self>> {
+        let mut last = Error::new(ErrorKind::BindFailed, "the servers of a zone");
+        'ports: for _ in 0..PORTS {
+            let port = runtime_free_port()?;
+            let mut servers = Vec::new();
+            for number in 1..=running {
+                let (product, role) = match number {
+                    1 => (primary, Role::Named { servers: named }),
+                    _ => (Product::Knot, Role::Secondary { primary: port }),
+                };
+                match Self::start_on(product, &[zone], role, (&host(number), port)).await {
+                    Ok(server) => servers.push(server),
+                    Err(error) => {
+                        last = error;
+                        continue 'ports;
+                    }
+                }
+            }
+            return Ok(servers);
+        }
+        Err(last)
     }
 
-    /// The port, on 127.0.0.1.
+    /// `<host>:<port>`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The port.
     pub const fn port(&self) -> u16 {
         self.port
     }
@@ -118,17 +152,21 @@ impl NameServer {
     }
 
     async fn start_at(product: Product, zones: &[&str], role: Role, port: u16) -> Result<Self> {
+        Self::start_on(product, zones, role, (&host(1), port)).await
+    }
+
+    async fn start_on(product: Product, zones: &[&str], role: Role, at: (&str, u16)) -> Result<Self> {
         let failed = |error| Error::new(ErrorKind::FileFailed, "a name server").with_source(error);
         let folder = TempDir::new().map_err(failed)?;
         let path = folder.path().to_owned();
         for zone in zones {
             if !matches!(role, Role::Secondary { .. }) {
-                fs::write(path.join(zone), zone_file(zone)).map_err(failed)?;
+                fs::write(path.join(zone), zone_file(zone, role)).map_err(failed)?;
             }
         }
         let (program, configuration) = match product {
-            Product::Bind => ("/usr/sbin/named", bind(&path, port, zones, role)),
-            Product::Knot => ("/usr/sbin/knotd", knot(&path, port, zones, role)),
+            Product::Bind => ("/usr/sbin/named", bind(&path, at, zones, role)),
+            Product::Knot => ("/usr/sbin/knotd", knot(&path, at, zones, role)),
         };
         let file = path.join("configuration");
         fs::write(&file, configuration).map_err(failed)?;
@@ -150,10 +188,16 @@ impl NameServer {
                 let log = "install it: apt-get install bind9 knot".to_owned();
                 Error::new(ErrorKind::ProcessFailed { log }, program).with_source(error)
             })?;
-        let mut server = Self { child, port, folder };
+        let (host, port) = (at.0.to_owned(), at.1);
+        let mut server = Self {
+            child,
+            host,
+            port,
+            folder,
+        };
         let end = Instant::now() + PATIENCE;
         for zone in zones {
-            while !serves(port, zone).await {
+            while !serves(at, zone).await {
                 if !matches!(server.child.try_wait(), Ok(None)) || Instant::now() >= end {
                     return Err(Error::new(ErrorKind::ProcessFailed { log: server.log() }, program));
                 }
@@ -171,10 +215,20 @@ impl Drop for NameServer {
     }
 }
 
-fn zone_file(zone: &str) -> String {
-    format!(
-        "$TTL 300\n@ IN SOA ns.{zone}. ops.{zone}. 1 3600 600 86400 60\n@ IN NS ns.{zone}.\nns IN A 127.0.0.1\na-{OWNED} IN TXT \"{EXTERNAL_DNS}\"\n"
-    )
+/// The address of a server by its number, from 1.
+fn host(number: u8) -> String {
+    format!("127.0.0.{number}")
+}
+
+fn zone_file(zone: &str, role: Role) -> String {
+    let mut text = format!("$TTL 300\n@ IN SOA ns1.{zone}. ops.{zone}. 1 3600 600 86400 60\n");
+    let servers = if let Role::Named { servers } = role { servers } else { 1 };
+    for number in 1..=servers {
+        let host = host(number);
+        let _ = writeln!(text, "@ IN NS ns{number}.{zone}.\nns{number} IN A {host}");
+    }
+    let _ = writeln!(text, "a-{OWNED} IN TXT \"{EXTERNAL_DNS}\"");
+    text
 }
 
 /// The base64 of [`TSIG_KEY`].
@@ -182,10 +236,10 @@ fn secret() -> &'static str {
     TSIG_KEY.rsplit(':').next().unwrap_or_default()
 }
 
-fn bind(folder: &Path, port: u16, zones: &[&str], role: Role) -> String {
+fn bind(folder: &Path, (host, port): (&str, u16), zones: &[&str], role: Role) -> String {
     let folder = folder.display();
     let mut text = format!(
-        "options {{ directory \"{folder}\"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; pid-file \"{folder}/pid\"; session-keyfile \"{folder}/session\"; managed-keys-directory \"{folder}\"; recursion no; dnssec-validation no; notify explicit; notify-delay 0; allow-transfer {{ 127.0.0.1; }}; }};\ncontrols {{ }};\nkey transship {{ algorithm hmac-sha256; secret \"{}\"; }};\n",
+        "options {{ directory \"{folder}\"; listen-on port {port} {{ {host}; }}; listen-on-v6 {{ none; }}; pid-file \"{folder}/pid\"; session-keyfile \"{folder}/session\"; managed-keys-directory \"{folder}\"; recursion no; dnssec-validation no; notify explicit; notify-delay 0; allow-transfer {{ 127.0.0.1; }}; }};\ncontrols {{ }};\nkey transship {{ algorithm hmac-sha256; secret \"{}\"; }};\n",
         secret()
     );
     for zone in zones {
@@ -199,6 +253,14 @@ fn bind(folder: &Path, port: u16, zones: &[&str], role: Role) -> String {
                     "zone \"{zone}\" {{ type primary; file \"{zone}\"; allow-update {{ key transship; }};{notify} }};"
                 )
             }
+            Role::Named { servers } => {
+                let others: Vec<String> = (2..=servers).map(|number| notified(number, port)).collect();
+                let others = others.concat();
+                writeln!(
+                    text,
+                    "zone \"{zone}\" {{ type primary; file \"{zone}\"; allow-update {{ key transship; }}; also-notify {{ {others} }}; }};"
+                )
+            }
             Role::ReadOnly => writeln!(text, "zone \"{zone}\" {{ type primary; file \"{zone}\"; }};"),
             Role::Secondary { primary } => writeln!(
                 text,
@@ -209,15 +271,24 @@ fn bind(folder: &Path, port: u16, zones: &[&str], role: Role) -> String {
     text
 }
 
-fn knot(folder: &Path, port: u16, zones: &[&str], role: Role) -> String {
+/// A server that BIND notifies.
+fn notified(number: u8, port: u16) -> String {
+    format!("{} port {port}; ", host(number))
+}
+
+fn knot(folder: &Path, (host, port): (&str, u16), zones: &[&str], role: Role) -> String {
     let folder = folder.display();
     let mut text = format!(
-        "server:\n  rundir: {folder}\n  listen: 127.0.0.1@{port}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\nlog:\n  - target: stderr\n    any: info\ndatabase:\n  storage: {folder}\n  journal-db-max-size: 64M\n  kasp-db-max-size: 16M\n  timer-db-max-size: 16M\n  catalog-db-max-size: 16M\nkey:\n  - id: transship\n    algorithm: hmac-sha256\n    secret: {}\n",
+        "server:\n  rundir: {folder}\n  listen: {host}@{port}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\nlog:\n  - target: stderr\n    any: info\ndatabase:\n  storage: {folder}\n  journal-db-max-size: 64M\n  kasp-db-max-size: 16M\n  timer-db-max-size: 16M\n  catalog-db-max-size: 16M\nkey:\n  - id: transship\n    algorithm: hmac-sha256\n    secret: {}\n",
         secret()
     );
+    let others = match role {
+        Role::Named { servers } => servers,
+        _ => 1,
+    };
     let (remote, acl) = match role {
-        Role::Primary { notified } => (
-            notified,
+        Role::Primary { .. } | Role::Named { .. } => (
+            if let Role::Primary { notified } = role { notified } else { None },
             "  - id: change\n    key: transship\n    action: update\n  - id: read\n    address: 127.0.0.1\n    action: transfer\n",
         ),
         Role::ReadOnly => (None, "  - id: read\n    address: 127.0.0.1\n    action: transfer\n"),
@@ -228,6 +299,13 @@ fn knot(folder: &Path, port: u16, zones: &[&str], role: Role) -> String {
     };
     if let Some(remote) = remote {
         let _ = write!(text, "remote:\n  - id: other\n    address: 127.0.0.1@{remote}\n");
+    }
+    if others > 1 {
+        text.push_str("remote:\n");
+    }
+    for number in 2..=others {
+        let other = self::host(number);
+        let _ = write!(text, "  - id: ns{number}\n    address: {other}@{port}\n");
     }
     let _ = write!(text, "acl:\n{acl}zone:\n");
     for zone in zones {
@@ -240,6 +318,10 @@ fn knot(folder: &Path, port: u16, zones: &[&str], role: Role) -> String {
                 let notify = notified.map_or("", |_| "    notify: other\n");
                 write!(text, "    acl: [change, read]\n{notify}")
             }
+            Role::Named { servers } => {
+                let others: Vec<String> = (2..=servers).map(|number| format!("ns{number}")).collect();
+                write!(text, "    acl: [change, read]\n    notify: [{}]\n", others.join(", "))
+            }
             Role::ReadOnly => writeln!(text, "    acl: [read]"),
             Role::Secondary { .. } => write!(text, "    acl: [read]\n    master: other\n"),
         };
@@ -247,8 +329,8 @@ fn knot(folder: &Path, port: u16, zones: &[&str], role: Role) -> String {
     text
 }
 
-/// True if the server at `port` answers for `zone` with authority.
-async fn serves(port: u16, zone: &str) -> bool {
+/// True if the server answers for `zone` with authority.
+async fn serves(at: (&str, u16), zone: &str) -> bool {
     let mut query = vec![0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in zone.split('.') {
         query.push(u8::try_from(label.len()).unwrap_or_default());
@@ -256,13 +338,13 @@ async fn serves(port: u16, zone: &str) -> bool {
     }
     // The root, type SOA, class IN.
     query.extend_from_slice(&[0, 0, 6, 0, 1]);
-    matches!(header(port, &query).await, Ok(header) if header[2] & 0x84 == 0x84 && header[3].trailing_zeros() >= 4 && header[7] > 0)
+    matches!(header(at, &query).await, Ok(header) if header[2] & 0x84 == 0x84 && header[3].trailing_zeros() >= 4 && header[7] > 0)
 }
 
 /// The header of the answer to `query`.
-async fn header(port: u16, query: &[u8]) -> std::io::Result<[u8; 12]> {
+async fn header(at: (&str, u16), query: &[u8]) -> std::io::Result<[u8; 12]> {
     let exchange = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let mut stream = TcpStream::connect(at).await?;
         let length = u16::try_from(query.len()).map_err(std::io::Error::other)?;
         stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
         stream.read_u16().await?;

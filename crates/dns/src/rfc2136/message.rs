@@ -52,6 +52,16 @@ pub(super) fn query(name: &WireName, rtype: Rtype) -> std::result::Result<Vec<u8
     Ok(question.finish())
 }
 
+/// A query to a resolver, which answers from other servers.
+pub(super) fn recursive_query(name: &WireName, rtype: Rtype) -> std::result::Result<Vec<u8>, PushError> {
+    let mut query = query(name, rtype)?;
+    // Source: RFC 1035, section 4.1.1: bit 7 of the third byte is RD.
+    if let Some(flags) = query.get_mut(2) {
+        *flags |= 1;
+    }
+    Ok(query)
+}
+
 /// The update that replaces `before` by `after`, to be signed.
 pub(super) fn update(
     zone: &WireName,

@@ -1,9 +1,11 @@
 //! Name servers with dynamic updates (RFC 2136), signed with TSIG (RFC 8945).
 //!
 //! An update has prerequisites for the values of every record that it replaces, so the server compares and replaces in one
-//! step, together with the epoch. Updates go to the first server; every server is asked whether it has the new records.
+//! step, together with the epoch. Updates go to the primary server, which is the first one of the document or that of the SOA
+//! record; every server is asked whether it has the new records.
 //! Queries are not signed, because secondary servers need not know the key.
 
+mod discovery;
 mod exchange;
 mod key;
 mod message;
@@ -15,12 +17,15 @@ use domain::base::Message;
 use domain::base::iana::{Rcode, Rtype};
 use domain::tsig::{ClientTransaction, ValidationError};
 use futures_util::future::join_all;
+use tokio::sync::OnceCell;
 use transship_copy::Clock;
 use transship_engine::Secrets;
 use transship_engine::names::{Answer, Entry, Names, Receipt, owner_names, owner_of, text_name};
 use transship_oci::{Code, Error, Operation, Result, Verb};
 use transship_rules::{Hostname, RecordKind, SecretReference, ServerAddress};
 
+pub use discovery::Discovery;
+use discovery::{Authority, Server};
 use exchange::Connection;
 use message::{WireName, wire};
 
@@ -31,10 +36,13 @@ pub struct DynamicUpdates {
     key: SecretReference,
     secrets: Arc<dyn Secrets>,
     clock: Arc<dyn Clock>,
+    discovery: Discovery,
+    authority: OnceCell<Authority>,
 }
 
 impl DynamicUpdates {
-    /// `servers` are all authoritative servers of `zone`; the first receives the updates. `key` is read for every change.
+    /// `servers` are all authoritative servers of `zone`; the first receives the updates. Without any, they are found by the
+    /// records of the zone when they are needed first. `key` is read for every change.
     pub fn new(
         servers: Vec<ServerAddress>,
         zone: Hostname,
@@ -48,13 +56,51 @@ impl DynamicUpdates {
             key,
             secrets,
             clock,
+            discovery: Discovery::default(),
+            authority: OnceCell::new(),
         }
     }
 
-    fn primary(&self, operation: &Operation) -> Result<&ServerAddress> {
-        self.servers
-            .first()
-            .ok_or_else(|| Error::of(Code::DnsUnavailable, operation.clone()).because("the zone has no server"))
+    /// Finds servers with `discovery`.
+    #[must_use]
+    pub fn with_discovery(mut self, discovery: Discovery) -> Self {
+        self.discovery = discovery;
+        self
+    }
+
+    async fn authority(&self, operation: &Operation) -> Result<&Authority> {
+        let found = async || match Authority::of(&self.servers) {
+            Some(authority) => Ok(authority),
+            None => self.discovery.find(&self.zone, operation).await,
+        };
+        self.authority.get_or_try_init(found).await
+    }
+
+    /// A connection to the server that receives the updates.
+    async fn primary(&self, operation: &Operation) -> Result<Connection> {
+        self.authority(operation).await?.primary.connect(operation).await
+    }
+
+    /// What the addresses of a server answer. One that cannot be reached does not count if another one of the server answers.
+    async fn answers_of(&self, server: &Server, name: &Hostname) -> Vec<Answer> {
+        let asked = server.addresses.iter().map(|address| async {
+            Answer {
+                server: server.shown(address),
+                entry: self.entry(address, name).await.map(Some),
+            }
+        });
+        let mut answers = join_all(asked).await;
+        if answers.iter().any(|answer| answer.entry.is_ok()) {
+            answers.retain(|answer| answer.entry.is_ok());
+        } else if answers.is_empty() {
+            answers.push(Answer {
+                server: server.name.clone(),
+                entry: Err(server.unresolved(&Verb::Names.on(name))),
+            });
+        } else {
+            answers.truncate(1);
+        }
+        answers
     }
 
     /// The records of `name` at `server`; without the owner.
@@ -128,7 +174,7 @@ impl Names for DynamicUpdates {
 
     async fn read(&self, name: &Hostname) -> Result<Entry> {
         let operation = Verb::Names.on(name);
-        let mut connection = Connection::open(self.primary(&operation)?, &operation).await?;
+        let mut connection = self.primary(&operation).await?;
         let mut entry = read(&mut connection, name, &operation).await?;
         for owner in owner_names(name) {
             // The name with a type in front may be too long to exist.
@@ -146,7 +192,7 @@ impl Names for DynamicUpdates {
         let zone = wire(self.zone.as_str(), &operation)?;
         let key = key::parse(&self.secrets.secret(&self.key).await?)?;
         let mut request = message::update(&zone, name, (before, after), &operation)?;
-        let mut connection = Connection::open(self.primary(&operation)?, &operation).await?;
+        let mut connection = self.primary(&operation).await?;
         let transaction = ClientTransaction::request(key, &mut request, key::time(self.clock.now()))
             .map_err(|why| broken(&connection, &operation, &why.to_string()))?;
         let mut answer = connection.exchange(&request.finish()).await?;
@@ -167,13 +213,9 @@ impl Names for DynamicUpdates {
     }
 
     async fn answers(&self, name: &Hostname, _: &Receipt) -> Result<Vec<Answer>> {
-        let asked = self.servers.iter().map(|server| async move {
-            Answer {
-                server: server.to_string(),
-                entry: self.entry(server, name).await.map(Some),
-            }
-        });
-        Ok(join_all(asked).await)
+        let authority = self.authority(&Verb::Names.on(name)).await?;
+        let asked = authority.servers.iter().map(|server| self.answers_of(server, name));
+        Ok(join_all(asked).await.into_iter().flatten().collect())
     }
 }
 

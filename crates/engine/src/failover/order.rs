@@ -61,6 +61,7 @@ pub(super) fn plan(group: &Failover, state: &GroupState, order: &Order) -> Resul
                 from,
                 to: site.clone(),
                 done: None,
+                silent: Vec::new(),
             };
             zones.insert(zone.name.clone(), moved);
         }

@@ -100,8 +100,11 @@ pub struct ZoneMove {
     pub from: String,
     /// The site after.
     pub to: String,
-    /// When every authoritative server answered with the new record; [`None`]: not yet.
+    /// When every authoritative server that answers had the new record; [`None`]: not yet.
     pub done: Option<Timestamp>,
+    /// The authoritative servers that did not answer then, each with the reason.
+    #[serde(default)]
+    pub silent: Vec<String>,
 }
 
 /// A change of the writer.

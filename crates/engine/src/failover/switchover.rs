@@ -2,7 +2,7 @@
 //!
 //! Each step is written to the ledger by compare and set before the next one begins, and can be repeated. So a command that was
 //! killed continues when it is repeated, and of two processes one makes each step. What must hold: the writer changes only after
-//! every write that began before the fence has ended and every authoritative server answers with the new record.
+//! every write that began before the fence has ended and every authoritative server that answers has the new record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -302,11 +302,14 @@ impl Switchover {
         let (mut failed, mut moved) = (None, 0);
         for (name, zone) in &left {
             let result = self.move_zone(group, held.state.epoch, &by, (name, zone)).await;
-            if let Err(error) = result {
-                tracing::warn!(code = error.code(), %error, zone = name, "a zone could not be moved");
-                failed.get_or_insert((name.clone(), error));
-                continue;
-            }
+            let silent = match result {
+                Ok(silent) => silent,
+                Err(error) => {
+                    tracing::warn!(code = error.code(), %error, zone = name, "a zone could not be moved");
+                    failed.get_or_insert((name.clone(), error));
+                    continue;
+                }
+            };
             moved += 1;
             let at = self.now();
             held.state.zones.insert(
@@ -321,6 +324,7 @@ impl Switchover {
                 && let Some(zone) = operation.zones.get_mut(name)
             {
                 zone.done = Some(at);
+                zone.silent = silent;
             }
             self.put(group, held).await?;
         }
@@ -338,7 +342,14 @@ impl Switchover {
         }
     }
 
-    async fn move_zone(&self, group: &Failover, epoch: u64, by: &str, (name, moved): (&str, &ZoneMove)) -> Result<()> {
+    /// Moves a zone. Returns the servers that do not answer.
+    async fn move_zone(
+        &self,
+        group: &Failover,
+        epoch: u64,
+        by: &str,
+        (name, moved): (&str, &ZoneMove),
+    ) -> Result<Vec<String>> {
         let unknown = || Error::of(Code::UnknownSite, Verb::Names.on(&group.host));
         let zone = group.zone(name).ok_or_else(unknown)?;
         let from = group.site(&moved.from).ok_or_else(unknown)?;
@@ -353,7 +364,13 @@ impl Switchover {
         };
         let switched = switch(names.as_ref(), &order).await?;
         let confirmation = confirm(names.as_ref(), &group.host, &switched, self.patience).await?;
-        confirmation.check(&group.host)
+        confirmation.check(&group.host)?;
+        let silent = confirmation.silent();
+        if !silent.is_empty() {
+            let code = Code::DnsServerSilent.as_str();
+            tracing::warn!(code, zone = name, "the zone is moved without {}", silent.join("; "));
+        }
+        Ok(silent)
     }
 
     /// Ends the operation: the new writer is in force from now on.

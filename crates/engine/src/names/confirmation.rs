@@ -1,4 +1,7 @@
-//! Waits until every authoritative server answers with the new records, and names those that do not.
+//! Waits until every authoritative server that answers has the new records, and names those that do not.
+//!
+//! A server that does not answer leads no client anywhere, so it does not keep a switch from its end. One that answers with the
+//! old record does.
 
 use std::time::Duration;
 
@@ -26,6 +29,10 @@ impl Default for Patience {
     }
 }
 
+/// The number of times that servers which do not answer are asked, if all others have the new records. A server that restarts
+/// answers within seconds.
+const SILENT_TIMES: u32 = 5;
+
 /// What the authoritative servers answered last.
 #[derive(Debug, Default)]
 pub struct Confirmation {
@@ -43,9 +50,20 @@ impl Confirmation {
         self.stale.is_empty() && self.unreachable.is_empty()
     }
 
-    /// `DNS_NOT_SETTLED` with every server that is not current, if there is one.
+    /// True if every server that answers has the new records, and one does.
+    pub fn is_settled(&self) -> bool {
+        self.stale.is_empty() && !self.current.is_empty()
+    }
+
+    /// The servers that do not answer, each with the reason.
+    pub fn silent(&self) -> Vec<String> {
+        let silent = self.unreachable.iter();
+        silent.map(|(server, error)| format!("{server}: {error}")).collect()
+    }
+
+    /// `DNS_NOT_SETTLED` with every server that is not current, if one answers with other records, or none answers.
     pub fn check(&self, name: &Hostname) -> Result<()> {
-        if self.is_complete() {
+        if self.is_settled() {
             return Ok(());
         }
         let stale = self.stale.iter().map(|(server, entry)| match entry {
@@ -67,8 +85,8 @@ impl Confirmation {
     }
 }
 
-/// Asks until every server answers with the new records, or `patience` ends. The whole list is asked each
-/// time, and the last answers count.
+/// Asks until every server answers with the new records, or `patience` ends; servers that do not answer at all are asked
+/// [`SILENT_TIMES`]. The whole list is asked each time, and the last answers count.
 pub async fn confirm(
     names: &dyn Names,
     name: &Hostname,
@@ -85,7 +103,8 @@ pub async fn confirm(
                 Err(error) => confirmation.unreachable.push((answer.server, error)),
             }
         }
-        if confirmation.is_complete() || time >= patience.times {
+        let is_enough = confirmation.is_settled() && time >= SILENT_TIMES;
+        if confirmation.is_complete() || is_enough || time >= patience.times {
             return Ok(confirmation);
         }
         time += 1;

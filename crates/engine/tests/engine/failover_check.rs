@@ -195,6 +195,14 @@ async fn servers_that_are_down_or_stale_are_named() {
             .text
             .contains("2 of 4 servers are current; ns3 is stale")
     );
+
+    // A server that is down leads no client anywhere, so it is a note.
+    stage.zone.others.lock().unwrap().remove(1);
+    assert_eq!(stage.refusals().await, Vec::<String>::new());
+    let report = stage.check().await;
+    let note = &report.zones[0].warnings[0];
+    assert_eq!(note.code, "DNS_SERVER_SILENT", "{note:?}");
+    assert!(note.text.contains("2 of 3 servers are current; ns3 is down"), "{note:?}");
 }
 
 /// The epoch is not known then, and everything else is reported all the same.

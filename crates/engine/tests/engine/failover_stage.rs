@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use transship_copy::Clock as _;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
-use transship_engine::failover::{CheckGroup, CheckReport, DrillGroup, DrillReport, Refresh, Zones, observe};
+use transship_engine::failover::{
+    CheckGroup, CheckReport, DrillGroup, DrillReport, OperationKind, Order, Refresh, Switched, Switchover, Zones, observe,
+};
 use transship_engine::ledger::Ledger;
 use transship_engine::names::{Answer, Entry, Names, Patience, Receipt, RecordSet, Stamp};
 use transship_engine::{Configuration, Secrets};
@@ -327,6 +329,35 @@ failover:
         let codes: Vec<String> = reasons.map(|reason| reason.code.clone()).collect();
         assert_eq!(report.ready, codes.is_empty(), "{codes:?}");
         codes
+    }
+
+    /// Leads the clients to a site; [`None`]: a failback.
+    pub async fn lead(&self, to: Option<&str>) -> Result<Switched> {
+        let order = Order {
+            kind: to.map_or(OperationKind::Failback, |_| OperationKind::Flip),
+            to: to.map(str::to_owned),
+            zone: None,
+            accepts_data_loss: false,
+        };
+        let patience = Patience {
+            times: 10,
+            pause: Duration::from_millis(1),
+        };
+        let switchover = Switchover {
+            failovers: self.ledger.failovers.clone(),
+            zones: Arc::new(self.zones()),
+            assess: Arc::new(self.checker()),
+            clock: Arc::new(self.clock.clone()),
+            by: "test".to_owned(),
+            process: "here 1".to_owned(),
+            has_ended: |_| false,
+            patience,
+            drain: patience,
+        };
+        let switched = switchover.run(&self.group(), &order).await?;
+        let writers = [("main".to_owned(), switched.state.writer.clone())];
+        self.configuration.put_writers(writers.into_iter().collect());
+        Ok(switched)
     }
 
     pub async fn drill(&self) -> DrillReport {

@@ -21,6 +21,7 @@ mod failover_check;
 mod failover_drill;
 mod failover_machine;
 mod failover_stage;
+mod failover_switch;
 mod fixture;
 mod healing;
 mod import;

@@ -465,8 +465,11 @@ codes! {
         "the DNS service accepted the change, but still has the old record",
         "See the log of the DNS service. Run the command again when the service works.";
     DnsNotSettled => "DNS_NOT_SETTLED", TEMPORARY,
-        "some name servers still answer with the old record, or do not answer",
+        "some name servers still answer with the old record, or none answers",
         "The change is made. The message names the servers: see their zone transfers and notifications.";
+    DnsServerSilent => "DNS_SERVER_SILENT", TEMPORARY,
+        "some authoritative servers of the zone do not answer; those that answer have the new record",
+        "A switch does not wait for them. Repair them, or remove their NS records: a server that was cut off serves the old record until it has transferred the zone. `transship dr check GROUP` shows the answer of each.";
     DnsCommandUnknown => "DNS_COMMAND_UNKNOWN", PERMANENT,
         "no command is registered under the name in `exec`",
         "Register it: `transship serve --dns-command NAME=PATH`. The stack deployed on AWS runs no commands.";

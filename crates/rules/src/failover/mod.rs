@@ -70,7 +70,7 @@ pub enum ZoneService {
     },
     /// Name servers with dynamic updates (RFC 2136).
     Rfc2136 {
-        /// All authoritative servers, as host and port; the first receives the updates. Never empty.
+        /// All authoritative servers, as host and port; the first receives the updates. Empty: those that the zone names.
         servers: Vec<ServerAddress>,
         /// The zone's name.
         zone: Hostname,

@@ -110,9 +110,11 @@ pub(crate) struct Route53 {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rfc2136 {
-    /// All authoritative servers of the zone, as `host:port`. The first receives the updates.
+    /// All authoritative servers of the zone, as `host:port`. The first receives the updates. Absent: those of the zone's NS
+    /// records, and the primary server of its SOA record for the updates.
+    #[serde(default)]
     #[schemars(length(min = 1), extend("examples" = [["10.0.0.2:53"]]))]
-    pub(crate) servers: Vec<String>,
+    pub(crate) servers: Option<Vec<String>>,
     /// The zone's name.
     pub(crate) zone: String,
     /// The reference to the TSIG key; its content is `name:algorithm:base64`.

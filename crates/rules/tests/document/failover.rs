@@ -65,6 +65,10 @@ fn a_group_that_is_right_is_accepted() {
         )],
         vec![(
             "zones",
+            "[{ name: z, home: a, dns: { rfc2136: { zone: example.com, key: \"env:TSIG\" } } }]",
+        )],
+        vec![(
+            "zones",
             "[{ name: z, home: a, dns: { rfc2136: { servers: [ns1.example.com, \"[fd00::2]:53\", \"fd00::3\"], zone: Example.COM., key: \"file:/k\" } } }]",
         )],
         vec![(

@@ -98,6 +98,7 @@ fn text(report: &DrillReport) -> String {
     for zone in &report.zones {
         let steps: Vec<String> = zone.steps.iter().map(step_text).collect();
         lines.push(format!("  zone {}: {}", zone.zone, steps.join(", ")));
+        lines.extend(super::report::silent_lines(&zone.silent));
     }
     lines.extend(reason_lines("NOT READY", &report.reasons));
     lines

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use transship_copy::SystemClock;
-use transship_dns::Services;
+use transship_dns::{Discovery, Services};
 use transship_engine::Secrets;
 use transship_engine::names::Names;
 use transship_oci::{Code, Error, Result, Verb};
@@ -88,6 +88,7 @@ impl Zones {
             secrets,
             clock,
             commands,
+            discovery: Discovery::default(),
         };
         Self { services }
     }

@@ -2,8 +2,17 @@
 
 use serde::Serialize;
 use transship_engine::failover::{GroupState, Operation, Phase};
+use transship_oci::Code;
 
 use crate::commands::ledger::shown_time;
+
+/// The authoritative servers that did not answer.
+pub(super) fn silent_lines(silent: &[String]) -> impl Iterator<Item = String> {
+    let code = Code::DnsServerSilent.as_str();
+    silent
+        .iter()
+        .map(move |server| format!("  note {code}: no answer from {server}"))
+}
 
 /// The operation with its times.
 pub(super) fn operation_lines(operation: &Operation) -> Vec<String> {
@@ -21,6 +30,7 @@ pub(super) fn operation_lines(operation: &Operation) -> Vec<String> {
             .done
             .map_or_else(|| "not yet".to_owned(), |done| format!("at {}", shown_time(done)));
         lines.push(format!("  zone {name}: {} to {}, {done}", zone.from, zone.to));
+        lines.extend(silent_lines(&zone.silent));
     }
     for step in &operation.steps {
         let took = step.ended.map_or_else(

@@ -167,19 +167,26 @@ impl ZoneCheck {
             });
         }
         let all = self.servers.len();
+        let in_state = |state: &str| self.servers.iter().filter(|server| server.state == state).count();
+        let (current, stale) = (in_state("current"), in_state("stale"));
+        if current == all {
+            return Ok(());
+        }
         let bad: Vec<String> = self
             .servers
             .iter()
             .filter(|server| server.state != "current")
             .map(|server| format!("{} is {} ({})", server.server, server.state, server.answer))
             .collect();
-        if !bad.is_empty() {
-            let current = all - bad.len();
-            let why = format!(
-                "zone {}: {current} of {all} servers are current; {}",
-                self.zone,
-                bad.join("; ")
-            );
+        let why = format!(
+            "zone {}: {current} of {all} servers are current; {}",
+            self.zone,
+            bad.join("; ")
+        );
+        // As in a switch: a server that is down leads no client anywhere.
+        if stale == 0 && current > 0 {
+            self.warnings.push(reason(Code::DnsServerSilent, why));
+        } else {
             self.reasons.push(reason(Code::DnsNotSettled, why));
         }
         Ok(())

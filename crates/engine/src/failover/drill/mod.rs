@@ -185,11 +185,11 @@ impl DrillGroup<'_> {
         };
         let switched: Switched = drill.step(switching, switch(names, &wanted)).await?;
         let confirmed = async {
-            confirm(names, ends.name, &switched, self.patience)
-                .await?
-                .check(ends.name)
+            let confirmation = confirm(names, ends.name, &switched, self.patience).await?;
+            confirmation.check(ends.name)?;
+            Ok(confirmation.silent())
         };
-        drill.step(confirming, confirmed).await?;
+        drill.silent = drill.step(confirming, confirmed).await?;
         // The address is that of the name, as its servers answer now.
         let pulled = async {
             let target = led_to(&names.read(ends.name).await?, ends.name)?;

@@ -58,6 +58,9 @@ pub struct ZoneDrill {
     pub switched_ms: Option<u64>,
     /// When clients could pull at the old site again, in milliseconds after the switch back began.
     pub returned_ms: Option<u64>,
+    /// The authoritative servers that did not answer, each with the reason.
+    #[serde(default)]
+    pub silent: Vec<String>,
     /// Every record that the drill made was removed.
     pub removed: bool,
 }

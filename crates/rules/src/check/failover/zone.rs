@@ -77,7 +77,10 @@ fn is_same(one: &ZoneService, other: &ZoneService) -> bool {
                 zone: other,
                 ..
             },
-        ) => zone == other && servers.iter().any(|server| others.contains(server)),
+        ) => {
+            let are_found = servers.is_empty() && others.is_empty();
+            zone == other && (are_found || servers.iter().any(|server| others.contains(server)))
+        }
         (ZoneService::PrivateZone(one), ZoneService::PrivateZone(other))
         | (ZoneService::PrivateDns(one), ZoneService::PrivateDns(other)) => one.zone == other.zone,
         _ => false,
@@ -148,12 +151,13 @@ fn rfc2136_zone(
     path: &Path,
     diagnostics: &mut Diagnostics,
 ) -> Option<ZoneService> {
-    if raw.servers.is_empty() {
-        let sentence = "there is no server: write all authoritative servers of the zone as host:port".to_owned();
-        diagnostics.error(path.key("servers"), invalid(sentence));
+    let written = raw.servers.as_deref();
+    if written.is_some_and(<[String]>::is_empty) {
+        let sentence = "there is no server: write all authoritative servers of the zone as host:port, or remove the key to ask those of its NS records";
+        diagnostics.error(path.key("servers"), invalid(sentence.to_owned()));
     }
     let mut servers: Vec<ServerAddress> = Vec::new();
-    for (position, text) in raw.servers.iter().enumerate() {
+    for (position, text) in written.unwrap_or_default().iter().enumerate() {
         let path = path.key("servers").index(position);
         let address = server(text).and_then(|address| {
             if servers.contains(&address) {
@@ -182,7 +186,7 @@ fn rfc2136_zone(
             diagnostics.error(zone_path, fault(Code::DnsApexCname, sentence));
         }
     }
-    (!servers.is_empty()).then_some(ZoneService::Rfc2136 {
+    (written.is_none() || !servers.is_empty()).then_some(ZoneService::Rfc2136 {
         servers,
         zone,
         key: key?,
