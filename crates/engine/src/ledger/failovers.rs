@@ -133,11 +133,20 @@ impl Failovers {
     /// Keeps the images that an operator accepted to lose by the operation with `epoch`. Written before the operation begins; a
     /// repetition replaces them.
     pub async fn accept(&self, group: &str, epoch: u64, images: &[ImageAtRisk]) -> Result<()> {
-        for (number, images) in images.chunks(IMAGES_PER_RECORD).enumerate() {
-            let key = Key::new(accepted(group, epoch), format!("{number:06}"));
-            let value = write(&images, "failovers_accept")?;
-            let known = self.records.get(&key).await?.map(|record| record.version);
-            self.records.put_if(&key, known, &value).await?;
+        let family = accepted(group, epoch);
+        let known = self.list(&family).await?;
+        let chunks: Vec<&[ImageAtRisk]> = images.chunks(IMAGES_PER_RECORD).collect();
+        for (number, images) in chunks.iter().enumerate() {
+            let key = Key::new(family.clone(), format!("{number:06}"));
+            let value = write(images, "failovers_accept")?;
+            let version = known.iter().find(|record| record.key == key).map(|record| record.version);
+            if self.records.put_if(&key, version, &value).await?.is_none() {
+                let error = Error::of(Code::FailoverBusy, Verb::Ledger.on("failovers_accept"));
+                return Err(error.because("another operator accepts the loss of images at this moment"));
+            }
+        }
+        for record in known.iter().skip(chunks.len()) {
+            self.records.remove_if(&record.key, record.version).await?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod baselines;
 mod comparisons;
+mod failovers;
 mod hints;
 mod lists;
 mod pending;
@@ -154,7 +155,7 @@ pub async fn hints(make: impl AsyncFn() -> Arc<dyn Hints>) {
     );
 }
 
-/// Every promise of [`Records`]. `make` returns an empty one each time.
+/// Every promise of [`Records`], and of what stands on them. `make` returns an empty one each time.
 pub async fn records(make: impl AsyncFn() -> Arc<dyn Records>) {
     run_checks!(
         make,
@@ -174,6 +175,11 @@ pub async fn records(make: impl AsyncFn() -> Arc<dyn Records>) {
             comparisons::many_names_and_verifications_are_bounded,
             comparisons::drills_are_kept_by_time_and_the_last_good_one_is_known,
             comparisons::the_last_check_is_the_latest,
+            failovers::a_group_changes_by_compare_and_set,
+            failovers::of_simultaneous_operators_one_wins,
+            failovers::a_slot_is_seen_until_it_ends,
+            failovers::every_slot_is_listed,
+            failovers::what_an_operator_accepted_is_kept_by_epoch,
         ]
     );
 }
