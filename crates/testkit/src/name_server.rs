@@ -288,7 +288,11 @@ fn knot(folder: &Path, (host, port): (&str, u16), zones: &[&str], role: Role) ->
     };
     let (remote, acl) = match role {
         Role::Primary { .. } | Role::Named { .. } => (
-            if let Role::Primary { notified } = role { notified } else { None },
+            if let Role::Primary { notified } = role {
+                notified
+            } else {
+                None
+            },
             "  - id: change\n    key: transship\n    action: update\n  - id: read\n    address: 127.0.0.1\n    action: transfer\n",
         ),
         Role::ReadOnly => (None, "  - id: read\n    address: 127.0.0.1\n    action: transfer\n"),

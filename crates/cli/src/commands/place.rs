@@ -13,15 +13,17 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use transship_copy::NoProgress;
-use transship_engine::ledger::{By, Ledger, TaskQuery};
+use transship_engine::failover::observe;
+use transship_engine::ledger::{By, History, Ledger, TaskQuery};
 use transship_engine::operations::{find_execution, list_tasks};
-use transship_engine::{Configuration, ExecutionRecord, Secrets, Snapshot, TaskQueue, TaskState};
+use transship_engine::{Configuration, ExecutionRecord, Secrets, Snapshot, TaskQueue, TaskRecord, TaskState};
 use transship_local::{DataLock, Database};
 use transship_oci::{Code, Result};
 use transship_registry::Retries;
 use transship_rules::{Document, Writers};
 use transship_runtime::{Environment, process_secrets};
 
+use super::dr::Zones;
 use super::ledger::{Queue, Store};
 use crate::credentials::credentials_of_document;
 use crate::document;
@@ -68,6 +70,8 @@ pub(crate) struct Opened {
     /// The data folder; [`None`]: a stack.
     data: Option<PathBuf>,
     secrets_dir: Option<PathBuf>,
+    /// The commands that zones with `exec` name.
+    dns_commands: BTreeMap<String, PathBuf>,
 }
 
 impl Place {
@@ -107,6 +111,7 @@ impl Place {
             writers,
             data,
             secrets_dir: self.secrets_dir.clone(),
+            dns_commands: BTreeMap::new(),
         })
     }
 }
@@ -144,6 +149,63 @@ impl Opened {
     /// Reads the secrets of the document from this machine.
     pub(crate) fn secrets(&self) -> Arc<dyn Secrets> {
         Arc::new(process_secrets(Environment::process(), self.secrets_dir.clone()))
+    }
+
+    /// Registers commands for zones with `exec`, also for the worker of this command.
+    pub(crate) fn with_dns_commands(self, dns_commands: BTreeMap<String, PathBuf>) -> Self {
+        Self { dns_commands, ..self }
+    }
+
+    /// The DNS services of this process.
+    pub(crate) fn zones(&self) -> Zones {
+        Zones::new(self.secrets(), self.dns_commands.clone())
+    }
+
+    /// Writes the state of the group that holds both registries if the ledger has none, and this command is the worker: without a
+    /// state, nothing is written between the sites, and the command would not end.
+    pub(crate) async fn settle_group(&self, from: &str, to: &str) -> Result<(), Failure> {
+        let group = self
+            .written
+            .as_ref()
+            .and_then(|document| document.failover_between(from, to));
+        let Some(group) = group.filter(|_| self.data.is_some()) else {
+            return Ok(());
+        };
+        if self.has_worker()? == Some(true) {
+            return Ok(());
+        }
+        let failovers = &self.ledger.failovers;
+        if failovers.get(&group.name).await?.is_none() {
+            observe(failovers, group, &self.zones())
+                .await?
+                .settle(failovers, group)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// A failure if a write of the execution was refused because another site is the writer of its group.
+    pub(crate) async fn refuse_fenced(&self, execution: &ExecutionRecord) -> Result<(), Failure> {
+        if self
+            .written
+            .as_ref()
+            .is_some_and(|document| document.failover.is_empty())
+        {
+            return Ok(());
+        }
+        let Some((first, has_more)) = fenced(self.ledger.history.as_ref(), &execution.id).await? else {
+            return Ok(());
+        };
+        let others = if has_more { " and others" } else { "" };
+        let sentence = format!(
+            "{}{others} not written: {}; `transship dr status` shows where the clients of the group are led",
+            first.destination,
+            first
+                .message
+                .as_deref()
+                .unwrap_or_else(|| Code::FailoverFenced.meaning()),
+        );
+        Err(Failure::new(Exit::Failed, Code::FailoverFenced.as_str(), sentence))
     }
 
     /// Notes that no process works on the queue.
@@ -233,7 +295,7 @@ impl Opened {
                 concurrency: CONCURRENCY,
                 secrets_dir: self.secrets_dir.clone(),
                 sweeps: false,
-                dns_commands: BTreeMap::new(),
+                dns_commands: self.dns_commands.clone(),
             },
         );
         // What a process that ended was working on.
@@ -247,6 +309,14 @@ impl Opened {
             _lock: lock,
         }))
     }
+}
+
+/// A task of the execution that ended because another site is the writer, and whether there are more of them.
+async fn fenced(history: &dyn History, execution: &str) -> Result<Option<(TaskRecord, bool)>> {
+    let mut query = TaskQuery::new(By::Execution(execution.to_owned()));
+    query.filter.code = Some(Code::FailoverFenced.as_str().to_owned());
+    let mut found = list_tasks(history, &query, 2).await?.into_iter();
+    Ok(found.next().map(|first| (first, found.next().is_some())))
 }
 
 /// A worker of this process.

@@ -10,9 +10,10 @@ use transship_engine::{ExecutionRecord, ImageRef};
 use transship_oci::{Existing, Result, Target};
 use transship_rules::Document;
 
+use super::dr::DnsCommands;
 use super::image_end::{image, of_document};
 use super::place::Place;
-use super::run::refuse_failed;
+use super::run::refuse_incomplete;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Form};
 
@@ -35,6 +36,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
+    commands: DnsCommands,
+    #[command(flatten)]
     place: Place,
 }
 
@@ -56,11 +59,18 @@ struct Replicated {
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     crate::logging::begin_command();
-    let opened = arguments.place.open().await?;
+    let opened = arguments
+        .place
+        .open()
+        .await?
+        .with_dns_commands(arguments.commands.by_name());
     let document = opened.document.as_ref();
     let source = known(&arguments.source, None, document)?;
     let destination = known(&arguments.destination, Some(&source.target), document)?;
     let (source_name, destination_name) = (source.to_string(), destination.to_string());
+    if arguments.wait {
+        opened.settle_group(&source.registry, &destination.registry).await?;
+    }
     let replicate = Replicate {
         history: opened.ledger.history.clone(),
         queue: opened.queue.clone(),
@@ -89,7 +99,10 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     } else if let Some(ended) = &replicated.ended {
         output::print(&format!("{} {}", replicated.destination, ended.state))?;
     }
-    replicated.ended.as_ref().map_or(Ok(()), refuse_failed)
+    match &replicated.ended {
+        Some(ended) => refuse_incomplete(&opened, ended).await,
+        None => Ok(()),
+    }
 }
 
 /// The image of a registry of the document. That of a stack is known to its workers alone.

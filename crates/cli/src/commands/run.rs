@@ -7,6 +7,7 @@ use transship_engine::{ExecutionRecord, ExecutionState, Narrow, Trigger};
 use transship_oci::{Code, Repository, Result, Tag};
 use transship_rules::{Document, Rule};
 
+use super::dr::DnsCommands;
 use super::executions::run_text;
 use super::place::{Opened, Place};
 use crate::failure::{Exit, Failure};
@@ -29,6 +30,8 @@ pub(crate) struct Arguments {
     /// Return when the run has ended; exit 0 only if everything was read and nothing failed
     #[arg(long)]
     wait: bool,
+    #[command(flatten)]
+    commands: DnsCommands,
     #[command(flatten)]
     place: Place,
 }
@@ -53,7 +56,11 @@ struct Ran {
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     crate::logging::begin_command();
-    let opened = arguments.place.open().await?;
+    let opened = arguments
+        .place
+        .open()
+        .await?
+        .with_dns_commands(arguments.commands.by_name());
     let narrow = Narrow {
         repository: arguments.repository,
         tag: arguments.tag,
@@ -67,6 +74,11 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     let (started, disabled) = if let Some(document) = &opened.document {
         let rule = rule_of(document, &arguments.rule)?;
         refuse_other_repository(rule, &narrow)?;
+        if arguments.wait {
+            opened
+                .settle_group(&rule.source.registry, &rule.destination.registry)
+                .await?;
+        }
         let started = start.start(rule, Trigger::Manual, narrow).await?;
         (started, Some(!rule.enabled))
     } else {
@@ -106,7 +118,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         output::note("no image was compared: the source has none that the rule and the options select");
     }
     match &ran.ended {
-        Some(ended) => refuse_failed(ended),
+        Some(ended) => refuse_incomplete(&opened, ended).await,
         None => Ok(()),
     }
 }
@@ -173,6 +185,12 @@ fn refuse_other_repository(rule: &Rule, narrow: &Narrow) -> Result<(), Failure> 
         ))),
         _ => Ok(()),
     }
+}
+
+/// A failure unless everything was read and nothing failed or was fenced.
+pub(super) async fn refuse_incomplete(opened: &Opened, ended: &ExecutionRecord) -> Result<(), Failure> {
+    opened.refuse_fenced(ended).await?;
+    refuse_failed(ended)
 }
 
 /// A failure unless everything was read and nothing failed.

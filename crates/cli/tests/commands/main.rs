@@ -8,6 +8,7 @@ mod copy_dry_run;
 mod deletes;
 mod deliveries;
 mod demo;
+mod failover;
 mod import;
 mod input;
 mod redrive;

@@ -132,18 +132,25 @@ impl Discovery {
     async fn ask(&self, resolver: &ServerAddress, zone: &Hostname, operation: &Operation) -> Result<Authority> {
         let name = wire(zone.as_str(), operation)?;
         let missing = |what: &str| {
-            let why = format!("the resolver {resolver} knows no {what} of {zone}: write `servers` in the zone of the group");
+            let why =
+                format!("the resolver {resolver} knows no {what} of {zone}: write `servers` in the zone of the group");
             Error::of(Code::DnsZoneInvalid, operation.clone()).because(why)
         };
         let mut connection = Connection::open(resolver, operation).await?;
         let answer = query(&mut connection, &name, Rtype::SOA, operation).await?;
-        let mut primaries = answer.answer().map_err(|why| unavailable(operation, why))?.limit_to::<Soa<_>>();
+        let mut primaries = answer
+            .answer()
+            .map_err(|why| unavailable(operation, why))?
+            .limit_to::<Soa<_>>();
         let primary = primaries.find_map(|record| record.ok().filter(|record| *record.owner() == name));
         let primary = primary.map(|record| record.data().mname().to_string());
         let primary = primary.filter(|primary| !primary.is_empty() && primary != ".");
         let primary = primary.ok_or_else(|| missing("SOA record"))?;
         let answer = query(&mut connection, &name, Rtype::NS, operation).await?;
-        let servers = answer.answer().map_err(|why| unavailable(operation, why))?.limit_to::<Ns<_>>();
+        let servers = answer
+            .answer()
+            .map_err(|why| unavailable(operation, why))?
+            .limit_to::<Ns<_>>();
         let mut servers: Vec<String> = servers
             .filter_map(|record| record.ok().filter(|record| *record.owner() == name))
             .map(|record| record.data().nsdname().to_string())
@@ -166,10 +173,16 @@ impl Discovery {
         let mut connection = Connection::open(resolver, operation).await?;
         let mut addresses: Vec<IpAddr> = Vec::new();
         let answer = query(&mut connection, &wired, Rtype::A, operation).await?;
-        let found = answer.answer().map_err(|why| unavailable(operation, why))?.limit_to::<A>();
+        let found = answer
+            .answer()
+            .map_err(|why| unavailable(operation, why))?
+            .limit_to::<A>();
         addresses.extend(found.flatten().map(|record| IpAddr::from(record.data().addr())));
         let answer = query(&mut connection, &wired, Rtype::AAAA, operation).await?;
-        let found = answer.answer().map_err(|why| unavailable(operation, why))?.limit_to::<Aaaa>();
+        let found = answer
+            .answer()
+            .map_err(|why| unavailable(operation, why))?
+            .limit_to::<Aaaa>();
         addresses.extend(found.flatten().map(|record| IpAddr::from(record.data().addr())));
         let address = |address: IpAddr| ServerAddress {
             host: address.to_string(),
@@ -194,7 +207,10 @@ async fn query(
     match answer.header().rcode() {
         Rcode::NOERROR | Rcode::NXDOMAIN => Ok(answer),
         code => {
-            let why = format!("the resolver {} answered {code} for {name} {rtype}", connection.server());
+            let why = format!(
+                "the resolver {} answered {code} for {name} {rtype}",
+                connection.server()
+            );
             Err(unavailable(operation, why))
         }
     }

@@ -139,7 +139,10 @@ impl Failovers {
         for (number, images) in chunks.iter().enumerate() {
             let key = Key::new(family.clone(), format!("{number:06}"));
             let value = write(images, "failovers_accept")?;
-            let version = known.iter().find(|record| record.key == key).map(|record| record.version);
+            let version = known
+                .iter()
+                .find(|record| record.key == key)
+                .map(|record| record.version);
             if self.records.put_if(&key, version, &value).await?.is_none() {
                 let error = Error::of(Code::FailoverBusy, Verb::Ledger.on("failovers_accept"));
                 return Err(error.because("another operator accepts the loss of images at this moment"));

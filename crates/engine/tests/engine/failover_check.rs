@@ -202,7 +202,10 @@ async fn servers_that_are_down_or_stale_are_named() {
     let report = stage.check().await;
     let note = &report.zones[0].warnings[0];
     assert_eq!(note.code, "DNS_SERVER_SILENT", "{note:?}");
-    assert!(note.text.contains("2 of 3 servers are current; ns3 is down"), "{note:?}");
+    assert!(
+        note.text.contains("2 of 3 servers are current; ns3 is down"),
+        "{note:?}"
+    );
 }
 
 /// The epoch is not known then, and everything else is reported all the same.

@@ -12,7 +12,8 @@ use secrecy::SecretString;
 use transship_copy::Clock as _;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
 use transship_engine::failover::{
-    CheckGroup, CheckReport, DrillGroup, DrillReport, OperationKind, Order, Refresh, Switched, Switchover, Zones, observe,
+    CheckGroup, CheckReport, DrillGroup, DrillReport, OperationKind, Order, Refresh, Switched, Switchover, Zones,
+    observe,
 };
 use transship_engine::ledger::Ledger;
 use transship_engine::names::{Answer, Entry, Names, Patience, Receipt, RecordSet, Stamp};

@@ -16,7 +16,10 @@ async fn a_switch_names_the_servers_that_do_not_answer_and_waits_for_those_that_
 
     *stage.zone.others.lock().unwrap() = vec![Some(entry("127.0.0.2", 1, "b")), None];
     let switched = stage.lead(Some("b")).await.unwrap();
-    assert_eq!((switched.state.phase, switched.state.writer.as_str()), (Phase::Reversed, "b"));
+    assert_eq!(
+        (switched.state.phase, switched.state.writer.as_str()),
+        (Phase::Reversed, "b")
+    );
     let operation = switched.state.operation.unwrap();
     let silent = &operation.zones["public"].silent;
     assert_eq!(silent.len(), 1, "{silent:?}");

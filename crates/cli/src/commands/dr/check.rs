@@ -76,7 +76,7 @@ fn checker(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
         ledger: opened.opened.ledger.clone(),
         zones: Arc::new(opened.zones.clone()),
         clock: Arc::new(SystemClock),
-        from: super::group::machine(),
+        from: super::operator::operator(),
     })
 }
 

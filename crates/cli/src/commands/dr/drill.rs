@@ -11,7 +11,8 @@ use transship_rules::Site;
 
 use super::check::check_of;
 use super::check_text::reason_lines;
-use super::group::{Group, OpenedGroup, machine};
+use super::group::{Group, OpenedGroup};
+use super::operator::operator;
 use crate::commands::ledger::shown_time;
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
@@ -42,7 +43,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     let rules = rules_between(check.snapshot.written(), &opened.group, &state.writer);
     let ends = (state.writer.as_str(), to.registry.as_str());
     let facts = facts_of(ledger, &rules, ends, opened.group.rpo, jiff::Timestamp::now()).await?;
-    let by = machine();
+    let by = operator();
     let drill = DrillGroup {
         snapshot: Arc::clone(&check.snapshot),
         ledger,

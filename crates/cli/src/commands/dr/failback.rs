@@ -16,7 +16,7 @@ use super::group::{Group, OpenedGroup};
 use super::operator::switchover;
 use super::report::{Report, text};
 use crate::commands::image_end::image;
-use crate::commands::run::refuse_failed;
+use crate::commands::run::refuse_incomplete;
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
 
@@ -74,8 +74,10 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
         accepts_data_loss: arguments.accept_data_loss,
     };
     let failovers = &opened.opened.ledger.failovers;
-    let observed = observe(failovers, &opened.group, &opened.zones).await?;
+    let mut observed = observe(failovers, &opened.group, &opened.zones).await?;
     observed.expect_current(&opened.group)?;
+    // The worker that copies back writes nothing without a state.
+    observed.settle(failovers, &opened.group).await?;
     let returns = observed.state.under_way().is_none() && observed.state.writer != opened.group.writer;
     let (conflicts, check) = if returns {
         let conflicts = copy_back(&opened, &observed, &decide).await?;
@@ -179,7 +181,7 @@ async fn run_rule(opened: &OpenedGroup, rule: &Rule) -> Result<(), Failure> {
         clock: Arc::new(SystemClock),
     };
     let started = start.start(rule, Trigger::Manual, Narrow::default()).await?;
-    refuse_failed(&opened.opened.follow(&started.execution).await?)
+    refuse_incomplete(&opened.opened, &opened.opened.follow(&started.execution).await?).await
 }
 
 async fn overwrite(opened: &OpenedGroup, conflict: &Conflict) -> Result<(), Failure> {
@@ -190,5 +192,5 @@ async fn overwrite(opened: &OpenedGroup, conflict: &Conflict) -> Result<(), Fail
     };
     let (source, destination) = (image(&conflict.source, None)?, image(&conflict.destination, None)?);
     let task = replicate.run(source, destination, Existing::Overwrite).await?;
-    refuse_failed(&opened.opened.follow(&task.execution.id).await?)
+    refuse_incomplete(&opened.opened, &opened.opened.follow(&task.execution.id).await?).await
 }

@@ -23,9 +23,23 @@ pub(super) struct Group {
     name: String,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    commands: DnsCommands,
+}
+
+/// The commands that zones with `exec` name.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct DnsCommands {
     /// Command that changes a zone with `dns: { exec: NAME }`; repeatable
     #[arg(long, value_name = "NAME=PATH", value_parser = dns_command)]
     dns_command: Vec<(String, PathBuf)>,
+}
+
+impl DnsCommands {
+    /// The commands by name.
+    pub(crate) fn by_name(&self) -> BTreeMap<String, PathBuf> {
+        self.dns_command.iter().cloned().collect()
+    }
 }
 
 /// What the options select.
@@ -52,18 +66,10 @@ pub(crate) fn dns_command(text: &str) -> std::result::Result<(String, PathBuf), 
     }
 }
 
-/// The name of this machine and the user, as `user@host`.
-pub(super) fn machine() -> String {
-    let system = rustix::system::uname();
-    let host = system.nodename().to_string_lossy().into_owned();
-    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
-    user.map_or_else(|| host.clone(), |user| format!("{user}@{host}"))
-}
-
 impl Group {
     /// Opens what the options select. A group that the document does not have is a failure.
     pub(super) async fn open(self) -> Result<OpenedGroup, Failure> {
-        let opened = self.place.open().await?;
+        let opened = self.place.open().await?.with_dns_commands(self.commands.by_name());
         let document = opened.written.clone().ok_or_else(|| {
             Failure::usage("registries and DNS are asked from here, so the document is needed: set --config FILE")
         })?;
@@ -75,7 +81,7 @@ impl Group {
             };
             Failure::new(Exit::Input, Code::UnknownGroup.as_str(), sentence)
         })?;
-        let zones = Zones::new(opened.secrets(), self.dns_command.into_iter().collect());
+        let zones = opened.zones();
         Ok(OpenedGroup { opened, group, zones })
     }
 }

@@ -12,7 +12,7 @@ mod operator;
 mod report;
 mod status;
 
-pub(crate) use self::group::{Zones, dns_command};
+pub(crate) use self::group::{DnsCommands, Zones, dns_command};
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;

@@ -11,6 +11,8 @@ use super::group::OpenedGroup;
 use crate::failure::Failure;
 use transship_oci::Result;
 
+/// Where a Unix system names its users.
+const USERS: &str = "/etc/passwd";
 /// Writes that began before the fence are waited for as long as a slot counts, and a minute more.
 const DRAIN: Patience = Patience {
     times: 16 * 60 * 5,
@@ -37,9 +39,25 @@ pub(super) async fn switchover(opened: &OpenedGroup, assess: Arc<dyn Assess>) ->
 }
 
 /// The person or program at this machine, for the records: `user@host`.
-fn operator() -> String {
-    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
-    format!("{}@{}", user.as_deref().unwrap_or("unknown"), host())
+pub(super) fn operator() -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|user| !user.is_empty());
+    // Timers and containers often set neither.
+    let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| {
+        let users = std::fs::read_to_string(USERS).unwrap_or_default();
+        user_of(&users, rustix::process::getuid().as_raw())
+    });
+    format!("{user}@{}", host())
+}
+
+/// The name of a user id in a file such as `/etc/passwd`, or the number if it has none. Source: passwd(5).
+fn user_of(users: &str, id: u32) -> String {
+    let id = id.to_string();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, found) = (fields.next()?, fields.next()?, fields.next()?);
+        (found == id && !name.is_empty()).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| format!("uid-{id}"))
 }
 
 /// This process among those of all machines.
@@ -64,6 +82,15 @@ fn host() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_without_a_variable_is_known_by_the_system() {
+        let users = "root:x:0:0:root:/root:/bin/bash\n:x:7::\nops:x:1000:1000::/home/ops:/bin/sh\n";
+        assert_eq!(user_of(users, 0), "root");
+        assert_eq!(user_of(users, 1000), "ops");
+        assert_eq!(user_of(users, 7), "uid-7");
+        assert_eq!(user_of("", 65_532), "uid-65532");
+    }
 
     #[test]
     fn only_a_process_of_this_machine_is_known_to_have_ended() {

@@ -55,7 +55,10 @@ pub(super) async fn a_group_changes_by_compare_and_set(records: Arc<dyn Records>
     // A group that was never switched follows its document.
     failovers.put("other", None, &state(0, "a")).await.unwrap().unwrap();
     let all = failovers.all().await.unwrap();
-    assert_eq!(all.into_iter().collect::<Vec<_>>(), [("main".to_owned(), state(1, "b"))]);
+    assert_eq!(
+        all.into_iter().collect::<Vec<_>>(),
+        [("main".to_owned(), state(1, "b"))]
+    );
 }
 
 pub(super) async fn of_simultaneous_operators_one_wins(records: Arc<dyn Records>) {
@@ -93,7 +96,9 @@ pub(super) async fn a_slot_is_seen_until_it_ends(records: Arc<dyn Records>) {
 /// An operator who overlooks a slot changes DNS during a write.
 pub(super) async fn every_slot_is_listed(records: Arc<dyn Records>) {
     let failovers = Failovers::new(records);
-    let slots: Vec<Slot> = (0..120).map(|number| slot(&format!("worker-{number:03}"), 10)).collect();
+    let slots: Vec<Slot> = (0..120)
+        .map(|number| slot(&format!("worker-{number:03}"), 10))
+        .collect();
     join_all(slots.iter().map(|slot| failovers.begin_slot("main", slot))).await;
     let listed = failovers.slots("main").await.unwrap().into_iter();
     assert_eq!(listed.map(|slot| slot.slot).collect::<Vec<_>>(), slots);
