@@ -72,11 +72,13 @@ impl<'a> Route<'a> {
             .is_some_and(|source| known.sources.contains(source))
     }
 
-    /// Where a blob is that came as `arrival` says, for those that waited for it.
-    pub(crate) fn location(&self, arrival: Option<&Arrival>) -> BlobLocation {
+    /// Where `blob` is that was sent, for those that waited for it.
+    pub(crate) fn location(&self, blob: &Descriptor) -> BlobLocation {
+        // Inline bytes say nothing about the source.
+        let is_proof = Inline::of(blob).is_none();
         BlobLocation {
             repositories: vec![self.here.clone()],
-            sources: arrival.and_then(|arrival| arrival.source.clone()).into_iter().collect(),
+            sources: self.source.clone().filter(|_| is_proof).into_iter().collect(),
         }
     }
 
@@ -94,11 +96,6 @@ impl<'a> Route<'a> {
 }
 
 impl Approach {
-    /// True if the blob is sent, unless it is there by chance: nothing is known that makes that unnecessary.
-    pub(crate) fn may_send_first(&self) -> bool {
-        self.mount_from.is_empty() && !self.is_named
-    }
-
     /// The repositories that the blob may be mounted from: none if the source does not show that it has it.
     pub(crate) async fn proven(&self, source: &dyn Source, blob: &Descriptor) -> &[Repository] {
         let is_proven = self.mount_from.is_empty()

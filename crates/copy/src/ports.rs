@@ -157,6 +157,17 @@ pub struct BlobLocation {
     pub sources: Vec<String>,
 }
 
+impl BlobLocation {
+    /// Adds what is known better, in front of the rest.
+    pub(crate) fn learn(&mut self, better: Self) {
+        let Self { repositories, sources } = better;
+        self.repositories.retain(|known| !repositories.contains(known));
+        self.repositories.splice(0..0, repositories);
+        self.sources.retain(|known| !sources.contains(known));
+        self.sources.splice(0..0, sources);
+    }
+}
+
 /// A blob that a repository of the destination registry holds now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
@@ -185,7 +196,7 @@ pub trait BlobLocations: Send + Sync {
     /// Removes the entry that `repository` holds `digest`.
     async fn remove(&self, digest: &Digest, repository: &Repository);
 
-    /// The blobs that this process sends to the registry; [`None`]: copies do not wait for each other.
+    /// The blobs that this process brings to the registry; [`None`]: copies do not wait for each other.
     fn flights(&self) -> Option<&Flights> {
         None
     }

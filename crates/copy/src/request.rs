@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use transship_oci::{Digest, Existing, Kind, Platforms, Referrers, Target};
@@ -55,6 +56,9 @@ pub struct Options {
     pub expected: Option<Digest>,
     /// There was an earlier attempt: blobs may be there at no known location, so each is asked for before it is sent.
     pub is_repeated: bool,
+    /// How long the copy waits for a blob that another copy of this process sends; then it ends with `BLOB_UNDER_WAY`. [`None`]:
+    /// as long as that takes.
+    pub patience: Option<Duration>,
 }
 
 impl Default for Options {
@@ -67,6 +71,7 @@ impl Default for Options {
             platforms: Platforms::default(),
             expected: None,
             is_repeated: false,
+            patience: None,
         }
     }
 }

@@ -24,6 +24,12 @@ pub(crate) const DELAY_MIN: Duration = Duration::from_secs(1);
 /// How long an image waits for the referrer that its rule requires. Builds sign an image within minutes of its push.
 pub(crate) const REFERRER_TIMEOUT: Duration = Duration::from_hours(1);
 
+/// The longest wait until a task looks again whether a blob came that another task sends.
+const FOR_BLOB_MAX: Duration = Duration::from_secs(10);
+
+/// How long a task keeps its worker while another task sends a blob that it needs. A small one comes within that time.
+pub(crate) const BLOB_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The waits between the attempts of a task, before the jitter and the maximum of its retry policy.
 const ATTEMPT_BACKOFF: Backoff = Backoff::doubling(DELAY_MIN, Duration::from_secs(4096));
 
@@ -53,6 +59,8 @@ pub(crate) enum Wait {
     ForDocument,
     /// The same for the end of a switch of a failover group, however long it takes.
     ForSwitch,
+    /// From [`DELAY_MIN`] to [`FOR_BLOB_MAX`], until another task has sent a blob, however long it takes.
+    ForBlob,
 }
 
 impl Wait {
@@ -64,6 +72,9 @@ impl Wait {
         }
         if matches!(error.kind(), Code::FailoverUnderWay | Code::FailoverEpochUnknown) {
             return Self::ForSwitch;
+        }
+        if error.is(Code::BlobUnderWay) {
+            return Self::ForBlob;
         }
         if error.is(Code::ReferrersMissing) {
             return Self::ForReferrer;
@@ -94,6 +105,7 @@ impl RetryPolicy {
             Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch => {
                 backoff(tries, id).min(self.max_delay)
             }
+            Wait::ForBlob => backoff(tries, id).min(FOR_BLOB_MAX),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::output;
 use crate::service::{Service, Settings};
 
 /// The interval at which an execution is read.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The same in a stack, where each read is a call.
 const STACK_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Time limit for a worker of a stack to begin a run, or to read a document that is as new as the order.

@@ -147,10 +147,7 @@ impl CopyRun<'_> {
                 if self.state().sent.contains(&blob.digest) {
                     continue;
                 }
-                self.request
-                    .locations
-                    .remove(&blob.digest, self.request.destination.repository())
-                    .await;
+                self.forget(blob, self.request.destination.repository()).await;
                 self.send(blob, None).await?;
                 self.count(blob, BlobEnd::Copied);
                 sent_any = true;

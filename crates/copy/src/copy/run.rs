@@ -1,7 +1,7 @@
 //! One run of a copy: the request, what was done so far, and what all its parts need.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -12,7 +12,7 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Targ
 use crate::compare::Sides;
 use crate::platforms::SelectedSource;
 use crate::request::{Counts, Report, Request, State};
-use crate::{BlobEnd, KeepReason, SkipReason, Step, TagClaim};
+use crate::{BlobEnd, Flights, KeepReason, SkipReason, Step, TagClaim};
 
 /// Rounds of one copy whose source tag keeps moving.
 pub(super) const MAX_ROUNDS: usize = 3;
@@ -34,6 +34,8 @@ pub(super) struct CopyRun<'a> {
     /// Held by the attachment that is written now, if it is an index.
     pub(super) index_turn: AsyncMutex<()>,
     state: Mutex<CopyState>,
+    /// The blobs of this copy, if copies do not wait for each other.
+    own_flights: Flights,
 }
 
 /// What a copy did so far, and what it learned.
@@ -49,8 +51,8 @@ pub(super) struct CopyState {
     pub(super) foreign_layers: u64,
     /// Blobs whose bytes this copy sent: sending them again cannot help.
     pub(super) sent: HashSet<Digest>,
-    /// Blobs that this copy moves or moved, true once they are there, so that a blob that attachments share moves once.
-    moved: HashMap<Digest, Arc<AsyncMutex<bool>>>,
+    /// Blobs that were counted, so that one that attachments share counts once.
+    counted: HashSet<Digest>,
     /// Manifests this copy wrote.
     pub(super) put: HashSet<Digest>,
     /// Referrers that the destination stored without listing them, by subject.
@@ -92,14 +94,6 @@ impl CopyState {
         }
         self.sent.insert(blob.clone());
     }
-
-    /// The state of `blob`: locked while it is moved, true once it is there.
-    pub(super) fn moving(&mut self, blob: &Digest) -> Arc<AsyncMutex<bool>> {
-        if self.moved.len() >= NOTED_BLOBS_MAX {
-            self.moved.retain(|_, state| Arc::strong_count(state) > 1);
-        }
-        Arc::clone(self.moved.entry(blob.clone()).or_default())
-    }
 }
 
 impl<'a> CopyRun<'a> {
@@ -115,6 +109,7 @@ impl<'a> CopyRun<'a> {
                 None,
             ),
             index_turn: AsyncMutex::default(),
+            own_flights: Flights::default(),
             state: Mutex::new(CopyState {
                 may_be_partial: request.options.is_repeated,
                 ..CopyState::default()
@@ -124,6 +119,11 @@ impl<'a> CopyRun<'a> {
 
     pub(super) fn state(&self) -> MutexGuard<'_, CopyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The blobs that this process copies to the destination.
+    pub(super) fn flights(&self) -> &Flights {
+        self.request.locations.flights().unwrap_or(&self.own_flights)
     }
 
     pub(super) fn may_be_partial(&self) -> bool {
@@ -194,6 +194,12 @@ impl<'a> CopyRun<'a> {
             how,
         });
         let mut state = self.state();
+        if state.counted.len() >= NOTED_BLOBS_MAX {
+            state.counted.clear();
+        }
+        if !state.counted.insert(blob.digest.clone()) && how == BlobEnd::Skipped {
+            return;
+        }
         state.blobs.add(how, 1);
         state.bytes.add(how, blob.size);
         if how == BlobEnd::Copied {

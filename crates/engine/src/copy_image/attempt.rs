@@ -18,7 +18,7 @@ use crate::configuration::{Snapshot, Standing};
 use crate::failover::Writes;
 use crate::job::Source;
 use crate::jobs::Obstacle;
-use crate::retry_policy::Wait;
+use crate::retry_policy::{BLOB_PATIENCE, Wait};
 use crate::{ImageRef, Replica};
 
 impl CopyImage<'_> {
@@ -202,6 +202,7 @@ impl CopyImage<'_> {
             platforms: policy.platforms.clone(),
             expected: expected.filter(|_| !self.task.is_attachment && self.is_settling()),
             is_repeated: self.attempt > 1,
+            patience: Some(BLOB_PATIENCE),
         }
     }
 }

@@ -114,8 +114,8 @@ impl<'a> CopyImage<'a> {
         };
         let attempts = self.attempt;
         let is_exhausted = match wait {
-            // A newer document and the end of a switch are waited for without end.
-            Wait::ForDocument | Wait::ForSwitch => false,
+            // These are waited for without end.
+            Wait::ForDocument | Wait::ForSwitch | Wait::ForBlob => false,
             Wait::ForReferrer => task.execution.age(jobs.now()) >= REFERRER_TIMEOUT,
             _ => jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts),
         };
@@ -131,7 +131,9 @@ impl<'a> CopyImage<'a> {
                 let registries = self.registries();
                 jobs.wait_for(delay, &registries.iter().collect::<Vec<_>>()).await
             }
-            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch => (delay, None),
+            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch | Wait::ForBlob => {
+                (delay, None)
+            }
         };
         let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
         let (source, destination) = (&entry.source, &entry.destination);

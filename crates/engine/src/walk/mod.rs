@@ -7,6 +7,7 @@
 
 mod compare;
 mod names;
+mod together;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use transship_rules::{Destination, LatestTags, Pushed, Rule, Verdict};
 
 pub(crate) use self::compare::{Compared, Ends, WalkedReplicas, options};
 use self::names::{Collected, Selected};
+use self::together::Ahead;
 use crate::ImageRef;
 use crate::job::Cursor;
 use crate::latest::latest_tags;
@@ -29,10 +31,10 @@ use crate::retry_policy::Wait;
 pub(crate) const STEP_TAGS_MAX: usize = 1000;
 
 /// Tags between two moves of the cursor.
-const STRIDE_TAGS: usize = 32;
+const STRIDE_TAGS: usize = 64;
 
-/// Tags that are compared at the same time.
-const PARALLEL_TAGS: usize = 4;
+/// Tags that are compared at the same time. What a registry bears of it decides how many are ([`transship_registry`]).
+const PARALLEL_TAGS: usize = 64;
 
 /// After so many failures at one place, digest tags are asked for one by one, because listing all may not fit into a slot.
 const DIGEST_TAGS_STUCK_MAX: u32 = 3;
@@ -119,13 +121,25 @@ impl Walk<'_> {
             let Some((repositories, next)) = self.page(visitor).await? else {
                 return Ok(End::Whole);
             };
-            for repository in &repositories.selected {
+            let mut rest = repositories.selected.as_slice();
+            let mut ahead = Ahead::new();
+            while let Some((repository, others)) = rest.split_first() {
                 if self.looks_left == 0 {
                     return Ok(End::Enough);
+                }
+                if ahead.is_empty() {
+                    ahead = self.list_ahead(rest, 0).await;
+                }
+                let count = self.together(&mut ahead, rest, visitor).await?;
+                if count > 0 {
+                    rest = rest.get(count..).unwrap_or_default();
+                    continue;
                 }
                 if let End::Enough = self.repository(repository, visitor).await? {
                     return Ok(End::Enough);
                 }
+                ahead.pop_front();
+                rest = others;
             }
             if repositories.is_cut {
                 return Ok(End::Enough);
@@ -397,7 +411,7 @@ impl Walk<'_> {
         };
         Some(match told {
             Wait::Asked(asked) => asked,
-            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch => {
+            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch | Wait::ForBlob => {
                 self.stuck += 1;
                 self.patience.backoff.wait(self.stuck - 1)
             }

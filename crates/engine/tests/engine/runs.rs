@@ -189,6 +189,33 @@ async fn equal_tags_cost_one_look_at_each_side_and_a_message_for_a_thousand() {
 }
 
 #[tokio::test]
+async fn small_repositories_are_listed_once_and_large_ones_twice_wherever_they_are() {
+    let fixture = Fixture::new().await;
+    let lacks = fill(&fixture, 40, 3, 10);
+    let sample = images::image(2, &[100]);
+    for number in 0..150 {
+        for (registry, repository) in [(&fixture.a, "core/app-020"), (&fixture.b, "copy/app-020")] {
+            put(registry, repository, &format!("w{number}"), &sample);
+        }
+    }
+    let run = start(&fixture).await;
+    fixture.drain().await;
+    let progress = progress(&fixture, &run).await;
+    assert_eq!((progress.repositories, progress.tags), (40, 40 * 3 + 150));
+    assert_eq!(progress.enqueued, lacks.len() as u64);
+    assert_eq!(tags_written(&fixture.b), lacks.len());
+    let requests = fixture.a.requests();
+    let lists = |repository: &str| {
+        let path = format!("/v2/core/{repository}/tags/list");
+        requests.iter().filter(|request| request.path == path).count()
+    };
+    for number in 0..40 {
+        let expected = if number == 20 { 2 } else { 1 };
+        assert_eq!(lists(&format!("app-{number:03}")), expected, "app-{number:03}");
+    }
+}
+
+#[tokio::test]
 async fn a_repository_that_always_fails_ends_the_run_partial_and_is_named_and_redriven() {
     let script = Script::new([Fault::new("GET", "core/app-001/tags/list", Action::status(500))
         .unwrap()

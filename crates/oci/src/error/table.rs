@@ -169,6 +169,9 @@ codes! {
     CommitBusy => "COMMIT_BUSY", SOON,
         "another worker is writing the destination tag; it is tried again",
         "Nothing to do.";
+    BlobUnderWay => "BLOB_UNDER_WAY", SOON,
+        "another task sends a blob that this one needs; it continues after that",
+        "Nothing to do.";
     SlotOver => "SLOT_OVER", AT_ONCE,
         "out of time; another worker will resume",
         "Nothing to do for an image. An archive that could not be read in five slots: raise `WorkerTimeout`, or upload a plain tar or a layout; then redrive.";

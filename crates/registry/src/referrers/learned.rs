@@ -5,9 +5,10 @@
 //! learned expires.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Mutex as AsyncMutex;
 use transship_oci::Repository;
 
 /// How long an answer is remembered.
@@ -24,6 +25,8 @@ struct Known {
     repositories: HashMap<Repository, (bool, Instant)>,
     /// When a repository of this registry last answered with a list.
     last_list: Option<Instant>,
+    /// Repositories that are being asked for the first time.
+    probes: HashMap<Repository, Weak<AsyncMutex<()>>>,
 }
 
 impl ReferrersApi {
@@ -39,6 +42,18 @@ impl ReferrersApi {
 
     pub(crate) fn learn(&self, repository: &Repository, has_api: bool) {
         self.lock().learn(repository, has_api, Instant::now());
+    }
+
+    /// Held by who asks `repository` for the first time, so that others wait for the answer.
+    pub(crate) fn probe(&self, repository: &Repository) -> Arc<AsyncMutex<()>> {
+        let probes = &mut self.lock().probes;
+        if let Some(probe) = probes.get(repository).and_then(Weak::upgrade) {
+            return probe;
+        }
+        let probe = Arc::default();
+        probes.retain(|_, probe| probe.strong_count() > 0);
+        probes.insert(repository.clone(), Arc::downgrade(&probe));
+        probe
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

@@ -32,7 +32,13 @@ impl RemoteRepository {
     /// Whether this repository has the referrers API. `subject` is asked about if that is not known. A refused probe counts as
     /// no.
     pub(crate) async fn probe_referrers_api(&self, subject: &Digest) -> Result<bool> {
-        if let Some(known) = self.registry.0.referrers_api.get(&self.repository) {
+        let api = &self.registry.0.referrers_api;
+        if let Some(known) = api.get(&self.repository) {
+            return Ok(known);
+        }
+        let probe = api.probe(&self.repository);
+        let _first = probe.lock().await;
+        if let Some(known) = api.get(&self.repository) {
             return Ok(known);
         }
         match self.api_referrers(subject).await {

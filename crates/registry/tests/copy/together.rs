@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tokio::sync::Notify;
 use transship_copy::{
     Arrival, BlobLocation, BlobLocations, Flights, NoProgress, NoReplicas, Options, Report, Request, State, copy,
 };
 use transship_embedded_registry::EmbeddedRegistry;
+use transship_embedded_registry::faults::Action;
 use transship_oci::{Digest, Provider, Repository, Result, Target};
 use transship_registry::{Profile, Registry};
 use transship_testkit::images;
@@ -45,27 +48,40 @@ impl BlobLocations for Shared {
 async fn copy_together(world: &World, client: &Registry, to: &[&str]) -> Vec<Result<Report>> {
     let locations = Shared::default();
     let copies = to.iter().enumerate().map(|(index, repository)| {
-        let locations = &locations;
-        async move {
-            let source = world.from.repository(name("core/app"));
-            let destination = client.repository(name(repository)).for_writing();
-            copy(Request {
-                source: &source,
-                from: Target::Tag(tag("v1")),
-                destination: &destination,
-                to: Target::Tag(tag(&format!("v{}", index + 1))),
-                options: Options::default(),
-                locations,
-                replicas: &NoReplicas,
-                lease: None,
-                continuations: None,
-                budget: None,
-                progress: Arc::new(NoProgress),
-            })
-            .await
-        }
+        let to = (*repository, format!("v{}", index + 1));
+        copy_one(world, client, &locations, "core/app", to, None)
     });
     join_all(copies).await
+}
+
+/// Copies `from:v1` to a repository and tag.
+async fn copy_one(
+    world: &World,
+    client: &Registry,
+    locations: &Shared,
+    from: &str,
+    (repository, reference): (&str, String),
+    patience: Option<Duration>,
+) -> Result<Report> {
+    let source = world.from.repository(name(from));
+    let destination = client.repository(name(repository)).for_writing();
+    copy(Request {
+        source: &source,
+        from: Target::Tag(tag("v1")),
+        destination: &destination,
+        to: Target::Tag(tag(&reference)),
+        options: Options {
+            patience,
+            ..Options::default()
+        },
+        locations,
+        replicas: &NoReplicas,
+        lease: None,
+        continuations: None,
+        budget: None,
+        progress: Arc::new(NoProgress),
+    })
+    .await
 }
 
 /// How often each blob was read at the source.
@@ -92,6 +108,12 @@ async fn copies_that_start_together_send_each_blob_once() {
     let reads = reads(&world.source);
     assert_eq!(reads.len(), sample.blobs.len());
     assert!(reads.values().all(|times| *times == 1), "{reads:?}");
+    let into_one = asked(&world.destination, "POST", "/copy/c/").len();
+    assert_eq!(
+        into_one,
+        sample.blobs.len(),
+        "two images in one repository mount a blob once"
+    );
     for (index, repository) in REPOSITORIES.iter().enumerate() {
         assert_arrived(
             &sample,
@@ -162,4 +184,105 @@ async fn where_nothing_is_mounted_only_copies_to_one_repository_wait_for_each_ot
     );
     let reads = reads(&world.source);
     assert!(reads.values().all(|times| *times == 4), "{reads:?}");
+}
+
+#[tokio::test]
+async fn a_registry_that_mounts_nothing_gets_every_blob_and_nobody_waits_for_ever() {
+    let sample = images::image(1, &[1000, 2000, 3000]);
+    let world = World::with(&sample).await;
+    watch(&world.destination, |request| {
+        let is_mount = request.method == "POST" && request.query.is_some_and(|query| query.contains("mount="));
+        is_mount.then(|| answer(404, &[], r#"{"errors":[{"code":"BLOB_UNKNOWN"}]}"#))
+    });
+    let reports = copy_together(&world, &world.to, &REPOSITORIES).await;
+    for ((index, repository), report) in REPOSITORIES.iter().enumerate().zip(&reports) {
+        assert_eq!(report.as_ref().unwrap().state, State::Copied);
+        assert_arrived(
+            &sample,
+            &world.destination,
+            &name(repository),
+            &tag(&format!("v{}", index + 1)),
+        );
+    }
+    let (reads, blobs) = (reads(&world.source), sample.blobs.len());
+    assert_eq!(reads.values().sum::<usize>(), 4 * blobs, "one for each repository");
+}
+
+#[tokio::test]
+async fn who_has_no_patience_leaves_the_blob_that_another_sends_and_sends_its_own() {
+    let (first, second) = (images::image(1, &[1000]), images::image(1, &[1000, 2000]));
+    let world = World::with(&first).await;
+    second.seed_into(&world.source, &name("core/second"), &tag("v1"));
+    let (shared, own): (Vec<_>, Vec<_>) = second
+        .blobs
+        .keys()
+        .partition(|digest| first.blobs.contains_key(*digest));
+    let [layer] = shared[..] else { panic!("{shared:?}") };
+    let sent = Arc::new(Notify::new());
+    let (held, query) = (Arc::clone(&sent), layer.to_string().replace(':', "%3A"));
+    watch(&world.destination, move |request| {
+        let is_last = request.method == "PUT" && request.query.is_some_and(|given| given.contains(&query));
+        is_last.then(|| {
+            held.notify_one();
+            Action::Delay { delay_ms: 600_000 }
+        })
+    });
+    let locations = Shared::default();
+    let v1 = "v1".to_owned();
+    let copy_second = || {
+        let patience = Some(Duration::from_millis(1));
+        copy_one(
+            &world,
+            &world.to,
+            &locations,
+            "core/second",
+            ("copy/b", v1.clone()),
+            patience,
+        )
+    };
+    let mut slow = Box::pin(copy_one(
+        &world,
+        &world.to,
+        &locations,
+        "core/app",
+        ("copy/a", v1.clone()),
+        None,
+    ));
+    tokio::select! {
+        ended = &mut slow => panic!("it ended: {:?}", ended.map(|report| report.state)),
+        () = sent.notified() => {}
+    }
+    let error = copy_second().await.unwrap_err();
+    assert_eq!(error.code(), "BLOB_UNDER_WAY");
+    for digest in own {
+        let there = world.destination.blob(&name("copy/b"), digest).is_some();
+        assert!(there, "{digest}");
+    }
+    // Its sender dies, and the other one takes over.
+    drop(slow);
+    world.destination.set_faults(None);
+    let report = copy_second().await.unwrap();
+    assert_eq!(report.state, State::Copied);
+    assert_arrived(&second, &world.destination, &name("copy/b"), &tag("v1"));
+}
+
+#[tokio::test]
+async fn a_source_that_lacks_a_blob_gets_none_that_another_copy_sent() {
+    let sample = images::image(1, &[1000]);
+    let world = World::with(&sample).await;
+    let manifest = sample.root_manifest().unwrap();
+    let thief = name("core/thief");
+    world
+        .source
+        .seed_manifest(&thief, &manifest.media_type, manifest.bytes.clone());
+    world.source.tag(&thief, &tag("v1"), &sample.root);
+    let locations = Shared::default();
+    let v1 = "v1".to_owned();
+    let honest = copy_one(&world, &world.to, &locations, "core/app", ("copy/a", v1.clone()), None);
+    honest.await.unwrap();
+    let stolen = copy_one(&world, &world.to, &locations, "core/thief", ("copy/b", v1), None);
+    stolen.await.unwrap_err();
+    for digest in sample.blobs.keys() {
+        assert!(world.destination.blob(&name("copy/b"), digest).is_none(), "{digest}");
+    }
 }
