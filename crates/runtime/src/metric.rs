@@ -24,6 +24,7 @@
 //! | `FailoverLag` | milliseconds | `Group`, and all together | `engine`, each time schedules are followed: the lag of the worst standby, if it is known |
 //! | `FailoverComparisonAge` | milliseconds | `Group`, and all together | `engine`, as above: since the last comparison of the sites that saw everything |
 //! | `FailoverMissing`, `FailoverAtRisk` | count | `Group`, and all together | `engine`, as above: images that a standby lacks or has otherwise; images that a switch would lose |
+//! | `FailoverConflicts` | count | `Group`, and all together | `engine`, as above: images that were pushed to a standby itself, and that no rule replaces |
 //! | `FailoverNotReady` | count | `Group`, and all together | `engine`, as above: reasons of the ledger against a switch, such as a lag over the `rpo` or unknown facts |
 //! | `FailoverCheckAge`, `FailoverDrillAge` | milliseconds | `Group`, and all together | `engine`, as above: since the last check, and the last good drill, if there was one |
 //! | `FailoverDrillOverdue` | count | `Group`, and all together | `engine`, as above: 1 if no drill succeeded in the last 90 days |
@@ -77,6 +78,7 @@ pub fn is_summed_up(metric: &str) -> bool {
         "FailoverComparisonAge",
         "FailoverMissing",
         "FailoverAtRisk",
+        "FailoverConflicts",
         "FailoverNotReady",
         "FailoverCheckAge",
         "FailoverDrillAge",

@@ -177,6 +177,7 @@ impl Observed {
             zone.since = Some(now);
         }
         state.is_rebuilt = true;
+        state.writer_since = Some(now);
         let written = failovers.put(&group.name, self.version, &state).await?;
         let version = written.ok_or_else(|| {
             let error = Error::of(Code::FailoverBusy, Verb::Ledger.on("failovers_put"));

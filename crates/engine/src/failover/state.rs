@@ -52,6 +52,10 @@ pub struct GroupState {
     /// The state was read from DNS, because the ledger had none.
     #[serde(default)]
     pub is_rebuilt: bool,
+    /// When the writer became the writer, by a switch or by a state that was read from DNS. What was compared before says nothing
+    /// about its rules.
+    #[serde(default)]
+    pub writer_since: Option<Timestamp>,
 }
 
 /// Where the clients of a zone are led.
@@ -167,6 +171,7 @@ impl GroupState {
             zones: zones.collect(),
             operation: None,
             is_rebuilt: false,
+            writer_since: None,
         }
     }
 

@@ -385,6 +385,9 @@ impl Switchover {
         let resting = resting(group, &held.state);
         let at = self.now();
         self.end_step(group, held, reached, |state| {
+            if reached == Phase::Reversed {
+                state.writer_since = Some(at);
+            }
             state.phase = resting;
             state.is_rebuilt = false;
             if let Some(operation) = &mut state.operation {

@@ -5,7 +5,7 @@ use metrics::gauge;
 use transship_oci::{Code, Result};
 use transship_rules::Failover;
 
-use super::facts::{SiteFacts, age, facts_of, rules_between, writer_of};
+use super::facts::{SiteFacts, Standby, age, facts_of, rules_between, writer_of};
 use super::overdue;
 use crate::Snapshot;
 use crate::ledger::Ledger;
@@ -13,10 +13,16 @@ use crate::ledger::Ledger;
 /// Reports what the ledger knows of every standby of `group`: no registry is asked.
 pub(crate) async fn report(snapshot: &Snapshot, ledger: &Ledger, group: &Failover, now: Timestamp) -> Result<()> {
     let writer = writer_of(ledger, group).await?;
-    let rules = rules_between(snapshot.written(), group, &writer);
+    let rules = rules_between(snapshot.written(), group, &writer.site);
     let mut all = Vec::new();
-    for site in group.sites.iter().filter(|site| site.registry != writer) {
-        let facts = facts_of(ledger, &rules, (&writer, &site.registry), group.rpo, now).await?;
+    for site in group.sites.iter().filter(|site| site.registry != writer.site) {
+        let standby = Standby {
+            writer: &writer.site,
+            since: writer.since,
+            site: &site.registry,
+            rpo: group.rpo,
+        };
+        let facts = facts_of(ledger, &rules, standby, now).await?;
         for reason in &facts.reasons {
             let (group, site) = (&group.name, &site.registry);
             tracing::warn!(
@@ -53,6 +59,7 @@ fn measure_sites(group: &Failover, sites: &[SiteFacts], now: Timestamp) {
     let set = |name: &'static str, value: f64| gauge!(name, "Group" => group.name.clone()).set(value);
     let most = |of: fn(&SiteFacts) -> u64| sites.iter().map(of).max().unwrap_or_default() as f64;
     set("FailoverMissing", most(|site| site.missing + site.different));
+    set("FailoverConflicts", most(|site| site.conflicts));
     set("FailoverAtRisk", most(|site| site.at_risk.len() as u64));
     set("FailoverNotReady", most(|site| site.reasons.len() as u64));
     // A lag that is not known has no value: `FailoverNotReady` and the age of the comparison say so.

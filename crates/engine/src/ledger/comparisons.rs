@@ -47,6 +47,20 @@ pub struct Comparison {
     pub failure: Option<Failed>,
 }
 
+impl Comparison {
+    /// What of it counts if the writer is the writer only since then.
+    #[must_use]
+    pub fn since(self, since: Option<Timestamp>) -> Self {
+        let counts = |at: Timestamp| since.is_none_or(|since| at >= since);
+        Self {
+            whole: self.whole.filter(|whole| counts(whole.began)),
+            unreachable_since: self.unreachable_since.filter(|_| counts(self.tried)),
+            failure: self.failure.filter(|_| counts(self.tried)),
+            tried: self.tried,
+        }
+    }
+}
+
 /// A comparison that saw everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whole {
@@ -68,6 +82,9 @@ pub struct Whole {
     pub different: u64,
     /// Tags that only the destination has.
     pub extra: u64,
+    /// Those of `different` and `extra` that were pushed to the destination itself.
+    #[serde(default)]
+    pub conflicts: u64,
     /// What could not be read.
     pub unknown: u64,
     /// The oldest event, order or first sight of an image that is missing or different.
@@ -119,6 +136,9 @@ pub struct Difference {
     pub reason: Option<String>,
     /// Since when: the event or order if it is known, otherwise the comparison that found it first.
     pub since: Timestamp,
+    /// The destination has what nothing was replicated to or from: the image was pushed there, and no rule replaces it.
+    #[serde(default)]
+    pub is_conflict: bool,
 }
 
 /// The comparisons of all legs.

@@ -36,8 +36,8 @@ impl WatchSites {
         let mut orders = Vec::new();
         for group in &snapshot.document.failover {
             let writer = writer_of(&self.ledger, group).await?;
-            let rules = rules_between(snapshot.written(), group, &writer);
-            if !is_due(&self.ledger, &rules, compare_interval(group.rpo), now).await? {
+            let rules = rules_between(snapshot.written(), group, &writer.site);
+            if !is_due(&self.ledger, &rules, (&writer, compare_interval(group.rpo)), now).await? {
                 continue;
             }
             // The order of another worker, or of a moment ago, is still in the queue. Each order is another holder.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::Action;
 use transship_engine::Finding;
-use transship_engine::failover::{CompareLeg, FACTS_AGE_MAX, SiteFacts, VERIFIED_AGE_MAX, facts_of, leg_of};
+use transship_engine::failover::{CompareLeg, FACTS_AGE_MAX, SiteFacts, Standby, VERIFIED_AGE_MAX, facts_of, leg_of};
 use transship_engine::ledger::{Comparison, Ledger};
 use transship_oci::{Limits, Network, Provider};
 use transship_registry::{Anonymous, Options, Profile, Registry, Retries};
@@ -45,6 +45,7 @@ async fn compare_with(fixture: &Fixture, source: Option<Registry>) -> Comparison
     let rule = snapshot.document.rule("core-images").unwrap();
     let compare = CompareLeg {
         rule,
+        is_reversed: false,
         source: source.unwrap_or_else(|| snapshot.registry("a").unwrap()),
         destination: snapshot.registry("b").unwrap(),
         ledger: &ledger,
@@ -52,6 +53,15 @@ async fn compare_with(fixture: &Fixture, source: Option<Registry>) -> Comparison
         worker: "worker-1",
     };
     compare.run().await.unwrap().unwrap()
+}
+
+fn standby<'a>(writer: &'a str, site: &'a str) -> Standby<'a> {
+    Standby {
+        writer,
+        since: None,
+        site,
+        rpo: RPO,
+    }
 }
 
 async fn compare(fixture: &Fixture) -> Comparison {
@@ -63,7 +73,7 @@ async fn facts(fixture: &Fixture) -> SiteFacts {
     let snapshot = fixture.configuration.current();
     let now = transship_copy::Clock::now(&fixture.clock).try_into().unwrap();
     let rules = &snapshot.document.rules;
-    facts_of(&ledger, rules, ("a", "b"), RPO, now).await.unwrap()
+    facts_of(&ledger, rules, standby("a", "b"), now).await.unwrap()
 }
 
 fn codes(facts: &SiteFacts) -> Vec<&str> {
@@ -293,6 +303,7 @@ async fn one_worker_compares_at_a_time_and_a_site_without_a_rule_is_named() {
     let ledger = Ledger::new(&fixture.ledger);
     let compare = CompareLeg {
         rule: snapshot.document.rule("core-images").unwrap(),
+        is_reversed: false,
         source: snapshot.registry("a").unwrap(),
         destination: snapshot.registry("b").unwrap(),
         ledger: &ledger,
@@ -301,7 +312,7 @@ async fn one_worker_compares_at_a_time_and_a_site_without_a_rule_is_named() {
     };
     assert!(compare.run().await.unwrap().is_none());
     let now = transship_copy::Clock::now(&fixture.clock).try_into().unwrap();
-    let other = facts_of(&ledger, &snapshot.document.rules, ("b", "a"), RPO, now)
+    let other = facts_of(&ledger, &snapshot.document.rules, standby("b", "a"), now)
         .await
         .unwrap();
     assert_eq!(codes(&other), ["FAILOVER_WITHOUT_RULE"]);

@@ -13,12 +13,12 @@ use transship_copy::Clock as _;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
 use transship_engine::failover::{
     CheckGroup, CheckReport, DrillGroup, DrillReport, OperationKind, Order, Refresh, Switched, Switchover, Zones,
-    observe,
+    compare_interval, is_due, observe, rules_between, writer_of,
 };
 use transship_engine::ledger::Ledger;
 use transship_engine::names::{Answer, Entry, Names, Patience, Receipt, RecordSet, Stamp};
-use transship_engine::{Configuration, Secrets};
-use transship_oci::{Code, Error, RegistryHost, Repository, Result, Verb};
+use transship_engine::{Configuration, ImageRef, Replica, Secrets};
+use transship_oci::{Code, Digest, Error, RegistryHost, Repository, Result, Target, Verb};
 use transship_registry::{Credentials, Login, Retries};
 use transship_rules::{Document, Failover, Hostname, SecretReference, ZoneService};
 use transship_testkit::clock::ManualClock;
@@ -304,6 +304,42 @@ failover:
             worker: "worker-1",
         };
         refresh.run(&self.group(), Duration::ZERO).await.unwrap();
+    }
+
+    /// True if a timer would order a comparison now.
+    pub async fn is_comparison_due(&self) -> bool {
+        let (snapshot, group) = (self.configuration.current(), self.group());
+        let writer = writer_of(&self.ledger, &group).await.unwrap();
+        let rules = rules_between(snapshot.written(), &group, &writer.site);
+        let interval = compare_interval(group.rpo);
+        is_due(&self.ledger, &rules, (&writer, interval), self.now())
+            .await
+            .unwrap()
+    }
+
+    /// The ledger knows that the rule copied the image from `a` to `b`.
+    pub async fn note_copy(&self, tag_name: &str, digest: &Digest) {
+        let at = |registry: &str| ImageRef {
+            registry: registry.to_owned(),
+            repository: name("core/app"),
+            target: Target::Tag(tag(tag_name)),
+        };
+        let replica = Replica {
+            destination: at("b"),
+            source: Some(at("a")),
+            digest: digest.clone(),
+            earlier: Vec::new(),
+            manifests: Vec::new(),
+            selected: None,
+            rule: "core".to_owned(),
+            written: self.now(),
+            accepted: self.now(),
+        };
+        let claim = self
+            .ledger
+            .replicas
+            .claim(&replica, "worker-1", self.now(), Duration::from_mins(1));
+        claim.await.unwrap();
     }
 
     pub fn checker(&self) -> CheckGroup {

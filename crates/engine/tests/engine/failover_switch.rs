@@ -1,6 +1,9 @@
 //! A switch with real sites: what is confirmed, and what is known afterwards.
 
+use std::time::Duration;
+
 use transship_engine::failover::Phase;
+use transship_testkit::images;
 
 use crate::failover_stage::{Stage, entry};
 
@@ -24,4 +27,64 @@ async fn a_switch_names_the_servers_that_do_not_answer_and_waits_for_those_that_
     let silent = &operation.zones["public"].silent;
     assert_eq!(silent.len(), 1, "{silent:?}");
     assert!(silent[0].starts_with("ns3: "), "{silent:?}");
+}
+
+/// Why the standby is not ready.
+async fn codes(stage: &Stage, site: &str) -> Vec<String> {
+    let report = stage.check().await;
+    let found = report.sites.into_iter().find(|found| found.site == site).unwrap();
+    found.reasons.into_iter().map(|reason| reason.code).collect()
+}
+
+/// What was compared before a switch says nothing about the rules that are in force since.
+#[tokio::test]
+async fn facts_from_before_a_switch_are_unknown() {
+    let stage = Stage::ready().await;
+    assert_eq!(codes(&stage, "b").await, Vec::<String>::new());
+    stage.lead(Some("b")).await.unwrap();
+    assert_eq!(codes(&stage, "a").await, ["FAILOVER_FACTS_UNKNOWN"]);
+    assert!(stage.is_comparison_due().await);
+    stage.clock.advance(Duration::from_secs(1));
+    stage.compare().await;
+    assert_eq!(codes(&stage, "a").await, Vec::<String>::new());
+    assert!(!stage.is_comparison_due().await);
+
+    // The comparison of the first direction is a few seconds old, and from before two switches.
+    stage.clock.advance(Duration::from_secs(1));
+    stage.lead(None).await.unwrap();
+    assert_eq!(codes(&stage, "b").await, ["FAILOVER_FACTS_UNKNOWN"]);
+    assert!(stage.is_comparison_due().await);
+}
+
+/// Both sites moved, or the old site was pushed to after clients had left it.
+#[tokio::test]
+async fn what_was_pushed_to_the_old_site_is_a_conflict_and_is_kept_by_name() {
+    let stage = Stage::ready().await;
+    let [old, new, other] = [1, 2, 3].map(|seed| images::image(seed, &[100]));
+    for (tag, site) in [("v2", &stage.a), ("v2", &stage.b), ("v3", &stage.a), ("v3", &stage.b)] {
+        site.put("core/app", tag, &old);
+        stage.note_copy(tag, &old.root).await;
+    }
+    stage.lead(Some("b")).await.unwrap();
+    stage.b.put("core/app", "v2", &new);
+    stage.b.put("core/app", "v3", &new);
+    stage.a.put("core/app", "v3", &other);
+    stage.a.put("core/app", "late", &other);
+    stage.clock.advance(Duration::from_secs(1));
+    stage.compare().await;
+
+    let report = stage.check().await;
+    let a = report.sites.into_iter().find(|site| site.site == "a").unwrap();
+    let conflicts = a.differences.iter().filter(|one| one.is_conflict);
+    let names: Vec<&str> = conflicts.map(|one| one.tag.as_str()).collect();
+    assert_eq!(
+        names,
+        ["v3", "late"],
+        "v2 has what was replicated last: {:?}",
+        a.differences
+    );
+    let facts = a.facts.unwrap();
+    assert_eq!((facts.conflicts, facts.different, facts.extra), (2, 2, 1));
+    let notes: Vec<&str> = a.warnings.iter().map(|note| note.code.as_str()).collect();
+    assert!(notes.contains(&"FAILOVER_CONFLICTS"), "{notes:?}");
 }

@@ -65,7 +65,11 @@ fn site_lines(site: &SiteCheck, now: Timestamp) -> Vec<String> {
         };
         let code = one.code.as_deref().unwrap_or_default();
         let since = shown_time(one.since);
-        lines.push(format!("  {state} {}:{} since {since} {code}", one.repository, one.tag));
+        let conflict = if one.is_conflict { " (conflict)" } else { "" };
+        lines.push(format!(
+            "  {state}{conflict} {}:{} since {since} {code}",
+            one.repository, one.tag
+        ));
     }
     lines.extend(rest_line(site.differences_total, site.differences.len(), "differ"));
     for image in &site.at_risk {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use transship_copy::SystemClock;
-use transship_engine::failover::{DrillGroup, DrillReport, StepDone, facts_of, observe, rules_between};
+use transship_engine::failover::{DrillGroup, DrillReport, Standby, StepDone, facts_of, observe, rules_between};
 use transship_engine::names::Patience;
 use transship_oci::{Code, Result};
 use transship_rules::Site;
@@ -41,8 +41,13 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     let state = &observed.state;
     let to = site_of(&opened, &state.writer, arguments.to.as_deref())?;
     let rules = rules_between(check.snapshot.written(), &opened.group, &state.writer);
-    let ends = (state.writer.as_str(), to.registry.as_str());
-    let facts = facts_of(ledger, &rules, ends, opened.group.rpo, jiff::Timestamp::now()).await?;
+    let standby = Standby {
+        writer: &state.writer,
+        since: state.writer_since,
+        site: &to.registry,
+        rpo: opened.group.rpo,
+    };
+    let facts = facts_of(ledger, &rules, standby, jiff::Timestamp::now()).await?;
     let by = operator();
     let drill = DrillGroup {
         snapshot: Arc::clone(&check.snapshot),

@@ -6,9 +6,9 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 use transship_engine::failover::{
-    GroupState, Observed, Operation, Phase, SiteFacts, facts_of, observe_for_report, rules_between,
+    GroupState, Observed, Operation, Phase, SiteFacts, Standby, facts_of, observe_for_report, rules_between,
 };
-use transship_engine::ledger::{LastCheck, LastDrills};
+use transship_engine::ledger::{Difference, LastCheck, LastDrills};
 use transship_oci::Result;
 use transship_rules::Failover;
 
@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     rebuild: bool,
 }
 
+/// Conflicts that the page for people names.
+const CONFLICTS_SHOWN: usize = 20;
+
 /// The state of a group, for people and scripts.
 #[derive(Debug, Serialize)]
 struct Status {
@@ -48,8 +51,37 @@ struct Status {
     operation: Option<Operation>,
     /// The standbys, by what the ledger knows.
     facts: BTreeMap<String, SiteFacts>,
+    /// Images that were pushed to a standby itself. `dr failback` decides about them.
+    conflicts: Vec<Conflict>,
     last_check: Option<LastCheck>,
     last_drills: LastDrills,
+}
+
+/// An image of a standby that no rule replaces.
+#[derive(Debug, Serialize)]
+struct Conflict {
+    /// The standby.
+    site: String,
+    /// `REPOSITORY:TAG`.
+    image: String,
+    /// What the writer has; null: nothing.
+    writer_digest: Option<String>,
+    /// What the standby has; null: it was not read.
+    site_digest: Option<String>,
+    /// The event or order, or the comparison that found it first.
+    since: Timestamp,
+}
+
+impl Conflict {
+    fn at(site: &str, one: Difference) -> Self {
+        Self {
+            site: site.to_owned(),
+            image: format!("{}:{}", one.repository, one.tag),
+            writer_digest: one.source_digest.map(|digest| digest.to_string()),
+            site_digest: one.destination_digest.map(|digest| digest.to_string()),
+            since: one.since,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -93,8 +125,17 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     if let Some(document) = &opened.opened.written {
         let rules = rules_between(document, &opened.group, &status.writer);
         for site in opened.group.sites.iter().filter(|site| site.registry != status.writer) {
-            let (ends, rpo) = ((status.writer.as_str(), site.registry.as_str()), opened.group.rpo);
-            let facts = facts_of(ledger, &rules, ends, rpo, Timestamp::now()).await?;
+            let standby = Standby {
+                writer: &status.writer,
+                since: observed.state.writer_since,
+                site: &site.registry,
+                rpo: opened.group.rpo,
+            };
+            let mut facts = facts_of(ledger, &rules, standby, Timestamp::now()).await?;
+            let conflicts = facts.differences.drain(..).filter(|one| one.is_conflict);
+            status
+                .conflicts
+                .extend(conflicts.map(|one| Conflict::at(&site.registry, one)));
             status.facts.insert(site.registry.clone(), facts);
         }
     }
@@ -131,6 +172,7 @@ fn status(group: &Failover, observed: &Observed) -> Status {
         sites: sites(group, state),
         operation: state.operation.clone(),
         facts: BTreeMap::new(),
+        conflicts: Vec::new(),
         last_check: None,
         last_drills: LastDrills::default(),
     }
@@ -169,6 +211,21 @@ fn text(status: &Status) -> String {
             zone.name, zone.site, zone.home, zone.epoch, zone.records
         ));
     }
+    for conflict in status.conflicts.iter().take(CONFLICTS_SHOWN) {
+        let since = shown_time(conflict.since);
+        lines.push(format!(
+            "conflict at {}: {} since {since}",
+            conflict.site, conflict.image
+        ));
+    }
+    if let Some(more) = status
+        .conflicts
+        .len()
+        .checked_sub(CONFLICTS_SHOWN)
+        .filter(|more| *more > 0)
+    {
+        lines.push(format!("and {more} more conflicts: see --json"));
+    }
     let last_check = status.last_check.as_ref().map_or_else(
         || "never".to_owned(),
         |check| {
@@ -193,11 +250,15 @@ fn fact_text(facts: &SiteFacts) -> String {
         .lag
         .map_or_else(|| "unknown".to_owned(), |lag| format!("{} s", lag.as_secs()));
     let (replicated, images) = (facts.replicated, facts.images);
+    let conflicts = match facts.conflicts {
+        0 => String::new(),
+        count => format!(", {count} conflicts"),
+    };
     let codes: Vec<&str> = facts.reasons.iter().map(|reason| reason.code.as_str()).collect();
     let reasons = if codes.is_empty() {
         String::new()
     } else {
         format!(", {}", codes.join(", "))
     };
-    format!(", lag {lag}, replicated {replicated} of {images}{reasons}")
+    format!(", lag {lag}, replicated {replicated} of {images}{conflicts}{reasons}")
 }

@@ -16,7 +16,7 @@ use transship_rules::{Failover, Rule};
 pub use self::site::{Role, SiteCheck};
 pub use self::zone::{ServerAnswer, ZoneCheck};
 use super::drill::overdue;
-use super::facts::{facts_of, reason};
+use super::facts::{Standby, Writer, facts_of, reason, writer_of};
 use super::observe::observe_for_report;
 use super::{Assess, Observed, Phase, Readiness, Reason, Zones, rules_between};
 use crate::Snapshot;
@@ -131,16 +131,27 @@ impl CheckGroup {
             site if state.drained_sites(group).contains(&site) => Role::Drained,
             _ => Role::Standby,
         };
-        self.assess(group, &state.writer, site, role).await
+        let writer = Writer {
+            site: state.writer.clone(),
+            since: state.writer_since,
+        };
+        self.assess(group, &writer, site, role).await
     }
 
-    async fn assess(&self, group: &Failover, writer: &str, site: &str, role: Role) -> Result<SiteCheck> {
+    async fn assess(&self, group: &Failover, writer: &Writer, site: &str, role: Role) -> Result<SiteCheck> {
+        let Writer { site: writer, since } = writer;
         let rules: Vec<Rule> = rules_between(self.snapshot.written(), group, writer);
         let now = self.now();
         let facts = match role {
             Role::Writer => None,
             Role::Standby | Role::Drained => {
-                Some(facts_of(&self.ledger, &rules, (writer, site), group.rpo, now).await?)
+                let standby = Standby {
+                    writer,
+                    since: *since,
+                    site,
+                    rpo: group.rpo,
+                };
+                Some(facts_of(&self.ledger, &rules, standby, now).await?)
             }
         };
         let sample = match &facts {
@@ -159,7 +170,12 @@ impl CheckGroup {
 impl Assess for CheckGroup {
     async fn readiness(&self, group: &Failover, writer: &str, site: &str) -> Result<Readiness> {
         let role = if site == writer { Role::Writer } else { Role::Standby };
-        let found = self.assess(group, writer, site, role).await?;
+        let known = writer_of(&self.ledger, group).await?;
+        let writer = Writer {
+            site: writer.to_owned(),
+            since: known.since.filter(|_| known.site == writer),
+        };
+        let found = self.assess(group, &writer, site, role).await?;
         Ok(found.readiness(group))
     }
 }

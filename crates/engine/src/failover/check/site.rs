@@ -84,6 +84,11 @@ pub(super) async fn check(
         let why = format!("{name} has {extra} tags that the writer does not have");
         warnings.push(reason(Code::ExtraTag, why));
     }
+    let conflicts = differences.iter().filter(|one| one.is_conflict).count();
+    if conflicts > 0 {
+        let why = format!("{conflicts} images were pushed to {name} itself, and no rule replaces them");
+        warnings.push(reason(Code::FailoverConflicts, why));
+    }
     reasons.append(&mut probed.reasons);
     warnings.append(&mut probed.warnings);
     SiteCheck {

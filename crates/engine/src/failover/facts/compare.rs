@@ -13,6 +13,7 @@ use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Target};
 use transship_registry::Registry;
 use transship_rules::Rule;
 
+use crate::failover::is_replicated;
 use crate::ledger::{Comparison, DIFFERENCES_MAX, Difference, Failed, Ledger, Leg, Sample, Verified, Whole};
 use crate::plan::id;
 use crate::send::now;
@@ -22,6 +23,8 @@ use crate::{Checked, Depth, Finding, ImageRef, VerifyRule};
 pub const VERIFIED_AGE_MAX: Duration = Duration::from_hours(7 * 24);
 /// How long other workers leave a comparison to the one that began it.
 const LEASE_TTL: Duration = Duration::from_mins(15);
+/// Images whose replicas are asked for in one call, at both sites.
+const REPLICAS_AT_ONCE: usize = 50;
 /// The most characters of a reason that are kept.
 const REASON_CHARS_MAX: usize = 300;
 
@@ -29,6 +32,8 @@ const REASON_CHARS_MAX: usize = 300;
 pub struct CompareLeg<'a> {
     /// The rule, from one site to another.
     pub rule: &'a Rule,
+    /// It is derived: the destination was the writer before.
+    pub is_reversed: bool,
     /// Its source.
     pub source: Registry,
     /// Its destination.
@@ -113,6 +118,7 @@ impl CompareLeg<'_> {
             let is_down = matches!(&self.source.ping().await, Err(error) if is_unreachable(error));
             return comparisons.fail(leg, ended, failure, is_down).await;
         }
+        self.find_conflicts(&mut collected.differences).await?;
         verified.hashes = std::mem::take(&mut collected.verified);
         verified.generation = began.as_nanosecond().to_string();
         let whole = collected.whole(began, ended, &verified);
@@ -122,6 +128,40 @@ impl CompareLeg<'_> {
 
     fn now(&self) -> Timestamp {
         now(self.clock.as_ref())
+    }
+
+    /// Marks what was pushed to the destination itself: it has an image that was neither copied there nor from there.
+    async fn find_conflicts(&self, differences: &mut [Difference]) -> Result<()> {
+        for chunk in differences.chunks_mut(REPLICAS_AT_ONCE) {
+            // Rules between sites keep the names of images.
+            let at = |registry: &str, one: &Difference| ImageRef {
+                registry: registry.to_owned(),
+                repository: one.repository.clone(),
+                target: Target::Tag(one.tag.clone()),
+            };
+            let (from, to) = (&self.rule.source.registry, &self.rule.destination.registry);
+            let images: Vec<ImageRef> = chunk.iter().flat_map(|one| [at(to, one), at(from, one)]).collect();
+            let known = self.ledger.replicas.find(&images).await?;
+            for one in chunk {
+                let (there, here) = (at(to, one), at(from, one));
+                let (own, reverse) = (known.get(&there), known.get(&here));
+                one.is_conflict = match (&one.destination_digest, one.state) {
+                    // Parts of the image that was copied are not there.
+                    (found, Finding::Different) if *found == one.source_digest => false,
+                    (Some(found), Finding::Different) => {
+                        let is_ours = own.is_some_and(|own| own.is_ours(found));
+                        !is_ours && !is_replicated(own, reverse, &there, found)
+                    }
+                    // It was the writer once, and this image was never copied from it.
+                    (_, Finding::Extra) => {
+                        let was_copied = reverse.is_some_and(|reverse| reverse.source.as_ref() == Some(&there));
+                        self.is_reversed && own.is_none() && !was_copied
+                    }
+                    _ => false,
+                };
+            }
+        }
+        Ok(())
     }
 
     /// The images whose verification still counts.
@@ -212,6 +252,7 @@ impl Collected {
             code: row.code,
             reason: row.reason.as_deref().map(short),
             since,
+            is_conflict: false,
         });
     }
 
@@ -228,6 +269,7 @@ impl Collected {
             missing: count(Finding::Missing),
             different: count(Finding::Different),
             extra: count(Finding::Extra),
+            conflicts: self.differences.iter().filter(|one| one.is_conflict).count() as u64,
             unknown: 0,
             oldest_unreplicated: lost.map(|one| one.since).min(),
             sample: self.sample.clone(),

@@ -22,12 +22,25 @@ use crate::ledger::{Comparison, Difference, Failed, Ledger, Sample};
 
 pub use compare::{CompareLeg, VERIFIED_AGE_MAX, leg_of};
 pub use legs::{legs_to, rules_between};
-pub use refresh::{Refresh, compare_interval, is_due, writer_of};
+pub use refresh::{Refresh, Writer, compare_interval, is_due, writer_of};
 
 /// How old a comparison may be. GitLab Geo calls a site unhealthy at the same age.
 pub const FACTS_AGE_MAX: Duration = Duration::from_hours(1);
 /// Images that are listed by name.
 const AT_RISK_MAX: usize = 10_000;
+
+/// A standby, and what its writer is.
+#[derive(Debug, Clone, Copy)]
+pub struct Standby<'a> {
+    /// The writer.
+    pub writer: &'a str,
+    /// Since when it is the writer; [`None`]: always.
+    pub since: Option<Timestamp>,
+    /// The standby.
+    pub site: &'a str,
+    /// The longest lag that the document accepts.
+    pub rpo: Duration,
+}
 
 /// What the ledger knows of a site.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -46,6 +59,8 @@ pub struct SiteFacts {
     pub different: u64,
     /// Tags that only the site has.
     pub extra: u64,
+    /// Those of `different` and `extra` that were pushed to the site itself, and that no rule replaces.
+    pub conflicts: u64,
     /// When the comparison with the writer that is oldest began; [`None`]: there was none.
     pub compared: Option<Timestamp>,
     /// When a comparison was tried last.
@@ -75,14 +90,14 @@ pub struct SiteFacts {
     pub reasons: Vec<Reason>,
 }
 
-/// Gathers what is known of `site` as a standby of `writer`. `rules` are the rules between the sites, from the writer on.
-pub async fn facts_of(
-    ledger: &Ledger,
-    rules: &[Rule],
-    (writer, site): (&str, &str),
-    rpo: Duration,
-    now: Timestamp,
-) -> Result<SiteFacts> {
+/// Gathers what is known of a standby. `rules` are the rules between the sites, from the writer on.
+pub async fn facts_of(ledger: &Ledger, rules: &[Rule], standby: Standby<'_>, now: Timestamp) -> Result<SiteFacts> {
+    let Standby {
+        writer,
+        since,
+        site,
+        rpo,
+    } = standby;
     let legs = legs_to(rules, writer, site);
     let mut facts = SiteFacts::default();
     if legs.is_empty() {
@@ -94,7 +109,7 @@ pub async fn facts_of(
     let mut lag = Some(Duration::ZERO);
     for rule in legs {
         let leg = leg_of(rule);
-        let known = ledger.comparisons.get(&leg).await?;
+        let known = ledger.comparisons.get(&leg).await?.map(|known| known.since(since));
         let differences = match known.as_ref().and_then(|known| known.whole.as_ref()) {
             Some(whole) => ledger.comparisons.all_differences(&leg, whole).await?,
             None => Vec::new(),
@@ -172,7 +187,7 @@ impl SiteFacts {
             .as_ref()
             .map_or(String::new(), |failure| format!(": {}", failure.text));
         let Some(whole) = &known.whole else {
-            let why = format!("the rule {rule} was never compared whole{why}");
+            let why = format!("the rule {rule} was never compared whole since its source is the writer{why}");
             self.reasons.push(reason(Code::FailoverFactsUnknown, why));
             return None;
         };
@@ -183,6 +198,7 @@ impl SiteFacts {
             self.missing += whole.missing;
             self.different += whole.different;
             self.extra += whole.extra;
+            self.conflicts += whole.conflicts;
             self.verified_since = earliest(self.verified_since, Some(whole.verified_since));
             self.sample = whole.sample.clone().or(self.sample.take());
         }

@@ -11,6 +11,7 @@ use transship_rules::{Failover, Rule};
 
 use super::{CompareLeg, age, leg_of, rules_between};
 use crate::Snapshot;
+use crate::failover::GroupState;
 use crate::ledger::{Comparison, Ledger, Leg};
 use crate::send::now;
 
@@ -25,21 +26,44 @@ pub fn compare_interval(rpo: Duration) -> Duration {
     (rpo / 2).clamp(INTERVAL_MIN, INTERVAL_MAX)
 }
 
-/// The site that the rules of `group` start at now.
-pub async fn writer_of(ledger: &Ledger, group: &Failover) -> Result<String> {
-    let known = ledger.failovers.get(&group.name).await?;
-    Ok(known.map_or_else(|| group.writer.clone(), |known| known.state.of(group).writer))
+/// The site that the rules of a group start at now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// The site.
+    pub site: String,
+    /// Since when; [`None`]: always.
+    pub since: Option<Timestamp>,
 }
 
-/// True if a rule of the group was not tried to be compared for `older_than`.
-pub async fn is_due(ledger: &Ledger, rules: &[Rule], older_than: Duration, now: Timestamp) -> Result<bool> {
+/// The site that the rules of `group` start at now.
+pub async fn writer_of(ledger: &Ledger, group: &Failover) -> Result<Writer> {
+    let known = ledger.failovers.get(&group.name).await?;
+    let state = known.map_or_else(|| GroupState::new(group), |known| known.state.of(group));
+    Ok(Writer {
+        site: state.writer,
+        since: state.writer_since,
+    })
+}
+
+/// True if a rule of the group was not tried to be compared for `older_than`, or since the writer changed.
+pub async fn is_due(
+    ledger: &Ledger,
+    rules: &[Rule],
+    (writer, older_than): (&Writer, Duration),
+    now: Timestamp,
+) -> Result<bool> {
     for rule in rules {
         let known = ledger.comparisons.get(&leg_of(rule)).await?;
-        if known.is_none_or(|known| age(known.tried, now) >= older_than) {
+        if known.is_none_or(|known| !is_fresh(&known, writer, older_than, now)) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// True if the sites need not be compared again.
+fn is_fresh(known: &Comparison, writer: &Writer, older_than: Duration, now: Timestamp) -> bool {
+    age(known.tried, now) < older_than && writer.since.is_none_or(|since| known.tried >= since)
 }
 
 /// Compares the rules between the sites of a group.
@@ -59,20 +83,24 @@ impl Refresh<'_> {
     /// compares it at this moment.
     pub async fn run(&self, group: &Failover, older_than: Duration) -> Result<Vec<(Leg, Option<Comparison>)>> {
         let writer = writer_of(self.ledger, group).await?;
-        let rules = rules_between(self.snapshot.written(), group, &writer);
-        let compared = rules.iter().map(|rule| self.leg(rule, older_than));
+        let rules = rules_between(self.snapshot.written(), group, &writer.site);
+        let compared = rules.iter().map(|rule| self.leg(rule, &writer, older_than));
         join_all(compared).await.into_iter().collect()
     }
 
-    async fn leg(&self, rule: &Rule, older_than: Duration) -> Result<(Leg, Option<Comparison>)> {
+    async fn leg(&self, rule: &Rule, writer: &Writer, older_than: Duration) -> Result<(Leg, Option<Comparison>)> {
         let leg = leg_of(rule);
         let known = self.ledger.comparisons.get(&leg).await?;
-        let is_fresh = |known: &Comparison| age(known.tried, now(self.clock.as_ref())) < older_than;
-        if known.as_ref().is_some_and(is_fresh) {
+        let at = now(self.clock.as_ref());
+        if known
+            .as_ref()
+            .is_some_and(|known| is_fresh(known, writer, older_than, at))
+        {
             return Ok((leg, known));
         }
         let compare = CompareLeg {
             rule,
+            is_reversed: self.snapshot.written().rule(&rule.name).is_none(),
             source: self.snapshot.registry(&leg.from)?,
             destination: self.snapshot.registry(&leg.to)?,
             ledger: self.ledger,

@@ -31,6 +31,7 @@ fn whole(second: i64) -> Whole {
         missing: 1,
         different: 0,
         extra: 0,
+        conflicts: 0,
         unknown: 0,
         oldest_unreplicated: Some(at(5)),
         sample: None,
@@ -49,6 +50,7 @@ fn differences(count: usize) -> Vec<Difference> {
         code: Some("NEVER_REPLICATED".to_owned()),
         reason: Some("x".repeat(300)),
         since: at(5),
+        is_conflict: false,
     };
     (0..count).map(difference).collect()
 }

@@ -18,6 +18,7 @@ fn state(epoch: u64, writer: &str) -> GroupState {
         zones: std::iter::empty().collect(),
         operation: None,
         is_rebuilt: false,
+        writer_since: None,
     }
 }
 
