@@ -29,8 +29,9 @@ pub use decide::{Decision, KeepReason, Owner, decide};
 pub use flights::Flights;
 pub use platforms::{Selected, Selection};
 pub use ports::{
-    Arrival, BlobLocation, BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Manifests, Mount,
-    NoLocations, NoReplicas, Replicas, Source, SystemClock, TagClaim, UploadOptions, UploadSession, source_manifest,
+    Arrival, BlobLocation, BlobLocations, BlobSource, ByteStream, Clock, CommitLease, Destination, Gate, Manifests,
+    Mount, NoLocations, NoReplicas, Replicas, Source, SystemClock, TagClaim, UploadOptions, UploadSession,
+    source_manifest,
 };
 pub use progress::{BlobEnd, NoProgress, Progress, Step};
 pub use request::{Counts, Options, Report, Request, State};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -121,6 +121,14 @@ pub struct UploadOptions<'a> {
     pub is_repeated: bool,
 }
 
+/// The right to write or delete a tag now.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Asked right before each request that writes, also before one that is repeated. Returns how long the request may take;
+    /// [`None`]: as long as any. After an error nothing is sent.
+    async fn pass(&self) -> Result<Option<Duration>>;
+}
+
 /// One repository that images are written to.
 #[async_trait]
 pub trait Destination: Manifests {
@@ -129,7 +137,8 @@ pub trait Destination: Manifests {
 
     /// Writes the bytes of the manifest under `target` and verifies the response. Returns true if the destination processed a
     /// `subject` itself (`OCI-Subject`), so that no fallback tag is needed.
-    async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> Result<bool>;
+    /// `gate` is asked right before each time that the bytes are sent.
+    async fn manifest_put(&self, target: &Target, manifest: &Manifest, gate: Option<&dyn Gate>) -> Result<bool>;
 
     /// True if the repository has the blob in the size of the descriptor.
     async fn blob_head(&self, blob: &Descriptor) -> Result<bool>;
@@ -256,9 +265,10 @@ pub trait Replicas: Send + Sync {
     /// both write still converge, because each checks the source again after its write.
     async fn claim(&self, tag: &Tag, digest: &Digest) -> Result<TagClaim>;
 
-    /// Called right before each write of a tag. After an error the tag is not written.
-    async fn admit(&self) -> Result<()> {
-        Ok(())
+    /// Called right before each request that writes a tag. Returns how long the request may take. After an error the tag is not
+    /// written.
+    async fn admit(&self) -> Result<Option<Duration>> {
+        Ok(None)
     }
 
     /// Takes back what [`Replicas::claim`] recorded, because `digest` was not written and `tag` does not name it: if `tag` names

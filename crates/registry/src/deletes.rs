@@ -5,6 +5,7 @@
 //! tag; and nothing is ever deleted by digest.
 
 use http::{Method, StatusCode};
+use transship_copy::Gate;
 use transship_oci::manifest::MAX_BYTES;
 use transship_oci::{Digest, Error, Result, Tag, Target, Verb};
 
@@ -81,10 +82,11 @@ impl RemoteRepository {
         }
     }
 
-    /// Deletes `tag`. One DELETE by tag; what the tag names stays in the repository.
-    pub async fn tag_delete(&self, tag: &Tag) -> Result<TagDelete> {
+    /// Deletes `tag`. One DELETE by tag; what the tag names stays in the repository. `gate` is asked right before it is sent.
+    pub async fn tag_delete(&self, tag: &Tag, gate: Option<&dyn Gate>) -> Result<TagDelete> {
         let target = Target::Tag(tag.clone());
         let request = self.manifest_request(Verb::ManifestDelete, Method::DELETE, &target)?;
+        let request = request.behind(gate);
         let response = self.registry.send(request).await?;
         let status = response.status();
         if status.is_success() {

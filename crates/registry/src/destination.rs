@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
-use transship_copy::{BlobSource, Destination, Manifests, Mount, UploadOptions, UploadSession};
+use transship_copy::{BlobSource, Destination, Gate, Manifests, Mount, UploadOptions, UploadSession};
 use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Repository, Result, Target, Verb};
 
 use crate::RemoteRepository;
@@ -21,8 +21,10 @@ impl Destination for RemoteRepository {
     }
 
     /// Writes the bytes and verifies the response. Returns true if the registry processed the `subject` itself.
-    async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> Result<bool> {
-        let mut request = self.manifest_request(Verb::ManifestPut, Method::PUT, target)?;
+    async fn manifest_put(&self, target: &Target, manifest: &Manifest, gate: Option<&dyn Gate>) -> Result<bool> {
+        let mut request = self
+            .manifest_request(Verb::ManifestPut, Method::PUT, target)?
+            .behind(gate);
         let media_type = HeaderValue::from_str(manifest.media_type().as_str()).map_err(|_| {
             Error::of(Code::ResponseInvalid, &request.operation).because("the media type is not a valid header value")
         })?;

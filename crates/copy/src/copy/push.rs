@@ -3,6 +3,9 @@
 //! A manifest is written only when everything it names was acknowledged. What a HEAD reported as present and is not there
 //! is sent after all.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use transship_oci::{AtSide as _, Code, Descriptor, Error, Manifest, Result, Side, Target};
@@ -11,7 +14,7 @@ use super::run::CopyRun;
 use crate::graph::{Graph, Node, blobs, blobs_of, named_blobs};
 use crate::parallel::side_by_side;
 use crate::ports::source_manifest;
-use crate::{BlobEnd, Step};
+use crate::{BlobEnd, Gate, Replicas, Step};
 
 /// Manifests written at the same time.
 const PARALLEL_MANIFESTS: usize = 8;
@@ -118,10 +121,10 @@ impl CopyRun<'_> {
 
     async fn put_once(&self, target: &Target, manifest: &Manifest) -> Result<()> {
         let destination = self.request.destination;
-        if target.tag().is_some() {
-            self.request.replicas.admit().await?;
-        }
-        let listed = destination.manifest_put(target, manifest).await.at(Side::Destination)?;
+        let admission = Admission(self.request.replicas);
+        let gate = target.tag().map(|_| &admission as &dyn Gate);
+        let put = destination.manifest_put(target, manifest, gate).await;
+        let listed = put.at(Side::Destination)?;
         self.request.progress.step(Step::ManifestPut {
             digest: manifest.digest(),
         });
@@ -189,4 +192,14 @@ fn sparse(error: Error) -> Error {
 struct Parts {
     blobs: Vec<Descriptor>,
     children: Vec<Descriptor>,
+}
+
+/// The right to write a tag, as the ledger knows it.
+struct Admission<'a>(&'a dyn Replicas);
+
+#[async_trait]
+impl Gate for Admission<'_> {
+    async fn pass(&self) -> Result<Option<Duration>> {
+        self.0.admit().await
+    }
 }

@@ -229,7 +229,7 @@ impl Replicas for LedgerReplicas<'_> {
         })
     }
 
-    async fn admit(&self) -> Result<()> {
+    async fn admit(&self) -> Result<Option<Duration>> {
         self.writes.admit().await
     }
 

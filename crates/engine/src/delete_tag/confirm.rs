@@ -124,8 +124,8 @@ impl DeleteTag<'_> {
             TagPresence::Named(found) => return self.source_has(sides, &found).await,
             TagPresence::Unclear(why) => return Ok((End::ForOperator(Code::DeleteUnconfirmed, why), false)),
         }
-        writes.admit().await?;
-        let state = match sides.destination.clone().for_deleting().tag_delete(&sides.to).await? {
+        let destination = sides.destination.clone().for_deleting();
+        let state = match destination.tag_delete(&sides.to, Some(writes)).await? {
             TagDelete::Deleted => TaskState::Succeeded,
             TagDelete::NotThere => TaskState::Unchanged,
             TagDelete::Unsupported(why) => {

@@ -2,13 +2,15 @@
 //!
 //! A worker first records a slot, then reads the state of the group, then writes. An operator first fences the group, then reads
 //! the slots. So either the worker sees the fence and writes nothing, or the operator sees the slot and waits for its end.
-//! What must hold: no tag is written without a state that was read after the slot was recorded, and none after the slot expired.
+//! What must hold: no tag is written without a state that was read right before, after the slot was recorded, and no request that
+//! writes lasts longer than its slot, also for an operator whose clock differs.
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
-use transship_copy::{Clock, TimeBudget};
+use transship_copy::{Clock, Gate, TimeBudget};
 use transship_oci::{Code, Error, Result, Verb};
 use transship_rules::{Document, Failover};
 
@@ -19,10 +21,12 @@ use crate::jobs::Jobs;
 use crate::ledger::{Failovers, Slot, SlotVersion};
 use crate::send::now;
 
-/// How long a slot counts if its worker dies: the longest time slot of a function.
+/// How long a slot counts if its worker dies.
 pub(crate) const SLOT_TTL: Duration = Duration::from_mins(15);
-/// The longest time that one write takes, with its retries. A slot that would end before is extended.
-const WRITE_DURATION_MAX: Duration = Duration::from_mins(5);
+/// The longest time that one request takes which writes a tag. A slot that would end before is extended.
+const WRITE_DURATION_MAX: Duration = Duration::from_mins(4);
+/// How much the clocks of workers and operators may differ. A slot counts for this much longer than its worker writes.
+pub(crate) const CLOCK_SKEW_MAX: Duration = Duration::from_mins(5);
 
 /// What the writes of one attempt are.
 #[derive(Clone, Copy)]
@@ -92,9 +96,10 @@ impl<'a> Writes<'a> {
 
     /// Returns if a tag may be written now. `FAILOVER_UNDER_WAY` and `FAILOVER_EPOCH_UNKNOWN`: later perhaps. `FAILOVER_FENCED`:
     /// never. The slot stays until [`Writes::end`], because
-    /// other writes of the attempt may be under way. Two calls for the first tag of an attempt, one for each further one; none outside of groups.
-    pub async fn admit(&self) -> Result<()> {
-        let Some(group) = self.group else { return Ok(()) };
+    /// other writes of the attempt may be under way. The request that writes may take the time that is returned. Two calls for the
+    /// first tag of an attempt, one for each further one; none outside of groups.
+    pub async fn admit(&self) -> Result<Option<Duration>> {
+        let Some(group) = self.group else { return Ok(None) };
         let unknown = |error: Error| {
             if error.is(Code::FailoverEpochUnknown) {
                 return error;
@@ -103,7 +108,7 @@ impl<'a> Writes<'a> {
                 .because(error.to_string())
                 .with_source(error)
         };
-        self.hold_slot(group).await.map_err(unknown)?;
+        let limit = self.hold_slot(group).await.map_err(unknown)?;
         let known = self.of.failovers.get(&group.name).await.map_err(unknown)?;
         let state = match known {
             Some(known) => known.state.of(group),
@@ -133,7 +138,7 @@ impl<'a> Writes<'a> {
                 ),
             );
         }
-        Ok(())
+        Ok(Some(limit))
     }
 
     /// The state of a group that the ledger does not know: it was lost, or never needed. DNS has the epoch of the last switch.
@@ -150,26 +155,27 @@ impl<'a> Writes<'a> {
         Ok(observed.state)
     }
 
-    /// Records the slot, or extends one that would end during a write.
-    async fn hold_slot(&self, group: &Failover) -> Result<()> {
+    /// Records the slot, or extends one that would end during a write. Returns how long a write may take from now.
+    async fn hold_slot(&self, group: &Failover) -> Result<Duration> {
         let mut held = self.slot.lock().await;
         let at = now(self.of.clock);
-        let lasts = |slot: &SlotVersion| {
-            at.checked_add(WRITE_DURATION_MAX)
-                .is_ok_and(|end| end < slot.slot.expires)
+        let left_of = |slot: &SlotVersion| {
+            let left = Duration::try_from(slot.slot.expires.duration_since(at)).unwrap_or_default();
+            left.saturating_sub(CLOCK_SKEW_MAX)
         };
-        if held.as_ref().is_some_and(lasts) {
-            return Ok(());
+        if let Some(left) = held.as_ref().map(left_of).filter(|left| *left >= WRITE_DURATION_MAX) {
+            return Ok(left.min(WRITE_DURATION_MAX));
         }
-        // A function is ended with its time, so its slot ends then.
+        // A function is ended with its time, and its writes with it.
         let left = self.of.budget.map_or(SLOT_TTL, |budget| budget.left() + budget.grace());
+        let lasts = left.min(SLOT_TTL.saturating_sub(CLOCK_SKEW_MAX));
         let slot = Slot {
             holder: self.holder.clone(),
             began: at,
-            expires: at.checked_add(left.min(SLOT_TTL)).unwrap_or(Timestamp::MAX),
+            expires: at.checked_add(lasts + CLOCK_SKEW_MAX).unwrap_or(Timestamp::MAX),
         };
         *held = Some(self.of.failovers.begin_slot(&group.name, &slot).await?);
-        Ok(())
+        Ok(lasts.min(WRITE_DURATION_MAX))
     }
 
     /// Ends the slot. Nothing is written afterwards.
@@ -180,5 +186,12 @@ impl<'a> Writes<'a> {
         if let Err(error) = self.of.failovers.end_slot(&group.name, &slot).await {
             tracing::warn!(code = error.code(), %error, "the slot of a write could not be removed and remains until it expires");
         }
+    }
+}
+
+#[async_trait]
+impl Gate for Writes<'_> {
+    async fn pass(&self) -> Result<Option<Duration>> {
+        self.admit().await
     }
 }

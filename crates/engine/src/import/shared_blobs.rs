@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex as AsyncMutex;
-use transship_copy::{BlobSource, Counts, Destination, Manifests, Mount, Report, UploadOptions, UploadSession};
+use transship_copy::{BlobSource, Counts, Destination, Gate, Manifests, Mount, Report, UploadOptions, UploadSession};
 use transship_oci::{Code, Descriptor, Digest, Manifest, Repository, Result, Target};
 
 /// Repositories that a blob is taken from before it is sent.
@@ -132,8 +132,8 @@ impl<D: Destination> Destination for SharingDestination<D> {
         self.repository.mounts()
     }
 
-    async fn manifest_put(&self, target: &Target, manifest: &Manifest) -> Result<bool> {
-        let put = self.repository.manifest_put(target, manifest).await;
+    async fn manifest_put(&self, target: &Target, manifest: &Manifest, gate: Option<&dyn Gate>) -> Result<bool> {
+        let put = self.repository.manifest_put(target, manifest, gate).await;
         if let Err(error) = &put
             && error.is(Code::BlobUnknownAtDestination)
         {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use transship_copy::Clock;
+use transship_copy::{Clock, TimeBudget};
 use transship_engine::failover::{
     Assess, GroupState, OperationKind, Order, Phase, Readiness, Reason, Switchover, Writes, WritesOf, Zones, observe,
 };
@@ -72,6 +72,8 @@ struct Writing {
     number: u64,
     ends: (&'static str, &'static str),
     admitted: std::time::SystemTime,
+    /// How long its request may take.
+    limit: Duration,
     holder: String,
 }
 
@@ -143,10 +145,11 @@ impl World {
         let holder = format!("worker {number}");
         let writes = Writes::new(self.writes_of(rule, ends), &holder);
         match writes.admit().await {
-            Ok(()) => self.writing.lock().unwrap().push(Writing {
+            Ok(limit) => self.writing.lock().unwrap().push(Writing {
                 number,
                 ends,
                 admitted: self.clock.now(),
+                limit: limit.unwrap(),
                 holder,
             }),
             Err(error) => {
@@ -183,7 +186,7 @@ impl World {
         };
         let age = self.clock.now().duration_since(writing.admitted).unwrap_or_default();
         // A worker that died, and one whose time is over, write nothing. Their slots stay.
-        if self.dice.one_in(6) || age > Duration::from_mins(5) {
+        if self.dice.one_in(6) || age > writing.limit {
             return;
         }
         let state = self.failovers.get("main").await.unwrap().map(|known| known.state);
@@ -319,6 +322,15 @@ impl Assess for Assessed {
     }
 }
 
+/// The clock of an operator, five minutes ahead of that of the workers.
+struct AheadClock(ManualClock);
+
+impl Clock for AheadClock {
+    fn now(&self) -> std::time::SystemTime {
+        self.0.now() + Duration::from_mins(5)
+    }
+}
+
 fn switchover(world: &Arc<World>, zones: &RoughZones, process: &str, reasons: Vec<Reason>) -> Switchover {
     let often = Patience {
         times: 10_000,
@@ -328,7 +340,7 @@ fn switchover(world: &Arc<World>, zones: &RoughZones, process: &str, reasons: Ve
         failovers: Failovers::new(Arc::new(RoughRecords(Arc::clone(world)))),
         zones: Arc::new(zones.clone()),
         assess: Arc::new(Assessed(reasons)),
-        clock: Arc::new(world.clock.clone()),
+        clock: Arc::new(AheadClock(world.clock.clone())),
         by: format!("ops-{process}@host"),
         process: process.to_owned(),
         // The processes of this test end at every fault.
@@ -614,4 +626,30 @@ async fn a_zone_alone_moves_without_the_writer_while_another_leads_to_it() {
         unknown.is(Code::UnknownSite) && unknown.message().contains("public, vpc"),
         "{unknown}"
     );
+}
+
+/// Clocks of workers and operators may be five minutes apart.
+#[tokio::test]
+async fn a_slot_outlasts_each_write_for_an_operator_whose_clock_is_ahead() {
+    let (world, _) = calm();
+    world.settle().await;
+    let minutes = Duration::from_mins(10);
+    let budget = TimeBudget::until(std::time::Instant::now() + minutes, minutes);
+    for budget in [None, Some(budget)] {
+        let of = WritesOf {
+            budget,
+            ..world.writes_of("core", ("a", "b"))
+        };
+        let writes = Writes::new(of, "worker");
+        for _ in 0..40 {
+            let limit = writes.admit().await.unwrap().unwrap();
+            assert!(limit >= Duration::from_mins(2), "{limit:?}");
+            let slots = world.failovers.slots("main").await.unwrap();
+            let ends = jiff::Timestamp::try_from(world.clock.now() + limit).unwrap();
+            assert!(slots[0].slot.expires >= ends + Duration::from_mins(5), "{limit:?}");
+            assert!(limit <= Duration::from_mins(5));
+            world.clock.advance(Duration::from_secs(37));
+        }
+        writes.end().await;
+    }
 }

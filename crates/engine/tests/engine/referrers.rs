@@ -435,7 +435,7 @@ async fn seed_sha512(fixture: &Fixture) -> (Sample, Digest) {
     let a = fixture.configuration.current().registry("a").unwrap();
     let repository = a.repository(name("core/app")).for_writing();
     repository
-        .manifest_put(&Target::Digest(digest.clone()), &by_digest)
+        .manifest_put(&Target::Digest(digest.clone()), &by_digest, None)
         .await
         .unwrap();
     let child = json!({ "mediaType": OCI_MANIFEST, "digest": digest, "size": manifest.bytes.len() });

@@ -38,7 +38,7 @@ impl Registry {
                 .await
             {
                 Ok(response) if is_temporary(response.status()) => response.into_error().await,
-                Err(error) if error.persistence().is_temporary() => error,
+                Err(error) if error.persistence().is_temporary() && !request.is_refused() => error,
                 done => return done,
             };
             let after = error.persistence().retry_after();
@@ -143,6 +143,10 @@ impl Registry {
         // It may have begun while this request waited for its turn.
         self.pause_over(request).await?;
         self.0.limiter.request().await;
+        let idle_timeout = request
+            .pass()
+            .await?
+            .map_or(idle_timeout, |limit| limit.min(idle_timeout));
         request.requests.fetch_add(1, Ordering::Relaxed);
         let mut builder = self
             .0

@@ -1,11 +1,13 @@
 //! A request before it is sent.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
-use transship_oci::Operation;
+use transship_copy::Gate;
+use transship_oci::{Operation, Result};
 use url::Url;
 
 use crate::auth::Scope;
@@ -23,6 +25,10 @@ pub(crate) struct Request<'a> {
     pub(crate) is_within_origin: bool,
     /// The body is sent while it is read from elsewhere, as long as that takes.
     pub(crate) is_streamed: bool,
+    /// Asked right before each time that the request is sent.
+    pub(crate) gate: Option<&'a dyn Gate>,
+    /// The gate refused: the request is not tried again.
+    pub(crate) is_refused: AtomicBool,
 }
 
 impl<'a> Request<'a> {
@@ -37,7 +43,28 @@ impl<'a> Request<'a> {
             requests,
             is_within_origin: false,
             is_streamed: false,
+            gate: None,
+            is_refused: AtomicBool::new(false),
         }
+    }
+
+    /// The same request behind a gate.
+    pub(crate) const fn behind(mut self, gate: Option<&'a dyn Gate>) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// How long the request may take from now. After an error it is not sent.
+    pub(crate) async fn pass(&self) -> Result<Option<Duration>> {
+        let Some(gate) = self.gate else { return Ok(None) };
+        let passed = gate.pass().await;
+        self.is_refused.store(passed.is_err(), Ordering::Relaxed);
+        passed
+    }
+
+    /// True if the gate refused.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
     }
 
     /// The same request, which follows redirects only within the registry's own origin.

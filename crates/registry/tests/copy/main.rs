@@ -15,6 +15,7 @@ mod chunks;
 mod compare;
 mod economy;
 mod existing;
+mod gates;
 mod graphs;
 mod handover;
 mod heads;
