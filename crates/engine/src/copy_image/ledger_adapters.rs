@@ -156,7 +156,10 @@ impl<'a> LedgerReplicas<'a> {
     }
 
     /// True if `found` is what was copied from `destination` to the source of this task, before another site became the writer.
-    async fn is_replicated(&self, destination: &ImageRef, found: &Digest) -> Result<bool> {
+    ///
+    /// Then it is remembered as written by our hand. Otherwise the intent to replace it would be later than that copy, and a worker
+    /// that died before its write would leave a tag that no worker may replace.
+    async fn is_replicated(&self, tag: &Tag, destination: &ImageRef, found: &Digest) -> Result<bool> {
         let Some(source) = self.task.source.registry() else {
             return Ok(false);
         };
@@ -165,18 +168,21 @@ impl<'a> LedgerReplicas<'a> {
         } else {
             source.with_target(destination.target.clone())
         };
-        let known = self
-            .jobs
-            .ledger
-            .replicas
-            .find(&[destination.clone(), source.clone()])
-            .await?;
-        Ok(is_replicated(
-            known.get(destination),
-            known.get(&source),
-            destination,
-            found,
-        ))
+        let replicas = &self.jobs.ledger.replicas;
+        let known = replicas.find(&[destination.clone(), source.clone()]).await?;
+        let (own, reverse) = (known.get(destination), known.get(&source));
+        if !is_replicated(own, reverse, destination, found) {
+            return Ok(false);
+        }
+        if let Some(reverse) = reverse {
+            let adopted = Replica {
+                accepted: reverse.accepted,
+                written: reverse.written,
+                ..self.replica(tag, found, reverse.manifests.clone())
+            };
+            replicas.settle(&[adopted], &self.holder, self.jobs.now()).await?;
+        }
+        Ok(true)
     }
 
     /// When the push was accepted that this task is about: of the same source, the last that is remembered.
@@ -224,7 +230,7 @@ impl Replicas for LedgerReplicas<'_> {
                 Owner::OtherSource
             }
             Some(_) => Owner::Ours,
-            None if self.writes.is_in_group() && self.is_replicated(&destination, found).await? => Owner::Ours,
+            None if self.writes.is_in_group() && self.is_replicated(tag, &destination, found).await? => Owner::Ours,
             None => Owner::Unknown,
         })
     }
