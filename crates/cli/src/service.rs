@@ -200,6 +200,18 @@ impl Service {
         }
     }
 
+    /// Takes back what processes that have ended held: messages, leases, and the slots of writes in failover groups, which a switch
+    /// would otherwise wait for until they expire. The caller has the lock of the data folder. Returns the number of messages.
+    pub(crate) async fn release_ended(&self) -> Result<usize> {
+        let released = self.queue.release_all().await?;
+        self.ledger.release_leases().await?;
+        let failovers = Ledger::new(&self.ledger).failovers;
+        for group in &self.configuration.current().document.failover {
+            failovers.end_slots(&group.name).await?;
+        }
+        Ok(released)
+    }
+
     /// Works on the queue alone until `stopped` is true, then lets running tasks end for a limited time.
     pub(crate) async fn work(self, stopped: watch::Receiver<bool>) {
         self.worker.run(stopped).await;

@@ -298,9 +298,7 @@ impl Opened {
                 dns_commands: self.dns_commands.clone(),
             },
         );
-        // What a process that ended was working on.
-        service.queue.release_all().await?;
-        service.ledger.release_leases().await?;
+        service.release_ended().await?;
         let (stop, stopped) = watch::channel(false);
         let worker = tokio::spawn(service.work(stopped));
         Ok(Some(Working {

@@ -147,8 +147,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             dns_commands: arguments.dns_command.into_iter().collect(),
         },
     );
-    let released = service.queue.release_all().await?;
-    service.ledger.release_leases().await?;
+    let released = service.release_ended().await?;
     if released > 0 {
         tracing::info!(tasks = released, "resuming tasks that a previous process had started");
     }
