@@ -1,4 +1,6 @@
 //! Failover from end to end: real registries with TLS, real name servers, clients that know only the name, and the commands of
 //! `transship dr` as an operator runs them.
 
+mod kills;
+mod pushes;
 mod there_and_back;

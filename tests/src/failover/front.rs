@@ -2,10 +2,13 @@
 //!
 //! Clients of a machine resolve names by its resolver, which needs port 53. A proxy resolves for them, without root.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use super::stage::PATIENCE;
+use crate::wait;
 
 /// Resolves a name; [`None`]: there is no answer.
 pub type Resolve = Arc<dyn Fn(&str) -> Option<IpAddr> + Send + Sync>;
@@ -15,6 +18,7 @@ pub type Resolve = Arc<dyn Fn(&str) -> Option<IpAddr> + Send + Sync>;
 pub struct Front {
     host: String,
     stopped: Arc<AtomicBool>,
+    brake: Arc<Brake>,
 }
 
 impl Front {
@@ -24,19 +28,40 @@ impl Front {
         let host = listener.local_addr().expect("it is bound").to_string();
         let stopped = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stopped);
+        let brake = Arc::new(Brake::default());
+        let braking = Arc::clone(&brake);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if stopping.load(Ordering::Relaxed) {
                     return;
                 }
-                let resolve = Arc::clone(&resolve);
+                let (resolve, brake) = (Arc::clone(&resolve), Arc::clone(&braking));
                 // A connection that breaks is the client's to notice.
                 std::thread::spawn(move || {
-                    let _ = relay(&stream, &resolve);
+                    let _ = relay(&stream, &resolve, &brake);
                 });
             }
         });
-        Self { host, stopped }
+        Self { host, stopped, brake }
+    }
+
+    /// Holds all clients up once they have sent so many bytes more.
+    pub fn hold_after(&self, bytes: usize) {
+        self.brake.set(Some(bytes));
+    }
+
+    /// Waits until clients are held up.
+    ///
+    /// # Panics
+    /// If they send less in time.
+    pub fn await_held(&self) {
+        let held = wait::until_true(PATIENCE, "no client is held up", || self.brake.is_holding());
+        held.unwrap_or_else(|reason| panic!("{reason}"));
+    }
+
+    /// Lets clients send again.
+    pub fn release(&self) {
+        self.brake.set(None);
     }
 
     /// The value for `HTTPS_PROXY`.
@@ -53,7 +78,48 @@ impl Drop for Front {
     }
 }
 
-fn relay(near: &TcpStream, resolve: &Resolve) -> std::io::Result<()> {
+/// Copies what the client sends, as long as the brake allows.
+fn forward(from: &mut impl Read, to: &mut TcpStream, brake: &Brake) -> std::io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..count])?;
+        brake.take(count);
+    }
+}
+
+/// Holds clients up that have sent a number of bytes, until it is released.
+#[derive(Debug, Default)]
+struct Brake {
+    left: Mutex<Option<usize>>,
+    changed: Condvar,
+}
+
+impl Brake {
+    fn set(&self, left: Option<usize>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
+        self.changed.notify_all();
+    }
+
+    fn take(&self, count: usize) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = left.as_mut() {
+            *left = left.saturating_sub(count);
+        }
+        while *left == Some(0) {
+            left = self.changed.wait(left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn is_holding(&self) -> bool {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) == Some(0)
+    }
+}
+
+fn relay(near: &TcpStream, resolve: &Resolve, brake: &Brake) -> std::io::Result<()> {
     let mut reader = BufReader::new(near.try_clone()?);
     let mut head = String::new();
     reader.read_line(&mut head)?;
@@ -79,7 +145,7 @@ fn relay(near: &TcpStream, resolve: &Resolve) -> std::io::Result<()> {
         let _ = writer.shutdown(Shutdown::Both);
     });
     // The reader may hold what the client sent right behind its request.
-    let _ = std::io::copy(&mut reader, &mut to_far);
+    let _ = forward(&mut reader, &mut to_far, brake);
     let _ = to_far.shutdown(Shutdown::Both);
     let _ = back.join();
     Ok(())

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::io::Write as _;
 use transship_testkit::name_server::{NameServer, Product, TSIG_KEY};
 
+use super::Gate;
+
 /// A primary server and a secondary, as processes.
 #[derive(Debug)]
 pub struct Names {
@@ -13,6 +15,8 @@ pub struct Names {
     pub primary: NameServer,
     /// It is notified by the primary.
     pub secondary: NameServer,
+    /// What `transship` knows as the primary.
+    pub gate: Gate,
 }
 
 /// The zone.
@@ -22,14 +26,19 @@ impl Names {
     /// Starts both.
     pub async fn start(product: Product) -> Self {
         let (primary, secondary) = NameServer::pair(product, &[ZONE]).await.expect("name servers start");
-        Self { primary, secondary }
+        let gate = Gate::start(primary.port());
+        Self {
+            primary,
+            secondary,
+            gate,
+        }
     }
 
     /// The value of `dns` of a zone.
     pub fn dns(&self) -> String {
         format!(
             "{{ rfc2136: {{ servers: [\"{}\", \"{}\"], zone: {ZONE}, key: \"env:TSIG\" }} }}",
-            self.primary.address(),
+            self.gate.address(),
             self.secondary.address()
         )
     }

@@ -49,7 +49,7 @@ pub struct Stage {
     /// Replicates between the sites, once it is started.
     pub serve: Serve,
     /// Resolves for the clients.
-    front: Front,
+    pub front: Front,
     rpo: String,
 }
 
@@ -182,6 +182,33 @@ impl Stage {
     /// Runs it to its end.
     pub fn run(&self, arguments: &[&str]) -> Run {
         transship::run_command(&mut self.command(arguments))
+    }
+
+    /// What a check finds, ready or not.
+    pub fn check(&self) -> Value {
+        self.run(&["dr", "check", "main", "--json"]).json()
+    }
+
+    /// Waits until a check names an image that only `site` has.
+    ///
+    /// # Panics
+    /// If none does.
+    pub fn assert_only_at(&self, site: &str, repository: &str, tag: &str) {
+        let named = wait::until(PATIENCE, || {
+            let report = self.check();
+            let sites = report["sites"].as_array().into_iter().flatten();
+            let mut named = sites
+                .filter(|found| found["site"] == site)
+                .flat_map(|found| found["differences"].as_array().into_iter().flatten());
+            let is_named =
+                |one: &Value| one["state"] == "extra" && one["repository"] == repository && one["tag"] == tag;
+            if named.any(is_named) {
+                Ok(())
+            } else {
+                Err(report.to_string())
+            }
+        });
+        named.unwrap_or_else(|reason| panic!("{repository}:{tag} is not named at {site}: {reason}"));
     }
 
     /// Runs a command that must succeed, and returns its JSON.
