@@ -4,15 +4,15 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
-use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_testkit::name_server::Product;
 use transship_tests::failover::stage::PATIENCE;
 use transship_tests::failover::{Barrier, CLIENTS, Pulled, Stage, Updates};
 use transship_tests::process::Process;
 use transship_tests::{Image, wait};
+
+use crate::held::HoldTag;
 
 fn image(number: u64) -> Image {
     Image::single(number, &[1500, 100])
@@ -117,27 +117,6 @@ fn assert_every_step(killed: &[(String, Vec<String>)]) {
                 && done.iter().any(|step| step == "flipped begun")),
         "{killed:#?}"
     );
-}
-
-/// Holds the manifest up that is put under the tag `v1`, and reports that it is held.
-#[derive(Default)]
-struct HoldTag(AtomicBool);
-
-impl Faults for HoldTag {
-    fn action(&self, request: &RequestHead<'_>) -> Option<Action> {
-        if request.method != "PUT" || !request.path.ends_with("/manifests/v1") {
-            return None;
-        }
-        self.0.store(true, Ordering::SeqCst);
-        Some(Action::Delay { delay_ms: 600_000 })
-    }
-}
-
-impl HoldTag {
-    fn await_held(&self) {
-        let is_held = || self.0.load(Ordering::SeqCst);
-        wait::until_true(PATIENCE, "the tag is not put", is_held).unwrap();
-    }
 }
 
 #[test]

@@ -37,6 +37,11 @@ fn clients_of_bind_are_led_there_and_back() {
     there_and_back(Product::Bind);
 }
 
+#[test]
+fn clients_of_knot_are_led_there_and_back() {
+    there_and_back(Product::Knot);
+}
+
 fn there_and_back(product: Product) {
     if Stage::skipped() {
         return;

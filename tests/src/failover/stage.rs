@@ -1,6 +1,6 @@
 //! The stage: sites `a` and `b` at 127.0.0.2 and 127.0.0.3, the name that leads to `a`, and `transship` with its document.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,7 +153,7 @@ impl Stage {
         }
     }
 
-    /// Lets the site accept connections again, with this certificate.
+    /// Lets the site accept connections, with this certificate from now on.
     pub fn open(&mut self, name: &str, certificate: Certificate) {
         let site = if name == "a" { &mut self.a } else { &mut self.b };
         site.open(&self.runtime, &self.authority, certificate);
@@ -177,6 +177,11 @@ impl Stage {
             .env("USER", "ops")
             .envs(secrets());
         command
+    }
+
+    /// Runs it as another operator, or with other secrets.
+    pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Run {
+        transship::run_command(self.command(arguments).envs(variables.iter().copied()))
     }
 
     /// Runs it to its end.
@@ -263,8 +268,12 @@ impl Site {
         format!("https://{}", self.address)
     }
 
-    /// Accepts connections again, with this certificate.
+    /// Accepts connections, with this certificate from now on.
     fn open(&mut self, runtime: &tokio::runtime::Runtime, authority: &Authority, certificate: Certificate) {
+        if let Some(door) = &self.door {
+            door.show(authority, certificate).expect("a certificate can be made");
+            return;
+        }
         let opened = runtime.block_on(TlsProxy::start_at(
             self.address,
             self.faults.host(),
@@ -275,8 +284,14 @@ impl Site {
     }
 
     /// Refuses connections, and closes those that are open.
+    ///
+    /// # Panics
+    /// If the port is not free again in time.
     pub fn close(&mut self) {
         self.door = None;
+        let is_closed = || TcpStream::connect(self.address).is_err();
+        wait::until_true(PATIENCE, "the port of a site stays open", is_closed)
+            .unwrap_or_else(|reason| panic!("{reason}"));
     }
 }
 
