@@ -25,7 +25,7 @@ fn image(number: u64) -> Image {
     Image::single(number, &[1200, 100])
 }
 
-/// A registry that lets nobody in.
+/// A registry that refuses every login.
 #[derive(Debug)]
 struct Forbidden;
 
@@ -85,7 +85,7 @@ fn what_cannot_take_over_is_refused_and_named() {
     assert_not_ready(&stage, &[], "FAILOVER_FACTS_UNKNOWN");
     stage.a.faults.set_faults(None);
     assert_eq!(stage.run(&["run", "core", "--wait"]).code, 0);
-    // The comparison is repeated at the earliest after some minutes; that of the writer which let nobody in counts until it is old.
+    // A comparison was just tried. It is repeated at once if it is old.
     age_comparisons(&stage.serve.data(), LONG_AGO);
     stage.json(&["dr", "check", "main"]);
 
