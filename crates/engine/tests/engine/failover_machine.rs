@@ -1,14 +1,16 @@
 //! The state machine of a group under seeds: every call to the ledger and to DNS may fail before or after its effect, two
-//! operators give orders at the same time, and workers write between the calls.
+//! operators give orders at the same time, and between the calls clients push by the name and workers copy for late and repeated
+//! events.
 //!
-//! What must hold: no worker writes a tag after the group is drained, or in a direction that is not active; a command that is
-//! repeated often enough ends; DNS and the ledger agree at the end.
+//! What must hold: no worker writes a tag after the group is drained, or in a direction that is not active; no image that a worker
+//! counted as replicated is replaced by an older one at the site that clients are led to; a command that is repeated often enough
+//! ends; DNS and the ledger agree at the end.
 
 #![expect(clippy::panic, reason = "a test that cannot go on has failed, in its helpers too")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -67,9 +69,65 @@ impl Dice {
     }
 }
 
+/// The tags of the repository.
+const TAGS: [&str; 3] = ["v1", "v2", "v3"];
+
+/// What the sites have. An image is the number of its push, so a later image has a greater number.
+#[derive(Default)]
+struct Images {
+    pushed: u64,
+    /// By site and tag.
+    at: BTreeMap<(&'static str, &'static str), u64>,
+    /// What a worker wrote last, by destination and tag.
+    replicated: BTreeMap<(&'static str, &'static str), u64>,
+    /// The latest image of each tag that both sites had.
+    counted: BTreeMap<&'static str, u64>,
+    /// Images that a worker of the reverse did not replace, because they were pushed there.
+    kept: u64,
+}
+
+impl Images {
+    fn push(&mut self, site: &'static str, tag: &'static str) {
+        self.pushed += 1;
+        self.at.insert((site, tag), self.pushed);
+    }
+
+    /// Writes what was read at the source, and counts it. The reverse replaces only what was replicated last, unless an operator
+    /// decided.
+    fn write(&mut self, (from, to): (&'static str, &'static str), tag: &'static str, image: u64, is_decided: bool) {
+        let found = self.at.get(&(to, tag));
+        let is_last = |site| self.replicated.get(&(site, tag)) == found;
+        if to == "a" && !is_decided && found.is_some() && !is_last("a") && !is_last("b") {
+            self.kept += 1;
+            return;
+        }
+        self.at.insert((to, tag), image);
+        self.replicated.insert((to, tag), image);
+        // The source may have a later one since. Then what it has counts only when that is copied.
+        let counted = self.counted.entry(tag).or_default();
+        if self.at.get(&(from, tag)).is_some_and(|source| *source >= image) {
+            *counted = image.max(*counted);
+        }
+    }
+
+    /// Nothing that was counted as replicated is older at the site that clients are led to.
+    fn expect_nothing_lost(&self, seed: u64, site: &'static str) {
+        for (tag, counted) in &self.counted {
+            let found = self.at.get(&(site, *tag)).copied().unwrap_or_default();
+            assert!(
+                found >= *counted,
+                "seed {seed}: {tag} is {found} at {site}, and {counted} was replicated"
+            );
+        }
+    }
+}
+
 /// A worker between the permission to write and the end of its write.
 struct Writing {
     number: u64,
+    tag: &'static str,
+    /// What it read at the source.
+    image: u64,
     ends: (&'static str, &'static str),
     admitted: std::time::SystemTime,
     /// How long its request may take.
@@ -85,6 +143,9 @@ struct World {
     clock: ManualClock,
     document: Document,
     writing: Mutex<Vec<Writing>>,
+    images: Mutex<Images>,
+    /// Where clients are led.
+    names: OnceLock<MemoryNames>,
     writes: AtomicU64,
     workers: AtomicU64,
     /// Faults happen.
@@ -102,6 +163,8 @@ impl World {
             clock: ManualClock::default(),
             document: Document::parse(DOCUMENT).unwrap().document,
             writing: Mutex::default(),
+            images: Mutex::default(),
+            names: OnceLock::new(),
             writes: AtomicU64::new(0),
             workers: AtomicU64::new(0),
             is_rough: true.into(),
@@ -126,20 +189,43 @@ impl World {
         if self.dice.one_in(2) {
             tokio::task::yield_now().await;
         }
-        match self.dice.below(4) {
-            0 => self.begin_write().await,
-            1 => self.end_write().await,
-            2 if self.dice.one_in(8) => self.clock.advance(Duration::from_mins(3)),
+        match self.dice.below(6) {
+            0 | 1 => self.begin_write().await,
+            2 | 3 => self.end_write().await,
+            4 => self.push().await,
+            5 if self.dice.one_in(8) => self.clock.advance(Duration::from_mins(3)),
             _ => {}
         }
     }
 
+    fn tag(&self) -> &'static str {
+        TAGS[usize::try_from(self.dice.below(3)).unwrap()]
+    }
+
+    /// A client pushes by the name.
+    async fn push(&self) {
+        let (tag, group) = (self.tag(), self.group());
+        let found = self.names.get().unwrap().read(&group.host).await.unwrap();
+        let is_at = |site: &str| found.leads_to(&group.site(site).unwrap().record);
+        let site = if is_at("b") { "b" } else { "a" };
+        self.images.lock().unwrap().push(site, tag);
+    }
+
     async fn begin_write(&self) {
-        // Late and repeated events of both directions.
+        // Late and repeated events of both directions, for any tag.
         let (rule, ends) = if self.dice.one_in(2) {
             ("core", ("a", "b"))
         } else {
             ("core.reverse", ("b", "a"))
+        };
+        let tag = self.tag();
+        // One worker at a time writes a destination.
+        let is_claimed = |writing: &Writing| writing.ends.1 == ends.1 && writing.tag == tag;
+        if self.writing.lock().unwrap().iter().any(is_claimed) {
+            return;
+        }
+        let Some(image) = self.images.lock().unwrap().at.get(&(ends.0, tag)).copied() else {
+            return;
         };
         let number = self.workers.fetch_add(1, Ordering::SeqCst);
         let holder = format!("worker {number}");
@@ -147,6 +233,8 @@ impl World {
         match writes.admit().await {
             Ok(limit) => self.writing.lock().unwrap().push(Writing {
                 number,
+                tag,
+                image,
                 ends,
                 admitted: self.clock.now(),
                 limit: limit.unwrap(),
@@ -200,9 +288,37 @@ impl World {
             writing.number
         );
         self.writes.fetch_add(1, Ordering::SeqCst);
+        let images = &self.images;
+        images
+            .lock()
+            .unwrap()
+            .write(writing.ends, writing.tag, writing.image, false);
         let slots = self.failovers.slots("main").await.unwrap();
         for slot in slots.iter().filter(|slot| slot.slot.holder == writing.holder) {
             self.failovers.end_slot("main", slot).await.unwrap();
+        }
+    }
+
+    /// What `dr failback` does first: the rules of the present writer are run, and conflicts are decided, some in each way.
+    async fn copy_back(&self) {
+        self.is_rough.store(false, Ordering::SeqCst);
+        while !self.writing.lock().unwrap().is_empty() {
+            self.end_write().await;
+        }
+        for tag in TAGS {
+            let writes = Writes::new(self.writes_of("core.reverse", ("b", "a")), "failback");
+            writes.admit().await.unwrap();
+            let is_decided = self.dice.one_in(2);
+            self.return_image(tag, is_decided);
+            writes.end().await;
+        }
+        self.is_rough.store(true, Ordering::SeqCst);
+    }
+
+    fn return_image(&self, tag: &'static str, is_decided: bool) {
+        let mut images = self.images.lock().unwrap();
+        if let Some(image) = images.at.get(&("b", tag)).copied() {
+            images.write(("b", "a"), tag, image, is_decided);
         }
     }
 
@@ -298,7 +414,9 @@ impl RoughZones {
             names.put(&group.host, entry);
             (zone.name.clone(), names)
         });
-        Self(Arc::clone(world), zones.collect())
+        let zones: BTreeMap<String, MemoryNames> = zones.collect();
+        world.names.set(zones["public"].clone()).ok();
+        Self(Arc::clone(world), zones)
     }
 }
 
@@ -402,7 +520,7 @@ async fn expect_at(world: &Arc<World>, zones: &RoughZones, site: &str, phase: Ph
 
 #[tokio::test]
 async fn a_switch_survives_every_crash_and_no_worker_writes_after_the_drain() {
-    let mut written = 0;
+    let (mut written, mut counted, mut kept) = (0, 0, 0);
     for seed in 0..SEEDS {
         eprintln!("seed {seed}");
         let world = World::new(seed);
@@ -414,6 +532,7 @@ async fn a_switch_survives_every_crash_and_no_worker_writes_after_the_drain() {
             insist(&world, &zones, "two", &forth)
         );
         expect_at(&world, &zones, "b", Phase::Reversed).await;
+        world.images.lock().unwrap().expect_nothing_lost(seed, "b");
         // The ledger is lost: DNS has the epoch and the site.
         if world.dice.one_in(3) {
             let known = world.failovers.get("main").await.unwrap().unwrap();
@@ -429,15 +548,31 @@ async fn a_switch_survives_every_crash_and_no_worker_writes_after_the_drain() {
             observed.rebuild(&world.failovers, world.group(), at).await.unwrap();
             world.is_rough.store(true, Ordering::SeqCst);
         }
+        for _ in 0..20 {
+            world.tick().await;
+        }
+        world.copy_back().await;
         let back = failback();
         tokio::join!(
             insist(&world, &zones, "one", &back),
             insist(&world, &zones, "two", &back)
         );
         expect_at(&world, &zones, "a", Phase::Ready).await;
+        // Late events of both directions.
+        for _ in 0..20 {
+            world.tick().await;
+        }
+        let images = world.images.lock().unwrap();
+        images.expect_nothing_lost(seed, "a");
+        counted += images.counted.len();
+        kept += images.kept;
         written += world.writes.load(Ordering::SeqCst);
     }
     assert!(written > SEEDS, "workers wrote {written} tags");
+    assert!(
+        counted > 200 && kept > 20,
+        "{counted} tags were replicated, {kept} conflicts kept"
+    );
 }
 
 /// A world without faults.
