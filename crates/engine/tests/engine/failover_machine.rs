@@ -25,6 +25,8 @@ use transship_rules::{Document, Failover, Hostname, ZoneService};
 use transship_testkit::clock::ManualClock;
 use transship_testkit::memory::{MemoryLedger, MemoryNames};
 
+use crate::failover_images::{Images, TAGS};
+
 const SEEDS: u64 = 200;
 const DOCUMENT: &str = r#"
 version: 1
@@ -66,59 +68,6 @@ impl Dice {
             .0
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| Some(step(state)));
         (step(last.unwrap()) >> 33) % limit
-    }
-}
-
-/// The tags of the repository.
-const TAGS: [&str; 3] = ["v1", "v2", "v3"];
-
-/// What the sites have. An image is the number of its push, so a later image has a greater number.
-#[derive(Default)]
-struct Images {
-    pushed: u64,
-    /// By site and tag.
-    at: BTreeMap<(&'static str, &'static str), u64>,
-    /// What a worker wrote last, by destination and tag.
-    replicated: BTreeMap<(&'static str, &'static str), u64>,
-    /// The latest image of each tag that both sites had.
-    counted: BTreeMap<&'static str, u64>,
-    /// Images that a worker of the reverse did not replace, because they were pushed there.
-    kept: u64,
-}
-
-impl Images {
-    fn push(&mut self, site: &'static str, tag: &'static str) {
-        self.pushed += 1;
-        self.at.insert((site, tag), self.pushed);
-    }
-
-    /// Writes what was read at the source, and counts it. The reverse replaces only what was replicated last, unless an operator
-    /// decided.
-    fn write(&mut self, (from, to): (&'static str, &'static str), tag: &'static str, image: u64, is_decided: bool) {
-        let found = self.at.get(&(to, tag));
-        let is_last = |site| self.replicated.get(&(site, tag)) == found;
-        if to == "a" && !is_decided && found.is_some() && !is_last("a") && !is_last("b") {
-            self.kept += 1;
-            return;
-        }
-        self.at.insert((to, tag), image);
-        self.replicated.insert((to, tag), image);
-        // The source may have a later one since. Then what it has counts only when that is copied.
-        let counted = self.counted.entry(tag).or_default();
-        if self.at.get(&(from, tag)).is_some_and(|source| *source >= image) {
-            *counted = image.max(*counted);
-        }
-    }
-
-    /// Nothing that was counted as replicated is older at the site that clients are led to.
-    fn expect_nothing_lost(&self, seed: u64, site: &'static str) {
-        for (tag, counted) in &self.counted {
-            let found = self.at.get(&(site, *tag)).copied().unwrap_or_default();
-            assert!(
-                found >= *counted,
-                "seed {seed}: {tag} is {found} at {site}, and {counted} was replicated"
-            );
-        }
     }
 }
 
@@ -191,7 +140,8 @@ impl World {
         }
         match self.dice.below(6) {
             0 | 1 => self.begin_write().await,
-            2 | 3 => self.end_write().await,
+            // Most writes last longer than the steps of an operator.
+            2 | 3 if self.dice.one_in(8) => self.end_write().await,
             4 => self.push().await,
             5 if self.dice.one_in(8) => self.clock.advance(Duration::from_mins(3)),
             _ => {}
@@ -202,13 +152,25 @@ impl World {
         TAGS[usize::try_from(self.dice.below(3)).unwrap()]
     }
 
+    /// The site that clients of the name are led to.
+    async fn led_to(&self) -> &'static str {
+        let group = self.group();
+        let found = self.names.get().unwrap().read(&group.host).await.unwrap();
+        let is_at_b = found.leads_to(&group.site("b").unwrap().record);
+        if is_at_b { "b" } else { "a" }
+    }
+
     /// A client pushes by the name.
     async fn push(&self) {
-        let (tag, group) = (self.tag(), self.group());
-        let found = self.names.get().unwrap().read(&group.host).await.unwrap();
-        let is_at = |site: &str| found.leads_to(&group.site(site).unwrap().record);
-        let site = if is_at("b") { "b" } else { "a" };
+        let (tag, site) = (self.tag(), self.led_to().await);
         self.images.lock().unwrap().push(site, tag);
+    }
+
+    /// A while without an order of an operator.
+    async fn live(&self) {
+        for _ in 0..20 {
+            self.tick().await;
+        }
     }
 
     async fn begin_write(&self) {
@@ -288,11 +250,12 @@ impl World {
             writing.number
         );
         self.writes.fetch_add(1, Ordering::SeqCst);
-        let images = &self.images;
-        images
+        let is_led_here = self.led_to().await == writing.ends.1;
+        let (tag, image) = (writing.tag, writing.image);
+        self.images
             .lock()
             .unwrap()
-            .write(writing.ends, writing.tag, writing.image, false);
+            .write_late(writing.ends, tag, image, is_led_here);
         let slots = self.failovers.slots("main").await.unwrap();
         for slot in slots.iter().filter(|slot| slot.slot.holder == writing.holder) {
             self.failovers.end_slot("main", slot).await.unwrap();
@@ -526,6 +489,10 @@ async fn a_switch_survives_every_crash_and_no_worker_writes_after_the_drain() {
         let world = World::new(seed);
         world.settle().await;
         let zones = RoughZones::new(&world);
+        for tag in TAGS {
+            world.images.lock().unwrap().push("a", tag);
+        }
+        world.live().await;
         let forth = flip("b");
         tokio::join!(
             insist(&world, &zones, "one", &forth),
@@ -548,9 +515,7 @@ async fn a_switch_survives_every_crash_and_no_worker_writes_after_the_drain() {
             observed.rebuild(&world.failovers, world.group(), at).await.unwrap();
             world.is_rough.store(true, Ordering::SeqCst);
         }
-        for _ in 0..20 {
-            world.tick().await;
-        }
+        world.live().await;
         world.copy_back().await;
         let back = failback();
         tokio::join!(
@@ -559,9 +524,7 @@ async fn a_switch_survives_every_crash_and_no_worker_writes_after_the_drain() {
         );
         expect_at(&world, &zones, "a", Phase::Ready).await;
         // Late events of both directions.
-        for _ in 0..20 {
-            world.tick().await;
-        }
+        world.live().await;
         let images = world.images.lock().unwrap();
         images.expect_nothing_lost(seed, "a");
         counted += images.counted.len();

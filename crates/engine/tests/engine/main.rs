@@ -19,6 +19,7 @@ mod early;
 mod facts;
 mod failover_check;
 mod failover_drill;
+mod failover_images;
 mod failover_machine;
 mod failover_stage;
 mod failover_switch;
