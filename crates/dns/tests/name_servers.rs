@@ -282,3 +282,23 @@ async fn a_secondary_with_old_records_is_shown() {
         "{error}"
     );
 }
+
+/// A secondary server changes nothing, whether it says NOTAUTH, NOTIMP or REFUSED.
+#[tokio::test]
+async fn an_update_to_a_server_that_is_not_the_primary_one_changes_nothing() {
+    for product in [Product::Bind, Product::Knot] {
+        let (primary, secondary) = NameServer::pair(product, &["example.com"]).await.unwrap();
+        let name = zone("images.example.com");
+        let wrong = names(&[secondary.port()], "example.com");
+        let error = wrong
+            .swap(&name, &Entry::default(), &entry("a.example.net"))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error.kind(), Code::DnsRefused | Code::DnsZoneInvalid),
+            "{product:?}: {error}"
+        );
+        let right = names(&[primary.port()], "example.com");
+        assert_eq!(right.read(&name).await.unwrap(), Entry::default(), "{product:?}");
+    }
+}

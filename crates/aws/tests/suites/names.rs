@@ -7,10 +7,13 @@ use aws_sdk_route53::types::{
     AliasTarget, Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType, Vpc, VpcRegion,
 };
 use transship_aws::{Aws, HostedZone};
+use transship_embedded_registry::faults::Action;
 use transship_engine::names::{Entry, Names};
 use transship_oci::Code;
 use transship_rules::Hostname;
+use transship_testkit::faults::{Fault, Script};
 use transship_testkit::ministack::MiniStack;
+use transship_testkit::proxy::FaultProxy;
 use transship_testkit::suites::{self, EXTERNAL_DNS, NamesUnderTest, OWNED};
 
 async fn zone(aws: &Aws, name: &str, vpc: Option<Vpc>) -> String {
@@ -94,4 +97,33 @@ async fn what_cannot_be_switched_in_a_hosted_zone_is_named() {
     drop(ministack);
     let error = names.read(&name).await.unwrap_err();
     assert!(error.is(Code::DnsUnavailable), "{error}");
+}
+
+/// A role without the right to the zone.
+#[tokio::test]
+async fn a_zone_without_permission_is_refused_with_the_reason() {
+    let ministack = MiniStack::start().await.unwrap();
+    let proxy = FaultProxy::start(ministack.host()).await.unwrap();
+    let body = "<ErrorResponse xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not authorized to perform: route53:ChangeResourceRecordSets</Message></Error></ErrorResponse>";
+    let denied = Action::Status {
+        code: 403,
+        headers: vec![("content-type".to_owned(), "text/xml".to_owned())],
+        body: body.into(),
+    };
+    let fault = Fault::new("*", "/2013-04-01/hostedzone/", denied).unwrap();
+    proxy.set_faults(Some(Arc::new(Script::new([fault.always()]))));
+    let aws = Aws::emulated(&proxy.url()).await;
+    let name: Hostname = "images.example.com".parse().unwrap();
+    let names = HostedZone::new(aws, "Z1");
+    for error in [
+        names.zone().await.unwrap_err(),
+        names.read(&name).await.unwrap_err(),
+        names
+            .swap(&name, &Entry::default(), &Entry::default())
+            .await
+            .unwrap_err(),
+    ] {
+        assert!(error.is(Code::DnsRefused), "{error}");
+        assert!(error.to_string().contains("not authorized"), "{error}");
+    }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use transship_engine::failover::{FACTS_AGE_MAX, GroupState, Phase, Role, Seen};
 use transship_engine::names::{Entry, Names as _};
+use transship_oci::Code;
+use transship_rules::{RecordKind, SiteRecord};
 use transship_testkit::images;
+use transship_testkit::memory::MemoryNames;
 use transship_testkit::proxy::Certificate;
 
 use crate::failover_stage::{CLIENTS, Stage, entry, host};
@@ -291,4 +294,33 @@ async fn after_the_writer_changed_the_facts_are_those_of_the_new_direction() {
             .iter()
             .any(|reason| reason.code == "FAILOVER_LAG")
     );
+}
+
+/// The document does not say what the zone of a service is called, so the check finds it, and a switch before it fences.
+#[tokio::test]
+async fn an_alias_at_the_apex_of_a_zone_is_reported_before_anything_is_changed() {
+    let mut stage = Stage::ready().await;
+    stage.zone.names = MemoryNames::new(host(CLIENTS));
+    let first = Entry {
+        texts: Vec::new(),
+        ..entry("127.0.0.1", 0, "a")
+    };
+    stage.zone.names.put(&host(CLIENTS), first.clone());
+    let mut group = stage.group();
+    group.sites[1].record = SiteRecord {
+        kind: RecordKind::Cname,
+        values: vec!["b.example.net".to_owned()],
+    };
+    let report = stage.checker().run(&group).await.unwrap();
+    let codes: Vec<&str> = report.zones[0]
+        .reasons
+        .iter()
+        .map(|reason| reason.code.as_str())
+        .collect();
+    assert_eq!((codes, report.ready), (vec!["DNS_APEX_CNAME"], false));
+    let error = stage.lead_in(&group, Some("b")).await.unwrap_err();
+    assert!(error.is(Code::DnsApexCname), "{error}");
+    let known = stage.ledger.failovers.get("main").await.unwrap().unwrap();
+    assert_eq!((known.state.epoch, known.state.phase), (0, Phase::Ready));
+    assert_eq!(stage.zone.names.read(&host(CLIENTS)).await.unwrap(), first);
 }

@@ -370,6 +370,11 @@ failover:
 
     /// Leads the clients to a site; [`None`]: a failback.
     pub async fn lead(&self, to: Option<&str>) -> Result<Switched> {
+        self.lead_in(&self.group(), to).await
+    }
+
+    /// The same for a group that differs from that of the document.
+    pub async fn lead_in(&self, group: &Failover, to: Option<&str>) -> Result<Switched> {
         let order = Order {
             kind: to.map_or(OperationKind::Failback, |_| OperationKind::Flip),
             to: to.map(str::to_owned),
@@ -391,7 +396,7 @@ failover:
             patience,
             drain: patience,
         };
-        let switched = switchover.run(&self.group(), &order).await?;
+        let switched = switchover.run(group, &order).await?;
         let writers = [("main".to_owned(), switched.state.writer.clone())];
         self.configuration.put_writers(writers.into_iter().collect());
         Ok(switched)
