@@ -324,3 +324,18 @@ async fn an_alias_at_the_apex_of_a_zone_is_reported_before_anything_is_changed()
     assert_eq!((known.state.epoch, known.state.phase), (0, Phase::Ready));
     assert_eq!(stage.zone.names.read(&host(CLIENTS)).await.unwrap(), first);
 }
+
+/// No request asks for the retention of a registry; what it removed says that there is one.
+#[tokio::test]
+async fn a_standby_that_lost_an_image_is_known_to_remove_them() {
+    let stage = Stage::ready().await;
+    let image = images::image(7, &[10]);
+    stage.a.put("core/app", "old", &image);
+    stage.note_copy("old", &image.root).await;
+    stage.compare().await;
+    let report = stage.check().await;
+    let b = &report.sites[1];
+    assert_eq!((b.immutability, b.retention), ("unknown", "observed"));
+    let notes: Vec<&str> = b.warnings.iter().map(|note| note.code.as_str()).collect();
+    assert_eq!(notes, ["DESTINATION_DELETED"]);
+}

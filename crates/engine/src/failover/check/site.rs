@@ -44,9 +44,10 @@ pub struct SiteCheck {
     pub probe: SiteProbe,
     /// The time to live that the document gives its record, in seconds.
     pub ttl_seconds: u32,
-    /// Whether the site refuses to replace tags. Registries have no common request for it.
+    /// Whether the site refuses to replace tags: `observed` if it refused one that is not replicated, otherwise `unknown`, because
+    /// registries have no common request for it.
     pub immutability: &'static str,
-    /// Whether the site removes old images. Registries have no common request for it.
+    /// Whether the site removes old images: `observed` if one that was copied is not there any more, otherwise `unknown`.
     pub retention: &'static str,
     /// The number of `differences`.
     pub differences_total: usize,
@@ -89,6 +90,16 @@ pub(super) async fn check(
         let why = format!("{conflicts} images were pushed to {name} itself, and no rule replaces them");
         warnings.push(reason(Code::FailoverConflicts, why));
     }
+    let immutability = observed(&differences, Code::TagImmutable);
+    if let Some(count) = immutability.1 {
+        let why = format!("{name} refused to replace {count} tags: it protects them, and a switch would serve the older images");
+        warnings.push(reason(Code::TagImmutable, why));
+    }
+    let retention = observed(&differences, Code::DestinationDeleted);
+    if let Some(count) = retention.1 {
+        let why = format!("{count} images were copied to {name} and are not there any more: see its retention");
+        warnings.push(reason(Code::DestinationDeleted, why));
+    }
     reasons.append(&mut probed.reasons);
     warnings.append(&mut probed.warnings);
     SiteCheck {
@@ -100,12 +111,21 @@ pub(super) async fn check(
         facts,
         probe: probed,
         ttl_seconds: group.ttl_seconds,
-        immutability: "unknown",
-        retention: "unknown",
+        immutability: immutability.0,
+        retention: retention.0,
         differences_total: differences.len(),
         differences,
         at_risk_total: at_risk.len(),
         at_risk,
+    }
+}
+
+/// What the differences with this code say about a setting of the site, and their number if there are any.
+fn observed(differences: &[Difference], code: Code) -> (&'static str, Option<usize>) {
+    let of_code = |one: &&Difference| one.code.as_deref() == Some(code.as_str());
+    match differences.iter().filter(of_code).count() {
+        0 => ("unknown", None),
+        count => ("observed", Some(count)),
     }
 }
 
@@ -144,5 +164,30 @@ impl SiteCheck {
             at_risk: self.at_risk,
             ..Readiness::new(&self.site, group.rpo, self.reasons)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_setting_is_known_by_what_it_did() {
+        let difference = |code: Code| Difference {
+            state: Finding::Different,
+            repository: "core/app".parse().unwrap(),
+            tag: "v1".parse().unwrap(),
+            source_digest: None,
+            destination_digest: None,
+            code: Some(code.as_str().to_owned()),
+            reason: None,
+            since: Timestamp::UNIX_EPOCH,
+            is_conflict: false,
+        };
+        let all = [Code::TagImmutable, Code::SourceMoved, Code::TagImmutable].map(difference);
+        assert_eq!(observed(&all, Code::TagImmutable), ("observed", Some(2)));
+        assert_eq!(observed(&all, Code::DestinationDeleted), ("unknown", None));
     }
 }
