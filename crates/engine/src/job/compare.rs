@@ -9,6 +9,7 @@ use transship_oci::Code;
 use super::{JobKind, Next, Run};
 use crate::failover::{Refresh, compare_interval};
 use crate::jobs::Jobs;
+use crate::send::now;
 use crate::{Execution, Result, TaskEntry};
 
 /// Compare what was not compared for half of an interval.
@@ -51,9 +52,11 @@ impl JobKind for CompareSites {
             clock: Arc::clone(&jobs.clock),
             worker: &jobs.worker,
         };
+        let began = now(jobs.clock.as_ref());
         let left = run.budget.map_or(Duration::MAX, |budget| budget.left());
         let compared = tokio::time::timeout(left, refresh.run(group, compare_interval(group.rpo) / 2)).await;
         let Ok(compared) = compared else {
+            refresh.note_out_of_time(group, began).await?;
             let code = Code::ComparisonFailed.as_str();
             tracing::warn!(
                 code,

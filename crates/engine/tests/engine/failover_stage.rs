@@ -17,7 +17,7 @@ use transship_engine::failover::{
 };
 use transship_engine::ledger::Ledger;
 use transship_engine::names::{Answer, Entry, Names, Patience, Receipt, RecordSet, Stamp};
-use transship_engine::{Configuration, ImageRef, Replica, Secrets};
+use transship_engine::{Configuration, ImageRef, Replica, Secrets, Snapshot};
 use transship_oci::{Code, Digest, Error, RegistryHost, Repository, Result, Target, Verb};
 use transship_registry::{Credentials, Login, Retries};
 use transship_rules::{Document, Failover, Hostname, SecretReference, ZoneService};
@@ -297,13 +297,24 @@ failover:
     /// Compares the sites, also if they were compared just now.
     pub async fn compare(&self) {
         let snapshot = self.configuration.current();
-        let refresh = Refresh {
-            snapshot: &snapshot,
+        let refresh = self.refresh(&snapshot);
+        refresh.run(&self.group(), Duration::ZERO).await.unwrap();
+    }
+
+    /// A worker began to compare, and its time ended.
+    pub async fn note_out_of_time(&self) {
+        let snapshot = self.configuration.current();
+        let refresh = self.refresh(&snapshot);
+        refresh.note_out_of_time(&self.group(), self.now()).await.unwrap();
+    }
+
+    fn refresh<'a>(&'a self, snapshot: &'a Snapshot) -> Refresh<'a> {
+        Refresh {
+            snapshot,
             ledger: &self.ledger,
             clock: Arc::new(self.clock.clone()),
             worker: "worker-1",
-        };
-        refresh.run(&self.group(), Duration::ZERO).await.unwrap();
+        }
     }
 
     /// True if a timer would order a comparison now.

@@ -34,13 +34,20 @@ pub(crate) struct Arguments {
     /// Images of each list to leave out at its beginning
     #[arg(long, value_name = "N", default_value_t = 0)]
     skip: usize,
+    /// Compare the sites first, also where workers do; it takes two requests for each image
+    #[arg(long)]
+    compare: bool,
 }
 
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure> {
     crate::logging::begin_command();
     let opened = arguments.group.open().await?;
-    let check = check_of(&opened).await?;
+    let check = if arguments.compare {
+        check_after_comparison(&opened).await?
+    } else {
+        check_of(&opened).await?
+    };
     let mut report = check.run(&opened.group).await?;
     check.ledger.drills.note_check(&report.group, &noted(&report)).await?;
     for site in &mut report.sites {
@@ -59,11 +66,10 @@ pub(super) async fn check_of(opened: &OpenedGroup) -> Result<CheckGroup, Failure
     Ok(check)
 }
 
-/// The check of a group whose images this process has just copied: the sites are compared first in any case, because what is known of
-/// them is from before that.
-pub(super) async fn check_after_copies(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
+/// The check of a group whose sites are compared first in any case.
+pub(super) async fn check_after_comparison(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
     let check = checker(opened)?;
-    // One that another worker has begun may have read a site before the copies.
+    // One that another worker has begun may have read a site before this moment.
     while !compare(&check, opened, Duration::ZERO).await? {
         tokio::time::sleep(POLL_INTERVAL).await;
     }

@@ -11,7 +11,7 @@ use transship_engine::{Depth, Finding, Narrow, Trigger, VerifyRule};
 use transship_oci::{Code, Existing, Result};
 use transship_rules::Rule;
 
-use super::check::{check_after_copies, check_of};
+use super::check::{check_after_comparison, check_of};
 use super::group::{Group, OpenedGroup};
 use super::operator::switchover;
 use super::report::{Report, text};
@@ -81,7 +81,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     let returns = observed.state.under_way().is_none() && observed.state.writer != opened.group.writer;
     let (conflicts, check) = if returns {
         let conflicts = copy_back(&opened, &observed, &decide).await?;
-        (conflicts, check_after_copies(&opened).await?)
+        (conflicts, check_after_comparison(&opened).await?)
     } else {
         (Vec::new(), check_of(&opened).await?)
     };

@@ -92,7 +92,9 @@ pub(super) async fn check(
     }
     let immutability = observed(&differences, Code::TagImmutable);
     if let Some(count) = immutability.1 {
-        let why = format!("{name} refused to replace {count} tags: it protects them, and a switch would serve the older images");
+        let why = format!(
+            "{name} refused to replace {count} tags: it protects them, and a switch would serve the older images"
+        );
         warnings.push(reason(Code::TagImmutable, why));
     }
     let retention = observed(&differences, Code::DestinationDeleted);

@@ -68,11 +68,16 @@ pub fn leg_of(rule: &Rule) -> Leg {
     }
 }
 
+/// The lease of a comparison.
+pub(super) fn lease_of(leg: &Leg) -> String {
+    format!("compare#{}:{}>{}", leg.rule, leg.from, leg.to)
+}
+
 impl CompareLeg<'_> {
     /// Compares, and returns what is known of the leg now. [`None`]: another worker compares it at this moment.
     pub async fn run(&self) -> Result<Option<Comparison>> {
         let leg = leg_of(self.rule);
-        let lease = format!("compare#{}:{}>{}", leg.rule, leg.from, leg.to);
+        let lease = lease_of(&leg);
         let leases = &self.ledger.leases;
         if !leases.take(&lease, self.worker, self.now(), LEASE_TTL).await? {
             return Ok(None);

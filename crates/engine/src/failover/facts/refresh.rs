@@ -6,13 +6,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use transship_copy::Clock;
-use transship_oci::Result;
+use transship_oci::{Code, Result};
 use transship_rules::{Failover, Rule};
 
+use super::compare::lease_of;
 use super::{CompareLeg, age, leg_of, rules_between};
 use crate::Snapshot;
 use crate::failover::GroupState;
-use crate::ledger::{Comparison, Ledger, Leg};
+use crate::ledger::{Comparison, Failed, Ledger, Leg};
 use crate::send::now;
 
 /// The shortest time between two comparisons of a group: each asks both sites for every image.
@@ -86,6 +87,27 @@ impl Refresh<'_> {
         let rules = rules_between(self.snapshot.written(), group, &writer.site);
         let compared = rules.iter().map(|rule| self.leg(rule, &writer, older_than));
         join_all(compared).await.into_iter().collect()
+    }
+
+    /// Keeps that the time of this worker ended before the rules of the group were compared, which it began to do at `began`.
+    pub async fn note_out_of_time(&self, group: &Failover, began: Timestamp) -> Result<()> {
+        let writer = writer_of(self.ledger, group).await?;
+        for rule in rules_between(self.snapshot.written(), group, &writer.site) {
+            let leg = leg_of(&rule);
+            // Otherwise the next worker would wait for its end.
+            self.ledger.leases.release(&lease_of(&leg), self.worker).await?;
+            let known = self.ledger.comparisons.get(&leg).await?;
+            if known.is_some_and(|known| known.tried >= began) {
+                continue;
+            }
+            let failure = Failed {
+                code: Code::ComparisonFailed.as_str().to_owned(),
+                text: "the time of the worker ended before everything was compared: give workers more time (the parameter WorkerTimeout of a stack), or compare with `transship dr check` on a machine".to_owned(),
+            };
+            let at = now(self.clock.as_ref());
+            self.ledger.comparisons.fail(&leg, at, failure, false).await?;
+        }
+        Ok(())
     }
 
     async fn leg(&self, rule: &Rule, writer: &Writer, older_than: Duration) -> Result<(Leg, Option<Comparison>)> {
