@@ -15,6 +15,7 @@
 
 mod cases;
 mod deliveries;
+mod failover;
 mod lambda;
 mod many;
 mod measure;
@@ -36,7 +37,7 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Only this case: large, requests, distant, again, again-referrers, second-repository, import-large, import-shared, lambda, neighbours,
-    /// deliveries, runs, many.
+    /// deliveries, runs, many, failover.
     #[arg(long, value_parser = only_of)]
     only: Option<Only>,
     /// Only this tool, of the case `many`.
@@ -56,6 +57,7 @@ enum Only {
     Deliveries,
     Runs,
     Many,
+    Failover,
 }
 
 fn only_of(word: &str) -> Result<Only, String> {
@@ -74,17 +76,21 @@ fn only_of(word: &str) -> Result<Only, String> {
     if word == many::WORD {
         return Ok(Only::Many);
     }
+    if word == failover::WORD {
+        return Ok(Only::Failover);
+    }
     let found = Case::ALL.into_iter().find(|case| case.word() == word);
     found.map(Only::Case).ok_or_else(|| {
         let words: Vec<_> = Case::ALL.iter().map(|case| case.word()).collect();
         format!(
-            "one of {}, {}, {}, {}, {}, {}",
+            "one of {}, {}, {}, {}, {}, {}, {}",
             words.join(", "),
             lambda::WORD,
             neighbours::WORD,
             deliveries::WORD,
             runs::WORD,
-            many::WORD
+            many::WORD,
+            failover::WORD
         )
     })
 }
@@ -101,6 +107,9 @@ fn main() -> Result<()> {
         return runs::run(arguments.quick);
     }
     ensure!(!DockerRegistry::skipped(), "docker-registry is not installed");
+    if arguments.only == Some(Only::Failover) {
+        return failover::run(arguments.quick);
+    }
     if arguments.only == Some(Only::Many) {
         return many::run(arguments.quick, arguments.tool.as_deref());
     }
