@@ -17,8 +17,9 @@ use crate::message::{DeadLetterRecorder, ERROR_BACKOFF, Message, MessageProcesso
 const VISIBILITY: Duration = Duration::from_mins(1);
 /// The interval between heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(20);
-/// The interval between reads of the queue without a notification. Another process that sends (`redrive`) cannot notify.
-const QUEUE_READ_INTERVAL: Duration = Duration::from_secs(5);
+/// The interval between reads of the queue without a notification. Another process that sends (`redrive`, each step of
+/// `dr failback`) cannot notify.
+const QUEUE_READ_INTERVAL: Duration = Duration::from_secs(1);
 /// How long running jobs may continue after the request to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// A message whose job ended its worker this often, at least once while no other was worked on, is recorded as failed. Only
