@@ -17,6 +17,7 @@ mod cases;
 mod deliveries;
 mod failover;
 mod lambda;
+mod limited;
 mod many;
 mod measure;
 mod neighbours;
@@ -37,10 +38,10 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Only this case: large, requests, distant, again, again-referrers, second-repository, import-large, import-shared, lambda, neighbours,
-    /// deliveries, runs, many, failover.
+    /// deliveries, runs, many, limited, failover.
     #[arg(long, value_parser = only_of)]
     only: Option<Only>,
-    /// Only this tool, of the case `many`.
+    /// Only this tool, of the cases `many` and `limited`.
     #[arg(long)]
     tool: Option<String>,
     /// How often each client runs.
@@ -58,6 +59,7 @@ enum Only {
     Runs,
     Many,
     Failover,
+    Limited,
 }
 
 fn only_of(word: &str) -> Result<Only, String> {
@@ -79,18 +81,22 @@ fn only_of(word: &str) -> Result<Only, String> {
     if word == failover::WORD {
         return Ok(Only::Failover);
     }
+    if word == limited::WORD {
+        return Ok(Only::Limited);
+    }
     let found = Case::ALL.into_iter().find(|case| case.word() == word);
     found.map(Only::Case).ok_or_else(|| {
         let words: Vec<_> = Case::ALL.iter().map(|case| case.word()).collect();
         format!(
-            "one of {}, {}, {}, {}, {}, {}, {}",
+            "one of {}, {}, {}, {}, {}, {}, {}, {}",
             words.join(", "),
             lambda::WORD,
             neighbours::WORD,
             deliveries::WORD,
             runs::WORD,
             many::WORD,
-            failover::WORD
+            failover::WORD,
+            limited::WORD
         )
     })
 }
@@ -105,6 +111,9 @@ fn main() -> Result<()> {
     }
     if arguments.only == Some(Only::Runs) {
         return runs::run(arguments.quick);
+    }
+    if arguments.only == Some(Only::Limited) {
+        return limited::run(arguments.quick, arguments.tool.as_deref());
     }
     ensure!(!DockerRegistry::skipped(), "docker-registry is not installed");
     if arguments.only == Some(Only::Failover) {

@@ -28,8 +28,9 @@ const TICKS_PER_SECOND: f64 = 100.0;
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// A tool that copies many images.
-struct Tool {
-    name: &'static str,
+pub struct Tool {
+    /// Its name.
+    pub name: &'static str,
     program: PathBuf,
 }
 
@@ -67,7 +68,8 @@ pub fn run(quick: bool, only: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn found() -> Vec<Tool> {
+/// The tools that are installed.
+pub fn found() -> Vec<Tool> {
     let mut tools = vec![Tool {
         name: "transship",
         program: transship::binary(),
@@ -160,9 +162,10 @@ impl<'a> Stage<'a> {
             let is_upload = |request: &&String| request.starts_with("PUT ") && request.contains("/blobs/uploads/");
             requests.iter().filter(is_upload).count()
         };
+        let [near, far] = [self.proxies[0].host(), self.proxies[1].host()];
         let before = (requests(), cpu(), self.proxies[1].sent_bytes());
         let uploads_before = uploads();
-        let cost = measure::run(&mut self.command(tool, memory)?)?;
+        let cost = measure::run(&mut tool.command([near.as_str(), far.as_str()], self.repositories, memory)?)?;
         Ok(Measured {
             cost,
             registries_cpu_s: cpu() - before.1,
@@ -171,21 +174,20 @@ impl<'a> Stage<'a> {
             uploads: uploads() - uploads_before,
         })
     }
+}
 
-    fn command(&self, tool: &Tool, memory: &Path) -> Result<Command> {
-        let [near, far] = &self.proxies;
-        let (near, far) = (near.host(), far.host());
-        let names: Vec<String> = (0..self.repositories)
-            .map(|number| format!("core/app{number}"))
-            .collect();
+impl Tool {
+    /// Its documented command for copying `core/app0`, `core/app1` … from one registry to the other. `memory`: the folder of its files.
+    pub fn command(&self, [near, far]: [&str; 2], repositories: u64, memory: &Path) -> Result<Command> {
+        let names: Vec<String> = (0..repositories).map(|number| format!("core/app{number}")).collect();
         let write = |name: &str, text: String| -> Result<PathBuf> {
             let path = memory.join(name);
             std::fs::write(&path, text).with_context(|| path.display().to_string())?;
             Ok(path)
         };
-        let mut command = Command::new(&tool.program);
+        let mut command = Command::new(&self.program);
         command.env("DOCKER_CONFIG", memory);
-        match tool.name {
+        match self.name {
             "transship" => {
                 let document = json!({
                     "version": 1,
@@ -206,7 +208,7 @@ impl<'a> Stage<'a> {
             }
             "image-syncer" => {
                 let plain = json!({ "username": "", "password": "", "insecure": true });
-                let logins = json!({ near.to_string(): plain, far.to_string(): plain });
+                let logins = json!({ near: plain, far: plain });
                 let images: serde_json::Map<_, _> = names
                     .iter()
                     .map(|name| (format!("{near}/{name}"), json!(format!("{far}/{name}"))))
@@ -226,7 +228,7 @@ impl<'a> Stage<'a> {
                     .collect();
                 let document = json!({
                     "version": 1,
-                    "creds": [host(near.as_str()), host(far.as_str())],
+                    "creds": [host(near), host(far)],
                     "defaults": { "parallel": 8 },
                     "sync": sync,
                 });
@@ -236,7 +238,7 @@ impl<'a> Stage<'a> {
             }
             _ => {
                 let images: serde_json::Map<_, _> = names.iter().map(|name| (name.clone(), json!([]))).collect();
-                let document = json!({ near.to_string(): { "images": images, "tls-verify": false } });
+                let document = json!({ near: { "images": images, "tls-verify": false } });
                 let document = write("skopeo.yml", document.to_string())?;
                 command.args(["sync", "--src", "yaml", "--dest", "docker", "--dest-tls-verify=false"]);
                 command.arg(document).arg(format!("{far}/core"));

@@ -135,7 +135,7 @@ impl Registry {
             names: options.names,
             guard,
             limiter: Limiter::new(options.limits),
-            adaptive: Adaptive::default(),
+            adaptive: Adaptive::new(options.retries.first),
             profile: options.profile,
             retries: options.retries,
             idle_timeout: IDLE_TIMEOUT,

@@ -3,7 +3,9 @@
 //!
 //! Requests and uploads each have a [`Window`]: it grows while the registry answers well, and is halved when the registry refuses
 //! (429, 503), does not answer, or answers HEAD and POST ever more slowly. Waiting requests begin in the order of their arrival.
+//! The [`Rate`] limits requests per second after refusals (429).
 
+mod rate;
 mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::rate::Rate;
 use self::window::Window;
 
 /// Requests in progress at first, and at most.
@@ -24,19 +27,20 @@ pub(crate) struct Adaptive {
     began: Instant,
     requests: Arc<Gate>,
     uploads: Arc<Gate>,
+    rate: Mutex<Rate>,
 }
 
-impl Default for Adaptive {
-    fn default() -> Self {
+impl Adaptive {
+    /// Nothing is learned yet. `pause`: the first one after a refusal.
+    pub(crate) fn new(pause: Duration) -> Self {
         Self {
             began: Instant::now(),
             requests: Gate::new(REQUESTS),
             uploads: Gate::new(UPLOADS),
+            rate: Mutex::new(Rate::new(pause)),
         }
     }
-}
 
-impl Adaptive {
     /// Waits until one more request may begin.
     pub(crate) async fn request(&self) -> Turn<'_> {
         let place = self.requests.enter().await;
@@ -45,6 +49,11 @@ impl Adaptive {
             place: Some(place),
             began: self.now(),
         }
+    }
+
+    /// How long a request waits until it may begin, if the registry refuses more requests per second.
+    pub(crate) fn wait(&self) -> Duration {
+        lock(&self.rate).begin(self.now())
     }
 
     /// The turn of a request whose body is streamed. Its upload has a place already.
@@ -74,9 +83,19 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// The registry answered with `status`, or ([`None`]) did not answer.
-    pub(crate) fn end(self, method: &Method, status: Option<StatusCode>) {
+    /// The request begins now: it waited for more than its turn.
+    pub(crate) fn begin(&mut self) {
+        self.began = self.adaptive.now();
+    }
+
+    /// The registry answered with `status`, or ([`None`]) did not answer. `retry_after`: how long it asks to wait.
+    pub(crate) fn end(self, method: &Method, status: Option<StatusCode>, retry_after: Option<Duration>) {
         let (adaptive, began, now) = (self.adaptive, self.began, self.adaptive.now());
+        match status {
+            Some(StatusCode::TOO_MANY_REQUESTS) => lock(&adaptive.rate).refused(began, now, retry_after),
+            Some(_) => lock(&adaptive.rate).accepted(now),
+            None => {}
+        }
         let gates = [&adaptive.requests, &adaptive.uploads];
         match status {
             None | Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
@@ -184,21 +203,21 @@ mod tests {
 
     #[test]
     fn refusals_take_places_away_also_those_that_are_held() {
-        let adaptive = Adaptive::default();
+        let adaptive = Adaptive::new(Duration::from_millis(200));
         let turns = all_that_begin(&adaptive);
         assert_eq!(turns.len(), usize::from(REQUESTS.0));
         for turn in turns {
-            turn.end(&Method::HEAD, Some(StatusCode::SERVICE_UNAVAILABLE));
+            turn.end(&Method::HEAD, Some(StatusCode::SERVICE_UNAVAILABLE), None);
         }
         assert_eq!(all_that_begin(&adaptive).len(), usize::from(REQUESTS.0 / 2));
     }
 
     #[test]
     fn answers_make_room_for_more() {
-        let adaptive = Adaptive::default();
+        let adaptive = Adaptive::new(Duration::from_millis(200));
         for _ in 0..8 {
             for turn in all_that_begin(&adaptive) {
-                turn.end(&Method::GET, Some(StatusCode::OK));
+                turn.end(&Method::GET, Some(StatusCode::OK), None);
             }
         }
         assert_eq!(all_that_begin(&adaptive).len(), usize::from(REQUESTS.1));
@@ -206,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_is_given_up_frees_its_place() {
-        let adaptive = Adaptive::default();
+        let adaptive = Adaptive::new(Duration::from_millis(200));
         for _ in 0..100 {
             let turn = adaptive.request().await;
             drop(turn);

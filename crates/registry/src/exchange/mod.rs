@@ -9,7 +9,7 @@ mod request;
 mod response;
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, StatusCode};
@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::Registry;
 use crate::auth::wanted_scope;
-use crate::retry::is_temporary;
+use crate::retry::{is_temporary, retry_after};
 use failure::{rate_limited, timed_out, transport};
 
 pub(crate) use request::Request;
@@ -135,18 +135,29 @@ impl Registry {
             .map_err(|denied| Error::new(Code::EgressDenied, &request.operation, denied.to_string()))?;
         self.pause_over(request).await?;
         let adaptive = &self.0.adaptive;
-        let turn = if request.is_streamed {
+        let mut turn = if request.is_streamed {
             adaptive.streamed()
         } else {
             adaptive.request().await
         };
-        // It may have begun while this request waited for its turn.
-        self.pause_over(request).await?;
+        loop {
+            // It may have begun while this request waited for its turn.
+            self.pause_over(request).await?;
+            let wait = adaptive.wait();
+            if wait.is_zero() {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+            if self.paused().is_none() {
+                break;
+            }
+        }
         self.0.limiter.request().await;
         let idle_timeout = request
             .pass()
             .await?
             .map_or(idle_timeout, |limit| limit.min(idle_timeout));
+        turn.begin();
         request.requests.fetch_add(1, Ordering::Relaxed);
         let mut builder = self
             .0
@@ -160,12 +171,11 @@ impl Registry {
             builder = builder.header(AUTHORIZATION, header);
         }
         let answered = tokio::time::timeout(idle_timeout, builder.send()).await;
-        let status = answered
-            .as_ref()
-            .ok()
-            .and_then(|response| Some(response.as_ref().ok()?.status()));
+        let response = answered.as_ref().ok().and_then(|response| response.as_ref().ok());
+        let status = response.map(reqwest::Response::status);
+        let after = response.and_then(|response| retry_after(response.headers(), SystemTime::now()));
         self.count(status);
-        turn.end(&request.method, status);
+        turn.end(&request.method, status, after);
         match answered {
             Ok(Ok(inner)) => Ok(Response {
                 inner,

@@ -1,0 +1,309 @@
+//! How many requests may begin per second, learned from refusals (429): a number of requests at the same time cannot meet a limit
+//! of requests per second.
+//!
+//! Without a refusal there is no limit. After one it is a part of what the registry accepted lately. It is held for a while, then
+//! raised slowly, and forgotten once the registry bears several times as much. A registry that refuses as often at little more than
+//! half of the rate does not limit the rate, or now limits it to much less. Then the limit is forgotten, and another one may be
+//! learned after a while.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The time over which accepted requests are counted.
+const MEASURED: Duration = Duration::from_secs(2);
+/// Accepted requests of the same interval of this length are counted together.
+const STEP: Duration = Duration::from_millis(100);
+/// A registry that accepted fewer requests in [`MEASURED`] is not limited by its rate, or by one that pauses meet as well.
+const EVIDENCE_MIN: u32 = 10;
+/// Requests in the time of the first pause after a refusal. Of fewer, a pause holds up no more than a limit would.
+const REQUESTS_OF_PAUSE: f64 = 2.0;
+/// Longest `Retry-After` of a limit of requests per second. A longer one is a quota, or a registry that is overloaded.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
+/// The part of the accepted rate that is used after the first refusal. Registries admit a burst before they refuse.
+const FIRST_PART: f64 = 0.9;
+/// The part of the rate that is used after a later refusal.
+const PART: f64 = 0.95;
+/// A limit below this part of what was accepted, and still refusals, prove that the rate was not the reason.
+const DOUBTED_PART: f64 = 0.6;
+/// Nothing is learned for this long after that.
+const DOUBT: Duration = Duration::from_secs(30);
+/// The rate is not raised for this long after a refusal.
+const HOLD: Duration = Duration::from_secs(8);
+/// Rise per second after [`HOLD`], and after [`SLOW_RISE`] of it.
+const RISE: f64 = 1.01;
+const FAST_RISE: f64 = 1.05;
+const SLOW_RISE: Duration = Duration::from_secs(10);
+/// A time without requests raises the rate as this time would, at most.
+const RISEN_MAX: Duration = Duration::from_mins(1);
+/// The limit is forgotten when the rate is this many times the one that was refused.
+const FORGET_FACTOR: f64 = 4.0;
+
+/// A learned limit of requests per second. Times are durations since any fixed moment.
+#[derive(Debug, Clone)]
+pub(super) struct Rate {
+    /// Requests per second that are never limited: pauses meet a lower limit as well.
+    least: f64,
+    limit: Option<Limit>,
+    /// Number of accepted requests by the beginning of their step.
+    accepted: VecDeque<(Duration, u32)>,
+    /// Until when nothing is learned.
+    doubted_until: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Limit {
+    per_second: f64,
+    /// The limit that was learned from what the registry accepted.
+    first: f64,
+    /// The limit after the last refusal.
+    refused_at: f64,
+    refused: Duration,
+    raised: Duration,
+    /// When the next request may begin.
+    next: Duration,
+}
+
+impl Rate {
+    /// Without a limit. `pause`: the first one after a refusal.
+    pub(super) fn new(pause: Duration) -> Self {
+        Self {
+            least: REQUESTS_OF_PAUSE / pause.as_secs_f64().max(f64::MIN_POSITIVE),
+            limit: None,
+            accepted: VecDeque::new(),
+            doubted_until: Duration::ZERO,
+        }
+    }
+
+    /// How long a request that is ready at `now` waits for its turn.
+    pub(super) fn begin(&mut self, now: Duration) -> Duration {
+        let Some(limit) = &mut self.limit else {
+            return Duration::ZERO;
+        };
+        limit.raise(now);
+        if limit.per_second > limit.refused_at * FORGET_FACTOR {
+            self.limit = None;
+            return Duration::ZERO;
+        }
+        let turn = limit.next.max(now);
+        limit.next = turn + Duration::from_secs_f64(1.0 / limit.per_second);
+        turn.saturating_sub(now)
+    }
+
+    /// The registry accepted a request.
+    pub(super) fn accepted(&mut self, now: Duration) {
+        match self.accepted.back_mut() {
+            Some((began, count)) if now.saturating_sub(*began) < STEP => *count += 1,
+            _ => self.accepted.push_back((now, 1)),
+        }
+        self.forget_old(now);
+    }
+
+    /// The registry refused a request that began at `began`, and asks to wait for `retry_after`.
+    pub(super) fn refused(&mut self, began: Duration, now: Duration, retry_after: Option<Duration>) {
+        let is_repeated = self.limit.as_ref().is_some_and(|limit| began < limit.refused);
+        if is_repeated || now < self.doubted_until || retry_after.is_some_and(|after| after > RETRY_AFTER_MAX) {
+            return;
+        }
+        let seen = self.seen(now);
+        let (per_second, first) = match (&self.limit, seen) {
+            (None, None) => return,
+            (None, Some(seen)) => (seen * FIRST_PART, seen * FIRST_PART),
+            (Some(limit), _) => (limit.per_second * PART, limit.first),
+        };
+        if per_second < (first * DOUBTED_PART).max(self.least) {
+            self.limit = None;
+            self.doubted_until = now + DOUBT;
+            return;
+        }
+        self.limit = Some(Limit {
+            per_second,
+            first,
+            refused_at: per_second,
+            refused: now,
+            raised: now,
+            // What was refused is sent again, and the registry has no room for it yet.
+            next: now + Duration::from_secs_f64(1.0 / per_second),
+        });
+    }
+
+    /// Accepted requests per second; [`None`] if they are too few to tell.
+    fn seen(&mut self, now: Duration) -> Option<f64> {
+        self.forget_old(now);
+        let count: u32 = self.accepted.iter().map(|(_, count)| count).sum();
+        let since = self.accepted.front().map_or(now, |(began, _)| *began);
+        let span = now.saturating_sub(since).max(Duration::from_secs(1));
+        (count >= EVIDENCE_MIN).then(|| f64::from(count) / span.as_secs_f64())
+    }
+
+    fn forget_old(&mut self, now: Duration) {
+        while let Some((began, _)) = self.accepted.front()
+            && now.saturating_sub(*began) > MEASURED
+        {
+            self.accepted.pop_front();
+        }
+    }
+}
+
+impl Limit {
+    fn raise(&mut self, now: Duration) {
+        let held = self.refused + HOLD;
+        let from = self.raised.max(held);
+        let Some(seconds) = now.checked_sub(from).map(|risen| risen.as_secs_f64()) else {
+            return;
+        };
+        let rise = if now > held + SLOW_RISE { FAST_RISE } else { RISE };
+        self.per_second *= rise.powf(seconds.min(RISEN_MAX.as_secs_f64()));
+        self.raised = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long the registry is not asked after a refusal.
+    const PAUSE: Duration = Duration::from_millis(300);
+
+    /// A registry that accepts a number of requests per second, with a burst of as many, asked without a pause by one client.
+    struct Stage {
+        rate: Rate,
+        now: Duration,
+        tokens: f64,
+        accepted: u32,
+        refused: u32,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            Self {
+                rate: Rate::new(Duration::from_millis(200)),
+                now: Duration::ZERO,
+                tokens: 20.0,
+                accepted: 0,
+                refused: 0,
+            }
+        }
+
+        fn run(&mut self, limit: f64, seconds: u64) {
+            self.run_refusing(seconds, |stage, step| {
+                stage.tokens = (stage.tokens + step.as_secs_f64() * limit).min(limit.max(1.0));
+                let is_accepted = stage.tokens >= 1.0;
+                stage.tokens -= f64::from(u8::from(is_accepted));
+                is_accepted
+            });
+        }
+
+        fn run_refusing(&mut self, seconds: u64, mut accepts: impl FnMut(&mut Self, Duration) -> bool) {
+            (self.accepted, self.refused) = (0, 0);
+            let end = self.now + Duration::from_secs(seconds);
+            let mut pause = Duration::ZERO;
+            while self.now < end {
+                let step = pause + self.rate.begin(self.now + pause).max(Duration::from_millis(2));
+                self.now += step;
+                pause = Duration::ZERO;
+                if accepts(self, step) {
+                    self.accepted += 1;
+                    self.rate.accepted(self.now);
+                } else {
+                    self.refused += 1;
+                    self.rate.refused(self.now, self.now, None);
+                    pause = PAUSE;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_is_met_with_few_refusals() {
+        let mut stage = Stage::new();
+        stage.run(20.0, 10);
+        stage.run(20.0, 300);
+        let per_second = f64::from(stage.accepted) / 300.0;
+        assert!(per_second >= 18.0, "{per_second}");
+        assert!(
+            f64::from(stage.refused) <= 0.01 * f64::from(stage.accepted),
+            "{}",
+            stage.refused
+        );
+    }
+
+    #[test]
+    fn the_first_seconds_have_few_refusals_too() {
+        let mut stage = Stage::new();
+        stage.run(20.0, 60);
+        assert!(stage.refused <= 12, "{}", stage.refused);
+        assert!(stage.accepted >= 60 * 17, "{}", stage.accepted);
+    }
+
+    #[test]
+    fn a_limit_that_falls_is_met_and_one_that_ends_is_forgotten() {
+        let mut stage = Stage::new();
+        stage.run(20.0, 60);
+        stage.run(12.0, 60);
+        stage.run(12.0, 60);
+        assert!(stage.accepted >= 580, "{}", stage.accepted);
+        assert!(stage.refused <= 30, "{}", stage.refused);
+        stage.run(1e9, 200);
+        assert!(stage.rate.limit.is_none(), "{:?}", stage.rate.limit);
+    }
+
+    #[test]
+    fn refusals_that_have_nothing_to_do_with_the_rate_cost_less_than_half_of_it() {
+        let every_tenth = |stage: &mut Stage| {
+            let mut number = 0_u32;
+            stage.run_refusing(120, |_, _| {
+                number += 1;
+                !number.is_multiple_of(10)
+            });
+            stage.accepted
+        };
+        let mut unlimited = Stage::new();
+        unlimited.rate.doubted_until = Duration::MAX;
+        let (limited, unlimited) = (every_tenth(&mut Stage::new()), every_tenth(&mut unlimited));
+        assert!(2 * limited > unlimited, "{limited} of {unlimited}");
+    }
+
+    #[test]
+    fn few_answers_and_long_waits_teach_nothing() {
+        let at = |tenths: u32| Duration::from_millis(100) * tenths;
+        let mut rate = Rate::new(Duration::from_secs(1));
+        for number in 0..9 {
+            rate.accepted(at(number));
+        }
+        rate.refused(at(9), at(10), None);
+        assert!(rate.limit.is_none(), "nine requests are no evidence");
+        for number in 0..20 {
+            rate.accepted(at(number));
+        }
+        rate.refused(at(20), at(20), Some(Duration::from_mins(1)));
+        assert!(rate.limit.is_none(), "a quota");
+        rate.refused(at(20), at(20), Some(Duration::from_secs(1)));
+        assert!(rate.limit.is_some());
+    }
+
+    #[test]
+    fn refusals_of_the_same_moment_count_once() {
+        let mut rate = Rate::new(Duration::from_secs(1));
+        for at in 0..100_u32 {
+            rate.accepted(Duration::from_millis(20) * at);
+        }
+        let now = Duration::from_secs(2);
+        for _ in 0..30 {
+            rate.refused(Duration::from_millis(1950), now, None);
+        }
+        let limit = rate.limit.unwrap().per_second;
+        assert!((40.0..=50.0).contains(&limit), "{limit}");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_harms_nothing() {
+        let mut rate = Rate::new(Duration::from_secs(1));
+        for _ in 0..20 {
+            rate.accepted(Duration::from_hours(1));
+        }
+        rate.refused(Duration::from_hours(1), Duration::from_hours(1), None);
+        assert!(rate.begin(Duration::ZERO) <= Duration::from_secs(2) + Duration::from_hours(1));
+        rate.accepted(Duration::ZERO);
+        rate.refused(Duration::from_hours(2), Duration::from_hours(2), None);
+    }
+}
