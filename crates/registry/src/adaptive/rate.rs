@@ -271,7 +271,7 @@ mod tests {
             rate.accepted(at(number));
         }
         rate.refused(at(9), at(10), None);
-        assert!(rate.limit.is_none(), "nine requests are no evidence");
+        assert!(rate.limit.is_none(), "nine requests prove nothing");
         for number in 0..20 {
             rate.accepted(at(number));
         }
