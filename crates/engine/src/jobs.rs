@@ -6,16 +6,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use metrics::{counter, histogram};
 use transship_copy::{Clock, Progress, TimeBudget};
-use transship_oci::{Code, Digest};
-use transship_registry::Registry;
+use transship_oci::{Code, Digest, Error, Verb};
+use transship_registry::{Quota, Registry};
 
 use crate::failover::Zones;
 use crate::job::Run;
 use crate::ledger::Ledger;
 use crate::send::now;
 use crate::{
-    Begin, Configuration, Counts, Envelope, Next, Outcome, Outgoing, Replica, Result, RetryPolicy, SourceCache,
-    TaskEntry, TaskQueue, TaskState,
+    Begin, Configuration, Counts, Envelope, Execution, Next, Outcome, Outgoing, Replica, Result, RetryPolicy,
+    SourceCache, TaskEntry, TaskQueue, TaskState, Trigger,
 };
 
 /// A pause of at least this length is logged as a warning.
@@ -42,6 +42,17 @@ pub(crate) enum Obstacle {
     Cancelled,
     /// A host is paused.
     Paused(Pause),
+}
+
+/// `PULL_QUOTA_LOW` if the source says that few pulls are left: they are kept for pushes.
+pub(crate) fn low_quota(execution: &Execution, source: &Registry) -> Option<Error> {
+    let quota = source.quota().filter(Quota::is_low)?;
+    if execution.trigger == Trigger::Event {
+        return None;
+    }
+    let (remaining, limit, hours) = (quota.remaining, quota.limit, quota.window.as_secs() / 3600);
+    let why = format!("{remaining} of {limit} pulls in {hours} hours are left");
+    Some(Error::of(Code::PullQuotaLow, Verb::Registry.on(source.host())).because(why))
 }
 
 /// Processes the jobs of the queue.

@@ -27,6 +27,9 @@ pub(crate) const REFERRER_TIMEOUT: Duration = Duration::from_hours(1);
 /// The longest wait until a task looks again whether a blob came that another task sends.
 const FOR_BLOB_MAX: Duration = Duration::from_secs(10);
 
+/// The wait before it is looked again whether a source allows more pulls.
+const FOR_QUOTA: Duration = Duration::from_mins(15);
+
 /// How long a task keeps its worker while another task sends a blob that it needs. A small one comes within that time.
 pub(crate) const BLOB_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -61,6 +64,8 @@ pub(crate) enum Wait {
     ForSwitch,
     /// From [`DELAY_MIN`] to [`FOR_BLOB_MAX`], until another task has sent a blob, however long it takes.
     ForBlob,
+    /// [`FOR_QUOTA`], until the source allows more pulls, however long it takes.
+    ForQuota,
 }
 
 impl Wait {
@@ -75,6 +80,9 @@ impl Wait {
         }
         if error.is(Code::BlobUnderWay) {
             return Self::ForBlob;
+        }
+        if error.is(Code::PullQuotaLow) {
+            return Self::ForQuota;
         }
         if error.is(Code::ReferrersMissing) {
             return Self::ForReferrer;
@@ -105,6 +113,7 @@ impl RetryPolicy {
             Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch => {
                 backoff(tries, id).min(self.max_delay)
             }
+            Wait::ForQuota => FOR_QUOTA,
             Wait::ForBlob => backoff(tries, id).min(FOR_BLOB_MAX),
         }
     }

@@ -17,6 +17,7 @@ use crate::heads::Heads;
 use crate::limits::Limiter;
 use crate::network::Guard;
 use crate::pages::PageSize;
+use crate::quota::{LastQuota, Quota};
 use crate::referrers::ReferrersApi;
 use crate::upload::throughput::Throughput;
 use crate::{Credentials, Profile, RemoteRepository, Retries, SiteTarget, TlsSource};
@@ -73,6 +74,8 @@ pub(crate) struct Inner {
     /// `OCI-Chunk-Min-Length` in bytes; 0 if it was never sent.
     pub(crate) chunk_min: AtomicU64,
     pause: Mutex<Option<Pause>>,
+    /// How many pulls it says are left.
+    pub(crate) quota: Mutex<LastQuota>,
 }
 
 impl Registry {
@@ -147,6 +150,7 @@ impl Registry {
             throughput: Throughput::default(),
             chunk_min: AtomicU64::new(0),
             pause: Mutex::new(None),
+            quota: Mutex::default(),
         })))
     }
 
@@ -219,6 +223,12 @@ impl Registry {
         if let Ok(mut pause) = self.0.pause.lock() {
             *pause = pause.filter(|pause| !pause.is_shared);
         }
+    }
+
+    /// How many pulls are left, if the registry said so lately.
+    pub fn quota(&self) -> Option<Quota> {
+        let quota = self.0.quota.lock().unwrap_or_else(PoisonError::into_inner);
+        quota.get(Instant::now())
     }
 
     /// Remaining time of the pause.

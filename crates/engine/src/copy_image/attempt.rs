@@ -17,7 +17,7 @@ use super::task_source::TaskSource;
 use crate::configuration::{Snapshot, Standing};
 use crate::failover::Writes;
 use crate::job::Source;
-use crate::jobs::Obstacle;
+use crate::jobs::{Obstacle, low_quota};
 use crate::retry_policy::{BLOB_PATIENCE, Wait};
 use crate::{ImageRef, Replica};
 
@@ -55,6 +55,9 @@ impl CopyImage<'_> {
             Some(Obstacle::Cancelled) => return Ok(self.cancelled_by_operator()),
             Some(Obstacle::Paused(pause)) => return Ok(AttemptResult::Paused(pause)),
             None => {}
+        }
+        if let Some(error) = source.as_ref().and_then(|source| low_quota(&task.execution, source)) {
+            return Ok(self.classify(&error));
         }
         let result = match (&task.source, &source) {
             (Source::Registry(image), Some(source)) => {

@@ -115,7 +115,7 @@ impl<'a> CopyImage<'a> {
         let attempts = self.attempt;
         let is_exhausted = match wait {
             // These are waited for without end.
-            Wait::ForDocument | Wait::ForSwitch | Wait::ForBlob => false,
+            Wait::ForDocument | Wait::ForSwitch | Wait::ForBlob | Wait::ForQuota => false,
             Wait::ForReferrer => task.execution.age(jobs.now()) >= REFERRER_TIMEOUT,
             _ => jobs.retry_policy.is_exhausted(&task.execution, jobs.now(), attempts),
         };
@@ -131,9 +131,13 @@ impl<'a> CopyImage<'a> {
                 let registries = self.registries();
                 jobs.wait_for(delay, &registries.iter().collect::<Vec<_>>()).await
             }
-            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch | Wait::ForBlob => {
-                (delay, None)
-            }
+            Wait::AtOnce
+            | Wait::Growing
+            | Wait::ForReferrer
+            | Wait::ForDocument
+            | Wait::ForSwitch
+            | Wait::ForBlob
+            | Wait::ForQuota => (delay, None),
         };
         let next = jobs.now().checked_add(delay).unwrap_or(Timestamp::MAX);
         let (source, destination) = (&entry.source, &entry.destination);

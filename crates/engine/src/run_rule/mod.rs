@@ -16,7 +16,7 @@ use transship_rules::Rule;
 use self::visitor::RunVisitor;
 use crate::configuration::Standing;
 use crate::job::{Run, RunRule};
-use crate::jobs::{Jobs, Obstacle};
+use crate::jobs::{Jobs, Obstacle, low_quota};
 use crate::ledger::RunWalk;
 use crate::retry_policy::Wait;
 use crate::walk::{End, Ends, Narrow, Patience, STEP_TAGS_MAX, Walk};
@@ -227,6 +227,10 @@ impl<'a> RunPart<'a> {
                 pause.left,
                 Some(error.because(format!("asked to wait until {}", pause.until))),
             ));
+        }
+        if let Some(error) = low_quota(&job.execution, source) {
+            let policy = &jobs.retry_policy;
+            return Ok(After::Later(policy.delay(1, &job.id, Wait::of(&error)), Some(error)));
         }
         let mut walk = Walk {
             rule,

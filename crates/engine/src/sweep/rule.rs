@@ -16,9 +16,10 @@ use transship_rules::Rule;
 use super::baseline::{self, Baseline, BaselineCounts, Start};
 use super::visitor::{SweepCounts, SweepVisitor};
 use crate::job::{Cursor, Run, Source, Sweep, SweepStep};
-use crate::jobs::{Jobs, Obstacle};
+use crate::jobs::{Jobs, Obstacle, low_quota};
 use crate::ledger::{self, By, TaskQuery};
 use crate::plan::id;
+use crate::retry_policy::Wait;
 use crate::walk::{End, Ends, Narrow, Patience, STEP_TAGS_MAX, Walk};
 use crate::{Execution, ImageRef, Job, Next, Outgoing, TaskEntry, Trigger};
 
@@ -147,6 +148,10 @@ impl<'a> SweepRule<'a> {
             }
             Some(Obstacle::Paused(pause)) => return later(cursor, pause.left),
             None => {}
+        }
+        if let Some(error) = low_quota(&execution, &source) {
+            tracing::info!(code = error.code(), %error, "the sweep of the rule will continue later");
+            return later(cursor, jobs.retry_policy.delay(1, self.name, Wait::of(&error)));
         }
         let under_way = self.under_way(rule).await?;
         if under_way.len() >= BACKLOG_TASKS_MAX {

@@ -411,7 +411,13 @@ impl Walk<'_> {
         };
         Some(match told {
             Wait::Asked(asked) => asked,
-            Wait::AtOnce | Wait::Growing | Wait::ForReferrer | Wait::ForDocument | Wait::ForSwitch | Wait::ForBlob => {
+            Wait::AtOnce
+            | Wait::Growing
+            | Wait::ForReferrer
+            | Wait::ForDocument
+            | Wait::ForSwitch
+            | Wait::ForBlob
+            | Wait::ForQuota => {
                 self.stuck += 1;
                 self.patience.backoff.wait(self.stuck - 1)
             }

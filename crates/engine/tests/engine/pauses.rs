@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
+use transship_embedded_registry::RequestRecord;
 use transship_embedded_registry::faults::Action;
 use transship_engine::ledger::Pauses;
 use transship_engine::operations::Resume;
-use transship_engine::{Next, RetryPolicy, TaskState};
-use transship_testkit::images;
+use transship_engine::{ExecutionState, Narrow, Next, RetryPolicy, TaskRecord, TaskState};
+use transship_testkit::images::{self, Sample};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, tag};
 use crate::replicate::always;
+use crate::runs::{record, try_start};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -121,4 +124,64 @@ async fn an_operator_ends_a_pause_for_all_workers() {
     fixture.clock.advance(wait);
     assert_eq!(fixture.attempt().await, Next::Done);
     fixture.assert_equal(&sample);
+}
+
+/// The source says how many of 100 pulls are left whenever it is asked for a tag, which names `sample`.
+fn allow(fixture: &Fixture, sample: &Sample, remaining: u64) {
+    let root = sample.root_manifest().unwrap();
+    let headers = [
+        ("docker-content-digest", sample.root.to_string()),
+        ("content-type", root.media_type.to_string()),
+        ("content-length", root.bytes.len().to_string()),
+        ("ratelimit-limit", "100;w=21600".to_owned()),
+        ("ratelimit-remaining", format!("{remaining};w=21600")),
+    ];
+    let action = Action::Status {
+        code: 200,
+        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+        body: bytes::Bytes::new(),
+    };
+    fixture.a.set_faults(Some(always("HEAD", "/manifests/v", action)));
+}
+
+#[tokio::test]
+async fn the_last_pulls_of_a_source_are_kept_for_pushes() {
+    let fixture = Fixture::new().await;
+    let sample = images::image(31, &[100]);
+    for reference in ["v1", "v2"] {
+        sample.seed_into(&fixture.a, &fixture.from(), &tag(reference));
+    }
+    allow(&fixture, &sample, 10);
+    let run = try_start(&fixture, Narrow::default()).await.unwrap().execution;
+    // The walk, which learns it, and the two copies.
+    for _ in 0..3 {
+        fixture.attempt().await;
+    }
+    let reads = |fixture: &Fixture| {
+        let requests = fixture.a.requests();
+        let is_read = |request: &&RequestRecord| request.method == Method::GET && !request.path.ends_with("/list");
+        requests.iter().filter(is_read).count()
+    };
+    let waiting = |tasks: Vec<TaskRecord>| {
+        let code = Some("PULL_QUOTA_LOW");
+        tasks
+            .iter()
+            .filter(|task| task.code.as_deref() == code && !task.state.is_terminal())
+            .count()
+    };
+    assert_eq!(waiting(fixture.tasks().await), 2);
+    assert_eq!(reads(&fixture), 1, "the catalog alone");
+    assert_eq!(record(&fixture, &run).await.duration_ms, None);
+
+    fixture.tell(&fixture.event("v1", &sample.root)).await;
+    assert_eq!(fixture.attempt().await, Next::Done);
+    fixture.assert_equal(&sample);
+    assert_eq!(waiting(fixture.tasks().await), 2, "only a push takes one of the last");
+
+    allow(&fixture, &sample, 90);
+    fixture.tell(&fixture.event("v2", &sample.root)).await;
+    assert_eq!(fixture.attempt().await, Next::Done);
+    fixture.clock.advance(Duration::from_mins(15));
+    fixture.drain().await;
+    assert_eq!(record(&fixture, &run).await.state, ExecutionState::Succeeded);
 }

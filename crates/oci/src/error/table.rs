@@ -169,6 +169,9 @@ codes! {
     CommitBusy => "COMMIT_BUSY", SOON,
         "another worker is writing the destination tag; it is tried again",
         "Nothing to do.";
+    PullQuotaLow => "PULL_QUOTA_LOW", TEMPORARY,
+        "the source says that few pulls are left, which are kept for pushes",
+        "Nothing: runs and sweeps continue when the source allows more pulls. Log in to the source, or raise the limit of the login.";
     BlobUnderWay => "BLOB_UNDER_WAY", SOON,
         "another task sends a blob that this one needs; it continues after that",
         "Nothing to do.";

@@ -8,8 +8,9 @@ mod redirects;
 mod request;
 mod response;
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, StatusCode};
@@ -174,6 +175,10 @@ impl Registry {
         let response = answered.as_ref().ok().and_then(|response| response.as_ref().ok());
         let status = response.map(reqwest::Response::status);
         let after = response.and_then(|response| retry_after(response.headers(), SystemTime::now()));
+        if let Some(response) = response.filter(|_| url.origin() == self.0.base.origin()) {
+            let mut quota = self.0.quota.lock().unwrap_or_else(PoisonError::into_inner);
+            quota.learn(response.headers(), Instant::now());
+        }
         self.count(status);
         turn.end(&request.method, status, after);
         match answered {
