@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use jiff::Timestamp;
 use transship_copy::SystemClock;
 use transship_engine::failover::{CheckGroup, CheckReport, Reason, Refresh, SiteCheck, compare_interval};
 use transship_engine::ledger::LastCheck;
@@ -15,10 +16,14 @@ use transship_oci::Result;
 use super::check_text;
 use super::group::{Group, OpenedGroup};
 use crate::failure::{Exit, Failure};
-use crate::output::Form;
+use crate::output::{self, Form};
 
 /// The interval at which the end of another worker's comparison is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a command compares the sites before it goes on with what is known. A primary that answers nothing must not hold up
+/// a switch.
+const COMPARE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Arguments of `transship dr check`.
 #[derive(Debug, Args)]
@@ -57,11 +62,23 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     end(&report)
 }
 
-/// The check of the group. If no process works in the data folder, the sites are compared first where that is due.
+/// The check of the group. If no process works in the data folder, the sites are compared first where that is due, for
+/// [`COMPARE_TIMEOUT`] at most.
 pub(super) async fn check_of(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
     let check = checker(opened)?;
     if opened.opened.has_worker()? == Some(false) {
-        compare(&check, opened, compare_interval(opened.group.rpo)).await?;
+        let began = Timestamp::now();
+        let comparing = compare(&check, opened, compare_interval(opened.group.rpo));
+        if let Ok(compared) = tokio::time::timeout(COMPARE_TIMEOUT, comparing).await {
+            compared?;
+        } else {
+            refresh(&check).note_out_of_time(&opened.group, began).await?;
+            output::note(&format!(
+                "COMPARISON_FAILED: the sites were not compared within {} s; `transship dr check {} --compare` has no limit",
+                COMPARE_TIMEOUT.as_secs(),
+                opened.group.name
+            ));
+        }
     }
     Ok(check)
 }
@@ -88,14 +105,17 @@ fn checker(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
 
 /// Compares what was not compared for `older_than`; false if another worker compares a part of it at this moment.
 async fn compare(check: &CheckGroup, opened: &OpenedGroup, older_than: Duration) -> Result<bool, Failure> {
-    let refresh = Refresh {
+    let compared = refresh(check).run(&opened.group, older_than).await?;
+    Ok(compared.iter().all(|(_, known)| known.is_some()))
+}
+
+fn refresh(check: &CheckGroup) -> Refresh<'_> {
+    Refresh {
         snapshot: &check.snapshot,
         ledger: &check.ledger,
         clock: Arc::new(SystemClock),
         worker: &check.from,
-    };
-    let compared = refresh.run(&opened.group, older_than).await?;
-    Ok(compared.iter().all(|(_, known)| known.is_some()))
+    }
 }
 
 /// Everything that speaks against a switch, and concerns more than the writer.

@@ -229,9 +229,8 @@ impl SiteFacts {
         let window = self.unreachable_since.map_or(String::new(), |since| {
             format!("; {writer} has not been reached since {since:.0}, and was compared before")
         });
-        let why = format!(
-            "{site} lags {lag} s behind {writer}, and {rpo} s are accepted; {count} images are at risk{window}"
-        );
+        let why =
+            format!("{site} lags {lag} s behind {writer}, and {rpo} s are accepted; images at risk: {count}{window}");
         self.reasons.push(Reason {
             is_loss: true,
             ..reason(Code::FailoverLag, why)
