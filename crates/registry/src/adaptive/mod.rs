@@ -18,7 +18,7 @@ use self::rate::Rate;
 use self::window::Window;
 
 /// Requests in progress at first, and at most.
-const REQUESTS: (u16, u16) = (8, 64);
+const REQUESTS: (u16, u16) = (4, 64);
 /// Uploads in progress at first, and at most. Each has a source and a destination connection, and their buffers.
 const UPLOADS: (u16, u16) = (8, 32);
 
@@ -215,7 +215,9 @@ mod tests {
     #[test]
     fn answers_make_room_for_more() {
         let adaptive = Adaptive::new(Duration::from_millis(200));
-        for _ in 0..8 {
+        for _ in 0..16 {
+            // Places are added one after another.
+            std::thread::sleep(Duration::from_millis(100));
             for turn in all_that_begin(&adaptive) {
                 turn.end(&Method::GET, Some(StatusCode::OK), None);
             }

@@ -15,6 +15,11 @@ const RISE_FACTOR: f64 = 4.0;
 const RISE_MIN: f64 = 0.1;
 /// The weight of a new measurement in the smoothed latency.
 const SMOOTHING: f64 = 0.2;
+/// Time for each place that is added. A place is a new connection at first, and a small server accepts few at the same time: what it
+/// has no room for waits for seconds.
+const GROWTH_INTERVAL: Duration = Duration::from_millis(2);
+/// Places that are added at once after a time without growth, at most.
+const GROWTH_MAX: f64 = 32.0;
 /// Measurements after a cut before the latency is judged again.
 const SAMPLES_MIN: u32 = 8;
 
@@ -27,6 +32,8 @@ pub(super) struct Window {
     is_doubling: bool,
     /// What began before this time was sent under the larger window, and cuts nothing.
     cut_at: Option<Duration>,
+    /// Places that may be added now, and when that was counted.
+    growth: (f64, Duration),
     latency: Latency,
 }
 
@@ -39,6 +46,7 @@ impl Window {
             max,
             is_doubling: true,
             cut_at: None,
+            growth: (0.0, Duration::ZERO),
             latency: Latency::default(),
         }
     }
@@ -68,8 +76,13 @@ impl Window {
         if !is_new || in_progress * 2 < self.size() {
             return;
         }
-        self.size += if self.is_doubling { 1.0 } else { 1.0 / self.size };
-        self.size = self.size.min(self.max);
+        let wanted = if self.is_doubling { 1.0 } else { 1.0 / self.size };
+        let (left, counted) = self.growth;
+        let gained = now.saturating_sub(counted).as_secs_f64() / GROWTH_INTERVAL.as_secs_f64();
+        let left = (left + gained).min(GROWTH_MAX);
+        let added = if left >= wanted { wanted } else { 0.0 };
+        self.growth = (left - added, now.max(counted));
+        self.size = (self.size + added).min(self.max);
     }
 
     /// The registry refused a request that began at `began`, or did not answer it.
