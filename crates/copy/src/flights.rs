@@ -23,7 +23,7 @@ const FAILED_MOUNTS_MAX: u32 = 3;
 /// names, but only some time after it came.
 const IN_PLACE_FOR: Duration = Duration::from_mins(1);
 
-/// The blobs that this process brings to one registry, or brought to it lately.
+/// The blobs that this process sends or mounts at one registry, and those that it sent or mounted there before.
 #[derive(Debug, Default)]
 pub struct Flights {
     /// Blobs that are sent, and from where those that were sent can be mounted.

@@ -14,7 +14,7 @@ use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::Action;
 use transship_oci::{Digest, Provider, Repository, Result, Target};
 use transship_registry::{Profile, Registry};
-use transship_testkit::images;
+use transship_testkit::images::{self, Sample};
 
 use crate::world::{Known, World, answer, asked, assert_arrived, name, options_of, tag, watch};
 
@@ -95,6 +95,15 @@ fn reads(source: &EmbeddedRegistry) -> BTreeMap<String, usize> {
 
 const REPOSITORIES: [&str; 5] = ["copy/a", "copy/b", "copy/c", "copy/c", "copy/d"];
 
+/// Every copy to one of [`REPOSITORIES`] was made, and is complete.
+fn assert_all_copied(sample: &Sample, world: &World, reports: &[Result<Report>]) {
+    for ((index, repository), report) in REPOSITORIES.iter().enumerate().zip(reports) {
+        assert_eq!(report.as_ref().unwrap().state, State::Copied);
+        let reference = tag(&format!("v{}", index + 1));
+        assert_arrived(sample, &world.destination, &name(repository), &reference);
+    }
+}
+
 #[tokio::test]
 async fn copies_that_start_together_send_each_blob_once() {
     let sample = images::image(1, &[1000, 2000, 3000, 4000]);
@@ -156,15 +165,7 @@ async fn who_may_not_mount_sends_and_the_others_do_not_wait_for_that() {
         is_mount.then(|| answer(403, &[], r#"{"errors":[{"code":"DENIED"}]}"#))
     });
     let reports = copy_together(&world, &world.to, &REPOSITORIES).await;
-    for ((index, repository), report) in REPOSITORIES.iter().enumerate().zip(&reports) {
-        assert_eq!(report.as_ref().unwrap().state, State::Copied);
-        assert_arrived(
-            &sample,
-            &world.destination,
-            &name(repository),
-            &tag(&format!("v{}", index + 1)),
-        );
-    }
+    assert_all_copied(&sample, &world, &reports);
 }
 
 #[tokio::test]
@@ -195,15 +196,7 @@ async fn a_registry_that_mounts_nothing_gets_every_blob_and_nobody_waits_for_eve
         is_mount.then(|| answer(404, &[], r#"{"errors":[{"code":"BLOB_UNKNOWN"}]}"#))
     });
     let reports = copy_together(&world, &world.to, &REPOSITORIES).await;
-    for ((index, repository), report) in REPOSITORIES.iter().enumerate().zip(&reports) {
-        assert_eq!(report.as_ref().unwrap().state, State::Copied);
-        assert_arrived(
-            &sample,
-            &world.destination,
-            &name(repository),
-            &tag(&format!("v{}", index + 1)),
-        );
-    }
+    assert_all_copied(&sample, &world, &reports);
     let (reads, blobs) = (reads(&world.source), sample.blobs.len());
     assert_eq!(reads.values().sum::<usize>(), 4 * blobs, "one for each repository");
 }
