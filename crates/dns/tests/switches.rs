@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use transship_copy::SystemClock;
@@ -27,6 +28,8 @@ enum Fault {
     Overtaken(Entry),
     /// It never reports that the change is complete.
     Pending,
+    /// It answers nothing so many times, as a service that is throttled, and then reports the records.
+    Throttled(Arc<AtomicU32>),
 }
 
 struct Faulty {
@@ -61,11 +64,18 @@ impl Names for Faulty {
                 self.names.put(name, entry.clone());
                 self.names.swap(name, before, after).await
             }
-            Fault::Pending => self.names.swap(name, before, after).await,
+            Fault::Pending | Fault::Throttled(_) => self.names.swap(name, before, after).await,
         }
     }
 
-    async fn answers(&self, _: &Hostname, _: &Receipt) -> Result<Vec<Answer>> {
+    async fn answers(&self, name: &Hostname, receipt: &Receipt) -> Result<Vec<Answer>> {
+        if let Fault::Throttled(times) = &self.fault {
+            let is_over = times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1));
+            return match is_over {
+                Ok(_) => Err(Error::of(Code::DnsUnavailable, Verb::Names.on(name))),
+                Err(_) => self.names.answers(name, receipt).await,
+            };
+        }
         Ok(vec![Answer {
             server: "service".to_owned(),
             entry: Ok(None),
@@ -160,6 +170,22 @@ async fn a_change_that_stays_under_way_is_not_confirmed() {
             .contains("0 of 1 servers are current; service reports"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_asked_at_the_moment_is_asked_again() {
+    let patience = Patience {
+        times: 3,
+        pause: std::time::Duration::from_millis(1),
+    };
+    let confirmed = async |failures: u32| {
+        let names = faulty(Fault::Throttled(Arc::new(AtomicU32::new(failures))));
+        let switched = switch(&names, &wanted()).await.unwrap();
+        confirm(&names, &name(), &switched, patience).await
+    };
+    assert!(confirmed(2).await.unwrap().is_complete());
+    let error = confirmed(3).await.unwrap_err();
+    assert!(error.is(Code::DnsUnavailable), "{error}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn kill_at_every_write(stage: &Stage, barrier: &Barrier, arguments: &[&str]) -> 
     let mut own = 1;
     let mut is_updated = false;
     // No update passes before the command was killed around one.
-    stage.names.gate.set(Updates::HoldRequests);
+    stage.names.servers().gate.set(Updates::HoldRequests);
     loop {
         let limit = barrier.version().unwrap() + own;
         barrier.close_after(limit);
@@ -84,14 +84,14 @@ fn kill_at_every_write(stage: &Stage, barrier: &Barrier, arguments: &[&str]) -> 
 fn kill_around_the_update(stage: &Stage, arguments: &[&str]) {
     let before = stage.names.answers("TXT", &format!("_transship.{CLIENTS}"));
     for updates in [Updates::HoldRequests, Updates::HoldAnswers] {
-        stage.names.gate.set(updates);
+        stage.names.servers().gate.set(updates);
         let mut process = start(stage, arguments);
-        stage.names.gate.await_held();
+        stage.names.servers().gate.await_held();
         process.kill();
         let now = stage.names.answers("TXT", &format!("_transship.{CLIENTS}"));
         assert_eq!(now[0] != before[0], updates == Updates::HoldAnswers, "{now:?}");
     }
-    stage.names.gate.set(Updates::Pass);
+    stage.names.servers().gate.set(Updates::Pass);
 }
 
 const STEPS: [&str; 6] = [

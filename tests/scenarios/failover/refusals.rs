@@ -10,9 +10,10 @@ use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_testkit::name_server::Product;
 use transship_testkit::proxy::Certificate;
 use transship_tests::failover::stage::PATIENCE;
-use transship_tests::failover::{CLIENTS, Pulled, Stage, age_comparisons};
+use transship_tests::failover::{
+    CLIENTS, Pulled, Stage, age_comparisons, assert_refused, assert_untouched, lost_ledger, records_of_others,
+};
 use transship_tests::process::Process;
-use transship_tests::transship::Run;
 use transship_tests::{Image, wait};
 
 use crate::held::HoldTag;
@@ -39,14 +40,6 @@ impl Faults for Forbidden {
     }
 }
 
-/// The flip is refused with this code, and for all of `reasons`.
-fn assert_refused(run: &Run, code: &str, reasons: &[&str]) {
-    assert_eq!((run.code, run.error_code()), (1, Some(code)), "{run:?}");
-    for reason in reasons {
-        assert!(run.stderr.contains(reason), "{reason} is missing: {run:?}");
-    }
-}
-
 /// The flip is refused also if the loss of images is accepted; nothing is changed.
 fn assert_not_ready(stage: &Stage, variables: &[(&str, &str)], reason: &str) {
     for more in [&[][..], &["--accept-data-loss"]] {
@@ -56,19 +49,6 @@ fn assert_not_ready(stage: &Stage, variables: &[(&str, &str)], reason: &str) {
     let checked = stage.run_with(&["dr", "check", "main"], variables);
     assert_eq!((checked.code, checked.error_code()), (1, Some(reason)), "{checked:?}");
     assert_untouched(stage);
-}
-
-/// Clients are led to `a`, and no switch was ever made.
-fn assert_untouched(stage: &Stage) {
-    let address = stage.a.address.ip().to_string();
-    assert_eq!(stage.names.answers("A", CLIENTS)[0], address);
-    assert_eq!(stage.names.answers("TXT", &format!("_transship.{CLIENTS}"))[0], "");
-    let status = stage.json(&["dr", "status", "main"]);
-    assert_eq!(
-        (&status["phase"], &status["epoch"]),
-        (&"ready".into(), &0.into()),
-        "{status}"
-    );
 }
 
 #[test]
@@ -104,34 +84,15 @@ fn what_cannot_take_over_is_refused_and_named() {
 
     records_of_others(&stage);
     lag(&stage);
-    lost_ledger(&stage);
-    second_operator(&mut stage);
-}
-
-/// The record is not what the ledger expects, or another ledger switched the name.
-fn records_of_others(stage: &Stage) {
-    let address = stage.a.address.ip();
-    let [own, other] =
-        [address.to_string(), "127.0.0.9".to_owned()].map(|to| format!("update add {CLIENTS}. 60 A {to}"));
-    let delete = format!("update delete {CLIENTS}. A");
-    stage.names.change(&[&delete, &other]);
-    for more in [&[][..], &["--accept-data-loss"]] {
-        let refused = stage.run(&[&FLIP, more].concat());
-        assert_refused(&refused, "DNS_RECORD_CHANGED", &["127.0.0.9", "inside"]);
+    lost_ledger(&stage, &image(1), &image(11));
+    for (tag, number) in [("v1", 11), ("v2", 2), ("v3", 3)] {
+        assert_eq!(
+            client.pull("core/app", tag),
+            Pulled::Whole(image(number).root().digest.clone()),
+            "{tag}"
+        );
     }
-    assert_eq!(stage.names.answers("A", CLIENTS)[0], "127.0.0.9");
-    stage.names.change(&[&delete, &own]);
-
-    let text = format!("_transship.{CLIENTS}. 60 TXT \"epoch=7; site=a; by=other@elsewhere\"");
-    stage.names.change(&[&format!("update add {text}")]);
-    let refused = stage.run(&FLIP);
-    assert_refused(&refused, "DNS_EPOCH_OLD", &["epoch=7", "other@elsewhere", "--rebuild"]);
-    let refused = stage.run(&["dr", "failback", "main"]);
-    assert_refused(&refused, "DNS_EPOCH_OLD", &["epoch=7"]);
-    stage
-        .names
-        .change(&[&format!("update delete _transship.{CLIENTS}. TXT")]);
-    assert_untouched(stage);
+    second_operator(&mut stage);
 }
 
 /// Images that only the writer has are listed, and lost only by a decision.
@@ -154,56 +115,6 @@ fn lag(stage: &Stage) {
     );
     stage.assert_leads_to("b", 1);
     assert_eq!(stage.digest_at("b", "core/app", "v2"), None);
-}
-
-/// A ledger that was lost takes the epoch and the writer from DNS.
-fn lost_ledger(stage: &Stage) {
-    let client = stage.client();
-    client.push(&image(11), "core/app", "v1").unwrap();
-    std::fs::remove_dir_all(stage.serve.data()).unwrap();
-    // The rule of the document would copy the old image over the new one.
-    let old = stage.run(&["run", "core", "--wait"]);
-    assert_eq!(
-        stage.digest_at("b", "core/app", "v1"),
-        Some(image(11).root().digest.clone()),
-        "{old:?}"
-    );
-    std::fs::remove_dir_all(stage.serve.data()).unwrap();
-    let unchanged = stage.json(&FLIP);
-    assert_eq!(
-        (&unchanged["changed"], &unchanged["epoch"], &unchanged["writer"]),
-        (&false.into(), &1.into(), &"b".into()),
-        "{unchanged}"
-    );
-    let status = stage.json(&["dr", "status", "main"]);
-    assert_eq!(
-        (&status["writer"], &status["epoch"]),
-        (&"b".into(), &1.into()),
-        "{status}"
-    );
-    stage.assert_leads_to("b", 1);
-
-    // Without the ledger it is not known that `a` still has what was replicated last: the image is a conflict, and kept.
-    let conflict = stage.run(&["dr", "failback", "main"]);
-    assert_refused(&conflict, "FAILOVER_CONFLICTS", &["a/core/app:v1"]);
-    assert_eq!(
-        stage.digest_at("a", "core/app", "v1"),
-        Some(image(1).root().digest.clone())
-    );
-    let returned = stage.json(&["dr", "failback", "main", "--conflicts", "overwrite"]);
-    assert_eq!(
-        (&returned["epoch"], &returned["writer"]),
-        (&2.into(), &"a".into()),
-        "{returned}"
-    );
-    stage.assert_leads_to("a", 2);
-    for (tag, number) in [("v1", 11), ("v2", 2), ("v3", 3)] {
-        assert_eq!(
-            client.pull("core/app", tag),
-            Pulled::Whole(image(number).root().digest.clone()),
-            "{tag}"
-        );
-    }
 }
 
 /// Of two operators one wins, and the other learns who is at work.

@@ -1,4 +1,4 @@
-//! Requests of tests to an emulator of AWS, by plain HTTP: queues, one table, buckets, secrets, and stacks.
+//! Requests of tests to an emulator of AWS, by plain HTTP: queues, one table, buckets, secrets, hosted zones, and stacks.
 //!
 //! Here because these tests share no code with the product, so no SDK. The signature is a form only: it names the service.
 //! Everything is created as the product documents it (the table: `crates/aws/src/ledger/mod.rs`).
@@ -6,6 +6,7 @@
 mod queue;
 mod stack;
 mod table;
+mod zone;
 
 use std::fmt::Write as _;
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use crate::http::{self, Response};
 
 pub use queue::{Received, queue_arn};
+pub use zone::{UserKey, ZoneRecord};
 
 /// The region of everything.
 pub const REGION: &str = "us-east-1";
@@ -63,6 +65,16 @@ impl Aws {
         http::request(method, &self.host, path, &all, body).expect("the emulator answers")
     }
 
+    /// Asks a service of the query protocol.
+    fn form(&self, service: &str, fields: &[(&str, &str)]) -> Response {
+        let form: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| format!("{name}={}", http::encoded_part(value)))
+            .collect();
+        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        self.request(service, "POST", "/", &headers, form.join("&").as_bytes())
+    }
+
     /// Makes a bucket.
     pub fn bucket_create(&self, name: &str) {
         self.put(&format!("/{name}"), &[]);
@@ -105,6 +117,16 @@ pub fn service_of(target: &str) -> &'static str {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The texts of all elements of that name, in their order.
+fn texts(xml: &str, element: &str) -> Vec<String> {
+    let (open, close) = (format!("<{element}>"), format!("</{element}>"));
+    xml.split(&open)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(&close))
+        .map(|(text, _)| text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+        .collect()
 }
 
 /// A token that is the same for the same secret, of the form the service asks for.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Aws;
-use crate::http::{self, Response};
+use super::{Aws, texts};
+use crate::http::Response;
 
 impl Aws {
     fn cloudformation(&self, fields: &[(&str, &str)]) -> String {
@@ -15,12 +15,7 @@ impl Aws {
     }
 
     fn try_cloudformation(&self, fields: &[(&str, &str)]) -> Response {
-        let form: Vec<_> = fields
-            .iter()
-            .map(|(name, value)| format!("{name}={}", http::encoded_part(value)))
-            .collect();
-        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-        self.request("cloudformation", "POST", "/", &headers, form.join("&").as_bytes())
+        self.form("cloudformation", fields)
     }
 
     /// Begins to create a stack.
@@ -132,14 +127,4 @@ impl Aws {
         let body = json!({ "EventPattern": pattern.to_string(), "Event": event.to_string() });
         self.ask("AWSEvents.TestEventPattern", &body)["Result"] == true
     }
-}
-
-/// The texts of all elements of that name, in their order.
-fn texts(xml: &str, element: &str) -> Vec<String> {
-    let (open, close) = (format!("<{element}>"), format!("</{element}>"));
-    xml.split(&open)
-        .skip(1)
-        .filter_map(|rest| rest.split_once(&close))
-        .map(|(text, _)| text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
-        .collect()
 }

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::stage::PATIENCE;
 use crate::images::IMAGE;
 use crate::{Image, wait};
 
@@ -156,6 +157,30 @@ impl Pulling {
     /// How many pulls ended so far.
     pub fn count(&self) -> usize {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Waits until so many more pulls have ended.
+    ///
+    /// # Panics
+    /// If they do not end in time.
+    pub fn await_pulls(&self, more: usize) {
+        let wanted = self.count() + more;
+        wait::until_true(PATIENCE, "no pull ends", || self.count() >= wanted)
+            .unwrap_or_else(|reason| panic!("{reason}"));
+    }
+
+    /// Waits until so many more pulls got the whole image.
+    ///
+    /// # Panics
+    /// If they do not in time.
+    pub fn await_whole(&self, more: usize) {
+        let whole = || {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.iter().filter(|pulled| matches!(pulled, Pulled::Whole(_))).count()
+        };
+        let wanted = whole() + more;
+        wait::until_true(PATIENCE, "no pull gets the image", || whole() >= wanted)
+            .unwrap_or_else(|reason| panic!("{reason}"));
     }
 
     /// Ends the loop. Returns how often the image was whole, and how often nothing was connected.

@@ -2,16 +2,43 @@
 //!
 //! Clients of a machine resolve names by its resolver, which needs port 53. A proxy resolves for them, without root.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::stage::PATIENCE;
 use crate::wait;
 
+/// What a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The address.
+    pub address: IpAddr,
+    /// How long a client may keep it.
+    pub ttl: Duration,
+}
+
 /// Resolves a name; [`None`]: there is no answer.
-pub type Resolve = Arc<dyn Fn(&str) -> Option<IpAddr> + Send + Sync>;
+pub type Resolve = Arc<dyn Fn(&str) -> Option<Answer> + Send + Sync>;
+
+/// Keeps each answer for its time to live, as the resolvers of clients do.
+pub fn caching(resolve: Resolve) -> Resolve {
+    let kept: Mutex<HashMap<String, (Answer, Instant)>> = Mutex::default();
+    Arc::new(move |name| {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.get(name) {
+            Some((answer, asked)) if asked.elapsed() < answer.ttl => Some(*answer),
+            _ => {
+                let (answer, asked) = (resolve(name)?, Instant::now());
+                kept.insert(name.to_owned(), (answer, asked));
+                Some(answer)
+            }
+        }
+    })
+}
 
 /// A running proxy for `CONNECT`; it accepts nothing more when dropped.
 #[derive(Debug)]
@@ -22,7 +49,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts it. Every connection resolves the name again: no answer is kept.
+    /// Starts it. Every connection asks `resolve` again.
     pub fn start(resolve: Resolve) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port can be bound");
         let host = listener.local_addr().expect("it is bound").to_string();
@@ -131,7 +158,7 @@ fn relay(near: &TcpStream, resolve: &Resolve, brake: &Brake) -> std::io::Result<
     let asked = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
     let target = asked.and_then(|asked| asked.rsplit_once(':'));
     let far = target.and_then(|(name, port)| {
-        let address = resolve(name)?;
+        let address = resolve(name)?.address;
         TcpStream::connect((address, port.parse().ok()?)).ok()
     });
     let Some(far) = far else {

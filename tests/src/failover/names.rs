@@ -1,92 +1,101 @@
-//! The name servers of a stage, read with `dig` and changed by hand with `nsupdate`.
+//! Where the name of a stage is: at name servers, or in hosted zones of Route 53. A test of either reads and changes it the same way.
 
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 
-use std::io::Write as _;
-use transship_testkit::name_server::{NameServer, Product, TSIG_KEY};
+use super::stage::CLIENTS;
+use super::{HostedZones, NameServers};
 
-use super::Gate;
-
-/// A primary server and a secondary, as processes.
-#[derive(Debug)]
-pub struct Names {
-    /// It receives the updates.
-    pub primary: NameServer,
-    /// It is notified by the primary.
-    pub secondary: NameServer,
-    /// What `transship` knows as the primary.
-    pub gate: Gate,
-}
-
-/// The zone.
+/// The DNS zone of the name.
 pub const ZONE: &str = "example.com";
 
+/// The time to live of the records, in seconds: clients that keep answers are waited for.
+pub const TTL_SECONDS: u32 = 2;
+
+/// The places.
+#[derive(Debug)]
+pub enum Names {
+    /// A primary name server and a secondary: one zone of the group.
+    Servers(NameServers),
+    /// A public hosted zone and a private one: two zones of the group.
+    Hosted(HostedZones),
+}
+
 impl Names {
-    /// Starts both.
-    pub async fn start(product: Product) -> Self {
-        let (primary, secondary) = NameServer::pair(product, &[ZONE]).await.expect("name servers start");
-        let gate = Gate::start(primary.port());
-        Self {
-            primary,
-            secondary,
-            gate,
+    /// The zones of the group, each with its name and the value of `dns`.
+    pub fn zones(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Servers(servers) => vec![("inside", servers.dns())],
+            Self::Hosted(zones) => zones.dns(),
         }
     }
 
-    /// The value of `dns` of a zone.
-    pub fn dns(&self) -> String {
-        format!(
-            "{{ rfc2136: {{ servers: [\"{}\", \"{}\"], zone: {ZONE}, key: \"env:TSIG\" }} }}",
-            self.gate.address(),
-            self.secondary.address()
-        )
+    /// What `transship` needs in its environment to change them.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Servers(servers) => servers.variables(),
+            Self::Hosted(zones) => zones.variables(),
+        }
     }
 
-    /// What each authoritative server answers for the name, without its ending dot.
+    /// What each server, or each hosted zone, answers for the name; empty if it has no such record. A text is in quotes.
     pub fn answers(&self, kind: &str, name: &str) -> Vec<String> {
-        let ports = [self.primary.port(), self.secondary.port()];
-        ports.iter().map(|port| dig(*port, kind, name)).collect()
-    }
-
-    /// Changes the zone as another program would, with lines for `nsupdate`.
-    pub fn change(&self, lines: &[&str]) {
-        let key = TSIG_KEY.splitn(3, ':').collect::<Vec<_>>();
-        let mut child = Command::new("nsupdate")
-            .args(["-y", &format!("{}:{}:{}", key[1], key[0], key[2])])
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("nsupdate can be started");
-        let mut input = child.stdin.take().expect("its input is a pipe");
-        writeln!(input, "server 127.0.0.1 {}", self.primary.port()).expect("nsupdate reads");
-        for line in lines.iter().chain(&["send"]) {
-            writeln!(input, "{line}").expect("nsupdate reads");
+        match self {
+            Self::Servers(servers) => servers.answers(kind, name),
+            Self::Hosted(zones) => zones.answers(kind, name),
         }
-        drop(input);
-        let status = child.wait().expect("nsupdate ends");
-        assert!(status.success(), "nsupdate fails: {lines:?}");
     }
-}
 
-/// The answer of the server at `port`.
-fn dig(port: u16, kind: &str, name: &str) -> String {
-    let output = Command::new("dig")
-        .args([
-            "+short",
-            "+time=2",
-            "+tries=2",
-            "-p",
-            &port.to_string(),
-            "@127.0.0.1",
-            name,
-            kind,
-        ])
-        .output()
-        .expect("dig can be started");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
+    /// Replaces the records of one kind, as another program would. A text is in quotes.
+    pub fn set(&self, kind: &str, name: &str, value: &str) {
+        match self {
+            Self::Servers(servers) => servers.change(&[
+                &format!("update delete {name}. {kind}"),
+                &format!("update add {name}. {TTL_SECONDS} {kind} {value}"),
+            ]),
+            Self::Hosted(zones) => zones.set(kind, name, value),
+        }
+    }
 
-/// The address that the server at `port` answers with.
-pub fn resolve(port: u16, name: &str) -> Option<IpAddr> {
-    dig(port, "A", name).parse().ok()
+    /// Removes the records of one kind.
+    pub fn remove(&self, kind: &str, name: &str) {
+        match self {
+            Self::Servers(servers) => servers.change(&[&format!("update delete {name}. {kind}")]),
+            Self::Hosted(zones) => zones.remove(kind, name),
+        }
+    }
+
+    /// Leads the clients' name to an address.
+    pub(super) fn lead(&self, address: IpAddr) {
+        self.set("A", CLIENTS, &address.to_string());
+    }
+
+    /// What resolves for clients: the primary server, or the public zone.
+    pub(super) fn resolve(&self) -> super::front::Resolve {
+        match self {
+            Self::Servers(servers) => servers.resolve(),
+            Self::Hosted(zones) => zones.resolve(0),
+        }
+    }
+
+    /// The name servers.
+    ///
+    /// # Panics
+    /// If the name is in hosted zones.
+    pub fn servers(&self) -> &NameServers {
+        match self {
+            Self::Servers(servers) => servers,
+            Self::Hosted(_) => panic!("the name is in hosted zones"),
+        }
+    }
+
+    /// The hosted zones.
+    ///
+    /// # Panics
+    /// If the name is at name servers.
+    pub fn hosted(&self) -> &HostedZones {
+        match self {
+            Self::Hosted(zones) => zones,
+            Self::Servers(_) => panic!("the name is at name servers"),
+        }
+    }
 }

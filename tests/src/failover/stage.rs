@@ -2,16 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use transship_testkit::name_server::{Product, TSIG_KEY};
+use transship_testkit::name_server::Product;
 use transship_testkit::proxy::{Authority, Certificate, FaultProxy, TlsProxy};
 
 use super::front::Front;
-use super::names::resolve;
-use super::{Client, Names};
+use super::names::TTL_SECONDS;
+use super::{Client, HostedZones, NameServers, Names};
 use crate::docker_registry::{Locations, Options, PASSWORD, USER};
 use crate::process::{free_port, skip_without};
 use crate::transship::Run;
@@ -44,7 +43,7 @@ pub struct Stage {
     pub a: Site,
     /// Its standby.
     pub b: Site,
-    /// The name servers.
+    /// Where the name is.
     pub names: Names,
     /// Replicates between the sites, once it is started.
     pub serve: Serve,
@@ -62,6 +61,18 @@ impl Stage {
     /// Starts the sites and the name servers. The name leads to `a`. `serve` is not started.
     pub fn start(product: Product, rpo: &str) -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+        let names = Names::Servers(runtime.block_on(NameServers::start(product)));
+        Self::start_with(runtime, names, rpo)
+    }
+
+    /// The same with hosted zones of Route 53. The built `transship` needs the feature `aws`.
+    pub fn start_hosted(rpo: &str) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+        let names = Names::Hosted(runtime.block_on(HostedZones::start()));
+        Self::start_with(runtime, names, rpo)
+    }
+
+    fn start_with(runtime: tokio::runtime::Runtime, names: Names, rpo: &str) -> Self {
         let authority = Authority::new().expect("an authority can be made");
         let mut serve = Serve::prepare();
         let port = free_port();
@@ -85,12 +96,10 @@ impl Stage {
         let (mut a, mut b) = (site(2, "a"), site(3, "b"));
         a.open(&runtime, &authority, Certificate::Of(CLIENTS));
         b.open(&runtime, &authority, Certificate::Of(CLIENTS));
-        let names = runtime.block_on(Names::start(product));
-        names.change(&[&format!("update add {CLIENTS}. 60 A {}", a.address.ip())]);
-        let server = names.primary.port();
-        let front = Front::start(Arc::new(move |name| resolve(server, name)));
+        names.lead(a.address.ip());
+        let front = Front::start(names.resolve());
         serve.trust(authority.roots());
-        for (name, value) in secrets() {
+        for (name, value) in logins().into_iter().chain(names.variables()) {
             serve.set(name, value);
         }
         Self {
@@ -118,12 +127,18 @@ impl Stage {
                 site.address.ip()
             )
         });
+        let zones = self
+            .names
+            .zones()
+            .into_iter()
+            .map(|(name, dns)| format!("{{ name: {name}, home: a, dns: {dns} }}"));
+        let zones: Vec<String> = zones.collect();
         let group = format!(
             "{{ name: main, endpoint: \"https://{}\", credentials: \"env:CLIENTS\", sites: [{}], writer: a, \
-             zones: [{{ name: inside, home: a, dns: {} }}], ttl: 60, rpo: {} }}",
+             zones: [{}], ttl: {TTL_SECONDS}, rpo: {} }}",
             self.name(),
             sites.join(", "),
-            self.names.dns(),
+            zones.join(", "),
             self.rpo
         );
         Document::default()
@@ -175,7 +190,8 @@ impl Stage {
             .arg(self.serve.data())
             .env("SSL_CERT_FILE", self.authority.roots())
             .env("USER", "ops")
-            .envs(secrets());
+            .envs(logins())
+            .envs(self.names.variables());
         command
     }
 
@@ -295,11 +311,7 @@ impl Site {
     }
 }
 
-/// The secrets of the document.
-fn secrets() -> [(&'static str, String); 3] {
-    [
-        ("TSIG", TSIG_KEY.to_owned()),
-        ("TRANSSHIP_LOGIN", format!("{USER}:{PASSWORD}")),
-        ("CLIENTS", format!("{USER}:{PASSWORD}")),
-    ]
+/// The logins that the document names.
+fn logins() -> [(&'static str, String); 2] {
+    ["TRANSSHIP_LOGIN", "CLIENTS"].map(|name| (name, format!("{USER}:{PASSWORD}")))
 }

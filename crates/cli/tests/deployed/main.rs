@@ -6,6 +6,7 @@
 
 mod check;
 mod dead_letters;
+mod failover;
 mod import;
 mod ledger;
 mod runs;

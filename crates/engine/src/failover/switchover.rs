@@ -4,9 +4,12 @@
 //! killed continues when it is repeated, and of two processes one makes each step. What must hold: the writer changes only after
 //! every write that began before the fence has ended and every authoritative server that answers has the new record.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use transship_copy::Clock;
 use transship_oci::{Code, Error, Result, Verb};
@@ -287,7 +290,7 @@ impl Switchover {
         Ok(())
     }
 
-    /// Moves every zone that is not moved yet. One that cannot be moved does not keep the others.
+    /// Moves every zone that is not moved yet, side by side. One that cannot be moved does not keep the others.
     async fn move_zones(&self, group: &Failover, held: &mut Held) -> Result<()> {
         let Some(operation) = held.state.under_way() else {
             return Ok(());
@@ -299,14 +302,19 @@ impl Switchover {
             .map(|(name, zone)| (name.clone(), zone.clone()))
             .collect();
         let by = operation.by.clone();
-        let (mut failed, mut moved) = (None, 0);
-        for (name, zone) in &left {
-            let result = self.move_zone(group, held.state.epoch, &by, (name, zone)).await;
+        let epoch = held.state.epoch;
+        let moves = left.iter().map(async |(name, zone)| {
+            let result = self.move_zone(group, epoch, &by, (name, zone)).await;
+            (name, zone, result)
+        });
+        let mut moves: FuturesUnordered<_> = moves.collect();
+        let (mut failed, mut moved) = (BTreeMap::new(), 0);
+        while let Some((name, zone, result)) = moves.next().await {
             let silent = match result {
                 Ok(silent) => silent,
                 Err(error) => {
                     tracing::warn!(code = error.code(), %error, zone = name, "a zone could not be moved");
-                    failed.get_or_insert((name.clone(), error));
+                    failed.insert(name, error);
                     continue;
                 }
             };
@@ -316,7 +324,7 @@ impl Switchover {
                 name.clone(),
                 ZoneState {
                     site: zone.to.clone(),
-                    epoch: held.state.epoch,
+                    epoch,
                     since: Some(at),
                 },
             );
@@ -328,7 +336,7 @@ impl Switchover {
             }
             self.put(group, held).await?;
         }
-        match failed {
+        match failed.first_key_value() {
             None => Ok(()),
             Some((name, error)) => {
                 let why = format!(

@@ -15,9 +15,12 @@ use super::{Entry, Names, Switched};
 pub struct Patience {
     /// The number of times that every server is asked, at least 1.
     pub times: u32,
-    /// The wait between two times.
+    /// The longest wait between two times. The first waits are shorter, see [`Patience::pause_after`].
     pub pause: Duration,
 }
+
+/// The wait after the first time. NOTIFY and a transfer on one network take milliseconds.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 impl Default for Patience {
     /// Two minutes: Route 53 is "generally within 60 seconds", and NOTIFY takes seconds.
@@ -29,9 +32,17 @@ impl Default for Patience {
     }
 }
 
-/// The number of times that servers which do not answer are asked, if all others have the new records. A server that restarts
-/// answers within seconds.
-const SILENT_TIMES: u32 = 5;
+impl Patience {
+    /// The wait after the servers were asked `time` times: it doubles from 50 ms to `pause`.
+    pub fn pause_after(self, time: u32) -> Duration {
+        let doublings = time.saturating_sub(1).min(16);
+        self.pause.min(PAUSE_MIN * 2_u32.pow(doublings))
+    }
+}
+
+/// The number of times that servers which do not answer are asked, if all others have the new records: for 4.5 seconds. A server
+/// that restarts answers within seconds.
+const SILENT_TIMES: u32 = 9;
 
 /// What the authoritative servers answered last.
 #[derive(Debug, Default)]
@@ -86,7 +97,8 @@ impl Confirmation {
 }
 
 /// Asks until every server answers with the new records, or `patience` ends; servers that do not answer at all are asked
-/// [`SILENT_TIMES`]. The whole list is asked each time, and the last answers count.
+/// [`SILENT_TIMES`]. The whole list is asked each time, and the last answers count. A service that cannot be asked
+/// (`DNS_UNAVAILABLE`), because it is throttled, is asked again too.
 pub async fn confirm(
     names: &dyn Names,
     name: &Hostname,
@@ -96,7 +108,13 @@ pub async fn confirm(
     let mut time = 1;
     loop {
         let mut confirmation = Confirmation::default();
-        for answer in names.answers(name, &switched.receipt).await? {
+        let answers = match names.answers(name, &switched.receipt).await {
+            Err(error) if error.is(Code::DnsUnavailable) && time < patience.times => Vec::new(),
+            answers => answers?,
+        };
+        // The port promises at least one answer, so without one the service is asked again.
+        let is_asked = !answers.is_empty();
+        for answer in answers {
             match answer.entry {
                 Ok(Some(entry)) if entry.is_same(&switched.after) => confirmation.current.push(answer.server),
                 Ok(entry) => confirmation.stale.push((answer.server, entry)),
@@ -104,10 +122,33 @@ pub async fn confirm(
             }
         }
         let is_enough = confirmation.is_settled() && time >= SILENT_TIMES;
-        if confirmation.is_complete() || is_enough || time >= patience.times {
+        if (is_asked && confirmation.is_complete()) || is_enough || time >= patience.times {
             return Ok(confirmation);
         }
+        tokio::time::sleep(patience.pause_after(time)).await;
         time += 1;
-        tokio::time::sleep(patience.pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_waits_are_short() {
+        let pauses: Vec<u128> = (1..=7)
+            .map(|time| Patience::default().pause_after(time).as_millis())
+            .collect();
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
+        let silent: Duration = (1..SILENT_TIMES)
+            .map(|time| Patience::default().pause_after(time))
+            .sum();
+        assert_eq!(silent, Duration::from_millis(4550));
+        let brief = Patience {
+            times: 2,
+            pause: Duration::from_millis(10),
+        };
+        assert_eq!(brief.pause_after(1), Duration::from_millis(10));
+        assert_eq!(Patience::default().pause_after(u32::MAX), Duration::from_secs(1));
     }
 }
