@@ -105,6 +105,7 @@ fn lag(stage: &Stage) {
         .map(|(tag, number)| format!("core/app:{tag} ({} here, none there)", image(number).root().digest));
     assert_refused(&refused, "FAILOVER_LAG", &[&listed[0], &listed[1]]);
     assert!(!refused.stderr.contains("core/app:v1"), "{refused:?}");
+    assert_eq!(refused.stderr.matches("FAILOVER_LAG").count(), 1, "{refused:?}");
     assert_untouched(stage);
 
     let flipped = stage.json(&[&FLIP[..], &["--accept-data-loss"]].concat());

@@ -32,7 +32,7 @@ impl Names {
     /// What `transship` needs in its environment to change them.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Servers(servers) => servers.variables(),
+            Self::Servers(_) => NameServers::variables(),
             Self::Hosted(zones) => zones.variables(),
         }
     }

@@ -44,7 +44,7 @@ impl NameServers {
     }
 
     /// The secret in it.
-    pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn variables() -> Vec<(&'static str, String)> {
         vec![("TSIG", TSIG_KEY.to_owned())]
     }
 

@@ -79,7 +79,7 @@ fn zones_of_others(stage: &Stage) {
     }
 }
 
-/// Changes the record of the public zone right before the first change batch arrives.
+/// Changes the record of a zone right before the first change batch for it arrives.
 struct ChangeFirst {
     aws: Aws,
     zone: String,
@@ -88,7 +88,8 @@ struct ChangeFirst {
 
 impl Faults for ChangeFirst {
     fn action(&self, request: &RequestHead<'_>) -> Option<Action> {
-        if request.method == "POST" && !self.is_done.swap(true, Ordering::SeqCst) {
+        let is_batch = request.method == "POST" && request.path.contains(&self.zone);
+        if is_batch && !self.is_done.swap(true, Ordering::SeqCst) {
             hosted_zones::set(&self.aws, &self.zone, "A", CLIENTS, "127.0.0.9");
         }
         None

@@ -212,20 +212,26 @@ impl Switchover {
             }
             all.push(readiness);
         }
-        let shown = |reasons: &[super::Reason]| {
-            let texts = reasons.iter().map(|reason| format!("{}: {}", reason.code, reason.text));
+        // The code of the refusal itself is not repeated.
+        let shown = |reasons: &[super::Reason], refusal: Code| {
+            let texts = reasons.iter().map(|reason| match &reason.code {
+                code if code == refusal.as_str() => reason.text.clone(),
+                code => format!("{code}: {}", reason.text),
+            });
             texts.collect::<Vec<_>>().join("; ")
         };
+        let refused = |code: Code, why: String| Err(Error::of(code, Verb::Names.on(&group.host)).because(why));
         if !others.is_empty() {
-            return Err(Error::of(Code::FailoverNotReady, Verb::Names.on(&group.host)).because(shown(&others)));
+            return refused(Code::FailoverNotReady, shown(&others, Code::FailoverNotReady));
         }
         if lost.is_empty() {
             return Ok((all, None));
         }
         if !order.accepts_data_loss {
             let images: Vec<String> = all.iter().flat_map(|site| &site.at_risk).map(at_risk).collect();
-            let why = format!("{}; at risk: {}", shown(&lost), images.join(", "));
-            return Err(Error::of(Code::FailoverLag, Verb::Names.on(&group.host)).because(why));
+            let reasons = shown(&lost, Code::FailoverLag);
+            let why = format!("{reasons}; at risk: {}", images.join(", "));
+            return refused(Code::FailoverLag, why);
         }
         let images = all.iter().map(|site| site.at_risk.len() as u64).sum();
         let accepted = AcceptedLoss {
