@@ -13,7 +13,7 @@ use transship_rules::Rule;
 pub use self::parts::Depth;
 pub use self::plan::{PlanRule, Planned};
 pub use self::verify::{Checked, CheckedImage, Finding, ImageEnds, VerifyRule, check_image};
-use crate::walk::{End, Narrow, Patience, STEP_TAGS_MAX, Visitor, Walk};
+use crate::walk::{Comparer, End, Narrow, Patience, STEP_TAGS_MAX, Visitor, Walk};
 use transship_oci::Backoff;
 
 /// What cannot be read is reported at once: the registry client has already repeated its requests.
@@ -27,7 +27,11 @@ const ASKED_WAITS_MAX: u32 = 10;
 const ASKED_WAIT_MAX: Duration = Duration::from_mins(2);
 
 /// Walks all tags of `rule`, or of a part of it.
-async fn walk_whole<V: Visitor>(rule: &Rule, source: &Registry, narrow: Narrow, visitor: &mut V) -> Result<()> {
+async fn walk_whole<C, V>(rule: &Rule, source: &Registry, narrow: Narrow, comparer: &C, visitor: &mut V) -> Result<()>
+where
+    C: Comparer,
+    V: Visitor<Found = C::Found, Listed = C::Listed>,
+{
     let mut walk = Walk {
         rule,
         source: source.clone(),
@@ -40,7 +44,7 @@ async fn walk_whole<V: Visitor>(rule: &Rule, source: &Registry, narrow: Narrow, 
     let mut waits = 0;
     loop {
         walk.looks_left = STEP_TAGS_MAX;
-        let error = match walk.run(visitor).await {
+        let error = match walk.run(comparer, visitor).await {
             Ok(End::Whole) => return Ok(()),
             Ok(End::Enough) => continue,
             Err(error) => error,

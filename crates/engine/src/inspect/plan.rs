@@ -9,13 +9,13 @@ use transship_copy::{
     Manifests as _, compare,
 };
 use transship_oci::{Digest, Error, Repository, Result, Tag};
-use transship_registry::Registry;
+use transship_registry::{Page, Registry};
 use transship_rules::Rule;
 
 use super::walk_whole;
 use crate::ledger::Ledger;
 use crate::send::now;
-use crate::walk::{Narrow, Pair, Visitor, WalkedReplicas, options};
+use crate::walk::{Comparer, Narrow, Pair, Visitor, WalkedReplicas, options};
 
 /// What would be done with one image.
 pub struct Planned {
@@ -47,27 +47,36 @@ pub struct PlanRule<'a> {
     pub is_in_group: bool,
 }
 
+/// Finds out what would be done.
+struct Planner<'a> {
+    of: &'a PlanRule<'a>,
+    /// Blobs that an image before would send, and where: later ones would mount them.
+    sent: Mutex<HashMap<Digest, Repository>>,
+}
+
+/// Gives it to a sink.
 struct Plan<'a, F> {
     of: &'a PlanRule<'a>,
     sink: F,
-    /// Blobs that an image before would send, and where: later ones would mount them.
-    sent: Mutex<HashMap<Digest, Repository>>,
 }
 
 impl PlanRule<'_> {
     /// Compares every image of the rule and gives each to `sink`.
     pub async fn run(&self, sink: impl FnMut(Planned) + Send + Sync) -> Result<()> {
-        let mut plan = Plan {
+        let planner = Planner {
             of: self,
-            sink,
             sent: Mutex::default(),
         };
-        walk_whole(self.rule, &self.source, Narrow::default(), &mut plan).await
+        let mut plan = Plan { of: self, sink };
+        walk_whole(self.rule, &self.source, Narrow::default(), &planner, &mut plan).await
     }
 }
 
-impl<F: FnMut(Planned) + Send + Sync> Visitor for Plan<'_, F> {
+impl Comparer for Planner<'_> {
     type Found = Planned;
+    type Listed = ();
+
+    fn list(&self, _: &Repository, _: &Page<Tag>) {}
 
     async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Planned> {
         let plan = self.of;
@@ -108,6 +117,11 @@ impl<F: FnMut(Planned) + Send + Sync> Visitor for Plan<'_, F> {
             requests_destination: destination.requests(),
         })
     }
+}
+
+impl<F: FnMut(Planned) + Send + Sync> Visitor for Plan<'_, F> {
+    type Found = Planned;
+    type Listed = ();
 
     async fn act(&mut self, found: Vec<Planned>) -> Result<()> {
         found.into_iter().for_each(&mut self.sink);

@@ -241,16 +241,17 @@ impl<'a> RunPart<'a> {
             stuck: walked.stuck,
             looks_left: STEP_TAGS_MAX,
         };
+        let ends = Ends {
+            jobs,
+            rule,
+            source: source.clone(),
+            destination: destination.clone(),
+            execution: job.execution.clone(),
+            occurrence: format!("run {}", job.execution.id),
+            is_attended: walked.is_attended,
+        };
         let mut visitor = RunVisitor {
-            ends: Ends {
-                jobs,
-                rule,
-                source: source.clone(),
-                destination: destination.clone(),
-                execution: job.execution.clone(),
-                occurrence: format!("run {}", job.execution.id),
-                is_attended: walked.is_attended,
-            },
+            ends: &ends,
             job,
             lease,
             walked: walked.clone(),
@@ -259,8 +260,8 @@ impl<'a> RunPart<'a> {
         };
         let begun = walk.cursor.clone();
         let ended = match self.run.budget {
-            Some(budget) => tokio::time::timeout(budget.left(), walk.run(&mut visitor)).await,
-            None => Ok(walk.run(&mut visitor).await),
+            Some(budget) => tokio::time::timeout(budget.left(), walk.run(&ends, &mut visitor)).await,
+            None => Ok(walk.run(&ends, &mut visitor).await),
         };
         for registry in [source, destination] {
             jobs.share_pause(registry).await;

@@ -1,7 +1,6 @@
 //! What a run does about the tags of its rule: everything that a copy would change becomes a task, whether or not a copy of it
 //! failed before.
 
-use transship_copy::DigestTags;
 use transship_oci::{Code, Error, Repository, Result, Tag, Verb};
 
 use super::WalkLease;
@@ -9,14 +8,14 @@ use crate::Outgoing;
 use crate::TaskEntry;
 use crate::job::{Cursor, RunRule};
 use crate::ledger::{RunWalk, UNREAD_NAMED_MAX, Unread};
-use crate::walk::{Compared, Ends, Narrow, Pair, Visitor};
+use crate::walk::{Compared, Ends, Narrow, Visitor};
 
 /// Moves of the cursor between two times that it is saved.
 const MOVES_UNSAVED_MAX: usize = 8;
 
 /// The visitor of a run.
 pub(super) struct RunVisitor<'a> {
-    pub(super) ends: Ends<'a>,
+    pub(super) ends: &'a Ends<'a>,
     pub(super) job: &'a RunRule,
     pub(super) lease: &'a WalkLease,
     /// What was found, and how far the walk got.
@@ -29,13 +28,10 @@ pub(super) struct RunVisitor<'a> {
 
 impl Visitor for RunVisitor<'_> {
     type Found = Compared;
+    type Listed = ();
 
     fn begin_repository(&mut self, _: &Repository) {
         self.walked.progress.repositories += 1;
-    }
-
-    async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Compared> {
-        self.ends.compare(pair, digest_tags).await
     }
 
     async fn act(&mut self, found: Vec<Compared>) -> Result<()> {

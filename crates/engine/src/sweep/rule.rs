@@ -14,7 +14,7 @@ use transship_registry::Registry;
 use transship_rules::Rule;
 
 use super::baseline::{self, Baseline, BaselineCounts, Start};
-use super::visitor::{SweepCounts, SweepVisitor};
+use super::visitor::{SweepComparer, SweepCounts, SweepVisitor};
 use crate::job::{Cursor, Run, Source, Sweep, SweepStep};
 use crate::jobs::{Jobs, Obstacle, low_quota};
 use crate::ledger::{self, By, TaskQuery};
@@ -180,24 +180,25 @@ impl<'a> SweepRule<'a> {
             stuck,
             looks_left: STEP_TAGS_MAX,
         };
+        let ends = Ends {
+            jobs,
+            rule,
+            source: source.clone(),
+            destination: destination.clone(),
+            execution,
+            occurrence: format!("sweep {}", self.started),
+            is_attended: false,
+        };
+        let comparer = SweepComparer { ends: &ends, under_way };
         let mut visitor = SweepVisitor {
-            ends: Ends {
-                jobs,
-                rule,
-                source: source.clone(),
-                destination: destination.clone(),
-                execution,
-                occurrence: format!("sweep {}", self.started),
-                is_attended: false,
-            },
-            under_way,
+            ends: &ends,
             rule_version: snapshot.fingerprint(rule),
             baseline,
             counts: SweepCounts::default(),
         };
         let ended = match self.run.budget {
-            Some(budget) => tokio::time::timeout(budget.left(), walk.run(&mut visitor)).await,
-            None => Ok(walk.run(&mut visitor).await),
+            Some(budget) => tokio::time::timeout(budget.left(), walk.run(&comparer, &mut visitor)).await,
+            None => Ok(walk.run(&comparer, &mut visitor).await),
         };
         for registry in [&source, &destination] {
             jobs.share_pause(registry).await;

@@ -7,21 +7,28 @@ use std::collections::{HashMap, HashSet};
 
 use transship_copy::DigestTags;
 use transship_oci::{Digest, Error, Repository, Result, Tag};
+use transship_registry::Page;
 
 use super::baseline::{Baseline, Decision, Difference};
 use crate::job::{CopyTask, Source};
 use crate::ledger::Failure;
 use crate::send::send_then_record;
-use crate::walk::{Compared, Ends, Pair, Visitor};
+use crate::walk::{Compared, Comparer, Ends, Pair, Visitor};
 use crate::{ImageRef, Replica};
 
 /// Kept tags that one message logs by name.
 const KEPT_LOGGED_MAX: usize = 20;
 
+/// What a sweep finds out about a tag.
+pub(super) struct SweepComparer<'a> {
+    pub(super) ends: &'a Ends<'a>,
+    /// The ends of tasks of the rule that have not ended.
+    pub(super) under_way: HashSet<(ImageRef, ImageRef)>,
+}
+
 /// The visitor of a sweep.
 pub(super) struct SweepVisitor<'a> {
-    pub(super) ends: Ends<'a>,
-    pub(super) under_way: HashSet<(ImageRef, ImageRef)>,
+    pub(super) ends: &'a Ends<'a>,
     /// See [`crate::Snapshot::fingerprint`].
     pub(super) rule_version: String,
     pub(super) baseline: Baseline<'a>,
@@ -54,9 +61,12 @@ pub(super) struct SweepCounts {
     pub(super) is_partial: bool,
 }
 
-impl Visitor for SweepVisitor<'_> {
+impl Comparer for SweepComparer<'_> {
     /// [`None`]: a task of this rule that has not ended will look there anyway.
     type Found = Option<Compared>;
+    type Listed = ();
+
+    fn list(&self, _: &Repository, _: &Page<Tag>) {}
 
     async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Self::Found> {
         let ends = (pair.source, pair.destination);
@@ -67,6 +77,11 @@ impl Visitor for SweepVisitor<'_> {
         let pair = Pair { source, destination };
         self.ends.compare(pair, digest_tags).await.map(Some)
     }
+}
+
+impl Visitor for SweepVisitor<'_> {
+    type Found = Option<Compared>;
+    type Listed = ();
 
     async fn act(&mut self, found: Vec<Self::Found>) -> Result<()> {
         let (mut equal, mut kept, mut missed) = (Vec::new(), Vec::new(), Vec::new());
@@ -90,7 +105,7 @@ impl Visitor for SweepVisitor<'_> {
             }
         }
         // They are not copied anyway, and are part of the baseline if the rule replaces them one day.
-        self.baseline.record(&self.ends, &kept).await?;
+        self.baseline.record(self.ends, &kept).await?;
         let (tasks, unchanged) = self.divide(missed).await?;
         equal.extend(unchanged);
         let adoption = self.ends.adopt(equal).await?;
@@ -147,7 +162,7 @@ impl SweepVisitor<'_> {
             tasks.extend(open.into_iter().map(|missed| missed.task));
             return Ok((tasks, unchanged));
         }
-        let decisions = self.baseline.decide(&self.ends, &differences).await?;
+        let decisions = self.baseline.decide(self.ends, &differences).await?;
         for (missed, decision) in open.into_iter().zip(decisions) {
             match decision {
                 Decision::Copy => tasks.push(missed.task),

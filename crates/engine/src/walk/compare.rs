@@ -11,11 +11,11 @@ use transship_copy::{
     Action, CompareRequest, DigestTags, Extent, KeepReason, NoLocations, Options, Owner, Replicas, Selected, TagClaim,
     compare,
 };
-use transship_oci::{Digest, Result, Tag, Target};
-use transship_registry::Registry;
+use transship_oci::{Digest, Repository, Result, Tag, Target};
+use transship_registry::{Page, Registry};
 use transship_rules::Rule;
 
-use super::Pair;
+use super::{Comparer, Pair};
 use crate::failover::is_replicated;
 use crate::job::CopyTask;
 use crate::jobs::Jobs;
@@ -63,9 +63,13 @@ pub(crate) struct Adoption {
     pub(crate) adopted: usize,
 }
 
-impl Ends<'_> {
-    /// Compares both sides of a tag. `digest_tags`: those of its repository; [`None`]: each is asked for.
-    pub(crate) async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Compared> {
+impl Comparer for Ends<'_> {
+    type Found = Compared;
+    type Listed = ();
+
+    fn list(&self, _: &Repository, _: &Page<Tag>) {}
+
+    async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Compared> {
         let Pair { source, destination } = &pair;
         let replicas = WalkedReplicas {
             written: Arc::clone(&self.jobs.ledger.replicas),
@@ -120,7 +124,9 @@ impl Ends<'_> {
             Action::Absent => Compared::Absent,
         })
     }
+}
 
+impl Ends<'_> {
     /// True if both registries are sites of a failover group.
     fn is_in_group(&self) -> bool {
         let snapshot = self.jobs.configuration.current();

@@ -67,6 +67,37 @@ fn fill(fixture: &Fixture, repositories: usize, tags: usize, missing: usize) -> 
     lacks
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_tag_that_is_not_answered_holds_up_no_comparison() {
+    let fixture = Fixture::new().await;
+    fill(&fixture, 12, 8, 1000);
+    let hung = Fault::new(
+        "HEAD",
+        "core/app-000/manifests/v00",
+        Action::Delay { delay_ms: 3_600_000 },
+    )
+    .unwrap();
+    fixture.a.set_faults(Some(Arc::new(Script::new([hung.always()]))));
+    let execution = start(&fixture).await;
+    tokio::select! {
+        _ = fixture.attempt() => panic!("a tag is not answered"),
+        () = until_looked(&fixture.a, 12 * 8) => {}
+    }
+    assert_eq!(
+        progress(&fixture, &execution).await.tags,
+        0,
+        "the cursor stays before it"
+    );
+}
+
+/// Waits until so many tags were asked for.
+async fn until_looked(registry: &EmbeddedRegistry, tags: usize) {
+    let is_head = |request: &&RequestRecord| request.method == Method::HEAD && request.path.contains("/manifests/v");
+    while registry.requests().iter().filter(is_head).count() < tags {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Tags that were written.
 pub fn tags_written(registry: &EmbeddedRegistry) -> usize {
     let requests = registry.requests();

@@ -88,6 +88,11 @@ impl<T> Page<T> {
         self.next.as_ref()
     }
 
+    /// Its size as it was sent.
+    pub const fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
     fn written(&self) -> serde_json::Result<Written<'_>> {
         if !self.body.trim_ascii_start().starts_with(b"{") {
             return Err(serde_json::Error::custom("it is not a JSON object"));

@@ -8,7 +8,7 @@ use transship_registry::{Listing, PageCursor, RemoteRepository};
 use super::{Checked, Finding, Verification, VerifyRule};
 use crate::ImageRef;
 use crate::send::now;
-use crate::walk::Visitor as _;
+use crate::walk::{Comparer as _, Visitor as _};
 
 impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
     /// Adds the repositories that only the destination has, as far as the rule would write to them. Returns why they are not
@@ -73,7 +73,7 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
         loop {
             match remote.tags_page(page.as_ref()).await {
                 Ok(Listing::Page(listed)) => {
-                    self.list(at_source, &listed);
+                    self.list(self.checks.list(at_source, &listed));
                     page = listed.next().cloned();
                 }
                 Err(error) if error.persistence().is_temporary() || page.is_some() => {
@@ -123,7 +123,7 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
                 };
                 let mut extra = Vec::new();
                 listed.for_each(|tag| {
-                    if DigestTag::of(&tag).is_none() && !self.named.contains(&self.hash(&repository, &tag)) {
+                    if DigestTag::of(&tag).is_none() && !self.named.contains(&self.checks.hash(&repository, &tag)) {
                         extra.push(tag);
                     }
                 });

@@ -20,11 +20,13 @@ use super::parts::{Depth, Parts, is_wrong};
 use super::walk_whole;
 use crate::ledger::{By, Ledger, TaskQuery, VerifySummary};
 use crate::send::now;
-use crate::walk::{Narrow, Pair, Visitor};
+use crate::walk::{Comparer, Narrow, Pair, Visitor};
 use crate::{ImageRef, TaskRecord, TaskState};
 
 /// Tasks of a repository that are searched for the reason of a difference.
 const TASKS_READ_MAX: usize = 1000;
+/// Repositories whose tasks are kept.
+const REPOSITORIES_KEPT: usize = 8;
 
 /// What was found about one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,23 +187,38 @@ pub struct VerifyRule<'a> {
 /// How much of an image is verified, by its reference at the destination and its digest.
 type DepthOf<'a> = dyn Fn(&ImageRef, &Digest) -> Depth + Sync + 'a;
 
+/// Compares the images of a verification.
+struct Checks<'a> {
+    verify: &'a VerifyRule<'a>,
+    depth_of: &'a DepthOf<'a>,
+    /// Makes the hashes of names.
+    hasher: RandomState,
+    /// The last task of each destination of lately compared repositories, newest first.
+    tasks: Mutex<HashMap<Repository, Arc<Vec<TaskRecord>>>>,
+}
+
+/// The names that the source gives at the destination, whether or not the rule selects their tags.
+#[derive(Default)]
+struct Names {
+    repositories: BTreeSet<Repository>,
+    /// Hashes of repositories and tags.
+    tags: Vec<u64>,
+}
+
 /// The walk of a verification.
 struct Verification<'a, F> {
     verify: &'a VerifyRule<'a>,
-    depth_of: &'a DepthOf<'a>,
+    checks: &'a Checks<'a>,
     sink: F,
     summary: VerifySummary,
     /// Hashes of the names that the source gives at the destination, whether or not the rule selects their tags.
     named: HashSet<u64>,
-    hasher: RandomState,
     /// The repositories of the destination that the source has.
     repositories: BTreeSet<Repository>,
     /// Those among them whose tags at the source are not all known.
     unread: HashSet<Repository>,
     /// Not every repository of the source was listed.
     is_cut: bool,
-    /// The last task of each destination of a repository, newest first.
-    tasks: Mutex<HashMap<Repository, Arc<Vec<TaskRecord>>>>,
 }
 
 impl VerifyRule<'_> {
@@ -216,19 +233,23 @@ impl VerifyRule<'_> {
         depth_of: &DepthOf<'_>,
         sink: impl FnMut(Checked) + Send + Sync,
     ) -> Result<VerifySummary> {
-        let mut verification = Verification {
+        let checks = Checks {
             verify: self,
             depth_of,
+            hasher: RandomState::new(),
+            tasks: Mutex::default(),
+        };
+        let mut verification = Verification {
+            verify: self,
+            checks: &checks,
             sink,
             summary: VerifySummary::new(&self.rule.name, now(self.clock.as_ref())),
             named: HashSet::new(),
-            hasher: RandomState::new(),
             repositories: BTreeSet::new(),
             unread: HashSet::new(),
             is_cut: false,
-            tasks: Mutex::default(),
         };
-        walk_whole(self.rule, &self.source, Narrow::default(), &mut verification).await?;
+        walk_whole(self.rule, &self.source, Narrow::default(), &checks, &mut verification).await?;
         verification.summary.unsearched = verification.find_others().await?;
         verification.extras().await?;
         let mut summary = verification.summary;
@@ -264,7 +285,9 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
         }
         (self.sink)(row);
     }
+}
 
+impl Checks<'_> {
     fn hash(&self, repository: &Repository, tag: &Tag) -> u64 {
         self.hasher.hash_one((repository.as_str(), tag.as_str()))
     }
@@ -285,8 +308,10 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
             let page = history.tasks(&query, None, TASKS_READ_MAX).await?;
             let records = Arc::new(page.items);
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            // One repository is walked at a time.
-            tasks.clear();
+            // Repositories are walked side by side, in their order.
+            if tasks.len() >= REPOSITORIES_KEPT {
+                tasks.clear();
+            }
             tasks.insert(destination.repository.clone(), Arc::clone(&records));
             records
         };
@@ -335,25 +360,21 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
     }
 }
 
-impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
+impl Comparer for Checks<'_> {
     type Found = Option<Checked>;
+    type Listed = Names;
 
-    fn begin_repository(&mut self, repository: &Repository) {
-        self.repositories
-            .extend(self.verify.rule.destination_repository(repository));
-    }
-
-    fn list(&mut self, repository: &Repository, page: &Page<Tag>) {
-        let mut named = std::mem::take(&mut self.named);
+    fn list(&self, repository: &Repository, page: &Page<Tag>) -> Names {
+        let mut names = Names::default();
         page.for_each(|tag| {
             if let Some((repository, tag)) = self.verify.rule.destination_name(repository, &tag) {
-                named.insert(self.hash(&repository, &tag));
-                if !self.repositories.contains(&repository) {
-                    self.repositories.insert(repository);
+                names.tags.push(self.hash(&repository, &tag));
+                if !names.repositories.contains(&repository) {
+                    names.repositories.insert(repository);
                 }
             }
         });
-        self.named = named;
+        names
     }
 
     async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Self::Found> {
@@ -402,6 +423,21 @@ impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
             since,
         };
         Ok(Some(row))
+    }
+}
+
+impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
+    type Found = Option<Checked>;
+    type Listed = Names;
+
+    fn begin_repository(&mut self, repository: &Repository) {
+        self.repositories
+            .extend(self.verify.rule.destination_repository(repository));
+    }
+
+    fn list(&mut self, names: Names) {
+        self.named.extend(names.tags);
+        self.repositories.extend(names.repositories);
     }
 
     async fn act(&mut self, found: Vec<Self::Found>) -> Result<()> {
