@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use transship_copy::SystemClock;
 use transship_dns::{Discovery, Services};
-use transship_engine::failover::{CheckGroup, CheckReport, DrillGroup, Refresh, Zones, observe};
+use transship_engine::failover::{CheckGroup, CheckReport, DrillGroup, Due, Refresh, Slice, Zones, observe};
 use transship_engine::ledger::Ledger;
 use transship_engine::names::{Entry, Names, Patience, Receipt, RecordSet};
 use transship_engine::{Configuration, Secrets};
@@ -169,8 +169,9 @@ failover:
         ledger: &ledger,
         clock: Arc::new(SystemClock),
         worker: "test",
+        slice: Slice::within(None),
     };
-    refresh.run(&group, Duration::ZERO).await.unwrap();
+    refresh.run(&group, Due::OlderThan(Duration::ZERO)).await.unwrap();
     let check = CheckGroup {
         snapshot: Arc::clone(&snapshot),
         ledger: ledger.clone(),

@@ -39,7 +39,10 @@ pub use dead_letters::DeadLetters;
 pub use execution::{Execution, ExecutionRecord, ExecutionState, TaskCounts, Trigger};
 pub use image_ref::ImageRef;
 pub use import::{Import, ImportIntake, Order, SharedBlobs, SharingDestination, SourceCache, Uploaded, store_unknown};
-pub use inspect::{Checked, CheckedImage, Depth, Finding, ImageEnds, PlanRule, Planned, VerifyRule, check_image};
+pub use inspect::{
+    Checked, CheckedImage, Depth, Finding, ImageEnds, PlanRule, Planned, SeenNames, VerifyPlace, VerifyRule,
+    check_image,
+};
 pub use job::{
     CompareSites, CopyTask, Cursor, DeleteTask, Due, ENVELOPE_VERSION, Envelope, Ids, Job, ListPrefix,
     MESSAGE_BYTES_MAX, Next, Outgoing, Policy, RunRule, Scan, Source, Sweep, SweepStep,

@@ -255,3 +255,11 @@ pub(crate) fn id(prefix: &str, parts: &[&str]) -> String {
     }
     format!("{prefix}-{}", &hasher.finish().hex()[..20])
 }
+
+/// The first 64 bits of the same hash, the same in every process and release.
+pub(crate) fn hash_of(parts: &[&str]) -> u64 {
+    let id = id("v", parts);
+    let hex = id.get(2..18);
+    hex.and_then(|hex| u64::from_str_radix(hex, 16).ok())
+        .unwrap_or_default()
+}

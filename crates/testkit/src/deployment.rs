@@ -206,6 +206,8 @@ pub fn table_definition(name: &str) -> Value {
         ("sk", "S"),
         ("month", "S"),
         ("month_order", "S"),
+        ("list", "S"),
+        ("list_order", "S"),
         ("unfinished_of", "S"),
         ("touched", "N"),
     ]
@@ -214,6 +216,11 @@ pub fn table_definition(name: &str) -> Value {
         {
             "IndexName": "months",
             "KeySchema": key("month", "month_order"),
+            "Projection": { "ProjectionType": "KEYS_ONLY" },
+        },
+        {
+            "IndexName": "lists",
+            "KeySchema": key("list", "list_order"),
             "Projection": { "ProjectionType": "KEYS_ONLY" },
         },
         {

@@ -28,8 +28,8 @@ use crate::names::Names;
 pub use check::{CheckGroup, CheckReport, Role, ServerAnswer, SiteCheck, ZoneCheck};
 pub use drill::{DRILL_AGE_MAX, DrillGroup, DrillReport, StepDone, ZoneDrill, drill_name, overdue};
 pub use facts::{
-    CompareLeg, FACTS_AGE_MAX, Refresh, SiteFacts, Standby, VERIFIED_AGE_MAX, Writer, compare_interval, facts_of,
-    is_due, leg_of, legs_to, rules_between, writer_of,
+    CompareLeg, Compared, Comparing, Due, FACTS_AGE_MAX, Refresh, SiteFacts, Slice, Standby, VERIFIED_AGE_MAX, Writer,
+    compare_interval, facts_of, is_due, leg_of, legs_to, rules_between, writer_of,
 };
 pub use observe::{Observed, ObservedZone, observe, observe_for_report, settled_writer};
 pub use order::Order;

@@ -12,7 +12,8 @@ use transship_rules::Rule;
 
 pub use self::parts::Depth;
 pub use self::plan::{PlanRule, Planned};
-pub use self::verify::{Checked, CheckedImage, Finding, ImageEnds, VerifyRule, check_image};
+pub use self::verify::{Checked, CheckedImage, Finding, ImageEnds, SeenNames, VerifyPlace, VerifyRule, check_image};
+pub(crate) use self::verify::{Slot, Step, TWICE, VerifyPart, within};
 use crate::walk::{Comparer, End, Narrow, Patience, STEP_TAGS_MAX, Visitor, Walk};
 use transship_oci::Backoff;
 

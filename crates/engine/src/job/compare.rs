@@ -6,17 +6,28 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use transship_oci::Code;
 
-use super::{JobKind, Next, Run};
-use crate::failover::{Refresh, compare_interval};
+use super::{JobKind, Next, Outgoing, Run};
+use crate::failover::{Compared, Due, Refresh, Slice, compare_interval};
 use crate::jobs::Jobs;
-use crate::send::now;
+use crate::ledger::{Comparison, Leg};
 use crate::{Execution, Result, TaskEntry};
 
-/// Compare what was not compared for half of an interval.
+/// How soon a message looks again whether the worker that compares still does.
+const BUSY_WAIT: Duration = Duration::from_secs(30);
+/// How often it looks. Then the timer's next message goes on, if the worker is gone.
+const BUSY_TRIES_MAX: u32 = 3;
+/// The longest wait between two messages: what every queue can hold a message back.
+const WAIT_MAX: Duration = Duration::from_mins(15);
+
+/// Compare what was not compared for half of an interval, as much as fits into the time of a message. The ledger has how far it got
+/// ([`crate::ledger::Unfinished`]), so each of its messages is the same but the first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompareSites {
     /// The group's name.
     pub failover: String,
+    /// It goes on with what an earlier message began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on: bool,
 }
 
 impl JobKind for CompareSites {
@@ -51,51 +62,67 @@ impl JobKind for CompareSites {
             ledger: &jobs.ledger,
             clock: Arc::clone(&jobs.clock),
             worker: &jobs.worker,
+            slice: Slice::within(run.budget),
         };
-        let began = now(jobs.clock.as_ref());
-        let left = run.budget.map_or(Duration::MAX, |budget| budget.left());
-        let compared = tokio::time::timeout(left, refresh.run(group, compare_interval(group.rpo) / 2)).await;
-        let Ok(compared) = compared else {
-            refresh.note_out_of_time(group, began).await?;
-            let code = Code::ComparisonFailed.as_str();
-            tracing::warn!(
-                code,
-                group = group.name,
-                "the time of the worker ended before the sites were compared"
-            );
-            return Ok(Next::Done);
+        let older_than = compare_interval(group.rpo) / 2;
+        let due = if self.goes_on {
+            Due::GoingOn(older_than)
+        } else {
+            Due::OlderThan(older_than)
         };
-        for (leg, comparison) in compared? {
-            let (rule, from, to) = (&leg.rule, &leg.from, &leg.to);
-            let Some(comparison) = comparison else { continue };
-            if let Some(failure) = &comparison.failure {
-                let code = Code::ComparisonFailed.as_str();
-                tracing::warn!(
-                    code,
-                    rule,
-                    from,
-                    to,
-                    why = failure.code,
-                    "not compared: {}",
-                    failure.text
-                );
-            } else if let Some(whole) = &comparison.whole {
-                let (images, replicated, verified) = (whole.images, whole.replicated, whole.verified);
-                let (missing, different, extra) = (whole.missing, whole.different, whole.extra);
-                tracing::info!(
-                    rule,
-                    from,
-                    to,
-                    images,
-                    replicated,
-                    verified,
-                    missing,
-                    different,
-                    extra,
-                    "the sites were compared"
-                );
+        let (mut wait, mut is_busy) = (None, false);
+        for (leg, compared) in refresh.run(group, due).await? {
+            match compared {
+                Compared::Ended(known) => log(&leg, &known),
+                Compared::GoesOn(later) => wait = Some(wait.map_or(later, |wait: Duration| wait.min(later))),
+                Compared::Busy => is_busy = true,
             }
         }
-        Ok(Next::Done)
+        let Some(wait) = wait else {
+            // It may have died, and then this is its message.
+            let looks_again = is_busy && self.goes_on && run.tries < BUSY_TRIES_MAX;
+            return Ok(if looks_again {
+                Next::Again(BUSY_WAIT)
+            } else {
+                Next::Done
+            });
+        };
+        let next = Self {
+            goes_on: true,
+            ..self.clone()
+        };
+        Ok(Next::Send(vec![Outgoing::later(next, wait.min(WAIT_MAX))]))
+    }
+}
+
+/// Logs what is known of a leg now.
+fn log(leg: &Leg, known: &Comparison) {
+    let (rule, from, to) = (&leg.rule, &leg.from, &leg.to);
+    if let Some(failure) = &known.failure {
+        let code = Code::ComparisonFailed.as_str();
+        tracing::warn!(
+            code,
+            rule,
+            from,
+            to,
+            why = failure.code,
+            "not compared: {}",
+            failure.text
+        );
+    } else if let Some(whole) = &known.whole {
+        let (images, replicated, verified) = (whole.images, whole.replicated, whole.verified);
+        let (missing, different, extra) = (whole.missing, whole.different, whole.extra);
+        tracing::info!(
+            rule,
+            from,
+            to,
+            images,
+            replicated,
+            verified,
+            missing,
+            different,
+            extra,
+            "the sites were compared"
+        );
     }
 }

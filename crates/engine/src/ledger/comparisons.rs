@@ -144,7 +144,7 @@ pub struct Difference {
 /// The comparisons of all legs.
 #[derive(Clone)]
 pub struct Comparisons {
-    records: Arc<dyn Records>,
+    pub(super) records: Arc<dyn Records>,
 }
 
 impl Comparisons {
@@ -331,32 +331,43 @@ pub struct Verified {
     pub hashes: BTreeSet<u64>,
 }
 
+impl Verified {
+    /// No image was, until now.
+    pub const fn none(now: Timestamp) -> Self {
+        Self {
+            since: now,
+            generation: String::new(),
+            hashes: BTreeSet::new(),
+        }
+    }
+}
+
 fn key(leg: &Leg) -> Key {
-    Key::new("compared", name(leg))
+    Key::new("compared", leg_name(leg))
 }
 
 fn verified_key(leg: &Leg) -> Key {
-    Key::new("compared-verified", name(leg))
+    Key::new("compared-verified", leg_name(leg))
 }
 
 fn names_family(leg: &Leg) -> String {
-    format!("compared-names#{}", name(leg))
+    format!("compared-names#{}", leg_name(leg))
 }
 
 fn hashes_family(leg: &Leg) -> String {
-    format!("compared-hashes#{}", name(leg))
+    format!("compared-hashes#{}", leg_name(leg))
 }
 
 /// Names of rules and registries have none of these characters.
-fn name(leg: &Leg) -> String {
+pub(super) fn leg_name(leg: &Leg) -> String {
     format!("{}:{}>{}", leg.rule, leg.from, leg.to)
 }
 
-fn read<T: DeserializeOwned>(value: &str) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(value: &str) -> Option<T> {
     serde_json::from_str(value).ok()
 }
 
-fn text(value: &impl Serialize) -> Result<String> {
+pub(super) fn text(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value)
         .map_err(|error| Error::of(Code::LedgerUnavailable, Verb::Ledger.on("comparisons_put")).because(error))
 }

@@ -33,6 +33,7 @@ mod runs;
 mod schedules;
 mod shared;
 mod silences;
+mod unfinished;
 mod uploads;
 mod verifications;
 
@@ -59,5 +60,6 @@ pub use runs::{LastRun, RunProgress, RunWalk, Runs, UNREAD_NAMED_MAX, Unread};
 pub use schedules::{LastDue, Schedules};
 pub use shared::Ledger;
 pub use silences::{Silence, Silences, last_delivery};
+pub use unfinished::{ABANDONED_AFTER, Found, Tally, Unfinished};
 pub use uploads::Uploads;
 pub use verifications::{Verifications, VerifySummary};

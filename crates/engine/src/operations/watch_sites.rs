@@ -44,7 +44,10 @@ impl WatchSites {
             let (name, holder) = (format!("compare-order#{}", group.name), now.as_nanosecond().to_string());
             if self.ledger.leases.take(&name, &holder, now, ORDER_TTL).await? {
                 let failover = group.name.clone();
-                orders.push(Outgoing::now(CompareSites { failover }));
+                orders.push(Outgoing::now(CompareSites {
+                    failover,
+                    goes_on: false,
+                }));
             }
         }
         if !orders.is_empty() {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::Action;
 use transship_engine::Finding;
-use transship_engine::failover::{CompareLeg, FACTS_AGE_MAX, SiteFacts, Standby, VERIFIED_AGE_MAX, facts_of, leg_of};
+use transship_engine::failover::{
+    CompareLeg, Compared, FACTS_AGE_MAX, SiteFacts, Slice, Standby, VERIFIED_AGE_MAX, facts_of, leg_of,
+};
 use transship_engine::ledger::{Comparison, Ledger};
 use transship_oci::{Limits, Network, Provider};
 use transship_registry::{Anonymous, Options, Profile, Registry, Retries};
@@ -19,7 +21,7 @@ const RPO: Duration = Duration::from_mins(15);
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// A registry at which nothing listens.
-fn closed() -> Registry {
+pub fn closed() -> Registry {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", socket.local_addr().unwrap());
     drop(socket);
@@ -51,8 +53,14 @@ async fn compare_with(fixture: &Fixture, source: Option<Registry>) -> Comparison
         ledger: &ledger,
         clock: Arc::new(fixture.clock.clone()),
         worker: "worker-1",
+        basis: String::new(),
+        not_before: None,
+        slice: Slice::within(None),
     };
-    compare.run().await.unwrap().unwrap()
+    match compare.run().await.unwrap() {
+        Compared::Ended(known) => *known,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn standby<'a>(writer: &'a str, site: &'a str) -> Standby<'a> {
@@ -309,8 +317,11 @@ async fn one_worker_compares_at_a_time_and_a_site_without_a_rule_is_named() {
         ledger: &ledger,
         clock: Arc::new(fixture.clock.clone()),
         worker: "worker-2",
+        basis: String::new(),
+        not_before: None,
+        slice: Slice::within(None),
     };
-    assert!(compare.run().await.unwrap().is_none());
+    assert_eq!(compare.run().await.unwrap(), Compared::Busy);
     let now = transship_copy::Clock::now(&fixture.clock).try_into().unwrap();
     let other = facts_of(&ledger, &snapshot.document.rules, standby("b", "a"), now)
         .await

@@ -12,8 +12,8 @@ use secrecy::SecretString;
 use transship_copy::Clock as _;
 use transship_embedded_registry::{Auth, EmbeddedRegistry};
 use transship_engine::failover::{
-    CheckGroup, CheckReport, DrillGroup, DrillReport, OperationKind, Order, Refresh, Switched, Switchover, Zones,
-    compare_interval, is_due, observe, rules_between, writer_of,
+    CheckGroup, CheckReport, DrillGroup, DrillReport, Due, OperationKind, Order, Refresh, Slice, Switched, Switchover,
+    Zones, compare_interval, is_due, observe, rules_between, writer_of,
 };
 use transship_engine::ledger::Ledger;
 use transship_engine::names::{Answer, Entry, Names, Patience, Receipt, RecordSet, Stamp};
@@ -298,22 +298,16 @@ failover:
     pub async fn compare(&self) {
         let snapshot = self.configuration.current();
         let refresh = self.refresh(&snapshot);
-        refresh.run(&self.group(), Duration::ZERO).await.unwrap();
+        refresh.run(&self.group(), Due::GoingOn(Duration::ZERO)).await.unwrap();
     }
 
-    /// A worker began to compare, and its time ended.
-    pub async fn note_out_of_time(&self) {
-        let snapshot = self.configuration.current();
-        let refresh = self.refresh(&snapshot);
-        refresh.note_out_of_time(&self.group(), self.now()).await.unwrap();
-    }
-
-    fn refresh<'a>(&'a self, snapshot: &'a Snapshot) -> Refresh<'a> {
+    pub fn refresh<'a>(&'a self, snapshot: &'a Snapshot) -> Refresh<'a> {
         Refresh {
             snapshot,
             ledger: &self.ledger,
             clock: Arc::new(self.clock.clone()),
             worker: "worker-1",
+            slice: Slice::within(None),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use transship_engine::failover::{Phase, Writes, WritesOf};
-use transship_engine::ledger::{Ledger, Leg};
+use transship_engine::ledger::Ledger;
 use transship_testkit::images;
 use transship_testkit::memory::MemoryLedger;
 
@@ -90,47 +90,6 @@ async fn what_was_pushed_to_the_old_site_is_a_conflict_and_is_kept_by_name() {
     assert_eq!((facts.conflicts, facts.different, facts.extra), (2, 2, 1));
     let notes: Vec<&str> = a.warnings.iter().map(|note| note.code.as_str()).collect();
     assert!(notes.contains(&"FAILOVER_CONFLICTS"), "{notes:?}");
-}
-
-/// The comparison does not fit into the time of a worker.
-#[tokio::test]
-async fn a_comparison_that_ran_out_of_time_is_shown_until_one_succeeds() {
-    let stage = Stage::ready().await;
-    stage.clock.advance(Duration::from_mins(20));
-    let leg = Leg {
-        rule: "core".to_owned(),
-        from: "a".to_owned(),
-        to: "b".to_owned(),
-    };
-    let lease = "compare#core:a>b";
-    let leases = &stage.ledger.leases;
-    assert!(
-        leases
-            .take(lease, "worker-1", stage.now(), Duration::from_mins(15))
-            .await
-            .unwrap()
-    );
-    stage.note_out_of_time().await;
-    let known = stage.ledger.comparisons.get(&leg).await.unwrap().unwrap();
-    assert!(known.whole.is_some() && known.tried == stage.now());
-    assert_eq!(known.failure.unwrap().code, "COMPARISON_FAILED");
-    assert!(
-        leases
-            .take(lease, "worker-2", stage.now(), Duration::from_mins(1))
-            .await
-            .unwrap()
-    );
-    leases.release(lease, "worker-2").await.unwrap();
-    assert_eq!(codes(&stage, "b").await, Vec::<String>::new());
-
-    stage.clock.advance(Duration::from_mins(45));
-    stage.note_out_of_time().await;
-    let report = stage.check().await;
-    let reason = &report.sites[1].reasons[0];
-    assert_eq!(reason.code, "FAILOVER_FACTS_UNKNOWN");
-    assert!(reason.text.contains("WorkerTimeout"), "{reason:?}");
-    stage.compare().await;
-    assert_eq!(codes(&stage, "b").await, Vec::<String>::new());
 }
 
 /// Workers of a stack may not read the zones: what an operator's check finds in DNS is what they go by.

@@ -223,7 +223,13 @@ impl Records for WatchedLedger {
     }
 
     async fn put_if(&self, key: &Key, expected: Option<u64>, value: &str) -> Result<Option<u64>> {
-        self.call("record_put_if", None).await?;
+        let is_comparison = key.family == "comparing";
+        let name = if is_comparison {
+            "comparing_put_if"
+        } else {
+            "record_put_if"
+        };
+        self.call(name, None).await?;
         Records::put_if(&self.inner, key, expected, value).await
     }
 

@@ -5,6 +5,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test that cannot go on has failed, in its helpers too"
 )]
 
@@ -14,6 +15,8 @@ mod baseline;
 mod bucket;
 mod bus;
 mod cancel;
+mod compare_refresh;
+mod compare_slices;
 mod deletes;
 mod early;
 mod facts;

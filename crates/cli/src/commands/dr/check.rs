@@ -4,12 +4,12 @@
 //! command does.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
-use transship_copy::SystemClock;
-use transship_engine::failover::{CheckGroup, CheckReport, Reason, Refresh, SiteCheck, compare_interval};
+use transship_copy::{SystemClock, TimeBudget};
+use transship_engine::failover::{CheckGroup, CheckReport, Due, Reason, Refresh, SiteCheck, Slice, compare_interval};
 use transship_engine::ledger::LastCheck;
 use transship_oci::Result;
 
@@ -17,9 +17,6 @@ use super::check_text;
 use super::group::{Group, OpenedGroup};
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Form};
-
-/// The interval at which the end of another worker's comparison is waited for.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long a command compares the sites before it goes on with what is known. A primary that answers nothing must not hold up
 /// a switch.
@@ -67,14 +64,12 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
 pub(super) async fn check_of(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
     let check = checker(opened)?;
     if opened.opened.has_worker()? == Some(false) {
-        let began = Timestamp::now();
-        let comparing = compare(&check, opened, compare_interval(opened.group.rpo));
-        if let Ok(compared) = tokio::time::timeout(COMPARE_TIMEOUT, comparing).await {
-            compared?;
-        } else {
-            refresh(&check).note_out_of_time(&opened.group, began).await?;
+        let end = Instant::now() + COMPARE_TIMEOUT;
+        let slice = Slice::within(Some(TimeBudget::until(end, COMPARE_TIMEOUT)));
+        let due = Due::GoingOn(compare_interval(opened.group.rpo));
+        if !refresh(&check, slice).run_all(&opened.group, due).await? {
             output::note(&format!(
-                "COMPARISON_FAILED: the sites were not compared within {} s; `transship dr check {} --compare` has no limit",
+                "COMPARISON_FAILED: the sites were not compared within {} s; the next check goes on, and `transship dr check {} --compare` has no limit",
                 COMPARE_TIMEOUT.as_secs(),
                 opened.group.name
             ));
@@ -87,9 +82,8 @@ pub(super) async fn check_of(opened: &OpenedGroup) -> Result<CheckGroup, Failure
 pub(super) async fn check_after_comparison(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
     let check = checker(opened)?;
     // One that another worker has begun may have read a site before this moment.
-    while !compare(&check, opened, Duration::ZERO).await? {
-        tokio::time::sleep(POLL_INTERVAL).await;
-    }
+    let due = Due::Since(Timestamp::now());
+    refresh(&check, Slice::within(None)).run_all(&opened.group, due).await?;
     Ok(check)
 }
 
@@ -103,18 +97,13 @@ fn checker(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
     })
 }
 
-/// Compares what was not compared for `older_than`; false if another worker compares a part of it at this moment.
-async fn compare(check: &CheckGroup, opened: &OpenedGroup, older_than: Duration) -> Result<bool, Failure> {
-    let compared = refresh(check).run(&opened.group, older_than).await?;
-    Ok(compared.iter().all(|(_, known)| known.is_some()))
-}
-
-fn refresh(check: &CheckGroup) -> Refresh<'_> {
+fn refresh(check: &CheckGroup, slice: Slice) -> Refresh<'_> {
     Refresh {
         snapshot: &check.snapshot,
         ledger: &check.ledger,
         clock: Arc::new(SystemClock),
         worker: &check.from,
+        slice,
     }
 }
 

@@ -106,6 +106,14 @@ fn fact_lines(facts: &SiteFacts, now: Timestamp) -> Vec<String> {
             time_of(facts.verified_since)
         ),
     ];
+    if let Some(comparing) = &facts.comparing {
+        lines.push(format!(
+            "  comparing since {}: {} images so far, the last {} ago",
+            shown_time(comparing.began),
+            comparing.images,
+            age(comparing.advanced, now)
+        ));
+    }
     if let Some(since) = facts.unreachable_since {
         lines.push(format!("  the writer cannot be reached since {}", shown_time(since)));
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 use transship_oci::{Repository, Result, Tag, Target};
 
-use super::compare::image_of;
+use super::collected::image_of;
 use crate::failover::ImageAtRisk;
 use crate::ledger::{By, History, Leg, Replicas, TaskQuery};
 use crate::{Action, ImageRef, TaskRecord};

@@ -3,6 +3,7 @@
 //!
 //! Comparisons maintain it ([`CompareLeg`]), and the history tells what came since the last one. What is too old is unknown.
 
+mod collected;
 mod compare;
 mod lag;
 mod legs;
@@ -18,11 +19,11 @@ use transship_rules::Rule;
 
 use super::{ImageAtRisk, Reason};
 use crate::Finding;
-use crate::ledger::{Comparison, Difference, Failed, Ledger, Sample};
+use crate::ledger::{Comparison, Difference, Failed, Ledger, Sample, Unfinished};
 
-pub use compare::{CompareLeg, VERIFIED_AGE_MAX, leg_of};
+pub use compare::{CompareLeg, Compared, Slice, VERIFIED_AGE_MAX, leg_of};
 pub use legs::{legs_to, rules_between};
-pub use refresh::{Refresh, Writer, compare_interval, is_due, writer_of};
+pub use refresh::{Due, Refresh, Writer, compare_interval, is_due, writer_of};
 
 /// How old a comparison may be. GitLab Geo calls a site unhealthy at the same age.
 pub const FACTS_AGE_MAX: Duration = Duration::from_hours(1);
@@ -69,6 +70,8 @@ pub struct SiteFacts {
     pub unreachable_since: Option<Timestamp>,
     /// Why the last comparison did not see everything.
     pub failure: Option<Failed>,
+    /// The comparison that is under way; [`None`]: none is.
+    pub comparing: Option<Comparing>,
     /// The oldest event, order or first sight of an image that is not at the site.
     pub oldest_unreplicated: Option<Timestamp>,
     /// Events that wait or failed since the comparison.
@@ -88,6 +91,17 @@ pub struct SiteFacts {
     /// What speaks against a switch.
     #[serde(skip)]
     pub reasons: Vec<Reason>,
+}
+
+/// How far a comparison that is under way got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Comparing {
+    /// When it began.
+    pub began: Timestamp,
+    /// When it got further the last time.
+    pub advanced: Timestamp,
+    /// Images that it compared so far.
+    pub images: u64,
 }
 
 /// Gathers what is known of a standby. `rules` are the rules between the sites, from the writer on.
@@ -129,6 +143,7 @@ pub async fn facts_of(ledger: &Ledger, rules: &[Rule], standby: Standby<'_>, now
             &differing,
         )
         .await?;
+        facts.add_comparing(ledger.comparisons.unfinished(&leg).await?, since, now);
         let of_leg = facts.add_leg(&leg.rule, known.as_ref(), leg.to == site, now);
         facts.waiting += waiting.images.len() as u64;
         facts.oldest_unreplicated = earliest(facts.oldest_unreplicated, waiting.oldest);
@@ -168,11 +183,27 @@ pub async fn facts_of(ledger: &Ledger, rules: &[Rule], standby: Standby<'_>, now
 }
 
 impl SiteFacts {
+    /// Adds how far the comparison of a leg got: that of the oldest one, if several are under way.
+    fn add_comparing(&mut self, unfinished: Option<Unfinished>, since: Option<Timestamp>, now: Timestamp) {
+        let is_under_way = |one: &Unfinished| one.is_alive(now) && since.is_none_or(|since| one.began >= since);
+        let Some(one) = unfinished.filter(is_under_way) else {
+            return;
+        };
+        let is_older = |known: &Comparing| known.began <= one.began;
+        if !self.comparing.as_ref().is_some_and(is_older) {
+            self.comparing = Some(Comparing {
+                began: one.began,
+                advanced: one.advanced,
+                images: one.images,
+            });
+        }
+    }
+
     /// Adds what is known of a leg. Returns the time that no comparison covers, because the writer cannot be reached; [`None`]: the
     /// facts are unknown.
     fn add_leg(&mut self, rule: &str, known: Option<&Comparison>, is_last: bool, now: Timestamp) -> Option<Duration> {
         let Some(known) = known else {
-            let why = format!("the rule {rule} was never compared");
+            let why = format!("the rule {rule} was never compared{}", self.under_way());
             self.reasons.push(reason(Code::FailoverFactsUnknown, why));
             self.compared = None;
             return None;
@@ -182,10 +213,8 @@ impl SiteFacts {
         if known.failure.is_some() {
             self.failure.clone_from(&known.failure);
         }
-        let why = known
-            .failure
-            .as_ref()
-            .map_or(String::new(), |failure| format!(": {}", failure.text));
+        let failure = known.failure.as_ref();
+        let why = failure.map_or_else(String::new, |failure| format!(": {}", failure.text)) + &self.under_way();
         let Some(whole) = &known.whole else {
             let why = format!("the rule {rule} was never compared whole since its source is the writer{why}");
             self.reasons.push(reason(Code::FailoverFactsUnknown, why));
@@ -208,9 +237,9 @@ impl SiteFacts {
         let is_watched = age(known.tried, now) <= FACTS_AGE_MAX;
         match known.unreachable_since.filter(|_| is_watched) {
             Some(since) => Some(age(whole.began, since)),
-            None if age(whole.ended, now) <= FACTS_AGE_MAX => Some(Duration::ZERO),
+            None if age(whole.began, now) <= FACTS_AGE_MAX => Some(Duration::ZERO),
             None => {
-                let minutes = age(whole.ended, now).as_secs() / 60;
+                let minutes = age(whole.began, now).as_secs() / 60;
                 let limit = FACTS_AGE_MAX.as_secs() / 60;
                 let why =
                     format!("the rule {rule} was compared {minutes} minutes ago, and facts count for {limit}{why}");
@@ -218,6 +247,15 @@ impl SiteFacts {
                 None
             }
         }
+    }
+
+    /// How far the comparison under way got, as the end of a sentence; empty if none is.
+    fn under_way(&self) -> String {
+        let of = |one: &Comparing| {
+            let (images, began) = (one.images, one.began);
+            format!("; the comparison that began {began:.0} has compared {images} images so far")
+        };
+        self.comparing.as_ref().map_or_else(String::new, of)
     }
 
     fn judge_lag(&mut self, writer: &str, site: &str, rpo: Duration) {

@@ -6,20 +6,25 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use transship_copy::Clock;
-use transship_oci::{Code, Result};
+use transship_oci::Result;
 use transship_rules::{Failover, Rule};
 
-use super::compare::lease_of;
-use super::{CompareLeg, age, leg_of, rules_between};
+use super::{CompareLeg, Compared, Slice, age, leg_of, rules_between};
 use crate::Snapshot;
 use crate::failover::GroupState;
-use crate::ledger::{Comparison, Failed, Ledger, Leg};
+use crate::ledger::{Comparison, Ledger, Leg, Unfinished};
 use crate::send::now;
 
 /// The shortest time between two comparisons of a group: each asks both sites for every image.
 const INTERVAL_MIN: Duration = Duration::from_mins(5);
 /// The longest, so that two attempts fit into [`super::FACTS_AGE_MAX`].
 const INTERVAL_MAX: Duration = Duration::from_mins(25);
+
+/// The interval at which the end of another worker's comparison is waited for.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A comparison that got no further for this long has lost its message, and the timer's next one goes on with it.
+const LEFT_AFTER: Duration = Duration::from_mins(2);
 
 /// How often a group is compared: half of its `rpo`, 5 to 25 minutes. If the writer is lost, what was pushed since the last
 /// comparison is not known, and that time should be less than the `rpo`.
@@ -67,6 +72,17 @@ fn is_fresh(known: &Comparison, writer: &Writer, older_than: Duration, now: Time
     age(known.tried, now) < older_than && writer.since.is_none_or(|since| known.tried >= since)
 }
 
+/// Which rules of a group are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Those that were not tried to be compared for this long, and those whose comparison was left unfinished.
+    OlderThan(Duration),
+    /// The same, and those whose comparison is under way: the caller goes on with it.
+    GoingOn(Duration),
+    /// Those whose last comparison began before this time. A comparison that began before is not gone on with.
+    Since(Timestamp),
+}
+
 /// Compares the rules between the sites of a group.
 pub struct Refresh<'a> {
     /// The document with its clients.
@@ -77,59 +93,116 @@ pub struct Refresh<'a> {
     pub clock: Arc<dyn Clock>,
     /// Identifies this worker among others.
     pub worker: &'a str,
+    /// What is compared of each rule in one call.
+    pub slice: Slice,
 }
 
 impl Refresh<'_> {
-    /// Compares each rule that was not compared for `older_than`. Returns what is known of each now; [`None`]: another worker
-    /// compares it at this moment.
-    pub async fn run(&self, group: &Failover, older_than: Duration) -> Result<Vec<(Leg, Option<Comparison>)>> {
+    /// Compares a slice of each rule that is due. Returns what became of each.
+    pub async fn run(&self, group: &Failover, due: Due) -> Result<Vec<(Leg, Compared)>> {
         let writer = writer_of(self.ledger, group).await?;
         let rules = rules_between(self.snapshot.written(), group, &writer.site);
-        let compared = rules.iter().map(|rule| self.leg(rule, &writer, older_than));
+        self.drop_others(group, &rules).await?;
+        let compared = rules.iter().map(|rule| self.leg(rule, &writer, due));
         join_all(compared).await.into_iter().collect()
     }
 
-    /// Keeps that the time of this worker ended before the rules of the group were compared, which it began to do at `began`.
-    pub async fn note_out_of_time(&self, group: &Failover, began: Timestamp) -> Result<()> {
-        let writer = writer_of(self.ledger, group).await?;
-        for rule in rules_between(self.snapshot.written(), group, &writer.site) {
-            let leg = leg_of(&rule);
-            // Otherwise the next worker would wait for its end.
-            self.ledger.leases.release(&lease_of(&leg), self.worker).await?;
-            let known = self.ledger.comparisons.get(&leg).await?;
-            if known.is_some_and(|known| known.tried >= began) {
-                continue;
-            }
-            let failure = Failed {
-                code: Code::ComparisonFailed.as_str().to_owned(),
-                text: "the time of the worker ended before everything was compared: give workers more time (the parameter WorkerTimeout of a stack), or compare with `transship dr check` on a machine".to_owned(),
+    /// Compares slice after slice, until every rule that is due is compared or the time of the slice is over. False if it is: what was
+    /// compared so far counts for the next one. What another worker compares is waited for only where it must have begun since a
+    /// time.
+    pub async fn run_all(&self, group: &Failover, due: Due) -> Result<bool> {
+        let budget = self.slice.budget;
+        let mut slice = self.slice;
+        loop {
+            let part = Refresh {
+                ledger: self.ledger,
+                snapshot: self.snapshot,
+                clock: Arc::clone(&self.clock),
+                worker: self.worker,
+                slice,
             };
-            let at = now(self.clock.as_ref());
-            self.ledger.comparisons.fail(&leg, at, failure, false).await?;
+            let compared = part.run(group, due).await?;
+            let waits = compared.iter().filter_map(|(_, compared)| match compared {
+                Compared::Ended(_) => None,
+                Compared::GoesOn(wait) => Some(*wait),
+                Compared::Busy => matches!(due, Due::Since(_)).then_some(POLL_INTERVAL),
+            });
+            let Some(wait) = waits.min() else { return Ok(true) };
+            if budget.is_some_and(|budget| budget.left() <= wait) {
+                return Ok(false);
+            }
+            tokio::time::sleep(wait).await;
+            slice.is_rest = true;
+        }
+    }
+
+    /// Drops the comparisons of rules that are not in force any more, because the writer changed or the document did.
+    async fn drop_others(&self, group: &Failover, rules: &[Rule]) -> Result<()> {
+        let comparisons = &self.ledger.comparisons;
+        for unfinished in comparisons.all_unfinished().await? {
+            let leg = &unfinished.leg;
+            let is_of_group = group.site(&leg.from).is_some() && group.site(&leg.to).is_some();
+            if is_of_group && !rules.iter().any(|rule| leg_of(rule) == *leg) {
+                comparisons.drop_unfinished(&unfinished).await?;
+            }
         }
         Ok(())
     }
 
-    async fn leg(&self, rule: &Rule, writer: &Writer, older_than: Duration) -> Result<(Leg, Option<Comparison>)> {
+    async fn leg(&self, rule: &Rule, writer: &Writer, due: Due) -> Result<(Leg, Compared)> {
         let leg = leg_of(rule);
-        let known = self.ledger.comparisons.get(&leg).await?;
+        let comparisons = &self.ledger.comparisons;
+        let known = comparisons.get(&leg).await?;
         let at = now(self.clock.as_ref());
-        if known
-            .as_ref()
-            .is_some_and(|known| is_fresh(known, writer, older_than, at))
-        {
-            return Ok((leg, known));
+        let basis = basis_of(&self.snapshot.fingerprint(rule), writer);
+        let unfinished = comparisons.unfinished(&leg).await?;
+        let unfinished = unfinished.filter(|one| one.basis == basis && one.is_alive(at));
+        let under_way = unfinished.filter(|one| !one.is_paused);
+        let is_ended = |known: &Comparison| match due {
+            Due::OlderThan(age) | Due::GoingOn(age) => under_way.is_none() && is_fresh(known, writer, age, at),
+            Due::Since(since) => {
+                let is_new = |one: &Unfinished| one.began >= since;
+                !under_way.as_ref().is_some_and(is_new) && was_compared(known, since)
+            }
+        };
+        if let Some(known) = known.filter(is_ended) {
+            return Ok((leg, Compared::Ended(Box::new(known))));
+        }
+        // The messages of the worker that goes on with it are under way.
+        let is_left = |one: &Unfinished| age(one.advanced, at) >= LEFT_AFTER;
+        if matches!(due, Due::OlderThan(_)) && under_way.as_ref().is_some_and(|one| !is_left(one)) {
+            return Ok((leg, Compared::Busy));
         }
         let compare = CompareLeg {
             rule,
             is_reversed: self.snapshot.written().rule(&rule.name).is_none(),
+            basis,
+            not_before: match due {
+                Due::Since(since) => Some(since),
+                Due::OlderThan(_) | Due::GoingOn(_) => None,
+            },
             source: self.snapshot.registry(&leg.from)?,
             destination: self.snapshot.registry(&leg.to)?,
             ledger: self.ledger,
             clock: Arc::clone(&self.clock),
             worker: self.worker,
+            slice: self.slice,
         };
         let compared = compare.run().await?;
         Ok((leg, compared))
     }
+}
+
+/// True if what is known was found out since then, or could not be.
+fn was_compared(known: &Comparison, since: Timestamp) -> bool {
+    let is_whole = known.whole.as_ref().is_some_and(|whole| whole.began >= since);
+    is_whole || (known.failure.is_some() && known.tried >= since)
+}
+
+/// What the comparison of a rule depends on besides the registries.
+fn basis_of(fingerprint: &str, writer: &Writer) -> String {
+    let since = writer
+        .since
+        .map_or_else(|| "always".to_owned(), |since| since.to_string());
+    format!("{fingerprint} {} {since}", writer.site)
 }

@@ -4,9 +4,9 @@
 //! and unknown is not equal.
 
 mod extras;
+mod slice;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -16,11 +16,15 @@ use transship_oci::{Code, Digest, Error, Existing, Referrers, Repository, Result
 use transship_registry::{Page, Registry, RemoteRepository};
 use transship_rules::Rule;
 
+pub use self::slice::{SeenNames, VerifyPlace};
+pub(crate) use self::slice::{Slot, Step, TWICE, VerifyPart, within};
+use super::ASKED_WAIT_MAX;
 use super::parts::{Depth, Parts, is_wrong};
-use super::walk_whole;
+use crate::job::Cursor;
 use crate::ledger::{By, Ledger, TaskQuery, VerifySummary};
+use crate::plan::hash_of;
 use crate::send::now;
-use crate::walk::{Comparer, Narrow, Pair, Visitor};
+use crate::walk::{Comparer, Pair, Patience, STEP_TAGS_MAX, Visitor};
 use crate::{ImageRef, TaskRecord, TaskState};
 
 /// Tasks of a repository that are searched for the reason of a difference.
@@ -191,68 +195,80 @@ type DepthOf<'a> = dyn Fn(&ImageRef, &Digest) -> Depth + Sync + 'a;
 struct Checks<'a> {
     verify: &'a VerifyRule<'a>,
     depth_of: &'a DepthOf<'a>,
-    /// Makes the hashes of names.
-    hasher: RandomState,
     /// The last task of each destination of lately compared repositories, newest first.
     tasks: Mutex<HashMap<Repository, Arc<Vec<TaskRecord>>>>,
 }
 
 /// The names that the source gives at the destination, whether or not the rule selects their tags.
 #[derive(Default)]
-struct Names {
+pub(crate) struct Names {
     repositories: BTreeSet<Repository>,
     /// Hashes of repositories and tags.
     tags: Vec<u64>,
 }
 
-/// The walk of a verification.
-struct Verification<'a, F> {
+/// A verification under way.
+pub(crate) struct Verification<'a, F> {
     verify: &'a VerifyRule<'a>,
-    checks: &'a Checks<'a>,
+    checks: Arc<Checks<'a>>,
+    patience: Patience,
     sink: F,
-    summary: VerifySummary,
-    /// Hashes of the names that the source gives at the destination, whether or not the rule selects their tags.
-    named: HashSet<u64>,
-    /// The repositories of the destination that the source has.
-    repositories: BTreeSet<Repository>,
-    /// Those among them whose tags at the source are not all known.
-    unread: HashSet<Repository>,
-    /// Not every repository of the source was listed.
-    is_cut: bool,
+    /// How far it got. What was reported belongs to it.
+    pub(crate) place: VerifyPlace,
+    /// The names of this slice, and in the parts after the first those of all slices before it.
+    pub(crate) seen: SeenNames,
+    /// What was found and is not reported yet, because the cursor did not move past it.
+    pending: Vec<Checked>,
 }
 
 impl VerifyRule<'_> {
     /// Compares every image of the rule, gives each row to `sink`, and keeps the summary in the ledger.
     pub async fn run(&self, sink: impl FnMut(Checked) + Send + Sync) -> Result<VerifySummary> {
-        self.run_to(&|_, _| self.depth, sink).await
+        let began = now(self.clock.as_ref());
+        let place = VerifyPlace::new(&self.rule.name, began);
+        let depth_of = |_: &ImageRef, _: &Digest| self.depth;
+        let mut verification = self.begun(place, &depth_of, slice::AT_ONCE, sink);
+        while verification.place.part != VerifyPart::Over {
+            let mut slot = Slot {
+                budget: None,
+                looks_left: STEP_TAGS_MAX,
+            };
+            if let Step::Stopped(error) = verification.advance(&mut slot).await? {
+                match verification.asked(&error) {
+                    Some(asked) => tokio::time::sleep(asked.min(ASKED_WAIT_MAX)).await,
+                    None => verification.go_past(&error),
+                }
+            }
+        }
+        self.keep(verification.place).await
     }
 
-    /// The same, each image to a depth of its own.
-    pub(crate) async fn run_to(
-        &self,
-        depth_of: &DepthOf<'_>,
-        sink: impl FnMut(Checked) + Send + Sync,
-    ) -> Result<VerifySummary> {
-        let checks = Checks {
+    /// The verification that goes on from `place`.
+    pub(crate) fn begun<'a, F: FnMut(Checked) + Send + Sync>(
+        &'a self,
+        place: VerifyPlace,
+        depth_of: &'a DepthOf<'a>,
+        patience: Patience,
+        sink: F,
+    ) -> Verification<'a, F> {
+        Verification {
             verify: self,
-            depth_of,
-            hasher: RandomState::new(),
-            tasks: Mutex::default(),
-        };
-        let mut verification = Verification {
-            verify: self,
-            checks: &checks,
+            checks: Arc::new(Checks {
+                verify: self,
+                depth_of,
+                tasks: Mutex::default(),
+            }),
+            patience,
             sink,
-            summary: VerifySummary::new(&self.rule.name, now(self.clock.as_ref())),
-            named: HashSet::new(),
-            repositories: BTreeSet::new(),
-            unread: HashSet::new(),
-            is_cut: false,
-        };
-        walk_whole(self.rule, &self.source, Narrow::default(), &checks, &mut verification).await?;
-        verification.summary.unsearched = verification.find_others().await?;
-        verification.extras().await?;
-        let mut summary = verification.summary;
+            place,
+            seen: SeenNames::default(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// Keeps the summary of a verification that is over.
+    pub(crate) async fn keep(&self, place: VerifyPlace) -> Result<VerifySummary> {
+        let mut summary = place.summary;
         summary.checked = now(self.clock.as_ref());
         self.ledger.verifications.put(&summary).await?;
         Ok(summary)
@@ -269,7 +285,7 @@ impl VerifyRule<'_> {
 
 impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
     fn add(&mut self, row: Checked) {
-        let summary = &mut self.summary;
+        let summary = &mut self.place.summary;
         *match row.state {
             Finding::Equal => &mut summary.equal,
             Finding::Missing => &mut summary.missing,
@@ -285,13 +301,16 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
         }
         (self.sink)(row);
     }
+
+    /// Reports what the cursor moved past.
+    fn report(&mut self) {
+        for row in std::mem::take(&mut self.pending) {
+            self.add(row);
+        }
+    }
 }
 
 impl Checks<'_> {
-    fn hash(&self, repository: &Repository, tag: &Tag) -> u64 {
-        self.hasher.hash_one((repository.as_str(), tag.as_str()))
-    }
-
     /// The last task that wrote to `destination`, or was to.
     async fn last_task(&self, destination: &ImageRef) -> Result<Option<TaskRecord>> {
         let cached = |tasks: &HashMap<Repository, Arc<Vec<TaskRecord>>>| tasks.get(&destination.repository).cloned();
@@ -368,7 +387,7 @@ impl Comparer for Checks<'_> {
         let mut names = Names::default();
         page.for_each(|tag| {
             if let Some((repository, tag)) = self.verify.rule.destination_name(repository, &tag) {
-                names.tags.push(self.hash(&repository, &tag));
+                names.tags.push(name_hash(&repository, &tag));
                 if !names.repositories.contains(&repository) {
                     names.repositories.insert(repository);
                 }
@@ -431,27 +450,32 @@ impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
     type Listed = Names;
 
     fn begin_repository(&mut self, repository: &Repository) {
-        self.repositories
+        self.seen
+            .repositories
             .extend(self.verify.rule.destination_repository(repository));
     }
 
     fn list(&mut self, names: Names) {
-        self.named.extend(names.tags);
-        self.repositories.extend(names.repositories);
+        self.seen.named.extend(names.tags);
+        self.seen.repositories.extend(names.repositories);
     }
 
     async fn act(&mut self, found: Vec<Self::Found>) -> Result<()> {
-        for row in found.into_iter().flatten() {
-            self.add(row);
-        }
+        self.pending.extend(found.into_iter().flatten());
+        Ok(())
+    }
+
+    async fn moved(&mut self, cursor: &Cursor) -> Result<()> {
+        self.place.move_to(cursor.clone());
+        self.report();
         Ok(())
     }
 
     fn pass_over(&mut self, repository: Option<&Repository>, tag: Option<&Tag>, error: &Error) {
         let rule = self.verify.rule;
         match (repository, tag) {
-            (None, _) => self.is_cut = true,
-            (Some(repository), None) => self.unread.extend(rule.destination_repository(repository)),
+            (None, _) => self.place.is_cut = true,
+            (Some(repository), None) => self.seen.unread.extend(rule.destination_repository(repository)),
             (Some(_), Some(_)) => {}
         }
         let below = repository.map_or_else(String::new, |repository| format!("/{repository}"));
@@ -474,6 +498,11 @@ impl<F: FnMut(Checked) + Send + Sync> Visitor for Verification<'_, F> {
             destination_digest: None,
             since: None,
         };
-        self.add(row);
+        self.pending.push(row);
     }
+}
+
+/// The hash of a tag's name, the same in every process, because it is kept.
+fn name_hash(repository: &Repository, tag: &Tag) -> u64 {
+    hash_of(&[repository.as_str(), tag.as_str()])
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use transship_engine::Finding;
 use transship_engine::failover::DrillReport;
 use transship_engine::ledger::{
-    Comparisons, DIFFERENCES_MAX, DRILLS_KEPT, Difference, Drills, Failed, LastCheck, Leg, Records, Verified, Whole,
+    Comparisons, DIFFERENCES_MAX, DRILLS_KEPT, Difference, Drills, Failed, Found, LastCheck, Leg, Records, Unfinished,
+    Verified, Whole,
 };
 
 use super::samples::digest;
@@ -125,6 +126,104 @@ pub(super) async fn many_names_and_verifications_are_bounded(records: Arc<dyn Re
         comparisons.put_verified(&leg(), &verified).await.unwrap();
         assert_eq!(comparisons.verified(&leg()).await.unwrap(), Some(verified));
     }
+}
+
+fn begun(second: i64, earlier: Option<&Unfinished>) -> Unfinished {
+    Unfinished::new(&leg(), "basis".to_owned(), at(second), at(0), earlier)
+}
+
+/// What a slice found: differences and hashes from `from` on.
+fn found(from: usize, count: usize) -> Found {
+    let mut found = Found::default();
+    let names = differences(from + count).split_off(from);
+    found.differences = names.into_iter().map(|one| (at(7), one)).collect();
+    found.verified = (from as u64..(from + count) as u64)
+        .map(|number| u64::MAX - number)
+        .collect();
+    found.seen.named = found.verified.clone();
+    found.seen.repositories = found
+        .differences
+        .iter()
+        .map(|(_, one)| one.repository.clone())
+        .collect();
+    found
+}
+
+fn together(found: &[Found]) -> Found {
+    let mut all = Found::default();
+    for one in found {
+        all.extend(one.clone());
+    }
+    all
+}
+
+pub(super) async fn an_unfinished_comparison_grows_beside_the_last_whole_one(records: Arc<dyn Records>) {
+    let comparisons = Comparisons::new(records);
+    assert_eq!(comparisons.unfinished(&leg()).await.unwrap(), None);
+    comparisons.put(&leg(), whole(10), &differences(2)).await.unwrap();
+    let slices = [found(0, 3), found(3, 400), found(403, 0), found(403, 20)];
+    let mut unfinished = begun(20, None);
+    for (number, slice) in slices.iter().enumerate() {
+        unfinished.images += slice.verified.len() as u64;
+        unfinished.advanced = at(21 + i64::try_from(number).unwrap());
+        assert!(comparisons.keep(&mut unfinished, slice.clone()).await.unwrap());
+        let known = comparisons.unfinished(&leg()).await.unwrap().unwrap();
+        assert_eq!(known, unfinished);
+        let all = comparisons.found(&known).await.unwrap().unwrap();
+        assert_eq!(all, together(&slices[..=number]));
+    }
+    assert_eq!(comparisons.all_unfinished().await.unwrap(), [unfinished.clone()]);
+    let kept = comparisons.get(&leg()).await.unwrap().unwrap().whole.unwrap();
+    assert_eq!(
+        comparisons.all_differences(&leg(), &kept).await.unwrap(),
+        differences(2)
+    );
+
+    comparisons.drop_unfinished(&unfinished).await.unwrap();
+    assert_eq!(comparisons.unfinished(&leg()).await.unwrap(), None);
+    assert_eq!(
+        comparisons.found(&unfinished).await.unwrap(),
+        None,
+        "its parts are removed"
+    );
+    assert!(comparisons.get(&leg()).await.unwrap().unwrap().whole.is_some());
+}
+
+pub(super) async fn of_two_workers_at_one_place_of_a_comparison_one_is_refused(records: Arc<dyn Records>) {
+    let comparisons = Comparisons::new(records);
+    let mut first = begun(20, None);
+    assert!(comparisons.keep(&mut first, found(0, 3)).await.unwrap());
+    let mut second = comparisons.unfinished(&leg()).await.unwrap().unwrap();
+    assert!(comparisons.keep(&mut first, found(3, 3)).await.unwrap());
+    assert!(!comparisons.keep(&mut second, found(3, 5)).await.unwrap());
+    let known = comparisons.unfinished(&leg()).await.unwrap().unwrap();
+    assert_eq!(comparisons.found(&known).await.unwrap().unwrap(), found(0, 6));
+    // It may not remove what the other one has, either.
+    comparisons.drop_unfinished(&second).await.unwrap();
+    assert_eq!(comparisons.unfinished(&leg()).await.unwrap(), Some(first.clone()));
+
+    // Another one begins in its place. The first cannot go on, and its parts can be removed.
+    let mut other = begun(30, Some(&first));
+    assert!(comparisons.keep(&mut other, found(0, 1)).await.unwrap());
+    assert!(!comparisons.keep(&mut first, found(6, 1)).await.unwrap());
+    comparisons.forget(&first).await.unwrap();
+    assert_eq!(comparisons.found(&first).await.unwrap(), None);
+    assert_eq!(comparisons.found(&other).await.unwrap(), Some(found(0, 1)));
+    // A new one is not the place of one that is there.
+    assert!(!comparisons.keep(&mut begun(40, None), found(0, 1)).await.unwrap());
+}
+
+pub(super) async fn an_unfinished_comparison_of_many_images_fits_into_records(records: Arc<dyn Records>) {
+    let comparisons = Comparisons::new(records);
+    let mut unfinished = begun(20, None);
+    let mut hashes = Found::default();
+    hashes.seen.named = (0..25_000).map(|number| u64::MAX - number).collect();
+    for slice in [found(0, 600), hashes.clone()] {
+        assert!(comparisons.keep(&mut unfinished, slice).await.unwrap());
+    }
+    let known = comparisons.unfinished(&leg()).await.unwrap().unwrap();
+    let all = comparisons.found(&known).await.unwrap().unwrap();
+    assert_eq!(all, together(&[found(0, 600), hashes]));
 }
 
 fn drill(second: i64, ok: bool) -> DrillReport {
