@@ -12,7 +12,7 @@ use http::HeaderMap;
 use transship_copy::Clock;
 use transship_notifications::{Delivery, Event, Format, Origin, Part, handshake, parse};
 use transship_oci::{Code, Provider, Result};
-use transship_rules::{Document, Pushed, Registry, Webhook};
+use transship_rules::{Pushed, Registry, Webhook};
 
 use crate::authenticity::rejected;
 use crate::delivery_log;
@@ -142,14 +142,30 @@ impl Intake {
                 code: Some(Code::HostMismatch),
             });
         }
-        self.plan_and_send(&snapshot.document, &sources, format, &events, None)
-            .await
+        let snapshot = self.newest(&snapshot, &sources).await;
+        self.plan_and_send(&snapshot, &sources, format, &events, None).await
+    }
+
+    /// The document that applies. For a site of a failover group it has the rules of the writer that the ledger has now: an event is
+    /// looked at only once, so a push that followed a switch at once would match no rule and be forgotten.
+    async fn newest(&self, snapshot: &Arc<Snapshot>, sources: &[&str]) -> Arc<Snapshot> {
+        if !sources.iter().any(|source| snapshot.document.is_site(source)) {
+            return Arc::clone(snapshot);
+        }
+        let configuration = &self.configuration;
+        if let Err(error) = configuration.read_writers(now(self.clock.as_ref())).await {
+            tracing::warn!(code = error.code(), %error, "the writers of failover groups could not be read; those that were known stay");
+        }
+        configuration.current()
     }
 
     /// Sends the tasks for `events` in `format` at the registries `sources` to the queue. `code` is the code of the result if there are none.
+    ///
+    /// During a switch, clients push to the new site before it is the writer. Their events make tasks of the rules that the switch
+    /// puts in force; those wait for its end.
     async fn plan_and_send(
         &self,
-        document: &Document,
+        snapshot: &Snapshot,
         sources: &[&str],
         format: Format,
         events: &[Event],
@@ -171,7 +187,16 @@ impl Intake {
                 continue;
             };
             for source in sources {
-                for found in document.candidates(source, &pushed) {
+                let in_force = snapshot.document.candidates(source, &pushed);
+                let coming = snapshot
+                    .coming()
+                    .into_iter()
+                    .flat_map(|document| document.candidates(source, &pushed));
+                let coming = coming.filter(|found| {
+                    let known = snapshot.document.rule(&found.rule.name);
+                    found.rule.enabled && !known.is_some_and(|rule| rule.enabled)
+                });
+                for found in in_force.chain(coming) {
                     delivery_log::decision(source, event, &found);
                     planned.extend(plan(source, event, found.rule, found.verdict, recent, received));
                 }
@@ -236,7 +261,7 @@ impl Admission<'_> {
             let registry = registry_of(&self.snapshot, source)?;
             self.intake.is_authentic(registry, delivery, Part::Whole).await?;
         }
-        let snapshot = self.newest().await;
+        let snapshot = self.intake.newest(&self.snapshot, &[source]).await;
         let document = &snapshot.document;
         let registry = registry_of(&snapshot, source)?;
         if let Some(response) = handshake(registry.format, delivery) {
@@ -256,21 +281,8 @@ impl Admission<'_> {
         delivery_log::foreign(source, &foreign);
         let code = (!foreign.is_empty()).then_some(Code::HostMismatch);
         self.intake
-            .plan_and_send(document, &[source], registry.format, &events, code)
+            .plan_and_send(&snapshot, &[source], registry.format, &events, code)
             .await
-    }
-
-    /// The document that applies. For a site of a failover group it has the rules of the writer that the ledger has now: an event is
-    /// looked at only once, so a push that followed a switch at once would match no rule and be forgotten.
-    async fn newest(&self) -> Arc<Snapshot> {
-        if !self.snapshot.document.is_site(&self.source) {
-            return Arc::clone(&self.snapshot);
-        }
-        let configuration = &self.intake.configuration;
-        if let Err(error) = configuration.read_writers(now(self.intake.clock.as_ref())).await {
-            tracing::warn!(code = error.code(), %error, "the writers of failover groups could not be read; those that were known stay");
-        }
-        configuration.current()
     }
 }
 

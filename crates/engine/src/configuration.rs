@@ -52,6 +52,8 @@ struct Shared {
 #[derive(Default)]
 struct KnownWriters {
     writers: Writers,
+    /// The writers that switches under way lead to.
+    coming: Writers,
     read: Option<Timestamp>,
 }
 
@@ -61,6 +63,8 @@ pub struct Snapshot {
     pub document: Document,
     /// The document as it is written, if that is another one.
     written: Option<Document>,
+    /// The document as it will be when the switches under way have ended, if there are any.
+    coming: Option<Document>,
     clients: Mutex<HashMap<String, Registry>>,
     credentials: Arc<CredentialsOf>,
     secrets: Arc<dyn Secrets>,
@@ -99,7 +103,7 @@ impl Configuration {
         retries: Retries,
     ) -> Self {
         let clients = (Arc::clone(&credentials), Arc::clone(&secrets), retries);
-        let current = Snapshot::new(document, &Writers::default(), clients);
+        let current = Snapshot::new(document, &KnownWriters::default(), clients);
         Self(Arc::new(Shared {
             current: RwLock::new(Arc::new(current)),
             credentials,
@@ -139,18 +143,27 @@ impl Configuration {
             return Ok(());
         }
         let states = failovers.all().await?;
+        let coming = states.iter().filter_map(|(group, state)| {
+            let operation = state.under_way().filter(|_| state.is_fenced())?;
+            Some((group.clone(), operation.writer.as_ref()?.to.clone()))
+        });
+        let coming: Writers = coming.collect();
         let writers: Writers = states.into_iter().map(|(group, state)| (group, state.writer)).collect();
-        self.put_writers(writers);
+        self.put_known(writers, coming);
         self.known_writers().read = Some(now);
         Ok(())
     }
 
     /// Puts the rules of `writers` in force.
     pub fn put_writers(&self, writers: Writers) {
+        self.put_known(writers, Writers::default());
+    }
+
+    fn put_known(&self, writers: Writers, coming: Writers) {
         let is_new = {
             let mut known = self.known_writers();
-            let is_new = known.writers != writers;
-            known.writers = writers;
+            let is_new = (&known.writers, &known.coming) != (&writers, &coming);
+            (known.writers, known.coming) = (writers, coming);
             is_new
         };
         if is_new {
@@ -214,8 +227,7 @@ impl Configuration {
 
     fn put_in_force(&self, document: Document, newness: Newness) {
         let (credentials, secrets) = (Arc::clone(&self.0.credentials), Arc::clone(&self.0.secrets));
-        let writers = self.known_writers().writers.clone();
-        let mut next = Snapshot::new(document, &writers, (credentials, secrets, self.0.retries));
+        let mut next = Snapshot::new(document, &self.known_writers(), (credentials, secrets, self.0.retries));
         next.newness = RwLock::new(newness);
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
@@ -224,9 +236,15 @@ impl Configuration {
 impl Snapshot {
     fn new(
         document: Document,
-        writers: &Writers,
+        known: &KnownWriters,
         (credentials, secrets, retries): (Arc<CredentialsOf>, Arc<dyn Secrets>, Retries),
     ) -> Self {
+        let writers = &known.writers;
+        let coming = (!known.coming.is_empty()).then(|| {
+            let mut all = writers.clone();
+            all.extend(known.coming.clone());
+            document.with_writers(&all)
+        });
         let is_as_written = document
             .failover
             .iter()
@@ -239,6 +257,7 @@ impl Snapshot {
         Self {
             document,
             written,
+            coming,
             clients: Mutex::default(),
             credentials,
             secrets,
@@ -250,6 +269,17 @@ impl Snapshot {
     /// The document as it is written, whichever sites are the writers.
     pub fn written(&self) -> &Document {
         self.written.as_ref().unwrap_or(&self.document)
+    }
+
+    /// The document as it will be when the switches under way have ended, if there are any.
+    pub(crate) const fn coming(&self) -> Option<&Document> {
+        self.coming.as_ref()
+    }
+
+    /// True if a switch under way puts the rule in force.
+    pub(crate) fn is_coming(&self, rule: &str) -> bool {
+        let coming = self.coming().and_then(|coming| coming.rule(rule));
+        coming.is_some_and(|rule| rule.enabled)
     }
 
     /// True if an older version of the document took the place of one that cannot be used. Nothing may be cancelled or deleted

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use transship_copy::{Manifests, Options, Report, Request, Source as CopySource, State, copy};
-use transship_oci::{Code, Result, Target};
+use transship_oci::{Code, Error, Result, Target, Verb};
 use transship_registry::Registry;
 
 use super::CopyImage;
@@ -33,6 +33,9 @@ impl CopyImage<'_> {
         }
         match self.standing(&snapshot) {
             Standing::Enabled => {}
+            Standing::Ended(Code::FailoverFenced) if snapshot.is_coming(&task.execution.rule) => {
+                return Err(Error::of(Code::FailoverUnderWay, Verb::Copy.on(&task.execution.rule)));
+            }
             Standing::Ended(code @ Code::FailoverFenced) => {
                 return Ok(AttemptResult::Ended(self.skipped(code, code.meaning()), Vec::new()));
             }

@@ -11,7 +11,7 @@ mod derive;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use transship_oci::{Code, Error};
+use transship_oci::{Code, Error, Verb};
 use transship_registry::Registry;
 use transship_rules::{Deletes, Pushed, Rule, Verdict};
 
@@ -91,6 +91,9 @@ impl<'a> DeleteTag<'a> {
         }
         match snapshot.standing_of_rule(&task.execution) {
             Standing::Enabled => {}
+            Standing::Ended(Code::FailoverFenced) if snapshot.is_coming(&task.execution.rule) => {
+                return Err(Error::of(Code::FailoverUnderWay, Verb::Copy.on(&task.execution.rule)));
+            }
             Standing::Ended(code @ Code::FailoverFenced) => {
                 return Ok(self.over(TaskState::Skipped, code, code.meaning()));
             }

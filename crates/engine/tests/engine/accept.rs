@@ -9,8 +9,6 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_engine::failover::GroupState;
-use transship_engine::ledger::Ledger;
 use transship_engine::{Accepted, CopyTask, Secrets, TaskState};
 use transship_oci::media_type::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use transship_oci::{Code, Digest};
@@ -263,47 +261,6 @@ async fn a_registry_is_known_by_all_its_names() {
     event["target"]["url"] = "https://images.example.com/v2/core/app/manifests/x".into();
     event["request"]["host"] = "images.example.com".into();
     fixture.tell(&event).await;
-}
-
-/// Registry `b` is the writer of a group with `a`.
-const GROUP: &str = r"  - { name: core, source: { registry: b, namespace: core }, destination: { registry: a, namespace: core } }
-failover:
-  - name: main
-    endpoint: https://clients.example.com
-    sites:
-      - { registry: a, record: { type: CNAME, value: a.example.net } }
-      - { registry: b, record: { type: CNAME, value: b.example.net } }
-    writer: b
-    zones: [{ name: public, home: b, dns: { exec: public } }]
-";
-
-#[tokio::test]
-async fn a_push_by_the_name_of_a_group_follows_its_writer_at_once() {
-    let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), GROUP).await;
-    let failovers = Ledger::new(&fixture.ledger).failovers;
-    fixture.configuration.follow(failovers.clone());
-    let mut event = fixture.event("v1", &digest("x"));
-    event["target"]["url"] = "https://clients.example.com/v2/core/app/manifests/x".into();
-    event["request"]["host"] = "clients.example.com".into();
-    let events = [event];
-    let nothing = Accepted::Nothing { code: None };
-    assert_eq!(fixture.deliver(&events).await.unwrap(), nothing, "`b` is the writer");
-    let group = fixture
-        .configuration
-        .current()
-        .document
-        .failover_group("main")
-        .unwrap()
-        .clone();
-    let mut state = GroupState::new(&group);
-    state.epoch = 1;
-    state.writer = "a".to_owned();
-    failovers.put("main", None, &state).await.unwrap();
-    // No time has passed since the writers were read for the delivery before.
-    assert!(matches!(
-        fixture.deliver(&events).await.unwrap(),
-        Accepted::Tasks { .. }
-    ));
 }
 
 #[tokio::test]

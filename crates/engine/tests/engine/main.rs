@@ -24,6 +24,7 @@ mod failover_check;
 mod failover_drill;
 mod failover_images;
 mod failover_machine;
+mod failover_pushes;
 mod failover_stage;
 mod failover_switch;
 mod fixture;
