@@ -221,32 +221,46 @@ impl Opened {
     /// Waits until the execution has ended, and works on the queue itself while no other process does.
     pub(crate) async fn follow(&self, execution: &str) -> Result<ExecutionRecord, Failure> {
         let mut working = None;
+        let record = self.until_ended(execution, &mut working).await?;
+        Working::end(working).await;
+        Ok(record)
+    }
+
+    /// The same for several, which one worker works on side by side. Their records are in the order of `executions`.
+    pub(crate) async fn follow_all(&self, executions: &[String]) -> Result<Vec<ExecutionRecord>, Failure> {
+        let mut working = None;
+        let mut records = Vec::new();
+        for execution in executions {
+            records.push(self.until_ended(execution, &mut working).await?);
+        }
+        Working::end(working).await;
+        Ok(records)
+    }
+
+    /// `working` is begun if no other process works on the queue.
+    async fn until_ended(&self, execution: &str, working: &mut Option<Working>) -> Result<ExecutionRecord, Failure> {
         let mut ended: Option<ExecutionRecord> = None;
         let interval = if self.data.is_some() {
             POLL_INTERVAL
         } else {
             STACK_POLL_INTERVAL
         };
-        let record = loop {
+        loop {
             if working.is_none() {
-                working = self.work().await?;
+                *working = self.work().await?;
             }
             let record = self.find(execution).await?;
             if let Some(record) = record.filter(|record| record.duration_ms.is_some()) {
                 // The counters of a large execution are several items, which are not read at one moment.
                 if ended.as_ref() == Some(&record) || self.data.is_some() {
-                    break record;
+                    return Ok(record);
                 }
                 ended = Some(record);
             } else {
                 ended = None;
             }
             tokio::time::sleep(interval).await;
-        };
-        if let Some(working) = working {
-            working.end().await;
         }
-        Ok(record)
     }
 
     /// Waits until a worker of the stack has begun the run; false if none does within [`BEGIN_TIMEOUT`].
@@ -326,10 +340,11 @@ struct Working {
 
 impl Working {
     /// Lets running tasks end for a limited time.
-    async fn end(self) {
-        self.stop.send_replace(true);
+    async fn end(working: Option<Self>) {
+        let Some(working) = working else { return };
+        working.stop.send_replace(true);
         // A panic of the worker was logged, and the queue has what it did not end.
-        let _ = self.worker.await;
+        let _ = working.worker.await;
     }
 }
 

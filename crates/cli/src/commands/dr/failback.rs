@@ -20,6 +20,9 @@ use crate::commands::run::refuse_incomplete;
 use crate::failure::{Exit, Failure};
 use crate::output::Form;
 
+/// Conflicts that are overwritten at the same time. A command that is killed has ordered no more of them than this.
+const OVERWRITES_AT_ONCE: usize = 32;
+
 /// Arguments of `transship dr failback`.
 #[derive(Debug, Args)]
 #[command(
@@ -164,11 +167,12 @@ async fn copy_back(
             open.join(", "),
         ));
     }
-    for conflict in conflicts
+    let overwritten: Vec<&Conflict> = conflicts
         .iter()
         .filter(|conflict| conflict.decision == Some("overwrite"))
-    {
-        overwrite(opened, conflict).await?;
+        .collect();
+    for part in overwritten.chunks(OVERWRITES_AT_ONCE) {
+        overwrite(opened, part).await?;
     }
     Ok(conflicts)
 }
@@ -184,13 +188,21 @@ async fn run_rule(opened: &OpenedGroup, rule: &Rule) -> Result<(), Failure> {
     refuse_incomplete(&opened.opened, &opened.opened.follow(&started.execution).await?).await
 }
 
-async fn overwrite(opened: &OpenedGroup, conflict: &Conflict) -> Result<(), Failure> {
+/// Overwrites the images side by side.
+async fn overwrite(opened: &OpenedGroup, conflicts: &[&Conflict]) -> Result<(), Failure> {
     let replicate = Replicate {
         history: opened.opened.ledger.history.clone(),
         queue: opened.opened.queue.clone(),
         clock: Arc::new(SystemClock),
     };
-    let (source, destination) = (image(&conflict.source, None)?, image(&conflict.destination, None)?);
-    let task = replicate.run(source, destination, Existing::Overwrite).await?;
-    refuse_incomplete(&opened.opened, &opened.opened.follow(&task.execution.id).await?).await
+    let mut executions = Vec::new();
+    for conflict in conflicts {
+        let (source, destination) = (image(&conflict.source, None)?, image(&conflict.destination, None)?);
+        let task = replicate.run(source, destination, Existing::Overwrite).await?;
+        executions.push(task.execution.id);
+    }
+    for ended in opened.opened.follow_all(&executions).await? {
+        refuse_incomplete(&opened.opened, &ended).await?;
+    }
+    Ok(())
 }
