@@ -1,14 +1,16 @@
 //! Failover with many images in the group: how long a check takes from facts that are known, and how long a switch takes until
 //! the authoritative servers answer with the other site, and until a client pulls there.
 //!
-//! Two `docker-registry` processes with TLS, BIND with a secondary server, and a client that resolves each time. No `serve` runs.
+//! Two `docker-registry` processes with TLS, BIND with a secondary server, a client that resolves each time, and one that keeps an
+//! answer for its time to live. No `serve` runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use transship_testkit::name_server::Product;
+use transship_testkit::proxy::Certificate;
 use transship_tests::failover::{CLIENTS, Pulled, Stage};
 use transship_tests::{Image, wait};
 
@@ -20,11 +22,16 @@ const TAGS: usize = 100;
 const ROUNDS: usize = 4;
 /// There and back.
 const SWITCHES: usize = 2;
+/// The time to live of the records.
+const TTL_SECONDS: u32 = 5;
+/// What a client may take beyond it.
+const ALLOWED: Duration = Duration::from_secs(5);
 
 /// Prints the times.
 pub fn run(quick: bool) -> Result<()> {
     let repositories = if quick { 2 } else { REPOSITORIES };
-    let stage = Stage::start(Product::Bind, "15m");
+    let mut stage = Stage::start(Product::Bind, "15m");
+    stage.ttl_seconds = TTL_SECONDS;
     let image = Image::single(1, &[1000]);
     for site in ["a", "b"] {
         fill(&stage, site, &image, repositories)?;
@@ -46,6 +53,18 @@ pub fn run(quick: bool) -> Result<()> {
     row("dr flip, from the command to the new answer at both servers", &answers);
     row("dr flip, from the command to a pull at the new site", &pulls);
     row("dr flip, the whole command", &ends);
+    let mut kept = Vec::new();
+    for round in 0..SWITCHES {
+        check(&stage)?;
+        let [from, to] = [["a", "b"], ["b", "a"]][round % 2];
+        kept.push(lead_keeping(&mut stage, from, to, &image)?);
+    }
+    let allowed = Duration::from_secs(TTL_SECONDS.into()) + ALLOWED;
+    let what = format!(
+        "the old site is down: from the command to a pull by a client that keeps answers for their {TTL_SECONDS} s ({} s allowed)",
+        allowed.as_secs()
+    );
+    row(&what, &kept);
     remove(&stage, "b", repositories)?;
     check(&stage)?;
     row(
@@ -86,6 +105,28 @@ fn lead(stage: &Stage, to: &str, image: &Image) -> Result<Led> {
         pulled,
         ended: began.elapsed(),
     })
+}
+
+/// The old site is down, and the client pulled there right before the command.
+fn lead_keeping(stage: &mut Stage, from: &str, to: &str, image: &Image) -> Result<Duration> {
+    let (client, _front) = stage.keeping_client();
+    let whole = Pulled::Whole(image.root().digest.clone());
+    let found = client.pull("core/app-0", "t0");
+    ensure!(found == whole, "pulled at {from}: {found:?}");
+    stage.close(from);
+    let began = Instant::now();
+    let mut command = stage.command(&["dr", "flip", "main", "--to", to]);
+    let mut child = command.stdout(Stdio::null()).spawn().context("transship starts")?;
+    let pulled = loop {
+        match client.pull("core/app-0", "t0") {
+            found if found == whole => break began.elapsed(),
+            Pulled::Unconnected(_) if began.elapsed() < Duration::from_mins(5) => wait::pause(),
+            found => bail!("pulled at {to}: {found:?}"),
+        }
+    };
+    ensure!(child.wait()?.success(), "dr flip fails");
+    stage.open(from, Certificate::Of(CLIENTS));
+    Ok(pulled)
 }
 
 /// One image under every tag, written to the storage of the registry.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use transship_testkit::name_server::Product;
 use transship_testkit::proxy::{Authority, Certificate, FaultProxy, TlsProxy};
 
-use super::front::Front;
+use super::front::{Front, caching};
 use super::names::TTL_SECONDS;
 use super::{Client, HostedZones, NameServers, Names};
 use crate::docker_registry::{Locations, Options, PASSWORD, USER};
@@ -49,6 +49,8 @@ pub struct Stage {
     pub serve: Serve,
     /// Resolves for the clients.
     pub front: Front,
+    /// The time to live of the records that `transship` writes.
+    pub ttl_seconds: u32,
     rpo: String,
 }
 
@@ -110,6 +112,7 @@ impl Stage {
             names,
             serve,
             front,
+            ttl_seconds: TTL_SECONDS,
             rpo: rpo.to_owned(),
         }
     }
@@ -135,10 +138,11 @@ impl Stage {
         let zones: Vec<String> = zones.collect();
         let group = format!(
             "{{ name: main, endpoint: \"https://{}\", credentials: \"env:CLIENTS\", sites: [{}], writer: a, \
-             zones: [{}], ttl: {TTL_SECONDS}, rpo: {} }}",
+             zones: [{}], ttl: {}, rpo: {} }}",
             self.name(),
             sites.join(", "),
             zones.join(", "),
+            self.ttl_seconds,
             self.rpo
         );
         Document::default()
@@ -166,6 +170,22 @@ impl Stage {
             roots: self.authority.roots(),
             login: format!("{USER}:{PASSWORD}"),
         }
+    }
+
+    /// Closes the site: see [`Site::close`].
+    pub fn close(&mut self, name: &str) {
+        let site = if name == "a" { &mut self.a } else { &mut self.b };
+        site.close();
+    }
+
+    /// A client that keeps each answer for its time to live, and the front that resolves for it.
+    pub fn keeping_client(&self) -> (Client, Front) {
+        let front = Front::start(caching(self.names.resolve()));
+        let client = Client {
+            proxy: front.url(),
+            ..self.client()
+        };
+        (client, front)
     }
 
     /// Lets the site accept connections, with this certificate from now on.

@@ -3,8 +3,7 @@
 use serde_json::Value;
 use transship_testkit::proxy::Certificate;
 
-use super::front::caching;
-use super::{CLIENTS, Client, Front, Pulled, Stage};
+use super::{CLIENTS, Client, Pulled, Stage};
 use crate::Image;
 
 /// The name of a drill.
@@ -53,11 +52,7 @@ pub fn there_and_back(mut stage: Stage) {
 
     // The switch, while clients pull all the time.
     let pulling = client.pull_continuously("core/app", "v1");
-    let front = Front::start(caching(stage.names.resolve()));
-    let keeper = Client {
-        proxy: front.url(),
-        ..client.clone()
-    };
+    let (keeper, _front) = stage.keeping_client();
     let kept = keeper.pull_continuously("core/app", "v1");
     pulling.await_pulls(2);
     kept.await_whole(1);
