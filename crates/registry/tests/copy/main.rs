@@ -37,5 +37,6 @@ mod site;
 mod stage;
 mod tls;
 mod together;
+mod unknown_limits;
 mod world;
 mod writes;
