@@ -13,6 +13,7 @@
 
 #![expect(clippy::print_stdout, reason = "a table on standard output is what it is for")]
 
+mod beside_large;
 mod cases;
 mod deliveries;
 mod failover;
@@ -38,7 +39,7 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Only this case: large, requests, distant, again, again-referrers, second-repository, import-large, import-shared, lambda, neighbours,
-    /// deliveries, runs, many, limited, failover.
+    /// deliveries, runs, many, limited, beside-large, failover.
     #[arg(long, value_parser = only_of)]
     only: Option<Only>,
     /// Only this tool, of the cases `many` and `limited`.
@@ -58,72 +59,49 @@ enum Only {
     Deliveries,
     Runs,
     Many,
-    Failover,
     Limited,
+    BesideLarge,
+    Failover,
 }
 
+/// The rows that are no table of the cases.
+const OTHERS: [(&str, Only); 8] = [
+    (lambda::WORD, Only::Lambda),
+    (neighbours::WORD, Only::Neighbours),
+    (deliveries::WORD, Only::Deliveries),
+    (runs::WORD, Only::Runs),
+    (many::WORD, Only::Many),
+    (limited::WORD, Only::Limited),
+    (beside_large::WORD, Only::BesideLarge),
+    (failover::WORD, Only::Failover),
+];
+
 fn only_of(word: &str) -> Result<Only, String> {
-    if word == lambda::WORD {
-        return Ok(Only::Lambda);
-    }
-    if word == neighbours::WORD {
-        return Ok(Only::Neighbours);
-    }
-    if word == deliveries::WORD {
-        return Ok(Only::Deliveries);
-    }
-    if word == runs::WORD {
-        return Ok(Only::Runs);
-    }
-    if word == many::WORD {
-        return Ok(Only::Many);
-    }
-    if word == failover::WORD {
-        return Ok(Only::Failover);
-    }
-    if word == limited::WORD {
-        return Ok(Only::Limited);
-    }
-    let found = Case::ALL.into_iter().find(|case| case.word() == word);
-    found.map(Only::Case).ok_or_else(|| {
-        let words: Vec<_> = Case::ALL.iter().map(|case| case.word()).collect();
-        format!(
-            "one of {}, {}, {}, {}, {}, {}, {}, {}",
-            words.join(", "),
-            lambda::WORD,
-            neighbours::WORD,
-            deliveries::WORD,
-            runs::WORD,
-            many::WORD,
-            failover::WORD,
-            limited::WORD
-        )
+    let cases = Case::ALL.map(|case| (case.word(), Only::Case(case)));
+    let known: Vec<_> = cases.into_iter().chain(OTHERS).collect();
+    let found = known.iter().find(|(known, _)| *known == word);
+    found.map(|(_, only)| *only).ok_or_else(|| {
+        let words: Vec<_> = known.iter().map(|(word, _)| *word).collect();
+        format!("one of {}", words.join(", "))
     })
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if arguments.only == Some(Only::Neighbours) {
-        return neighbours::run(arguments.quick);
+    let (quick, tool) = (arguments.quick, arguments.tool.as_deref());
+    match arguments.only {
+        Some(Only::Neighbours) => return neighbours::run(quick),
+        Some(Only::Deliveries) => return deliveries::run(quick),
+        Some(Only::Runs) => return runs::run(quick),
+        Some(Only::Limited) => return limited::run(quick, tool),
+        Some(Only::BesideLarge) => return beside_large::run(quick),
+        _ => ensure!(!DockerRegistry::skipped(), "docker-registry is not installed"),
     }
-    if arguments.only == Some(Only::Deliveries) {
-        return deliveries::run(arguments.quick);
-    }
-    if arguments.only == Some(Only::Runs) {
-        return runs::run(arguments.quick);
-    }
-    if arguments.only == Some(Only::Limited) {
-        return limited::run(arguments.quick, arguments.tool.as_deref());
-    }
-    ensure!(!DockerRegistry::skipped(), "docker-registry is not installed");
-    if arguments.only == Some(Only::Failover) {
-        return failover::run(arguments.quick);
-    }
-    if arguments.only == Some(Only::Many) {
-        return many::run(arguments.quick, arguments.tool.as_deref());
-    }
-    if arguments.only == Some(Only::Lambda) {
-        return lambda::run(arguments.quick);
+    match arguments.only {
+        Some(Only::Failover) => return failover::run(quick),
+        Some(Only::Many) => return many::run(quick, tool),
+        Some(Only::Lambda) => return lambda::run(quick),
+        _ => {}
     }
     let runtime = tokio::runtime::Runtime::new()?;
     let tools = tools::found();

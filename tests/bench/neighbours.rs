@@ -49,7 +49,7 @@ pub fn run(quick: bool) -> Result<()> {
 }
 
 /// The percentile of sorted times, in milliseconds.
-fn at(times: &[Duration], percent: usize) -> f64 {
+pub fn at(times: &[Duration], percent: usize) -> f64 {
     let index = (times.len() * percent / 100).min(times.len().saturating_sub(1));
     times.get(index).copied().unwrap_or_default().as_secs_f64() * 1000.0
 }

@@ -40,6 +40,10 @@ const REPORT_INTERVAL: Duration = Duration::from_mins(5);
 /// Time limit after a stop for deliveries that are being read.
 const INTAKE_GRACE: Duration = Duration::from_secs(5);
 
+/// Tasks at the same time, unless an operator says how many. One pair of registries gets at most half. A task waits for answers for
+/// most of its time if a registry is distant.
+pub(crate) const CONCURRENCY: u16 = 64;
+
 /// Settings of the service that are not in its document.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {

@@ -29,16 +29,14 @@ use crate::credentials::credentials_of_document;
 use crate::document;
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::service::{Service, Settings};
+use crate::service::{CONCURRENCY, Service, Settings};
 
 /// The interval at which an execution is read.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The same in a stack, where each read is a call.
 const STACK_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Time limit for a worker of a stack to begin a run, or to read a document that is as new as the order.
 const BEGIN_TIMEOUT: Duration = Duration::from_mins(2);
-/// Tasks that the command works on at the same time.
-const CONCURRENCY: usize = 32;
 
 /// Options that select the document, the ledger and the queue.
 #[derive(Debug, Args)]
@@ -306,7 +304,7 @@ impl Opened {
             Environment::process(),
             Arc::new(NoProgress),
             Settings {
-                concurrency: CONCURRENCY,
+                concurrency: CONCURRENCY.into(),
                 secrets_dir: self.secrets_dir.clone(),
                 sweeps: false,
                 dns_commands: self.dns_commands.clone(),

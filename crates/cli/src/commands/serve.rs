@@ -23,7 +23,7 @@ use transship_runtime::{DocumentOptions, DocumentSource, DocumentText, Environme
 use super::dr::dns_command;
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, LogForm};
-use crate::service::{Service, Settings, raise_file_limit};
+use crate::service::{CONCURRENCY, Service, Settings, raise_file_limit};
 use crate::{allocator, document};
 use transship_oci::Result;
 
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "INTERVAL", default_value = "1h", value_parser = interval)]
     sweep: Interval,
     /// Number of tasks that are processed at the same time; one pair of registries gets at most half
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
     /// Folder below which the files of `file:` secrets must be
     #[arg(long, value_name = "DIR", env = "TRANSSHIP_SECRETS_DIR", hide_env_values = true)]

@@ -18,7 +18,7 @@ use self::rate::Rate;
 use self::window::Window;
 
 /// Requests in progress at first, and at most.
-const REQUESTS: (u16, u16) = (4, 64);
+const REQUESTS: (u16, u16) = (8, 64);
 /// Uploads in progress at first, and at most. Each has a source and a destination connection, and their buffers.
 const UPLOADS: (u16, u16) = (8, 32);
 
@@ -68,6 +68,11 @@ impl Adaptive {
     /// Waits until one more upload may begin, which ends when the place is dropped.
     pub(crate) async fn upload(&self) -> Place {
         self.uploads.enter().await
+    }
+
+    /// How long the first answer to a request that reads little is waited for; [`None`]: as long as to any other.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        lock(&self.requests.state).window.patience()
     }
 
     fn now(&self) -> Duration {

@@ -18,8 +18,13 @@ const SMOOTHING: f64 = 0.2;
 /// Time for each place that is added. A place is a new connection at first, and a small server accepts few at the same time: what it
 /// has no room for waits for seconds.
 const GROWTH_INTERVAL: Duration = Duration::from_millis(2);
+/// Places that an answer adds before the first cut, so that a distant registry is asked for as much as it bears within few rounds.
+const FIRST_GROWTH: f64 = 2.0;
 /// Places that are added at once after a time without growth, at most.
 const GROWTH_MAX: f64 = 32.0;
+/// An answer that takes this many times the lowest latency, and [`PATIENCE_MIN`] as well, is not waited for alone.
+const PATIENCE_FACTOR: f64 = 20.0;
+const PATIENCE_MIN: Duration = Duration::from_secs(3);
 /// Measurements after a cut before the latency is judged again.
 const SAMPLES_MIN: u32 = 8;
 
@@ -28,8 +33,8 @@ const SAMPLES_MIN: u32 = 8;
 pub(super) struct Window {
     size: f64,
     max: f64,
-    /// Doubles with each round of answers, until the first cut.
-    is_doubling: bool,
+    /// Each answer adds [`FIRST_GROWTH`] places, until the first cut.
+    is_new: bool,
     /// What began before this time was sent under the larger window, and cuts nothing.
     cut_at: Option<Duration>,
     /// Places that may be added now, and when that was counted.
@@ -44,7 +49,7 @@ impl Window {
         Self {
             size: f64::from(first).clamp(MIN, max),
             max,
-            is_doubling: true,
+            is_new: true,
             cut_at: None,
             growth: (0.0, Duration::ZERO),
             latency: Latency::default(),
@@ -64,8 +69,8 @@ impl Window {
     /// A request that began at `began` was answered at `now`; `in_progress` is how many were in progress, with it. `latency`: of a
     /// request whose answer takes the registry little work; [`None`] for others.
     pub(super) fn answered(&mut self, began: Duration, now: Duration, in_progress: usize, latency: Option<Duration>) {
-        let is_new = self.cut_at.is_none_or(|cut| began >= cut);
-        if let Some(latency) = latency.filter(|_| is_new) {
+        let counts = self.cut_at.is_none_or(|cut| began >= cut);
+        if let Some(latency) = latency.filter(|_| counts) {
             self.latency.record(latency, now);
             if self.latency.has_risen() {
                 self.cut(began, now);
@@ -73,16 +78,23 @@ impl Window {
             }
         }
         // A window that is not used proves nothing.
-        if !is_new || in_progress * 2 < self.size() {
+        if !counts || in_progress * 2 < self.size() {
             return;
         }
-        let wanted = if self.is_doubling { 1.0 } else { 1.0 / self.size };
+        let wanted = if self.is_new { FIRST_GROWTH } else { 1.0 / self.size };
         let (left, counted) = self.growth;
         let gained = now.saturating_sub(counted).as_secs_f64() / GROWTH_INTERVAL.as_secs_f64();
         let left = (left + gained).min(GROWTH_MAX);
         let added = if left >= wanted { wanted } else { 0.0 };
         self.growth = (left - added, now.max(counted));
         self.size = (self.size + added).min(self.max);
+    }
+
+    /// How long the answer to a request that takes the registry little work may take before it is asked again: much longer than
+    /// answers take lately. [`None`]: too little is known.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let lowest = self.latency.lowest().filter(|_| self.latency.samples >= SAMPLES_MIN)?;
+        Some(Duration::from_secs_f64(lowest * PATIENCE_FACTOR).max(PATIENCE_MIN))
     }
 
     /// The registry refused a request that began at `began`, or did not answer it.
@@ -96,7 +108,7 @@ impl Window {
             return;
         }
         self.size = (self.size / 2.0).max(MIN);
-        self.is_doubling = false;
+        self.is_new = false;
         self.cut_at = Some(now);
         self.latency.forget_smoothed();
     }
@@ -127,12 +139,13 @@ impl Latency {
         self.samples = self.samples.saturating_add(1);
     }
 
+    fn lowest(&self) -> Option<f64> {
+        let known = self.lowest.into_iter().chain(self.lowest_before);
+        known.reduce(f64::min)
+    }
+
     fn has_risen(&self) -> bool {
-        let lowest = match (self.lowest, self.lowest_before) {
-            (Some(now), Some(before)) => now.min(before),
-            (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => return false,
-        };
+        let Some(lowest) = self.lowest() else { return false };
         self.samples >= SAMPLES_MIN
             && self
                 .smoothed
@@ -243,6 +256,20 @@ mod tests {
             now += latency;
         }
         assert_eq!(window.size(), 64);
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_as_long_as_others_suggest() {
+        let mut window = Window::new(8, 64);
+        let answer = |window: &mut Window, latency| window.answered(Duration::ZERO, latency, 1, Some(latency));
+        for _ in 0..SAMPLES_MIN {
+            assert_eq!(window.patience(), None);
+            answer(&mut window, QUICK);
+        }
+        assert_eq!(window.patience(), Some(PATIENCE_MIN));
+        let mut slow = Window::new(8, 64);
+        (0..SAMPLES_MIN).for_each(|_| answer(&mut slow, Duration::from_secs(1)));
+        assert_eq!(slow.patience(), Some(Duration::from_secs(20)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::AUTHORIZATION;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use transship_oci::{Code, Error, Result};
 use url::Url;
 
@@ -29,16 +29,19 @@ impl Registry {
     /// Sends the request until the response is not a temporary failure. The caller judges the status.
     pub(crate) async fn send(&self, request: Request<'_>) -> Result<Response> {
         let mut waits = self.0.retries.begin();
+        // A connection may hang while the registry answers on others.
+        let mut patience = self.0.adaptive.patience().filter(|_| request.method == Method::HEAD);
         loop {
+            let idle_timeout = patience.map_or(self.0.idle_timeout, |patience| patience.min(self.0.idle_timeout));
             let error = match self
-                .send_once(
-                    &request,
-                    || reqwest::Body::from(request.body.clone()),
-                    self.0.idle_timeout,
-                )
+                .send_once(&request, || reqwest::Body::from(request.body.clone()), idle_timeout)
                 .await
             {
                 Ok(response) if is_temporary(response.status()) => response.into_error().await,
+                Err(error) if error.is(Code::Timeout) && patience.take().is_some() => {
+                    tracing::debug!(operation = %request.operation, "an answer takes much longer than others: asked again");
+                    continue;
+                }
                 Err(error) if error.persistence().is_temporary() && !request.is_refused() => error,
                 done => return done,
             };

@@ -7,7 +7,7 @@ use transship_oci::{Provider, Target};
 use transship_registry::{Profile, Registry};
 use transship_testkit::images;
 
-use crate::world::{World, always, answer, asked, name, options_of, tag, watch};
+use crate::world::{World, always, answer, asked, name, options_of, script, tag, watch};
 
 const POLICY: &str = r#"{"errors":[{"code":"PROJECTPOLICYVIOLATION","message":"The image is not signed by cosign. Signed ones are immutable."}]}"#;
 
@@ -47,6 +47,22 @@ async fn a_refused_head_is_repeated_as_get_and_remembered() {
             "{code}"
         );
     }
+}
+
+/// A connection that hangs, while the registry answers on others.
+#[tokio::test]
+async fn a_head_that_hangs_is_asked_again_where_others_were_answered() {
+    let world = World::with(&images::image(1, &[10])).await;
+    let source = world.from.repository(name("core/app"));
+    let target = Target::Tag(tag("v1"));
+    for _ in 0..8 {
+        assert!(source.manifest_head(&target).await.unwrap().is_some());
+    }
+    let hang = script("HEAD", "/manifests/v1", Action::Delay { delay_ms: 3_600_000 });
+    world.source.set_faults(Some(hang));
+    world.reset_requests();
+    assert!(source.manifest_head(&target).await.unwrap().is_some());
+    assert_eq!(count(&world.source, "HEAD"), 2);
 }
 
 #[tokio::test]
