@@ -64,7 +64,7 @@ enum Only {
     Failover,
 }
 
-/// The rows that are no table of the cases.
+/// The rows beside the table of cases.
 const OTHERS: [(&str, Only); 8] = [
     (lambda::WORD, Only::Lambda),
     (neighbours::WORD, Only::Neighbours),
