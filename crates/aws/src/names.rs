@@ -24,6 +24,9 @@ const PRIOR_REQUEST_TIMES: u32 = 10;
 /// The wait between two of them.
 const PRIOR_REQUEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The value of a text that no zone has.
+const NO_TEXT: &str = "asks whether a change is allowed";
+
 /// A hosted zone.
 pub struct HostedZone {
     aws: Aws,
@@ -284,6 +287,18 @@ impl Names for HostedZone {
             }
         }
         Err(self.failed(&error, &operation))
+    }
+
+    /// Deletes a text that is not there: without the right, the request is denied before Route 53 looks for it.
+    async fn allows_change(&self, name: &Hostname, _: &Entry) -> Result<()> {
+        let operation = Verb::Names.on(name);
+        let refused = || Error::of(Code::DnsRefused, operation.clone());
+        let text = set_of(&text_name(name)?, RrType::Txt, 1, vec![quoted(NO_TEXT)]).ok_or_else(refused)?;
+        let batch = batch(name, vec![text], &Entry::default()).ok_or_else(refused)?;
+        match self.change(&batch).await {
+            Err(error) if error.code != "InvalidChangeBatch" => Err(self.failed(&error, &operation)),
+            _ => Ok(()),
+        }
     }
 
     async fn answers(&self, name: &Hostname, receipt: &Receipt) -> Result<Vec<Answer>> {

@@ -87,8 +87,10 @@ fn pass(mut near: TcpStream, port: u16, state: &State) -> std::io::Result<()> {
     let mut far = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     loop {
         let request = message(&mut near)?;
-        // The operation is in the third byte after the length; 5 is UPDATE. Source: RFC 2136, section 2.2.
+        // The operation is in the third byte after the length; 5 is UPDATE. The number of updates is in the ninth and tenth: a
+        // message without any changes nothing, and passes. Source: RFC 2136, section 2.2.
         let is_update = request.get(4).is_some_and(|byte| byte >> 3 & 15 == 5);
+        let is_update = is_update && request.get(10..12).is_some_and(|count| count != [0, 0]);
         let updates = if is_update {
             state.updates.load(Ordering::SeqCst)
         } else {

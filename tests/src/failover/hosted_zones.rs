@@ -4,6 +4,7 @@
 //! answers no DNS: a client connects to the address that the API of Route 53 has. A change is complete with the second question
 //! about it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use transship_testkit::proxy::FaultProxy;
 
 use super::front::{Answer, Resolve};
 use super::names::{TTL_SECONDS, ZONE};
+use super::stage::CLIENTS;
 use crate::aws::{Aws, REGION, UserKey, ZoneRecord};
 
 /// The names of the zones in the group.
@@ -25,6 +27,7 @@ const VPC: &str = "vpc-0a1b2c3d";
 pub struct HostedZones {
     aws: Aws,
     ids: [String; 2],
+    read_only: String,
     key: UserKey,
     /// What `transship` knows as AWS.
     pub faults: FaultProxy,
@@ -40,10 +43,12 @@ impl HostedZones {
         let faults = FaultProxy::start(ministack.host()).await.expect("a proxy starts");
         let aws = Aws::at(ministack.host().as_ref());
         let ids = [None, Some(VPC)].map(|vpc| aws.zone_create(ZONE, vpc));
-        let key = aws.user_create("operator", &policy(&ids));
+        let read_only = aws.zone_create(ZONE, Some("vpc-7c8d9e0f"));
+        let key = aws.user_create("operator", &policy(&ids, &read_only));
         Self {
             aws,
             ids,
+            read_only,
             key,
             faults,
             ministack,
@@ -62,6 +67,12 @@ impl HostedZones {
     /// A zone that the user may neither read nor change.
     pub fn forbidden(&self) -> String {
         self.aws.zone_create(ZONE, Some("vpc-4e5f6a7b"))
+    }
+
+    /// A zone that the user may read and not change. It leads to `address`.
+    pub fn read_only(&self, address: IpAddr) -> &str {
+        set(&self.aws, &self.read_only, "A", CLIENTS, &address.to_string());
+        &self.read_only
     }
 
     /// The API, with every permission.
@@ -155,13 +166,14 @@ pub fn set(aws: &Aws, zone: &str, kind: &str, name: &str, value: &str) {
     aws.zone_change(zone, &[("UPSERT", record)]);
 }
 
-/// The permissions in `docs/failover.md`.
-fn policy(ids: &[String]) -> Value {
-    let ids = ids.iter().map(String::as_str).chain([DELETED]);
-    let zones: Vec<String> = ids.map(|id| format!("arn:aws:route53:::hostedzone/{id}")).collect();
+/// The permissions in `docs/failover.md`, and those to read a zone.
+fn policy(ids: &[String], read_only: &str) -> Value {
+    let arn = |id: &str| format!("arn:aws:route53:::hostedzone/{id}");
+    let zones: Vec<String> = ids.iter().map(String::as_str).chain([DELETED]).map(arn).collect();
+    let read = ["route53:GetHostedZone", "route53:ListResourceRecordSets"];
     json!({ "Version": "2012-10-17", "Statement": [
-        { "Effect": "Allow", "Resource": zones,
-          "Action": ["route53:GetHostedZone", "route53:ListResourceRecordSets", "route53:ChangeResourceRecordSets"] },
-        { "Effect": "Allow", "Action": "route53:GetChange", "Resource": "*" },
+        { "Effect": "Allow", "Resource": zones, "Action": [read[0], read[1], "route53:ChangeResourceRecordSets"] },
+        { "Effect": "Allow", "Resource": arn(read_only), "Action": read },
+        { "Effect": "Allow", "Resource": "*", "Action": "route53:GetChange" },
     ] })
 }

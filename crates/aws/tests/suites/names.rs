@@ -76,6 +76,7 @@ async fn what_cannot_be_switched_in_a_hosted_zone_is_named() {
             .swap(&name, &Entry::default(), &Entry::default())
             .await
             .unwrap_err(),
+        missing.allows_change(&name, &Entry::default()).await.unwrap_err(),
     ] {
         assert!(error.is(Code::DnsZoneInvalid), "{error}");
     }
@@ -122,6 +123,7 @@ async fn a_zone_without_permission_is_refused_with_the_reason() {
             .swap(&name, &Entry::default(), &Entry::default())
             .await
             .unwrap_err(),
+        names.allows_change(&name, &Entry::default()).await.unwrap_err(),
     ] {
         assert!(error.is(Code::DnsRefused), "{error}");
         assert!(error.to_string().contains("not authorized"), "{error}");

@@ -56,7 +56,8 @@ fn a_switch_of_hosted_zones_is_refused_continued_and_found_again() {
     lost_ledger(&stage, &image(1), &image(2));
 }
 
-/// A zone that is not there, and one that the operator has no right to: a check names it, and a flip changes nothing.
+/// A zone that is not there, one that the operator has no right to, and one that may be read only: a check names it, and a flip
+/// changes nothing, not even the state of the group.
 fn zones_of_others(stage: &Stage) {
     let zones = stage.names.hosted();
     let own = zones.id("vpc");
@@ -65,6 +66,7 @@ fn zones_of_others(stage: &Stage) {
     for (other, code) in [
         (hosted_zones::DELETED, "DNS_ZONE_INVALID"),
         (forbidden.as_str(), "DNS_REFUSED"),
+        (zones.read_only(stage.a.address.ip()), "DNS_REFUSED"),
     ] {
         let document = stage.document().yaml().replace(own, other);
         std::fs::write(stage.serve.config(), document).unwrap();

@@ -3,7 +3,7 @@
 //! Sources: RFC 1035 section 4, RFC 2136 sections 2 and 3, RFC 6895 (codes).
 
 use domain::base::iana::{Class, Opcode, Rcode, Rtype, TsigRcode};
-use domain::base::message_builder::{AdditionalBuilder, PushError};
+use domain::base::message_builder::{AdditionalBuilder, AnswerBuilder, PushError};
 use domain::base::{Message, MessageBuilder, Name, Ttl, UnknownRecordData};
 use domain::rdata::{A, Aaaa, Cname, Tsig, Txt};
 use transship_engine::names::{Entry, RecordSet, text_name};
@@ -77,6 +77,23 @@ pub(super) fn update(
     build(zone, &names, &changes).map_err(|error| Error::of(Code::DnsRefused, operation.clone()).because(error))
 }
 
+/// An update that changes nothing, to be signed: it has the prerequisites of `entry` and no update. A server checks the key and its
+/// right to the zone all the same (RFC 2136, section 3); a right to single names shows only with an update.
+pub(super) fn no_update(
+    zone: &WireName,
+    name: &Hostname,
+    entry: &Entry,
+    operation: &Operation,
+) -> Result<AdditionalBuilder<Vec<u8>>> {
+    let names = (
+        wire(name.as_str(), operation)?,
+        wire(text_name(name)?.as_str(), operation)?,
+    );
+    let data = data(entry, operation)?;
+    let built = prerequisites(zone, &names, (&data, &data)).map(|built| built.authority().additional());
+    built.map_err(|error| Error::of(Code::DnsRefused, operation.clone()).because(error))
+}
+
 /// The data of an entry by type: those of the name, and that of the text. A type without data has an empty list.
 struct Data {
     records: Vec<(Rtype, Vec<Vec<u8>>, u32)>,
@@ -123,15 +140,17 @@ fn data(entry: &Entry, operation: &Operation) -> Result<Data> {
     })
 }
 
-fn build(
+fn record(rtype: Rtype, bytes: &[u8]) -> std::result::Result<UnknownRecordData<Vec<u8>>, PushError> {
+    // No value is longer than a message.
+    UnknownRecordData::from_octets(rtype, bytes.to_vec()).map_err(|_| PushError::ShortBuf)
+}
+
+/// The beginning of an update that replaces `before` by `after`.
+fn prerequisites(
     zone: &WireName,
     (name, text): &(WireName, WireName),
-    (before, after): &(Data, Data),
-) -> std::result::Result<AdditionalBuilder<Vec<u8>>, PushError> {
-    let record = |rtype, bytes: &[u8]| {
-        // No value is longer than a message.
-        UnknownRecordData::from_octets(rtype, bytes.to_vec()).map_err(|_| PushError::ShortBuf)
-    };
+    (before, after): (&Data, &Data),
+) -> std::result::Result<AnswerBuilder<Vec<u8>>, PushError> {
     let mut builder = MessageBuilder::new_vec();
     builder.header_mut().set_id(fastrand::u16(..));
     builder.header_mut().set_opcode(Opcode::UPDATE);
@@ -160,8 +179,17 @@ fn build(
             prerequisites.push((name, Class::NONE, Ttl::ZERO, record(rtype, &[])?))?;
         }
     }
+    Ok(prerequisites)
+}
 
-    // Updates: every old set is removed before the first new record, because a CNAME has no neighbours.
+fn build(
+    zone: &WireName,
+    names: &(WireName, WireName),
+    (before, after): &(Data, Data),
+) -> std::result::Result<AdditionalBuilder<Vec<u8>>, PushError> {
+    let (name, text) = names;
+    let prerequisites = prerequisites(zone, names, (before, after))?;
+    // Every old set is removed before the first new record, because a CNAME has no neighbours.
     let mut updates = prerequisites.authority();
     for (rtype, values, _) in &before.records {
         if !values.is_empty() {

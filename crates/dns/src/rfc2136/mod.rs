@@ -15,6 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::base::Message;
 use domain::base::iana::{Rcode, Rtype};
+use domain::base::message_builder::AdditionalBuilder;
 use domain::tsig::{ClientTransaction, ValidationError};
 use futures_util::future::join_all;
 use tokio::sync::OnceCell;
@@ -79,6 +80,29 @@ impl DynamicUpdates {
     /// A connection to the server that receives the updates.
     async fn primary(&self, operation: &Operation) -> Result<Connection> {
         self.authority(operation).await?.primary.connect(operation).await
+    }
+
+    /// Signs the update and sends it to the primary server, which must accept it.
+    async fn send(&self, mut request: AdditionalBuilder<Vec<u8>>, operation: &Operation) -> Result<()> {
+        let key = key::parse(&self.secrets.secret(&self.key).await?)?;
+        let mut connection = self.primary(operation).await?;
+        let transaction = ClientTransaction::request(key, &mut request, key::time(self.clock.now()))
+            .map_err(|why| broken(&connection, operation, &why.to_string()))?;
+        let mut answer = connection.exchange(&request.finish()).await?;
+        let code = answer.header().rcode();
+        match transaction.answer(&mut answer, key::time(self.clock.now())) {
+            Ok(()) => message::check(code, connection.server(), operation)?,
+            // A refusal may come unsigned. It is believed, because it claims that nothing was changed, and the record is read again.
+            Err(ValidationError::ServerUnsigned) if code != Rcode::NOERROR => {
+                message::check(code, connection.server(), operation)?;
+            }
+            Err(why) => {
+                let server_time = message::time_of_refusal(&answer);
+                let skew = server_time.map(|time| time.abs_diff(key::time(self.clock.now()).into()));
+                return Err(not_authentic(&why, skew, &connection, operation));
+            }
+        }
+        Ok(())
     }
 
     /// What the addresses of a server answer. One that cannot be reached does not count if another one of the server answers.
@@ -190,26 +214,16 @@ impl Names for DynamicUpdates {
     async fn swap(&self, name: &Hostname, before: &Entry, after: &Entry) -> Result<Receipt> {
         let operation = Verb::Names.on(name);
         let zone = wire(self.zone.as_str(), &operation)?;
-        let key = key::parse(&self.secrets.secret(&self.key).await?)?;
-        let mut request = message::update(&zone, name, (before, after), &operation)?;
-        let mut connection = self.primary(&operation).await?;
-        let transaction = ClientTransaction::request(key, &mut request, key::time(self.clock.now()))
-            .map_err(|why| broken(&connection, &operation, &why.to_string()))?;
-        let mut answer = connection.exchange(&request.finish()).await?;
-        let code = answer.header().rcode();
-        match transaction.answer(&mut answer, key::time(self.clock.now())) {
-            Ok(()) => message::check(code, connection.server(), &operation)?,
-            // A refusal may come unsigned. It is believed, because it claims that nothing was changed, and the record is read again.
-            Err(ValidationError::ServerUnsigned) if code != Rcode::NOERROR => {
-                message::check(code, connection.server(), &operation)?;
-            }
-            Err(why) => {
-                let server_time = message::time_of_refusal(&answer);
-                let skew = server_time.map(|time| time.abs_diff(key::time(self.clock.now()).into()));
-                return Err(not_authentic(&why, skew, &connection, &operation));
-            }
-        }
+        let request = message::update(&zone, name, (before, after), &operation)?;
+        self.send(request, &operation).await?;
         Ok(Receipt::default())
+    }
+
+    async fn allows_change(&self, name: &Hostname, entry: &Entry) -> Result<()> {
+        let operation = Verb::Names.on(name);
+        let zone = wire(self.zone.as_str(), &operation)?;
+        let request = message::no_update(&zone, name, entry, &operation)?;
+        self.send(request, &operation).await
     }
 
     async fn answers(&self, name: &Hostname, _: &Receipt) -> Result<Vec<Answer>> {

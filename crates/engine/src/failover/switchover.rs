@@ -160,7 +160,8 @@ impl Switchover {
         Ok((held, readiness))
     }
 
-    /// Every zone leads to the site that it is moved from, can hold the new record, and is not managed by another tool.
+    /// Every zone leads to the site that it is moved from, can hold the new record, is not managed by another tool, and may be
+    /// changed from here.
     async fn expect_records(&self, group: &Failover, observed: &Observed, planned: &Planned) -> Result<()> {
         for (name, moved) in &planned.zones {
             let (Some(zone), Some(seen)) = (group.zone(name), observed.zone(name)) else {
@@ -183,6 +184,7 @@ impl Switchover {
             if let Some(site) = group.site(&moved.to) {
                 let names = self.zones.names(&zone.dns).await?;
                 crate::names::fits(&names.zone().await?, &group.host, &site.record)?;
+                names.allows_change(&group.host, entry).await?;
             }
         }
         Ok(())

@@ -75,6 +75,12 @@ pub trait Names: Send + Sync {
     /// known, because the connection broke, the error is `DNS_UNAVAILABLE`.
     async fn swap(&self, name: &Hostname, before: &Entry, after: &Entry) -> Result<Receipt>;
 
+    /// Asks the service whether it would accept a change of `name`, which has the records of `entry`, and changes nothing. The
+    /// errors are those of [`Names::swap`]. A service that cannot be asked that allows it.
+    async fn allows_change(&self, _name: &Hostname, _entry: &Entry) -> Result<()> {
+        Ok(())
+    }
+
     /// What every authoritative server answers now, after the change with `receipt`. Never empty.
     async fn answers(&self, name: &Hostname, receipt: &Receipt) -> Result<Vec<Answer>>;
 }

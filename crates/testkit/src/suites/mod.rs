@@ -65,6 +65,7 @@ pub async fn names(make: impl AsyncFn() -> NamesUnderTest) {
             names::the_time_to_live_is_changed_with_the_record,
             names::nothing_is_changed_if_the_records_are_not_the_expected_ones,
             names::a_record_of_another_kind_is_noticed,
+            names::asking_whether_a_change_is_allowed_changes_nothing,
             names::a_change_concerns_one_name,
             names::of_simultaneous_operators_one_wins,
             names::external_dns_is_named_as_the_owner,

@@ -133,6 +133,16 @@ pub(super) async fn a_record_of_another_kind_is_noticed(test: NamesUnderTest) {
     assert_eq!(test.names.read(&name).await.unwrap(), both);
 }
 
+pub(super) async fn asking_whether_a_change_is_allowed_changes_nothing(test: NamesUnderTest) {
+    let name = test.name("images");
+    for after in [entry(&alias("a.example.net"), 60, &text(1)), Entry::default()] {
+        let before = test.names.read(&name).await.unwrap();
+        test.names.allows_change(&name, &before).await.unwrap();
+        assert_eq!(test.names.read(&name).await.unwrap(), before);
+        put(&test, &name, &after).await;
+    }
+}
+
 pub(super) async fn a_change_concerns_one_name(test: NamesUnderTest) {
     let (name, other) = (test.name("images"), test.name("images2"));
     let kept = entry(&alias("a.example.net"), 60, &text(3));

@@ -85,6 +85,9 @@ pub(super) async fn check(group: &Failover, zone: &Zone, observed: &Observed, zo
         match seen.map(|seen| &seen.entry) {
             Some(Ok(entry)) => {
                 check.judge_entry(group, entry, observed.state.epoch);
+                if let Err(error) = names.allows_change(&group.host, entry).await {
+                    check.refuse(&error);
+                }
                 check.ask_servers(group, names.as_ref(), entry).await
             }
             Some(Err(error)) => Err(error.clone()),
