@@ -208,15 +208,21 @@ impl Found {
 }
 
 impl Comparisons {
-    /// The comparison of a leg that is not at its end. One call.
+    /// The comparison of a leg that is not at its end. One that this release cannot read is removed. One call.
     pub async fn unfinished(&self, leg: &Leg) -> Result<Option<Unfinished>> {
         let Some(record) = self.records.get(&state_key(leg)).await? else {
             return Ok(None);
         };
-        Ok(read::<Unfinished>(&record.value).map(|unfinished| Unfinished {
-            version: Some(record.version),
-            ..unfinished
-        }))
+        if let Some(unfinished) = read::<Unfinished>(&record.value) {
+            return Ok(Some(Unfinished {
+                version: Some(record.version),
+                ..unfinished
+            }));
+        }
+        if self.records.remove_if(&record.key, record.version).await? {
+            self.clear_chunks(leg, "").await?;
+        }
+        Ok(None)
     }
 
     /// All of them. One call for each 10.
@@ -318,10 +324,14 @@ impl Comparisons {
 
     /// Removes what `unfinished` found. Its record must not name it any more.
     pub async fn forget(&self, unfinished: &Unfinished) -> Result<()> {
-        let (family, prefix) = (chunks_family(&unfinished.leg), format!("{}#", unfinished.generation()));
-        let mut next = None;
+        let prefix = format!("{}#", unfinished.generation());
+        self.clear_chunks(&unfinished.leg, &prefix).await
+    }
+
+    async fn clear_chunks(&self, leg: &Leg, prefix: &str) -> Result<()> {
+        let (family, mut next) = (chunks_family(leg), None);
         loop {
-            let page = self.records.list(&family, &prefix, next.as_ref(), 10).await?;
+            let page = self.records.list(&family, prefix, next.as_ref(), 10).await?;
             for record in &page.items {
                 self.records.remove_if(&record.key, record.version).await?;
             }

@@ -229,8 +229,9 @@ fn fill(fixture: &Fixture, seed: &mut Seed) {
     }
 }
 
-/// One seed: the sizes of the slices differ, and some workers die in the middle of one.
-async fn one_seed(number: u64) {
+/// One seed: the sizes of the slices differ, and some workers die in the middle of one. How many did.
+async fn one_seed(number: u64) -> u64 {
+    let mut died = 0;
     let mut seed = Seed(number);
     let fixture = Fixture::new().await;
     fill(&fixture, &mut seed);
@@ -259,6 +260,7 @@ async fn one_seed(number: u64) {
             });
             if dying.await.is_none() {
                 drop(slice);
+                died += 1;
                 // Its lease ends.
                 fixture.clock.advance(MINUTE);
                 continue;
@@ -274,13 +276,16 @@ async fn one_seed(number: u64) {
     }
     assert_eq!(sliced.result().await, wanted, "seed {number}");
     assert_eq!(sliced.unfinished().await, None, "seed {number}");
+    died
 }
 
 #[tokio::test]
 async fn a_comparison_in_slices_finds_what_one_in_one_piece_finds() {
+    let mut died = 0;
     for number in 0..40 {
-        one_seed(number).await;
+        died += one_seed(number).await;
     }
+    assert!(died > 0, "no worker died");
 }
 
 #[tokio::test]

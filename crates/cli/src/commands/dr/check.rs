@@ -63,19 +63,22 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
 /// [`COMPARE_TIMEOUT`] at most.
 pub(super) async fn check_of(opened: &OpenedGroup) -> Result<CheckGroup, Failure> {
     let check = checker(opened)?;
-    if opened.opened.has_worker()? == Some(false) {
-        let end = Instant::now() + COMPARE_TIMEOUT;
-        let slice = Slice::within(Some(TimeBudget::until(end, COMPARE_TIMEOUT)));
-        let due = Due::GoingOn(compare_interval(opened.group.rpo));
-        if !refresh(&check, slice).run_all(&opened.group, due).await? {
-            output::note(&format!(
-                "COMPARISON_FAILED: the sites were not compared within {} s; the next check goes on, and `transship dr check {} --compare` has no limit",
-                COMPARE_TIMEOUT.as_secs(),
-                opened.group.name
-            ));
-        }
+    if opened.opened.has_worker()? == Some(false) && !compare_sites(&check, opened, COMPARE_TIMEOUT).await? {
+        output::note(&format!(
+            "COMPARISON_FAILED: the sites were not compared within {} s; the next check goes on, and `transship dr check {} --compare` has no limit",
+            COMPARE_TIMEOUT.as_secs(),
+            opened.group.name
+        ));
     }
     Ok(check)
+}
+
+/// Compares what is due, for `limit` at most. False if the time ended: what was compared so far counts for the next one.
+async fn compare_sites(check: &CheckGroup, opened: &OpenedGroup, limit: Duration) -> Result<bool, Failure> {
+    let budget = TimeBudget::until(Instant::now() + limit, limit);
+    let due = Due::GoingOn(compare_interval(opened.group.rpo));
+    let refresh = refresh(check, Slice::within(Some(budget)));
+    Ok(refresh.run_all(&opened.group, due).await?)
 }
 
 /// The check of a group whose sites are compared first in any case.
@@ -133,4 +136,101 @@ fn end(report: &CheckReport) -> Result<(), Failure> {
     }
     let lines = reasons(report).map(|reason| (reason.code.as_str(), reason.text.clone()));
     Err(Failure::several(Exit::Failed, lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use transship_embedded_registry::EmbeddedRegistry;
+    use transship_testkit::faults::{Action, Fault, Script};
+    use transship_testkit::images;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// Two sites with the images `core/app:v1` to `v{count}`, and the folder with the document.
+    async fn sites(count: u64) -> (EmbeddedRegistry, EmbeddedRegistry, tempfile::TempDir) {
+        let a = EmbeddedRegistry::builder().start().await.unwrap();
+        let b = EmbeddedRegistry::builder().start().await.unwrap();
+        for number in 1..=count {
+            for registry in [&a, &b] {
+                let tag = format!("v{number}").parse().unwrap();
+                images::image(number, &[100]).seed_into(registry, &"core/app".parse().unwrap(), &tag);
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            r#"
+version: 1
+registries:
+  a: {{ provider: distribution, endpoint: "{}", webhook: none }}
+  b: {{ provider: distribution, endpoint: "{}", webhook: none }}
+rules:
+  - {{ name: core, source: {{ registry: a, namespace: core }}, destination: {{ registry: b }} }}
+failover:
+  - name: main
+    endpoint: https://images.example.com
+    sites:
+      - {{ registry: a, record: {{ type: A, value: 127.0.0.1 }} }}
+      - {{ registry: b, record: {{ type: A, value: 127.0.0.2 }} }}
+    writer: a
+    zones: [{{ name: public, home: a, dns: {{ exec: lb }} }}]
+"#,
+            a.url(),
+            b.url()
+        );
+        std::fs::write(folder.path().join("transship.yaml"), text).unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        (a, b, folder)
+    }
+
+    async fn opened(folder: &tempfile::TempDir) -> OpenedGroup {
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let (config, data) = (path("transship.yaml"), path("data"));
+        let words = ["check", "main", "--config", config.as_str(), "--data", data.as_str()];
+        let command = Command::parse_from(words);
+        command
+            .arguments
+            .group
+            .open()
+            .await
+            .unwrap_or_else(|failure| panic!("{failure:?}"))
+    }
+
+    #[tokio::test]
+    async fn a_primary_that_answers_nothing_holds_up_no_command_and_the_next_one_goes_on() {
+        let (a, _b, folder) = sites(70).await;
+        let hang = Fault::new("*", "core/app/manifests/v9$", Action::Delay { delay_ms: 3_600_000 }).unwrap();
+        a.set_faults(Some(Arc::new(Script::new([hang.always()]))));
+        let first = opened(&folder).await;
+        let check = checker(&first).unwrap();
+        let limit = Duration::from_secs(10);
+        let began = Instant::now();
+        assert!(!compare_sites(&check, &first, limit).await.unwrap());
+        assert!(began.elapsed() < COMPARE_TIMEOUT);
+        let [left] = check
+            .ledger
+            .comparisons
+            .all_unfinished()
+            .await
+            .unwrap()
+            .try_into()
+            .unwrap();
+        assert_eq!(check.ledger.comparisons.get(&left.leg).await.unwrap(), None);
+        // v9 is the last of the tags, which are compared in their order.
+        assert!((1..70).contains(&left.images), "{}", left.images);
+
+        a.set_faults(None);
+        let next = opened(&folder).await;
+        let check = checker(&next).unwrap();
+        assert!(compare_sites(&check, &next, COMPARE_TIMEOUT).await.unwrap());
+        let known = check.ledger.comparisons.get(&left.leg).await.unwrap().unwrap();
+        let whole = known.whole.unwrap();
+        assert_eq!((whole.images, whole.verified, whole.began), (70, 70, left.began));
+    }
 }

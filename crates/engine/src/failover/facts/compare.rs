@@ -195,7 +195,8 @@ impl CompareLeg<'_> {
                 self.ended(leg).await?
             }
         };
-        if let Some(replaced) = replaced {
+        // Those of one moment have their chunks in common.
+        if let Some(replaced) = replaced.filter(|replaced| replaced.generation() != before.generation()) {
             comparisons.forget(&replaced).await?;
         }
         Ok(compared)

@@ -213,6 +213,25 @@ pub(super) async fn of_two_workers_at_one_place_of_a_comparison_one_is_refused(r
     assert!(!comparisons.keep(&mut begun(40, None), found(0, 1)).await.unwrap());
 }
 
+pub(super) async fn an_unfinished_comparison_of_another_release_is_replaced(records: Arc<dyn Records>) {
+    let comparisons = Comparisons::new(Arc::clone(&records));
+    let mut unfinished = begun(20, None);
+    assert!(comparisons.keep(&mut unfinished, found(0, 3)).await.unwrap());
+    let page = records.list("comparing", "", None, 10).await.unwrap();
+    let record = page.items.first().unwrap();
+    let written = records
+        .put_if(&record.key, Some(record.version), r#"{"place":"elsewhere"}"#)
+        .await;
+    assert!(written.unwrap().is_some());
+    assert_eq!(comparisons.unfinished(&leg()).await.unwrap(), None);
+    assert_eq!(
+        comparisons.found(&unfinished).await.unwrap(),
+        None,
+        "its parts are removed"
+    );
+    assert!(comparisons.keep(&mut begun(30, None), found(0, 1)).await.unwrap());
+}
+
 pub(super) async fn an_unfinished_comparison_of_many_images_fits_into_records(records: Arc<dyn Records>) {
     let comparisons = Comparisons::new(records);
     let mut unfinished = begun(20, None);

@@ -176,6 +176,7 @@ pub async fn records(make: impl AsyncFn() -> Arc<dyn Records>) {
             comparisons::an_unfinished_comparison_grows_beside_the_last_whole_one,
             comparisons::of_two_workers_at_one_place_of_a_comparison_one_is_refused,
             comparisons::an_unfinished_comparison_of_many_images_fits_into_records,
+            comparisons::an_unfinished_comparison_of_another_release_is_replaced,
             comparisons::drills_are_kept_by_time_and_the_last_good_one_is_known,
             comparisons::the_last_check_is_the_latest,
             failovers::a_group_changes_by_compare_and_set,
