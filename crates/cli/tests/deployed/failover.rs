@@ -2,7 +2,7 @@
 //! the zones say, and an operator whose key may change these zones and nothing else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_testkit::faults::{Fault, Script};
@@ -81,17 +81,18 @@ fn zones_of_others(stage: &Stage) {
     }
 }
 
-/// Changes the record of a zone right before the first change batch for it arrives.
+/// Changes the record of a zone right before the change batch of a switch arrives. The batch before it asks whether a change is
+/// allowed.
 struct ChangeFirst {
     aws: Aws,
     zone: String,
-    is_done: AtomicBool,
+    batches: AtomicUsize,
 }
 
 impl Faults for ChangeFirst {
     fn action(&self, request: &RequestHead<'_>) -> Option<Action> {
         let is_batch = request.method == "POST" && request.path.contains(&self.zone);
-        if is_batch && !self.is_done.swap(true, Ordering::SeqCst) {
+        if is_batch && self.batches.fetch_add(1, Ordering::SeqCst) == 1 {
             hosted_zones::set(&self.aws, &self.zone, "A", CLIENTS, "127.0.0.9");
         }
         None
@@ -101,13 +102,15 @@ impl Faults for ChangeFirst {
 /// The batch deletes the exact old record, so a change between reading and writing is not overwritten.
 fn a_record_changed_meanwhile(stage: &Stage) {
     let zones = stage.names.hosted();
-    zones.faults.set_faults(Some(Arc::new(ChangeFirst {
+    let changing = Arc::new(ChangeFirst {
         aws: zones.aws().clone(),
         zone: zones.id("internet").to_owned(),
-        is_done: AtomicBool::new(false),
-    })));
+        batches: AtomicUsize::new(0),
+    });
+    zones.faults.set_faults(Some(changing.clone()));
     let refused = stage.run(&FLIP);
     zones.faults.set_faults(None);
+    assert_eq!(changing.batches.load(Ordering::SeqCst), 2);
     assert_refused(&refused, "DNS_RECORD_CHANGED", &["zone internet", "127.0.0.9"]);
     let (a, b) = (stage.a.address.ip().to_string(), stage.b.address.ip().to_string());
     assert_eq!(stage.names.answers("A", CLIENTS), ["127.0.0.9", &b]);
