@@ -55,6 +55,18 @@ struct KnownWriters {
     /// The writers that switches under way lead to.
     coming: Writers,
     read: Option<Timestamp>,
+    /// The number of the read that is begun next.
+    next: u64,
+    /// The first number whose result is not older than what is known.
+    first: u64,
+}
+
+impl KnownWriters {
+    /// The number of a read that begins now.
+    const fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
 }
 
 /// One version of the document, with its clients.
@@ -134,7 +146,7 @@ impl Configuration {
         }
     }
 
-    /// Reads the writers of failover groups and puts their rules in force.
+    /// Reads the writers of failover groups and puts their rules in force, unless a read that began later has put others there.
     pub async fn read_writers(&self, now: Timestamp) -> Result<()> {
         let Some(failovers) = self.0.failovers.get() else {
             return Ok(());
@@ -142,6 +154,7 @@ impl Configuration {
         if self.current().document.failover.is_empty() {
             return Ok(());
         }
+        let number = self.known_writers().number();
         let states = failovers.all().await?;
         let coming = states.iter().filter_map(|(group, state)| {
             let operation = state.under_way().filter(|_| state.is_fenced())?;
@@ -149,26 +162,30 @@ impl Configuration {
         });
         let coming: Writers = coming.collect();
         let writers: Writers = states.into_iter().map(|(group, state)| (group, state.writer)).collect();
-        self.put_known(writers, coming);
-        self.known_writers().read = Some(now);
+        self.put_known(number, (writers, coming), Some(now));
         Ok(())
     }
 
     /// Puts the rules of `writers` in force.
     pub fn put_writers(&self, writers: Writers) {
-        self.put_known(writers, Writers::default());
+        let number = self.known_writers().number();
+        self.put_known(number, (writers, Writers::default()), None);
     }
 
-    fn put_known(&self, writers: Writers, coming: Writers) {
-        let is_new = {
-            let mut known = self.known_writers();
-            let is_new = (&known.writers, &known.coming) != (&writers, &coming);
-            (known.writers, known.coming) = (writers, coming);
-            is_new
-        };
+    /// Puts the result of the read `number` in force. That of a read which began earlier than the last one changes nothing: it may
+    /// be older.
+    fn put_known(&self, number: u64, (writers, coming): (Writers, Writers), read: Option<Timestamp>) {
+        let mut known = self.known_writers();
+        if number < known.first {
+            return;
+        }
+        known.first = number + 1;
+        known.read = read.or(known.read);
+        let is_new = (&known.writers, &known.coming) != (&writers, &coming);
+        (known.writers, known.coming) = (writers, coming);
         if is_new {
             let current = self.current();
-            self.put_in_force(current.written().clone(), current.newness());
+            self.put_in_force(&known, current.written().clone(), current.newness());
         }
     }
 
@@ -202,18 +219,18 @@ impl Configuration {
 
     /// Puts another version in force, the only one there is. Tasks at work end with the one they began with.
     pub fn replace(&self, document: Document) {
-        self.put_in_force(document, Newness::Only);
+        self.put_in_force(&self.known_writers(), document, Newness::Only);
     }
 
     /// Puts another version in force, which was the newest at `now`.
     pub fn replace_with_newest(&self, document: Document, now: Timestamp) {
-        self.put_in_force(document, Newness::NewestAt(now));
+        self.put_in_force(&self.known_writers(), document, Newness::NewestAt(now));
     }
 
     /// Puts an older version in force, because the newest one cannot be used. Until another version is in force, nothing is
     /// cancelled or deleted, and tasks whose rule is not in it wait.
     pub fn fall_back(&self, document: Document) {
-        self.put_in_force(document, Newness::Fallback);
+        self.put_in_force(&self.known_writers(), document, Newness::Fallback);
     }
 
     /// Notes that the version in force is the newest at `now`. Nothing changes for a fallback.
@@ -225,9 +242,10 @@ impl Configuration {
         }
     }
 
-    fn put_in_force(&self, document: Document, newness: Newness) {
+    /// Puts `document` in force with the rules of `known`, which is locked meanwhile.
+    fn put_in_force(&self, known: &KnownWriters, document: Document, newness: Newness) {
         let (credentials, secrets) = (Arc::clone(&self.0.credentials), Arc::clone(&self.0.secrets));
-        let mut next = Snapshot::new(document, &self.known_writers(), (credentials, secrets, self.0.retries));
+        let mut next = Snapshot::new(document, known, (credentials, secrets, self.0.retries));
         next.newness = RwLock::new(newness);
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }

@@ -11,7 +11,7 @@ use transship_testkit::images;
 use crate::fixture::{Fixture, tag};
 
 /// Registry `b` is the writer of a group with `a`.
-const GROUP: &str = r"  - { name: core, source: { registry: b, namespace: core }, destination: { registry: a, namespace: core } }
+pub const GROUP: &str = r"  - { name: core, source: { registry: b, namespace: core }, destination: { registry: a, namespace: core } }
 failover:
   - name: main
     endpoint: https://clients.example.com

@@ -31,6 +31,7 @@ mod fixture;
 mod healing;
 mod import;
 mod inspect;
+mod late_reads;
 mod ledger;
 mod odd_lists;
 mod orders;
