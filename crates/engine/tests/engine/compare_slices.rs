@@ -546,6 +546,36 @@ async fn what_is_pushed_arrives_or_is_deleted_between_slices_is_judged_by_what_i
     assert_eq!((whole.images, whole.replicated), (7, 6));
 }
 
+/// The tag moves at the source, and the ledger has a later time for the copy of the image before: another worker's clock is ahead, or
+/// a walk adopted what it saw before the push.
+#[tokio::test]
+async fn an_older_image_that_is_noted_later_is_not_the_one_that_was_pushed() {
+    let fixture = equal(6).await;
+    at_source(&fixture, "app-000", "gone", 60);
+    at_source(&fixture, "app-000", "moved", 61);
+    at_destination(&fixture, "app-000", "moved", 62);
+    at_source(&fixture, "app-000", "arrives", 63);
+    at_destination(&fixture, "app-000", "arrives", 64);
+    let bench = Bench::new(&fixture, 4);
+    bench.slice().await;
+    bench.slice().await;
+    fixture.clock.advance(MINUTE);
+    // What was pushed before `gone` arrives.
+    at_destination(&fixture, "app-000", "gone", 59);
+    note_copy(&fixture, "app-000", "gone", 59).await;
+    note_copy(&fixture, "app-000", "moved", 62).await;
+    at_destination(&fixture, "app-000", "arrives", 63);
+    note_copy(&fixture, "app-000", "arrives", 63).await;
+    let (known, _) = bench.rest().await;
+    let whole = known.whole.unwrap();
+    let comparisons = &bench.ledger.comparisons;
+    let differences = comparisons.all_differences(&bench.leg(), &whole).await.unwrap();
+    let mut named: Vec<&str> = differences.iter().map(|one| one.tag.as_str()).collect();
+    named.sort_unstable();
+    assert_eq!(named, ["gone", "moved"]);
+    assert_eq!((whole.images, whole.replicated), (9, 7));
+}
+
 /// It takes longer than facts count: it goes on to its end, and the check says how far it is.
 #[tokio::test]
 async fn a_comparison_that_takes_longer_than_facts_count_comes_to_its_end() {

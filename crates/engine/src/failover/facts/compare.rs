@@ -24,7 +24,7 @@ use crate::inspect::{Slot, Step, TWICE, VerifyPart, within};
 use crate::ledger::{Comparison, Difference, Failed, Found, Ledger, Leg, Unfinished, Verified, Whole, first_version};
 use crate::send::now;
 use crate::walk::STEP_TAGS_MAX;
-use crate::{Depth, Finding, ImageRef, VerifyRule};
+use crate::{Depth, Finding, ImageRef, Replica, VerifyRule};
 
 /// How long a verification of all blobs of an image counts.
 pub const VERIFIED_AGE_MAX: Duration = Duration::from_hours(7 * 24);
@@ -339,7 +339,8 @@ impl CompareLeg<'_> {
         comparisons.put(leg, whole, &differences).await
     }
 
-    /// Those that did not arrive while the rest was compared.
+    /// Those that did not arrive while the rest was compared. An image arrived if the destination names what the source named when
+    /// they were compared: the clocks of workers differ, so that a copy is later than that does not show it.
     async fn still_different(&self, differences: Vec<(Timestamp, Difference)>) -> Result<Vec<Difference>> {
         let mut still = Vec::new();
         for chunk in differences.chunks(2 * REPLICAS_AT_ONCE) {
@@ -349,8 +350,11 @@ impl CompareLeg<'_> {
                 .collect();
             let written = self.ledger.replicas.find(&images).await?;
             for ((seen, one), image) in chunk.iter().zip(&images) {
-                let is_other = one.source_digest.is_some() && one.source_digest != one.destination_digest;
-                let replica = written.get(image).filter(|replica| is_other && replica.written > *seen);
+                let is_other = one.source_digest != one.destination_digest;
+                let is_copy = |replica: &&Replica| one.source_digest.as_ref() == Some(&replica.digest);
+                let replica = written
+                    .get(image)
+                    .filter(|replica| is_other && is_copy(replica) && replica.written > *seen);
                 // The ledger knows it before it is written.
                 let has_arrived = match replica {
                     Some(replica) => self.has(image, &replica.digest).await,
