@@ -116,6 +116,29 @@ async fn the_timer_leaves_a_comparison_to_its_messages_until_they_are_lost() {
     assert!(matches!(again, Compared::Ended(known) if known.whole.as_ref() == Some(&whole)));
 }
 
+/// Otherwise the facts of the last comparison are too old before the next one ends.
+#[tokio::test]
+async fn the_interval_counts_from_the_beginning_of_a_comparison_that_takes_long() {
+    let (stage, interval) = (filled().await, 25 * MINUTE);
+    stage.clock.advance(interval);
+    let began = stage.now();
+    for _ in 0..50 {
+        let compared = slice(&stage, Due::GoingOn(interval)).await;
+        if let Compared::Ended(_) = compared {
+            break;
+        }
+        stage.clock.advance(7 * MINUTE);
+    }
+    let first = whole(&stage).await;
+    assert_eq!((first.began, first.ended), (began, stage.now()));
+    assert!(stage.now().duration_since(began) > (20 * MINUTE).try_into().unwrap());
+    let again = slice(&stage, Due::OlderThan(interval)).await;
+    assert!(matches!(again, Compared::Ended(_)), "the sites have a pause: {again:?}");
+    stage.clock.advance(5 * MINUTE);
+    let again = slice(&stage, Due::OlderThan(interval)).await;
+    assert!(matches!(again, Compared::GoesOn(_)), "{again:?}");
+}
+
 #[tokio::test]
 async fn when_the_writer_changes_the_comparison_of_the_old_direction_is_dropped() {
     let stage = Stage::ready().await;

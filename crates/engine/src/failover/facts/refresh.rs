@@ -17,7 +17,8 @@ use crate::send::now;
 
 /// The shortest time between two comparisons of a group: each asks both sites for every image.
 const INTERVAL_MIN: Duration = Duration::from_mins(5);
-/// The longest, so that two attempts fit into [`super::FACTS_AGE_MAX`].
+/// The longest, so that two attempts fit into [`super::FACTS_AGE_MAX`], or one that takes 25 minutes: until it ends, the facts are
+/// those of the comparison before.
 const INTERVAL_MAX: Duration = Duration::from_mins(25);
 
 /// The interval at which the end of another worker's comparison is waited for.
@@ -51,7 +52,7 @@ pub async fn writer_of(ledger: &Ledger, group: &Failover) -> Result<Writer> {
     })
 }
 
-/// True if a rule of the group was not tried to be compared for `older_than`, or since the writer changed.
+/// True if a rule of the group was not compared for `older_than`, or since the writer changed.
 pub async fn is_due(
     ledger: &Ledger,
     rules: &[Rule],
@@ -67,15 +68,19 @@ pub async fn is_due(
     Ok(false)
 }
 
-/// True if the sites need not be compared again.
+/// True if the sites need not be compared again. A comparison that saw everything counts from its beginning, as its facts do.
+/// However long it took, the sites have [`INTERVAL_MIN`] until the next one.
 fn is_fresh(known: &Comparison, writer: &Writer, older_than: Duration, now: Timestamp) -> bool {
-    age(known.tried, now) < older_than && writer.since.is_none_or(|since| known.tried >= since)
+    let whole = known.whole.as_ref().filter(|_| known.failure.is_none());
+    let last = whole.map_or(known.tried, |whole| whole.began);
+    let is_new = age(last, now) < older_than || age(known.tried, now) < older_than.min(INTERVAL_MIN);
+    is_new && writer.since.is_none_or(|since| last >= since)
 }
 
 /// Which rules of a group are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// Those that were not tried to be compared for this long, and those whose comparison was left unfinished.
+    /// Those that were not compared for this long, and those whose comparison was left unfinished.
     OlderThan(Duration),
     /// The same, and those whose comparison is under way: the caller goes on with it.
     GoingOn(Duration),
