@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use transship_copy::{NoProgress, TimeBudget};
 use transship_embedded_registry::faults::Action;
 use transship_engine::failover::{Compared, Due, Refresh, Slice};
-use transship_engine::ledger::{Leg, Unfinished, Whole};
+use transship_engine::ledger::{Found, Leg, Unfinished, Whole};
 use transship_engine::{CompareSites, Envelope, Jobs, Next, RetryPolicy, SourceCache};
 use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images;
@@ -137,6 +137,49 @@ async fn the_interval_counts_from_the_beginning_of_a_comparison_that_takes_long(
     stage.clock.advance(5 * MINUTE);
     let again = slice(&stage, Due::OlderThan(interval)).await;
     assert!(matches!(again, Compared::GoesOn(_)), "{again:?}");
+}
+
+/// A worker and a command of different releases, or with different documents.
+#[tokio::test]
+async fn two_that_compare_with_different_settings_do_not_replace_each_other() {
+    let stage = filled().await;
+    slice(&stage, Due::GoingOn(INTERVAL)).await;
+    let [mut other] = unfinished(&stage).await.try_into().unwrap();
+    "of another release".clone_into(&mut other.basis);
+    assert!(
+        stage
+            .ledger
+            .comparisons
+            .keep(&mut other, Found::default())
+            .await
+            .unwrap()
+    );
+    stage.clock.advance(MINUTE);
+    let since = other.began;
+    for due in [Due::OlderThan(INTERVAL), Due::GoingOn(INTERVAL), Due::Since(since)] {
+        assert_eq!(slice(&stage, due).await, Compared::Busy, "{due:?}");
+    }
+    assert_eq!(unfinished(&stage).await, [other]);
+    // It is left.
+    stage.clock.advance(MINUTE);
+    slice(&stage, Due::GoingOn(INTERVAL)).await;
+    let [own] = unfinished(&stage).await.try_into().unwrap();
+    assert_eq!(own.began, stage.now());
+    // A command that must compare from now on does not wait for one that began before.
+    let mut other = own;
+    "of another release".clone_into(&mut other.basis);
+    assert!(
+        stage
+            .ledger
+            .comparisons
+            .keep(&mut other, Found::default())
+            .await
+            .unwrap()
+    );
+    stage.clock.advance(Duration::from_secs(1));
+    slice(&stage, Due::Since(stage.now())).await;
+    let [own] = unfinished(&stage).await.try_into().unwrap();
+    assert_eq!(own.began, stage.now());
 }
 
 #[tokio::test]

@@ -161,8 +161,11 @@ impl Refresh<'_> {
         let at = now(self.clock.as_ref());
         let basis = basis_of(&self.snapshot.fingerprint(rule), writer);
         let unfinished = comparisons.unfinished(&leg).await?;
-        let unfinished = unfinished.filter(|one| one.basis == basis && one.is_alive(at));
-        let under_way = unfinished.filter(|one| !one.is_paused);
+        let unfinished = unfinished.filter(|one| !one.is_paused && one.is_alive(at));
+        let (under_way, of_other) = match unfinished {
+            Some(one) if one.basis == basis => (Some(one), None),
+            one => (None, one),
+        };
         let is_ended = |known: &Comparison| match due {
             Due::OlderThan(age) | Due::GoingOn(age) => under_way.is_none() && is_fresh(known, writer, age, at),
             Due::Since(since) => {
@@ -176,6 +179,17 @@ impl Refresh<'_> {
         // The messages of the worker that goes on with it are under way.
         let is_left = |one: &Unfinished| age(one.advanced, at) >= LEFT_AFTER;
         if matches!(due, Due::OlderThan(_)) && under_way.as_ref().is_some_and(|one| !is_left(one)) {
+            return Ok((leg, Compared::Busy));
+        }
+        // Another release or document compares. Two that replace each other's comparison would both never end.
+        let counts = |one: &Unfinished| {
+            let is_asked_for = match due {
+                Due::Since(since) => one.began >= since,
+                Due::OlderThan(_) | Due::GoingOn(_) => true,
+            };
+            is_asked_for && writer.since.is_none_or(|since| one.began >= since)
+        };
+        if of_other.is_some_and(|one| counts(&one) && !is_left(&one)) {
             return Ok((leg, Compared::Busy));
         }
         let compare = CompareLeg {
