@@ -6,6 +6,7 @@
 //! and may send everything as one page. What cannot be read is reported to the visitor, never left out silently.
 
 mod compare;
+mod in_order;
 mod names;
 mod scope;
 mod stages;

@@ -1,14 +1,8 @@
 //! The stages of a walk, which work at the same time: repositories are named, their tags are listed, the tags are compared, and
 //! what was found is given on in the order of the names.
-//!
-//! What must hold: a stage that waits for the next one still polls its own requests. They hold places in what the registry bears,
-//! which the next stage may wait for.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use transship_copy::DigestTags;
 use transship_copy::memory::SMALL_BODY_BYTES;
@@ -16,6 +10,7 @@ use transship_oci::{Error, Repository, Result, Tag};
 use transship_registry::PageCursor;
 use transship_rules::LatestTags;
 
+use super::in_order::{Ended, in_order, send};
 use super::names::{Collected, Selected};
 use super::scope::Scope;
 use super::{Comparer, Pair};
@@ -93,9 +88,6 @@ struct Small<L> {
     tags: Vec<Tag>,
     digest_tags: Collected,
 }
-
-/// The next stage has ended and takes no more.
-struct Ended;
 
 /// The stages of one walk.
 pub(super) struct Stages<'a, C> {
@@ -377,113 +369,5 @@ impl<L> Looks<L> {
     async fn tag(&mut self, place: Place, look: Look) -> Result<(), Ended> {
         self.left = self.left.saturating_sub(1);
         send(&self.to, Step::Tag(place, look)).await
-    }
-}
-
-async fn send<T>(to: &Sender<T>, one: T) -> Result<(), Ended> {
-    to.send(one).await.map_err(|_| Ended)
-}
-
-/// Runs `work` for everything that comes `from` a stage, `at_once` at the same time with what was not taken yet, and gives the
-/// results `to` the next stage in their order.
-async fn in_order<I, F: Future>(
-    mut from: Receiver<I>,
-    to: Sender<F::Output>,
-    at_once: usize,
-    work: impl Fn(I) -> F,
-) -> Result<(), Ended> {
-    let (mut running, mut done) = (FuturesOrdered::new(), VecDeque::new());
-    let mut is_open = true;
-    loop {
-        tokio::select! {
-            biased;
-            permit = to.reserve(), if !done.is_empty() => {
-                let permit = permit.map_err(|_| Ended)?;
-                if let Some(one) = done.pop_front() {
-                    permit.send(one);
-                }
-            }
-            Some(one) = running.next(), if !running.is_empty() => done.push_back(one),
-            one = from.recv(), if is_open && running.len() + done.len() < at_once => match one {
-                Some(one) => running.push_back(work(one)),
-                None => is_open = false,
-            },
-            else => return Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use tokio::sync::Semaphore;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn results_come_in_their_order() {
-        let (to, from) = mpsc::channel(1);
-        let (found, mut results) = mpsc::channel(1);
-        let gates: Arc<Vec<Semaphore>> = Arc::new((0..4).map(|_| Semaphore::new(0)).collect());
-        let work = async |number: usize| {
-            let _permit = gates[number].acquire().await;
-            // The last one is worked on first.
-            if number > 0 {
-                gates[number - 1].add_permits(1);
-            }
-            number
-        };
-        let feed = async {
-            for number in 0..4 {
-                to.send(number).await.unwrap();
-            }
-            gates[3].add_permits(1);
-            drop(to);
-        };
-        let collect = async {
-            let mut all = Vec::new();
-            while let Some(one) = results.recv().await {
-                all.push(one);
-            }
-            all
-        };
-        let ((), ended, all) = tokio::join!(feed, in_order(from, found, 4, work), collect);
-        assert!(ended.is_ok());
-        assert_eq!(all, [0, 1, 2, 3]);
-    }
-
-    /// The receiver takes nothing, and all that has begun ends nevertheless.
-    #[tokio::test]
-    async fn a_stage_that_waits_for_the_next_one_works_on() {
-        let (to, from) = mpsc::channel(8);
-        let (found, results) = mpsc::channel(1);
-        let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        for number in 0..8 {
-            to.try_send(number).unwrap();
-        }
-        let work = async |number: usize| {
-            begun.fetch_add(1, Ordering::SeqCst);
-            for _ in 0..=number {
-                tokio::task::yield_now().await;
-            }
-            ended.fetch_add(1, Ordering::SeqCst);
-            number
-        };
-        let all_ended = async {
-            while ended.load(Ordering::SeqCst) < 6 {
-                tokio::task::yield_now().await;
-            }
-            for _ in 0..100 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            _ = in_order(from, found, 5, work) => panic!("there is more"),
-            () = all_ended => {}
-        }
-        // One is in the channel, and five wait.
-        assert_eq!((begun.into_inner(), ended.into_inner(), results.len()), (6, 6, 1));
     }
 }
