@@ -25,7 +25,7 @@ const PATIENCE: Patience = Patience {
 /// How often a command waits as long as a registry asked for.
 const ASKED_WAITS_MAX: u32 = 10;
 /// The longest of these waits.
-const ASKED_WAIT_MAX: Duration = Duration::from_mins(2);
+pub(crate) const ASKED_WAIT_MAX: Duration = Duration::from_mins(2);
 
 /// Walks all tags of `rule`, or of a part of it.
 async fn walk_whole<C, V>(rule: &Rule, source: &Registry, narrow: Narrow, comparer: &C, visitor: &mut V) -> Result<()>

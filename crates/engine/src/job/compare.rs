@@ -16,8 +16,6 @@ use crate::{Execution, Result, TaskEntry};
 const BUSY_WAIT: Duration = Duration::from_secs(30);
 /// How often it looks. Then the timer's next message goes on, if the worker is gone.
 const BUSY_TRIES_MAX: u32 = 3;
-/// The longest wait between two messages: what every queue can hold a message back.
-const WAIT_MAX: Duration = Duration::from_mins(15);
 
 /// Compare what was not compared for half of an interval, as much as fits into the time of a message. The ledger has how far it got
 /// ([`crate::ledger::Unfinished`]), so each of its messages is the same but the first.
@@ -91,7 +89,7 @@ impl JobKind for CompareSites {
             goes_on: true,
             ..self.clone()
         };
-        Ok(Next::Send(vec![Outgoing::later(next, wait.min(WAIT_MAX))]))
+        Ok(Next::Send(vec![Outgoing::later(next, wait)]))
     }
 }
 

@@ -36,6 +36,9 @@ pub struct Unfinished {
     pub began: Timestamp,
     /// When it got further the last time.
     pub advanced: Timestamp,
+    /// A registry asked for a pause until then, in which it gets no further.
+    #[serde(default)]
+    pub pause_end: Option<Timestamp>,
     /// How far it got.
     pub place: VerifyPlace,
     /// Slices in which it got no further, one after the other.
@@ -115,6 +118,7 @@ impl Unfinished {
             basis,
             began,
             advanced: began,
+            pause_end: None,
             place: VerifyPlace::new(&leg.rule, began),
             idle: 0,
             is_paused: false,
@@ -131,10 +135,15 @@ impl Unfinished {
         }
     }
 
+    /// How long it could have got further and did not.
+    pub fn idle_for(&self, now: Timestamp) -> Duration {
+        let since = self.pause_end.map_or(self.advanced, |end| end.max(self.advanced));
+        Duration::try_from(now.duration_since(since)).unwrap_or_default()
+    }
+
     /// True if it got further recently enough to be gone on with.
     pub fn is_alive(&self, now: Timestamp) -> bool {
-        let idle = Duration::try_from(now.duration_since(self.advanced));
-        idle.unwrap_or_default() < ABANDONED_AFTER
+        self.idle_for(now) < ABANDONED_AFTER
     }
 
     /// Its chunks are those of this generation, in which those of other comparisons of the leg have no part.

@@ -182,6 +182,33 @@ async fn two_that_compare_with_different_settings_do_not_replace_each_other() {
     assert_eq!(own.began, stage.now());
 }
 
+/// The message of a comparison that waits as long as a site asked for is not lost.
+#[tokio::test]
+async fn the_timer_leaves_a_comparison_to_its_message_while_a_site_asks_for_a_pause() {
+    let stage = filled().await;
+    let refuse = Fault::new("*", "core/other/manifests", Action::too_many_requests(600)).unwrap();
+    let busy = Arc::new(Script::new([refuse.always()]));
+    stage.a.registry.set_faults(Some(Arc::clone(&busy) as _));
+    let mut asked = Duration::ZERO;
+    for _ in 0..50 {
+        let Compared::GoesOn(wait) = slice(&stage, Due::GoingOn(INTERVAL)).await else {
+            panic!("it waits");
+        };
+        if !wait.is_zero() {
+            asked = wait;
+            break;
+        }
+    }
+    assert!(busy.struck() > 0 && asked > 9 * MINUTE, "{asked:?}");
+    let before = unfinished(&stage).await;
+    stage.clock.advance(8 * MINUTE);
+    assert_eq!(slice(&stage, Due::OlderThan(INTERVAL)).await, Compared::Busy);
+    assert_eq!(unfinished(&stage).await, before);
+    // Its message is lost.
+    stage.clock.advance(4 * MINUTE);
+    assert_ne!(slice(&stage, Due::OlderThan(INTERVAL)).await, Compared::Busy);
+}
+
 #[tokio::test]
 async fn when_the_writer_changes_the_comparison_of_the_old_direction_is_dropped() {
     let stage = Stage::ready().await;

@@ -32,6 +32,8 @@ pub const VERIFIED_AGE_MAX: Duration = Duration::from_hours(7 * 24);
 const LEASE_TTL: Duration = Duration::from_mins(15);
 /// Images whose replicas are asked for in one call, at both sites.
 const REPLICAS_AT_ONCE: usize = 50;
+/// The longest pause that a registry is given between two slices: what every queue can hold a message back.
+const PAUSE_MAX: Duration = Duration::from_mins(15);
 /// A comparison that gets no further in so many slices ends.
 const IDLE_SLICES_MAX: u32 = 5;
 
@@ -177,6 +179,7 @@ impl CompareLeg<'_> {
             }
             End::Later(wait) => {
                 unfinished.is_paused = false;
+                unfinished.pause_end = self.now().checked_add(wait).ok().filter(|_| !wait.is_zero());
                 if !comparisons.keep(&mut unfinished, found).await? {
                     return Ok(Compared::Busy);
                 }
@@ -187,7 +190,7 @@ impl CompareLeg<'_> {
                 Compared::GoesOn(wait)
             }
             End::Down(failure, is_source) => {
-                unfinished.is_paused = true;
+                (unfinished.is_paused, unfinished.pause_end) = (true, None);
                 if !comparisons.keep(&mut unfinished, found).await? {
                     return Ok(Compared::Busy);
                 }
@@ -268,7 +271,7 @@ impl CompareLeg<'_> {
                 return Err(error);
             }
             if let Some(asked) = verification.asked(&error) {
-                break End::Later(asked);
+                break End::Later(asked.min(PAUSE_MAX));
             }
             if is_unreachable(&error)
                 && let Some((failure, is_source)) = self.down().await

@@ -12,6 +12,7 @@ use transship_rules::{Failover, Rule};
 use super::{CompareLeg, Compared, Slice, age, leg_of, rules_between};
 use crate::Snapshot;
 use crate::failover::GroupState;
+use crate::inspect::ASKED_WAIT_MAX;
 use crate::ledger::{Comparison, Ledger, Leg, Unfinished};
 use crate::send::now;
 
@@ -127,11 +128,7 @@ impl Refresh<'_> {
                 slice,
             };
             let compared = part.run(group, due).await?;
-            let waits = compared.iter().filter_map(|(_, compared)| match compared {
-                Compared::Ended(_) => None,
-                Compared::GoesOn(wait) => Some(*wait),
-                Compared::Busy => matches!(due, Due::Since(_)).then_some(POLL_INTERVAL),
-            });
+            let waits = compared.iter().filter_map(|(_, compared)| wait_of(compared, due));
             let Some(wait) = waits.min() else { return Ok(true) };
             if budget.is_some_and(|budget| budget.left() <= wait) {
                 return Ok(false);
@@ -177,7 +174,7 @@ impl Refresh<'_> {
             return Ok((leg, Compared::Ended(Box::new(known))));
         }
         // The messages of the worker that goes on with it are under way.
-        let is_left = |one: &Unfinished| age(one.advanced, at) >= LEFT_AFTER;
+        let is_left = |one: &Unfinished| one.idle_for(at) >= LEFT_AFTER;
         if matches!(due, Due::OlderThan(_)) && under_way.as_ref().is_some_and(|one| !is_left(one)) {
             return Ok((leg, Compared::Busy));
         }
@@ -212,6 +209,15 @@ impl Refresh<'_> {
     }
 }
 
+/// How long a command waits for the rest of a comparison; [`None`]: it does not.
+fn wait_of(compared: &Compared, due: Due) -> Option<Duration> {
+    match compared {
+        Compared::Ended(_) => None,
+        Compared::GoesOn(wait) => Some((*wait).min(ASKED_WAIT_MAX)),
+        Compared::Busy => matches!(due, Due::Since(_)).then_some(POLL_INTERVAL),
+    }
+}
+
 /// True if what is known was found out since then, or could not be.
 fn was_compared(known: &Comparison, since: Timestamp) -> bool {
     let is_whole = known.whole.as_ref().is_some_and(|whole| whole.began >= since);
@@ -224,4 +230,18 @@ fn basis_of(fingerprint: &str, writer: &Writer) -> String {
         .since
         .map_or_else(|| "always".to_owned(), |since| since.to_string());
     format!("{fingerprint} {} {since}", writer.site)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_waits_two_minutes_at_most_for_a_registry() {
+        let due = Due::GoingOn(INTERVAL_MIN);
+        let wait = |asked| wait_of(&Compared::GoesOn(asked), due);
+        assert_eq!(wait(Duration::ZERO), Some(Duration::ZERO));
+        assert_eq!(wait(Duration::from_secs(90)), Some(Duration::from_secs(90)));
+        assert_eq!(wait(Duration::from_hours(24)), Some(Duration::from_mins(2)));
+    }
 }
