@@ -11,7 +11,7 @@ use transship_copy::{Clock as _, TimeBudget};
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::Action;
 use transship_engine::failover::{CompareLeg, Compared, FACTS_AGE_MAX, SiteFacts, Slice, Standby, facts_of, leg_of};
-use transship_engine::ledger::{ABANDONED_AFTER, Comparison, Difference, Ledger, Leg, Unfinished, Whole};
+use transship_engine::ledger::{ABANDONED_AFTER, Comparison, Difference, Found, Ledger, Leg, Unfinished, Whole};
 use transship_engine::{Finding, ImageRef, Replica};
 use transship_oci::{Code, Target};
 use transship_registry::Registry;
@@ -574,6 +574,50 @@ async fn an_older_image_that_is_noted_later_is_not_the_one_that_was_pushed() {
     named.sort_unstable();
     assert_eq!(named, ["gone", "moved"]);
     assert_eq!((whole.images, whole.replicated), (9, 7));
+}
+
+/// The end of a comparison asks for what arrived meanwhile: side by side, and in half of its time, because it writes what it found
+/// after that.
+#[tokio::test]
+async fn an_image_that_is_not_answered_for_does_not_hold_up_the_end() {
+    let fixture = equal(3).await;
+    for number in 0..40 {
+        at_source(&fixture, "app-000", &format!("late-{number:02}"), 100 + number);
+    }
+    let bench = Bench::new(&fixture, 24);
+    while bench.unfinished().await.is_none_or(|one| one.images < 43) {
+        assert!(matches!(bench.slice().await, Compared::GoesOn(_)));
+    }
+    fixture.clock.advance(MINUTE);
+    for number in 0..40 {
+        let tag_name = format!("late-{number:02}");
+        at_destination(&fixture, "app-000", &tag_name, 100 + number);
+        note_copy(&fixture, "app-000", &tag_name, 100 + number).await;
+    }
+    let hang = Fault::new("HEAD", "manifests/late-00", Action::Delay { delay_ms: 3_600_000 }).unwrap();
+    let hanging = Arc::new(Script::new([hang.always()]));
+    fixture.b.set_faults(Some(Arc::clone(&hanging) as _));
+    // As a slice leaves it that has no time for the end.
+    let mut left = bench.unfinished().await.unwrap();
+    let mut place = serde_json::to_value(&left.place).unwrap();
+    place["part"] = "over".into();
+    left.place = serde_json::from_value(place).unwrap();
+    assert!(
+        bench
+            .ledger
+            .comparisons
+            .keep(&mut left, Found::default())
+            .await
+            .unwrap()
+    );
+    let length = Duration::from_secs(10);
+    let budget = TimeBudget::until(Instant::now() + length, length);
+    let ended = bench.slice_of("", None, Some(budget)).await;
+    assert!(matches!(ended, Compared::Ended(_)), "{ended:?}");
+    assert!(!budget.left().is_zero(), "nothing is left for what is written");
+    assert!(hanging.struck() > 0);
+    let whole = bench.whole().await.unwrap();
+    assert_eq!((whole.images, whole.missing, whole.replicated), (43, 1, 42));
 }
 
 /// It takes longer than facts count: it goes on to its end, and the check says how far it is.

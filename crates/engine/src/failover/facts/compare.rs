@@ -9,8 +9,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use transship_copy::{Clock, Manifests as _, TimeBudget};
 use transship_oci::{Code, Digest, Error, Repository, Result, Tag, Target, Verb};
@@ -34,6 +35,8 @@ const LEASE_TTL: Duration = Duration::from_mins(15);
 const REPLICAS_AT_ONCE: usize = 50;
 /// The longest pause that a registry is given between two slices: what every queue can hold a message back.
 const PAUSE_MAX: Duration = Duration::from_mins(15);
+/// Images that are looked for side by side at the end.
+const LOOKS_AT_ONCE: usize = 32;
 /// A comparison that gets no further in so many slices ends.
 const IDLE_SLICES_MAX: u32 = 5;
 
@@ -242,6 +245,8 @@ impl CompareLeg<'_> {
         };
         let verify = self.verify();
         let begun = unfinished.place.clone();
+        let time_left = || self.slice.budget.map(|budget| budget.left());
+        let had = time_left();
         let mut verification = verify.begun(begun.clone(), &depth_of, TWICE, |row| collected.add(row));
         let mut slot = Slot {
             budget: self.slice.budget,
@@ -257,7 +262,12 @@ impl CompareLeg<'_> {
                 earlier = Some(found);
             }
             if verification.place.part == VerifyPart::Over {
-                break End::Whole;
+                let is_first = begun.part == VerifyPart::Over;
+                break if is_first || has_time_to_end(had, time_left()) {
+                    End::Whole
+                } else {
+                    End::Later(Duration::ZERO)
+                };
             }
             if slot.is_over() {
                 break End::Later(Duration::ZERO);
@@ -345,35 +355,47 @@ impl CompareLeg<'_> {
     /// Those that did not arrive while the rest was compared. An image arrived if the destination names what the source named when
     /// they were compared: the clocks of workers differ, so that a copy is later than that does not show it.
     async fn still_different(&self, differences: Vec<(Timestamp, Difference)>) -> Result<Vec<Difference>> {
-        let mut still = Vec::new();
+        // The rest of the time is for the names and hashes, which are written after it.
+        let half = |budget: TimeBudget| TimeBudget::until(Instant::now() + budget.left() / 2, Duration::ZERO);
+        let (budget, mut still) = (self.slice.budget.map(half), Vec::new());
         for chunk in differences.chunks(2 * REPLICAS_AT_ONCE) {
             let images: Vec<ImageRef> = chunk
                 .iter()
                 .map(|(_, one)| at(&self.rule.destination.registry, one))
                 .collect();
             let written = self.ledger.replicas.find(&images).await?;
-            for ((seen, one), image) in chunk.iter().zip(&images) {
+            let look = |(number, ((seen, one), image)): (usize, (&(Timestamp, Difference), &ImageRef))| {
                 let is_other = one.source_digest != one.destination_digest;
                 let is_copy = |replica: &&Replica| one.source_digest.as_ref() == Some(&replica.digest);
                 let replica = written
                     .get(image)
                     .filter(|replica| is_other && is_copy(replica) && replica.written > *seen);
-                // The ledger knows it before it is written.
-                let has_arrived = match replica {
-                    Some(replica) => self.has(image, &replica.digest).await,
-                    None => false,
-                };
-                if !has_arrived {
-                    still.push(one.clone());
+                let (replica, image) = (replica.cloned(), image.clone());
+                async move {
+                    // The ledger knows it before it is written.
+                    let has_arrived = match replica {
+                        Some(replica) => self.has(&image, &replica.digest, budget).await,
+                        None => false,
+                    };
+                    has_arrived.then_some(number)
                 }
-            }
+            };
+            let looks: Vec<_> = chunk.iter().zip(&images).enumerate().map(look).collect();
+            // One that is not answered does not hold up the others.
+            let looked: Vec<Option<usize>> = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect().await;
+            let arrived: BTreeSet<usize> = looked.into_iter().flatten().collect();
+            let rest = chunk.iter().enumerate().filter(|(number, _)| !arrived.contains(number));
+            still.extend(rest.map(|(_, (_, one))| one.clone()));
         }
         Ok(still)
     }
 
-    async fn has(&self, image: &ImageRef, digest: &Digest) -> bool {
+    async fn has(&self, image: &ImageRef, digest: &Digest, budget: Option<TimeBudget>) -> bool {
+        if budget.is_some_and(|budget| budget.left().is_zero()) {
+            return false;
+        }
         let remote = self.destination.repository(image.repository.clone());
-        let head = within(self.slice.budget, remote.manifest_head(&image.target)).await;
+        let head = within(budget, remote.manifest_head(&image.target)).await;
         matches!(head, Some(Ok(Some(found))) if found.digest == *digest)
     }
 
@@ -456,11 +478,29 @@ impl CompareLeg<'_> {
     }
 }
 
+/// True if what is left of the time of a slice is enough for the end of a comparison, which asks for images and writes all names:
+/// half of what the slice had. Otherwise the end has a slice of its own.
+fn has_time_to_end(had: Option<Duration>, left: Option<Duration>) -> bool {
+    had.zip(left).is_none_or(|(had, left)| left >= had / 2)
+}
+
 /// The image at `registry`. Rules between sites keep the names of images.
 fn at(registry: &str, one: &Difference) -> ImageRef {
     ImageRef {
         registry: registry.to_owned(),
         repository: one.repository.clone(),
         target: Target::Tag(one.tag.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_has_half_of_a_slice_at_least() {
+        let ask = |left| has_time_to_end(Some(Duration::from_mins(1)), Some(Duration::from_secs(left)));
+        assert!(ask(60) && ask(30) && !ask(29) && !ask(0));
+        assert!(has_time_to_end(None, None));
     }
 }
