@@ -24,6 +24,9 @@ const PRIOR_REQUEST_TIMES: u32 = 10;
 /// The wait between two of them.
 const PRIOR_REQUEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The wait between two times that a change is asked for, of 3 requests at most. Route 53 takes 5 requests a second of an account.
+const ANSWERS_PAUSE: Duration = Duration::from_millis(500);
+
 /// The value of a text that no zone has.
 const NO_TEXT: &str = "asks whether a change is allowed";
 
@@ -299,6 +302,10 @@ impl Names for HostedZone {
             Err(error) if error.code != "InvalidChangeBatch" => Err(self.failed(&error, &operation)),
             _ => Ok(()),
         }
+    }
+
+    fn pause_min(&self) -> Duration {
+        ANSWERS_PAUSE
     }
 
     async fn answers(&self, name: &Hostname, receipt: &Receipt) -> Result<Vec<Answer>> {

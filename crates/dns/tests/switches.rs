@@ -11,12 +11,13 @@ use async_trait::async_trait;
 use transship_copy::SystemClock;
 use transship_dns::{Discovery, Services};
 use transship_engine::SecretTable;
-use transship_engine::names::{Answer, Entry, Names, Patience, Receipt, RecordSet, Stamp, Switch, confirm, switch};
+use transship_engine::names::{
+    Answer, Entry, Names, Patience, Receipt, RecordSet, Stamp, Switch, confirm, switch, switch_patiently,
+};
 use transship_oci::{Code, Error, Result, Verb};
 use transship_rules::{Hostname, RecordKind, SiteRecord, ZoneService};
 use transship_testkit::memory::MemoryNames;
 
-#[derive(Clone)]
 enum Fault {
     /// It accepts the change and does not make it.
     Ignored,
@@ -30,6 +31,12 @@ enum Fault {
     Pending,
     /// It answers nothing so many times, as a service that is throttled, and then reports the records.
     Throttled(Arc<AtomicU32>),
+    /// It is throttled for the requests that [`CROWD`] says.
+    Crowded(AtomicU32),
+    /// It is throttled for everything.
+    Closed,
+    /// It is throttled for this number of readings after the change.
+    ThrottledAfter(AtomicU32),
 }
 
 struct Faulty {
@@ -44,15 +51,24 @@ impl Names for Faulty {
     }
 
     async fn zone(&self) -> Result<Hostname> {
+        self.admit()?;
         self.names.zone().await
     }
 
     async fn read(&self, name: &Hostname) -> Result<Entry> {
+        self.admit()?;
+        if let Fault::ThrottledAfter(times) = &self.fault
+            && !self.names.read(name).await?.is_same(&entry("a.example.net", 1, "a"))
+            && is_left(times)
+        {
+            return Err(throttled());
+        }
         self.names.read(name).await
     }
 
     async fn swap(&self, name: &Hostname, before: &Entry, after: &Entry) -> Result<Receipt> {
-        let lost = || Err(Error::of(Code::DnsUnavailable, Verb::Names.on(name)));
+        self.admit()?;
+        let lost = || Err(throttled());
         match &self.fault {
             Fault::Ignored => Ok(Receipt::default()),
             Fault::RequestLost => lost(),
@@ -64,16 +80,22 @@ impl Names for Faulty {
                 self.names.put(name, entry.clone());
                 self.names.swap(name, before, after).await
             }
-            Fault::Pending | Fault::Throttled(_) => self.names.swap(name, before, after).await,
+            Fault::ThrottledAfter(_) => {
+                self.names.swap(name, before, after).await?;
+                Ok(Receipt("change-1".to_owned()))
+            }
+            Fault::Pending | Fault::Throttled(_) | Fault::Crowded(_) | Fault::Closed => {
+                self.names.swap(name, before, after).await
+            }
         }
     }
 
     async fn answers(&self, name: &Hostname, receipt: &Receipt) -> Result<Vec<Answer>> {
         if let Fault::Throttled(times) = &self.fault {
-            let is_over = times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1));
-            return match is_over {
-                Ok(_) => Err(Error::of(Code::DnsUnavailable, Verb::Names.on(name))),
-                Err(_) => self.names.answers(name, receipt).await,
+            return if is_left(times) {
+                Err(throttled())
+            } else {
+                self.names.answers(name, receipt).await
             };
         }
         Ok(vec![Answer {
@@ -82,6 +104,38 @@ impl Names for Faulty {
         }])
     }
 }
+
+impl Faulty {
+    fn admit(&self) -> Result<()> {
+        let is_admitted = match &self.fault {
+            Fault::Crowded(asked) => {
+                let number = usize::try_from(asked.fetch_add(1, Ordering::SeqCst)).unwrap();
+                CROWD.as_bytes().get(number) != Some(&b'x')
+            }
+            Fault::Closed => false,
+            _ => true,
+        };
+        if is_admitted { Ok(()) } else { Err(throttled()) }
+    }
+}
+
+fn throttled() -> Error {
+    Error::of(Code::DnsUnavailable, Verb::Names.on(name()))
+}
+
+/// Takes one of `times`; false if none is left.
+fn is_left(times: &AtomicU32) -> bool {
+    let taken = times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1));
+    taken.is_ok()
+}
+
+/// `x` is throttled: the name of the zone twice, the first reading, the change twice, and a reading after each.
+const CROWD: &str = "xx.x.x.xx..x.";
+
+const BRIEF: Patience = Patience {
+    times: 10,
+    pause: std::time::Duration::from_millis(1),
+};
 
 fn name() -> Hostname {
     "images.example.com".parse().unwrap()
@@ -151,6 +205,24 @@ async fn the_operator_who_was_slower_is_informed_of_the_other_one() {
     // The same switch by two operators is one switch.
     let names = faulty(Fault::Overtaken(entry("b.example.net", 2, "b")));
     assert!(switch(&names, &wanted()).await.is_ok());
+}
+
+/// Route 53 takes 5 requests a second of an account, and the zones of a group are changed side by side.
+#[tokio::test]
+async fn a_switch_goes_on_after_a_service_was_throttled() {
+    let names = faulty(Fault::Crowded(AtomicU32::new(0)));
+    let switched = switch_patiently(&names, &wanted(), BRIEF).await.unwrap();
+    assert_eq!(switched.before, entry("a.example.net", 1, "a"));
+    assert_eq!(switched.after, entry("b.example.net", 2, "b"));
+
+    // The change is made once, and its receipt is not lost: with it, the service is asked whether the change is complete.
+    let names = faulty(Fault::ThrottledAfter(AtomicU32::new(3)));
+    let switched = switch_patiently(&names, &wanted(), BRIEF).await.unwrap();
+    assert_eq!(switched.receipt, Receipt("change-1".to_owned()));
+
+    let names = faulty(Fault::Closed);
+    let error = switch_patiently(&names, &wanted(), BRIEF).await.unwrap_err();
+    assert!(error.is(Code::DnsUnavailable), "{error}");
 }
 
 #[tokio::test]

@@ -116,6 +116,7 @@ async fn a_zone_without_permission_is_refused_with_the_reason() {
     let aws = Aws::emulated(&proxy.url()).await;
     let name: Hostname = "images.example.com".parse().unwrap();
     let names = HostedZone::new(aws, "Z1");
+    assert_eq!(names.pause_min().as_millis(), 500, "5 requests a second of an account");
     for error in [
         names.zone().await.unwrap_err(),
         names.read(&name).await.unwrap_err(),

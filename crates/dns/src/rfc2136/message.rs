@@ -227,6 +227,14 @@ pub(super) fn check(code: Rcode, server: &str, operation: &Operation) -> Result<
     Err(Error::of(meaning, operation.clone()).because(format_args!("{server} answered {code}, {why}")))
 }
 
+/// The same for an update that changes nothing. A server that finds such an update malformed, or fails at it, may accept a change.
+pub(super) fn check_no_update(code: Rcode, server: &str, operation: &Operation) -> Result<()> {
+    match code {
+        Rcode::FORMERR | Rcode::SERVFAIL => Ok(()),
+        code => check(code, server, operation),
+    }
+}
+
 /// The set of one kind in the answer to a query for it; [`None`] if there is none.
 pub(super) fn record_set(
     message: &Message<Vec<u8>>,

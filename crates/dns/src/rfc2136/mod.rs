@@ -82,8 +82,13 @@ impl DynamicUpdates {
         self.authority(operation).await?.primary.connect(operation).await
     }
 
-    /// Signs the update and sends it to the primary server, which must accept it.
-    async fn send(&self, mut request: AdditionalBuilder<Vec<u8>>, operation: &Operation) -> Result<()> {
+    /// Signs the update and sends it to the primary server, whose code `check` must accept.
+    async fn send(
+        &self,
+        mut request: AdditionalBuilder<Vec<u8>>,
+        check: fn(Rcode, &str, &Operation) -> Result<()>,
+        operation: &Operation,
+    ) -> Result<()> {
         let key = key::parse(&self.secrets.secret(&self.key).await?)?;
         let mut connection = self.primary(operation).await?;
         let transaction = ClientTransaction::request(key, &mut request, key::time(self.clock.now()))
@@ -91,10 +96,10 @@ impl DynamicUpdates {
         let mut answer = connection.exchange(&request.finish()).await?;
         let code = answer.header().rcode();
         match transaction.answer(&mut answer, key::time(self.clock.now())) {
-            Ok(()) => message::check(code, connection.server(), operation)?,
+            Ok(()) => check(code, connection.server(), operation)?,
             // A refusal may come unsigned. It is believed, because it claims that nothing was changed, and the record is read again.
             Err(ValidationError::ServerUnsigned) if code != Rcode::NOERROR => {
-                message::check(code, connection.server(), operation)?;
+                check(code, connection.server(), operation)?;
             }
             Err(why) => {
                 let server_time = message::time_of_refusal(&answer);
@@ -215,7 +220,7 @@ impl Names for DynamicUpdates {
         let operation = Verb::Names.on(name);
         let zone = wire(self.zone.as_str(), &operation)?;
         let request = message::update(&zone, name, (before, after), &operation)?;
-        self.send(request, &operation).await?;
+        self.send(request, message::check, &operation).await?;
         Ok(Receipt::default())
     }
 
@@ -223,7 +228,7 @@ impl Names for DynamicUpdates {
         let operation = Verb::Names.on(name);
         let zone = wire(self.zone.as_str(), &operation)?;
         let request = message::no_update(&zone, name, entry, &operation)?;
-        self.send(request, &operation).await
+        self.send(request, message::check_no_update, &operation).await
     }
 
     async fn answers(&self, name: &Hostname, _: &Receipt) -> Result<Vec<Answer>> {

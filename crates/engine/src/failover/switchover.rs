@@ -21,7 +21,7 @@ use super::{
     WriterChange, ZoneMove, ZoneState, Zones, observe,
 };
 use crate::ledger::{Failovers, Slot};
-use crate::names::{Patience, Stamp, Switch, confirm, switch};
+use crate::names::{Patience, Stamp, Switch, confirm, expect_allowed, switch_patiently};
 use crate::send::now;
 
 /// How long other processes leave an operation to the one that works on it. Each step extends it.
@@ -184,7 +184,7 @@ impl Switchover {
             if let Some(site) = group.site(&moved.to) {
                 let names = self.zones.names(&zone.dns).await?;
                 crate::names::fits(&names.zone().await?, &group.host, &site.record)?;
-                names.allows_change(&group.host, entry).await?;
+                expect_allowed(names.as_ref(), &group.host, entry).await?;
             }
         }
         Ok(())
@@ -378,7 +378,7 @@ impl Switchover {
             ttl_seconds: group.ttl_seconds,
             stamp: Stamp::new(epoch, moved.to.as_str(), by),
         };
-        let switched = switch(names.as_ref(), &order).await?;
+        let switched = switch_patiently(names.as_ref(), &order, self.patience).await?;
         let confirmation = confirm(names.as_ref(), &group.host, &switched, self.patience).await?;
         confirmation.check(&group.host)?;
         let silent = confirmation.silent();

@@ -38,6 +38,11 @@ impl Patience {
         let doublings = time.saturating_sub(1).min(16);
         self.pause.min(PAUSE_MIN * 2_u32.pow(doublings))
     }
+
+    /// The same for a service that asks for a wait of at least `pause_min`.
+    fn pause_within(self, time: u32, pause_min: Duration) -> Duration {
+        self.pause_after(time).max(pause_min.min(self.pause))
+    }
 }
 
 /// The number of times that servers which do not answer are asked, if all others have the new records: for 4.5 seconds. A server
@@ -125,7 +130,7 @@ pub async fn confirm(
         if (is_asked && confirmation.is_complete()) || is_enough || time >= patience.times {
             return Ok(confirmation);
         }
-        tokio::time::sleep(patience.pause_after(time)).await;
+        tokio::time::sleep(patience.pause_within(time, names.pause_min())).await;
         time += 1;
     }
 }
@@ -150,5 +155,10 @@ mod tests {
         };
         assert_eq!(brief.pause_after(1), Duration::from_millis(10));
         assert_eq!(Patience::default().pause_after(u32::MAX), Duration::from_secs(1));
+        let limited = [1, 4, 5, 6].map(|time| {
+            let pause = Patience::default().pause_within(time, Duration::from_millis(500));
+            pause.as_millis()
+        });
+        assert_eq!(limited, [500, 500, 800, 1000]);
     }
 }

@@ -7,6 +7,8 @@ mod confirmation;
 mod stamp;
 mod switch;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use transship_oci::{Code, Error, Result, Verb};
@@ -14,7 +16,7 @@ use transship_rules::{Hostname, RecordKind, SiteRecord};
 
 pub use confirmation::{Confirmation, Patience, confirm};
 pub use stamp::Stamp;
-pub use switch::{Switch, Switched, switch};
+pub use switch::{Switch, Switched, switch, switch_patiently};
 
 /// The records of one name that a switch compares and replaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +43,18 @@ pub struct RecordSet {
 /// What a service returned for a change: a change id, or nothing. Only the adapter that returned it reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt(pub String);
+
+/// Fails if the service refuses changes of `name`, see [`Names::allows_change`]. One that does not answer that, because it is
+/// throttled, may still accept them.
+pub async fn expect_allowed(names: &dyn Names, name: &Hostname, entry: &Entry) -> Result<()> {
+    match names.allows_change(name, entry).await {
+        Err(error) if error.is(Code::DnsUnavailable) => {
+            tracing::info!(code = error.code(), %error, "the service could not be asked whether it allows a change");
+            Ok(())
+        }
+        answer => answer,
+    }
+}
 
 /// What one authoritative server answers.
 #[derive(Debug)]
@@ -76,9 +90,15 @@ pub trait Names: Send + Sync {
     async fn swap(&self, name: &Hostname, before: &Entry, after: &Entry) -> Result<Receipt>;
 
     /// Asks the service whether it would accept a change of `name`, which has the records of `entry`, and changes nothing. The
-    /// errors are those of [`Names::swap`]. A service that cannot be asked that allows it.
+    /// errors are those of [`Names::swap`]. A service that cannot be asked that allows it. `DNS_UNAVAILABLE` says nothing about the
+    /// right, see [`expect_allowed`].
     async fn allows_change(&self, _name: &Hostname, _entry: &Entry) -> Result<()> {
         Ok(())
+    }
+
+    /// The shortest wait between two calls of [`Names::answers`].
+    fn pause_min(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// What every authoritative server answers now, after the change with `receipt`. Never empty.

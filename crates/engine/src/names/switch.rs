@@ -2,10 +2,16 @@
 //!
 //! Interrupted at any point, it can be repeated with the same stamp: what is done already is not done again.
 
+use std::time::Duration;
+
 use transship_oci::{Code, Error, Result, Verb};
 use transship_rules::{Hostname, SiteRecord};
 
-use super::{Entry, Names, Receipt, RecordSet, Stamp, fits};
+use super::{Entry, Names, Patience, Receipt, RecordSet, Stamp, fits};
+
+/// How often a service is asked the same that cannot be asked at the moment: for 3 seconds. Route 53 takes 5 requests a second of
+/// an account.
+const UNAVAILABLE_TIMES: u32 = 4;
 
 /// What is to change.
 #[derive(Debug, Clone)]
@@ -48,9 +54,55 @@ enum Decision {
 ///
 /// A service that accepts the change and still has the old records is `DNS_NOT_CHANGED`.
 pub async fn switch(names: &dyn Names, switch: &Switch) -> Result<Switched> {
+    let once = Tries {
+        times: 1,
+        pause: Duration::ZERO,
+    };
+    switch_within(names, switch, once).await
+}
+
+/// The same; a service that cannot be asked at the moment (`DNS_UNAVAILABLE`), because it is throttled, is asked again after the
+/// pause of `patience`, a few times. The receipt of a change that was accepted is kept over that.
+pub async fn switch_patiently(names: &dyn Names, switch: &Switch, patience: Patience) -> Result<Switched> {
+    let tries = Tries {
+        times: UNAVAILABLE_TIMES.min(patience.times),
+        pause: patience.pause,
+    };
+    switch_within(names, switch, tries).await
+}
+
+/// How often, and with which pauses, a service is asked the same.
+#[derive(Clone, Copy)]
+struct Tries {
+    times: u32,
+    pause: Duration,
+}
+
+impl Tries {
+    /// Waits if there is one more try after `time` of them.
+    async fn has_more_after(self, time: u32) -> bool {
+        if time >= self.times {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        true
+    }
+
+    async fn ask<T>(self, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+        let mut time = 1;
+        loop {
+            match ask().await {
+                Err(error) if error.is(Code::DnsUnavailable) && self.has_more_after(time).await => time += 1,
+                answer => return answer,
+            }
+        }
+    }
+}
+
+async fn switch_within(names: &dyn Names, switch: &Switch, tries: Tries) -> Result<Switched> {
     let name = &switch.name;
-    fits(&names.zone().await?, name, &switch.to)?;
-    let before = names.read(name).await?;
+    fits(&tries.ask(async || names.zone().await).await?, name, &switch.to)?;
+    let before = tries.ask(async || names.read(name).await).await?;
     let after = match decide(&before, switch)? {
         Decision::Done => {
             return Ok(Switched {
@@ -61,27 +113,37 @@ pub async fn switch(names: &dyn Names, switch: &Switch) -> Result<Switched> {
         }
         Decision::Swap(after) => after,
     };
-    let swapped = names.swap(name, &before, &after).await;
-    if let Err(error) = &swapped
-        && !matches!(error.kind(), Code::DnsRecordChanged | Code::DnsUnavailable)
-    {
-        return Err(error.clone());
-    }
-    // Another client was faster, or the outcome is not known: the records say what happened.
-    let found = match (names.read(name).await, swapped.as_ref().err()) {
-        (Ok(found), _) => found,
-        (Err(_), Some(error)) => return Err(error.clone()),
-        (Err(error), None) => return Err(error),
-    };
-    match (decide(&found, switch)?, swapped) {
-        (Decision::Done, swapped) => Ok(Switched {
-            before,
-            after: found,
-            receipt: swapped.unwrap_or_default(),
-        }),
-        (Decision::Swap(_), Err(error)) => Err(error),
-        (Decision::Swap(_), Ok(_)) => {
-            Err(Error::of(Code::DnsNotChanged, Verb::Names.on(name)).because(format_args!("the record is {found}")))
+    let (mut current, mut time) = (before.clone(), 1);
+    loop {
+        let swapped = names.swap(name, &current, &after).await;
+        if let Err(error) = &swapped
+            && !matches!(error.kind(), Code::DnsRecordChanged | Code::DnsUnavailable)
+        {
+            return Err(error.clone());
+        }
+        // Another client was faster, or the outcome is not known: the records say what happened.
+        let read = tries.ask(async || names.read(name).await).await;
+        let found = match (read, swapped.as_ref().err()) {
+            (Ok(found), _) => found,
+            (Err(_), Some(error)) => return Err(error.clone()),
+            (Err(error), None) => return Err(error),
+        };
+        match (decide(&found, switch)?, swapped) {
+            (Decision::Done, swapped) => {
+                return Ok(Switched {
+                    before,
+                    after: found,
+                    receipt: swapped.unwrap_or_default(),
+                });
+            }
+            (Decision::Swap(_), Err(error)) if error.is(Code::DnsUnavailable) && tries.has_more_after(time).await => {
+                (current, time) = (found, time + 1);
+            }
+            (Decision::Swap(_), Err(error)) => return Err(error),
+            (Decision::Swap(_), Ok(_)) => {
+                let error = Error::of(Code::DnsNotChanged, Verb::Names.on(name));
+                return Err(error.because(format_args!("the record is {found}")));
+            }
         }
     }
 }

@@ -76,6 +76,8 @@ pub struct Zone {
     pub others: Arc<Mutex<Vec<Option<Entry>>>>,
     /// The server that receives the changes does not answer.
     pub is_down: Arc<AtomicBool>,
+    /// The code of the answer whether a change is allowed, if it is not yes.
+    pub refusal: Arc<Mutex<Option<Code>>>,
 }
 
 #[async_trait]
@@ -97,6 +99,11 @@ impl Names for Zone {
 
     async fn swap(&self, name: &Hostname, before: &Entry, after: &Entry) -> Result<Receipt> {
         self.names.swap(name, before, after).await
+    }
+
+    async fn allows_change(&self, name: &Hostname, _: &Entry) -> Result<()> {
+        let refusal = *self.refusal.lock().unwrap();
+        refusal.map_or(Ok(()), |code| Err(Error::of(code, Verb::Names.on(name))))
     }
 
     async fn answers(&self, name: &Hostname, receipt: &Receipt) -> Result<Vec<Answer>> {
@@ -256,6 +263,7 @@ failover:
             names: MemoryNames::new(host("example.com")),
             others: Arc::default(),
             is_down: Arc::default(),
+            refusal: Arc::default(),
         };
         zone.names.put(
             &host(CLIENTS),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use transship_engine::failover::{Phase, Writes, WritesOf};
 use transship_engine::ledger::Ledger;
+use transship_oci::Code;
 use transship_testkit::images;
 use transship_testkit::memory::MemoryLedger;
 
@@ -120,4 +121,19 @@ async fn a_check_after_the_table_was_lost_writes_the_state_that_workers_need() {
     assert_eq!((report.epoch, report.writer.as_str()), (1, "b"));
     assert_eq!(admitted("core.reverse", ("b", "a")).await, Ok(()));
     assert_eq!(admitted("core", ("a", "b")).await, Err("FAILOVER_FENCED"));
+}
+
+/// Whether a service allows a change is asked beside everything else that is asked of it before a switch.
+#[tokio::test]
+async fn a_service_that_is_throttled_does_not_refuse_a_switch_and_one_that_refuses_does() {
+    let stage = Stage::ready().await;
+    *stage.zone.refusal.lock().unwrap() = Some(Code::DnsRefused);
+    assert!(!stage.check().await.ready);
+    let error = stage.lead(Some("b")).await.unwrap_err();
+    assert!(error.is(Code::DnsRefused), "{error}");
+    *stage.zone.refusal.lock().unwrap() = Some(Code::DnsUnavailable);
+    let report = stage.check().await;
+    assert!(report.ready, "{report:?}");
+    let switched = stage.lead(Some("b")).await.unwrap();
+    assert_eq!(switched.state.writer, "b");
 }

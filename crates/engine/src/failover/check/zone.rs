@@ -6,7 +6,7 @@ use transship_rules::{Failover, Zone};
 
 use crate::failover::facts::reason;
 use crate::failover::{Observed, Reason, Zones};
-use crate::names::{Entry, Names, Receipt, Stamp, fits};
+use crate::names::{Entry, Names, Receipt, Stamp, expect_allowed, fits};
 
 /// A time to live above this is reported: clients keep the address of a site that is gone for that long.
 const TTL_HIGH_SECONDS: u32 = 300;
@@ -85,7 +85,7 @@ pub(super) async fn check(group: &Failover, zone: &Zone, observed: &Observed, zo
         match seen.map(|seen| &seen.entry) {
             Some(Ok(entry)) => {
                 check.judge_entry(group, entry, observed.state.epoch);
-                if let Err(error) = names.allows_change(&group.host, entry).await {
+                if let Err(error) = expect_allowed(names.as_ref(), &group.host, entry).await {
                     check.refuse(&error);
                 }
                 check.ask_servers(group, names.as_ref(), entry).await

@@ -22,7 +22,7 @@ use super::probe::pull_at;
 use super::{Assess, GroupState, Zones};
 use crate::Snapshot;
 use crate::ledger::{Ledger, Sample};
-use crate::names::{Entry, Names, Patience, RecordSet, Stamp, Switch, Switched, confirm, fits, switch};
+use crate::names::{Entry, Names, Patience, RecordSet, Stamp, Switch, Switched, confirm, fits, switch_patiently};
 use crate::send::now;
 
 /// Images that a report names.
@@ -183,7 +183,9 @@ impl DrillGroup<'_> {
             ttl_seconds: group.ttl_seconds,
             stamp: Stamp::new(epoch, &to.registry, self.by),
         };
-        let switched: Switched = drill.step(switching, switch(names, &wanted)).await?;
+        let switched: Switched = drill
+            .step(switching, switch_patiently(names, &wanted, self.patience))
+            .await?;
         let confirmed = async {
             let confirmation = confirm(names, ends.name, &switched, self.patience).await?;
             confirmation.check(ends.name)?;
