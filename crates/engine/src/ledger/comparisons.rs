@@ -184,7 +184,9 @@ impl Comparisons {
                 })
             })
             .await?;
-        self.clear(&names_family(leg), &generation, is_kept).await
+        let count = kept.len().div_ceil(CHUNK_DIFFERENCES);
+        self.clear(&names_family(leg), &generation, is_kept.then_some(count))
+            .await
     }
 
     /// Notes that a comparison did not see everything. `is_unreachable`: the source does not answer at all, so nothing can be
@@ -264,7 +266,8 @@ impl Comparisons {
             self.write(&Key::new(hashes_family(leg), name), &chunk).await?;
         }
         self.write(&verified_key(leg), verified).await?;
-        self.clear(&hashes_family(leg), &verified.generation, true).await
+        let count = hashes.len().div_ceil(CHUNK_HASHES);
+        self.clear(&hashes_family(leg), &verified.generation, Some(count)).await
     }
 
     /// Changes the record of a leg; false if `change` does not want to, or if others change it all the time.
@@ -300,14 +303,21 @@ impl Comparisons {
             .because("other workers change the comparison at the same time"))
     }
 
-    /// Removes the chunks of every generation but `generation`, or of `generation` alone if it is not kept.
-    async fn clear(&self, family: &str, generation: &str, is_kept: bool) -> Result<()> {
+    /// Removes the chunks of every generation but `generation`, and those of `generation` after its first `count`, which an end
+    /// that was interrupted left. [`None`]: `generation` is not kept, and is removed alone.
+    async fn clear(&self, family: &str, generation: &str, count: Option<usize>) -> Result<()> {
+        let is_left = |name: &str| {
+            let (of, number) = name.split_once('#').unwrap_or((name, ""));
+            match count {
+                None => of == generation,
+                Some(count) => of != generation || number.parse().is_ok_and(|number: usize| number >= count),
+            }
+        };
         let mut next = None;
         loop {
             let page = self.records.list(family, "", next.as_ref(), 100).await?;
             for record in &page.items {
-                let is_of = record.key.name.split('#').next() == Some(generation);
-                if is_of != is_kept {
+                if is_left(&record.key.name) {
                     self.records.remove_if(&record.key, record.version).await?;
                 }
             }

@@ -229,7 +229,7 @@ impl Comparisons {
             }));
         }
         if self.records.remove_if(&record.key, record.version).await? {
-            self.clear_chunks(leg, "").await?;
+            self.clear_chunks(leg, "", |_| false).await?;
         }
         Ok(None)
     }
@@ -288,7 +288,7 @@ impl Comparisons {
         let (parts, is_open) = all.into_chunks();
         let mut written = Vec::new();
         for part in parts {
-            // A worker that dies before it writes the record leaves chunks that nothing names.
+            // A worker that dies before it writes the record leaves chunks that nothing names. The next comparison removes them.
             let name = format!("{}#{:013x}", unfinished.generation(), first_version());
             let key = chunk_key(&leg, &name);
             self.records.put_if(&key, None, &text(&part)?).await?;
@@ -304,20 +304,41 @@ impl Comparisons {
             .records
             .put_if(&state_key(&leg), unfinished.version, &text(&kept)?)
             .await?;
+        let version = match version {
+            // With the name of a chunk that only this call wrote, the record is the one that it wrote.
+            None if !written.is_empty() => self.version_of(&kept).await?,
+            version => version,
+        };
         let Some(version) = version else {
             for key in written {
                 self.remove(&key).await?;
             }
             return Ok(false);
         };
+        let is_first = unfinished.chunks.is_empty() && !kept.chunks.is_empty();
         *unfinished = Unfinished {
             version: Some(version),
             ..kept
         };
+        if is_first {
+            // Workers that were killed may have left chunks of earlier comparisons, which no record names any more.
+            let own = format!("{}#", unfinished.generation());
+            self.clear_chunks(&leg, "", |name| name.starts_with(&own)).await?;
+        }
         if let Some(open) = open {
             self.records.remove_if(&open.key, open.version).await?;
         }
         Ok(true)
+    }
+
+    /// The version of the record if it is `kept`: a store that repeats a write whose answer was lost refuses it, because it made it
+    /// already.
+    async fn version_of(&self, kept: &Unfinished) -> Result<Option<u64>> {
+        let stored = self.unfinished(&kept.leg).await?;
+        Ok(stored.and_then(|stored| {
+            let is_own = (&stored.chunks, &stored.place) == (&kept.chunks, &kept.place);
+            stored.version.filter(|_| is_own)
+        }))
     }
 
     /// Removes a comparison that is not at its end, with what it found, unless another worker got further meanwhile.
@@ -334,14 +355,16 @@ impl Comparisons {
     /// Removes what `unfinished` found. Its record must not name it any more.
     pub async fn forget(&self, unfinished: &Unfinished) -> Result<()> {
         let prefix = format!("{}#", unfinished.generation());
-        self.clear_chunks(&unfinished.leg, &prefix).await
+        self.clear_chunks(&unfinished.leg, &prefix, |_| false).await
     }
 
-    async fn clear_chunks(&self, leg: &Leg, prefix: &str) -> Result<()> {
+    /// Removes the chunks whose names begin with `prefix` and are not `kept`.
+    async fn clear_chunks(&self, leg: &Leg, prefix: &str, kept: impl Fn(&str) -> bool + Send) -> Result<()> {
         let (family, mut next) = (chunks_family(leg), None);
         loop {
             let page = self.records.list(&family, prefix, next.as_ref(), 10).await?;
-            for record in &page.items {
+            let left = page.items.iter().filter(|record| !kept(&record.key.name));
+            for record in left.collect::<Vec<_>>() {
                 self.records.remove_if(&record.key, record.version).await?;
             }
             next = page.next;

@@ -31,6 +31,7 @@ mod fixture;
 mod healing;
 mod import;
 mod inspect;
+mod kept_chunks;
 mod late_reads;
 mod ledger;
 mod odd_lists;
