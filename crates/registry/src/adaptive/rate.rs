@@ -1,7 +1,7 @@
 //! How many requests may begin per second, learned from refusals (429): a number of requests at the same time cannot meet a limit
 //! of requests per second.
 //!
-//! There is no limit before the first refusal. A refusal sets it to a part of the rate that the registry accepted in the last
+//! The rate is not limited before the first refusal. A refusal sets it to a part of the rate that the registry accepted in the last
 //! seconds. The limit then stays for a while, is raised slowly, and is forgotten once the registry bears several times as much. A
 //! registry that refuses as often at little more than half of the rate does not limit the rate, or now limits it to much less.
 //! Then the limit is forgotten, and another one may be learned after a while.

@@ -99,7 +99,7 @@ pub enum Compared {
 
 /// Why a slice ended.
 enum End {
-    /// There is no more to compare.
+    /// Everything was compared.
     Whole,
     /// The slice is over, and the next one may begin after this long.
     Later(Duration),

@@ -46,7 +46,7 @@ pub(crate) enum VerifyPart {
     Repositories,
     /// The tags that only the destination has.
     Extras,
-    /// There is no more.
+    /// The end was reached.
     Over,
 }
 
