@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::Client;
+use reqwest::{Client, ClientBuilder};
 use tokio::sync::Mutex;
 use transship_oci::{Code, Error, RegistryHost, Result, Verb};
 use url::Url;
 
 use crate::network::{Guard, GuardedResolver};
 use crate::registry::host_of;
+use crate::spares::{self, CONNECT_TIMEOUT, Spares};
 use crate::tls::{TlsMaterial, TlsSource};
 
 /// How long certificates are used before they are read again.
@@ -30,15 +31,29 @@ pub(crate) struct Clients {
 
 #[derive(Default)]
 struct Made {
-    plain: Option<Client>,
+    plain: Slot,
     /// Shows no client certificate.
-    tls: Option<Client>,
+    tls: Slot,
     /// Shows the client certificate.
-    authenticated: Option<Client>,
+    authenticated: Slot,
     /// What the two with TLS were made of.
     material: TlsMaterial,
     /// When that was read; [`None`]: it must be read before it is used.
     read: Option<Instant>,
+}
+
+/// A client, and the one that opens connections for it.
+#[derive(Default)]
+struct Slot {
+    client: Option<Client>,
+    opener: Option<Client>,
+    spares: Spares,
+}
+
+impl Slot {
+    const fn is_empty(&self) -> bool {
+        self.client.is_none() && self.opener.is_none()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,22 +76,43 @@ impl Clients {
     /// The client for `url`, by its scheme and host. `TLS_ERROR` if the certificates cannot be used.
     pub(crate) async fn of(&self, url: &Url) -> Result<Client> {
         let mut made = self.made.lock().await;
+        let kind = self.kind(&mut made, url).await?;
+        if let Some(client) = &made.slot(kind).client {
+            return Ok(client.clone());
+        }
+        let builder = self.builder(kind, &made.material)?;
+        let slot = made.slot(kind);
+        let client = slot.client.insert(slot.spares.client(builder).map_err(not_made)?);
+        Ok(client.clone())
+    }
+
+    /// Begins to open one more connection for requests to `url`, before there is one.
+    pub(crate) async fn open_ahead(&self, url: &Url) -> Result<()> {
+        let mut made = self.made.lock().await;
+        let kind = self.kind(&mut made, url).await?;
+        if let Some(opener) = &made.slot(kind).opener {
+            spares::open_ahead(opener, url.clone());
+            return Ok(());
+        }
+        let builder = self.builder(kind, &made.material)?;
+        let slot = made.slot(kind);
+        let opener = slot.opener.insert(slot.spares.opener(builder).map_err(not_made)?);
+        spares::open_ahead(opener, url.clone());
+        Ok(())
+    }
+
+    /// Which client is used for `url`. Certificates are read first, if it is time to.
+    async fn kind(&self, made: &mut Made, url: &Url) -> Result<Kind> {
         let is_tls = url.scheme() == "https";
         if is_tls && let Some(source) = &self.source {
             made.refresh(source.as_ref()).await?;
         }
         let is_ours = host_of(url).is_some_and(|host| self.is_ours(&host));
-        let kind = match (is_tls, is_ours && made.material.identity.is_some()) {
+        Ok(match (is_tls, is_ours && made.material.identity.is_some()) {
             (false, _) => Kind::Plain,
             (true, false) => Kind::Tls,
             (true, true) => Kind::Authenticated,
-        };
-        if let Some(client) = made.slot(kind) {
-            return Ok(client.clone());
-        }
-        let client = self.make(kind, &made.material)?;
-        *made.slot(kind) = Some(client.clone());
-        Ok(client)
+        })
     }
 
     /// The certificates were not accepted, on either side: they are read again before the next connection.
@@ -90,7 +126,7 @@ impl Clients {
             .any(|ours| ours.as_str().eq_ignore_ascii_case(host.as_str()))
     }
 
-    fn make(&self, kind: Kind, material: &TlsMaterial) -> Result<Client> {
+    fn builder(&self, kind: Kind, material: &TlsMaterial) -> Result<ClientBuilder> {
         use_ring();
         let mut builder = Client::builder()
             .user_agent(concat!("transship/", env!("CARGO_PKG_VERSION")))
@@ -99,7 +135,7 @@ impl Clients {
             // Parallel connections each have their own congestion window; one multiplexed connection does not.
             .http1_only()
             .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(10))
+            .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(Duration::from_secs(20))
             .dns_resolver(GuardedResolver(Arc::clone(&self.guard)));
         if self.guard.is_direct() {
@@ -114,14 +150,12 @@ impl Clients {
             // The certificate is kept with each response.
             builder = builder.tls_info(self.guard.is_pinned());
         }
-        builder
-            .build()
-            .map_err(|error| Error::of(Code::Tls, Verb::Client).because(error))
+        Ok(builder)
     }
 }
 
 impl Made {
-    fn slot(&mut self, kind: Kind) -> &mut Option<Client> {
+    const fn slot(&mut self, kind: Kind) -> &mut Slot {
         match kind {
             Kind::Plain => &mut self.plain,
             Kind::Tls => &mut self.tls,
@@ -135,11 +169,11 @@ impl Made {
         if self.read.is_some_and(|read| read.elapsed() < TLS_MAX_AGE) {
             return Ok(());
         }
-        let is_first = self.tls.is_none() && self.authenticated.is_none();
+        let is_first = self.tls.is_empty() && self.authenticated.is_empty();
         match source.read().await {
             Ok(material) => {
                 if !self.material.is_same(&material) {
-                    (self.tls, self.authenticated) = (None, None);
+                    (self.tls, self.authenticated) = (Slot::default(), Slot::default());
                     self.material = material;
                 }
             }
@@ -151,6 +185,10 @@ impl Made {
         self.read = Some(Instant::now());
         Ok(())
     }
+}
+
+fn not_made(error: reqwest::Error) -> Error {
+    Error::of(Code::Tls, Verb::Client).because(error)
 }
 
 /// Makes *ring* the TLS provider of this process, unless another one was installed before. It must be called before the first

@@ -32,6 +32,7 @@ mod registry;
 mod repository;
 mod retry;
 mod site;
+mod spares;
 mod tags;
 mod tls;
 mod upload;

@@ -196,6 +196,33 @@ impl Registry {
         }
     }
 
+    /// Opens connections for the first of `count` requests that follow soon, without waiting for them.
+    pub fn expect_requests(&self, count: usize) {
+        while self.open_ahead(Some(count)) {}
+    }
+
+    /// Opens a connection in the background if one more will be needed soon, and is true if so: for `expected` requests, or ([`None`])
+    /// for those that wait for their turn.
+    pub(crate) fn open_ahead(&self, expected: Option<usize>) -> bool {
+        if self.paused().is_some() || self.0.guard.check(&self.0.base).is_err() {
+            return false;
+        }
+        let Some(wait) = self.0.adaptive.open_ahead(expected) else {
+            return false;
+        };
+        let registry = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            if registry.0.adaptive.is_near() {
+                return;
+            }
+            if let Err(error) = registry.0.clients.open_ahead(&registry.0.base).await {
+                tracing::debug!(code = error.code(), "no connection was opened ahead");
+            }
+        });
+        true
+    }
+
     /// Pauses all requests of this process to the registry for this time.
     pub fn pause(&self, wait: Duration) {
         let until = Instant::now() + wait;

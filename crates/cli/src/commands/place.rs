@@ -31,8 +31,10 @@ use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::service::{CONCURRENCY, Service, Settings};
 
-/// The interval at which an execution is read.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// An execution is read after this part of the time that it has taken, so that the end of a short one is seen soon, and a long one is
+/// read seldom; at least and at most after these times.
+const POLL_PART: u32 = 50;
+const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 /// The same in a stack, where each read is a call.
 const STACK_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Time limit for a worker of a stack to begin a run, or to read a document that is as new as the order.
@@ -238,11 +240,8 @@ impl Opened {
     /// `working` is begun if no other process works on the queue.
     async fn until_ended(&self, execution: &str, working: &mut Option<Working>) -> Result<ExecutionRecord, Failure> {
         let mut ended: Option<ExecutionRecord> = None;
-        let interval = if self.data.is_some() {
-            POLL_INTERVAL
-        } else {
-            STACK_POLL_INTERVAL
-        };
+        let (least, most) = POLL_INTERVALS;
+        let began = Instant::now();
         loop {
             if working.is_none() {
                 *working = self.work().await?;
@@ -257,6 +256,10 @@ impl Opened {
             } else {
                 ended = None;
             }
+            let interval = match &self.data {
+                Some(_) => (began.elapsed() / POLL_PART).clamp(least, most),
+                None => STACK_POLL_INTERVAL,
+            };
             tokio::time::sleep(interval).await;
         }
     }

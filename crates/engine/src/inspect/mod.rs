@@ -36,6 +36,7 @@ where
     let mut walk = Walk {
         rule,
         source: source.clone(),
+        expected: Vec::new(),
         narrow,
         patience: PATIENCE,
         cursor: crate::Cursor::default(),

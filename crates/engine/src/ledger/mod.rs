@@ -56,7 +56,7 @@ pub use pauses::Pauses;
 pub use pending::{PendingBlobs, PendingScan};
 pub use records::{Record, Records, first_version};
 pub use replicas::{Claim, EARLIER_MAX, Replica, Replicas, earlier_of, lease_end_latest, lease_in_force};
-pub use runs::{LastRun, RunProgress, RunWalk, Runs, UNREAD_NAMED_MAX, Unread};
+pub use runs::{LastRun, RunBeginning, RunProgress, RunWalk, Runs, UNREAD_NAMED_MAX, Unread};
 pub use schedules::{LastDue, Schedules};
 pub use shared::Ledger;
 pub use silences::{Silence, Silences, last_delivery};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_oci::{Code, Error, Result, Verb};
+use transship_oci::{Code, Error, Repository, Result, Verb};
 
 use super::{Freshness, Hint, Hints, Key, Records};
 use crate::job::{Cursor, RunRule};
@@ -72,6 +72,27 @@ pub struct RunProgress {
     pub unread: Vec<Unread>,
     /// The walk reached its end.
     pub is_over: bool,
+}
+
+/// What the first message of a run came to: what the next run of the rule will probably come to first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RunBeginning {
+    /// Its first repositories at the source, at most [`EXPECTED_MAX`].
+    pub repositories: Vec<Repository>,
+    /// The number of tags that it compared.
+    pub tags: usize,
+}
+
+/// Repositories that a run expects.
+const EXPECTED_MAX: usize = 64;
+
+impl RunBeginning {
+    /// One more repository was come to.
+    pub(crate) fn add(&mut self, repository: &Repository) {
+        if self.repositories.len() < EXPECTED_MAX {
+            self.repositories.push(repository.clone());
+        }
+    }
 }
 
 /// Something that a run could not read.
@@ -182,6 +203,27 @@ impl Runs {
         Ok(found.get(&key).is_some_and(|known| known == rule_version))
     }
 
+    /// What a run of `rule` will probably come to first, as the last one did; empty if nothing is known. One call.
+    pub async fn beginning(&self, rule: &str, now: Timestamp) -> Result<RunBeginning> {
+        let key = beginning_key(rule);
+        let found = self
+            .hints
+            .get(std::slice::from_ref(&key), now, Freshness::MayLag)
+            .await?;
+        let known = found.get(&key).and_then(|value| serde_json::from_str(value).ok());
+        Ok(known.unwrap_or_default())
+    }
+
+    /// Remembers what a run of `rule` came to first. One call.
+    pub async fn note_beginning(&self, rule: &str, beginning: &RunBeginning, now: Timestamp) -> Result<()> {
+        let hint = Hint {
+            key: beginning_key(rule),
+            value: serde_json::to_string(beginning).map_err(|error| unreadable(&error, "runs_note_beginning"))?,
+            expires: now.saturating_add(PROGRESS_TTL).unwrap_or(Timestamp::MAX),
+        };
+        self.hints.put(&[hint]).await
+    }
+
     /// What the run `execution` found so far; [`None`] if it is not a run, or has not begun. One call.
     pub async fn progress(&self, execution: &str, now: Timestamp) -> Result<Option<RunProgress>> {
         let walks = self.hints.children(&family(execution), WALKS_MAX, now).await?;
@@ -201,6 +243,10 @@ fn last_key(rule: &str) -> Key {
 
 fn attachments_key(rule: &str) -> Key {
     Key::new("attachments", rule)
+}
+
+fn beginning_key(rule: &str) -> Key {
+    Key::new("beginning", rule)
 }
 
 fn family(execution: &str) -> String {

@@ -15,9 +15,9 @@ use transship_rules::Rule;
 
 use self::visitor::RunVisitor;
 use crate::configuration::Standing;
-use crate::job::{Run, RunRule};
+use crate::job::{Cursor, Run, RunRule};
 use crate::jobs::{Jobs, Obstacle, low_quota};
-use crate::ledger::RunWalk;
+use crate::ledger::{RunBeginning, RunWalk};
 use crate::retry_policy::Wait;
 use crate::walk::{End, Ends, Narrow, Patience, STEP_TAGS_MAX, Walk};
 use crate::{Begin, Next, Outcome, Outgoing, TaskEntry, TaskState, Trigger};
@@ -232,9 +232,19 @@ impl<'a> RunPart<'a> {
             let policy = &jobs.retry_policy;
             return Ok(After::Later(policy.delay(1, &job.id, Wait::of(&error)), Some(error)));
         }
+        let is_from_beginning = walked.cursor == Cursor::default() && job.narrow == Narrow::default();
+        let known = if is_from_beginning {
+            jobs.ledger.runs.beginning(&rule.name, jobs.now()).await?
+        } else {
+            RunBeginning::default()
+        };
+        for registry in [source, destination] {
+            registry.expect_requests(known.tags);
+        }
         let mut walk = Walk {
             rule,
             source: source.clone(),
+            expected: known.repositories.clone(),
             narrow: job.narrow.clone(),
             patience: PATIENCE,
             cursor: walked.cursor.clone(),
@@ -255,6 +265,7 @@ impl<'a> RunPart<'a> {
             job,
             lease,
             walked: walked.clone(),
+            beginning: RunBeginning::default(),
             unread: Vec::new(),
             moves: 0,
         };
@@ -294,6 +305,10 @@ impl<'a> RunPart<'a> {
         visitor.walked.message_began = None;
         visitor.walked.progress.is_over = matches!(after, After::Over);
         visitor.save().await?;
+        if is_from_beginning && visitor.beginning != known {
+            let runs = &jobs.ledger.runs;
+            runs.note_beginning(&rule.name, &visitor.beginning, jobs.now()).await?;
+        }
         let progress = &visitor.walked.progress;
         tracing::info!(
             repositories = progress.repositories,

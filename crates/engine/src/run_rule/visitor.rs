@@ -7,7 +7,7 @@ use super::WalkLease;
 use crate::Outgoing;
 use crate::TaskEntry;
 use crate::job::{Cursor, RunRule};
-use crate::ledger::{RunWalk, UNREAD_NAMED_MAX, Unread};
+use crate::ledger::{RunBeginning, RunWalk, UNREAD_NAMED_MAX, Unread};
 use crate::walk::{Compared, Ends, Narrow, Visitor};
 
 /// Moves of the cursor between two times that it is saved.
@@ -20,6 +20,8 @@ pub(super) struct RunVisitor<'a> {
     pub(super) lease: &'a WalkLease,
     /// What was found, and how far the walk got.
     pub(super) walked: RunWalk,
+    /// What this message came to first.
+    pub(super) beginning: RunBeginning,
     /// What could not be read and is not recorded yet: the walk of it, the code and the message.
     pub(super) unread: Vec<(RunRule, String, String)>,
     /// Moves since the last time that the cursor was saved.
@@ -30,12 +32,14 @@ impl Visitor for RunVisitor<'_> {
     type Found = Compared;
     type Listed = ();
 
-    fn begin_repository(&mut self, _: &Repository) {
+    fn begin_repository(&mut self, repository: &Repository) {
         self.walked.progress.repositories += 1;
+        self.beginning.add(repository);
     }
 
     async fn act(&mut self, found: Vec<Compared>) -> Result<()> {
         let (mut equal, mut tasks) = (Vec::new(), Vec::new());
+        self.beginning.tags += found.len();
         let mut progress = self.walked.progress.clone();
         for compared in found {
             progress.tags += 1;

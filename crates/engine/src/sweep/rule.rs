@@ -174,6 +174,7 @@ impl<'a> SweepRule<'a> {
         let mut walk = Walk {
             rule,
             source: source.clone(),
+            expected: Vec::new(),
             narrow: Narrow::default(),
             patience: PATIENCE,
             cursor,

@@ -5,6 +5,7 @@
 //! the registry's own links, and the last repository and tag by their sorted order within their page: registries need not sort,
 //! and may send everything as one page. What cannot be read is reported to the visitor, never left out silently.
 
+mod ahead;
 mod compare;
 mod in_order;
 mod names;
@@ -57,6 +58,8 @@ pub(crate) struct Patience {
 pub(crate) struct Walk<'a> {
     pub(crate) rule: &'a Rule,
     pub(crate) source: Registry,
+    /// Repositories that the source probably has. Their tags are listed while it says which it has.
+    pub(crate) expected: Vec<Repository>,
     pub(crate) narrow: Narrow,
     pub(crate) patience: Patience,
     pub(crate) cursor: Cursor,
@@ -135,6 +138,7 @@ impl Walk<'_> {
                 narrow: self.narrow.clone(),
             },
             comparer,
+            expected: std::mem::take(&mut self.expected),
             from: self.cursor.clone(),
             looks: self.looks_left,
             stuck: self.stuck,

@@ -10,6 +10,7 @@ use transship_oci::{Error, Repository, Result, Tag};
 use transship_registry::PageCursor;
 use transship_rules::LatestTags;
 
+use super::ahead::{self, Ahead};
 use super::in_order::{Ended, in_order, send};
 use super::names::{Collected, Selected};
 use super::scope::Scope;
@@ -93,6 +94,8 @@ struct Small<L> {
 pub(super) struct Stages<'a, C> {
     pub(super) scope: Scope<'a>,
     pub(super) comparer: &'a C,
+    /// Repositories that the first page will probably name.
+    pub(super) expected: Vec<Repository>,
     /// Where the walk begins.
     pub(super) from: Cursor,
     /// Tags and pages that may be looked at.
@@ -112,10 +115,13 @@ impl<C: Comparer> Stages<'_, C> {
         let (to_list, named) = mpsc::channel(1);
         let (to_step, listed) = mpsc::channel(1);
         let (to_compare, looks) = mpsc::channel(1);
+        let expected = self.expected.iter().take(listed_ahead);
+        let (ahead, orders) = Ahead::new(expected.filter(|name| self.scope.rule.source.holds(name)));
         // A stage that ends early has told the next ones.
         let _ = tokio::join!(
             self.name(to_list),
-            in_order(named, to_step, listed_ahead, |named| self.list(named)),
+            ahead::work(orders, async |repository| self.small(&repository).await),
+            in_order(named, to_step, listed_ahead, |named| self.list(named, &ahead)),
             self.step(listed, to_compare),
             in_order(looks, found, compared_ahead, |step| self.compare(step)),
         );
@@ -141,14 +147,20 @@ impl<C: Comparer> Stages<'_, C> {
         }
     }
 
-    async fn list(&self, named: Named<C::Listed>) -> Listed<C::Listed> {
+    async fn list(&self, named: Named<C::Listed>, ahead: &Ahead<Option<Small<C::Listed>>>) -> Listed<C::Listed> {
         match named {
             Named::Mark(mark) => Listed::Mark(mark),
             Named::Repository(repository, true) => Listed::Later(repository, true),
-            Named::Repository(repository, false) => match self.small(&repository).await {
-                Some(small) => Listed::Small(small),
-                None => Listed::Later(repository, false),
-            },
+            Named::Repository(repository, false) => {
+                let small = match ahead.take(&repository).await {
+                    Some(small) => small,
+                    None => self.small(&repository).await,
+                };
+                match small {
+                    Some(small) => Listed::Small(small),
+                    None => Listed::Later(repository, false),
+                }
+            }
         }
     }
 

@@ -19,6 +19,7 @@ mod compare_refresh;
 mod compare_slices;
 mod deletes;
 mod early;
+mod expected;
 mod facts;
 mod failover_check;
 mod failover_drill;

@@ -3,24 +3,36 @@
 //!
 //! Requests and uploads each have a [`Window`]: it grows while the registry answers well, and is halved when the registry refuses
 //! (429, 503), does not answer, or answers HEAD and POST ever more slowly. Waiting requests begin in the order of their arrival.
-//! The [`Rate`] limits requests per second after refusals (429).
+//! The [`Rate`] limits requests per second after refusals (429). For requests that wait, connections are opened ahead
+//! ([`Connections`]).
 
+mod connections;
 mod rate;
 mod window;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::connections::Connections;
 use self::rate::Rate;
-use self::window::Window;
+use self::window::{Sizes, Window};
 
-/// Requests in progress at first, and at most.
-const REQUESTS: (u16, u16) = (8, 64);
-/// Uploads in progress at first, and at most. Each has a source and a destination connection, and their buffers.
-const UPLOADS: (u16, u16) = (8, 32);
+/// Requests in progress.
+const REQUESTS: Sizes = Sizes {
+    first: 8,
+    unanswered: 32,
+    max: 64,
+};
+/// Uploads in progress. Each has a source and a destination connection, and their buffers.
+const UPLOADS: Sizes = Sizes {
+    first: 8,
+    unanswered: 8,
+    max: 32,
+};
 
 /// What one registry bears.
 pub(crate) struct Adaptive {
@@ -28,6 +40,7 @@ pub(crate) struct Adaptive {
     requests: Arc<Gate>,
     uploads: Arc<Gate>,
     rate: Mutex<Rate>,
+    connections: Mutex<Connections>,
 }
 
 impl Adaptive {
@@ -38,12 +51,32 @@ impl Adaptive {
             requests: Gate::new(REQUESTS),
             uploads: Gate::new(UPLOADS),
             rate: Mutex::new(Rate::new(pause)),
+            connections: Mutex::default(),
         }
+    }
+
+    /// After how long one more connection is to be opened, for `expected` requests that begin soon, or ([`None`]) for those that wait
+    /// for their turn. [`None`]: there are enough.
+    pub(crate) fn open_ahead(&self, expected: Option<usize>) -> Option<Duration> {
+        let (wanted, in_progress) = {
+            let state = lock(&self.requests.state);
+            let wanted = match expected {
+                Some(expected) => expected.min(state.window.first_size()),
+                None => (state.in_progress + state.waiting).min(state.window.next_size()),
+            };
+            (wanted, state.in_progress)
+        };
+        lock(&self.connections).open(wanted, in_progress, self.now())
+    }
+
+    /// True if the registry answers so soon that no connection is worth opening ahead.
+    pub(crate) fn is_near(&self) -> bool {
+        lock(&self.connections).is_near()
     }
 
     /// Waits until one more request may begin.
     pub(crate) async fn request(&self) -> Turn<'_> {
-        let place = self.requests.enter().await;
+        let place = self.requests.enter(self.now()).await;
         Turn {
             adaptive: self,
             place: Some(place),
@@ -67,7 +100,7 @@ impl Adaptive {
 
     /// Waits until one more upload may begin, which ends when the place is dropped.
     pub(crate) async fn upload(&self) -> Place {
-        self.uploads.enter().await
+        self.uploads.enter(self.now()).await
     }
 
     /// How long the first answer to a request that reads little is waited for; [`None`]: as long as to any other.
@@ -96,6 +129,9 @@ impl Turn<'_> {
     /// The registry answered with `status`, or ([`None`]) did not answer. `retry_after`: how long it asks to wait.
     pub(crate) fn end(self, method: &Method, status: Option<StatusCode>, retry_after: Option<Duration>) {
         let (adaptive, began, now) = (self.adaptive, self.began, self.adaptive.now());
+        if status.is_some() && self.place.is_some() {
+            lock(&adaptive.connections).answered(now.saturating_sub(began));
+        }
         match status {
             Some(StatusCode::TOO_MANY_REQUESTS) => lock(&adaptive.rate).refused(began, now, retry_after),
             Some(_) => lock(&adaptive.rate).accepted(now),
@@ -129,27 +165,46 @@ struct State {
     window: Window,
     places: usize,
     in_progress: usize,
+    waiting: usize,
 }
 
 impl Gate {
-    fn new((first, max): (u16, u16)) -> Arc<Self> {
+    fn new(sizes: Sizes) -> Arc<Self> {
+        let places = sizes.first.into();
         Arc::new(Self {
             state: Mutex::new(State {
-                window: Window::new(first, max),
-                places: first.into(),
+                window: Window::new(sizes),
+                places,
                 in_progress: 0,
+                waiting: 0,
             }),
-            free: Arc::new(Semaphore::new(first.into())),
+            free: Arc::new(Semaphore::new(places)),
         })
     }
 
-    async fn enter(self: &Arc<Self>) -> Place {
-        let permit = Arc::clone(&self.free).acquire_owned().await;
+    async fn enter(self: &Arc<Self>, now: Duration) -> Place {
+        let free = Arc::clone(&self.free);
+        if let Ok(permit) = Arc::clone(&free).try_acquire_owned() {
+            return self.place(Some(permit));
+        }
+        let mut waiting = Waiting::new(self, now);
+        let mut permit = pin!(free.acquire_owned());
+        if let Some(wait) = waiting.coming {
+            tokio::select! {
+                biased;
+                permit = &mut permit => return self.place(permit.ok()),
+                () = tokio::time::sleep(wait) => waiting.come(),
+            }
+        }
+        self.place(permit.await.ok())
+    }
+
+    /// `permit`: the semaphore is never closed.
+    fn place(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> Place {
         lock(&self.state).in_progress += 1;
         Place {
             gate: Arc::clone(self),
-            // The semaphore is never closed.
-            permit: permit.ok(),
+            permit,
         }
     }
 
@@ -163,6 +218,39 @@ impl Gate {
             state.places = size;
         } else if size < state.places {
             state.places -= self.free.forget_permits(state.places - size);
+        }
+    }
+}
+
+/// One that waits for a place.
+struct Waiting<'a> {
+    gate: &'a Gate,
+    /// How long until a place is added for it; [`None`]: none is.
+    coming: Option<Duration>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(gate: &'a Gate, now: Duration) -> Self {
+        let mut state = lock(&gate.state);
+        state.waiting += 1;
+        let coming = state.window.coming(now);
+        Self { gate, coming }
+    }
+
+    /// The place is added.
+    fn come(&mut self) {
+        if self.coming.take().is_some() {
+            self.gate.adapt(|window, _| window.come(true));
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.gate.state);
+        state.waiting -= 1;
+        if self.coming.is_some() {
+            state.window.come(false);
         }
     }
 }
@@ -206,19 +294,19 @@ mod tests {
         turns
     }
 
-    #[test]
-    fn refusals_take_places_away_also_those_that_are_held() {
+    #[tokio::test]
+    async fn refusals_take_places_away_also_those_that_are_held() {
         let adaptive = Adaptive::new(Duration::from_millis(200));
         let turns = all_that_begin(&adaptive);
-        assert_eq!(turns.len(), usize::from(REQUESTS.0));
+        assert_eq!(turns.len(), usize::from(REQUESTS.first));
         for turn in turns {
             turn.end(&Method::HEAD, Some(StatusCode::SERVICE_UNAVAILABLE), None);
         }
-        assert_eq!(all_that_begin(&adaptive).len(), usize::from(REQUESTS.0 / 2));
+        assert_eq!(all_that_begin(&adaptive).len(), usize::from(REQUESTS.first / 2));
     }
 
-    #[test]
-    fn answers_make_room_for_more() {
+    #[tokio::test]
+    async fn answers_make_room_for_more() {
         let adaptive = Adaptive::new(Duration::from_millis(200));
         for _ in 0..16 {
             // Places are added one after another.
@@ -227,7 +315,23 @@ mod tests {
                 turn.end(&Method::GET, Some(StatusCode::OK), None);
             }
         }
-        assert_eq!(all_that_begin(&adaptive).len(), usize::from(REQUESTS.1));
+        assert_eq!(all_that_begin(&adaptive).len(), usize::from(REQUESTS.max));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_begins_soon_though_nothing_was_answered() {
+        let adaptive = Adaptive::new(Duration::from_millis(200));
+        let mut turns = all_that_begin(&adaptive);
+        while turns.len() < usize::from(REQUESTS.unanswered) {
+            turns.push(adaptive.request().await);
+        }
+        let one_more = tokio::time::timeout(Duration::from_millis(100), adaptive.request());
+        assert!(one_more.await.is_err());
+        // One that is given up leaves the place to the next.
+        turns.pop();
+        turns.push(adaptive.request().await);
+        let state = lock(&adaptive.requests.state);
+        assert_eq!((state.in_progress, state.waiting), (turns.len(), 0));
     }
 
     #[tokio::test]

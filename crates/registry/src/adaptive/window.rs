@@ -28,11 +28,28 @@ const PATIENCE_MIN: Duration = Duration::from_secs(3);
 /// Measurements after a cut before the latency is judged again.
 const SAMPLES_MIN: u32 = 8;
 
+/// How large a window may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// At first.
+    pub(super) first: u16,
+    /// At most before the first answer.
+    pub(super) unanswered: u16,
+    /// At most.
+    pub(super) max: u16,
+}
+
 /// A number of requests (or uploads) that adapts to how they are answered.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
     size: f64,
+    /// At most before the first answer.
+    unanswered: f64,
     max: f64,
+    /// Places that will be added without an answer.
+    coming: f64,
+    /// When the last of them is added.
+    last_coming: Duration,
     /// Each answer adds [`FIRST_GROWTH`] places, until the first cut.
     is_new: bool,
     /// What began before this time was sent under the larger window, and cuts nothing.
@@ -43,12 +60,15 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Begins with `first`, and never exceeds `max`.
-    pub(super) fn new(first: u16, max: u16) -> Self {
+    /// Nothing is known yet.
+    pub(super) fn new(Sizes { first, unanswered, max }: Sizes) -> Self {
         let max = f64::from(max).max(MIN);
         Self {
             size: f64::from(first).clamp(MIN, max),
+            unanswered: f64::from(unanswered).clamp(MIN, max),
             max,
+            coming: 0.0,
+            last_coming: Duration::ZERO,
             is_new: true,
             cut_at: None,
             growth: (0.0, Duration::ZERO),
@@ -57,13 +77,43 @@ impl Window {
     }
 
     /// The number that may be in progress; at least 1.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 1 and the maximum"
-    )]
     pub(super) const fn size(&self) -> usize {
-        self.size as usize
+        whole(self.size)
+    }
+
+    /// The number that may be in progress before the first answer.
+    pub(super) fn first_size(&self) -> usize {
+        whole(if self.is_new {
+            self.size.max(self.unanswered)
+        } else {
+            self.size
+        })
+    }
+
+    /// The number that may be in progress once what is in progress is answered well.
+    pub(super) fn next_size(&self) -> usize {
+        let added = if self.is_new { self.size * FIRST_GROWTH } else { 0.0 };
+        whole((self.size + added).min(self.max))
+    }
+
+    /// How long a request waits for a place that is added for it though nothing was answered: the answers of a distant registry take
+    /// long, and one that is near has answered before. [`None`]: no place is added. It ends with [`Self::come`].
+    pub(super) fn coming(&mut self, now: Duration) -> Option<Duration> {
+        if !self.is_new || self.size + self.coming + 1.0 > self.unanswered {
+            return None;
+        }
+        self.coming += 1.0;
+        self.last_coming = self.last_coming.max(now) + GROWTH_INTERVAL;
+        Some(self.last_coming.saturating_sub(now))
+    }
+
+    /// The wait is over: the place is added if it `is_needed`.
+    pub(super) fn come(&mut self, is_needed: bool) {
+        self.coming -= 1.0;
+        if is_needed && self.is_new {
+            self.size = (self.size + 1.0).min(self.max);
+            self.growth.0 -= 1.0;
+        }
     }
 
     /// A request that began at `began` was answered at `now`; `in_progress` is how many were in progress, with it. `latency`: of a
@@ -112,6 +162,15 @@ impl Window {
         self.cut_at = Some(now);
         self.latency.forget_smoothed();
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 1 and the maximum"
+)]
+const fn whole(size: f64) -> usize {
+    size as usize
 }
 
 /// The latency of a registry: smoothed, and the lowest of lately. In seconds.
@@ -171,7 +230,7 @@ mod tests {
     impl Rounds {
         fn new(max: u16) -> Self {
             Self {
-                window: Window::new(8, max),
+                window: Window::new(sizes(8, max)),
                 now: Duration::ZERO,
             }
         }
@@ -198,6 +257,27 @@ mod tests {
 
     const QUICK: Duration = Duration::from_millis(50);
 
+    fn sizes(first: u16, max: u16) -> Sizes {
+        Sizes {
+            first,
+            unanswered: 32,
+            max,
+        }
+    }
+
+    #[test]
+    fn before_the_first_answer_places_are_added_one_after_another() {
+        let mut window = Window::new(sizes(8, 64));
+        let waits: Vec<_> = std::iter::from_fn(|| window.coming(QUICK)).collect();
+        let expected: Vec<_> = (1..=24).map(|place| GROWTH_INTERVAL * place).collect();
+        assert_eq!(waits, expected);
+        window.come(false);
+        (1..24).for_each(|_| window.come(true));
+        assert_eq!(window.size(), 31);
+        window.refused(QUICK, QUICK * 2);
+        assert_eq!(window.coming(QUICK * 3), None);
+    }
+
     #[test]
     fn it_grows_to_its_maximum_while_all_is_well() {
         let mut rounds = Rounds::new(64);
@@ -209,7 +289,7 @@ mod tests {
 
     #[test]
     fn one_round_of_refusals_halves_it_once() {
-        let mut window = Window::new(32, 64);
+        let mut window = Window::new(sizes(32, 64));
         for _ in 0..32 {
             window.refused(Duration::ZERO, QUICK);
         }
@@ -248,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_noise_of_a_quick_registry_is_no_rise() {
-        let mut window = Window::new(64, 64);
+        let mut window = Window::new(sizes(64, 64));
         let mut now = Duration::ZERO;
         for turn in 0..1000_u32 {
             let latency = Duration::from_millis(u64::from(1 + turn % 40));
@@ -260,21 +340,21 @@ mod tests {
 
     #[test]
     fn an_answer_is_waited_for_as_long_as_others_suggest() {
-        let mut window = Window::new(8, 64);
+        let mut window = Window::new(sizes(8, 64));
         let answer = |window: &mut Window, latency| window.answered(Duration::ZERO, latency, 1, Some(latency));
         for _ in 0..SAMPLES_MIN {
             assert_eq!(window.patience(), None);
             answer(&mut window, QUICK);
         }
         assert_eq!(window.patience(), Some(PATIENCE_MIN));
-        let mut slow = Window::new(8, 64);
+        let mut slow = Window::new(sizes(8, 64));
         (0..SAMPLES_MIN).for_each(|_| answer(&mut slow, Duration::from_secs(1)));
         assert_eq!(slow.patience(), Some(Duration::from_secs(20)));
     }
 
     #[test]
     fn what_is_not_used_does_not_grow() {
-        let mut window = Window::new(8, 64);
+        let mut window = Window::new(sizes(8, 64));
         for turn in 0..1000_u32 {
             let now = QUICK * turn;
             window.answered(now, now + QUICK, 1, Some(QUICK));
@@ -284,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumps_harms_nothing() {
-        let mut window = Window::new(8, 64);
+        let mut window = Window::new(sizes(8, 64));
         window.refused(Duration::from_hours(10), Duration::from_hours(10));
         for _ in 0..100 {
             window.answered(Duration::ZERO, Duration::ZERO, 8, Some(Duration::ZERO));

@@ -8,10 +8,12 @@ mod redirects;
 mod request;
 mod response;
 
+use std::pin::pin;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, StatusCode};
 use transship_oci::{Code, Error, Result};
@@ -142,7 +144,13 @@ impl Registry {
         let mut turn = if request.is_streamed {
             adaptive.streamed()
         } else {
-            adaptive.request().await
+            let mut turn = pin!(adaptive.request());
+            if let Some(turn) = turn.as_mut().now_or_never() {
+                turn
+            } else {
+                self.open_ahead(None);
+                turn.await
+            }
         };
         loop {
             // It may have begun while this request waited for its turn.

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed, in its helpers too"
 )]
 
+mod ahead;
 mod attached;
 mod auth;
 mod catalog;

@@ -199,6 +199,7 @@ impl<F: FnMut(Checked) + Send + Sync> Verification<'_, F> {
         let mut walk = Walk {
             rule: self.verify.rule,
             source: self.verify.source.clone(),
+            expected: Vec::new(),
             narrow: Narrow::default(),
             patience: self.patience,
             cursor: self.place.cursor.clone(),
