@@ -226,9 +226,13 @@ impl<'a> CopyImage<'a> {
         format!("{} {} {}", self.jobs.worker, self.task.id, self.attempt)
     }
 
-    /// See [`tries_of`].
+    /// See [`tries_of`]. Before the attempt is begun its number is not known, and the message's own tries count alone.
     fn tries(&self) -> u32 {
-        tries_of(self.attempt, self.run.tries, self.run.budget)
+        let of_message = self.run.tries.saturating_add(1);
+        match self.attempt {
+            0 => of_message,
+            attempt => tries_of(attempt, self.run.tries, self.run.budget),
+        }
     }
 
     /// True if the event is so recent that the source tag may still have its previous value.

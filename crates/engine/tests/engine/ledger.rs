@@ -24,6 +24,7 @@ type Hook = Arc<dyn Fn(&str, Option<&Replica>) -> Happening + Send + Sync>;
 pub struct WatchedLedger {
     inner: MemoryLedger,
     hook: Mutex<Option<Hook>>,
+    lag: Mutex<Duration>,
 }
 
 impl WatchedLedger {
@@ -44,6 +45,11 @@ impl WatchedLedger {
                 Ok(())
             })
         });
+    }
+
+    /// From now on, [`History::lag`] is `lag`. The answers stay exact.
+    pub fn set_lag(&self, lag: Duration) {
+        *self.lag.lock().unwrap() = lag;
     }
 
     /// Nothing happens any more.
@@ -133,6 +139,10 @@ impl History for WatchedLedger {
     async fn is_busy(&self, origin: &str, repository: &Repository) -> Result<bool> {
         self.call("is_busy", None).await?;
         self.inner.is_busy(origin, repository).await
+    }
+
+    fn lag(&self) -> Duration {
+        *self.lag.lock().unwrap()
     }
 }
 

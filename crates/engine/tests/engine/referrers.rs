@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use transship_copy::Destination as _;
+use transship_copy::{Destination as _, NoProgress};
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_engine::{Next, Source, TaskReceiver, TaskState};
+use transship_engine::{Envelope, Next, Outgoing, Source, TaskReceiver, TaskState};
 use transship_oci::media_type::{OCI_INDEX, OCI_MANIFEST};
 use transship_oci::{Algorithm, Digest, Manifest, Target};
 use transship_testkit::images::{self, Sample};
 
 use crate::fixture::{Fixture, RULE, children, copy, name, tag};
+use crate::retries::slot;
 
 /// The sample without what refers to its root.
 pub fn bare(sample: &Sample) -> Sample {
@@ -186,6 +187,44 @@ async fn what_belongs_to_an_image_that_is_not_replicated_stays() {
         );
     }
     assert_eq!(fixture.b.repositories(), []);
+}
+
+/// The message that follows `envelope`, and the wait before it; [`None`] if its task has ended. A worker with time slots
+/// works on it, and the wait passes.
+async fn hop(fixture: &Fixture, envelope: &Envelope) -> Option<(Envelope, Duration)> {
+    let worked = fixture.jobs.run(envelope, Arc::new(NoProgress), Some(slot())).await;
+    match worked.unwrap() {
+        Next::Again(delay) => {
+            let next = envelope.clone().again(delay);
+            fixture.clock.advance(next.delay);
+            Some((next.envelope, next.delay))
+        }
+        Next::Done => None,
+        next => panic!("{next:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_referrer_of_an_image_that_is_not_replicated_ends_also_where_the_ledger_lags() {
+    let fixture = Fixture::new().await;
+    fixture.ledger.set_lag(Duration::from_secs(5));
+    let whole = images::with_referrer(5);
+    fixture.push(&whole);
+    let referrer = &whole.manifests[1].digest;
+    fixture.tell(&fixture.event(&referrer.to_string(), referrer)).await;
+    let mut envelope = Outgoing::now(fixture.queued().await.remove(0)).envelope;
+    let mut messages = 1;
+    while let Some((next, _)) = hop(&fixture, &envelope).await {
+        envelope = next;
+        messages += 1;
+        assert!(messages < 10, "{:?}", fixture.tasks().await);
+    }
+    assert!(messages > 3, "the ledger may not have known the image yet");
+    let task = fixture.task().await;
+    assert_eq!(
+        (task.state, task.code.as_deref()),
+        (TaskState::Skipped, Some("SUBJECT_NOT_REPLICATED"))
+    );
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn what_may_pass_by_itself_is_tried_again_ever_later_and_says_when() {
 }
 
 /// A budget of a worker with time slots of a minute.
-fn slot() -> TimeBudget {
+pub fn slot() -> TimeBudget {
     let length = Duration::from_mins(1);
     TimeBudget::until(Instant::now() + length, length)
 }
