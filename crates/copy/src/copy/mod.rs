@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Result, Side, Target, Verb};
+use transship_oci::{AtSide as _, Code, Descriptor, Digest, Error, Result, Side, Tag, Target, Verb};
 
 use crate::compare::Attachment;
 use crate::graph::{Graph, Node, members};
@@ -189,11 +189,15 @@ impl CopyRun<'_> {
                 match self.last_look(&graph, read, there, backup).await {
                     Ok(None) => self.commit(&graph).await?,
                     Ok(Some(round)) => {
-                        request.replicas.withdraw(tag, &root_descriptor.digest).await?;
+                        let found = match &round {
+                            Round::Replaced(found) => found.as_ref(),
+                            _ => None,
+                        };
+                        self.withdraw(tag, &root_descriptor.digest, found).await?;
                         round
                     }
                     Err(error) => {
-                        request.replicas.withdraw(tag, &root_descriptor.digest).await.ok();
+                        self.withdraw(tag, &root_descriptor.digest, None).await.ok();
                         return Err(error);
                     }
                 }
@@ -249,6 +253,24 @@ impl CopyRun<'_> {
             self.back_up(replaced).await?;
         }
         Ok(None)
+    }
+
+    /// Takes back the claim of `tag` for `digest`, which this copy did not write. `found` is what the last look found there, if
+    /// it found something.
+    async fn withdraw(&self, tag: &Tag, digest: &Digest, found: Option<&Descriptor>) -> Result<()> {
+        let named = match found {
+            Some(found) => Ok(Some(found.clone())),
+            None => self.request.destination.manifest_find(&self.request.to).await,
+        };
+        // Another worker may have written `digest` for the same task, and the record is also that of its image. So the record
+        // is taken back only if the tag certainly names something else: then a later `digest` is that of another client. If
+        // the look fails, the record stays, as it does after a crash.
+        match named {
+            Ok(named) if named.as_ref().is_none_or(|named| named.digest != *digest) => {
+                self.request.replicas.withdraw(tag, digest).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes the target, and checks the source again.

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use serde_json::json;
 use transship_copy::{Destination as _, NoProgress};
 use transship_embedded_registry::EmbeddedRegistry;
+use transship_embedded_registry::faults::Action;
 use transship_engine::{Envelope, Next, Outgoing, Source, TaskReceiver, TaskState};
 use transship_oci::media_type::{OCI_INDEX, OCI_MANIFEST};
 use transship_oci::{Algorithm, Digest, Manifest, Target};
 use transship_testkit::images::{self, Sample};
 
 use crate::fixture::{Fixture, RULE, children, copy, name, tag};
+use crate::replicate::always;
 use crate::retries::slot;
 
 /// The sample without what refers to its root.
@@ -325,6 +327,69 @@ async fn a_referrer_is_not_lost_between_two_looks_at_the_ledger() {
         copy(&fixture.jobs, &task).await.unwrap();
     }
     fixture.assert_equal(&whole);
+}
+
+/// Two workers copy one image, because its message was delivered twice. The second one claims the tag after the first has
+/// ended, and `fault` begins just then. Its next message finds the task ended.
+async fn overtake(fixture: &Fixture, image: &Sample, fault: impl Fn() + Send + Sync + 'static) {
+    fixture.push_and_tell(image).await;
+    let task = fixture.queued().await.remove(0);
+    let (worker, once) = (Arc::new(fixture.other_worker()), Arc::new(AtomicBool::new(true)));
+    let (first, fault) = (task.clone(), Arc::new(fault));
+    fixture.ledger.before(move |call, _| {
+        let strikes = call == "claim" && once.swap(false, Ordering::Relaxed);
+        let (worker, first, fault) = (Arc::clone(&worker), first.clone(), Arc::clone(&fault));
+        Box::pin(async move {
+            if strikes {
+                assert_eq!(copy(&worker, &first).await.unwrap(), Next::Done);
+                fault();
+            }
+            Ok(())
+        })
+    });
+    let second = copy(&fixture.jobs, &task).await.unwrap();
+    assert!(matches!(second, Next::Again(_)), "{second:?}");
+    fixture.ledger.heal();
+    fixture.a.set_faults(None);
+    fixture.b.set_faults(None);
+    assert_eq!(copy(&fixture.jobs, &task).await.unwrap(), Next::Done);
+}
+
+/// The ledger knows that `image` is at `b`: a referrer follows it, and its tag may be replaced.
+async fn assert_known(fixture: &Fixture, image: &Sample) {
+    let (from, to) = (name("core/app"), name("copy/app"));
+    let replicas = &fixture.jobs.ledger.replicas;
+    assert!(replicas.holds(("b", &to), ("a", &from), &image.root).await.unwrap());
+    let note = refer(fixture, &image.root, "later");
+    fixture.tell(&fixture.event(&note.to_string(), &note)).await;
+    fixture.drain().await;
+    assert!(fixture.b.manifests(&to).contains(&note), "{:?}", fixture.tasks().await);
+    let moved = images::image(99, &[300]);
+    fixture.push_and_tell(&moved).await;
+    fixture.drain().await;
+    fixture.assert_equal(&moved);
+}
+
+#[tokio::test]
+async fn an_image_that_two_workers_copied_is_still_known_if_the_slower_one_finds_it_and_fails() {
+    let fixture = Fixture::new().await;
+    let image = images::image(9, &[100]);
+    let a = Arc::clone(&fixture.a);
+    let unavailable = move || {
+        a.set_faults(Some(always("HEAD", "/manifests/", Action::status(503))));
+    };
+    overtake(&fixture, &image, unavailable).await;
+    assert_known(&fixture, &image).await;
+}
+
+#[tokio::test]
+async fn an_image_that_two_workers_copied_is_still_known_if_the_slower_one_cannot_look_for_it() {
+    let fixture = Fixture::new().await;
+    let image = images::image(9, &[100]);
+    let b = Arc::clone(&fixture.b);
+    let unavailable = move || b.set_faults(Some(always("GET", "/manifests/", Action::status(503))));
+    overtake(&fixture, &image, unavailable).await;
+    assert_known(&fixture, &image).await;
 }
 
 #[tokio::test]
