@@ -106,7 +106,11 @@ fn until_at_rest(stage: &Stage) -> Vec<Value> {
     });
     let tasks = rested.unwrap_or_else(|reason| {
         let waits = waits(&stage.fleet.log());
-        panic!("{reason}; {:?}, {waits:?}", stage.fleet.tally())
+        panic!(
+            "{reason}; {:?}, {waits:?}\n{}",
+            stage.fleet.tally(),
+            stage.fleet.unrest()
+        )
     });
     assert_nothing_is_undone(stage, &mut known);
     tasks

@@ -10,3 +10,4 @@ mod moving_tag;
 mod slots;
 mod stage;
 mod sweep;
+mod unrest;

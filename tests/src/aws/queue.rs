@@ -1,6 +1,6 @@
 //! Queues, and what they hand out.
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::{ACCOUNT, Aws, REGION, text};
 
@@ -68,7 +68,7 @@ impl Aws {
 
     /// Deletes a received message. A message that is already deleted is not an error.
     pub fn queue_delete(&self, url: &str, receipt: &str) {
-        self.try_ask(
+        self.ask_of_receipt(
             "AmazonSQS.DeleteMessage",
             &json!({ "QueueUrl": url, "ReceiptHandle": receipt }),
         );
@@ -76,25 +76,37 @@ impl Aws {
 
     /// Gives a received message back, at once. A message that is already deleted is not an error.
     pub fn queue_give_back(&self, url: &str, receipt: &str) {
-        self.try_ask(
+        self.ask_of_receipt(
             "AmazonSQS.ChangeMessageVisibility",
             &json!({ "QueueUrl": url, "ReceiptHandle": receipt, "VisibilityTimeout": 0 }),
         );
     }
 
+    /// [`Aws::ask`] about a message that may be deleted already.
+    fn ask_of_receipt(&self, target: &str, body: &Value) {
+        let answer = self.try_ask(target, body);
+        let is_done = answer.status == 200 || answer.text().contains("ReceiptHandleIsInvalid");
+        assert!(is_done, "{target} {body}: {} {}", answer.status, answer.text());
+    }
+
     /// All messages of a queue: visible, hidden and delayed ones.
     pub fn queue_depth(&self, url: &str) -> usize {
+        self.queue_counters(url).iter().map(|(_, count)| count).sum()
+    }
+
+    /// The number of visible, of hidden and of delayed messages of a queue.
+    pub fn queue_counters(&self, url: &str) -> [(&'static str, usize); 3] {
         let names = [
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-            "ApproximateNumberOfMessagesDelayed",
+            ("visible", "ApproximateNumberOfMessages"),
+            ("hidden", "ApproximateNumberOfMessagesNotVisible"),
+            ("delayed", "ApproximateNumberOfMessagesDelayed"),
         ];
         let answer = self.ask(
             "AmazonSQS.GetQueueAttributes",
-            &json!({ "QueueUrl": url, "AttributeNames": names }),
+            &json!({ "QueueUrl": url, "AttributeNames": names.map(|(_, name)| name) }),
         );
         let count = |name| text(&answer["Attributes"][name]).parse::<usize>().unwrap_or(0);
-        names.into_iter().map(count).sum()
+        names.map(|(kind, name)| (kind, count(name)))
     }
 }
 

@@ -8,6 +8,7 @@
 use std::io::{BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -44,6 +45,7 @@ struct State {
 pub struct Bridge {
     host: String,
     state: Arc<Mutex<State>>,
+    postmen: Vec<JoinHandle<()>>,
 }
 
 impl Bridge {
@@ -62,11 +64,15 @@ impl Bridge {
         }));
         let accepting = Arc::clone(&state);
         std::thread::spawn(move || accept(&listener, &accepting));
-        for _ in 0..POSTMEN {
+        let postmen = (0..POSTMEN).map(|_| {
             let (state, webhook, runtime) = (Arc::clone(&state), Arc::clone(webhook), runtime.clone());
-            std::thread::spawn(move || deliver(&state, &webhook, &runtime));
+            std::thread::spawn(move || deliver(&state, &webhook, &runtime))
+        });
+        Self {
+            host,
+            postmen: postmen.collect(),
+            state,
         }
-        Self { host, state }
     }
 
     /// Where the registry sends its notifications.
@@ -122,6 +128,11 @@ impl Bridge {
     pub fn left(&self) -> usize {
         let state = lock(&self.state);
         state.bag.len() + state.under_way
+    }
+
+    /// True if a thread that delivers has ended by a panic: its notification is never accepted.
+    pub(super) fn is_broken(&self) -> bool {
+        self.postmen.iter().any(JoinHandle::is_finished)
     }
 
     pub(super) fn open(&self) {

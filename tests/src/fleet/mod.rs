@@ -13,6 +13,7 @@ mod bridge;
 mod function;
 mod invocation;
 mod poller;
+mod unrest;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -227,6 +228,11 @@ impl Fleet {
         self.aws.queue_send(&self.queue, body);
     }
 
+    /// Sends a message into the queue of dead letters.
+    pub fn bury(&self, body: &str) {
+        self.aws.queue_send(&self.dead, body);
+    }
+
     /// Messages that no worker could process.
     pub fn dead_letters(&self) -> Vec<String> {
         let received = self.aws.queue_receive(&self.dead, 10, 0);
@@ -270,14 +276,24 @@ impl Fleet {
     /// tasks.
     ///
     /// # Panics
-    /// If that does not come in time.
+    /// If that does not come in time, or cannot come any more ([`Fleet::rest`]).
     pub fn until_at_rest(&self, timeout: Duration) -> Vec<Value> {
         let rested = wait::until(timeout, || self.rest());
-        rested.unwrap_or_else(|reason| panic!("{reason} (seed {}); {:?}", self.options.seed, self.tally()))
+        rested.unwrap_or_else(|reason| {
+            let (seed, tally) = (self.options.seed, self.tally());
+            panic!("{reason} (seed {seed}); {tally:?}\n{}", self.unrest())
+        })
     }
 
     /// The tasks, if nothing is under way and all have ended; else what is not at rest.
+    ///
+    /// # Panics
+    /// If it never comes to rest: a message became a dead letter, or a thread that delivers has ended.
     pub fn rest(&self) -> Result<Vec<Value>, String> {
+        let is_broken = self.bridge.is_broken() || self.poller.as_ref().is_some_and(Poller::is_broken);
+        assert!(!is_broken, "a thread that delivers has ended\n{}", self.unrest());
+        let dead = self.aws.queue_depth(&self.dead);
+        assert_eq!(dead, 0, "messages became dead letters\n{}", self.unrest());
         let left = self.bridge.left();
         if left > 0 {
             return Err(format!("{left} notifications are not accepted"));

@@ -141,6 +141,11 @@ impl Poller {
         state.bag.len() + state.busy
     }
 
+    /// True if a thread has ended by a panic: what it had received never ends.
+    pub(super) fn is_broken(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     pub(super) fn messages(&self) -> BTreeSet<String> {
         self.shared.state().seen.clone()
     }
