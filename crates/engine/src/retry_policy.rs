@@ -27,6 +27,10 @@ pub(crate) const REFERRER_TIMEOUT: Duration = Duration::from_hours(1);
 /// The longest wait until a task looks again whether a blob came that another task sends.
 const FOR_BLOB_MAX: Duration = Duration::from_secs(10);
 
+/// The longest wait until a referrer looks again whether its image arrived. It waits for another task, not for a registry that
+/// is busy, and a look costs the source one request.
+const FOR_SUBJECT_MAX: Duration = Duration::from_secs(30);
+
 /// The wait before it is looked again whether a source allows more pulls.
 const FOR_QUOTA: Duration = Duration::from_mins(15);
 
@@ -58,7 +62,9 @@ pub(crate) enum Wait {
     Growing,
     /// The same for a referrer that the rule requires, for [`REFERRER_TIMEOUT`] at most. Its push ends the wait.
     ForReferrer,
-    /// The same for a newer version of the document, however long it takes.
+    /// From [`DELAY_MIN`] to [`FOR_SUBJECT_MAX`], until the task of the image that a referrer belongs to has ended.
+    ForSubject,
+    /// The same as [`Wait::Growing`] for a newer version of the document, however long it takes.
     ForDocument,
     /// The same for the end of a switch of a failover group, however long it takes.
     ForSwitch,
@@ -115,6 +121,7 @@ impl RetryPolicy {
             }
             Wait::ForQuota => FOR_QUOTA,
             Wait::ForBlob => backoff(tries, id).min(FOR_BLOB_MAX),
+            Wait::ForSubject => backoff(tries, id).min(FOR_SUBJECT_MAX),
         }
     }
 

@@ -113,7 +113,7 @@ impl CopyImage<'_> {
                     return Ok(AttemptResult::Later {
                         code: "SUBJECT_PENDING".into(),
                         message: "the image that it belongs to is still being copied".into(),
-                        wait: Wait::Growing,
+                        wait: Wait::ForSubject,
                     });
                 }
                 Subject::None(code, message) => {

@@ -134,6 +134,7 @@ impl<'a> CopyImage<'a> {
             Wait::AtOnce
             | Wait::Growing
             | Wait::ForReferrer
+            | Wait::ForSubject
             | Wait::ForDocument
             | Wait::ForSwitch
             | Wait::ForBlob

@@ -288,6 +288,7 @@ impl Walk<'_> {
             Wait::AtOnce
             | Wait::Growing
             | Wait::ForReferrer
+            | Wait::ForSubject
             | Wait::ForDocument
             | Wait::ForSwitch
             | Wait::ForBlob

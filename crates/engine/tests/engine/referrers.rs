@@ -285,6 +285,28 @@ async fn a_referrer_waits_for_an_image_that_is_on_its_way() {
 }
 
 #[tokio::test]
+async fn a_referrer_looks_for_its_image_at_least_every_half_minute() {
+    let fixture = Fixture::new().await;
+    let whole = images::with_referrer(7);
+    fixture.push_and_tell(&bare(&whole)).await;
+    // Another worker has the image's message for hours.
+    let held = fixture.queue.inner.receive(1, Duration::from_hours(2)).await.unwrap();
+    assert_eq!(held.len(), 1);
+    fixture.push(&whole);
+    let referrer = &whole.manifests[1].digest;
+    fixture.tell(&fixture.event(&referrer.to_string(), referrer)).await;
+    let mut envelope = Outgoing::now(fixture.queued().await.remove(0)).envelope;
+    let mut waits = Vec::new();
+    for _ in 0..15 {
+        let (next, wait) = hop(&fixture, &envelope).await.unwrap();
+        envelope = next;
+        waits.push(wait);
+    }
+    assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(30)), "{waits:?}");
+    assert!(waits.is_sorted() && waits[0] < waits[14] / 8, "{waits:?}");
+}
+
+#[tokio::test]
 async fn a_referrer_is_not_lost_between_two_looks_at_the_ledger() {
     let fixture = Fixture::new().await;
     let whole = images::with_referrer(8);
