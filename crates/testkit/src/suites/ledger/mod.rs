@@ -105,6 +105,7 @@ pub async fn replicas(make: impl AsyncFn() -> Arc<dyn Replicas>) {
             replicas::a_late_settlement_leaves_the_claim_of_another_worker,
             replicas::of_two_sources_of_one_tag_the_last_push_has_it,
             replicas::an_earlier_push_of_the_same_source_writes_for_the_last,
+            replicas::an_earlier_report_of_the_same_image_has_its_manifests,
             replicas::a_clock_that_was_ahead_decides_nothing,
         ]
     );
