@@ -51,6 +51,9 @@ pub struct Envelope {
     /// How often this job was sent again as a new message since it last made progress.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tries: u32,
+    /// The number of the last tries, one after another, in which nothing could be decided.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub undecided: u32,
     /// The job does not begin before this time. For waits that are longer than the queue can delay a message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
@@ -229,6 +232,7 @@ impl Envelope {
         Self {
             version: ENVELOPE_VERSION,
             tries: 0,
+            undecided: 0,
             not_before: None,
             waits_since: None,
             waits_for: None,
@@ -300,6 +304,7 @@ impl Envelope {
         Outgoing {
             envelope: Self {
                 tries: self.tries.saturating_add(1),
+                undecided: 0,
                 not_before: None,
                 waits_since: None,
                 waits_for: None,
@@ -307,6 +312,15 @@ impl Envelope {
             },
             delay,
         }
+    }
+
+    /// The same after a try in which nothing could be decided.
+    #[must_use]
+    pub fn again_undecided(self, delay: Duration) -> Outgoing {
+        let undecided = self.undecided.saturating_add(1);
+        let mut next = self.again(delay);
+        next.envelope.undecided = undecided;
+        next
     }
 }
 

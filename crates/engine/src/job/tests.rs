@@ -231,6 +231,19 @@ fn a_message_that_is_too_large_is_not_sent() {
 }
 
 #[test]
+fn a_message_says_how_often_nothing_was_decided_only_if_that_happened() {
+    let again = |envelope: Envelope| envelope.again_undecided(Duration::ZERO).envelope;
+    let message = Envelope::new(Sweep::default());
+    let body = message.to_json().unwrap();
+    assert!(!body.contains("undecided"), "{body}");
+    assert_eq!(Envelope::parse(&body).unwrap().undecided, 0);
+    let undecided = again(again(message));
+    let read = Envelope::parse(&undecided.to_json().unwrap()).unwrap();
+    assert_eq!((read.tries, read.undecided, &read), (2, 2, &undecided));
+    assert_eq!(undecided.again(Duration::ZERO).envelope.undecided, 0);
+}
+
+#[test]
 fn a_wait_counts_as_a_try_and_ends_an_earlier_one() {
     let envelope = Envelope {
         not_before: Some("2026-01-01T00:00:10Z".parse().unwrap()),

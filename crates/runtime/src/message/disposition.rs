@@ -39,21 +39,21 @@ pub(super) fn decide(envelope: Envelope, result: Result<Next>, now: Timestamp, m
             Disposition::HandOver(Box::new(envelope.again(delay).waiting_for(Some(host))))
         }
         Err(_) => match undecided_wait(&envelope, now) {
-            Some(delay) => Disposition::HandOver(Box::new(envelope.again(delay))),
+            Some(delay) => Disposition::HandOver(Box::new(envelope.again_undecided(delay))),
             None if may_return => Disposition::Return,
             // The next one of a periodic job follows anyway.
             None if envelope.job.is_periodic() => Disposition::Remove,
             None => {
-                let delay = UNDECIDED_BACKOFF.wait(envelope.tries);
-                Disposition::HandOver(Box::new(envelope.again(delay)))
+                let delay = UNDECIDED_BACKOFF.wait(envelope.undecided);
+                Disposition::HandOver(Box::new(envelope.again_undecided(delay)))
             }
         },
     }
 }
 
 /// The wait of a message about which nothing could be decided. [`None`] if it is not sent on: a periodic job, because the
-/// next one follows anyway, and a message that is too old. Patience is measured in time: a message may have been sent on often
-/// because it had to wait.
+/// next one follows anyway, and a message that is too old. Patience is measured in time, and the wait grows only with the tries
+/// in which nothing could be decided: a message may have been sent on often because it had to wait.
 fn undecided_wait(envelope: &Envelope, now: Timestamp) -> Option<Duration> {
     let created = envelope.job.execution().map(|execution| execution.created);
     let age = created.and_then(|created| Duration::try_from(now.duration_since(created)).ok());
@@ -61,7 +61,7 @@ fn undecided_wait(envelope: &Envelope, now: Timestamp) -> Option<Duration> {
     if envelope.job.is_periodic() || is_old {
         return None;
     }
-    Some(UNDECIDED_BACKOFF.wait(envelope.tries))
+    Some(UNDECIDED_BACKOFF.wait(envelope.undecided))
 }
 
 #[cfg(test)]
@@ -79,6 +79,14 @@ mod tests {
         }
     }
 
+    /// The same, and nothing could be decided in any of them.
+    fn undecided(tries: u32) -> Envelope {
+        Envelope {
+            undecided: tries,
+            ..envelope(tries)
+        }
+    }
+
     fn after(age: Duration) -> Timestamp {
         let created = copy_task(1).execution.created;
         created.checked_add(age).unwrap()
@@ -86,13 +94,31 @@ mod tests {
 
     #[test]
     fn waits_grow_with_the_tries_and_end_with_time() {
-        let waits = |tries: u32, age: Duration| undecided_wait(&envelope(tries), after(age)).map(|wait| wait.as_secs());
+        let waits =
+            |tries: u32, age: Duration| undecided_wait(&undecided(tries), after(age)).map(|wait| wait.as_secs());
         let seconds = [0, 1, 3, 7, 8, 20].map(|tries| waits(tries, Duration::ZERO));
         assert_eq!(seconds, [5, 10, 40, 640, 900, 900].map(Some));
         let many = 100_000;
         assert_eq!(waits(many, UNDECIDED_AGE_MAX / 2), Some(900));
         assert_eq!(waits(UNDECIDED_TRIES_MIN - 1, UNDECIDED_AGE_MAX), Some(900));
         assert_eq!(waits(UNDECIDED_TRIES_MIN, UNDECIDED_AGE_MAX), None);
+    }
+
+    #[test]
+    fn only_tries_without_a_decision_make_the_next_wait_longer() {
+        let next = |envelope, result| match decide(envelope, result, after(Duration::ZERO), true) {
+            Disposition::HandOver(next) => (next.envelope, next.delay.as_secs()),
+            other => panic!("{other:?}"),
+        };
+        let failed = || Err(Error::of(Code::LedgerUnavailable, Verb::Ledger));
+        // It was sent on nine times because it had to wait for others.
+        let (first, wait) = next(envelope(9), failed());
+        assert_eq!((first.tries, wait), (10, 5));
+        let (second, wait) = next(first, failed());
+        assert_eq!(wait, 10);
+        let (decided, wait) = next(second, Ok(Next::Again(Duration::from_secs(1))));
+        assert_eq!(wait, 1);
+        assert_eq!(next(decided, failed()).1, 5);
     }
 
     #[test]
@@ -112,8 +138,8 @@ mod tests {
     fn only_a_queue_that_makes_dead_letters_gets_a_message_back() {
         let failed = || Err(Error::of(Code::LedgerUnavailable, Verb::Ledger));
         let old = UNDECIDED_AGE_MAX;
-        assert_eq!(decide(envelope(1000), failed(), after(old), true), Disposition::Return);
-        let Disposition::HandOver(next) = decide(envelope(1000), failed(), after(old), false) else {
+        assert_eq!(decide(undecided(1000), failed(), after(old), true), Disposition::Return);
+        let Disposition::HandOver(next) = decide(undecided(1000), failed(), after(old), false) else {
             panic!("it is not sent on")
         };
         assert_eq!(next.delay, Duration::from_mins(15));

@@ -171,6 +171,7 @@ async fn a_sweep_nothing_is_decided_about_is_not_multiplied() {
     assert!(queue.messages.lock().unwrap().is_empty());
 }
 
+/// A listing about which nothing could be decided in so many tries.
 fn listing(tries: u32) -> Envelope {
     let import = Import {
         name: "seed".into(),
@@ -182,6 +183,7 @@ fn listing(tries: u32) -> Envelope {
     let list = ListPrefix::new(import, StoreName::bucket("layouts"), "to/", execution(1));
     Envelope {
         tries,
+        undecided: tries,
         ..Envelope::new(list)
     }
 }
