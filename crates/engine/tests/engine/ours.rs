@@ -10,7 +10,7 @@ use transship_engine::{ImageRef, Next, Replica, TaskState};
 use transship_oci::Target;
 use transship_testkit::images;
 
-use crate::fixture::{Fixture, copy, name, tag};
+use crate::fixture::{Fixture, RULE, copy, name, tag};
 use crate::replicate::{always, now};
 
 #[tokio::test]
@@ -267,6 +267,27 @@ async fn what_was_claimed_and_not_written_is_not_ours() {
         );
         assert_eq!(fixture.states().await.last().map(String::as_str), Some("kept"));
     }
+}
+
+#[tokio::test]
+async fn what_was_claimed_is_not_ours_if_the_copy_fails_before_its_write() {
+    let rule = RULE.replace("} }\n", "}, existing: backup }\n");
+    let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rule).await;
+    let foreign = images::image(64, &[400]);
+    foreign.seed_into(&fixture.b, &name("copy/app"), &tag("v1"));
+    // The image of another client cannot be read for its backup.
+    let broken = always("GET", "/manifests/sha256:", Action::status(503));
+    fixture.b.set_faults(Some(broken));
+    fixture.push_and_tell(&images::image(65, &[100])).await;
+    assert!(matches!(fixture.attempt().await, Next::Again(_)));
+    let destination = ImageRef {
+        registry: "b".into(),
+        repository: name("copy/app"),
+        target: Target::Tag(tag("v1")),
+    };
+    let found = fixture.jobs.ledger.replicas.get(&destination).await.unwrap();
+    assert_eq!(found, None);
+    assert_eq!(fixture.arrived(), Some(foreign.root));
 }
 
 #[tokio::test]
