@@ -59,6 +59,7 @@ pub async fn history<L: History + Replicas + 'static>(make: impl AsyncFn() -> Ar
             tasks::a_repository_is_busy_while_a_task_reads_it,
             tasks::an_attachment_keeps_no_repository_busy,
             tasks::an_end_settles_its_replicas_and_releases_the_lease,
+            tasks::an_end_settles_the_parts_of_an_image_that_a_later_report_claimed,
             tasks::replicas_are_settled_though_the_task_had_ended,
             lists::tasks_are_listed_newest_first_and_filtered,
             lists::pages_hold_every_task_once,
