@@ -31,6 +31,8 @@ use transship_oci::{Code, Result};
 
 /// Maximum number of connections of senders, if the process may open enough files.
 const CONNECTIONS_MAX: u64 = 2048;
+/// Connections to each registry that are opened while a run is prepared.
+const FIRST_REQUESTS: usize = 8;
 /// Longest wait for a registry within a task. For a longer wait, the task returns to the queue.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// How late a schedule may start its run.
@@ -49,12 +51,46 @@ pub(crate) const CONCURRENCY: u16 = 64;
 pub(crate) struct Settings {
     /// Maximum number of tasks at the same time; each sends several blobs in parallel.
     pub(crate) concurrency: usize,
-    /// The folder below which the files of `file:` references must be.
-    pub(crate) secrets_dir: Option<PathBuf>,
     /// New rules are swept at once, because the service sweeps.
     pub(crate) sweeps: bool,
     /// The commands that change zones, by name.
     pub(crate) dns_commands: BTreeMap<String, PathBuf>,
+}
+
+/// A document with its clients, and the secrets that they use. Clones share the clients.
+#[derive(Clone)]
+pub(crate) struct Configured {
+    configuration: Configuration,
+    secrets: Arc<dyn Secrets>,
+}
+
+impl Configured {
+    /// `document` with secrets from `environment`, and from files below `secrets_dir`.
+    pub(crate) fn new(document: Document, environment: Environment, secrets_dir: Option<PathBuf>) -> Self {
+        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(environment, secrets_dir));
+        let retries = Retries {
+            max_wait: MAX_WAIT,
+            ..Retries::default()
+        };
+        let credentials = credentials_of_document(Arc::clone(&secrets));
+        Self {
+            configuration: Configuration::new(document, credentials, Arc::clone(&secrets), retries),
+            secrets,
+        }
+    }
+
+    /// Opens connections for the first requests of a run of `rule`, without waiting for them.
+    pub(crate) fn expect_run(&self, rule: &str) {
+        let current = self.configuration.current();
+        let Some(rule) = current.document.rule(rule) else {
+            return;
+        };
+        for registry in [&rule.source.registry, &rule.destination.registry] {
+            if let Ok(registry) = current.registry(registry) {
+                registry.expect_requests(FIRST_REQUESTS);
+            }
+        }
+    }
 }
 
 /// Starts runs of rules whose schedules are due, and the first sweeps of new rules.
@@ -107,26 +143,14 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Assembles the service of `document` on `database`, with secrets from `environment` and from files.
+    /// Assembles the service on `database`.
     pub(crate) fn build(
-        document: Document,
+        Configured { configuration, secrets }: Configured,
         database: Database,
-        environment: Environment,
         progress: Arc<dyn Progress>,
         settings: Settings,
     ) -> Self {
-        let secrets: Arc<dyn Secrets> = Arc::new(process_secrets(environment, settings.secrets_dir));
-        let retries = Retries {
-            max_wait: MAX_WAIT,
-            ..Retries::default()
-        };
         let zones = Zones::new(Arc::clone(&secrets), settings.dns_commands);
-        let configuration = Configuration::new(
-            document,
-            credentials_of_document(Arc::clone(&secrets)),
-            Arc::clone(&secrets),
-            retries,
-        );
         let ledger = Arc::new(SqliteLedger::new(database.clone()));
         let hosts = configuration.clone();
         let queue = SqliteQueue::new(database)

@@ -29,11 +29,11 @@ use crate::credentials::credentials_of_document;
 use crate::document;
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::service::{CONCURRENCY, Service, Settings};
+use crate::service::{CONCURRENCY, Configured, Service, Settings};
 
 /// An execution is read after this part of the time that it has taken, so that the end of a short one is seen soon, and a long one is
 /// read seldom; at least and at most after these times.
-const POLL_PART: u32 = 50;
+const POLL_PART: u32 = 100;
 const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 /// The same in a stack, where each read is a call.
 const STACK_POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -69,6 +69,8 @@ pub(crate) struct Opened {
     writers: Writers,
     /// The data folder; [`None`]: a stack.
     data: Option<PathBuf>,
+    /// The document of the data folder with the clients of this command, if it probably works on the queue itself.
+    configured: Option<Configured>,
     secrets_dir: Option<PathBuf>,
     /// The commands that zones with `exec` name.
     dns_commands: BTreeMap<String, PathBuf>,
@@ -84,6 +86,11 @@ impl Place {
 
     /// Opens the ledger and the queue for writing; other processes may write to them at the same time.
     pub(crate) async fn open(&self) -> Result<Opened, Failure> {
+        self.open_for(None).await
+    }
+
+    /// The same for a command that works on a run of the rule `expected`: connections are opened meanwhile.
+    pub(crate) async fn open_for(&self, expected: Option<&str>) -> Result<Opened, Failure> {
         let data = self.store.folder()?;
         let config = self.config.as_ref().filter(|config| data.is_some() || config.is_file());
         let document = match config {
@@ -94,6 +101,15 @@ impl Place {
                 ));
             }
             None => None,
+        };
+        let configured = match (&document, expected) {
+            (Some(document), Some(rule)) if data.is_some() => {
+                let secrets_dir = self.secrets_dir.clone();
+                let configured = Configured::new(document.clone(), Environment::process(), secrets_dir);
+                configured.expect_run(rule);
+                Some(configured)
+            }
+            _ => None,
         };
         let (ledger, queue) = self.store.ledger_and_queue(&self.queue).await?;
         let written = document;
@@ -110,6 +126,7 @@ impl Place {
             written,
             writers,
             data,
+            configured,
             secrets_dir: self.secrets_dir.clone(),
             dns_commands: BTreeMap::new(),
         })
@@ -301,14 +318,16 @@ impl Opened {
             return Ok(None);
         };
         let Some(lock) = lock(data)? else { return Ok(None) };
+        let configured = self.configured.clone().unwrap_or_else(|| {
+            let secrets_dir = self.secrets_dir.clone();
+            Configured::new(document.clone(), Environment::process(), secrets_dir)
+        });
         let service = Service::build(
-            document.clone(),
+            configured,
             Database::open(data)?,
-            Environment::process(),
             Arc::new(NoProgress),
             Settings {
                 concurrency: CONCURRENCY.into(),
-                secrets_dir: self.secrets_dir.clone(),
                 sweeps: false,
                 dns_commands: self.dns_commands.clone(),
             },

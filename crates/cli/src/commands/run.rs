@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: Arguments, form: Form) -> Result<(), Failure>
     crate::logging::begin_command();
     let opened = arguments
         .place
-        .open()
+        .open_for(Some(arguments.rule.as_str()).filter(|_| arguments.wait))
         .await?
         .with_dns_commands(arguments.commands.by_name());
     let narrow = Narrow {

@@ -23,7 +23,7 @@ use transship_runtime::{DocumentOptions, DocumentSource, DocumentText, Environme
 use super::dr::dns_command;
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, LogForm};
-use crate::service::{CONCURRENCY, Service, Settings, raise_file_limit};
+use crate::service::{CONCURRENCY, Configured, Service, Settings, raise_file_limit};
 use crate::{allocator, document};
 use transship_oci::Result;
 
@@ -136,13 +136,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let listener = listen(arguments.listen).await?;
     tell_hooks(&document, &listener);
     let service = Service::build(
-        document.clone(),
+        Configured::new(document.clone(), Environment::process(), arguments.secrets_dir),
         database,
-        Environment::process(),
         Arc::new(NoProgress),
         Settings {
             concurrency: arguments.concurrency.into(),
-            secrets_dir: arguments.secrets_dir,
             sweeps: arguments.sweep.0.is_some(),
             dns_commands: arguments.dns_command.into_iter().collect(),
         },

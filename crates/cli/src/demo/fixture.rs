@@ -33,7 +33,7 @@ use super::transcript::failed;
 use crate::failure::Failure;
 use crate::output::Form;
 use crate::registries::Registries;
-use crate::service::{Service, Settings};
+use crate::service::{Configured, Service, Settings};
 
 /// The tag that is pushed.
 pub(super) const TAG: &str = "v1.0";
@@ -48,7 +48,6 @@ const STEP_TIMEOUT: Duration = Duration::from_mins(1);
 /// How the service of the demo runs.
 const SETTINGS: Settings = Settings {
     concurrency: 4,
-    secrets_dir: None,
     sweeps: false,
     dns_commands: BTreeMap::new(),
 };
@@ -94,9 +93,8 @@ impl Fixture {
         let counts = Arc::new(Counts::new(form));
         let environment = Environment::of([(SECRET_NAME, secret.clone())]);
         let mut service = Service::build(
-            document.document,
+            Configured::new(document.document, environment, None),
             database,
-            environment,
             Arc::clone(&counts) as _,
             SETTINGS,
         );
