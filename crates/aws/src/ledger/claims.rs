@@ -1,8 +1,7 @@
 //! Replicas: what we wrote to a destination, the manifests it consists of, and the lease to write it. Kept forever:
 //! `existing: follow` rests on it.
 //!
-//! Calls: claim one, withdraw two, release one, settle one for each (two if another worker took the lease, three if a later push
-//! is remembered), get one, find one for each 100, holds and `made_of` one for
+//! Calls: claim one, withdraw two, release one, settle one for each (two if another worker took the lease), get one, find one for each 100, holds and `made_of` one for
 //! each megabyte of the destination repository's replicas.
 
 use std::collections::HashMap;
@@ -38,9 +37,6 @@ const IS_AHEAD: &str = "#until > :latest";
 
 /// What is remembered is not of a later push.
 const IS_NOT_LATER: &str = "attribute_not_exists(#accepted) OR #accepted <= :accepted OR #accepted > :now";
-
-/// What is remembered is the same image of the same source, whenever it was pushed. `digests` has the latest first.
-const IS_SAME_IMAGE: &str = "#digests[0] = :digest AND #source_registry = :source_registry AND #source_repository = :source_repository AND #source_target = :source_target";
 
 /// How often a claim is repeated with the time of acceptance that another worker remembered meanwhile.
 const CLAIMS_MAX: u32 = 3;
@@ -98,9 +94,6 @@ pub(super) enum Settling {
     Whole,
     /// Another holder has the lease, so that what the tag may name stays.
     UnderLease,
-    /// What is remembered is of a later report of the same push, whose worker may have died before it settled: the parts of the
-    /// image are the same.
-    Parts,
     /// Nothing: what is remembered is of a later push.
     Superseded,
 }
@@ -110,43 +103,30 @@ impl Settling {
     pub(super) const fn next(self) -> Self {
         match self {
             Self::Whole => Self::UnderLease,
-            Self::UnderLease => Self::Parts,
-            Self::Parts | Self::Superseded => Self::Superseded,
+            Self::UnderLease | Self::Superseded => Self::Superseded,
         }
     }
 
     /// The change that settles a replica at a time; [`None`]: nothing changes.
     pub(super) fn change(self, replica: &Replica, holder: &str, now: Timestamp) -> Option<Change> {
-        let change = match self {
-            Self::Superseded => return None,
-            Self::Parts => {
-                let (registry, repository, target) = source_of(replica);
-                Change::default()
-                    .only_if(IS_SAME_IMAGE)
-                    .value("digest", text(replica.digest.to_string()))
-                    .value("source_registry", text(registry))
-                    .value("source_repository", text(repository))
-                    .value("source_target", text(target))
-            }
-            Self::UnderLease => origin(replica).only_if(IS_NOT_LATER).value("now", time(now)),
+        let manifests = replica.manifests.get(..MANIFESTS_MAX).unwrap_or(&replica.manifests);
+        let change = origin(replica)
+            .set("manifests", texts(manifests))
+            .set_or_remove(
+                "selected",
+                replica.selected.as_ref().map(|selected| text(selected.to_string())),
+            )
+            .value("now", time(now));
+        match self {
+            Self::Superseded => None,
+            Self::UnderLease => Some(change.only_if(IS_NOT_LATER)),
             Self::Whole => {
                 let digests: Vec<&Digest> = std::iter::once(&replica.digest).chain(&replica.earlier).collect();
-                origin(replica)
-                    .set("digests", texts(&digests))
-                    .remove("holder")
-                    .remove("until")
-                    .only_if(&format!("({IS_FREE}) AND ({IS_NOT_LATER})"))
-                    .value("now", time(now))
-                    .value("holder", text(holder))
+                let change = change.set("digests", texts(&digests)).remove("holder").remove("until");
+                let condition = format!("({IS_FREE}) AND ({IS_NOT_LATER})");
+                Some(change.only_if(&condition).value("holder", text(holder)))
             }
-        };
-        let manifests = replica.manifests.get(..MANIFESTS_MAX).unwrap_or(&replica.manifests);
-        let selected = replica.selected.as_ref().map(|selected| text(selected.to_string()));
-        Some(
-            change
-                .set("manifests", texts(manifests))
-                .set_or_remove("selected", selected),
-        )
+        }
     }
 }
 

@@ -66,11 +66,6 @@ impl Replica {
         self.is_later_than(other, now) && (self.source.is_none() || self.source != other.source)
     }
 
-    /// True if this replica and `other` are one image of one source, under one digest at the destination.
-    pub fn is_same_image(&self, other: &Self) -> bool {
-        self.source == other.source && self.digest == other.digest
-    }
-
     /// True if this replica, which is remembered, was accepted later than `other`. A time later than `now` decides nothing,
     /// because a clock was ahead when it was written.
     pub fn is_later_than(&self, other: &Self, now: Timestamp) -> bool {
@@ -138,9 +133,7 @@ pub trait Replicas: Send + Sync {
     /// Remembers each replica in place of what was remembered of its destination, and releases its lease. While another
     /// holder's lease has not expired at `now`, only [`Replica::manifests`] and what belongs to it (source, rule, time) are
     /// replaced, so that neither the lease nor the intent of that worker is lost. What is remembered of a later push stays as
-    /// it is ([`Replica::is_later_than`]); the lease is released. If it is of the same image ([`Replica::is_same_image`]), as
-    /// after two reports of one push, [`Replica::manifests`] and [`Replica::selected`] are replaced: the worker of the later
-    /// report may have died before it settled.
+    /// it is ([`Replica::is_later_than`]); the lease is released.
     async fn settle(&self, replicas: &[Replica], holder: &str, now: Timestamp) -> Result<()>;
 
     /// What we wrote to the destination, or were about to write.

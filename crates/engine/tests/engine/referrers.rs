@@ -415,35 +415,6 @@ async fn an_image_that_two_workers_copied_is_still_known_if_the_slower_one_canno
 }
 
 #[tokio::test]
-async fn an_image_is_known_although_the_worker_of_a_later_report_of_its_push_died() {
-    let fixture = Fixture::new().await;
-    let image = images::image(9, &[100]);
-    fixture.push(&image);
-    // A registry that had no answer sends its event again. Both messages are of one task.
-    let event = fixture.event("v1", &image.root);
-    fixture.tell(&event).await;
-    let first = fixture.queued().await.remove(0);
-    fixture.clock.advance(Duration::from_secs(5));
-    fixture.tell(&event).await;
-    let mut tasks = fixture.queued().await;
-    tasks.retain(|task| task.execution.created > first.execution.created);
-    let second = tasks.remove(0);
-    assert_eq!(first.id, second.id);
-
-    // The worker of the second message dies after it wrote the tag, and its lease expires.
-    fixture.ledger.fail(|call, _| call == "finish");
-    copy(&fixture.other_worker(), &second).await.unwrap_err();
-    fixture.ledger.heal();
-    assert_eq!(fixture.arrived().as_ref(), Some(&image.root));
-    fixture.clock.advance(Duration::from_mins(1));
-
-    for task in [&first, &second] {
-        assert_eq!(copy(&fixture.jobs, task).await.unwrap(), Next::Done);
-    }
-    assert_known(&fixture, &image).await;
-}
-
-#[tokio::test]
 async fn a_referrer_of_a_part_of_an_image_follows_it_too() {
     let fixture = Fixture::new().await;
     let nested = images::nested_index(9);

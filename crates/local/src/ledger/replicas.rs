@@ -274,18 +274,9 @@ pub(super) fn release_all(transaction: &Transaction<'_>) -> Result<usize> {
 }
 
 /// Puts a replica in place of what was remembered of its destination, without the lease; under the lease of another holder,
-/// only its manifests and what belongs to them. What is remembered of a later push stays; of the same image, its manifests and
-/// what it became are written.
+/// only its manifests and what belongs to them. What is remembered of a later push stays.
 pub(super) fn settle(transaction: &Transaction<'_>, replica: &Replica, holder: &str, now: Timestamp) -> Result<()> {
-    let known = at(transaction, &replica.destination)?;
-    if let Some(known) = known.filter(|known| known.is_later_than(replica, now)) {
-        if known.is_same_image(replica) {
-            let number = replica_number(transaction, &replica.destination)?;
-            transaction
-                .prepare_cached("UPDATE replica SET selected = ?2 WHERE number = ?1")?
-                .execute(params![number, replica.selected.as_ref().map(ToString::to_string)])?;
-            manifests_replace(transaction, number, &replica.manifests)?;
-        }
+    if at(transaction, &replica.destination)?.is_some_and(|known| known.is_later_than(replica, now)) {
         return release(transaction, &replica.destination, holder);
     }
     if held_until(transaction, &replica.destination, holder, now)?.is_none() {
@@ -309,14 +300,10 @@ pub(super) fn settle(transaction: &Transaction<'_>, replica: &Replica, holder: &
             replica.accepted.as_millisecond(),
             replica.selected.as_ref().map(ToString::to_string),
         ])?;
-    manifests_replace(transaction, number, &replica.manifests)
-}
-
-fn manifests_replace(transaction: &Transaction<'_>, replica: i64, manifests: &[Digest]) -> Result<()> {
     transaction
         .prepare_cached("DELETE FROM replica_digest WHERE replica = ?1 AND role = ?2")?
-        .execute(params![replica, MANIFEST])?;
-    digests_add(transaction, replica, MANIFEST, manifests)
+        .execute(params![number, MANIFEST])?;
+    digests_add(transaction, number, MANIFEST, &replica.manifests)
 }
 
 fn digests_add(transaction: &Transaction<'_>, replica: i64, role: &str, digests: &[Digest]) -> Result<()> {

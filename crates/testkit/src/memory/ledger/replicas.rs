@@ -36,10 +36,6 @@ impl State {
         for replica in replicas {
             match self.replicas.get_mut(&replica.destination) {
                 Some(held) if held.replica.is_later_than(replica, now) => {
-                    if held.replica.is_same_image(replica) {
-                        held.replica.manifests.clone_from(&replica.manifests);
-                        held.replica.selected.clone_from(&replica.selected);
-                    }
                     held.lease.take_if(|(other, _)| other == holder);
                 }
                 Some(held) if held.held_until(holder, now).is_some() => {

@@ -59,7 +59,6 @@ pub async fn history<L: History + Replicas + 'static>(make: impl AsyncFn() -> Ar
             tasks::a_repository_is_busy_while_a_task_reads_it,
             tasks::an_attachment_keeps_no_repository_busy,
             tasks::an_end_settles_its_replicas_and_releases_the_lease,
-            tasks::an_end_settles_the_parts_of_an_image_that_a_later_report_claimed,
             tasks::replicas_are_settled_though_the_task_had_ended,
             lists::tasks_are_listed_newest_first_and_filtered,
             lists::pages_hold_every_task_once,
@@ -106,7 +105,6 @@ pub async fn replicas(make: impl AsyncFn() -> Arc<dyn Replicas>) {
             replicas::a_late_settlement_leaves_the_claim_of_another_worker,
             replicas::of_two_sources_of_one_tag_the_last_push_has_it,
             replicas::an_earlier_push_of_the_same_source_writes_for_the_last,
-            replicas::an_earlier_report_of_the_same_image_has_its_manifests,
             replicas::a_clock_that_was_ahead_decides_nothing,
         ]
     );

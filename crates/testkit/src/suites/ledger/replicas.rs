@@ -353,40 +353,6 @@ pub(super) async fn an_earlier_push_of_the_same_source_writes_for_the_last(repli
     );
 }
 
-pub(super) async fn an_earlier_report_of_the_same_image_has_its_manifests(replicas: Arc<dyn Replicas>) {
-    let report = |source: u32, accepted: i64, manifests: &[&str]| Replica {
-        manifests: manifests.iter().copied().map(digest).collect(),
-        ..of_source(source, accepted, manifests[0])
-    };
-    let find = async || replicas.get(&replica(1, &["x"]).destination).await.unwrap().unwrap();
-    let settle = async |replica: &Replica, now: i64| {
-        let settled = replicas.settle(std::slice::from_ref(replica), "a", at(now)).await;
-        settled.unwrap();
-    };
-    // The worker of the later report writes the tag and dies.
-    claim(&*replicas, &report(1, 7, &["image"]), "b", 10).await;
-    let mut early = report(1, 5, &["image", "amd64"]);
-    early.selected = Some(selected("image"));
-    settle(&early, 30).await;
-    let found = find().await;
-    assert_eq!((&found.digest, found.accepted), (&early.digest, at(7)));
-    assert_eq!((found.manifests, found.selected), (early.manifests, early.selected));
-    assert!(is_held(&*replicas, "core/app", "copy/app", "amd64").await);
-    assert!(is_granted(&*replicas, "c", 31).await, "its lease had expired");
-
-    // The lease of another worker stays.
-    claim(&*replicas, &report(1, 7, &["image"]), "c", 32).await;
-    settle(&report(1, 5, &["image", "arm64"]), 33).await;
-    let found = find().await;
-    assert_eq!(found.manifests, ["image", "arm64"].map(digest));
-    assert!(!is_granted(&*replicas, "d", 34).await);
-
-    for another in [report(2, 6, &["image", "s390x"]), report(1, 6, &["older", "s390x"])] {
-        settle(&another, 35).await;
-        assert_eq!(find().await, found, "it is another image");
-    }
-}
-
 pub(super) async fn a_clock_that_was_ahead_decides_nothing(replicas: Arc<dyn Replicas>) {
     const YEAR: i64 = 365 * 86400;
     let (ahead, now) = (of_source(1, YEAR, "ahead"), of_source(2, 5, "now"));

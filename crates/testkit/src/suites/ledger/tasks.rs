@@ -392,24 +392,6 @@ pub(super) async fn an_end_settles_its_replicas_and_releases_the_lease(ledger: L
     );
 }
 
-pub(super) async fn an_end_settles_the_parts_of_an_image_that_a_later_report_claimed(ledger: Ledger) {
-    let Ledger { history, replicas } = ledger;
-    history.begin(&entry(1), at(2)).await.unwrap();
-    let mut later = replica(1, &["index"]);
-    later.accepted = at(1);
-    let ttl = Duration::from_secs(30);
-    replicas.claim(&later, "worker-2", at(3), ttl).await.unwrap();
-    let early = replica(1, &["index", "amd64"]);
-    let end = ending(TaskState::Unchanged, 40);
-    let settled = [early.clone(), replica(2, &["signature"])];
-    assert!(history.finish(&entry(1), &end, &settled, HOLDER).await.unwrap());
-    let found = replicas.get(&early.destination).await.unwrap().unwrap();
-    assert_eq!((found.accepted, found.manifests), (at(1), early.manifests));
-    let other = &settled[1];
-    assert_eq!(replicas.get(&other.destination).await.unwrap().as_ref(), Some(other));
-    assert_eq!(listed(&*history, "task-1").await.state, TaskState::Unchanged);
-}
-
 pub(super) async fn replicas_are_settled_though_the_task_had_ended(ledger: Ledger) {
     let Ledger { history, replicas } = ledger;
     history.begin(&entry(1), at(2)).await.unwrap();
