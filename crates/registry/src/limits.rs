@@ -36,6 +36,11 @@ impl Limiter {
         }
     }
 
+    /// True if requests per second are limited.
+    pub(crate) const fn has_rate(&self) -> bool {
+        self.requests.is_some()
+    }
+
     /// Waits until the rate limit allows one request.
     pub(crate) async fn request(&self) {
         if let Some(limiter) = &self.requests {

@@ -204,7 +204,7 @@ impl Registry {
     /// Opens a connection in the background if one more will be needed soon, and is true if so: for `expected` requests, or ([`None`])
     /// for those that wait for their turn.
     pub(crate) fn open_ahead(&self, expected: Option<usize>) -> bool {
-        if self.paused().is_some() || self.0.guard.check(&self.0.base).is_err() {
+        if self.paused().is_some() || self.0.limiter.has_rate() || self.0.guard.check(&self.0.base).is_err() {
             return false;
         }
         let Some(wait) = self.0.adaptive.open_ahead(expected) else {

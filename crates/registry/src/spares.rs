@@ -5,38 +5,62 @@
 //! soon, because servers close connections without a request.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use hyper::rt::{Read, ReadBuf};
 use reqwest::{Client, ClientBuilder};
+use tokio::sync::oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
 
 /// How long a spare connection is kept. Some servers wait 5 seconds for the first request.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(4);
+/// How long a request waits for a connection that is being opened before it opens its own.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Time limit for opening a connection.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Open connections without a request, by what they are connected to. Clones share them.
+/// Connections without a request, by what they are connected to. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Spares(Arc<Mutex<HashMap<String, Vec<Spare>>>>);
+pub(crate) struct Spares(Arc<Mutex<HashMap<String, Host>>>);
+
+/// The connections to one host.
+#[derive(Default)]
+struct Host {
+    ready: Vec<Spare>,
+    /// How many are being opened.
+    coming: usize,
+    /// The requests that wait for them, at most as many.
+    waiting: VecDeque<oneshot::Sender<Connection>>,
+}
+
+struct Spare {
+    opened: Instant,
+    connection: Connection,
+}
+
+/// The type of `reqwest`, which has no name.
+type Connection = Box<dyn Any + Send>;
+
+/// What a request finds.
+enum Found<C> {
+    Ready(C),
+    /// It is being opened.
+    Coming(oneshot::Receiver<Connection>),
+    Nothing,
+}
 
 /// Begins to open one more connection to the host of `url`. If that fails, the request that needs it opens its own.
 pub(crate) fn open_ahead(opener: &Client, url: Url) {
     // The first poll comes as far as the connection, which is opened without the request.
     let _ = opener.get(url).send().now_or_never();
-}
-
-struct Spare {
-    opened: Instant,
-    /// The type of `reqwest`, which has no name.
-    connection: Box<dyn Any + Send>,
 }
 
 impl Spares {
@@ -59,31 +83,74 @@ impl Spares {
         }
     }
 
-    fn put(&self, to: &str, opened: Instant, connection: Box<dyn Any + Send>) {
-        let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        spares
-            .entry(to.to_owned())
-            .or_default()
-            .push(Spare { opened, connection });
+    fn hosts(&self) -> MutexGuard<'_, HashMap<String, Host>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take<C: 'static>(&self, to: &str) -> Option<C> {
+    fn begin(&self, to: &str) {
+        self.hosts().entry(to.to_owned()).or_default().coming += 1;
+    }
+
+    /// A connection was opened, or ([`None`]) was not.
+    fn end(&self, to: &str, mut opened: Option<Connection>) {
+        let mut hosts = self.hosts();
+        let Some(host) = hosts.get_mut(to) else { return };
+        host.coming -= 1;
+        while let Some(connection) = opened.take() {
+            match host.waiting.pop_front() {
+                // A request that was given up does not take it.
+                Some(waiting) => opened = waiting.send(connection).err(),
+                None => host.ready.push(Spare {
+                    opened: Instant::now(),
+                    connection,
+                }),
+            }
+        }
+        // Those for which none is coming any more open their own.
+        let too_many = host.waiting.len().saturating_sub(host.coming);
+        host.waiting.drain(..too_many);
+    }
+
+    fn take<C: Read + Unpin + 'static>(&self, to: &str) -> Found<C> {
         self.drop_old();
-        let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let spare = spares.get_mut(to)?.pop()?;
-        spare.connection.downcast().ok().map(|connection| *connection)
+        let mut hosts = self.hosts();
+        let Some(host) = hosts.get_mut(to) else {
+            return Found::Nothing;
+        };
+        while let Some(spare) = host.ready.pop() {
+            if let Some(connection) = open::<C>(spare.connection) {
+                return Found::Ready(connection);
+            }
+        }
+        host.waiting.retain(|waiting| !waiting.is_closed());
+        if host.coming <= host.waiting.len() {
+            return Found::Nothing;
+        }
+        let (sender, receiver) = oneshot::channel();
+        host.waiting.push_back(sender);
+        Found::Coming(receiver)
     }
 
     /// Closes those that were not used.
     fn drop_old(&self) {
         let mut old = Vec::new();
-        let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for spares in spares.values_mut() {
-            old.extend(spares.extract_if(.., |spare| spare.opened.elapsed() >= MAX_AGE));
+        let mut hosts = self.hosts();
+        for host in hosts.values_mut() {
+            old.extend(host.ready.extract_if(.., |spare| spare.opened.elapsed() >= MAX_AGE));
         }
-        spares.retain(|_, spares| !spares.is_empty());
-        drop(spares);
+        hosts.retain(|_, host| host.coming > 0 || !host.ready.is_empty());
+        drop(hosts);
     }
+}
+
+/// The connection, if the server has neither closed it nor sent something without a request, such as a 408.
+fn open<C: Read + Unpin + 'static>(connection: Connection) -> Option<C> {
+    let mut connection: C = *connection.downcast().ok()?;
+    let mut byte = [0];
+    let mut buffer = ReadBuf::new(&mut byte);
+    let mut context = Context::from_waker(Waker::noop());
+    let read = Pin::new(&mut connection).poll_read(&mut context, buffer.unfilled());
+    read.is_pending().then_some(connection)
 }
 
 #[derive(Clone, Copy)]
@@ -119,11 +186,11 @@ struct Connector<S> {
 
 impl<S, To> Service<To> for Connector<S>
 where
-    S: Service<To>,
-    S::Response: Send + 'static,
+    S: Service<To> + Clone + Send + 'static,
+    S::Response: Read + Send + Unpin + 'static,
     S::Error: Send + 'static,
     S::Future: Send + 'static,
-    To: Debug,
+    To: Debug + Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -138,22 +205,64 @@ where
         // The type of the target has no name and nothing that can be read but this.
         let key = format!("{to:?}");
         match self.connections.role {
-            Role::Takes => match spares.take(&key) {
-                Some(connection) => std::future::ready(Ok(connection)).boxed(),
-                None => self.inner.call(to).boxed(),
+            Role::Takes => match spares.take::<S::Response>(&key) {
+                Found::Ready(connection) => std::future::ready(Ok(connection)).boxed(),
+                Found::Nothing => self.inner.call(to).boxed(),
+                Found::Coming(coming) => {
+                    // The clone is not ready, and this one is.
+                    let clone = self.inner.clone();
+                    let mut inner = std::mem::replace(&mut self.inner, clone);
+                    async move {
+                        let connection = tokio::time::timeout(PATIENCE, coming).await;
+                        match connection.ok().and_then(Result::ok).and_then(open) {
+                            Some(connection) => Ok(connection),
+                            None => inner.call(to).await,
+                        }
+                    }
+                    .boxed()
+                }
             },
             Role::Opens => {
+                let opening = Opening::new(spares, key);
                 let connecting = self.inner.call(to);
                 tokio::spawn(async move {
-                    let Ok(Ok(connection)) = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await else {
-                        return;
-                    };
-                    spares.put(&key, Instant::now(), Box::new(connection));
-                    tokio::time::sleep(MAX_AGE).await;
-                    spares.drop_old();
+                    if let Ok(Ok(connection)) = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+                        let spares = opening.done(Box::new(connection));
+                        tokio::time::sleep(MAX_AGE).await;
+                        spares.drop_old();
+                    }
                 });
                 std::future::pending().boxed()
             }
         }
+    }
+}
+
+/// A connection that is being opened.
+struct Opening {
+    spares: Spares,
+    to: String,
+    opened: Option<Connection>,
+}
+
+impl Opening {
+    fn new(spares: Spares, to: String) -> Self {
+        spares.begin(&to);
+        Self {
+            spares,
+            to,
+            opened: None,
+        }
+    }
+
+    fn done(mut self, connection: Connection) -> Spares {
+        self.opened = Some(connection);
+        self.spares.clone()
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.spares.end(&self.to, self.opened.take());
     }
 }

@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -146,21 +146,23 @@ async fn what_was_fenced_is_no_success() {
     assert!(!sides.arrived("core/app", "late"));
 }
 
-/// Makes the flip when the first blob arrives, which is before any tag does.
+/// Makes the flip when the first blob arrives, which is before any tag does: every other blob waits until the flip is made.
 struct FlipAtFirstBlob {
     flip: Arc<Flip>,
-    is_made: AtomicBool,
+    is_made: OnceLock<()>,
 }
 
 impl Faults for FlipAtFirstBlob {
     fn action(&self, request: &RequestHead<'_>) -> Option<Action> {
-        if request.method == "POST" && !self.is_made.swap(true, Ordering::SeqCst) {
-            let flip = Arc::clone(&self.flip);
-            let making = std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.unwrap().block_on(flip.make());
+        if request.method == "POST" {
+            self.is_made.get_or_init(|| {
+                let flip = Arc::clone(&self.flip);
+                let making = std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                    runtime.unwrap().block_on(flip.make());
+                });
+                making.join().unwrap();
             });
-            making.join().unwrap();
         }
         None
     }
@@ -176,11 +178,11 @@ async fn a_run_that_is_fenced_midway_writes_no_tag_more_and_says_so() {
     }
     let faults = Arc::new(FlipAtFirstBlob {
         flip: Arc::new(Flip::prepare(&sides)),
-        is_made: AtomicBool::new(false),
+        is_made: OnceLock::new(),
     });
     sides.b.set_faults(Some(faults.clone()));
     let run = sides.transship(&order).await;
-    assert!(faults.is_made.load(Ordering::SeqCst));
+    assert!(faults.is_made.get().is_some());
     assert_eq!((run.code, last_code(&run)), (1, "FAILOVER_FENCED"), "{run:?}");
     for part in [
         "and others not written",

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
+use transship_engine::ledger::Ledger;
 use transship_engine::{ExecutionState, Narrow};
 use transship_testkit::images::{self, Sample};
 
@@ -13,8 +15,8 @@ use crate::runs::{progress, record, try_start};
 
 const CATALOG_DELAY: Duration = Duration::from_secs(2);
 
-/// Holds the catalog back, and notes when it and the tags are asked for. The catalog may name other repositories than there are; the
-/// tags of `broken` cannot be listed.
+/// Holds the catalog back, and notes when it and the tags are asked for. The catalog may name other repositories than there are; what
+/// has `broken` in its path cannot be listed.
 #[derive(Default)]
 struct Slow {
     asked: Mutex<Vec<(String, Instant)>>,
@@ -102,4 +104,26 @@ async fn repositories_that_are_gone_or_hidden_harm_no_run() {
     assert_eq!(run(&fixture).await, (1, 0));
     fixture.a.set_faults(None);
     assert_eq!(run(&fixture).await, (2, 0));
+}
+
+#[tokio::test]
+async fn a_walk_that_fails_forgets_nothing() {
+    let fixture = Fixture::new().await;
+    put(&fixture, "core/app", &images::image(1, &[100]));
+    assert_eq!(run(&fixture).await, (1, 1));
+    let expected = async || {
+        let runs = Ledger::new(&fixture.ledger).runs;
+        runs.beginning("core-images", Timestamp::UNIX_EPOCH).await.unwrap()
+    };
+    let known = expected().await;
+    assert_eq!(known.repositories, [name("core/app")]);
+    let broken = Slow {
+        broken: Some("_catalog"),
+        ..Slow::default()
+    };
+    fixture.a.set_faults(Some(Arc::new(broken)));
+    fixture.clock.advance(Duration::from_secs(1));
+    try_start(&fixture, Narrow::default()).await.unwrap();
+    fixture.attempt().await;
+    assert_eq!(expected().await, known);
 }

@@ -58,6 +58,10 @@ impl Adaptive {
     /// After how long one more connection is to be opened, for `expected` requests that begin soon, or ([`None`]) for those that wait
     /// for their turn. [`None`]: there are enough.
     pub(crate) fn open_ahead(&self, expected: Option<usize>) -> Option<Duration> {
+        // The connections that are open suffice for few requests per second.
+        if lock(&self.rate).is_limited() {
+            return None;
+        }
         let (wanted, in_progress) = {
             let state = lock(&self.requests.state);
             let wanted = match expected {
@@ -67,6 +71,11 @@ impl Adaptive {
             (wanted, state.in_progress)
         };
         lock(&self.connections).open(wanted, in_progress, self.now())
+    }
+
+    /// The registry began to answer a request after this time.
+    pub(crate) fn answered(&self, after: Duration) {
+        lock(&self.connections).answered(after);
     }
 
     /// True if the registry answers so soon that no connection is worth opening ahead.
@@ -129,9 +138,6 @@ impl Turn<'_> {
     /// The registry answered with `status`, or ([`None`]) did not answer. `retry_after`: how long it asks to wait.
     pub(crate) fn end(self, method: &Method, status: Option<StatusCode>, retry_after: Option<Duration>) {
         let (adaptive, began, now) = (self.adaptive, self.began, self.adaptive.now());
-        if status.is_some() && self.place.is_some() {
-            lock(&adaptive.connections).answered(now.saturating_sub(began));
-        }
         match status {
             Some(StatusCode::TOO_MANY_REQUESTS) => lock(&adaptive.rate).refused(began, now, retry_after),
             Some(_) => lock(&adaptive.rate).accepted(now),

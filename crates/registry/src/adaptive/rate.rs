@@ -74,6 +74,11 @@ impl Rate {
         }
     }
 
+    /// True if requests per second are limited.
+    pub(super) const fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// How long a request that is ready at `now` waits for its turn.
     pub(super) fn begin(&mut self, now: Duration) -> Duration {
         let Some(limit) = &mut self.limit else {

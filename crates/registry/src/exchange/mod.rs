@@ -141,6 +141,7 @@ impl Registry {
             .map_err(|denied| Error::new(Code::EgressDenied, &request.operation, denied.to_string()))?;
         self.pause_over(request).await?;
         let adaptive = &self.0.adaptive;
+        let is_ours = url.origin() == self.0.base.origin();
         let mut turn = if request.is_streamed {
             adaptive.streamed()
         } else {
@@ -148,7 +149,9 @@ impl Registry {
             if let Some(turn) = turn.as_mut().now_or_never() {
                 turn
             } else {
-                self.open_ahead(None);
+                if is_ours {
+                    self.open_ahead(None);
+                }
                 turn.await
             }
         };
@@ -182,11 +185,13 @@ impl Registry {
         if let Some(header) = authorization {
             builder = builder.header(AUTHORIZATION, header);
         }
+        let sent = Instant::now();
         let answered = tokio::time::timeout(idle_timeout, builder.send()).await;
         let response = answered.as_ref().ok().and_then(|response| response.as_ref().ok());
         let status = response.map(reqwest::Response::status);
         let after = response.and_then(|response| retry_after(response.headers(), SystemTime::now()));
-        if let Some(response) = response.filter(|_| url.origin() == self.0.base.origin()) {
+        if let Some(response) = response.filter(|_| is_ours) {
+            adaptive.answered(sent.elapsed());
             let mut quota = self.0.quota.lock().unwrap_or_else(PoisonError::into_inner);
             quota.learn(response.headers(), Instant::now());
         }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use transship_registry::{Options, Registry};
+use transship_oci::Limits;
+use transship_registry::{Options, Registry, Retries};
 use transship_testkit::proxy::DelayProxy;
 
 use crate::world::{World, options_of};
@@ -59,12 +61,14 @@ impl Way {
     }
 
     fn registry(&self, world: &World) -> Registry {
-        let endpoint = format!("http://{}", self.address).parse().unwrap();
-        Registry::new(Options {
-            endpoint,
+        Registry::new(self.options(world)).unwrap()
+    }
+
+    fn options(&self, world: &World) -> Options {
+        Options {
+            endpoint: format!("http://{}", self.address).parse().unwrap(),
             ..options_of(&world.source)
-        })
-        .unwrap()
+        }
     }
 
     fn opened(&self) -> usize {
@@ -102,15 +106,53 @@ async fn requests_use_the_connections_that_were_opened_for_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_wait_for_the_connections_that_are_being_opened_for_them() {
+    let world = World::new().await;
+    let way = Way::to(&world, ROUND_TRIP, 0).await;
+    let registry = way.registry(&world);
+    registry.expect_requests(6);
+    ping(&registry, 6).await;
+    // The first ones may begin before any connection is being opened.
+    assert!(way.opened() < 12, "{}", way.opened());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn for_requests_that_wait_connections_are_opened() {
     let world = World::new().await;
-    let way = Way::to(&world, Duration::from_secs(1), 0).await;
+    let way = Way::to(&world, Duration::from_secs(5), 0).await;
     let registry = way.registry(&world);
-    let pings = ping(&registry, 40);
-    let opened = way.until(|way| way.opened() >= 24);
-    // Long before the first answer.
-    let opened = async { tokio::time::timeout(Duration::from_millis(900), opened).await.unwrap() };
-    tokio::join!(pings, opened);
+    let mut pings: Vec<_> = (0..24).map(|_| Box::pin(registry.ping())).collect();
+    for ping in &mut pings {
+        assert!(ping.now_or_never().is_none());
+    }
+    // Eight have begun. The others are given up, so that no place comes for them.
+    drop(pings.split_off(8));
+    way.until(|way| way.opened() == 24).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_connections_are_opened_than_there_are_requests() {
+    let world = World::new().await;
+    let way = Way::to(&world, Duration::from_millis(200), 0).await;
+    ping(&way.registry(&world), 40).await;
+    assert!(way.opened() <= 40, "{}", way.opened());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn for_few_requests_per_second_none_is_opened_ahead() {
+    let world = World::new().await;
+    let way = Way::to(&world, ROUND_TRIP, 0).await;
+    let registry = Registry::new(Options {
+        limits: Limits {
+            requests_per_second: Some(1.0),
+            ..Limits::default()
+        },
+        ..way.options(&world)
+    })
+    .unwrap();
+    registry.expect_requests(6);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(way.opened(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,8 +184,17 @@ async fn connections_that_are_not_used_are_closed() {
 async fn connections_that_the_registry_closed_harm_no_request() {
     let world = World::new().await;
     let way = Way::to(&world, ROUND_TRIP, 4).await;
-    let registry = way.registry(&world);
+    let registry = Registry::new(Options {
+        retries: Retries {
+            times: 0,
+            ..Retries::default()
+        },
+        ..way.options(&world)
+    })
+    .unwrap();
     registry.expect_requests(4);
     way.until(|way| way.opened() == 4).await;
+    // They are closed, and known to be.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     ping(&registry, 8).await;
 }

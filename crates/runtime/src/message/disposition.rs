@@ -57,7 +57,7 @@ pub(super) fn decide(envelope: Envelope, result: Result<Next>, now: Timestamp, m
 fn undecided_wait(envelope: &Envelope, now: Timestamp) -> Option<Duration> {
     let created = envelope.job.execution().map(|execution| execution.created);
     let age = created.and_then(|created| Duration::try_from(now.duration_since(created)).ok());
-    let is_old = age.is_some_and(|age| age >= UNDECIDED_AGE_MAX) && envelope.tries >= UNDECIDED_TRIES_MIN;
+    let is_old = age.is_some_and(|age| age >= UNDECIDED_AGE_MAX) && envelope.undecided >= UNDECIDED_TRIES_MIN;
     if envelope.job.is_periodic() || is_old {
         return None;
     }
