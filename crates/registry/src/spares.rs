@@ -266,3 +266,93 @@ impl Drop for Opening {
         self.spares.end(&self.to, self.opened.take());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::ReadBufCursor;
+
+    use super::*;
+
+    /// A connection with a number, closed by the server or not.
+    #[derive(Debug, PartialEq)]
+    struct Numbered(u32, bool);
+
+    impl Read for Numbered {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+            if self.1 { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+    }
+
+    const HOST: &str = "a";
+
+    fn opened(number: u32) -> Connection {
+        Box::new(Numbered(number, false))
+    }
+
+    fn ready(spares: &Spares) -> Option<u32> {
+        match spares.take::<Numbered>(HOST) {
+            Found::Ready(connection) => Some(connection.0),
+            Found::Coming(_) | Found::Nothing => None,
+        }
+    }
+
+    fn coming(spares: &Spares) -> Option<oneshot::Receiver<Connection>> {
+        match spares.take::<Numbered>(HOST) {
+            Found::Coming(receiver) => Some(receiver),
+            Found::Ready(_) | Found::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn a_request_takes_a_connection_that_is_open_or_waits_for_one_that_is_being_opened() {
+        let spares = Spares::default();
+        assert!(matches!(spares.take::<Numbered>(HOST), Found::Nothing));
+        spares.begin(HOST);
+        let mut first = coming(&spares).unwrap();
+        assert!(coming(&spares).is_none(), "another one waits for it");
+        spares.end(HOST, Some(opened(1)));
+        let connection = open::<Numbered>(first.try_recv().unwrap());
+        assert_eq!(connection, Some(Numbered(1, false)));
+        spares.begin(HOST);
+        spares.end(HOST, Some(opened(2)));
+        assert_eq!((ready(&spares), ready(&spares)), (Some(2), None));
+    }
+
+    #[test]
+    fn a_request_waits_for_no_connection_that_failed() {
+        let spares = Spares::default();
+        [(); 2].iter().for_each(|()| spares.begin(HOST));
+        let (mut first, mut second) = (coming(&spares).unwrap(), coming(&spares).unwrap());
+        spares.end(HOST, None);
+        let failed = [first.try_recv(), second.try_recv()].map(Result::err);
+        assert_eq!(
+            failed,
+            [
+                Some(oneshot::error::TryRecvError::Closed),
+                Some(oneshot::error::TryRecvError::Empty)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_leaves_its_connection_to_others() {
+        let spares = Spares::default();
+        spares.begin(HOST);
+        drop(coming(&spares));
+        spares.end(HOST, Some(opened(1)));
+        assert_eq!(ready(&spares), Some(1));
+        spares.begin(HOST);
+        drop(coming(&spares));
+        assert!(coming(&spares).is_some());
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_is_passed_over() {
+        let spares = Spares::default();
+        for (number, is_closed) in [(1, false), (2, true)] {
+            spares.begin(HOST);
+            spares.end(HOST, Some(Box::new(Numbered(number, is_closed))));
+        }
+        assert_eq!((ready(&spares), ready(&spares)), (Some(1), None));
+    }
+}

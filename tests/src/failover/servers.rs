@@ -7,9 +7,14 @@ use std::time::Duration;
 
 use transship_testkit::name_server::{NameServer, Product, TSIG_KEY};
 
+use crate::wait;
+
 use super::Gate;
 use super::front::{Answer, Resolve};
 use super::names::ZONE;
+
+/// Time limit for the transfer of a change to the secondary server.
+const TRANSFER: Duration = Duration::from_secs(30);
 
 /// A primary server and a secondary, as processes.
 #[derive(Debug)]
@@ -60,7 +65,7 @@ impl NameServers {
         Arc::new(move |name| answer(&dig(port, &["+noall", "+answer"], "A", name)))
     }
 
-    /// Changes the zone as another program would, with lines for `nsupdate`.
+    /// Changes the zone as another program would, with lines for `nsupdate`, and waits until a secondary server that answers has it.
     pub fn change(&self, lines: &[&str]) {
         let key = TSIG_KEY.splitn(3, ':').collect::<Vec<_>>();
         let mut child = Command::new("nsupdate")
@@ -76,7 +81,18 @@ impl NameServers {
         drop(input);
         let status = child.wait().expect("nsupdate ends");
         assert!(status.success(), "nsupdate fails: {lines:?}");
+        let is_equal = || {
+            let [primary, secondary] = [&self.primary, &self.secondary].map(|server| serial(server.port()));
+            secondary.is_none() || secondary == primary
+        };
+        wait::until_true(TRANSFER, "the secondary server has the change", is_equal).expect("zones are transferred");
     }
+}
+
+/// The serial number of the zone at the server; [`None`] if it does not answer.
+fn serial(port: u16) -> Option<u32> {
+    let soa = dig(port, &["+short"], "SOA", ZONE);
+    soa.split(' ').nth(2)?.parse().ok()
 }
 
 /// The answer of the server at `port`.

@@ -106,17 +106,6 @@ async fn requests_use_the_connections_that_were_opened_for_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_wait_for_the_connections_that_are_being_opened_for_them() {
-    let world = World::new().await;
-    let way = Way::to(&world, ROUND_TRIP, 0).await;
-    let registry = way.registry(&world);
-    registry.expect_requests(6);
-    ping(&registry, 6).await;
-    // The first ones may begin before any connection is being opened.
-    assert!(way.opened() < 12, "{}", way.opened());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn for_requests_that_wait_connections_are_opened() {
     let world = World::new().await;
     let way = Way::to(&world, Duration::from_secs(5), 0).await;
@@ -128,14 +117,6 @@ async fn for_requests_that_wait_connections_are_opened() {
     // Eight have begun. The others are given up, so that no place comes for them.
     drop(pings.split_off(8));
     way.until(|way| way.opened() == 24).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_more_connections_are_opened_than_there_are_requests() {
-    let world = World::new().await;
-    let way = Way::to(&world, Duration::from_millis(200), 0).await;
-    ping(&way.registry(&world), 40).await;
-    assert!(way.opened() <= 40, "{}", way.opened());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
