@@ -16,7 +16,7 @@ pub const WORD: &str = "beside-large";
 const LAYER_BYTES: u64 = 10 << 30;
 const QUICK_LAYER_BYTES: u64 = 1 << 30;
 const DISCARDED_BYTES_MIN: u64 = 256 << 20;
-const PUSHES: u32 = 200;
+const PUSHES: u32 = 180;
 const INTERVAL: Duration = Duration::from_millis(50);
 const ARRIVAL: Duration = Duration::from_mins(5);
 

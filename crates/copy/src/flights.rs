@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use transship_oci::{Digest, Repository};
 
 use crate::BlobLocation;
+use crate::precedence::Precedence;
 
 /// Ends that are remembered, for copies that began before.
 const ENDED_MAX: usize = 10_000;
@@ -32,9 +33,21 @@ pub struct Flights {
     placed: Turns<(Digest, Repository), Instant>,
     /// Mounts that failed, since one succeeded.
     failed_mounts: AtomicU32,
+    /// Which copies have precedence.
+    precedence: Precedence,
 }
 
 impl Flights {
+    /// How long the transfers of large blobs gave way to small images, in all.
+    pub fn gave_way(&self) -> Duration {
+        self.precedence.gave_way()
+    }
+
+    /// Which copies to the registry have precedence.
+    pub(crate) const fn precedence(&self) -> &Precedence {
+        &self.precedence
+    }
+
     /// False if the registry seems to mount nothing. Then no copy waits in order to mount.
     pub(crate) fn do_mounts_succeed(&self) -> bool {
         self.failed_mounts.load(Ordering::Relaxed) < FAILED_MOUNTS_MAX

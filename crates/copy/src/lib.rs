@@ -16,6 +16,7 @@ pub mod memory;
 mod parallel;
 mod platforms;
 mod ports;
+mod precedence;
 mod progress;
 mod request;
 mod selection;

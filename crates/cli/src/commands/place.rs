@@ -263,8 +263,12 @@ impl Opened {
             if working.is_none() {
                 *working = self.work().await?;
             }
-            let record = self.find(execution).await?;
-            if let Some(record) = record.filter(|record| record.duration_ms.is_some()) {
+            if self.has_ended(execution).await?
+                && let Some(record) = self
+                    .find(execution)
+                    .await?
+                    .filter(|record| record.duration_ms.is_some())
+            {
                 // The counters of a large execution are several items, which are not read at one moment.
                 if ended.as_ref() == Some(&record) || self.data.is_some() {
                     return Ok(record);
@@ -279,6 +283,12 @@ impl Opened {
             };
             tokio::time::sleep(interval).await;
         }
+    }
+
+    /// True if the execution has ended. It costs one read of the ledger, unlike what [`Opened::find`] finds out of its tasks.
+    async fn has_ended(&self, execution: &str) -> Result<bool, Failure> {
+        let record = self.ledger.history.execution(execution).await?;
+        Ok(record.is_some_and(|record| record.duration_ms.is_some()))
     }
 
     /// Waits until a worker of the stack has begun the run; false if none does within [`BEGIN_TIMEOUT`].

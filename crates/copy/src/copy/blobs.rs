@@ -15,6 +15,7 @@ use super::run::CopyRun;
 use crate::approach::{Approach, HEAD_BLOB_BYTES_MIN, Route};
 use crate::flights::{Busy, Turn};
 use crate::inline::Inline;
+use crate::precedence::{GivesWay, Precedence};
 use crate::{Arrival, BlobEnd, BlobLocation, Mount, Step, UploadOptions, UploadSession};
 
 /// Up to this size round trips dominate the cost of a blob, above it bandwidth.
@@ -37,6 +38,9 @@ impl CopyRun<'_> {
             bytes,
         });
         let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest.clone()).collect();
+        if blobs.first().is_some_and(Precedence::is_large) {
+            self.end_precedence();
+        }
         let parallel = if blobs.first().is_some_and(|largest| largest.size > SMALL_BLOB_BYTES_MAX) {
             PARALLEL_BLOBS
         } else {
@@ -224,18 +228,16 @@ impl CopyRun<'_> {
             budget: request.budget,
             is_repeated: request.options.is_repeated,
         };
-        match Inline::of(blob) {
-            Some(inline) => request
-                .destination
-                .blob_put(blob, &inline, options)
-                .await
-                .at(Side::Destination),
-            None => request
-                .destination
-                .blob_put(blob, request.source, options)
-                .await
-                .at(Side::Destination),
-        }
+        let destination = request.destination;
+        let sent = match Inline::of(blob) {
+            Some(inline) => destination.blob_put(blob, &inline, options).await,
+            None if Precedence::is_large(blob) => {
+                let source = GivesWay::new(request.source, self.flights().precedence());
+                destination.blob_put(blob, &source, options).await
+            }
+            None => destination.blob_put(blob, request.source, options).await,
+        };
+        sent.at(Side::Destination)
     }
 
     async fn remember(&self, arrivals: Vec<Arrival>) {

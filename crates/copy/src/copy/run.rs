@@ -11,6 +11,7 @@ use transship_oci::{Code, Descriptor, Digest, Error, Manifest, Result, Tag, Targ
 
 use crate::compare::Sides;
 use crate::platforms::SelectedSource;
+use crate::precedence::SmallCopy;
 use crate::request::{Counts, Report, Request, State};
 use crate::{BlobEnd, Flights, KeepReason, SkipReason, Step, TagClaim};
 
@@ -36,6 +37,8 @@ pub(super) struct CopyRun<'a> {
     state: Mutex<CopyState>,
     /// The blobs of this copy, if copies do not wait for each other.
     own_flights: Flights,
+    /// As long as this copy has precedence.
+    precedence: Mutex<Option<SmallCopy>>,
 }
 
 /// What a copy did so far, and what it learned.
@@ -110,6 +113,7 @@ impl<'a> CopyRun<'a> {
             ),
             index_turn: AsyncMutex::default(),
             own_flights: Flights::default(),
+            precedence: Mutex::new(request.locations.flights().map(|flights| flights.precedence().begin())),
             state: Mutex::new(CopyState {
                 may_be_partial: request.options.is_repeated,
                 ..CopyState::default()
@@ -124,6 +128,11 @@ impl<'a> CopyRun<'a> {
     /// The blobs that this process copies to the destination.
     pub(super) fn flights(&self) -> &Flights {
         self.request.locations.flights().unwrap_or(&self.own_flights)
+    }
+
+    /// Ends the precedence of this copy, because it has a large blob.
+    pub(super) fn end_precedence(&self) {
+        *self.precedence.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn may_be_partial(&self) -> bool {

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use transship_copy::{
     Arrival, BlobLocation, BlobLocations, Flights, NoProgress, NoReplicas, Options, Report, Request, State, copy,
 };
-use transship_embedded_registry::EmbeddedRegistry;
 use transship_embedded_registry::faults::Action;
+use transship_embedded_registry::{EmbeddedRegistry, VirtualBlob};
 use transship_oci::{Digest, Provider, Repository, Result, Target};
 use transship_registry::{Profile, Registry};
 use transship_testkit::images::{self, Sample};
@@ -278,4 +278,33 @@ async fn a_source_that_lacks_a_blob_gets_none_that_another_copy_sent() {
     for digest in sample.blobs.keys() {
         assert!(world.destination.blob(&name("copy/b"), digest).is_none(), "{digest}");
     }
+}
+
+#[tokio::test]
+async fn large_blobs_give_way_to_small_images_and_not_to_themselves() {
+    const LAYER_BYTES: u64 = 80 << 20;
+    let discarding = EmbeddedRegistry::builder().discard_blobs_above(LAYER_BYTES / 2);
+    let world = World::of(EmbeddedRegistry::builder(), discarding).await;
+    images::image(1, &[1000]).seed_into(&world.source, &name("core/app"), &tag("v1"));
+    for (seed, repository) in [(7, "core/large"), (8, "core/larger")] {
+        let layer = VirtualBlob::new(seed, LAYER_BYTES);
+        images::seed_virtual_layer(&world.source, &name(repository), &tag("v1"), &layer);
+    }
+    let locations = Shared::default();
+    let copy_one = |from: &'static str, number: u32| {
+        let to = ("copy/all", format!("{}-{number}", &from[5..]));
+        copy_one(&world, &world.to, &locations, from, to, None)
+    };
+    copy_one("core/large", 0).await.unwrap();
+    assert_eq!(locations.flights.gave_way(), Duration::ZERO);
+    let small = async {
+        for number in 0.. {
+            copy_one("core/app", number).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = small => {}
+        copied = copy_one("core/larger", 0) => assert_eq!(copied.unwrap().state, State::Copied),
+    }
+    assert!(locations.flights.gave_way() > Duration::ZERO);
 }
