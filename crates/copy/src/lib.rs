@@ -23,7 +23,9 @@ mod selection;
 mod time_budget;
 mod verify;
 
-pub use compare::{Action, Attachment, CompareRequest, Comparison, DigestTags, Extent, WriteRequests, compare};
+pub use compare::{
+    Action, Attachment, CompareRequest, Comparison, DigestTags, Extent, Presence, WriteRequests, compare,
+};
 pub use continuation::{Continuation, Continuations};
 pub use copy::copy;
 pub use decide::{Decision, KeepReason, Owner, decide};

@@ -54,11 +54,22 @@ pub struct Options {
     /// What the event says the source tag names. If it names something else, the copy ends with `SOURCE_NOT_SETTLED` and
     /// changes nothing, because some registries notify before they write the tag.
     pub expected: Option<Digest>,
+    /// The destination did not have the tag a moment ago: it is looked at right before the write for the first time, unless
+    /// nothing is looked at there ([`Existing::Overwrite`]).
+    pub is_absent: bool,
     /// There was an earlier attempt: blobs may be there at no known location, so each is asked for before it is sent.
     pub is_repeated: bool,
     /// How long the copy waits for a blob that another copy of this process sends; then it ends with `BLOB_UNDER_WAY`. [`None`]:
     /// as long as that takes.
     pub patience: Option<Duration>,
+}
+
+impl Options {
+    /// True if what `target` names at the destination is looked at once more right before it is written. Registries cannot
+    /// compare and swap, so a copy that may not replace everything does so.
+    pub(crate) fn looks_before_write(&self, target: &Target) -> bool {
+        self.existing != Existing::Overwrite && target.tag().is_some()
+    }
 }
 
 impl Default for Options {
@@ -70,6 +81,7 @@ impl Default for Options {
             labels: BTreeMap::new(),
             platforms: Platforms::default(),
             expected: None,
+            is_absent: false,
             is_repeated: false,
             patience: None,
         }

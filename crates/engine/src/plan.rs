@@ -38,6 +38,7 @@ pub(crate) fn task_of(
         },
         is_attachment: false,
         expected: None,
+        absent_at: None,
         own: None,
     }
 }

@@ -22,7 +22,7 @@ use crate::platforms::{SelectedSource, selected};
 use crate::ports::source_manifest;
 use crate::selection::{SkipReason, skip_reason};
 use crate::{
-    BlobLocations, Counts, Decision, Destination, Existing, KeepReason, Options, Referrers, Replicas, Selection, Source,
+    BlobLocations, Counts, Decision, Destination, KeepReason, Options, Referrers, Replicas, Selection, Source,
 };
 
 /// What is compared, and how far.
@@ -45,6 +45,8 @@ pub struct CompareRequest<'a> {
     pub digest_tags: Option<&'a DigestTags>,
     /// What is to be found out.
     pub extent: Extent,
+    /// What is known of the destination before it is asked.
+    pub presence: Presence,
 }
 
 /// What a comparison finds out.
@@ -54,6 +56,17 @@ pub enum Extent {
     FirstDifference,
     /// Everything that a copy would write, with its blobs.
     Everything,
+}
+
+/// Whether the destination has a tag, before it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Not known: both sides are asked at the same time.
+    Unknown,
+    /// It probably does not have it: it is asked first, and the source only if its answer matters.
+    Unlikely,
+    /// It does not have it, and is not asked.
+    Absent,
 }
 
 /// What a copy would do with an image.
@@ -76,7 +89,7 @@ pub enum Action {
 pub struct Comparison {
     /// What a copy would do.
     pub action: Action,
-    /// What the source names.
+    /// What the source names; [`None`] if nothing, or if it was not asked, because a copy would write any image.
     pub source: Option<Descriptor>,
     /// What the destination is to name: what the source names, or what the selected platforms of it become.
     pub wanted: Option<Descriptor>,
@@ -153,7 +166,7 @@ impl Comparison {
         };
         if !self.manifests.is_empty() {
             writes.source += u64::from(request.from.tag().is_some());
-            let looks_again = request.to.tag().is_some() && request.options.existing != Existing::Overwrite;
+            let looks_again = request.options.looks_before_write(&request.to);
             writes.destination += u64::from(looks_again) + 2 * u64::from(self.backup);
         }
         self.requests_to_write = writes;
@@ -207,22 +220,29 @@ async fn first_difference(
     sides: &Sides<'_>,
     selected: Option<&SelectedSource<'_>>,
 ) -> Result<Comparison> {
-    let (wanted, found) = tokio::try_join!(
-        async {
-            // The tag was listed, so that one look that does not find it is not enough.
-            match request.source.manifest_head(&request.from).await.at(Side::Source)? {
-                None => request.source.manifest_find(&request.from).await.at(Side::Source),
-                found => Ok(found),
-            }
-        },
-        async {
-            request
-                .destination
-                .manifest_head(&request.to)
-                .await
-                .at(Side::Destination)
+    let wanted = async {
+        // The tag was listed, so that one look that does not find it is not enough.
+        match request.source.manifest_head(&request.from).await.at(Side::Source)? {
+            None => request.source.manifest_find(&request.from).await.at(Side::Source),
+            found => Ok(found),
         }
-    )?;
+    };
+    let found = async {
+        let found = request.destination.manifest_head(&request.to).await;
+        found.at(Side::Destination)
+    };
+    let (wanted, found) = if request.presence == Presence::Unknown {
+        tokio::try_join!(wanted, found)?
+    } else {
+        let found = match request.presence {
+            Presence::Absent => None,
+            Presence::Unknown | Presence::Unlikely => found.await?,
+        };
+        if found.is_none() && selected.is_none() && lets_all_pass(&request.options) {
+            return Ok(Comparison::of(Action::Copy));
+        }
+        (wanted.await?, found)
+    };
     let comparison = |action| Comparison {
         source: wanted.clone(),
         wanted: wanted.clone(),
@@ -253,6 +273,11 @@ async fn first_difference(
         skipped => skipped,
     };
     Ok(comparison(skipped.map_or(Action::Copy, Action::Skip)))
+}
+
+/// True if any image of the source would be copied to where nothing is.
+fn lets_all_pass(options: &Options) -> bool {
+    options.kinds.is_empty() && options.labels.is_empty() && options.referrers != Referrers::Require
 }
 
 /// True if the image `root` must have a referrer and has none that is proven.

@@ -22,7 +22,7 @@ use crate::platforms::{SelectedSource, selected};
 use crate::ports::source_manifest;
 use crate::request::{Report, Request, State};
 use crate::selection::skip_reason;
-use crate::{Decision, Existing, KeepReason, Options, Referrers};
+use crate::{Decision, KeepReason, Options, Referrers};
 use run::{CopyRun, MAX_ROUNDS};
 
 /// If the source was read longer ago than this, it is checked again before the commit.
@@ -61,11 +61,13 @@ async fn copy_from<'a>(request: &'a Request<'a>, selected: Option<&'a SelectedSo
 
 async fn run_rounds<'a>(request: &'a Request<'a>, selected: Option<&'a SelectedSource<'a>>) -> Result<Report> {
     let run = CopyRun::new(request, selected);
-    let mut there = request
-        .destination
-        .manifest_head(&request.to)
-        .await
-        .at(Side::Destination)?;
+    let is_known_absent = request.options.is_absent && request.options.looks_before_write(&request.to);
+    let mut there = if is_known_absent {
+        None
+    } else {
+        let found = request.destination.manifest_head(&request.to).await;
+        found.at(Side::Destination)?
+    };
     let mut ours = None;
     for _ in 0..MAX_ROUNDS {
         match run.round(there.as_ref(), ours.as_ref()).await? {
@@ -237,9 +239,8 @@ impl CopyRun<'_> {
         {
             return Ok(Some(Round::Moved(None)));
         }
-        // Registries cannot compare and swap. A copy that may not replace everything checks once more, right before the write.
-        if self.request.options.existing != Existing::Overwrite && self.request.to.tag().is_some() {
-            let (destination, to) = (self.request.destination, &self.request.to);
+        let (destination, to) = (self.request.destination, &self.request.to);
+        if self.request.options.looks_before_write(to) {
             let found = match there {
                 Some(_) => destination.manifest_head(to).await,
                 None => destination.manifest_find(to).await,

@@ -7,7 +7,7 @@
 //! A message that is one more report of the push of the task has ids of its own ([`CopyTask::own`]): a new task gets these. The
 //! report may be of another push than the one that the task was skipped or cancelled for, so it is not dropped with the task.
 
-use transship_copy::{Action, CompareRequest, Comparison, Extent, Manifests, NoLocations, Options, compare};
+use transship_copy::{Action, CompareRequest, Comparison, Extent, Manifests, NoLocations, Options, Presence, compare};
 use transship_oci::{Digest, DigestTag, Referrers, Result, Target};
 
 use super::CopyImage;
@@ -165,6 +165,7 @@ impl CopyImage<'_> {
             replicas: &LedgerReplicas::new(self.jobs, self.task, holder, &writes),
             digest_tags: None,
             extent: Extent::FirstDifference,
+            presence: Presence::Unknown,
         })
         .await?;
         Ok(Ends {
@@ -191,6 +192,7 @@ impl CopyImage<'_> {
                 ..ended.execution.clone()
             },
             expected: ends.source.clone().or_else(|| ended.expected.clone()),
+            absent_at: None,
             own: None,
             ..ended.clone()
         }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use transship_copy::{Manifests, Options, Report, Request, Source as CopySource, State, copy};
 use transship_oci::{Code, Error, Result, Target, Verb};
 use transship_registry::Registry;
@@ -20,6 +21,9 @@ use crate::job::Source;
 use crate::jobs::{Obstacle, low_quota};
 use crate::retry_policy::{BLOB_PATIENCE, Wait};
 use crate::{ImageRef, Replica};
+
+/// How long a tag that was absent counts as absent without a look.
+const ABSENT_FOR: SignedDuration = SignedDuration::from_mins(10);
 
 impl CopyImage<'_> {
     /// Copies the image once.
@@ -198,19 +202,27 @@ impl CopyImage<'_> {
     }
 
     fn options(&self) -> Options {
-        let policy = &self.task.policy;
-        let expected = self.task.expected.clone();
+        let task = self.task;
+        let policy = &task.policy;
+        let expected = task.expected.clone();
         Options {
             existing: policy.existing,
             referrers: policy.referrers,
             kinds: policy.kinds.clone(),
             labels: policy.labels.clone(),
             platforms: policy.platforms.clone(),
-            expected: expected.filter(|_| !self.task.is_attachment && self.is_settling()),
+            expected: expected.filter(|_| !task.is_attachment && self.is_settling()),
+            is_absent: self.attempt == 1 && task.absent_at.is_some_and(|at| is_recent(at, self.jobs.now())),
             is_repeated: self.attempt > 1,
             patience: Some(BLOB_PATIENCE),
         }
     }
+}
+
+/// True if a tag that was absent `at` probably still is. A time later than now says nothing.
+fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    let age = now.duration_since(at);
+    !age.is_negative() && age <= ABSENT_FOR
 }
 
 /// Every tag that Transship wrote. An equal image is included, because it may have been written by a worker that died before it

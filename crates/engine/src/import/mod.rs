@@ -215,6 +215,7 @@ impl Import {
             },
             is_attachment: false,
             expected: None,
+            absent_at: None,
             own: None,
         }
     }

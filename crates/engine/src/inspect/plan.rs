@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use transship_copy::{
-    Arrival, BlobLocation, BlobLocations, BlobSource as _, Clock, CompareRequest, Comparison, DigestTags, Extent,
-    Manifests as _, compare,
+    Arrival, BlobLocation, BlobLocations, BlobSource as _, Clock, CompareRequest, Comparison, Extent, Manifests as _,
+    Presence, compare,
 };
 use transship_oci::{Digest, Error, Repository, Result, Tag};
 use transship_registry::{Page, Registry};
@@ -15,7 +15,7 @@ use transship_rules::Rule;
 use super::walk_whole;
 use crate::ledger::Ledger;
 use crate::send::now;
-use crate::walk::{Comparer, Narrow, Pair, Visitor, WalkedReplicas, options};
+use crate::walk::{Comparer, Known, Narrow, Pair, Visitor, WalkedReplicas, options};
 
 /// What would be done with one image.
 pub struct Planned {
@@ -78,7 +78,7 @@ impl Comparer for Planner<'_> {
 
     fn list(&self, _: &Repository, _: &Page<Tag>) {}
 
-    async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Planned> {
+    async fn compare(&self, pair: Pair, known: Known<'_>) -> Result<Planned> {
         let plan = self.of;
         let (source, destination) = (
             plan.source.repository(pair.source.repository.clone()),
@@ -105,8 +105,9 @@ impl Comparer for Planner<'_> {
             options: options(plan.rule),
             locations: &locations,
             replicas: &replicas,
-            digest_tags,
+            digest_tags: known.digest_tags,
             extent: Extent::Everything,
+            presence: Presence::Unknown,
         })
         .await;
         Ok(Planned {

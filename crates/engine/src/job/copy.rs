@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transship_layout::SourceRef;
 use transship_oci::{Digest, Kind, Target};
@@ -31,6 +32,9 @@ pub struct CopyTask {
     /// The digest that the event or the listing named. The copy takes what the source names when the task runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Digest>,
+    /// When the destination did not have the tag, if the task was made because of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent_at: Option<Timestamp>,
     /// Set if this is one more report of the push of the task: the ids of the task that is made of it if the push has to be
     /// copied again after the task has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +135,11 @@ impl CopyTask {
             Source::Registry(image) => self.is_attachment && matches!(image.target, Target::Digest(_)),
             Source::Stored { .. } => false,
         }
+    }
+
+    /// True if the tag was listed at the source, and the source was not asked what it names.
+    pub(crate) const fn is_listed_only(&self) -> bool {
+        self.absent_at.is_some() && self.expected.is_none()
     }
 
     /// The task as the ledger keeps it.

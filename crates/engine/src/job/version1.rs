@@ -153,6 +153,7 @@ fn job(task: Task) -> Result<Job, Error> {
         },
         is_attachment: task.follows,
         expected: task.hint,
+        absent_at: None,
         own: None,
     }
     .into())

@@ -51,6 +51,7 @@ impl Replicate {
             },
             is_attachment: false,
             expected: None,
+            absent_at: None,
             own: None,
         };
         self.history.record(&[task.entry()]).await?;

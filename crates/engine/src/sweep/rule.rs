@@ -188,6 +188,7 @@ impl<'a> SweepRule<'a> {
             destination: destination.clone(),
             execution,
             occurrence: format!("sweep {}", self.started),
+            misses: None,
             is_attended: false,
         };
         let comparer = SweepComparer { ends: &ends, under_way };

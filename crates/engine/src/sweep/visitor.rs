@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use transship_copy::DigestTags;
 use transship_oci::{Digest, Error, Repository, Result, Tag};
 use transship_registry::Page;
 
@@ -13,7 +12,7 @@ use super::baseline::{Baseline, Decision, Difference};
 use crate::job::{CopyTask, Source};
 use crate::ledger::Failure;
 use crate::send::send_then_record;
-use crate::walk::{Compared, Comparer, Ends, Pair, Visitor};
+use crate::walk::{Compared, Comparer, Ends, Known, Pair, Visitor};
 use crate::{ImageRef, Replica};
 
 /// Kept tags that one message logs by name.
@@ -68,14 +67,14 @@ impl Comparer for SweepComparer<'_> {
 
     fn list(&self, _: &Repository, _: &Page<Tag>) {}
 
-    async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Self::Found> {
+    async fn compare(&self, pair: Pair, known: Known<'_>) -> Result<Self::Found> {
         let ends = (pair.source, pair.destination);
         if self.under_way.contains(&ends) {
             return Ok(None);
         }
         let (source, destination) = ends;
         let pair = Pair { source, destination };
-        self.ends.compare(pair, digest_tags).await.map(Some)
+        self.ends.compare(pair, known).await.map(Some)
     }
 }
 

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use transship_copy::{
-    Action, CompareRequest, DigestTags, Extent, KeepReason, NoLocations, Options, Owner, Replicas, Selected, TagClaim,
+    Action, CompareRequest, Extent, KeepReason, NoLocations, Options, Owner, Presence, Replicas, Selected, TagClaim,
     compare,
 };
 use transship_oci::{Digest, Repository, Result, Tag, Target};
-use transship_registry::{Page, Registry};
+use transship_registry::{Listing, Page, Registry};
 use transship_rules::Rule;
 
-use super::{Comparer, Pair};
+use super::{Comparer, Known, Misses, Pair};
 use crate::failover::is_replicated;
 use crate::job::CopyTask;
 use crate::jobs::Jobs;
@@ -50,6 +50,8 @@ pub(crate) struct Ends<'a> {
     pub(crate) execution: Execution,
     /// Distinguishes the tasks of this walk from all others of the same images.
     pub(crate) occurrence: String,
+    /// What is expected of the destination; [`None`]: what the source names is always asked for.
+    pub(crate) misses: Option<Misses>,
     /// What is attached to an equal image that the ledger knows is found another way: see [`Replicas::is_attended`].
     pub(crate) is_attended: bool,
 }
@@ -69,8 +71,22 @@ impl Comparer for Ends<'_> {
 
     fn list(&self, _: &Repository, _: &Page<Tag>) {}
 
-    async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Compared> {
+    async fn is_destination_empty(&self, repository: &Repository) -> bool {
+        if !self.misses.as_ref().is_some_and(Misses::are_likely) {
+            return false;
+        }
+        let Some(to) = self.rule.untagged_destination(repository) else {
+            return false;
+        };
+        // Without an answer each tag is asked for.
+        let listed = self.destination.repository(to.repository).tags_page(None).await;
+        matches!(listed, Ok(Listing::Page(page)) if page.is_empty())
+    }
+
+    async fn compare(&self, pair: Pair, known: Known<'_>) -> Result<Compared> {
         let Pair { source, destination } = &pair;
+        let misses = self.misses.as_ref();
+        let presence = misses.map_or(Presence::Unknown, |misses| misses.presence(known.is_destination_empty));
         let replicas = WalkedReplicas {
             written: Arc::clone(&self.jobs.ledger.replicas),
             source,
@@ -86,12 +102,22 @@ impl Comparer for Ends<'_> {
             options: options(self.rule),
             locations: &NoLocations,
             replicas: &replicas,
-            digest_tags,
+            digest_tags: known.digest_tags,
             extent: Extent::FirstDifference,
+            presence,
         })
         .await?;
-        if let Action::Skip(_) = comparison.action {
-            return Ok(Compared::Skipped);
+        let is_absent = comparison.destination.is_none();
+        if let Some(misses) = misses {
+            misses.note(is_absent);
+        }
+        match comparison.action {
+            Action::Skip(_) => return Ok(Compared::Skipped),
+            Action::Copy if is_absent => {
+                let found = comparison.source.map(|source| source.digest);
+                return Ok(Compared::Missed(Box::new(self.task_of_absent(pair, found))));
+            }
+            _ => {}
         }
         let (Some(found), Some(wanted)) = (comparison.source, comparison.wanted) else {
             return Ok(Compared::Absent);
@@ -102,10 +128,9 @@ impl Comparer for Ends<'_> {
             .is_some_and(|there| there.digest == wanted.digest);
         Ok(match comparison.action {
             Action::Copy => {
-                let occurrence = format!("{} {}", self.occurrence, found.digest);
                 let members = vec![wanted.digest.clone()];
                 let replica = is_root_equal.then(|| self.replica(&pair, &wanted.digest, members, selected));
-                let mut task = task_of(self.rule, pair.source, pair.destination, &self.execution, &occurrence);
+                let mut task = self.task(pair, &found.digest.to_string());
                 task.expected = Some(found.digest);
                 match replica {
                     Some(replica) => Compared::Attached(Box::new(task), Box::new(replica)),
@@ -132,6 +157,25 @@ impl Ends<'_> {
         let snapshot = self.jobs.configuration.current();
         let (from, to) = (&self.rule.source.registry, &self.rule.destination.registry);
         snapshot.document.failover_between(from, to).is_some()
+    }
+
+    /// The task that copies a tag. `found` is what this walk found there.
+    fn task(&self, pair: Pair, found: &str) -> CopyTask {
+        let occurrence = format!("{} {found}", self.occurrence);
+        task_of(self.rule, pair.source, pair.destination, &self.execution, &occurrence)
+    }
+
+    /// The task that copies a tag which the destination does not have. `named`: what the source names, if it was asked.
+    fn task_of_absent(&self, pair: Pair, named: Option<Digest>) -> CopyTask {
+        // A walk that does not always ask the source makes the same task in both cases.
+        let found = named.as_ref().filter(|_| self.misses.is_none());
+        let mut task = match found {
+            Some(digest) => self.task(pair, &digest.to_string()),
+            None => self.task(pair, "absent"),
+        };
+        task.expected = named;
+        task.absent_at = Some(self.jobs.now());
+        task
     }
 
     /// The replica of a tag that is equal on both sides.
@@ -170,6 +214,7 @@ impl Ends<'_> {
             replicas: &replicas,
             digest_tags: None,
             extent: Extent::FirstDifference,
+            presence: Presence::Unknown,
         })
         .await?;
         Ok(matches!(comparison.action, Action::Skip(_)))

@@ -8,6 +8,7 @@
 mod ahead;
 mod compare;
 mod in_order;
+mod misses;
 mod names;
 mod scope;
 mod stages;
@@ -22,6 +23,7 @@ use transship_registry::{Page, Registry};
 use transship_rules::Rule;
 
 pub(crate) use self::compare::{Compared, Ends, WalkedReplicas, options};
+pub(crate) use self::misses::Misses;
 use self::scope::Scope;
 use self::stages::{Mark, Place, Stages, Step};
 use crate::ImageRef;
@@ -86,9 +88,22 @@ pub(crate) trait Comparer: Sync {
     /// A page of the tags of `repository` was read.
     fn list(&self, repository: &Repository, page: &Page<Tag>) -> Self::Listed;
 
-    /// Finds out about one tag. `digest_tags`: those of its repository; [`None`]: each is asked for.
-    fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>)
-    -> impl Future<Output = Result<Self::Found>> + Send;
+    /// True if the destination has no tag in the repository that `repository` is copied to. False if that is not known.
+    fn is_destination_empty(&self, _repository: &Repository) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
+
+    /// Finds out about one tag.
+    fn compare(&self, pair: Pair, known: Known<'_>) -> impl Future<Output = Result<Self::Found>> + Send;
+}
+
+/// What is known of a repository when its tags are compared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// Its digest tags at the source; [`None`]: each is asked for.
+    pub(crate) digest_tags: Option<&'a DigestTags>,
+    /// See [`Comparer::is_destination_empty`].
+    pub(crate) is_destination_empty: bool,
 }
 
 /// What is done about it, in the order of the names.

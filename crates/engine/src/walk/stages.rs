@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use transship_copy::DigestTags;
 use transship_copy::memory::SMALL_BODY_BYTES;
 use transship_oci::{Error, Repository, Result, Tag};
 use transship_registry::PageCursor;
@@ -14,7 +13,7 @@ use super::ahead::{self, Ahead};
 use super::in_order::{Ended, in_order, send};
 use super::names::{Collected, Selected};
 use super::scope::Scope;
-use super::{Comparer, Pair};
+use super::{Comparer, Known, Pair};
 use crate::job::Cursor;
 
 /// Repositories whose tags are listed before it is their turn.
@@ -65,6 +64,7 @@ pub(super) enum Mark<L> {
 pub(super) struct Look {
     pair: Pair,
     digest_tags: Arc<Collected>,
+    is_destination_empty: bool,
 }
 
 /// What the first stage names.
@@ -88,6 +88,7 @@ struct Small<L> {
     listed: L,
     tags: Vec<Tag>,
     digest_tags: Collected,
+    is_destination_empty: bool,
 }
 
 /// The stages of one walk.
@@ -170,24 +171,33 @@ impl<C: Comparer> Stages<'_, C> {
         if self.stuck > 0 || self.scope.rule.source.latest.is_some() {
             return None;
         }
-        let listed = self.scope.tags(repository, None).await.ok()?;
-        if listed.next().is_some() || listed.bytes() > SMALL_BODY_BYTES {
-            return None;
-        }
-        let select = |tag: &Tag| self.scope.selects(repository, tag);
-        let tags = Selected::of(&listed, TAGS_AHEAD_MAX + 1, select);
-        if tags.is_cut {
-            return None;
-        }
-        let mut digest_tags = Collected::default();
-        if !tags.selected.is_empty() {
-            digest_tags.add(&listed);
-        }
+        let small = async {
+            // The page is not held while the destination answers.
+            let listed = self.scope.tags(repository, None).await.ok()?;
+            if listed.next().is_some() || listed.bytes() > SMALL_BODY_BYTES {
+                return None;
+            }
+            let select = |tag: &Tag| self.scope.selects(repository, tag);
+            let tags = Selected::of(&listed, TAGS_AHEAD_MAX + 1, select);
+            if tags.is_cut {
+                return None;
+            }
+            let mut digest_tags = Collected::default();
+            if !tags.selected.is_empty() {
+                digest_tags.add(&listed);
+            }
+            Some(Small {
+                repository: repository.clone(),
+                listed: self.comparer.list(repository, &listed),
+                tags: tags.selected,
+                digest_tags,
+                is_destination_empty: false,
+            })
+        };
+        let (small, is_destination_empty) = tokio::join!(small, self.comparer.is_destination_empty(repository));
         Some(Small {
-            repository: repository.clone(),
-            listed: self.comparer.list(repository, &listed),
-            tags: tags.selected,
-            digest_tags,
+            is_destination_empty,
+            ..small?
         })
     }
 
@@ -221,6 +231,7 @@ impl<C: Comparer> Stages<'_, C> {
             listed,
             tags,
             digest_tags,
+            is_destination_empty,
         } = small;
         looks.mark(Mark::Repository(repository.clone())).await?;
         looks.listed(listed).await?;
@@ -233,7 +244,8 @@ impl<C: Comparer> Stages<'_, C> {
             looks.mark(Mark::Past(place)).await?;
             return Ok(false);
         }
-        self.step_tags(&mut place, tags, &Arc::new(digest_tags), looks).await
+        let known = (&Arc::new(digest_tags), is_destination_empty);
+        self.step_tags(&mut place, tags, known, looks).await
     }
 
     /// Lists the tags of a repository page by page. True if there are more than may be looked at.
@@ -259,6 +271,7 @@ impl<C: Comparer> Stages<'_, C> {
         if !is_at_work {
             looks.mark(Mark::Repository(place.repository.clone())).await?;
         }
+        let is_destination_empty = self.comparer.is_destination_empty(&place.repository).await;
         let mut digest_tags: Option<Arc<Collected>> = None;
         loop {
             let limit = looks.left.saturating_sub(1).max(1);
@@ -274,8 +287,8 @@ impl<C: Comparer> Stages<'_, C> {
             if tags.selected.is_empty() {
                 looks.mark(Mark::Past(place.clone())).await?;
             } else {
-                let digest_tags = digest_tags.get_or_insert_default();
-                if self.step_tags(&mut place, tags.selected, digest_tags, looks).await? {
+                let known = (&*digest_tags.get_or_insert_default(), is_destination_empty);
+                if self.step_tags(&mut place, tags.selected, known, looks).await? {
                     return Ok(true);
                 }
             }
@@ -331,7 +344,7 @@ impl<C: Comparer> Stages<'_, C> {
         &self,
         place: &mut Place,
         tags: Vec<Tag>,
-        digest_tags: &Arc<Collected>,
+        (digest_tags, is_destination_empty): (&Arc<Collected>, bool),
         looks: &mut Looks<C::Listed>,
     ) -> Result<bool, Ended> {
         for tag in tags {
@@ -345,6 +358,7 @@ impl<C: Comparer> Stages<'_, C> {
             let look = Look {
                 pair,
                 digest_tags: Arc::clone(digest_tags),
+                is_destination_empty,
             };
             looks.tag(place.clone(), look).await?;
         }
@@ -354,8 +368,11 @@ impl<C: Comparer> Stages<'_, C> {
     async fn compare(&self, step: Step<Look, C::Listed>) -> Step<Result<C::Found>, C::Listed> {
         match step {
             Step::Tag(place, look) => {
-                let digest_tags: Option<&DigestTags> = look.digest_tags.all();
-                Step::Tag(place, self.comparer.compare(look.pair, digest_tags).await)
+                let known = Known {
+                    digest_tags: look.digest_tags.all(),
+                    is_destination_empty: look.is_destination_empty,
+                };
+                Step::Tag(place, self.comparer.compare(look.pair, known).await)
             }
             Step::Mark(mark) => Step::Mark(mark),
         }

@@ -51,6 +51,7 @@ mod runs;
 mod scan;
 mod schedules;
 mod seeded;
+mod seeding;
 mod selection;
 mod senders;
 mod silence;

@@ -169,7 +169,14 @@ async fn a_tag_that_is_deleted_during_the_walk_is_neither_failed_nor_copied() {
     let record = run(&fixture).await;
     assert_eq!(record.state, ExecutionState::Succeeded);
     let found = progress(&fixture, &record.id).await;
-    assert_eq!((found.tags, found.enqueued, found.skipped), (3, 1, 2));
+    // Of v2, which the destination does not have either, its copy finds out.
+    assert_eq!((found.tags, found.enqueued, found.skipped), (3, 2, 1));
+    let copies = fixture.tasks().await;
+    let skipped = copies.iter().find(|task| task.state == TaskState::Skipped).unwrap();
+    assert_eq!(
+        (&*skipped.source, skipped.code.as_deref()),
+        ("a/core/app:v2", Some("SOURCE_NOT_FOUND"))
+    );
     assert_eq!(failures(&fixture).await, [""; 0]);
     assert_eq!(tags_written(&fixture.b), 1);
     // The destination still has one of them.

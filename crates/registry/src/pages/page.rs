@@ -119,6 +119,13 @@ impl<T: FromStr + Ord> Page<T> {
         });
     }
 
+    /// True if it has no valid name and no page follows it.
+    pub fn is_empty(&self) -> bool {
+        let mut is_empty = self.next.is_none();
+        self.for_each(|_| is_empty = false);
+        is_empty
+    }
+
     /// The first `limit` names that `keep` accepts, sorted, each once.
     pub fn select(&self, limit: usize, mut keep: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut selected = BTreeSet::new();

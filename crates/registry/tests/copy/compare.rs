@@ -1,7 +1,8 @@
 //! Comparisons: what a copy would do, found out by GET and HEAD alone.
 
 use transship_copy::{
-    Action, CompareRequest, Comparison, DigestTags, Existing, Extent, KeepReason, Options, Referrers, State, compare,
+    Action, CompareRequest, Comparison, DigestTags, Existing, Extent, KeepReason, Options, Presence, Referrers, State,
+    compare,
 };
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_oci::{Result, Target};
@@ -22,6 +23,7 @@ impl World {
             replicas: &self.ours,
             digest_tags,
             extent,
+            presence: Presence::Unknown,
         })
         .await;
         for request in [self.source.requests(), self.destination.requests()].concat() {

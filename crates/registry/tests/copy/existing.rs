@@ -6,7 +6,7 @@ use transship_copy::{Existing, Options, State};
 use transship_oci::{Kind, Target};
 use transship_testkit::images;
 
-use crate::world::{World, name, tag, watch};
+use crate::world::{World, asked, name, tag, watch};
 
 fn policy(existing: Existing) -> Options {
     Options {
@@ -48,6 +48,32 @@ async fn keep_and_follow_touch_nothing_of_somebody_elses() {
                 .iter()
                 .all(|record| is_read(record.method.as_str()))
         );
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_was_said_to_be_absent_and_is_there_is_treated_like_any_other() {
+    for existing in [Existing::Keep, Existing::Follow, Existing::Backup, Existing::Overwrite] {
+        let (world, foreign, new) = occupied().await;
+        let options = || Options {
+            is_absent: true,
+            ..policy(existing)
+        };
+        let report = world.copy_with(options()).await.unwrap();
+        let is_kept = matches!(existing, Existing::Keep | Existing::Follow);
+        let expected = if is_kept {
+            (State::Kept, foreign.root)
+        } else {
+            (State::Copied, new.root.clone())
+        };
+        assert_eq!((report.state, report.digest), expected, "{existing:?}");
+        let backups = world.destination.tags(&name("copy/app")).len() - 1;
+        assert_eq!(backups, usize::from(existing == Existing::Backup));
+        new.seed_into(&world.destination, &name("copy/app"), &tag("v1"));
+        world.reset_requests();
+        assert_eq!(world.copy_with(options()).await.unwrap().state, State::Unchanged);
+        let written = asked(&world.destination, "PUT", "/manifests/").len();
+        assert_eq!(written, 0, "{existing:?}");
     }
 }
 

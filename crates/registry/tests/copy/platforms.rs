@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 use transship_copy::{
-    Action, CompareRequest, Comparison, Existing, Extent, Options, Platforms, Report, State, compare,
+    Action, CompareRequest, Comparison, Existing, Extent, Options, Platforms, Presence, Report, State, compare,
 };
 use transship_embedded_registry::EmbeddedRegistry;
 use transship_oci::manifest::SOURCE_DIGEST;
@@ -87,6 +87,7 @@ async fn comparison(world: &World, extent: Extent, options: Options) -> Result<C
         replicas: &world.ours,
         digest_tags: None,
         extent,
+        presence: Presence::Unknown,
     })
     .await
 }

@@ -41,6 +41,7 @@ pub fn copy_task(number: u32) -> CopyTask {
         },
         is_attachment: false,
         expected: Some(Digest::sha256(&number.to_be_bytes())),
+        absent_at: None,
         own: None,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use transship_copy::{CompareRequest, Extent, NoReplicas, Options, Report, Request, compare};
+use transship_copy::{CompareRequest, Extent, NoReplicas, Options, Presence, Report, Request, compare};
 use transship_engine::Snapshot;
 use transship_local::DockerConfig;
 use transship_oci::{Code, Existing, Platform, Platforms, Reference, Referrers, Target};
@@ -196,6 +196,7 @@ impl Way {
             replicas: &NoReplicas,
             digest_tags: None,
             extent: Extent::Everything,
+            presence: Presence::Unknown,
         })
         .await;
         let requests = Requests {

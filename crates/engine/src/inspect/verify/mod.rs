@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use transship_copy::{Action, Clock, CompareRequest, DigestTags, Extent, NoLocations, NoReplicas, Options, compare};
+use transship_copy::{
+    Action, Clock, CompareRequest, DigestTags, Extent, NoLocations, NoReplicas, Options, Presence, compare,
+};
 use transship_oci::{Code, Digest, Error, Existing, Referrers, Repository, Result, Tag, Target};
 use transship_registry::{Page, Registry, RemoteRepository};
 use transship_rules::Rule;
@@ -24,7 +26,7 @@ use crate::job::Cursor;
 use crate::ledger::{By, Ledger, TaskQuery, VerifySummary};
 use crate::plan::hash_of;
 use crate::send::now;
-use crate::walk::{Comparer, Pair, Patience, STEP_TAGS_MAX, Visitor};
+use crate::walk::{Comparer, Known, Pair, Patience, STEP_TAGS_MAX, Visitor};
 use crate::{ImageRef, TaskRecord, TaskState};
 
 /// Tasks of a repository that are searched for the reason of a difference.
@@ -132,6 +134,7 @@ async fn check_to(
         replicas: &NoReplicas,
         digest_tags,
         extent: Extent::FirstDifference,
+        presence: Presence::Unknown,
     })
     .await?;
     let wanted = comparison.wanted.as_ref().map(|wanted| wanted.digest.clone());
@@ -396,7 +399,7 @@ impl Comparer for Checks<'_> {
         names
     }
 
-    async fn compare(&self, pair: Pair, digest_tags: Option<&DigestTags>) -> Result<Self::Found> {
+    async fn compare(&self, pair: Pair, known: Known<'_>) -> Result<Self::Found> {
         let verify = self.verify;
         let (source, destination) = (
             verify.source.repository(pair.source.repository.clone()),
@@ -416,7 +419,7 @@ impl Comparer for Checks<'_> {
             to: &pair.destination.target,
         };
         let depth_of = |digest: &Digest| (self.depth_of)(&pair.destination, digest);
-        let image = check_to(&ends, options, digest_tags, depth_of).await?;
+        let image = check_to(&ends, options, known.digest_tags, depth_of).await?;
         let Some(state) = image.finding else { return Ok(None) };
         let (code, reason, since) = match (&image.lack, state) {
             (Some((code, reason)), _) => (Some(code.as_str().to_owned()), Some(reason.clone()), None),
