@@ -54,8 +54,7 @@ pub struct Options {
     /// What the event says the source tag names. If it names something else, the copy ends with `SOURCE_NOT_SETTLED` and
     /// changes nothing, because some registries notify before they write the tag.
     pub expected: Option<Digest>,
-    /// The destination did not have the tag a moment ago: it is looked at right before the write for the first time, unless
-    /// nothing is looked at there ([`Existing::Overwrite`]).
+    /// The destination did not have the tag a moment ago, so that it need not be looked at before the image is read.
     pub is_absent: bool,
     /// There was an earlier attempt: blobs may be there at no known location, so each is asked for before it is sent.
     pub is_repeated: bool,
@@ -65,6 +64,20 @@ pub struct Options {
 }
 
 impl Options {
+    /// True if any image of the source is copied to where nothing is, so that nothing has to be known of it.
+    pub fn lets_all_pass(&self) -> bool {
+        self.kinds.is_empty()
+            && self.labels.is_empty()
+            && self.platforms.is_all()
+            && self.referrers != Referrers::Require
+    }
+
+    /// True if what `target` names at the destination is looked at for the first time right before it is written. By then the tag
+    /// is claimed. A copy that keeps what is there has no use for that claim, and looks at once.
+    pub(crate) fn begins_without_look(&self, target: &Target) -> bool {
+        self.is_absent && self.existing != Existing::Keep && self.looks_before_write(target)
+    }
+
     /// True if what `target` names at the destination is looked at once more right before it is written. Registries cannot
     /// compare and swap, so a copy that may not replace everything does so.
     pub(crate) fn looks_before_write(&self, target: &Target) -> bool {

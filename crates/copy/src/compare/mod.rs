@@ -63,9 +63,9 @@ pub enum Extent {
 pub enum Presence {
     /// Not known: both sides are asked at the same time.
     Unknown,
-    /// It probably does not have it: it is asked first, and the source only if its answer matters.
+    /// It probably does not have it: it is asked first, and the source only if its answer matters ([`Options::lets_all_pass`]).
     Unlikely,
-    /// It does not have it, and is not asked.
+    /// It does not have it, and is not asked unless the source must be.
     Absent,
 }
 
@@ -231,17 +231,18 @@ async fn first_difference(
         let found = request.destination.manifest_head(&request.to).await;
         found.at(Side::Destination)
     };
-    let (wanted, found) = if request.presence == Presence::Unknown {
-        tokio::try_join!(wanted, found)?
-    } else {
-        let found = match request.presence {
-            Presence::Absent => None,
-            Presence::Unknown | Presence::Unlikely => found.await?,
-        };
-        if found.is_none() && selected.is_none() && lets_all_pass(&request.options) {
-            return Ok(Comparison::of(Action::Copy));
+    let (wanted, found) = match request.presence {
+        Presence::Unlikely | Presence::Absent if request.options.lets_all_pass() => {
+            let found = match request.presence {
+                Presence::Absent => None,
+                Presence::Unknown | Presence::Unlikely => found.await?,
+            };
+            if found.is_none() {
+                return Ok(Comparison::of(Action::Copy));
+            }
+            (wanted.await?, found)
         }
-        (wanted.await?, found)
+        _ => tokio::try_join!(wanted, found)?,
     };
     let comparison = |action| Comparison {
         source: wanted.clone(),
@@ -273,11 +274,6 @@ async fn first_difference(
         skipped => skipped,
     };
     Ok(comparison(skipped.map_or(Action::Copy, Action::Skip)))
-}
-
-/// True if any image of the source would be copied to where nothing is.
-fn lets_all_pass(options: &Options) -> bool {
-    options.kinds.is_empty() && options.labels.is_empty() && options.referrers != Referrers::Require
 }
 
 /// True if the image `root` must have a referrer and has none that is proven.

@@ -61,8 +61,7 @@ async fn copy_from<'a>(request: &'a Request<'a>, selected: Option<&'a SelectedSo
 
 async fn run_rounds<'a>(request: &'a Request<'a>, selected: Option<&'a SelectedSource<'a>>) -> Result<Report> {
     let run = CopyRun::new(request, selected);
-    let is_known_absent = request.options.is_absent && request.options.looks_before_write(&request.to);
-    let mut there = if is_known_absent {
+    let mut there = if request.options.begins_without_look(&request.to) {
         None
     } else {
         let found = request.destination.manifest_head(&request.to).await;

@@ -25,6 +25,7 @@ use crate::jobs::{Jobs, Pause};
 use crate::ledger::Failure;
 use crate::retry_policy::{DELAY_MIN, REFERRER_TIMEOUT, Wait, tries_of};
 use crate::{Begin, Next, Outcome, Result, TaskEntry, TaskState};
+use transship_copy::Manifests as _;
 use transship_oci::{Code, Digest, Error};
 use transship_registry::Registry;
 
@@ -85,6 +86,10 @@ impl<'a> CopyImage<'a> {
             Err(error) if self.was_deleted(&error).await => {
                 let code = Code::SourceDeleted;
                 AttemptResult::Ended(self.skipped(code, code.meaning()), Vec::new())
+            }
+            Err(error) if self.is_only_listed(&error).await => {
+                let why = "the source lists the tag and does not have it";
+                AttemptResult::Ended(self.skipped(Code::SourceNotFound, why), Vec::new())
             }
             Err(error) if error.is(Code::FailoverFenced) => {
                 AttemptResult::Ended(self.skipped(Code::FailoverFenced, error.message()), Vec::new())
@@ -166,6 +171,25 @@ impl<'a> CopyImage<'a> {
         let deleted = &self.jobs.ledger.deleted;
         (self.is_not_there_yet(error) || error.is(Code::SourceGone))
             && deleted.has(image, self.jobs.now()).await.unwrap_or_default()
+    }
+
+    /// True if the tag was listed at the source when the task was made, and is not there. One look that does not find it is not enough.
+    async fn is_only_listed(&self, error: &Error) -> bool {
+        let Source::Registry(image) = &self.task.source else {
+            return false;
+        };
+        if !self.task.is_listed_only() || !self.is_not_there_yet(error) {
+            return false;
+        }
+        let snapshot = self.jobs.configuration.current();
+        let Ok(source) = snapshot.registry(&image.registry) else {
+            return false;
+        };
+        let found = source
+            .repository(image.repository.clone())
+            .manifest_head(&image.target)
+            .await;
+        matches!(found, Ok(None))
     }
 
     /// Remembers a permanent failure, so that no sweep tries it again. If that fails, one does.

@@ -28,10 +28,6 @@ impl CopyImage<'_> {
             message: message.clone(),
             wait,
         };
-        if self.is_not_there_yet(error) && self.task.is_listed_only() {
-            let why = "the source lists the tag and does not have it";
-            return AttemptResult::Ended(self.skipped(Code::SourceNotFound, why), Vec::new());
-        }
         if self.is_not_there_yet(error) && self.is_settling() {
             return later(Wait::Growing);
         }

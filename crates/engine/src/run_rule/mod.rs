@@ -19,7 +19,7 @@ use crate::job::{Cursor, Run, RunRule};
 use crate::jobs::{Jobs, Obstacle, low_quota};
 use crate::ledger::{RunBeginning, RunWalk};
 use crate::retry_policy::Wait;
-use crate::walk::{End, Ends, Misses, Narrow, Patience, STEP_TAGS_MAX, Walk};
+use crate::walk::{End, Ends, Misses, Narrow, Patience, STEP_TAGS_MAX, Walk, options};
 use crate::{Begin, Next, Outcome, Outgoing, TaskEntry, TaskState, Trigger};
 
 /// A place that cannot be read is tried this often in all. The registry client has already repeated its requests each time.
@@ -240,6 +240,9 @@ impl<'a> RunPart<'a> {
         } else {
             RunBeginning::default()
         };
+        let found = &walked.progress;
+        // The first run of a rule seeds its destination.
+        let is_seeding = is_from_beginning && known.tags == 0 || found.tags > 0 && found.enqueued * 3 >= found.tags;
         for registry in [source, destination] {
             registry.expect_requests(known.tags);
         }
@@ -260,8 +263,7 @@ impl<'a> RunPart<'a> {
             destination: destination.clone(),
             execution: job.execution.clone(),
             occurrence: format!("run {}", job.execution.id),
-            // The first run of a rule seeds its destination.
-            misses: Some(Misses::new(is_from_beginning && known.tags == 0)),
+            misses: options(rule).lets_all_pass().then(|| Misses::new(is_seeding)),
             is_attended: walked.is_attended,
         };
         let mut visitor = RunVisitor {

@@ -1,9 +1,10 @@
 //! What is found out about one tag: whether a copy would change the destination, with everything that is attached to the image.
 //!
 //! What must hold: a task is made only for what the rule would change, so a walk through equal registries makes none. Both sides
-//! are always asked.
+//! are asked, except where the source cannot change the answer ([`Presence`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -21,6 +22,9 @@ use crate::job::CopyTask;
 use crate::jobs::Jobs;
 use crate::plan::task_of;
 use crate::{Execution, ImageRef, Replica, ledger};
+
+/// How long the list of a destination's tags is waited for, which only saves requests.
+const EMPTY_LOOK_MAX: Duration = Duration::from_secs(3);
 
 /// What a comparison of one tag found.
 pub(crate) enum Compared {
@@ -78,9 +82,10 @@ impl Comparer for Ends<'_> {
         let Some(to) = self.rule.untagged_destination(repository) else {
             return false;
         };
+        let destination = self.destination.repository(to.repository);
+        let listed = tokio::time::timeout(EMPTY_LOOK_MAX, destination.tags_page(None)).await;
         // Without an answer each tag is asked for.
-        let listed = self.destination.repository(to.repository).tags_page(None).await;
-        matches!(listed, Ok(Listing::Page(page)) if page.is_empty())
+        matches!(listed, Ok(Ok(Listing::Page(page))) if page.is_empty())
     }
 
     async fn compare(&self, pair: Pair, known: Known<'_>) -> Result<Compared> {

@@ -271,7 +271,7 @@ impl<C: Comparer> Stages<'_, C> {
         if !is_at_work {
             looks.mark(Mark::Repository(place.repository.clone())).await?;
         }
-        let is_destination_empty = self.comparer.is_destination_empty(&place.repository).await;
+        let is_destination_empty = self.stuck == 0 && self.comparer.is_destination_empty(&place.repository).await;
         let mut digest_tags: Option<Arc<Collected>> = None;
         loop {
             let limit = looks.left.saturating_sub(1).max(1);

@@ -1,13 +1,18 @@
 //! What a run asks where the destination lacks the images, and that it replaces nothing that came there meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use transship_embedded_registry::EmbeddedRegistry;
-use transship_engine::{Narrow, TaskRecord, TaskState};
+use transship_embedded_registry::faults::Action;
+use transship_engine::ledger::Ledger;
+use transship_engine::{Envelope, ImageRef, Job, Narrow, TaskRecord, TaskState};
+use transship_oci::Target;
+use transship_testkit::faults::{Fault, Script};
 use transship_testkit::images::{self, Sample};
 
-use crate::fixture::{Fixture, name, tag};
+use crate::fixture::{Fixture, RULE, name, tag};
 use crate::runs::try_start;
 
 const REPOSITORIES: usize = 3;
@@ -142,4 +147,82 @@ async fn a_task_that_waited_for_long_looks_before_it_reads() {
     fixture.drain().await;
     assert_eq!(asked(&fixture.b, &Method::HEAD).0, IMAGES);
     assert_all_arrived(&fixture);
+}
+
+#[tokio::test]
+async fn a_tag_that_is_there_and_cannot_be_read_is_not_passed_over() {
+    let fixture = filled().await;
+    walk(&fixture).await;
+    let unreadable = Fault::new("GET", "core/app1/manifests/v2", Action::status(404)).unwrap();
+    fixture.a.set_faults(Some(Arc::new(Script::new([unreadable]))));
+    fixture.drain().await;
+    let task = task_of(&fixture, "a/core/app1:v2").await;
+    assert_eq!(
+        (task.state, task.code.as_deref()),
+        (TaskState::Failed, Some("SOURCE_NOT_FOUND"))
+    );
+}
+
+#[tokio::test]
+async fn of_two_sources_of_one_tag_that_is_kept_the_first_has_it() {
+    let rule = RULE.replace("namespace: copy }", "namespace: copy, flatten: all }, existing: keep");
+    let fixture = Fixture::of(EmbeddedRegistry::builder(), EmbeddedRegistry::builder(), &rule).await;
+    for (number, repository) in ["core/x/app", "core/y/app"].into_iter().enumerate() {
+        sample(number).seed_into(&fixture.a, &name(repository), &tag("v1"));
+    }
+    walk(&fixture).await;
+    let states = async || {
+        let mut tasks = fixture.tasks().await;
+        tasks.retain(|task| task.source.ends_with(":v1"));
+        tasks
+    };
+    fixture.attempt().await;
+    let first = states()
+        .await
+        .into_iter()
+        .find(|task| task.state == TaskState::Succeeded)
+        .unwrap();
+    fixture.attempt().await;
+    let kept = states()
+        .await
+        .into_iter()
+        .filter(|task| task.state == TaskState::Kept)
+        .count();
+    assert_eq!(kept, 1);
+    let at = ImageRef {
+        registry: "b".into(),
+        repository: name("copy/app"),
+        target: Target::Tag(tag("v1")),
+    };
+    assert_eq!(fixture.b.digest(&at.repository, &tag("v1")), first.digest);
+    let record = Ledger::new(&fixture.ledger).replicas.get(&at).await.unwrap().unwrap();
+    assert_eq!(
+        record.source.unwrap().to_string(),
+        first.source,
+        "what is attached to it is copied"
+    );
+}
+
+#[tokio::test]
+async fn the_next_message_of_a_run_expects_what_the_last_one_found() {
+    let fixture = Fixture::new().await;
+    let image = sample(1);
+    for number in 0..1_050 {
+        let repository = name(&format!("core/app{:02}", number / 50));
+        image.seed_into(&fixture.a, &repository, &tag(&format!("v{number:04}")));
+    }
+    walk(&fixture).await;
+    assert_eq!(
+        (asked(&fixture.a, &Method::HEAD).0, asked(&fixture.b, &Method::HEAD).0),
+        (1, 1)
+    );
+    let mut messages = fixture.queue_messages().await;
+    messages.extend(fixture.queue_messages().await);
+    let is_walk = |body: &str| matches!(Envelope::parse(body).unwrap().job, Job::Run(_));
+    let (_, next) = messages.into_iter().find(|(_, body)| is_walk(body)).unwrap();
+    fixture.work(&next, None).await;
+    assert_eq!(
+        (asked(&fixture.a, &Method::HEAD).0, asked(&fixture.b, &Method::HEAD).0),
+        (2, 2)
+    );
 }
