@@ -164,9 +164,8 @@ impl Pauses {
     /// The transfer worked for `worked`, which allows it further pauses.
     fn earn(&mut self, worked: Duration) {
         let earned = worked / (PAUSED_ONE_IN - 1);
-        let paid = earned.min(self.owed);
-        self.owed -= paid;
-        self.left = (self.left + (earned - paid)).min(GIVE_WAY_MAX);
+        self.left = (self.left + earned.saturating_sub(self.owed)).min(GIVE_WAY_MAX);
+        self.owed = self.owed.saturating_sub(earned);
     }
 
     /// How long the next pause may be; [`None`]: it would be too short.
