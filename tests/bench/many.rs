@@ -163,6 +163,8 @@ impl<'a> Stage<'a> {
             requests.iter().filter(is_upload).count()
         };
         let [near, far] = [self.proxies[0].host(), self.proxies[1].host()];
+        // What was written before is not written to the disk during this run.
+        ensure!(Command::new("sync").status()?.success(), "sync failed");
         let before = (requests(), cpu(), self.proxies[1].sent_bytes());
         let uploads_before = uploads();
         let cost = measure::run(&mut tool.command([near.as_str(), far.as_str()], self.repositories, memory)?)?;
