@@ -29,7 +29,7 @@ pub(crate) struct Precedence(Arc<Copies>);
 #[derive(Debug, Default)]
 struct Copies {
     small: Mutex<Small>,
-    /// Told when the last small copy ends.
+    /// Notifies those that wait when the last small copy ends.
     none_left: Notify,
 }
 

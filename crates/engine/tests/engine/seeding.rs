@@ -171,19 +171,19 @@ async fn of_two_sources_of_one_tag_that_is_kept_the_first_has_it() {
         sample(number).seed_into(&fixture.a, &name(repository), &tag("v1"));
     }
     walk(&fixture).await;
-    let states = async || {
+    let copies = async || {
         let mut tasks = fixture.tasks().await;
         tasks.retain(|task| task.source.ends_with(":v1"));
         tasks
     };
     fixture.attempt().await;
-    let first = states()
+    let first = copies()
         .await
         .into_iter()
         .find(|task| task.state == TaskState::Succeeded)
         .unwrap();
     fixture.attempt().await;
-    let kept = states()
+    let kept = copies()
         .await
         .into_iter()
         .filter(|task| task.state == TaskState::Kept)
