@@ -140,7 +140,7 @@ impl Turn<'_> {
         let (adaptive, began, now) = (self.adaptive, self.began, self.adaptive.now());
         match status {
             Some(StatusCode::TOO_MANY_REQUESTS) => lock(&adaptive.rate).refused(began, now, retry_after),
-            Some(_) => lock(&adaptive.rate).accepted(now),
+            Some(_) => lock(&adaptive.rate).accepted(began, now),
             None => {}
         }
         let gates = [&adaptive.requests, &adaptive.uploads];

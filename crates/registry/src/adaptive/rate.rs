@@ -2,7 +2,8 @@
 //! of requests per second.
 //!
 //! The rate is not limited before the first refusal. A refusal sets it to a part of the rate that the registry accepted in the last
-//! seconds. The limit then stays for a while, is raised slowly, and is forgotten once the registry bears several times as much. A
+//! seconds; a later one to the average of what it accepted between the two, and to less than the limit in any case. The limit then
+//! stays for a while, is raised slowly, and is forgotten once the registry bears several times as much. A
 //! registry that refuses as often at little more than half of the rate does not limit the rate, or now limits it to much less.
 //! Then the limit is forgotten, and another one may be learned after a while.
 
@@ -21,8 +22,11 @@ const REQUESTS_OF_PAUSE: f64 = 2.0;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
 /// The part of the accepted rate that is used after the first refusal. Registries admit a burst before they refuse.
 const FIRST_PART: f64 = 0.9;
-/// The part of the rate that is used after a later refusal.
+/// The part of the rate that is used after a later refusal, at most and at least.
 const PART: f64 = 0.95;
+const PART_MIN: f64 = 0.7;
+/// Accepted requests between two refusals that tell a rate.
+const BETWEEN_MIN: u32 = 5;
 /// A limit below this part of what was accepted, and still refusals, prove that the rate was not the reason.
 const DOUBTED_PART: f64 = 0.6;
 /// Nothing is learned for this long after that.
@@ -53,11 +57,15 @@ pub(super) struct Rate {
 #[derive(Debug, Clone)]
 struct Limit {
     per_second: f64,
-    /// The limit that was learned from what the registry accepted.
+    /// The limit that was learned first from what the registry accepted without a burst, as far as that is known.
     first: f64,
     /// The limit after the last refusal.
     refused_at: f64,
     refused: Duration,
+    /// Accepted requests that began after it.
+    accepted: u32,
+    /// What one more request that was accepted before the first refusal adds to the limit; [`None`] after a later refusal.
+    per_earlier: Option<f64>,
     raised: Duration,
     /// When the next request may begin.
     next: Duration,
@@ -94,8 +102,11 @@ impl Rate {
         turn.saturating_sub(now)
     }
 
-    /// The registry accepted a request.
-    pub(super) fn accepted(&mut self, now: Duration) {
+    /// The registry accepted a request that began at `began`.
+    pub(super) fn accepted(&mut self, began: Duration, now: Duration) {
+        if let Some(limit) = &mut self.limit {
+            limit.accepted(began);
+        }
         match self.accepted.back_mut() {
             Some((began, count)) if now.saturating_sub(*began) < STEP => *count += 1,
             _ => self.accepted.push_back((now, 1)),
@@ -109,35 +120,43 @@ impl Rate {
         if is_repeated || now < self.doubted_until || retry_after.is_some_and(|after| after > RETRY_AFTER_MAX) {
             return;
         }
-        let seen = self.seen(now);
-        let (per_second, first) = match (&self.limit, seen) {
-            (None, None) => return,
-            (None, Some(seen)) => (seen * FIRST_PART, seen * FIRST_PART),
-            (Some(limit), _) => (limit.per_second * PART, limit.first),
+        let (per_second, first, per_earlier) = if let Some(limit) = &self.limit {
+            let per_second = limit.after_refusal(now);
+            // The registry may have admitted a burst before the first refusal, and has not since.
+            let is_second = limit.per_earlier.is_some();
+            (per_second, if is_second { per_second } else { limit.first }, None)
+        } else {
+            let Some((count, span)) = self.seen(now) else { return };
+            let per_request = FIRST_PART / span.as_secs_f64();
+            let first = f64::from(count) * per_request;
+            (first, first, Some(per_request))
         };
         if per_second < (first * DOUBTED_PART).max(self.least) {
             self.limit = None;
             self.doubted_until = now + DOUBT;
             return;
         }
+        // Requests that have a turn keep it. What was refused is sent again, and the registry has no room for it yet.
+        let last_turn = self.limit.as_ref().map_or(now, |limit| limit.next.max(now));
         self.limit = Some(Limit {
             per_second,
             first,
             refused_at: per_second,
             refused: now,
+            accepted: 0,
+            per_earlier,
             raised: now,
-            // What was refused is sent again, and the registry has no room for it yet.
-            next: now + Duration::from_secs_f64(1.0 / per_second),
+            next: last_turn + Duration::from_secs_f64(1.0 / per_second),
         });
     }
 
-    /// Accepted requests per second; [`None`] if they are too few to tell.
-    fn seen(&mut self, now: Duration) -> Option<f64> {
+    /// Accepted requests of the last time, and how long it is; [`None`] if they are too few to tell a rate.
+    fn seen(&mut self, now: Duration) -> Option<(u32, Duration)> {
         self.forget_old(now);
         let count: u32 = self.accepted.iter().map(|(_, count)| count).sum();
         let since = self.accepted.front().map_or(now, |(began, _)| *began);
         let span = now.saturating_sub(since).max(Duration::from_secs(1));
-        (count >= EVIDENCE_MIN).then(|| f64::from(count) / span.as_secs_f64())
+        (count >= EVIDENCE_MIN).then_some((count, span))
     }
 
     fn forget_old(&mut self, now: Duration) {
@@ -150,6 +169,26 @@ impl Rate {
 }
 
 impl Limit {
+    fn accepted(&mut self, began: Duration) {
+        if began >= self.refused {
+            self.accepted = self.accepted.saturating_add(1);
+        } else if let Some(per_earlier) = self.per_earlier {
+            // Its answer came after the refusal.
+            self.first += per_earlier;
+            (self.per_second, self.refused_at) = (self.first, self.first);
+        }
+    }
+
+    /// Requests per second after one more refusal.
+    fn after_refusal(&self, now: Duration) -> f64 {
+        let most = self.per_second * PART;
+        if self.accepted < BETWEEN_MIN {
+            return most;
+        }
+        let seconds = now.saturating_sub(self.refused).as_secs_f64();
+        (f64::from(self.accepted) / seconds.max(f64::MIN_POSITIVE)).clamp(self.per_second * PART_MIN, most)
+    }
+
     fn raise(&mut self, now: Duration) {
         let held = self.refused + HOLD;
         let from = self.raised.max(held);
@@ -208,7 +247,7 @@ mod tests {
                 pause = Duration::ZERO;
                 if accepts(self, step) {
                     self.accepted += 1;
-                    self.rate.accepted(self.now);
+                    self.rate.accepted(self.now, self.now);
                 } else {
                     self.refused += 1;
                     self.rate.refused(self.now, self.now, None);
@@ -238,6 +277,94 @@ mod tests {
         stage.run(20.0, 60);
         assert!(stage.refused <= 12, "{}", stage.refused);
         assert!(stage.accepted >= 60 * 17, "{}", stage.accepted);
+    }
+
+    /// Many clients at the same time: each waits for its turn, and for another one if requests are paused by then. How many requests
+    /// were accepted, and how many refused.
+    fn run_clients(clients: usize, limit: f64, seconds: u64) -> [u32; 2] {
+        let (mut rate, mut counts) = (Rate::new(Duration::from_millis(200)), [0, 0]);
+        let (mut tokens, mut filled, mut paused_until) = (limit, Duration::ZERO, Duration::ZERO);
+        // When each client is ready, and whether it has a turn then.
+        let mut ready = vec![(Duration::ZERO, false); clients];
+        loop {
+            let (client, (now, has_turn)) = ready
+                .iter()
+                .copied()
+                .enumerate()
+                .min_by_key(|(_, (at, _))| *at)
+                .unwrap();
+            if now > Duration::from_secs(seconds) {
+                return counts;
+            }
+            ready[client] = if now < paused_until {
+                (paused_until, false)
+            } else if !has_turn {
+                (now + rate.begin(now), true)
+            } else {
+                tokens = (tokens + (now.saturating_sub(filled)).as_secs_f64() * limit).min(limit);
+                filled = now;
+                let is_accepted = tokens >= 1.0;
+                counts[usize::from(!is_accepted)] += 1;
+                if is_accepted {
+                    tokens -= 1.0;
+                    rate.accepted(now, now);
+                    (now + Duration::from_millis(2), false)
+                } else {
+                    rate.refused(now, now, None);
+                    paused_until = now + PAUSE;
+                    (paused_until, false)
+                }
+            };
+        }
+    }
+
+    #[test]
+    fn many_clients_meet_a_limit_from_the_beginning() {
+        for clients in [8, 64] {
+            let [accepted, refused] = run_clients(clients, 20.0, 20);
+            assert!(accepted >= 20 * 18, "{clients} clients: {accepted}");
+            assert!(refused <= 2, "{clients} clients: {refused}");
+        }
+    }
+
+    #[test]
+    fn many_clients_have_few_refusals_in_the_long_run() {
+        for clients in [8, 64] {
+            let [accepted, refused] = run_clients(clients, 20.0, 300);
+            assert!(accepted >= 300 * 19, "{clients} clients: {accepted}");
+            assert!(refused * 100 <= accepted, "{clients} clients: {refused} of {accepted}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_accepted_before_a_refusal_counts_when_its_answer_comes() {
+        let mut rate = Rate::new(Duration::from_millis(200));
+        let at = Duration::from_millis;
+        (0..12).for_each(|_| rate.accepted(at(10), at(50)));
+        rate.refused(at(20), at(50), None);
+        let learned = |rate: &Rate| rate.limit.as_ref().unwrap().per_second;
+        assert!((learned(&rate) - 12.0 * FIRST_PART).abs() < 0.01, "{}", learned(&rate));
+        (0..8).for_each(|_| rate.accepted(at(20), at(60)));
+        assert!((learned(&rate) - 20.0 * FIRST_PART).abs() < 0.01, "{}", learned(&rate));
+        rate.accepted(at(70), at(90));
+        assert!((learned(&rate) - 20.0 * FIRST_PART).abs() < 0.01, "it began later");
+    }
+
+    #[test]
+    fn a_limit_that_is_much_too_high_falls_by_what_was_accepted_between_two_refusals() {
+        let mut rate = Rate::new(Duration::from_millis(200));
+        let at = Duration::from_millis;
+        (0..40).for_each(|number| rate.accepted(at(25 * number), at(25 * number)));
+        rate.refused(at(1000), at(1000), None);
+        (0..20).for_each(|number| rate.accepted(at(1000 + 40 * number), at(1000 + 40 * number)));
+        rate.refused(at(1800), at(1800), None);
+        let learned = rate.limit.as_ref().unwrap().per_second;
+        // 20 in 0.8 s, and at least 0.7 of 36.
+        assert!((learned - 25.2).abs() < 0.1, "{learned}");
+        (0..20).for_each(|number| rate.accepted(at(1800 + 50 * number), at(1800 + 50 * number)));
+        rate.refused(at(2800), at(2800), None);
+        let learned = rate.limit.as_ref().unwrap().per_second;
+        assert!((learned - 20.0).abs() < 0.1, "{learned}");
     }
 
     #[test]
@@ -273,12 +400,12 @@ mod tests {
         let at = |tenths: u32| Duration::from_millis(100) * tenths;
         let mut rate = Rate::new(Duration::from_secs(1));
         for number in 0..9 {
-            rate.accepted(at(number));
+            rate.accepted(at(number), at(number));
         }
         rate.refused(at(9), at(10), None);
         assert!(rate.limit.is_none(), "nine requests prove nothing");
         for number in 0..20 {
-            rate.accepted(at(number));
+            rate.accepted(at(number), at(number));
         }
         rate.refused(at(20), at(20), Some(Duration::from_mins(1)));
         assert!(rate.limit.is_none(), "a quota");
@@ -290,7 +417,7 @@ mod tests {
     fn refusals_of_the_same_moment_count_once() {
         let mut rate = Rate::new(Duration::from_secs(1));
         for at in 0..100_u32 {
-            rate.accepted(Duration::from_millis(20) * at);
+            rate.accepted(Duration::from_millis(20) * at, Duration::from_millis(20) * at);
         }
         let now = Duration::from_secs(2);
         for _ in 0..30 {
@@ -304,11 +431,11 @@ mod tests {
     fn a_clock_that_jumps_back_harms_nothing() {
         let mut rate = Rate::new(Duration::from_secs(1));
         for _ in 0..20 {
-            rate.accepted(Duration::from_hours(1));
+            rate.accepted(Duration::from_hours(1), Duration::from_hours(1));
         }
         rate.refused(Duration::from_hours(1), Duration::from_hours(1), None);
         assert!(rate.begin(Duration::ZERO) <= Duration::from_secs(2) + Duration::from_hours(1));
-        rate.accepted(Duration::ZERO);
+        rate.accepted(Duration::ZERO, Duration::ZERO);
         rate.refused(Duration::from_hours(2), Duration::from_hours(2), None);
     }
 }
