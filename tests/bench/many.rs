@@ -1,7 +1,8 @@
 //! Many images at once: 200 images of 8 blobs, 5 of which all share, in 40 repositories, from one `docker-registry` to another,
 //! with `transship run --wait` and the tools that copy many images, each by its documented command.
 //!
-//! Bytes are those that reach the destination's socket, with their headers; requests are counted in the logs of both registries.
+//! Both keep their files in memory: they are compared by what they are asked, not by the disk. Bytes are those that reach the
+//! destination's socket, with their headers; requests are counted in the logs of both registries.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use transship_testkit::proxy::DelayProxy;
+use transship_tests::docker_registry::{Files, Options};
 use transship_tests::images::Content;
 use transship_tests::{DockerRegistry, Image, check, process, transship};
 
@@ -48,7 +50,7 @@ struct Measured {
 pub fn run(quick: bool, only: Option<&str>) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let repositories = if quick { 4 } else { REPOSITORIES };
-    let source = DockerRegistry::start();
+    let source = registry();
     let unique = fill(&source, repositories);
     let images = repositories * TAGS;
     for round_trip in [Duration::ZERO, ROUND_TRIP] {
@@ -66,6 +68,13 @@ pub fn run(quick: bool, only: Option<&str>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn registry() -> DockerRegistry {
+    DockerRegistry::start_with(&Options {
+        files: Files::Memory,
+        ..Options::default()
+    })
 }
 
 /// The tools that are installed.
@@ -118,7 +127,7 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     async fn set(source: &'a DockerRegistry, round_trip: Duration, repositories: u64) -> Result<Self> {
-        let destination = DockerRegistry::start();
+        let destination = registry();
         let near = DelayProxy::start(&source.host().parse()?, round_trip).await?;
         let far = DelayProxy::start(&destination.host().parse()?, round_trip).await?;
         Ok(Self {

@@ -13,6 +13,8 @@ use crate::process::{Process, free_port, skip_without};
 use crate::{HOOK_SECRET, http, wait};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// A file system in memory on every Linux distribution (`shm_overview(7)`); containers may lack it.
+const MEMORY_FOLDER: &str = "/dev/shm";
 
 /// User name of a registry with authentication.
 pub const USER: &str = "a-user";
@@ -42,6 +44,18 @@ pub struct Options {
     pub locked: bool,
     /// The form of the locations of uploads.
     pub locations: Locations,
+    /// Where its files are.
+    pub files: Files,
+}
+
+/// Where a registry keeps its files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Files {
+    /// In the folder for temporary files.
+    #[default]
+    Temporary,
+    /// In memory, so that a measurement does not depend on the disk; as [`Files::Temporary`] where the system has no `/dev/shm`.
+    Memory,
 }
 
 /// The form of the locations that a registry answers with.
@@ -75,7 +89,11 @@ impl DockerRegistry {
 
     /// Starts it and waits until it answers.
     pub fn start_with(options: &Options) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let folder = match options.files {
+            Files::Memory if Path::new(MEMORY_FOLDER).is_dir() => tempfile::tempdir_in(MEMORY_FOLDER),
+            _ => tempfile::tempdir(),
+        };
+        let folder = folder.expect("a temporary folder can be made");
         let port = free_port();
         std::fs::write(
             folder.path().join("config.yml"),
