@@ -363,6 +363,29 @@ async fn a_silent_source_occupies_a_part_of_the_workers_and_others_are_received_
 }
 
 #[tokio::test]
+async fn ten_thousand_messages_of_one_host_do_not_hold_up_one_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = queue(&dir).shared_by(64, str::to_owned);
+    for begin in (0..10_000).step_by(1000) {
+        queue.send(&between("busy", "a", begin..begin + 1000)).await.unwrap();
+    }
+    queue.send(&between("other", "b", 10_000..10_001)).await.unwrap();
+    let hour = Duration::from_hours(1);
+    let mut received = queue.receive(64, hour).await.unwrap();
+    received.extend(queue.receive(64 - received.len(), hour).await.unwrap());
+    let of_other = received
+        .iter()
+        .filter(|message| message.body.contains("\"other\""))
+        .count();
+    assert_eq!(of_other, 1, "among {}", received.len());
+    assert!(
+        received.len() > 16,
+        "the others are not held up either: {}",
+        received.len()
+    );
+}
+
+#[tokio::test]
 async fn the_messages_of_an_older_release_are_received() {
     let dir = tempfile::tempdir().unwrap();
     let queue = queue(&dir).shared_by(4, str::to_owned);

@@ -90,6 +90,7 @@ impl Adaptive {
             adaptive: self,
             place: Some(place),
             began: self.now(),
+            is_ours: true,
         }
     }
 
@@ -104,6 +105,7 @@ impl Adaptive {
             adaptive: self,
             place: None,
             began: self.now(),
+            is_ours: true,
         }
     }
 
@@ -127,18 +129,21 @@ pub(crate) struct Turn<'a> {
     adaptive: &'a Adaptive,
     place: Option<Place>,
     began: Duration,
+    /// False for a request to a host that the registry redirects to.
+    is_ours: bool,
 }
 
 impl Turn<'_> {
-    /// The request begins now: it waited for more than its turn.
-    pub(crate) fn begin(&mut self) {
+    /// The request begins now: it waited for more than its turn. `is_ours`: it goes to the registry itself, whose rate it tells.
+    pub(crate) fn begin(&mut self, is_ours: bool) {
         self.began = self.adaptive.now();
+        self.is_ours = is_ours;
     }
 
     /// The registry answered with `status`, or ([`None`]) did not answer. `retry_after`: how long it asks to wait.
     pub(crate) fn end(self, method: &Method, status: Option<StatusCode>, retry_after: Option<Duration>) {
         let (adaptive, began, now) = (self.adaptive, self.began, self.adaptive.now());
-        match status {
+        match status.filter(|_| self.is_ours) {
             Some(StatusCode::TOO_MANY_REQUESTS) => lock(&adaptive.rate).refused(began, now, retry_after),
             Some(_) => lock(&adaptive.rate).accepted(began, now),
             None => {}

@@ -158,7 +158,8 @@ impl Registry {
         loop {
             // It may have begun while this request waited for its turn.
             self.pause_over(request).await?;
-            let wait = adaptive.wait();
+            // What the registry redirects to has limits of its own.
+            let wait = if is_ours { adaptive.wait() } else { Duration::ZERO };
             if wait.is_zero() {
                 break;
             }
@@ -172,7 +173,7 @@ impl Registry {
             .pass()
             .await?
             .map_or(idle_timeout, |limit| limit.min(idle_timeout));
-        turn.begin();
+        turn.begin(is_ours);
         request.requests.fetch_add(1, Ordering::Relaxed);
         let mut builder = self
             .0
@@ -217,14 +218,14 @@ impl Registry {
 
     /// Waits until the registry is not paused. The error says how long, if that is longer than a worker may wait.
     async fn pause_over(&self, request: &Request<'_>) -> Result<()> {
-        match self.paused() {
-            Some(wait) if wait > self.0.retries.max_wait => Err(rate_limited(Some(wait), &request.operation)),
-            Some(wait) => {
-                tokio::time::sleep(wait).await;
-                Ok(())
+        // Another request may be refused meanwhile, so that the pause becomes longer.
+        while let Some(wait) = self.paused() {
+            if wait > self.0.retries.max_wait {
+                return Err(rate_limited(Some(wait), &request.operation));
             }
-            None => Ok(()),
+            tokio::time::sleep(wait).await;
         }
+        Ok(())
     }
 
     /// Counts a request in the metrics, by registry and status class.

@@ -169,6 +169,23 @@ async fn who_may_not_mount_sends_and_the_others_do_not_wait_for_that() {
 }
 
 #[tokio::test]
+async fn a_first_place_that_nothing_may_be_mounted_from_holds_nobody_up() {
+    let sample = images::image(1, &[1000, 2000]);
+    let world = World::with(&sample).await;
+    watch(&world.destination, |request| {
+        let is_from_first = request.query.is_some_and(|query| query.contains("from=copy%2Fa"));
+        is_from_first.then(|| answer(403, &[], r#"{"errors":[{"code":"DENIED"}]}"#))
+    });
+    let reports = copy_together(&world, &world.to, &REPOSITORIES).await;
+    assert_all_copied(&sample, &world, &reports);
+    let reads = reads(&world.source);
+    assert!(
+        reads.values().all(|times| *times <= 4),
+        "one for each repository: {reads:?}"
+    );
+}
+
+#[tokio::test]
 async fn where_nothing_is_mounted_only_copies_to_one_repository_wait_for_each_other() {
     let sample = images::image(1, &[1000, 2000]);
     let world = World::with(&sample).await;

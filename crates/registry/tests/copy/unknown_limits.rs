@@ -1,4 +1,4 @@
-//! Limits that a registry does not tell: by repository, by bytes, and by connection. What is refused is sent again, and everything
+//! Limits that a registry does not tell: by requests, by repository, by bytes, and by connection. What is refused is sent again, and everything
 //! arrives.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use transship_copy::State;
 use transship_embedded_registry::faults::{Action, Faults, RequestHead};
 use transship_oci::{Repository, Target};
-use transship_registry::{Options, Registry};
+use transship_registry::{Options, Registry, Retries};
 use transship_testkit::images::{self, Sample};
 
 use crate::world::{Job, World, answer, assert_arrived, name, options_of, tag};
@@ -101,11 +101,28 @@ fn repository_of(path: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_in_a_second() {
+    let mut world = World::new().await;
+    world.to = Registry::new(Options {
+        retries: Retries::default(),
+        ..options_of(&world.destination)
+    })
+    .unwrap();
+    let buckets = Buckets::new(100.0, |_| Some((String::new(), 1.0)));
+    world.destination.set_faults(Some(Arc::clone(&buckets) as _));
+    copy_many(&world).await;
+    let refused = buckets.refused.load(Ordering::Relaxed);
+    let sent = world.destination.requests().len();
+    assert!(refused > 0 && refused * 10 < sent, "{refused} of {sent} are refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_of_one_repository() {
     let world = World::new().await;
     let buckets = Buckets::new(100.0, |request| Some((repository_of(request.path)?, 1.0)));
     world.destination.set_faults(Some(Arc::clone(&buckets) as _));
     copy_many(&world).await;
+    assert!(buckets.refused.load(Ordering::Relaxed) > 0, "more were sent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,6 +138,7 @@ async fn bytes_in_a_second() {
     let opened = world.destination.requests();
     let opened = opened.iter().filter(|request| request.method == "POST").count();
     let refused = buckets.refused.load(Ordering::Relaxed);
+    assert!(refused > 0, "more were sent");
     assert!(
         opened <= blobs + refused,
         "{opened} uploads of {blobs} blobs, {refused} refused"
