@@ -112,7 +112,7 @@ async fn a_registry_that_says_wait_makes_a_delayed_message() {
 
 #[tokio::test]
 async fn a_task_that_outlasts_its_slot_is_handed_over_before_the_deadline() {
-    let fixture = Fixture::start(Duration::from_secs(4)).await;
+    let fixture = Fixture::start(Duration::from_secs(8)).await;
     let (sample, task) = fixture.image(1);
     let (other, neighbour) = fixture.image(2);
     let stall = Action::Delay { delay_ms: 60_000 };
