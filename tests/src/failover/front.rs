@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use super::stage::PATIENCE;
 use crate::wait;
 
+/// How often a name is asked for that gets no answer, as on a machine that is busy.
+const RESOLVE_TRIES: usize = 3;
+
 /// What a name leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
@@ -158,7 +161,8 @@ fn relay(near: &TcpStream, resolve: &Resolve, brake: &Brake) -> std::io::Result<
     let asked = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
     let target = asked.and_then(|asked| asked.rsplit_once(':'));
     let far = target.and_then(|(name, port)| {
-        let address = resolve(name)?.address;
+        // Resolvers ask several times.
+        let address = (0..RESOLVE_TRIES).find_map(|_| resolve(name))?.address;
         TcpStream::connect((address, port.parse().ok()?)).ok()
     });
     let Some(far) = far else {
