@@ -346,6 +346,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_host_that_the_registry_redirects_to_tells_nothing_of_its_rate() {
+        let adaptive = Adaptive::new(Duration::from_millis(200));
+        let send = async |is_ours, status| {
+            let mut turn = adaptive.request().await;
+            turn.begin(is_ours);
+            turn.end(&Method::GET, Some(status), None);
+        };
+        for _ in 0..20 {
+            send(true, StatusCode::OK).await;
+        }
+        send(false, StatusCode::TOO_MANY_REQUESTS).await;
+        assert!(!lock(&adaptive.rate).is_limited());
+        send(true, StatusCode::TOO_MANY_REQUESTS).await;
+        assert!(lock(&adaptive.rate).is_limited());
+    }
+
+    #[tokio::test]
     async fn a_request_that_is_given_up_frees_its_place() {
         let adaptive = Adaptive::new(Duration::from_millis(200));
         for _ in 0..100 {
